@@ -25,8 +25,8 @@ from tests.support.registries import (
     registry_sealer,
 )
 from worker.accounts.assertion import AccountAssertion
-from worker.accounts.channels import NoticeChannels, NoticeLog, NotifyService, Webhook
 from worker.accounts.invitations import Inviter, MeterHasAccount, MeterHasNoAccount
+from worker.accounts.notice_webhook import NoticeChannels, NoticeLog, NotifyService, Webhook
 from worker.domain.account import DEFAULT_TENANT, AccountState, check_tenant
 from worker.domain.invitation import InvitationPurpose
 from worker.errors import MeterElsewhere, UnknownTenant

@@ -12,7 +12,7 @@ from sqlalchemy import select, update
 from tests.support.factories import NOW
 from tests.support.installation import Installation
 from tests.support.registries import METER, OTHER_METER, record_consent
-from worker.accounts.proxy.codes import ProxyCode
+from worker.accounts.proxy_grants import ProxyCode
 from worker.domain.access_right import Right, RightState
 from worker.domain.answers import Deviation, DeviationKind, RawAnswer
 from worker.domain.connection_request import ConnectionRequest

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from config.settings import Settings
 from tests.unit.test_errors import MESSAGE, TREE
-from worker.accounts.notice_texts import compose_message
+from worker.accounts.notice_webhook import compose_message
 from worker.clients.endpoints import Callback
 from worker.clients.supplier_session import Reply, SplitFetch
 from worker.clients.tokens import Token, UserTokens

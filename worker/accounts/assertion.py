@@ -1,21 +1,27 @@
-"""The addition of an account without a callback: the person who adds it vouches that its holder has consented."""
+"""The addition of an account without a callback: the person who adds it vouches that its holder has consented.
+
+The accounts of a home whose meters are read through a gateway, by a token that names them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Final
 
 from sqlalchemy import Connection
 
+from worker.clients.gateway.consent import read_gateway_token
+from worker.clients.tokens import Token
 from worker.domain.account import DEFAULT_TENANT, Account
 from worker.domain.clock import Clock, real_clock
 from worker.domain.consents import ConsentKind, Proof, is_asserted_younger
 from worker.domain.evidence import DatesSource
+from worker.domain.series import grid_operator_of
 from worker.domain.windows import civil_date
 from worker.errors import DataError, MeterElsewhere
-from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry.accounts import AccountRegistry, NewConsent
 from worker.stores.registry.consents import ConsentTable, GivenConsent
 from worker.stores.registry.erased_meters import ErasureTable
 
@@ -131,3 +137,112 @@ def _check_reference(reference: str | None, usage_point_id: str) -> None:
     if usage_point_id in reference:
         # An erasure removes the reference, but until then commands show it whole, and a meter by its last digits.
         raise ValueError("a reference must not contain the meter's number, because it is shown unmasked")
+
+
+_MOMENT: Final = timedelta(microseconds=1)
+
+
+class MeterConnected(DataError):
+    """The meter has an account that was made by a consent at the supplier, which a gateway's token can't change."""
+
+    remedy = "Keep that account. Set `RELEVE_DATA_DIR` to another folder for a home's installation."
+
+
+@dataclass(frozen=True, slots=True)
+class TokenAccount:
+    """An account that has taken a token. ``created``: whether it is new; ``renewed``: whether it had a token before."""
+
+    account: Account
+    created: bool
+    renewed: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatewayAccounts:
+    """The use case that adds the accounts that a gateway's token is for, or gives them a newer token.
+
+    A token proves nothing, for its signature is the gateway's alone to check: the evidence is ``asserted``, and an
+    account that a consent at the supplier has made is never changed.
+    """
+
+    assertion: AccountAssertion
+
+    def add(self, token: str, vouched_by: str, usage_points: Sequence[str] = ()) -> list[TokenAccount]:
+        """Return the accounts of the token's meters, which take the token; all of them or none.
+
+        The dates of the consent are the token's. ``usage_points``: the meters of a token that names none. The caller
+        enqueues the backfills. Raises ValueError, in one line without the token, for a text that is no token or has
+        ended, and where the meters are missing or others than the token's; MeterConnected; and MeterErased where a
+        meter's data were erased after the token was made.
+        """
+        token = token.strip()
+        facts, meters = read_gateway_token(token), choose_meters(token, usage_points)
+        now = self.assertion.now()
+        consent_from = civil_date(facts.issued_at) if facts.issued_at else None
+        consent_until = civil_date(facts.expires_at - _MOMENT) if facts.expires_at else None
+        text = Token(token, expires_at=int(facts.expires_at.timestamp()) if facts.expires_at else None).to_text()
+        before = {meter: self._find_own(meter) for meter in meters}
+        had_token = {meter for meter, account in before.items() if account and self._has_token(account)}
+        evidence = GivenConsent(
+            kind=ConsentKind.ASSERTED,
+            consent_from=consent_from,
+            consent_until=consent_until,
+            dates_from=DatesSource.ASSERTED,
+            proof=Proof.ASSERTED,
+            vouched_by=vouched_by[:MAX_VOUCHER_LENGTH],
+        )
+        added = self.assertion.registry.add_all(
+            self.assertion.supplier,
+            meters,
+            now,
+            NewConsent(consent_from, consent_until, text),
+            before=lambda connection: self._check_not_erased(connection, before, consent_from),
+            on_accounts=lambda connection, ids: self.assertion.consents.record(connection, ids, evidence, now),
+        )
+        return [
+            TokenAccount(account, created, meter in had_token)
+            for meter, (account, created) in zip(meters, added, strict=True)
+        ]
+
+    def list_missing(self, token: str, usage_points: Sequence[str] = ()) -> int:
+        """Return how many meters of the token have no account here.  Raises ValueError as ``add``."""
+        return sum(self._find_own(meter) is None for meter in choose_meters(token, usage_points))
+
+    def _find_own(self, meter: str) -> Account | None:
+        """Return the account that this token may be for; None where there is none.  Raises MeterConnected."""
+        own = None
+        for account in self.assertion.registry.find_by_meter(meter):
+            if account.supplier == self.assertion.supplier:
+                own = account
+            elif account.supplier == grid_operator_of(self.assertion.supplier):
+                raise MeterConnected(
+                    f"account {account.id} reads this meter with a consent at {account.supplier}, so that it can't "
+                    "use a gateway's token"
+                )
+        if own is not None:
+            proof = self.assertion.consents.newest_proofs([own.id]).get(own.id)
+            if proof is not None and proof.kind is not ConsentKind.ASSERTED:
+                raise MeterConnected(
+                    f"account {own.id} has a consent of its own, so that it can't use a gateway's token"
+                )
+        return own
+
+    def _has_token(self, account: Account) -> bool:
+        return self.assertion.registry.tokens.find_token_id(account.id) is not None
+
+    def _check_not_erased(
+        self, connection: Connection, accounts: dict[str, Account | None], consent_from: date | None
+    ) -> None:
+        for meter, account in accounts.items():
+            if account is None:
+                self.assertion.check_not_erased(connection, meter, consent_from, anew=False)
+
+
+def choose_meters(token: str, named: Sequence[str]) -> list[str]:
+    """Return the meters to read by a token: its own, or ``named`` ones of it.  Raises ValueError as ``add``."""
+    of_token = read_gateway_token(token).meters
+    if not of_token and not named:
+        raise ValueError("this token does not name its meters: give them with --usage-point")
+    if of_token and not set(named) <= set(of_token):
+        raise ValueError("the token is for other meters: leave out --usage-point")
+    return list(dict.fromkeys(named or of_token))

@@ -1,261 +1,519 @@
-"""Explanations, coverage and corrections as JSON, for the command line, the pages and the support bundle."""
+"""The explanation of one day of one account: the reason as a sentence, stored values, calls, corrections, totals.
+
+What is stored of one civil day, series by series, and whether it agrees with its totals and the other series.
+
+The reason of a day as a sentence to read aloud, in each language (worker/locales/reasons.json).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import fields
-from datetime import date, datetime
-from enum import Enum
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
-from worker.accounts.day_values import StoredDay
-from worker.accounts.explain import Explanation, SeriesExplanation
+from worker.domain.account import Account
+from worker.domain.calls import AnswerClass, Call, calls_from_fields, last_failure
 from worker.domain.completeness import (
-    COMPARED_SERIES,
-    Coverage,
     DayLedger,
+    DayMark,
     DayState,
     Hole,
-    MissingCurve,
-    daily_of_curve,
+    civil_day,
+    covered_time_by_day,
     find_all_holes,
-    find_missing_curve,
+    find_gaps,
+    half_hours_in,
     half_hours_of,
-    summarize_days,
+    interval_days,
 )
-from worker.domain.consistency import Discrepancy, MonthComparison
-from worker.domain.documents import to_kwh
+from worker.domain.consents import ConsentProof
+from worker.domain.consistency import (
+    Discrepancy,
+    MonthComparison,
+    check_days,
+    check_peak_days,
+    check_peaks,
+    check_registers,
+    check_totals,
+    compare_months,
+    compared_with,
+)
+from worker.domain.documents import ALL_KEYS, Entry, KeyRange, key_range, to_entry, touched_window
+from worker.domain.messages import NIGHTLY
+from worker.domain.reasons import DayFacts, Reason, choose_series_reason, reason_of
 from worker.domain.schedule import AskingHours
-from worker.domain.series import Series
-from worker.domain.tariffs import SequenceBreak
-from worker.stores.registry.outputs import OutputState
-from worker.stores.registry.supplier_answers import Correction
+from worker.domain.series import Doctype, Granularity, Series, SeriesSwitch, daily_of, of_supplier
+from worker.domain.tariffs import DayEnergy, SequenceBreak, day_energies, find_breaks
+from worker.domain.totals import Peak, state_on, to_peaks
+from worker.domain.windows import ONE_DAY, DateWindow, civil_date, plan_look_back
+from worker.stores.measures.measure_store import MeasureStore
+from worker.stores.redis.claims import ProgressStore
+from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry.consents import ConsentTable
+from worker.stores.registry.outcomes import SeriesOutcome
+from worker.stores.registry.outputs import OutputState, list_outputs_of
+from worker.stores.registry.supplier_answers import Correction, CorrectionTable
 from worker.sync.history import History, next_requests_of
-from worker.texts import LANGUAGES, translate_cause
+from worker.texts import LANGUAGES, format_clock, format_day, has_text, translate
 
-# The coverage of each series, and the missing curve if it is not collected at all.
-AccountCoverage = tuple[Mapping[Series, Coverage], MissingCurve | None]
+EntriesByDoctype = Mapping[Doctype, Sequence[Entry]]
 
 
-def coverage_of(account_id: str, history: History) -> AccountCoverage:
-    """Return the coverage of the account's series, and the missing curve of the usual two if there is one."""
-    registry = history.registry
-    known = registry.outcomes.known(account_id)
-    ledgers = {series: registry.completeness.load_ledger(account_id, series) for series in known}
-    holes = find_all_holes(ledgers)
-    hours = AskingHours.of(registry.get(account_id).supplier, account_id)
-    asked_next = next_requests_of(history, lambda: registry.outcomes.load(account_id), hours)
-    missing = {
-        series: find_missing_curve(ledgers.get(daily, DayLedger()), ledger)
-        for series, ledger in ledgers.items()
-        if (daily := daily_of_curve(series)) is not None
-    }
-    coverage = {
-        series: summarize_days(
-            series,
-            ledger,
-            partial(asked_next, series),
-            holes.get(series),
-            missing.get(series),
+@dataclass(frozen=True, slots=True)
+class StoredDay:
+    """What is stored of a day of a series; ``amount`` as in ``documents.Entry``, None if nothing is stored.
+
+    ``amount`` is the day's energy, the maximum power, the index at the midnight that begins the day, or the subscribed
+    power in force, or the energy of the period that holds the day. ``half_hours``: how many a curve covers; a value of
+    a whole day covers it all. ``gaps``: start and end of the parts of the day without a curve. The other fields are of
+    one kind of series each: ``registers`` is the energy by tariff period, ``breaks`` where that has none because a new
+    sequence of registers begins, ``peak`` the maximum power against the subscribed one, ``state`` the row in force,
+    ``gas`` the day or the period with what its energy was converted from.
+    """
+
+    amount: int | None
+    half_hours: int = 0
+    gaps: Sequence[tuple[datetime, datetime]] = ()
+    registers: DayEnergy | None = None
+    breaks: Sequence[SequenceBreak] = field(default=())
+    peak: Peak | None = None
+    state: Entry | None = None
+    gas: Entry | None = None
+
+
+def ranges_of_day(day: date, known: Iterable[Series]) -> dict[Doctype, KeyRange]:
+    """Return what has to be read to explain a day of these series, with all that its totals are made of."""
+    ranges: dict[Doctype, KeyRange] = {}
+    for series in known:
+        other = compared_with(series)
+        for one in (series, other) if other else (series,):
+            ranges |= {doctype: _range_of(day, one, doctype) for doctype in one.doctypes}
+    return ranges
+
+
+def _range_of(day: date, series: Series, doctype: Doctype) -> KeyRange:
+    window = DateWindow(day, day + ONE_DAY)
+    if series.is_state or series.has_intervals:
+        return ALL_KEYS  # A row for each change or period: the one of the day may have begun long before.
+    if series.description.granularity is Granularity.REGISTER:
+        window = DateWindow(day, day + 2 * ONE_DAY)
+    elif series.has_steps and doctype is series.inputs:
+        # The days before and after show whether the curve is shifted.
+        window = DateWindow(day - ONE_DAY, day + 2 * ONE_DAY)
+    elif not series.has_steps:
+        window = touched_window(window, series)
+    return key_range(window, doctype)
+
+
+def stored_of(series: Series, day: date, entries: EntriesByDoctype) -> StoredDay:
+    """Return what is stored of the day; ``entries``: of ``ranges_of_day``, in key order."""
+    rows = entries[series.inputs]
+    if series.has_steps:
+        steps = [entry for entry in rows if civil_day(entry.key) == day]
+        covered = covered_time_by_day(series, steps).get(day, timedelta())
+        energy = sum(entry.amount for entry in steps) if steps else None
+        return StoredDay(energy, half_hours_in(covered), find_gaps(day, steps))
+    of_day = next((entry for entry in rows if entry.key == day.isoformat()), None)
+    amount, half_hours = (of_day.amount, half_hours_of(day)) if of_day else (None, 0)
+    match series.description.granularity:
+        case Granularity.STATE:
+            state = state_on(day, rows)
+            return StoredDay(state.amount if state else None, state=state)
+        case Granularity.REGISTER:
+            energy_of_day = next((energy for energy in day_energies(rows) if energy.day == day), None)
+            return StoredDay(amount, half_hours, registers=energy_of_day, breaks=list(find_breaks(rows)))
+        case Granularity.INTERVAL:
+            period = period_of(day, rows)
+            covered_half_hours = half_hours_of(day) if period else 0
+            return StoredDay(period.amount if period else None, covered_half_hours, gas=period)
+        case Granularity.INSTANT:
+            contracts = [entry for doctype, states in entries.items() if doctype.series.is_state for entry in states]
+            peak = next(iter(to_peaks([of_day], contracts)), None) if of_day else None
+            return StoredDay(amount, half_hours, peak=peak)
+        case _:
+            return StoredDay(amount, half_hours, gas=of_day if of_day and of_day.details else None)
+
+
+def period_of(day: date, rows: Iterable[Entry]) -> Entry | None:
+    """Return the stored period that holds a day; None where there is none."""
+    return next((row for row in rows if interval_days(row).start <= day < interval_days(row).end), None)
+
+
+def compare_month(day: date, known: Iterable[Series], entries: EntriesByDoctype) -> MonthComparison | None:
+    """Compare the days of the day's month with what was published for it; None where one of the two is not whole."""
+    daily = next((series for series in known if series.is_daily_energy), None)
+    published = next((series for series in known if series.has_intervals), None)
+    if daily is None or published is None:
+        return None
+    month = day.isoformat()[:7]
+    days = [entry for entry in entries[daily.inputs] if entry.key.startswith(month)]
+    return next((one for one in compare_months(days, entries[published.inputs]) if one.key == month), None)
+
+
+def find_discrepancies(
+    day: date, known: Sequence[Series], entries: EntriesByDoctype, corrected: bool
+) -> list[Discrepancy] | None:
+    """Return where the day's documents disagree; None if nothing of the day is stored that could be compared."""
+    comparable = [series for series in known if series.totals or compared_with(series)]
+    if all(stored_of(series, day, entries).amount is None for series in comparable):
+        return None
+    corrected_days = {day} if corrected else set()
+    between = [finding for series in comparable for finding in _between(series, day, entries, corrected_days)]
+    hours_first = sorted(comparable, key=lambda series: not series.has_steps)
+    return between + [finding for series in hours_first for finding in _in_totals(series, day, entries)]
+
+
+def _between(series: Series, day: date, entries: EntriesByDoctype, corrected: set[date]) -> list[Discrepancy]:
+    rows, other = entries[series.inputs], compared_with(series)
+    if other is None:
+        return []
+    others = entries[other.inputs]
+    if series.has_steps:
+        return list(check_days(series, rows, _of_day(others, day), corrected))
+    if series.description.granularity is Granularity.REGISTER:
+        energies = [energy for energy in day_energies(rows) if energy.day == day]
+        return list(check_registers(series, energies, others, corrected))
+    peaks = _of_day(rows, day)
+    return [*check_peak_days(series, peaks), *check_peaks(series, peaks, others, corrected)]
+
+
+def _in_totals(series: Series, day: date, entries: EntriesByDoctype) -> list[Discrepancy]:
+    """Return the totals of the day's steps, or the month and the year of the day, that disagree with their readings."""
+    discrepancies: list[Discrepancy] = []
+    for doctype in series.totals:
+        if series.has_steps:
+            steps = [entry for entry in entries[series.inputs] if civil_day(entry.key) == day]
+            discrepancies += check_totals(steps, entries[doctype], doctype)
+            continue
+        first_key, end_key = key_range(DateWindow(day, day + ONE_DAY), doctype)
+        days = [entry for entry in entries[series.inputs] if first_key <= entry.key[: len(first_key)] < end_key]
+        totals = [entry for entry in entries[doctype] if first_key <= entry.key < end_key]
+        discrepancies += check_totals(days, totals, doctype)
+    return discrepancies
+
+
+def _of_day(rows: Iterable[Entry], day: date) -> list[Entry]:
+    return [entry for entry in rows if entry.key == day.isoformat()]
+
+
+_SOON: Final = timedelta(minutes=1)
+
+
+def format_sentences(
+    reason: Reason,
+    reason_series: Collection[Series],
+    day: date,
+    *,
+    now: datetime,
+    asked_next: datetime | None = None,
+    consent_until: date | None = None,
+    half_hours: int = 0,
+) -> dict[str, str]:
+    """Return the reason in each language, as a sentence that a support person can read aloud.
+
+    ``reason_series``: the series that it concerns. ``half_hours``: how many of the day are stored. ``{thing}`` is
+    always the grammatical object, so no verb or participle has to agree with it.
+    """
+    supplier = next(iter(reason_series)).description.supplier
+    series = next(iter(reason_series)).value if len(reason_series) == 1 else "any"
+    return {
+        language: translate(
+            _key_of(reason, series, supplier),
+            language,
+            supplier=translate(f"supplier.{supplier}", language),
+            of_supplier=translate(f"supplier.{supplier}.of", language),
+            thing=translate(f"series.{series}.object", language),
+            day=format_day(day, language),
+            again=_format_next_request(asked_next, now, language),
+            until=format_day(consent_until, language) if consent_until else "?",
+            slots=half_hours,
+            of=half_hours_of(day),
         )
-        for series, ledger in ledgers.items()
+        for language in LANGUAGES
     }
-    return coverage, missing.get(COMPARED_SERIES[1])
 
 
-def missing_days_of(account_id: str, history: History) -> dict[Series, list[date]]:
-    """Return the days of each series that are still to come, the newest first.
+def _key_of(reason: Reason, series: str, supplier: str) -> str:
+    """Return the key of a reason's sentence: one of the series or of its supplier comes before that of all."""
+    key = f"reason.{reason.value}"
+    return next((own for own in (f"{key}.{series}", f"{key}.{supplier}") if has_text(own)), key)
 
-    Those that nobody can bring are left out: of a curve that is not collected, and before the next reading of a meter.
+
+def _format_next_request(asked_next: datetime | None, now: datetime, language: str) -> str:
+    if asked_next is None:
+        return translate("reason.again.undated", language)
+    if asked_next < now + _SOON:
+        return translate("reason.again.now", language)
+    key = "today" if civil_date(asked_next) == civil_date(now) else "later"
+    day, clock = format_day(civil_date(asked_next), language), format_clock(asked_next, language)
+    return translate(f"reason.again.{key}", language, day=day, time=clock)
+
+
+_MINUTE: Final = timedelta(minutes=1)
+# Fields of a series' progress hash that help a support person. The others are bookkeeping.
+_VISIBLE_FIELDS: Final = ("state", "window", "run_id", "error", "last_success", "done", "total")
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesExplanation:
+    """The explanation of one day of one series; ``sentences``: the reason by language."""
+
+    reason: Reason
+    sentences: Mapping[str, str]
+    mark: DayMark
+    asked_on: date | None
+    asked_next: datetime | None
+    hole: Hole | None
+    stored: StoredDay
+    calls: Sequence[Call]  # Those whose window contains the day, the newest first.
+    outcome: SeriesOutcome | None
+    state: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """The explanation of one day of one account, over all its series.
+
+    ``sentences``: the reason to read aloud, by language. ``proof``: the newest proof of consent. ``discrepancies`` is
+    None if nothing of the day is stored, so nothing could be compared. ``month``: the days of the month against what
+    was published for it; None where a series of periods has nothing to compare. ``outputs``: where the account's
+    changes are sent, with what waits of it.
     """
-    coverage, _ = coverage_of(account_id, history)
-    return {
-        series: [day.day for day in reversed(one.open_days) if day.hole is not Hole.NOT_ACTIVATED]
-        for series, one in coverage.items()
-        if not (series.is_state or series.has_intervals)
-    }
+
+    account: Account
+    day: date
+    reason: Reason
+    sentences: Mapping[str, str]
+    proof: ConsentProof | None
+    series: Mapping[Series, SeriesExplanation]
+    corrections: Sequence[Correction]
+    discrepancies: Sequence[Discrepancy] | None
+    month: MonthComparison | None = None
+    outputs: Sequence[OutputState] = ()
 
 
-def coverage_to_json(account_id: str, account_coverage: AccountCoverage) -> dict[str, Any]:
-    """Return the coverage as ``releve completeness --json`` prints it."""
-    coverage_by_series, missing_curve = account_coverage
-    return {
-        "account": account_id,
-        "series": {series.value: _series_coverage_to_json(coverage) for series, coverage in coverage_by_series.items()},
-        "curve_not_activated_since": to_plain(missing_curve.since) if missing_curve else None,
-    }
+@dataclass(frozen=True, slots=True)
+class _MeterFacts:
+    """What the supplier has said of a meter: the series that it has not, and how often it is read."""
+
+    ended: frozenset[Series]
+    frequency: str | None
 
 
-def explanation_to_json(explanation: Explanation) -> dict[str, Any]:
-    """Return an explanation as JSON: energies in kWh, moments in UTC, gaps in the meter's zone."""
-    account, day, discrepancies = explanation.account, explanation.day, explanation.discrepancies
-    return {
-        "account": account.id,
-        "day": to_plain(day),
-        "reason": explanation.reason.value,
-        "sentence": dict(explanation.sentences),
-        "consent": {
-            "state": account.state.value,
-            "reason": account.reason,
-            "from": to_plain(account.consent_from),
-            "until": to_plain(account.consent_until),
-            # The supplier's reference is left out, because it identifies the consent there.
-            "proof": to_row(explanation.proof, "kind", "consented_at", "ended_at", "end_reason")
-            if explanation.proof
-            else None,
-        },
-        "series": {
-            series.value: _series_to_json(series, day, series_explanation)
-            for series, series_explanation in explanation.series.items()
-        },
-        "corrections": [correction_to_json(correction) for correction in explanation.corrections],
-        "totals": {
-            "agree": None if discrepancies is None else not discrepancies,
-            "findings": [discrepancy_to_json(discrepancy) for discrepancy in discrepancies or ()],
-        },
-        **({"outputs": [output_to_json(output) for output in explanation.outputs]} if explanation.outputs else {}),
-        **({"published_month": month_to_json(explanation.month)} if explanation.month else {}),
-    }
+@dataclass(frozen=True, kw_only=True)
+class Explainer:
+    """The service that collects what is known of a day, from the registry, the measure store and Redis."""
 
+    registry: AccountRegistry
+    consents: ConsentTable
+    measures: MeasureStore
+    corrections: CorrectionTable
+    progress: ProgressStore
+    history: History
 
-def output_to_json(output: OutputState) -> dict[str, Any]:
-    """Return an output and what waits for it as JSON, without its options."""
-    return to_row(output)
-
-
-def correction_to_json(correction: Correction) -> dict[str, Any]:
-    """Return a correction as JSON; ``key`` is the day, or the UTC start of a step.
-
-    ``became_…`` is None where the reading was removed.
-    """
-    series = correction.doctype.series
-    unit = _unit_of(series)
-    return {
-        "series": series.value,
-        "period": correction.doctype.period.value,
-        **to_row(correction, "key", "first_seen", "changed_at"),
-        f"was_{unit}": to_kwh(correction.was_amount),
-        f"became_{unit}": _load_or_none(correction.became_energy),
-        "run": correction.run_id,
-    }
-
-
-def discrepancy_to_json(discrepancy: Discrepancy) -> dict[str, Any]:
-    """Return a discrepancy as JSON, with both values in the unit of the series' documents."""
-    unit = _unit_of(discrepancy.series)
-    return {
-        **to_row(discrepancy, "series", "law", "key", "cause"),
-        f"expected_{unit}": _load_or_none(discrepancy.expected),
-        f"found_{unit}": _load_or_none(discrepancy.stored),
-    }
-
-
-def month_to_json(month: MonthComparison) -> dict[str, Any]:
-    """Return the days of a month against what was published for it; a deviation is no fault."""
-    return {
-        "month": month.key,
-        "agrees": month.agrees,
-        "daily_kwh": to_kwh(month.daily),
-        "published_kwh": to_kwh(month.published),
-        "allowed_kwh": to_kwh(month.allowed),
-    }
-
-
-def break_to_json(sequence_break: SequenceBreak) -> dict[str, Any]:
-    """Return the beginning of a new sequence of registers as JSON."""
-    return to_row(sequence_break, "last", "day", "cause")
-
-
-def to_plain(value: Any) -> Any:
-    """Return a value as JSON knows it: a moment in seconds or a day as ISO text, an enum by its value, a set sorted."""
-    if isinstance(value, datetime):
-        return value.isoformat(timespec="seconds")
-    if isinstance(value, date):
-        return value.isoformat()
-    if isinstance(value, Enum):
-        return value.value
-    return sorted(value) if isinstance(value, frozenset) else value
-
-
-def to_row(entry: Any, *names: str) -> dict[str, Any]:
-    """Return the named fields of a dataclass, or all of them, as JSON knows them."""
-    return {name: to_plain(getattr(entry, name)) for name in names or [field.name for field in fields(entry)]}
-
-
-def _load_or_none(amount: int | None) -> float | None:
-    return None if amount is None else to_kwh(amount)
-
-
-def _unit_of(series: Series) -> str:
-    """Return the unit of the series' documents as names of JSON end with it: ``kwh``, ``kva``."""
-    return series.description.quantity.load_unit.lower()
-
-
-# Days in these states are counted as complete.
-_COMPLETE_TOO: Final = (DayState.AGAIN, DayState.FILE)
-
-
-def _series_coverage_to_json(coverage: Coverage) -> dict[str, Any]:
-    return {
-        "first_day": to_plain(coverage.first),
-        "last_day": to_plain(coverage.last),
-        **{state.name.lower(): coverage.counts.get(state, 0) for state in DayState if state not in _COMPLETE_TOO},
-        "asked_next": to_plain(coverage.asked_next),
-        "open_days": [
-            {
-                **to_row(open_day, "day", "asked_next", "hole"),
-                "state": open_day.mark.state.name.lower(),
-                "half_hours": open_day.mark.half_hours,
-                "of": half_hours_of(open_day.day),
-            }
-            for open_day in coverage.open_days
-        ],
-    }
-
-
-def _series_to_json(series: Series, day: date, explanation: SeriesExplanation) -> dict[str, Any]:
-    stored, outcome = explanation.stored, explanation.outcome
-    return {
-        **to_row(explanation, "reason", "asked_on", "asked_next", "hole"),
-        "sentence": dict(explanation.sentences),
-        "state": explanation.mark.state.name.lower(),
-        "half_hours": stored.half_hours,
-        "of": half_hours_of(day),
-        f"stored_{_unit_of(series)}": _load_or_none(stored.amount),
-        **_kind_to_json(stored),
-        "missing": [[to_plain(start), to_plain(end)] for start, end in stored.gaps],
-        "calls": [{**to_row(call, "at", "run", "answer"), "window": str(call.window)} for call in explanation.calls],
-        "last_run": {
-            "at": to_plain(outcome.updated_at),
-            "error": outcome.code,
-            "message": outcome.message,
-            "cause": _causes(outcome.code, series.description.supplier) if outcome.code else None,
-            "last_success": to_plain(outcome.last_success_at),
+    def explain(self, account: Account, day: date) -> Explanation:
+        """Return the explanation of one day. Raises StoreUnavailable."""
+        now, ended = self.history.now(), self._ended(account.id)
+        known = self._known(account, ended)
+        ledgers = {series: self.registry.completeness.load_ledger(account.id, series) for series in known}
+        holes = find_all_holes(ledgers)
+        outcomes = self.registry.outcomes.load(account.id)
+        asked_next = next_requests_of(self.history, lambda: outcomes, AskingHours.of(account.supplier, account.id))
+        stored = self.measures.read(account.id, ranges_of_day(day, known))
+        entries = {doctype: [to_entry(document) for document in documents] for doctype, documents in stored.items()}
+        meter = _MeterFacts(ended, _frequency_in(entries, account.supplier))
+        explanations = {
+            series: self._explain_series(
+                account,
+                meter,
+                day,
+                series,
+                partial(asked_next, series),
+                ledgers[series],
+                holes.get(series, {}).get(day),
+                outcomes.get(series),
+                self.progress.task_state(account.id, series),
+                stored_of(series, day, entries),
+                _has_later(series, day, ledgers[series]),
+            )
+            for series in known
         }
-        if outcome
-        else None,
-        "task": dict(explanation.state),
-    }
+        reasons = {series: explanation.reason for series, explanation in explanations.items()}
+        reason, reason_series = choose_series_reason(reasons)
+        quoted = explanations[_partial_series(reason_series, explanations)]
+        corrections = [*self._list_corrections(account.id, known, day, entries)]
+        return Explanation(
+            account=account,
+            day=day,
+            reason=reason,
+            sentences=format_sentences(
+                reason,
+                reason_series,
+                day,
+                now=now,
+                asked_next=quoted.asked_next,
+                consent_until=account.consent_until,
+                half_hours=quoted.mark.half_hours,
+            ),
+            proof=next(iter(self.consents.list_proofs(account.id)), None),
+            series=explanations,
+            corrections=corrections,
+            discrepancies=find_discrepancies(day, known, entries, bool(corrections)),
+            month=compare_month(day, known, entries),
+            outputs=list_outputs_of(self.registry.database, account.id, account.tenant),
+        )
+
+    def explain_days(self, account: Account, series: Series, days: Collection[date]) -> dict[date, SeriesExplanation]:
+        """Return the explanation of each of these days of a series of daily values, without their stored values.
+
+        Raises StoreUnavailable.
+        """
+        ended = self._ended(account.id)
+        ledger = self.registry.completeness.load_ledger(account.id, series)
+        outcomes = self.registry.outcomes.load(account.id)
+        asked_next = partial(
+            next_requests_of(self.history, lambda: outcomes, AskingHours.of(account.supplier, account.id)), series
+        )
+        state = self.progress.task_state(account.id, series)
+        meter = _MeterFacts(ended, self._load_frequency(account) if series in ended else None)
+        return {
+            day: self._explain_series(
+                account,
+                meter,
+                day,
+                series,
+                asked_next,
+                ledger,
+                None,
+                outcomes.get(series),
+                state,
+                StoredDay(None),
+                _has_later(series, day, ledger),
+            )
+            for day in days
+        }
+
+    def _load_frequency(self, account: Account) -> str | None:
+        contracts = [series.inputs for series in of_supplier(account.supplier) if series.is_state]
+        stored = self.measures.read(account.id, dict.fromkeys(contracts, ALL_KEYS))
+        entries = {doctype: [to_entry(document) for document in documents] for doctype, documents in stored.items()}
+        return _frequency_in(entries, account.supplier)
+
+    def _known(self, account: Account, ended: Collection[Series]) -> list[Series]:
+        """Return the series to explain; daily values where nothing is collected, and where the meter has none."""
+        daily, known = daily_of(supplier=account.supplier), self.registry.outcomes.known(account.id)
+        if daily in known or (known and daily not in ended):
+            return known
+        return [daily, *known]
+
+    def _ended(self, account_id: str) -> frozenset[Series]:
+        chosen = self.registry.outcomes.list_chosen(account_id)
+        return frozenset(one.series for one in chosen if one.switch is SeriesSwitch.ENDED)
+
+    def list_corrections(self, account: Account, day: date) -> Iterator[Correction]:
+        """Yield the corrections of the daily value, then those of the day's steps in order of time, then of others.
+
+        Of a series of periods those of the period that holds the day.
+        """
+        known = self._known(account, self._ended(account.id))
+        periods = {series.inputs: ALL_KEYS for series in known if series.has_intervals}
+        stored = self.measures.read(account.id, periods) if periods else {}
+        entries = {doctype: [to_entry(document) for document in documents] for doctype, documents in stored.items()}
+        yield from self._list_corrections(account.id, known, day, entries)
+
+    def _list_corrections(
+        self, account_id: str, known: Collection[Series], day: date, entries: EntriesByDoctype
+    ) -> Iterator[Correction]:
+        for series in known:
+            period = period_of(day, entries[series.inputs]) if series.has_intervals else None
+            first = date.fromisoformat(period.key) if period else day
+            keys = key_range(DateWindow(first, first + ONE_DAY), series.inputs)
+            yield from self.corrections.list_between(account_id, series.inputs, *keys)
+
+    def _explain_series(
+        self,
+        account: Account,
+        meter: _MeterFacts,
+        day: date,
+        series: Series,
+        asked_next: Callable[[date, DayMark], datetime | None],
+        ledger: DayLedger,
+        hole: Hole | None,
+        outcome: SeriesOutcome | None,
+        state: Mapping[str, str],
+        stored: StoredDay,
+        has_later: bool,
+    ) -> SeriesExplanation:
+        now, today, mark = self.history.now(), self.history.today(), ledger.mark_of(day)
+        calls = [call for call in _calls_of(series, state, outcome) if call.covers(day)]
+        asked_on = None if mark.asked_at_age is None else day + mark.asked_at_age * ONE_DAY
+        in_force = stored.state is not None and stored.state.key <= day.isoformat()
+        if series.is_state:
+            known_later = stored.state is not None and not in_force
+            wanted = not known_later  # Nobody can ask for a state of before it was told first.
+        else:
+            wanted_window = self.history.wanted_window(series)
+            wanted = wanted_window is not None and wanted_window.start <= day
+        facts = DayFacts(
+            mark=mark,
+            hole=hole,
+            asked_next=asked_next(day, mark),
+            failure=last_failure(calls, day, asked_on, outcome.last_success_at if outcome else None),
+            wanted=wanted,
+            in_force=in_force,
+            later=has_later if series.comes_late else None,
+            of_periods=series.has_intervals,
+            ended=series in meter.ended,
+            frequency=meter.frequency if series.is_daily_energy else None,
+        )
+        reason = reason_of(day, today, facts, account)
+        sentences = format_sentences(
+            reason,
+            {series},
+            day,
+            now=now,
+            asked_next=facts.asked_next,
+            consent_until=account.consent_until,
+            half_hours=mark.half_hours,
+        )
+        visible = {name: state[name] for name in _VISIBLE_FIELDS if state.get(name)}
+        asked_at = facts.asked_next if _is_asked(account, facts.asked_next) else None
+        return SeriesExplanation(
+            reason, sentences, mark, asked_on, asked_at, facts.hole, stored, calls, outcome, visible
+        )
 
 
-def _causes(code: str, supplier: str) -> dict[str, str]:
-    """Return why the last call failed, by language; empty for a code that says so of itself."""
-    causes = {language: translate_cause(code, supplier, language) for language in LANGUAGES}
-    return {language: cause for language, cause in causes.items() if cause}
+def _is_asked(account: Account, at: datetime | None) -> bool:
+    """Return whether an account is asked for at this moment, by its state and consent."""
+    return at is not None and account.active and account.refusal_on(civil_date(at)) is None
 
 
-def _kind_to_json(stored: StoredDay) -> dict[str, Any]:
-    """Return what the series of one kind alone have; nothing of daily energy and curves."""
-    if stored.registers or stored.breaks:
-        energies = stored.registers.by_period if stored.registers else {}
-        periods = [{"period": period, "energy_kwh": watt_hours / 1000} for period, watt_hours in energies.items()]
-        return {"periods": periods, "new_sequences": [break_to_json(one) for one in stored.breaks]}
-    if stored.peak:
-        subscribed = _load_or_none(stored.peak.subscribed)
-        return {"peak_at": to_plain(stored.peak.at), "subscribed_kva": subscribed}
-    if stored.state:
-        return {"state_since": stored.state.key, "details": dict(stored.state.details or {})}
-    if stored.gas:
-        return {"from": stored.gas.key, "details": dict(stored.gas.details or {})}
-    return {}
+def _calls_of(series: Series, state: Mapping[str, str], outcome: SeriesOutcome | None) -> list[Call]:
+    """Return the known calls, newest first: those of the progress hash, and the last look-back of the registry."""
+    calls = calls_from_fields(state)
+    if outcome is not None and outcome.asked_at is not None and outcome.answer is not None:
+        asked_on = civil_date(outcome.asked_at)
+        last = Call(outcome.asked_at, plan_look_back(asked_on, series), AnswerClass(outcome.answer), NIGHTLY)
+        # The hash of a failed run holds the same call.
+        if not any(call.answer is last.answer and abs(call.at - last.at) < _MINUTE for call in calls):
+            calls = sorted([last, *calls], key=lambda call: call.at, reverse=True)
+    return calls
+
+
+def _frequency_in(entries: EntriesByDoctype, supplier: str) -> str | None:
+    """Return how often the meter is read, by the newest stored contract; None where it doesn't tell that."""
+    rows = [row for series in of_supplier(supplier) if series.is_state for row in entries.get(series.inputs, ())]
+    frequency = (rows[-1].details or {}).get("frequency") if rows else None
+    return None if frequency is None else str(frequency)
+
+
+def _has_later(series: Series, day: date, ledger: DayLedger) -> bool:
+    return series.comes_late and any(stored > day for stored in ledger.stored_days())
+
+
+def _partial_series(reason_series: Collection[Series], explanations: Mapping[Series, SeriesExplanation]) -> Series:
+    """Return the first partial series, because the sentence quotes its half-hours, or any one if none is partial."""
+    partial = (series for series in reason_series if explanations[series].mark.state is DayState.PARTIAL)
+    return next(partial, next(iter(reason_series)))

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import click
 
-from worker.accounts.explanations import missing_days_of
+from worker.accounts.status import missing_days_of
 from worker.cli.audit_trail import note_result
 from worker.cli.common import UsagePoint, json_option, open_runtime, print_json
 from worker.domain.access_right import is_gas_meter

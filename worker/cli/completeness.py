@@ -6,8 +6,8 @@ from datetime import date
 
 import click
 
-from worker.accounts.explanations import AccountCoverage, coverage_of, coverage_to_json
-from worker.accounts.notice_texts import CURVE_NOT_ACTIVATED
+from worker.accounts.notice_webhook import CURVE_NOT_ACTIVATED
+from worker.accounts.status import AccountCoverage, coverage_of, coverage_to_json
 from worker.cli.common import chosen_accounts, json_option, open_runtime, print_json, require_one_or_all
 from worker.cli.tables import local_text, print_table
 from worker.domain.completeness import Coverage, DayState, Hole, MissingCurve

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from worker.accounts.explanations import to_plain, to_row
+from worker.accounts.status import to_plain, to_row
 from worker.cli.accounts import proof_row
 from worker.cli.common import (
     DayCount,

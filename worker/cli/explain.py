@@ -9,9 +9,8 @@ from typing import Any, Final
 
 import click
 
-from worker.accounts.day_values import StoredDay
-from worker.accounts.explain import Explanation, SeriesExplanation
-from worker.accounts.explanations import explanation_to_json, to_plain
+from worker.accounts.explanations import Explanation, SeriesExplanation, StoredDay
+from worker.accounts.status import explanation_to_json, to_plain
 from worker.cli.common import (
     Day,
     describe_amount,

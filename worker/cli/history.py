@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from worker.accounts.explanations import correction_to_json
+from worker.accounts.status import correction_to_json
 from worker.cli.common import Day, describe_removal, json_option, open_runtime, print_json
 from worker.cli.tables import local_text, print_table
 from worker.domain.documents import format_kwh

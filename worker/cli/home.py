@@ -9,9 +9,8 @@ from typing import Any, Final
 import click
 
 from config.settings import get_settings
-from worker.accounts.assertion import MeterErased
-from worker.accounts.home.gateway_accounts import MeterConnected, TokenAccount, choose_meters
-from worker.accounts.home.summary import HomeAccount, HomeSummary, summarize_home
+from worker.accounts.assertion import MeterConnected, MeterErased, TokenAccount, choose_meters
+from worker.accounts.status import HomeAccount, HomeSummary, summarize_home
 from worker.cli.audit_trail import note_result
 from worker.cli.common import UsagePoint, json_option, open_runtime, print_result, shell_language, shell_user
 from worker.cli.home_mark import make_home

@@ -10,7 +10,7 @@ from typing import Any, Final
 import click
 
 from config.settings import ConfigError, Settings, get_settings
-from worker.accounts.explanations import to_row
+from worker.accounts.status import to_row
 from worker.cli.common import confirm_on_terminal, json_option, open_registry_database, print_json, print_rows
 from worker.domain.clock import real_clock
 from worker.domain.sessions import (

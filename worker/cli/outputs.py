@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from worker.accounts.explanations import output_to_json
+from worker.accounts.status import output_to_json
 from worker.cli.audit_trail import note_result
 from worker.cli.common import (
     Day,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from worker.accounts.assertion import MeterErased
-from worker.accounts.rights.own import OwnHolder
+from worker.accounts.right_sweep import OwnHolder
 from worker.cli.audit_trail import note_result
 from worker.cli.common import print_result
 from worker.clients.suppliers import GRDF

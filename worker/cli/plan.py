@@ -11,7 +11,7 @@ from typing import Any, Final
 import click
 
 from config.settings import Settings, get_settings
-from worker.accounts.explanations import to_row
+from worker.accounts.status import to_row
 from worker.cli.common import SeriesNames, json_option, print_result
 from worker.cli.gas_option import ChoiceWithGas
 from worker.clients.suppliers import GRDF, SUPPLIERS

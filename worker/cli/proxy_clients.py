@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from worker.accounts.explanations import to_row
+from worker.accounts.status import to_row
 from worker.cli.audit_trail import note_result
 from worker.cli.common import (
     checked_name,

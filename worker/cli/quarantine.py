@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from worker.accounts.explanations import to_row
+from worker.accounts.status import to_row
 from worker.cli.common import json_option, open_runtime, print_result, print_rows
 from worker.domain.answers import to_masked
 from worker.stores.registry.supplier_answers import QuarantineEntry

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from worker.accounts.explanations import output_to_json, to_plain
+from worker.accounts.status import output_to_json, to_plain
 from worker.cli.output_lines import describe_output
 from worker.cli.tables import local_text, print_table
 from worker.domain.account import AccountState

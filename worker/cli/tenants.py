@@ -11,7 +11,7 @@ import click
 
 from config.settings import get_settings
 from config.validation import check_http_url, check_webhook
-from worker.accounts.explanations import to_row
+from worker.accounts.status import to_row
 from worker.cli.common import TenantName, json_option, open_registry_database, print_rows
 from worker.domain.account import DEFAULT_TENANT, LONGEST_TITLE
 from worker.runtime.keys import build_sealer

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from worker.accounts.explanations import break_to_json, discrepancy_to_json, month_to_json
+from worker.accounts.status import break_to_json, discrepancy_to_json, month_to_json
 from worker.app import enqueue_window
 from worker.cli.common import (
     chosen_accounts,

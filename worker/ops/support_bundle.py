@@ -22,8 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from config.settings import Settings
-from worker.accounts.explanations import coverage_of, coverage_to_json, explanation_to_json, to_row
-from worker.accounts.status import status_of
+from worker.accounts.status import coverage_of, coverage_to_json, explanation_to_json, status_of, to_row
 from worker.domain.account import Account
 from worker.domain.windows import ONE_DAY
 from worker.ops.version import find_commit

@@ -12,30 +12,20 @@ from typing import Final, Self
 from redis import Redis
 
 from config.settings import Settings
-from worker.accounts.assertion import AccountAssertion
-from worker.accounts.channels import LOG, WEBHOOK, Channel, NoticeChannels, NoticeLog, NotifyService, Webhook
-from worker.accounts.connect import AccountConnector
+from worker.accounts.assertion import AccountAssertion, GatewayAccounts
+from worker.accounts.connect import AccountConnector, MeterReadings
 from worker.accounts.erasure import erase_account
-from worker.accounts.explain import Explainer
-from worker.accounts.home.gateway_accounts import GatewayAccounts
+from worker.accounts.explanations import Explainer
+from worker.accounts.gas_rights import RightDeclarations, RightOpenings, RightWithdrawal
 from worker.accounts.invitations import Inviter
-from worker.accounts.meter_readings import MeterReadings
+from worker.accounts.notice_webhook import LOG, WEBHOOK, Channel, NoticeChannels, NoticeLog, NotifyService, Webhook
 from worker.accounts.notices import NoticeSender, notify_failing_output
-from worker.accounts.proven_requests import NewAccountLimits, ProvenRequests
-from worker.accounts.proxy.codes import ProxyCodes
-from worker.accounts.proxy.data import ProxyData
-from worker.accounts.proxy.grants import ProxyGrants
-from worker.accounts.proxy.supplier_calls import SupplierCalls
+from worker.accounts.opening import NewAccountLimits, ProvenRequests
+from worker.accounts.proxy_grants import ProxyCodes, ProxyData, ProxyGrants, SupplierCalls
 from worker.accounts.refusals import RefusalPolicy
-from worker.accounts.rights.declarations import RightDeclarations
-from worker.accounts.rights.opening import RightOpenings
-from worker.accounts.rights.own import OwnRights
-from worker.accounts.rights.sweep import RightSweep
-from worker.accounts.rights.uploads import ProofUploads
-from worker.accounts.rights.withdrawal import RightWithdrawal
+from worker.accounts.right_sweep import OwnRights, ProofUploads, RightSweep
 from worker.accounts.series_choice import SeriesChooser
-from worker.accounts.token_renewal import TokenRenewal
-from worker.accounts.token_revocation import TokenRevocation
+from worker.accounts.token_upkeep import TokenRenewal, TokenRevocation
 from worker.clients.endpoints import SHARED_QUOTA
 from worker.clients.oauth import OAuthClient
 from worker.clients.supplier import ConsentCalls, SupplierClient, SupplierConsents

@@ -5,12 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from config.settings import Settings
-from worker.accounts.access.home_access import HomeAccess
-from worker.accounts.access.household_mails import HouseholdMails
-from worker.accounts.access.mail_links import MailLinks
-from worker.accounts.access.ways_back import HouseholdAccess
-from worker.accounts.channels import NoticeChannels
+from worker.accounts.household_access import HomeAccess, HouseholdAccess, HouseholdMails, MailLinks
 from worker.accounts.notice_services import MailService
+from worker.accounts.notice_webhook import NoticeChannels
 from worker.accounts.notices import NoticeSender
 from worker.domain.clock import Clock
 from worker.domain.networks import parse_networks

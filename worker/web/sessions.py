@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from worker.accounts.access.ways_back import CODE
+from worker.accounts.household_access import CODE
 from worker.domain.account import Account
 from worker.domain.connection_request import ConnectedAccount
 from worker.domain.sessions import AccessKey, KeyKind

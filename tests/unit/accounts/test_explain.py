@@ -8,8 +8,8 @@ import pytest
 
 from tests.support.factories import curve_of, serving_curves, serving_days
 from tests.unit.conftest import Household
-from worker.accounts.explain import Explanation
-from worker.accounts.explanations import explanation_to_json
+from worker.accounts.explanations import Explanation
+from worker.accounts.status import explanation_to_json
 from worker.domain.account import AccountState
 from worker.domain.answers import DeviationKind
 from worker.domain.calls import AnswerClass

@@ -7,8 +7,8 @@ import pytest
 from tests.support.panel_household import PEAK, SUBSCRIBED, PanelHousehold
 from tests.support.whole_homes import index_entry
 from tests.unit.conftest import Household
-from worker.accounts.explain import Explanation
-from worker.accounts.explanations import coverage_of, coverage_to_json, explanation_to_json
+from worker.accounts.explanations import Explanation
+from worker.accounts.status import coverage_of, coverage_to_json, explanation_to_json
 from worker.cli.explain import _lines
 from worker.domain.completeness import DayState
 from worker.domain.consistency import Law

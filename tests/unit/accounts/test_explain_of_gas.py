@@ -8,9 +8,8 @@ import pytest
 
 from tests.support.gas_household import ABSENT, CONTRACT, DAILY, NEWEST, PUBLISHED, TODAY, GasHousehold
 from tests.unit.conftest import Household
-from worker.accounts.explain import Explanation
-from worker.accounts.explanations import coverage_of, explanation_to_json
-from worker.accounts.reason_texts import format_sentences
+from worker.accounts.explanations import Explanation, format_sentences
+from worker.accounts.status import coverage_of, explanation_to_json
 from worker.cli.completeness import awaited_days
 from worker.cli.explain import _lines
 from worker.domain.reasons import Reason

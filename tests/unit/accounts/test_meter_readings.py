@@ -13,7 +13,7 @@ import pytest
 from tests.support.factories import PretendSupplier, calendar_2026, registers_2026
 from tests.support.fakes import NoLocks
 from tests.support.registries import METER, new_registry
-from worker.accounts.meter_readings import MeterReadings
+from worker.accounts.connect import MeterReadings
 from worker.domain.connection_request import ConnectionRequest, SharedMeter
 from worker.domain.series import contract_series, registers_of
 from worker.errors import OperatorFault, SeriesNotOffered, SupplierUnavailable, WorkerError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tests.support.registries import METER, NOW
-from worker.accounts.proven_requests import Invited
+from worker.accounts.opening import Invited
 from worker.domain.connection_request import ConnectionRequest
 from worker.domain.invitation import InvitationPurpose
 from worker.runtime.process import Runtime

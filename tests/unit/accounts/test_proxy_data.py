@@ -7,8 +7,7 @@ from datetime import date
 import pytest
 
 from tests.support.supplier_server import USAGE_POINT
-from worker.accounts.proxy.data import DataQuery, read_query
-from worker.accounts.proxy.supplier_calls import SupplierCalls
+from worker.accounts.proxy_grants import DataQuery, SupplierCalls, read_query
 from worker.clients.endpoints import Preset
 from worker.clients.enedis.presets import PRESETS
 from worker.domain.windows import DateWindow

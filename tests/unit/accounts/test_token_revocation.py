@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.registries import NOW, new_registry
-from worker.accounts.token_revocation import TokenRevocation
+from worker.accounts.token_upkeep import TokenRevocation
 from worker.errors import OperatorFault, RateLimited, SupplierUnavailable, WorkerError
 from worker.stores.registry.accounts import AccountRegistry
 

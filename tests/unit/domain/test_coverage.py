@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.support.factories import curve_of, v5_answer
 from tests.support.plain_readings import to_entries
 from tests.support.strategies import STEPS, days, several
-from worker.accounts.explanations import coverage_to_json
+from worker.accounts.status import coverage_to_json
 from worker.domain.completeness import DayLedger, find_gaps, half_hours_in, summarize_days
 from worker.domain.parsing.electricity import parse_load_curve
 from worker.domain.series import Doctype, Series

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.support.strategies import many, several
 from worker import errors
-from worker.accounts.reason_texts import format_sentences
+from worker.accounts.explanations import format_sentences
 from worker.domain.account import Account, AccountState
 from worker.domain.calls import AnswerClass, Call, call_to_fields, calls_from_fields, classify_answer, last_failure
 from worker.domain.completeness import BEFORE, COMPLETE, UNKNOWN, DayMark, DayState, Hole

@@ -9,7 +9,7 @@ import pytest
 from tests.support.factories import NOW, PretendSupplier, curve_of, serving_curves, serving_days
 from tests.support.made_files import curve_file, days_file
 from tests.unit.conftest import Household
-from worker.accounts.explain import SeriesExplanation
+from worker.accounts.explanations import SeriesExplanation
 from worker.domain.account import AccountState
 from worker.domain.completeness import DayMark, DayState
 from worker.domain.files.cells import FileSeries

@@ -14,7 +14,7 @@ from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 from starlette.background import BackgroundTask
 
-from worker.accounts.access.ways_back import CODE
+from worker.accounts.household_access import CODE
 from worker.accounts.notice_services import is_mail_address
 from worker.logs import fields
 from worker.runtime.process import Runtime

@@ -7,8 +7,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
-from worker.accounts.assertion import MeterErased
-from worker.accounts.home.gateway_accounts import MeterConnected
+from worker.accounts.assertion import MeterConnected, MeterErased
 from worker.domain.evidence import HOUSEHOLD
 from worker.runtime.process import Runtime
 from worker.web.audit import note_subject

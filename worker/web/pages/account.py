@@ -10,9 +10,8 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request, Response
 
-from worker.accounts.explanations import coverage_of
-from worker.accounts.notice_texts import CURVE_NOT_ACTIVATED
-from worker.accounts.status import AccountStatus, status_of
+from worker.accounts.notice_webhook import CURVE_NOT_ACTIVATED
+from worker.accounts.status import AccountStatus, coverage_of, status_of
 from worker.clients.suppliers import GRDF
 from worker.domain.account import Account, AccountState
 from worker.domain.completeness import Hole

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import MAXYEAR, MINYEAR, date, timedelta
 from typing import Final
 
-from worker.accounts.explain import SeriesExplanation
+from worker.accounts.explanations import SeriesExplanation
 from worker.accounts.status import AccountStatus
 from worker.domain.account import Account
 from worker.domain.reasons import Reason

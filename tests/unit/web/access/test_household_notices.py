@@ -16,7 +16,7 @@ from tests.support.factories import window_job
 from tests.support.household_pages import ENGLISH, FRENCH
 from tests.support.mail_server import MailReceiver, mail_url
 from tests.support.ways_back import confirm_address, press
-from worker.accounts.access.ways_back import HouseholdAccess
+from worker.accounts.household_access import HouseholdAccess
 from worker.domain.retry import NOTICE_DELAYS
 from worker.domain.series import Series
 from worker.domain.windows import DateWindow

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from worker.accounts.proxy.data import OtherMeter, TooEarly, read_query
+from worker.accounts.proxy_grants import OtherMeter, TooEarly, read_query
 from worker.domain.answers import Answer, AnswerKind
 from worker.domain.oauth_proxy import ProxyGrant
 from worker.errors import AccountError, SeriesNotOffered, WorkerError

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
 
-from worker.accounts.proxy.grants import InvalidGrant, TokenAnswer
+from worker.accounts.proxy_grants import InvalidGrant, TokenAnswer
 from worker.domain.audit_entry import ActorKind
 from worker.domain.oauth_proxy import ProxyClient
 from worker.domain.retry import CLIENT_DELAY_S

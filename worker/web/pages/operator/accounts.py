@@ -13,8 +13,7 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
-from worker.accounts.explanations import missing_days_of
-from worker.accounts.status import status_of
+from worker.accounts.status import missing_days_of, status_of
 from worker.domain.access_right import is_gas_meter
 from worker.domain.account import Account
 from worker.domain.windows import ONE_DAY

@@ -2,12 +2,18 @@
 
 Only tokens that are still valid are renewed: one that has expired is renewed by the next call that needs it, so an
 idle fleet costs little. A tick spends at most a tenth of a minute's quota, on the tokens that expire first.
+
+The revocation of users' tokens that no account uses any more, at the supplier.
+
+Where a household has its account erased or stops its consent, deleting our copy of its token is not enough: a person
+with another copy could renew it. A token waits in its row until the supplier has revoked it, for seven days at most.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -15,12 +21,21 @@ from typing import Final
 from worker.accounts.refusals import RefusalPolicy
 from worker.clients.tokens import RENEW_AHEAD_S, TokenProvider
 from worker.domain.account import Account
-from worker.domain.clock import Clock
+from worker.domain.clock import Clock, real_clock
 from worker.domain.series import daily_of
 from worker.domain.windows import civil_date
-from worker.errors import AccountError, ConsentEnded, RateLimited, TransientError, UnknownAccount
+from worker.errors import (
+    AccountError,
+    ConsentEnded,
+    RateLimited,
+    StoreUnavailable,
+    TransientError,
+    UnknownAccount,
+    WorkerError,
+)
 from worker.logs import fields
 from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry.user_tokens import TokenTable, UnusedToken
 from worker.sync.claims import WindowClaims
 from worker.sync.incidents import Incidents
 
@@ -91,3 +106,48 @@ def _budget(calls_per_hour: int | None) -> int:
     if calls_per_hour is None:
         return _MAX_PER_TICK
     return min(_MAX_PER_TICK, max(1, calls_per_hour // (_TICKS_PER_HOUR * _QUOTA_DIVISOR)))
+
+
+_MOST_AT_ONCE: Final = 200
+_LONGEST_WAIT: Final = timedelta(days=7)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenRevocation:
+    """The job that revokes tokens. ``revoke`` takes a token's text; ``lock`` holds off renewals of a token's id."""
+
+    tokens: TokenTable
+    revoke: Callable[[str], None]
+    lock: Callable[[str], AbstractContextManager[None]]
+    now: Clock = real_clock
+
+    def run(self) -> int:
+        """Revoke the tokens that wait and return their number. Safe to repeat. Raises StoreUnavailable.
+
+        Where the supplier is silent or it is not our turn, the rest waits for the next run.
+        """
+        revoked = 0
+        for token in self.tokens.list_to_revoke(_MOST_AT_ONCE):
+            try:
+                with self.lock(token.id):
+                    revoked += self._revoke(token)
+            except StoreUnavailable:
+                raise
+            except WorkerError as error:
+                if self.now() - token.since > _LONGEST_WAIT:
+                    log.error("token not revoked, given up", extra=fields(token=token.id, reason=str(error)))
+                    self.tokens.delete_unused(token.id)
+                    continue
+                log.warning("token not revoked yet", extra=fields(token=token.id, reason=str(error)))
+                if isinstance(error, TransientError):
+                    break
+        return revoked
+
+    def _revoke(self, token: UnusedToken) -> bool:
+        text = self.tokens.load_unused(token.id)
+        if text is None:
+            return False  # Another run was faster.
+        self.revoke(text)
+        self.tokens.delete_unused(token.id)
+        log.info("token revoked", extra=fields(token=token.id))
+        return True

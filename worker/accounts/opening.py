@@ -19,7 +19,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from worker.accounts.proxy.codes import ProxyCode, ProxyCodes
+from worker.accounts.proxy_grants import ProxyCode, ProxyCodes
 from worker.clients.supplier import SupplierConsents
 from worker.domain.account import Account
 from worker.domain.clock import Clock

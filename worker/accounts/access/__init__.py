@@ -1,1 +1,0 @@
-"""How households get back in: recovery codes, and links that are sent by mail."""

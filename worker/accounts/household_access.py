@@ -1,0 +1,319 @@
+"""Access to the pages of a home's installation: one household, which sees all accounts, and its one password.
+
+The password is a recovery code, which here opens as often as it is typed. It isn't kept as a text: a person who has
+forgotten it makes another.
+
+Notices to households: one mail in the household's language, to the address that it has confirmed.
+
+The web application sends them, which alone can read addresses. A household that had the account before another holder
+gets none: the session number that it knows is an older one.
+
+Links that are mailed to a household: one confirms its address, the other signs in.
+
+Whether an address is known shows nowhere: the caller answers before ``mail_sign_in`` runs, and each address counts
+under the same limit. A link's secret stands behind the #, which browsers keep to themselves.
+
+A household's ways back in: its recovery code, and its mail address.
+
+A code is made with the household and opens once; signing in with it makes another. Its text is kept in the details of
+the session that it was made in, until its person says that it is kept: the page can show it until then.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+from worker.accounts.notice_services import MailService
+from worker.accounts.notice_webhook import Message, write_day
+from worker.domain.account import Account, AccountState
+from worker.domain.consents import Notice, NoticeKind
+from worker.domain.sessions import KeyKind
+from worker.errors import NotDelivered, WorkerError
+from worker.logs import fields
+from worker.stores.encryption import Signer
+from worker.stores.redis.locks import Rate, RateLimiter
+from worker.stores.registry.access_keys import AccessKeyTable, RecoveryTexts
+from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry.households import Household, HouseholdTable, MailAddress, MailAddressTable
+from worker.texts import translate, translate_code
+
+
+@dataclass(frozen=True, kw_only=True)
+class HomeAccess:
+    """The household of a home and its password; every method raises StoreUnavailable."""
+
+    keys: AccessKeyTable
+    households: HouseholdTable
+    registry: AccountRegistry
+
+    def household(self) -> Household:
+        """Return the home's household, which shows every account that there is now; the first call makes it."""
+        numbers = {account.id: account.session_number for account in self.registry.list()}
+        household = self.households.find_first() or self.households.create(numbers)
+        if dict(household.accounts) != numbers:
+            household = self.households.add(household.id, numbers) or household
+        return household
+
+    def has_password(self) -> bool:
+        """Return whether there is a password; without one nobody comes in from other machines."""
+        household = self.households.find_first()
+        return household is not None and bool(self.keys.list_opened(household.id, KeyKind.RECOVERY_CODE))
+
+    def create_password(self) -> str:
+        """Create the home's password, end the one before, and return its text."""
+        household = self.household()
+        key, text = self.keys.create(KeyKind.RECOVERY_CODE, household.id)
+        self.keys.end_of([household.id], [KeyKind.RECOVERY_CODE], but=key.id)
+        return text
+
+    def check_password(self, text: str) -> Household | None:
+        """Return the home's household where this is its password; None for any other text."""
+        key, household = self.keys.find(KeyKind.RECOVERY_CODE, text), self.household()
+        return household if key is not None and key.owner == household.id else None
+
+
+OFF_PATH = "/access/notices/off"
+
+
+@dataclass(frozen=True, kw_only=True)
+class HouseholdMails:
+    """The channel of notices to households. ``signer`` makes the link that switches them off."""
+
+    households: HouseholdTable
+    addresses: MailAddressTable
+    registry: AccountRegistry
+    signer: Signer
+    public_url: str
+    mail_service: MailService = field(repr=False)
+
+    def send(self, message: Message) -> None:
+        """Mail a notice to each household that has the account and wants notices. Raises NotDelivered.
+
+        A second attempt may mail it again to one of several; the mail has the same id then.
+        """
+        notice = message.notice
+        account = self.registry.get_existing(notice.account_id or "")
+        faults = [fault for row in self._find_addresses(account) if (fault := self._mail(row, notice, account))]
+        if faults:
+            raise NotDelivered(f"{notice.channel}: {faults[0]}")
+
+    def _find_addresses(self, account: Account) -> list[MailAddress]:
+        households = self.households.list_showing(account.id)
+        own = [household for household in households if household.accounts[account.id] == account.session_number]
+        rows = [self.addresses.load(household.id) for household in own]
+        return [row for row in rows if row is not None and row.notices]
+
+    def _mail(self, row: MailAddress, notice: Notice, account: Account) -> str | None:
+        """Mail a notice to one household, and return why it was not taken."""
+        off = f"{self.public_url}{OFF_PATH}/{self.signer.make_ticket(row.household_id)}"
+        headers = {"List-Unsubscribe": f"<{off}>", "List-Unsubscribe-Post": "List-Unsubscribe=One-Click"}
+        subject, text = compose_household_mail(notice, account, row.language, self.public_url, off)
+        return self.mail_service.send(row.address, subject, text, f"{notice.id}.{row.household_id}", headers)
+
+
+def compose_household_mail(
+    notice: Notice, account: Account, language: str, public_url: str, off: str
+) -> tuple[str, str]:
+    """Return subject and text of a notice in the words of the household's pages."""
+    facts = {
+        "supplier": translate(f"supplier.{account.supplier}", language),
+        "at_supplier": translate(f"supplier.{account.supplier}.stop", language),
+        "day": write_day(notice.about, language),
+    }
+    key = {NoticeKind.ACTION_NEEDED: "stopped", NoticeKind.CURVE_NOT_ACTIVATED: "curve"}.get(notice.kind, "ends")
+    subject = translate("notice.prefix", language) + translate(f"mail.notice.{key}.subject", language, **facts)
+    advice = translate_code(notice.reason, "advice", language, **facts) if key == "stopped" else ""
+    paragraphs = [
+        translate("mail.notice.meter", language, digits=account.last_digits or "…"),
+        advice or translate(f"mail.notice.{key}.text", language, **facts),
+        translate("mail.notice.open", language),
+        public_url,
+        translate("mail.notice.off", language),
+        off,
+    ]
+    return subject, "\n\n".join(paragraphs) + "\n"
+
+
+CODE: Final = "code"  # In the details of a session: the code that its person has not kept yet.
+_KEPT: Final[Mapping[str, str]] = {"kept": "yes"}  # The details of a code that its person has kept.
+ADDRESS, LANGUAGE = "address", "language"  # In the details of a link that confirms an address.
+
+
+@dataclass(frozen=True, slots=True)
+class WaysBack:
+    """What a household has to get back in.
+
+    ``shown_code``: the code that this session still shows; ``code_since``: when the kept code was made; ``pending``:
+    an address that waits to be confirmed.
+    """
+
+    shown_code: str = field(default="", repr=False)
+    code_since: datetime | None = None
+    address: MailAddress | None = None
+    pending: str = field(default="", repr=False)
+
+    @property
+    def is_safe(self) -> bool:
+        """Whether there is a way back without this browser."""
+        return self.code_since is not None or self.address is not None
+
+
+@dataclass(frozen=True, kw_only=True)
+class HouseholdAccess:
+    """What makes, checks and ends a household's ways back; every method raises StoreUnavailable."""
+
+    keys: AccessKeyTable
+    households: HouseholdTable
+    addresses: MailAddressTable
+
+    def create_code(self, household_id: str) -> str:
+        """Create the household's code, end those before, and return its text."""
+        key, text = self.keys.create(KeyKind.RECOVERY_CODE, household_id)
+        self.keys.end_of([household_id], [KeyKind.RECOVERY_CODE], but=key.id)
+        return text
+
+    def keep_code(self, household_id: str, code: str) -> None:
+        """Record that the household has kept this code of its own; nothing happens where the code has ended."""
+        key = self.keys.find(KeyKind.RECOVERY_CODE, code)
+        if key is not None and key.owner == household_id:
+            self.keys.set_details(key, _KEPT)
+
+    def find(self, household_id: str, details: Mapping[str, str]) -> WaysBack:
+        """Return the household's ways back; ``details`` are those of the session that asks."""
+        codes = self.keys.list_opened(household_id, KeyKind.RECOVERY_CODE)
+        shown = details.get(CODE, "")
+        is_valid = RecoveryTexts().read_id(shown) in [key.id for key in codes]  # Another session may have ended it.
+        kept = [key.created_at for key in codes if key.details == _KEPT]
+        pending = self.keys.list_opened(household_id, KeyKind.ADDRESS_LINK)
+        return WaysBack(
+            shown_code=shown if is_valid else "",
+            code_since=kept[0] if kept else None,
+            address=self.addresses.load(household_id),
+            pending=pending[0].details.get(ADDRESS, "") if pending else "",
+        )
+
+    def use_code(self, code: str) -> tuple[Household, str] | None:
+        """Use a household's code, and return the household with its new code; None for any other text."""
+        key = self.keys.find(KeyKind.RECOVERY_CODE, code)
+        household = self.households.load(key.owner) if key else None
+        if household is None:
+            return None
+        # The new one is made before the old one ends, so that a crash between the two locks nobody out.
+        new, text = self.keys.create(KeyKind.RECOVERY_CODE, household.id)
+        if self.keys.use(KeyKind.RECOVERY_CODE, code) is None:  # Another browser was faster.
+            self.keys.end(new.id)
+            return None
+        self.keys.end_of([household.id], [KeyKind.RECOVERY_CODE], but=new.id)
+        return household, text
+
+    def use_sign_in_link(self, link: str) -> Household | None:
+        """Use a link that was mailed to a household, and return the household; None for any other text."""
+        key = self.keys.use(KeyKind.SIGN_IN_LINK, _secret_of(link))
+        return self.households.load(key.owner) if key else None
+
+    def confirm_address(self, link: str) -> bool:
+        """Set the address to which this link was mailed; return whether the link was valid."""
+        key = self.keys.use(KeyKind.ADDRESS_LINK, _secret_of(link))
+        if key is None or not self.addresses.set(key.owner, key.details[ADDRESS], key.details[LANGUAGE]):
+            return False
+        self.keys.end_of([key.owner], [KeyKind.SIGN_IN_LINK])  # They were mailed to the address before.
+        return True
+
+    def remove_address(self, household_id: str) -> None:
+        """Remove the household's address, and end the links that were mailed to it or wait to confirm one."""
+        self.addresses.remove(household_id)
+        self.keys.end_of([household_id], [KeyKind.ADDRESS_LINK, KeyKind.SIGN_IN_LINK])
+
+    def set_notices(self, household_id: str, *, wanted: bool) -> bool:
+        """Set whether notices are mailed to the household's address; False where it has none."""
+        return self.addresses.set_notices(household_id, wanted=wanted)
+
+
+def _secret_of(link: str) -> str:
+    """Return the secret of a link; the whole link may be pasted."""
+    return link.strip().rpartition("#")[2]
+
+
+log = logging.getLogger("releve.access")
+MAILS_OF_ADDRESS: Final = Rate("mail-address", calls=3, window_s=3600)
+_SIGN_IN_PATH, _CONFIRM_PATH = "/sign-in/link", "/access/confirm"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MailLinks:
+    """What mails links."""
+
+    keys: AccessKeyTable
+    households: HouseholdTable
+    addresses: MailAddressTable
+    registry: AccountRegistry
+    limiter: RateLimiter
+    public_url: str
+    mail_service: MailService = field(repr=False)
+
+    @property
+    def sends_mail(self) -> bool:
+        return self.mail_service.sends_mail
+
+    def mail_confirmation(self, household_id: str, address: str, language: str) -> str:
+        """Mail the link that confirms an address of a household; the links before end.
+
+        Returns an empty text, or why it wasn't mailed: ``slow`` (too many mails to this address within an hour) or
+        ``failed`` (the mail service has not taken it).
+        """
+        if self.limiter.count_call(MAILS_OF_ADDRESS, self.addresses.hash(address)):
+            return "slow"
+        details = {ADDRESS: address, LANGUAGE: language}
+        key, secret = self.keys.create(KeyKind.ADDRESS_LINK, household_id, details=details)
+        self.keys.end_of([household_id], [KeyKind.ADDRESS_LINK], but=key.id)
+        links = [f"{self.public_url}{_CONFIRM_PATH}#{secret}"]
+        if self._mail("access.mail.confirm", address, language, links, key.id):
+            return ""
+        self.keys.end(key.id)
+        return "failed"
+
+    def mail_sign_in(self, address: str) -> None:
+        """Mail a link for each household that has confirmed this address; nothing where there is none.
+
+        It runs after the answer, so it raises nothing: a failure is a line of the log.
+        """
+        try:
+            if not self.limiter.count_call(MAILS_OF_ADDRESS, self.addresses.hash(address)):
+                self._mail_sign_in(self.addresses.find(address))
+        except WorkerError as error:
+            log.warning("sign-in link not mailed", extra=fields(reason=str(error)))
+
+    def _mail_sign_in(self, rows: Sequence[MailAddress]) -> None:
+        names = [(row, self._name(row)) for row in rows]
+        links, key_id = [], ""
+        for row, name in names:
+            if name:  # A household whose meters are all another holder's by now sees nothing.
+                key, secret = self.keys.create(KeyKind.SIGN_IN_LINK, row.household_id)
+                links.append(f"{name}\n{self.public_url}{_SIGN_IN_PATH}#{secret}")
+                key_id = key.id
+        if links:
+            self._mail("access.mail.sign_in", rows[0].address, rows[0].language, links, key_id)
+
+    def _name(self, row: MailAddress) -> str:
+        """Return the meters of a household by their last digits, as its language names them."""
+        household = self.households.load(row.household_id)
+        numbers = household.accounts if household else {}
+        accounts = self.registry.get_many(list(numbers))
+        return ", ".join(
+            translate("account.meter", row.language, digits=account.last_digits or "…")
+            for account in accounts.values()
+            if account.session_number == numbers[account.id] and account.state is not AccountState.DELETED
+        )
+
+    def _mail(self, key: str, address: str, language: str, links: Sequence[str], message_id: str) -> bool:
+        paragraphs = [translate(f"{key}.text", language, address=self.public_url), *links]
+        text = "\n\n".join([*paragraphs, translate(f"{key}.rules", language)]) + "\n"
+        subject = translate("notice.prefix", language) + translate(f"{key}.subject", language)
+        fault = self.mail_service.send(address, subject, text, message_id)
+        if fault:
+            log.warning("link not mailed", extra=fields(kind=key.rpartition(".")[2], reason=fault))
+        return fault is None

@@ -1,1 +1,0 @@
-"""The consent proxy: codes, grants and data for other services."""

@@ -1,0 +1,327 @@
+"""Codes of the consent proxy: what a proven consent, or a code of v4, is handed over to a client by.
+
+A code is random, works once and for 15 minutes, and only for the client, address and challenge of its request. What it
+stands for is kept sealed in Redis under the code's hash.
+
+The data that a client of the consent proxy may read (v5, 2026): the supplier is asked with our own token.
+
+A grant is for one meter. The call counts in the quota's ledger like each call of a worker, in the lane of histories:
+a stack that fetches for many households leaves the rest to those for whom a person waits. Nothing is stored.
+
+What a client of the consent proxy gets for a code or a refresh token: tokens, and never the application's own.
+
+- v4: the supplier's own token of the holder, once its answer names a meter (P1).
+- v5, 2026: opaque tokens of ours, good for the meter of that code alone (``stores.registry.proxy.grants``).
+
+The bound on threads of the web that wait for a supplier: only the proxy's clients are answered by its word.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any, Final
+
+from pydantic import TypeAdapter
+
+from worker.clients.endpoints import Preset
+from worker.clients.enedis.client import USAGE_POINT
+from worker.clients.supplier import SupplierClient, SupplierConsents
+from worker.clients.tokens import Token
+from worker.domain.answers import Answer
+from worker.domain.clock import Clock
+from worker.domain.connection_request import ConnectionRequest, RequestEvent
+from worker.domain.consents import Proof
+from worker.domain.lanes import Lane, in_lane, request_lane
+from worker.domain.oauth_proxy import ACCESS_LIFE, ProxyCaller, ProxyClient, ProxyGrant, is_proven
+from worker.domain.series import Series
+from worker.domain.windows import DateWindow, civil_date
+from worker.errors import DataError, OperatorFault, ProxyBusy, TransientError
+from worker.logs import fields
+from worker.stores.database import Database
+from worker.stores.encryption import Sealer
+from worker.stores.redis.pending_consents import ConsentFlows, place_of_code
+from worker.stores.registry import account_rows
+from worker.stores.registry.erased_meters import ErasureTable
+from worker.stores.registry.proxy import ProxyGrantTable, ProxyTokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProxyCode:
+    """What a code stands for: a proven meter with its consent (v5, 2026), or the supplier's own code (v4).
+
+    ``usage_points``: the proven meters, or with v4 those that the callback names, which are no proof yet.
+    ``data_from``: the first day that may be read, where the meter was another person's before.
+    ``begun_at``: when the person was sent to the supplier's page; None where it is not known.
+    """
+
+    caller: ProxyCaller
+    supplier: str
+    begun_at: datetime | None
+    usage_points: tuple[str, ...] = field(repr=False)
+    autorisation_id: str | None = field(default=None, repr=False)
+    supplier_code: str | None = field(default=None, repr=False)
+    proof: Proof = Proof.NONE
+    vouched_by: str | None = None
+    browser: str | None = field(default=None, repr=False)
+    data_from: date | None = None
+    consent_until: date | None = None
+
+
+_JSON: Final = TypeAdapter(ProxyCode)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProxyCodes:
+    """Codes by which requests are handed over; every method raises StoreUnavailable."""
+
+    flows: ConsentFlows
+    sealer: Sealer
+
+    def hand_over(self, request: ConnectionRequest, code: ProxyCode) -> ConnectionRequest:
+        """Issue a code, and return the request with the address of the client that takes it there."""
+        ids = {"usage_point_id": ",".join(code.usage_points), "autorisation_id": code.autorisation_id or ""}
+        named = {name: value for name, value in ids.items() if value}
+        text = secrets.token_urlsafe(32)
+        self._store(text, code)
+        return request.after(RequestEvent.HANDED_OVER, returns_to=code.caller.address(code=text, **named), page="")
+
+    def redeem(self, text: str) -> ProxyCode | None:
+        """Return what a code stands for, to the first caller; None where it is unknown, used or too old."""
+        sealed = self.flows.redeem_code(text)
+        try:
+            return _JSON.validate_json(self.sealer.unseal(sealed, place_of_code(text))) if sealed else None
+        except OperatorFault:  # The encryption key is gone: the person goes through the consent page again.
+            return None
+
+    def restore(self, text: str, code: ProxyCode) -> None:
+        """Make a redeemed code valid again, for the supplier did not answer."""
+        self._store(text, code)
+
+    def _store(self, text: str, code: ProxyCode) -> None:
+        self.flows.store_code(text, self.sealer.seal(_JSON.dump_json(code).decode(), place_of_code(text)))
+
+
+MOST_AT_ONCE: Final = 8  # Of one process, whose web has 40 threads: pages always find a free one.
+_AGAIN_S: Final = 5
+
+
+class SupplierCalls:
+    """The calls under way. A call takes one thread until its answer, 30 s at most."""
+
+    def __init__(self, most: int = MOST_AT_ONCE) -> None:
+        self._free = threading.BoundedSemaphore(most)
+
+    @contextmanager
+    def take(self) -> Iterator[None]:
+        """Count one call within the block. Raises ProxyBusy at once where there are too many."""
+        if not self._free.acquire(blocking=False):
+            raise ProxyBusy("too many calls to the supplier at once", retry_after_s=_AGAIN_S)
+        try:
+            yield
+        finally:
+            self._free.release()
+
+
+LONGEST_WINDOW_DAYS: Final = 3 * 366
+
+
+@dataclass(frozen=True, slots=True)
+class DataQuery:
+    """A series, a meter, and the days asked for; the end is excluded, as the supplier has it."""
+
+    series: Series
+    usage_point_id: str = field(repr=False)
+    window: DateWindow
+
+
+class TooEarly(Exception):
+    """The meter was another person's before the day that is the argument."""
+
+
+class OtherMeter(Exception):
+    """The grant is not for this meter."""
+
+
+def read_query(preset: Preset, path: str, parameters: Mapping[str, str]) -> DataQuery | None:
+    """Return the query of a request for a path of the supplier; None for a path that no series of measures has.
+
+    What a supplier tells of the contract is not passed on: it is about more than the meter.
+
+    Raises ValueError with what is wrong, which doesn't repeat a value.
+    """
+    series = next((series for series, known in preset.paths.items() if known == path), None)
+    if series is None:
+        return None
+    names = (preset.usage_point_parameter, preset.start_parameter, preset.end_parameter)
+    fixed = preset.fixed_parameters.get(series, {})
+    if set(parameters) != {*names, *fixed}:
+        raise ValueError(f"needs {', '.join((*names, *fixed))} and nothing else")
+    meter, start, end = (parameters[name] for name in names)
+    if wrong := [name for name, value in fixed.items() if parameters[name] != value]:
+        raise ValueError(f"{wrong[0]} must be {fixed[wrong[0]]}")
+    if not USAGE_POINT.fullmatch(meter):
+        raise ValueError(f"{names[0]} needs 14 digits")
+    days = _read_day(start, names[1]), _read_day(end, names[2])
+    if not 0 < (days[1] - days[0]).days <= LONGEST_WINDOW_DAYS:
+        raise ValueError(f"{names[2]} must be 1 to {LONGEST_WINDOW_DAYS} days after {names[1]}")
+    return DataQuery(series, meter, DateWindow(*days))
+
+
+def _read_day(text: str, name: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"{name} needs a day like 2024-07-25") from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProxyData:
+    """The use case behind the data route of the proxy. ``client_of`` returns the client of a supplier's measures.
+
+    ``calls``: shared with ``ProxyGrants``.
+    """
+
+    grants: ProxyGrantTable
+    erasures: ErasureTable
+    client_of: Callable[[str], SupplierClient]
+    now: Clock
+    calls: SupplierCalls
+
+    def find_grant(self, access_token: str) -> ProxyGrant | None:
+        """Return the grant of an access token; None where the token or its grant is not in force."""
+        grant = self.grants.find_by_access_token(access_token)
+        return None if grant is None or grant.is_over(civil_date(self.now())) else grant
+
+    def read(self, grant: ProxyGrant, query: DataQuery) -> Answer:
+        """Ask the supplier once.
+
+        Raises OtherMeter, TooEarly, what the client raises, and TransientError where too many calls are under way.
+        """
+        if grant.meter not in self.erasures.digests(grant.supplier, query.usage_point_id):
+            raise OtherMeter
+        if grant.data_from is not None and query.window.start < grant.data_from:
+            raise TooEarly(grant.data_from)
+        with self.calls.take(), in_lane(Lane.BACKFILL):
+            return self.client_of(grant.supplier).ask(query.series, query.usage_point_id, query.window)
+
+
+log = logging.getLogger("releve.proxy")
+TokenAnswer = dict[str, Any]  # The JSON of RFC 6749, 5.1, with the meters as a Cozy stack keeps them.
+_DEFAULT_TOKEN_LIFE_S: Final = 12_600
+
+
+class InvalidGrant(DataError):
+    """The code or refresh token is unknown, used, too old, another client's, or its consent is over."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProxyGrants:
+    """The use case behind the token endpoint of the proxy.
+
+    ``refresh_token`` exchanges a holder's refresh token at the supplier (v4); ``calls`` is shared with ``ProxyData``.
+    Every method raises InvalidGrant, what the client of the supplier raises, TransientError where too many calls are
+    under way, and StoreUnavailable.
+    """
+
+    codes: ProxyCodes
+    supplier: SupplierConsents | None
+    refresh_token: Callable[[str], Token]
+    database: Database
+    grants: ProxyGrantTable
+    erasures: ErasureTable
+    now: Clock
+    calls: SupplierCalls
+
+    def exchange(self, client: ProxyClient, code: str, redirect_uri: str | None, verifier: str | None) -> TokenAnswer:
+        """Exchange a code, which works once, even where it is refused.
+
+        ``redirect_uri``: as in the request for the code, if the client names it again. ``verifier``: of PKCE.
+        """
+        facts = self.codes.redeem(code)
+        caller = facts.caller if facts else None
+        if facts is None or caller is None or caller.client_id != client.id:
+            raise InvalidGrant("this code is unknown, used, expired or another client's")
+        if redirect_uri not in (None, "", caller.redirect_uri):
+            raise InvalidGrant("redirect_uri differs from the request for this code")
+        if not is_proven(caller.code_challenge, verifier):
+            raise InvalidGrant("code_verifier does not match the request for this code")
+        if facts.supplier_code is None:
+            return self._grant(facts)
+        try:
+            return self._exchange_at_supplier(facts, facts.supplier_code)
+        except TransientError:
+            self.codes.restore(code, facts)
+            raise
+
+    def refresh(self, client: ProxyClient, refresh_token: str) -> TokenAnswer:
+        """Exchange a refresh token, which works once, for the next pair of tokens."""
+        if self.supplier and self.supplier.account_tokens:
+            with self.calls.take():
+                return _supplier_answer(self.refresh_token(refresh_token))
+        tokens = self.grants.rotate(client.id, refresh_token, civil_date(self.now()))
+        if tokens is None:
+            raise InvalidGrant("this refresh token is unknown or used, or its consent has ended: consent again")
+        return _own_answer(tokens)
+
+    def _exchange_at_supplier(self, facts: ProxyCode, supplier_code: str) -> TokenAnswer:
+        if self.supplier is None:
+            raise InvalidGrant("no supplier with a consent page is set up")
+        with self.calls.take(), in_lane(request_lane(vouched=False)):  # Anybody can type a code.
+            grant, confirmed = self.supplier.confirm_code(supplier_code, facts.usage_points)
+        with self.database.reading() as connection:
+            if self.erasures.is_erased_since(connection, facts.supplier, confirmed, facts.begun_at):
+                raise InvalidGrant("the meter's data were erased in the meantime: consent again")
+        return {**grant.extras, **_meter_fields(confirmed), **_supplier_answer(grant.token)}
+
+    def _grant(self, facts: ProxyCode) -> TokenAnswer:
+        (meter,) = facts.usage_points  # An invitation is a proof for its one meter.
+        with self.database.writing() as connection:
+            # An erasure holds this lock, so it is seen here, or ends the grant.
+            account_rows.find_locked(connection, facts.supplier, meter)
+            if self.erasures.is_erased_since(connection, facts.supplier, [meter], facts.begun_at):
+                raise InvalidGrant("the meter's data were erased in the meantime: consent again")
+            tokens = self.grants.create(
+                connection,
+                facts.caller.client_id,
+                facts.supplier,
+                self.erasures.digests(facts.supplier, meter)[0],
+                proof=facts.proof,
+                vouched_by=facts.vouched_by,
+                granted_at=self.now(),
+                browser=facts.browser,
+                data_from=facts.data_from,
+                consent_until=facts.consent_until,
+            )
+        log.info("proxy grant given", extra=fields(client=facts.caller.client_id, proof=facts.proof.value))
+        named = {} if facts.autorisation_id is None else {"autorisation_id": facts.autorisation_id}
+        return {**_meter_fields([meter]), **named, **_own_answer(tokens)}
+
+
+def _meter_fields(usage_points: Sequence[str]) -> TokenAnswer:
+    """Return the usage points under both names in use. A Cozy stack stores them as ``oauth_callback_results``."""
+    joined = ",".join(usage_points)
+    return {"usage_point_id": joined, "usage_points_id": joined}
+
+
+def _own_answer(tokens: ProxyTokens) -> TokenAnswer:
+    life_s = int(ACCESS_LIFE.total_seconds())
+    return {
+        "access_token": tokens.access,
+        "token_type": "Bearer",
+        "expires_in": life_s,
+        "refresh_token": tokens.refresh,
+    }
+
+
+def _supplier_answer(token: Token) -> TokenAnswer:
+    """Return the token answer. ``expires_in`` is a whole number: Cozy's stack can't decode a text there."""
+    life_s = _DEFAULT_TOKEN_LIFE_S if token.expires_at is None else max(0, int(token.expires_at - time.time()))
+    body = {"access_token": token.access, "token_type": "Bearer", "expires_in": life_s}
+    return body if token.refresh is None else {**body, "refresh_token": token.refresh}

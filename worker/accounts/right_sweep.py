@@ -1,0 +1,390 @@
+"""The sweep over all rights: the supplier tells nobody when one changes, so it is asked, in lists of meters.
+
+Rights that wait for the holder are asked for every quarter of an hour, and all of them once a day. One that has become
+active opens its account. An account without an active right is set aside at once: the supplier says so itself. Where so
+many have ended that the supplier must be wrong, that is an incident, and none is (``accounts.refusals``).
+
+Meters of the operator's own: their contract is ours, so nobody has to consent, and the operator vouches.
+
+Proofs that the operator's page has taken: they wait, sealed, until a worker sends them to the supplier.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
+from typing import Final
+
+from worker.accounts.assertion import MeterErased, check_tenant_of
+from worker.accounts.gas_rights import RightOpenings
+from worker.accounts.refusals import RefusalPolicy
+from worker.clients.suppliers import SupplierClients
+from worker.domain.access_right import (
+    ProofState,
+    Right,
+    RightDeclaration,
+    RightRecord,
+    RightRole,
+    RightState,
+    best_record,
+)
+from worker.domain.account import Account, AccountState
+from worker.domain.clock import Clock, real_clock
+from worker.domain.consents import NoticeKind, Proof, is_asserted_younger, last_day_of
+from worker.domain.windows import civil_date
+from worker.errors import ConsentEnded, DataError, RightChanging, RightEnded, SupplierFault
+from worker.logs import fields
+from worker.stores.redis.pending_consents import ProofFiles
+from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry.rights import RightTable, new_right_id
+
+log = logging.getLogger("releve.rights")
+REMINDER: Final = timedelta(days=3)  # Before the last day for a proof, the operator is told once more.
+
+
+@dataclass(slots=True)
+class RightSummary:
+    """What a sweep has found. ``opened``: the accounts whose history is to be loaded."""
+
+    checked: int = 0
+    opened: list[str] = field(default_factory=list)
+    ended: int = 0  # Accounts that were set aside.
+
+
+@dataclass(frozen=True, kw_only=True)
+class RightSweep:
+    """The job that checks rights. ``suppliers``: the clients of those that are set up, by name."""
+
+    suppliers: Mapping[str, SupplierClients]
+    rights: RightTable
+    openings: RightOpenings
+    accounts: AccountRegistry
+    refusals: RefusalPolicy
+    now: Clock
+
+    def run(self, *, pending_only: bool = False) -> RightSummary:
+        """Check the rights of each supplier that registers any, and return what was found. Safe to repeat.
+
+        ``pending_only``: those that wait for the holder. Raises what the client does, and StoreUnavailable.
+        """
+        summary = RightSummary()
+        for name, clients in self.suppliers.items():
+            if name in self.rights.suppliers:
+                self._check_supplier(name, clients, summary, pending_only=pending_only)
+        if summary.opened or summary.ended:
+            counts = fields(checked=summary.checked, opened=len(summary.opened), ended=summary.ended)
+            log.info("rights checked", extra=counts)
+        return summary
+
+    def _check_supplier(
+        self, name: str, clients: SupplierClients, summary: RightSummary, *, pending_only: bool
+    ) -> None:
+        without: list[Account] = [] if pending_only else self.rights.list_accounts_without(name)
+        rights = list(self._pages(name, pending_only=pending_only))
+        by_meter: dict[str, list[Right]] = {right.meter: [] for right in rights}
+        for right in rights:
+            by_meter[right.meter].append(right)
+        meters = [*by_meter, *(account.usage_point_id for account in without if account.usage_point_id)]
+        checked: list[Right] = []
+        session, longest = clients.application_session(), clients.rights.longest_list
+        for first in range(0, len(meters), longest):
+            batch = list(dict.fromkeys(meters[first : first + longest]))
+            records = _group(clients.rights.list(session, batch))
+            for meter in batch:
+                checked += self._follow(by_meter.get(meter, []), records.get(meter, []), summary)
+            for account in (one for one in without if one.usage_point_id in batch):
+                checked += self._adopt(account, records.get(account.usage_point_id or "", []))
+        summary.checked += len(checked)
+        if not pending_only:
+            summary.ended += self._set_aside(checked)
+
+    def _pages(self, supplier: str, *, pending_only: bool) -> Iterator[Right]:
+        after = ""
+        while page := self.rights.page(supplier, after, pending_only=pending_only):
+            yield from page
+            after = page[-1].id
+
+    # One meter.
+
+    def _follow(self, rights: Sequence[Right], records: Sequence[RightRecord], summary: RightSummary) -> list[Right]:
+        """Store what the supplier says of a meter's rights, and open what has become active."""
+        by_id = {record.id: record for record in records}
+        followed = []
+        for right in rights:
+            record = by_id.get(right.supplier_id or "")
+            if record is None:  # It says nothing of this one: no state follows from that.
+                followed.append(right)
+                continue
+            after = right.after(record, self.now())
+            self._announce_proof(after)
+            # Its state is stored last: after a crash the next run opens it.
+            if self._should_open(after) and (account := self.openings.open(after, record.covers)):
+                summary.opened.append(account.id)
+            self.rights.save_check(right, after)
+            followed.append(after)
+        return followed
+
+    def _should_open(self, right: Right) -> bool:
+        """Return whether a right is active and its account doesn't have the consent: never yet, or it was set aside."""
+        if right.state is not RightState.ACTIVE or _is_over(right, civil_date(self.now())):
+            return False
+        if right.opened_at is None or right.account_id is None:
+            return True
+        account = self.accounts.get(right.account_id)
+        return account.state in (AccountState.ACTION_NEEDED, AccountState.PAUSED) and account.reason == RightEnded.code
+
+    def _adopt(self, account: Account, records: Sequence[RightRecord]) -> list[Right]:
+        """Find the right of an account that has none here, because it was given on the supplier's own page."""
+        record = best_record(records, RightRole.AUTHORIZED, RightRole.OWN) or next(iter(records), None)
+        adopted = self.rights.adopt(account, record, self.now()) if record else None
+        return [adopted] if adopted else []
+
+    def _announce_proof(self, right: Right) -> None:
+        """Tell the operator of a proof that is awaited, once and again near its end, and of one that was rejected."""
+        if right.proof is ProofState.REJECTED:
+            self.refusals.tell_operator(NoticeKind.RIGHT_PROOF_REJECTED, right.id, right.proof_until)
+        elif right.proof is ProofState.AWAITED:
+            self.refusals.tell_operator(NoticeKind.RIGHT_PROOF_AWAITED, right.id, right.proof_until)
+            if right.proof_until is not None and civil_date(self.now()) >= right.proof_until - REMINDER:
+                self.refusals.tell_operator(NoticeKind.RIGHT_PROOF_ENDS, right.id, right.proof_until)
+
+    # All accounts.
+
+    def _set_aside(self, rights: Collection[Right]) -> int:
+        """Set aside the accounts of which no right is active any more, and return their number."""
+        today = civil_date(self.now())
+        of_accounts = [right for right in rights if right.account_id is not None and right.opened_at is not None]
+        states: dict[str, bool] = {}
+        for right in of_accounts:
+            is_good = right.state is RightState.ACTIVE and not _is_over(right, today)
+            states[str(right.account_id)] = states.get(str(right.account_id), False) or is_good
+        ended = [account_id for account_id, is_good in states.items() if not is_good]
+        return self.refusals.set_aside_without_right(ended, asked=len(states)) if ended else 0
+
+
+def _is_over(right: Right, today: date) -> bool:
+    return right.last_day is not None and right.last_day < today
+
+
+def _group(records: Sequence[RightRecord]) -> dict[str, list[RightRecord]]:
+    by_meter: dict[str, list[RightRecord]] = {}
+    for record in records:
+        by_meter.setdefault(record.meter, []).append(record)
+    return by_meter
+
+
+class DeclarationNeeded(DataError):
+    """The supplier has no active right for this meter: postcode and holder are needed to declare one."""
+
+    remedy = "Declare it with `releve accounts add --pce … --own --postcode … --name …` (or `--company …`)."
+
+
+class UnknownRight(DataError):
+    """No right has this id, or it is being withdrawn."""
+
+    remedy = "`releve rights` shows the rights."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnHolder:
+    """Who holds the contract: exactly one of ``name`` and ``company``, and the meter's postcode; kept nowhere."""
+
+    postcode: str
+    name: str | None = None
+    company: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnRights:
+    """The use case that adds accounts of own meters, and sends proofs of consents."""
+
+    clients_of: Callable[[str], SupplierClients]
+    openings: RightOpenings
+    rights: RightTable
+    now: Clock
+    real_now: Clock = real_clock
+
+    def add(
+        self, supplier: str, meter: str, by: str, *, tenant: str, holder: OwnHolder | None = None, anew: bool = False
+    ) -> tuple[Right, Account | None]:
+        """Return the right of a meter and its account; None where the right is not active yet.
+
+        An active right is looked up first and used; else ``holder`` declares one. An own meter whose right has ended
+        keeps its account. ``by``: who vouches. ``anew``: the data of the meter were erased, and it is added again. The
+        caller enqueues the history. Raises DeclarationNeeded, MeterErased, MeterElsewhere, RightRefused,
+        UnknownUsagePoint, what the client raises, and StoreUnavailable; RightChanging while a right of the meter
+        is withdrawn; ValueError where the meter has an account that is read, or that was a household's.
+        """
+        account = self.openings.outcomes.registry.find(supplier, meter)
+        if account is not None:
+            check_tenant_of(account, tenant)
+            if not self._may_renew(account):
+                raise ValueError(f"account {account.id} has this meter already")
+        now = self.now()
+        right = Right(
+            id=new_right_id(),
+            supplier=supplier,
+            tenant=tenant,
+            meter=meter,
+            state=RightState.PENDING,
+            state_since=now,
+            role=RightRole.OWN,
+            account_id=account.id if account else None,
+            vouched_by=by,
+            begun_at=self.real_now(),
+            declared_at=now,
+        )
+        record = self._look_up(supplier, meter)
+        is_there = record is not None and record.state is RightState.ACTIVE
+        if record is not None and is_there:
+            right = _with_record(right, record)
+        elif holder is None:
+            raise DeclarationNeeded(
+                "the supplier has no active right for this meter: to declare one, give --postcode and either --name "
+                "or --company"
+            )
+        self._check_not_erased(right, anew=anew)
+        if self.rights.is_being_withdrawn(supplier, meter):
+            raise RightChanging("the last right of this meter is being withdrawn: try again in a few minutes")
+        if holder is not None and not is_there:
+            right, record = self._declare(right, holder), None
+            self._check_not_erased(right, anew=anew)  # One that was there and waits may be older.
+        return self._store_and_open(right, record)
+
+    def _may_renew(self, account: Account) -> bool:
+        """Return whether an account waits for a right, and was opened by the operator's word for an own meter."""
+        proofs = self.openings.outcomes.consents.list_proofs(account.id)
+        waits = account.state is AccountState.ACTION_NEEDED and account.reason in (RightEnded.code, ConsentEnded.code)
+        return waits and bool(proofs) and proofs[0].proof is Proof.OWN
+
+    def _look_up(self, supplier: str, meter: str) -> RightRecord | None:
+        """Return the right of a meter that is worth most; None where all have ended."""
+        clients = self.clients_of(supplier)
+        listed = clients.rights.list(clients.application_session(), [meter])
+        return best_record([record for record in listed if record.meter == meter], *RightRole)
+
+    def _declare(self, right: Right, holder: OwnHolder) -> Right:
+        """Declare an own right, and return it as the supplier has registered it."""
+        clients, today = self.clients_of(right.supplier), civil_date(self.now())
+        last_day = last_day_of(today, clients.endpoints.preset.consent_duration)
+        declared = clients.rights.declare(
+            clients.application_session(),
+            RightDeclaration(
+                meter=right.meter,
+                role=RightRole.OWN,
+                postcode=holder.postcode,
+                first_day=today,
+                last_day=last_day,
+                data_from=today - timedelta(days=clients.rights.history_days),
+                name=holder.name,
+                company=holder.company,
+            ),
+        )
+        if declared.id is None:  # It was there already, and waits.
+            record = self._look_up(right.supplier, right.meter)
+            if record is None:
+                raise SupplierFault("the supplier has a right for this meter, but does not list it yet: try again")
+            return _with_record(right, record)
+        return replace(
+            right,
+            supplier_id=declared.id,
+            state=declared.state,
+            first_day=today,
+            last_day=last_day,
+            line=declared.line,
+            digest=declared.digest,
+        )
+
+    def upload_proof(self, right_id: str, files: Sequence[tuple[str, bytes]]) -> None:
+        """Send one to three files, by name and content, as the proof of a right's consent.
+
+        Raises UnknownRight, RightRefused, what the client raises, and StoreUnavailable.
+        """
+        right = self.rights.find(right_id)
+        if right is None or right.supplier_id is None:
+            raise UnknownRight("no right has this id: `releve rights` shows the ids")
+        clients = self.clients_of(right.supplier)
+        clients.rights.upload(clients.application_session(), right.supplier_id, files)
+        self.rights.save_check(right, replace(right, proof=ProofState.IN_REVIEW))
+
+    def _store_and_open(self, right: Right, record: RightRecord | None) -> tuple[Right, Account | None]:
+        known = self.rights.of_meter(right.supplier, right.meter)
+        same = [row.id for row in known if row.supplier_id == right.supplier_id]
+        with self.openings.outcomes.registry.database.writing() as connection:
+            self.rights.insert(connection, right, instead_of=same)
+        if right.state is not RightState.ACTIVE:
+            return right, None
+        # The operator's word was compared with the erasure already.
+        account = self.openings.open(right, record.covers if record else None, anew=True)
+        return right, account
+
+    def _check_not_erased(self, right: Right, *, anew: bool) -> None:
+        erasures = self.openings.outcomes.erasures
+        with self.openings.outcomes.registry.database.reading() as connection:
+            erased_at = erasures.find(connection, right.supplier, right.meter)
+        if erased_at is None:
+            return
+        given_on = right.first_day if right.is_found else civil_date(self.now())
+        if not is_asserted_younger(self._fleet_day(erased_at), given_on, anew=anew):
+            raise MeterErased("the data of this meter were erased, and its right at the supplier is older than that")
+
+    def _fleet_day(self, moment: datetime) -> date:
+        return civil_date(moment + (self.now() - self.real_now()))
+
+
+def _with_record(right: Right, record: RightRecord) -> Right:
+    """Return a right that was there before, as the supplier lists it; it counts as an own one."""
+    return replace(right.after(record, right.state_since), role=RightRole.OWN, is_found=True)
+
+
+uploads_log = logging.getLogger("releve.consents")
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitedProof:
+    """A right whose proof is awaited until a day. ``state``: ``awaited``, ``waiting`` (to be sent) or ``refused``."""
+
+    right_id: str
+    digits: str
+    until: date | None
+    state: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProofUploads:
+    """The use case that sends waiting proofs; the web puts them into ``files``."""
+
+    files: ProofFiles
+    rights: OwnRights
+
+    def list_awaited(self) -> list[AwaitedProof]:
+        """Return the proofs that suppliers await, those that end first at the top. Raises StoreUnavailable."""
+        rows = [
+            AwaitedProof(right.id, right.last_digits, right.proof_until, self._state_of(right.id))
+            for right in self.rights.rights.list_awaiting_proof()
+        ]
+        return sorted(rows, key=lambda row: (row.until or date.max, row.right_id))
+
+    def send_waiting(self) -> None:
+        """Send all that wait. Safe to repeat.
+
+        What the supplier refuses is forgotten, and the page says so. Raises what the client raises: the rest waits for
+        the next run.
+        """
+        for right_id in self.files.list_waiting():
+            contents = self.files.get(right_id)
+            fault = None
+            try:
+                if contents:
+                    self.rights.upload_proof(right_id, contents)
+            except DataError as error:
+                fault = error.code
+                uploads_log.warning("proof refused", extra=fields(right=right_id, code=error.code))
+            self.files.end(right_id, fault)
+
+    def _state_of(self, right_id: str) -> str:
+        if self.files.is_waiting(right_id):
+            return "waiting"
+        return "refused" if self.files.was_refused(right_id) else "awaited"
