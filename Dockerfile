@@ -39,7 +39,7 @@ ENV PATH=/opt/releve/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONFAULTHANDLER=1 \
     RELEVE_DATA_DIR=/var/lib/releve
-# The number is fixed: volumes and secrets belong to it (worker/ops/secrets.py).
+# The number is fixed: volumes and secrets belong to it (worker/ops/installation_secrets.py).
 RUN groupadd --gid 10001 releve \
  && useradd --uid 10001 --gid 10001 --create-home --home-dir /var/lib/releve --shell /usr/sbin/nologin releve \
  && install -d -o 10001 -g 10001 -m 0700 /ledger /var/lib/releve

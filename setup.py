@@ -15,7 +15,7 @@ from setuptools.command.build_py import build_py
 from setuptools.command.sdist import sdist
 
 ROOT = Path(__file__).resolve().parent
-VERSION = runpy.run_path(str(ROOT / "worker" / "ops" / "version.py"))
+VERSION = runpy.run_path(str(ROOT / "worker" / "ops" / "machine.py"))
 
 
 def commit() -> str | None:

@@ -29,7 +29,6 @@ result_backend = None  # A window's outcome is in Redis and the registry, not in
 task_ignore_result = True  # It saves commands, and a result that can't be written fails no task.
 imports = (
     "tasks.pipeline",
-    "tasks.backfill",
     "tasks.nightly",
     "tasks.consent",
     "tasks.upkeep",

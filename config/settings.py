@@ -15,10 +15,10 @@ from typing import Any, Final, Literal, Self
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from config.brokers import BrokerOptions, build_broker_options
 from config.validation import (
     MAIL_ADDRESS,
     UNREADABLE,
+    BrokerOptions,
     BrokerUrl,
     Ceilings,
     ConsentDuration,
@@ -32,6 +32,7 @@ from config.validation import (
     RedisUrl,
     SecretFileSource,
     SeriesNames,
+    build_broker_options,
     check_notify_hosts,
     check_webhook,
     home_mark_in,

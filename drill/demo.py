@@ -44,7 +44,6 @@ from worker.app import RIGHTS_TASK, enqueue, enqueue_backfill
 from worker.cli.common import json_option, print_json, print_result
 from worker.cli.operators import new_operator_link
 from worker.cli.show import plot_loads
-from worker.cli.supervise import public_url, shown_command, start_part, use_pretend_settings
 from worker.clients.endpoints import Preset
 from worker.clients.enedis.presets import PRESETS
 from worker.clients.suppliers import GRDF
@@ -52,8 +51,9 @@ from worker.domain.documents import Document, format_kwh, key_range, to_amount, 
 from worker.domain.series import Direction, Doctype, Series, SeriesSwitch, curve_of, daily_of, intervals_of
 from worker.domain.windows import plan_look_back
 from worker.errors import PageNotReady, ProcessFailed
-from worker.ops.flower import USER as FLOWER_USER
-from worker.runtime.process import Runtime
+from worker.ops.startup import USER as FLOWER_USER
+from worker.ops.supervisor import public_url, shown_command, start_part, use_pretend_settings
+from worker.runtime.sync_parts import Runtime
 from worker.stores.child_processes import Supervisor, answers, free_port
 from worker.stores.redis.embedded import EmbeddedRedis
 from worker.web.server import DEFAULT_HOST, DEFAULT_PORT

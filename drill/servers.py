@@ -36,7 +36,6 @@ import requests
 from config.settings import PREFIX, get_settings
 from drill.crash_worker import CLOCK_AHEAD_VARIABLE, CRASH_FOLDER_VARIABLE, set_clock
 from drill.faults import CouchdbRelay
-from worker.cli.supervise import start_part, use_pretend_settings
 from worker.clients.http_calls import SIGNATURE_HEADER, sign_body
 from worker.domain.clock import real_clock
 from worker.domain.documents import ALL_KEYS, key_of, start_of
@@ -44,7 +43,8 @@ from worker.domain.lanes import BROKER_PREFIX
 from worker.domain.series import Series
 from worker.domain.windows import PARIS
 from worker.errors import PageNotReady
-from worker.runtime.process import Runtime
+from worker.ops.supervisor import start_part, use_pretend_settings
+from worker.runtime.sync_parts import Runtime
 from worker.stores.child_processes import Supervisor, answers, free_port, process_exists
 from worker.stores.redis.connection import connect
 from worker.stores.redis.embedded import EmbeddedRedis

@@ -6,8 +6,8 @@ from typing import Final
 
 from celery import shared_task
 
-from tasks.backfill import backfill_account
 from tasks.base import ControlTask
+from tasks.nightly import backfill_account
 from worker.domain.clock import real_clock
 from worker.domain.lanes import request_lane
 from worker.runtime.current import get_runtime
@@ -15,7 +15,7 @@ from worker.runtime.current import get_runtime
 _PAGE: Final = 100
 
 
-@shared_task(base=ControlTask)
+@shared_task(name="tasks.consent.conclude", base=ControlTask)
 def conclude(request_id: str) -> None:
     """Take a request one step on, with one call of the supplier at most, and start the history of what it connects."""
     request = get_runtime().connector.conclude(request_id)
@@ -23,7 +23,7 @@ def conclude(request_id: str) -> None:
         backfill_account.delay(account.id)
 
 
-@shared_task(base=ControlTask)
+@shared_task(name="tasks.consent.conclude_due", base=ControlTask)
 def conclude_due() -> None:
     """Publish the requests whose next try has come: a browser may be closed, and a message lost."""
     requests = get_runtime().connection_requests
@@ -35,7 +35,7 @@ def conclude_due() -> None:
             conclude.apply_async((request_id,), queue=request_lane(vouched=request.vouched))
 
 
-@shared_task(base=ControlTask)
+@shared_task(name="tasks.consent.check_rights", base=ControlTask)
 def check_rights(pending_only: bool = False) -> None:
     """Ask the suppliers for the state of all rights, or of those that wait for a holder; start the history of new ones.
 
@@ -47,13 +47,13 @@ def check_rights(pending_only: bool = False) -> None:
         backfill_account.delay(account_id)
 
 
-@shared_task(base=ControlTask)
+@shared_task(name="tasks.consent.send_proofs", base=ControlTask)
 def send_proofs() -> None:
     """Send the proofs that the operator's page has taken to the supplier. Safe to repeat."""
     get_runtime().proof_uploads.send_waiting()
 
 
-@shared_task(base=ControlTask)
+@shared_task(name="tasks.consent.withdraw_rights", base=ControlTask)
 def withdraw_rights() -> None:
     """Withdraw the rights of households that have left, at the supplier. Safe to repeat."""
     get_runtime().right_withdrawal.run()

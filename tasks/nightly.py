@@ -1,4 +1,7 @@
-"""The nightly run, its catch-up, and the reconciler that publishes lost windows again."""
+"""The nightly run, its catch-up, and the reconciler that publishes lost windows again.
+
+Backfill of an account's history, one window of each series in flight: the end of a chain starts the next.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ MORE_SOON_S: Final = 5.0
 _A_DAY_S: Final = 24 * 3600
 
 
-@shared_task(base=ControlTask)
+@shared_task(name="tasks.nightly.nightly_sync", base=ControlTask)
 def nightly_sync(before: str | None = None) -> None:
     """Ask for the last days of every active account, as fast as the quota lets it through.
 
@@ -44,13 +47,13 @@ def nightly_sync(before: str | None = None) -> None:
         nightly_sync.apply_async(args=(start.isoformat(),), countdown=MORE_SOON_S)
 
 
-@shared_task(base=ControlTask)
+@shared_task(name="tasks.nightly.sync_account", base=ControlTask)
 def sync_account(account_id: str, run: str) -> None:
     """Publish the look-back of one account, requested by hand under the name ``run``."""
     publish(get_runtime().claims.look_backs(account_id))
 
 
-@shared_task(base=ControlTask)
+@shared_task(name="tasks.nightly.catch_up", base=ControlTask)
 def catch_up(run: str | None = None) -> None:
     """Ask the accounts again that still lack yesterday; once each afternoon hour, at the same pace."""
     runtime = get_runtime()
@@ -64,7 +67,7 @@ def catch_up(run: str | None = None) -> None:
         catch_up.apply_async(args=(run,), countdown=MORE_SOON_S)
 
 
-@shared_task(base=ControlTask)
+@shared_task(name="tasks.nightly.resume_backfills", base=ControlTask)
 def resume_backfills() -> None:
     """Continue histories that are due and have no window in flight, also those whose message was lost."""
     if _is_first_of_tick("resume_backfills"):
@@ -73,7 +76,7 @@ def resume_backfills() -> None:
             publish(due.next_of_history(account_id, series))
 
 
-@shared_task(base=ControlTask)
+@shared_task(name="tasks.nightly.resume_night", base=ControlTask)
 def resume_night() -> None:
     """Publish what this night lost or has not published yet, new accounts, and tries after failures."""
     if _is_first_of_tick("resume_night"):
@@ -109,3 +112,18 @@ def _is_first_of_tick(name: str) -> bool:
     every_s = get_runtime().settings.reconcile_every_s
     tick = int(datetime.now(PARIS).timestamp() / every_s)
     return get_runtime().progress.slot(f"{name}:{tick}", 2 * every_s)
+
+
+@shared_task(name="tasks.backfill.backfill_account", base=ControlTask)
+def backfill_account(account_id: str) -> None:
+    """Publish the next missing window of each series, if one is missing and none is in flight.
+
+    Enqueued when the account is created, and by the end of each window. A history that finds its lane full stays due,
+    and ``resume_backfills`` comes back to it.
+    """
+    due, history = get_runtime().due_windows, get_runtime().history
+    account = get_runtime().registry.get(account_id)
+    if account.active and account.refusal_on(history.today()) is None:
+        for series in get_runtime().registry.outcomes.collected(account_id):
+            if due.has_history_room(series):
+                publish(due.next_of_history(account_id, series))

@@ -22,7 +22,7 @@ from worker.sync.claims import queue_of
 _NEXT_CHOICE: Final = "tasks.backfill.backfill_account"
 
 
-@shared_task(bind=True, base=WindowTask)
+@shared_task(name="tasks.pipeline.fetch", bind=True, base=WindowTask)
 def fetch(
     self: WindowTask, account_id: str, series: str, start: str, end: str, *, run_id: str, claim: str | None = None
 ) -> SealedMessage:
@@ -38,7 +38,7 @@ def fetch(
         self.retry_later(error)
 
 
-@shared_task(bind=True, base=WindowTask)
+@shared_task(name="tasks.pipeline.filter_known", bind=True, base=WindowTask)
 def filter_known(self: WindowTask, message: SealedMessage) -> SealedMessage:
     """Keep the readings that are new or changed.  Only reads the store."""
     batch = unseal(message, "filter_known")
@@ -48,14 +48,14 @@ def filter_known(self: WindowTask, message: SealedMessage) -> SealedMessage:
         self.retry_later(error)
 
 
-@shared_task(bind=True, base=WindowTask)
+@shared_task(name="tasks.pipeline.aggregate", bind=True, base=WindowTask)
 def aggregate(self: WindowTask, message: SealedMessage) -> SealedMessage:
     """Compute the totals that the changes touch.  Pure."""
     changes = unseal(message, "aggregate")
     return seal(get_runtime().window_sync.aggregate(changes), "store")
 
 
-@shared_task(bind=True, base=WindowTask)
+@shared_task(name="tasks.pipeline.store", bind=True, base=WindowTask)
 def store(self: WindowTask, message: SealedMessage) -> None:
     """Write readings, then totals, then mark the window done.  Writing again changes nothing."""
     writes = unseal(message, "store")

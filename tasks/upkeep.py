@@ -17,7 +17,7 @@ from worker.domain.messages import WindowJob
 from worker.domain.series import Series, complete_fleet, parse_series
 from worker.domain.windows import DateWindow, newest_wanted_day
 from worker.logs import fields
-from worker.ops import heartbeat
+from worker.ops import watchdog
 from worker.outputs.delivery import DeliveryThreads
 from worker.runtime.current import get_runtime
 from worker.stores.registry.outcomes import HourFreshness
@@ -43,7 +43,7 @@ def _deliver(output_id: str) -> None:
 _DELIVERIES: Final = DeliveryThreads(_deliver)
 
 
-@shared_task(base=ControlTask)
+@shared_task(name="tasks.upkeep.renew_tokens", base=ControlTask)
 def renew_tokens() -> None:
     """Renew tokens before they expire, so that no worker waits for it: the application's, or those of users."""
     runtime = get_runtime()
@@ -55,7 +55,7 @@ def renew_tokens() -> None:
             clients.application_tokens().current()
 
 
-@shared_task(base=ControlTask)
+@shared_task(name="tasks.upkeep.follow_fleet_series", base=ControlTask)
 def follow_fleet_series(names: str) -> None:
     """Let all accounts follow the series that beat's RELEVE_SERIES names, once it has changed, and once a day."""
     runtime = get_runtime()
@@ -67,19 +67,19 @@ def follow_fleet_series(names: str) -> None:
             log.info("accounts follow RELEVE_SERIES", extra=fields(series=names, accounts=changed))
 
 
-@shared_task(base=ControlTask)
+@shared_task(name="tasks.upkeep.revoke_tokens", base=ControlTask)
 def revoke_tokens() -> None:
     """Have the supplier revoke the tokens that no account uses any more.  Safe to repeat."""
     get_runtime().token_revocation.run()
 
 
-@shared_task(base=ControlTask)
+@shared_task(name="tasks.upkeep.tick", base=ControlTask)
 def tick() -> None:
     """Record that beat, queue and workers work together: this ran, so all three do."""
     get_runtime().heartbeats.record_tick()
 
 
-@shared_task(base=ControlTask)
+@shared_task(name="tasks.upkeep.prune_raw_answers", base=ControlTask)
 def prune_raw_answers() -> None:
     """Delete raw answers and unknown answers that are too old, and pack each past month into one row.
 
@@ -95,21 +95,21 @@ def prune_raw_answers() -> None:
         log.info("raw answers pruned", extra=fields(erased=erased, months_packed=packed))
 
 
-@shared_task(base=ControlTask)
+@shared_task(name="tasks.upkeep.requeue_orphans", base=ControlTask)
 def requeue_orphans() -> None:
     """Requeue the messages of workers that are gone, without waiting for the broker's own time-out."""
     runtime = get_runtime()
     if runtime.broker_messages is not None:
-        heartbeat.requeue_orphans(runtime.heartbeats, runtime.broker_messages)
+        watchdog.requeue_orphans(runtime.heartbeats, runtime.broker_messages)
 
 
-@shared_task(base=ControlTask)
+@shared_task(name="tasks.upkeep.purge_account", base=ControlTask)
 def purge_account(account_id: str) -> None:
     """Erase what is left of a removed account.  Safe to repeat."""
     get_runtime().erase(account_id)
 
 
-@shared_task(base=ControlTask)
+@shared_task(name="tasks.upkeep.expire_consents", base=ControlTask)
 def expire_consents() -> None:
     """Suspend accounts whose consent has ended, end its proofs and grants, and erase what is old.
 
@@ -131,7 +131,7 @@ def expire_consents() -> None:
         log.info("consents expired", extra=extra)
 
 
-@shared_task(base=ControlTask)
+@shared_task(name="tasks.upkeep.repair_open_days", base=ControlTask)
 def repair_open_days() -> None:
     """Publish the open days that are due, unless an incident is open.  A second run finds them in flight."""
     if get_runtime().incidents.is_open():
@@ -139,14 +139,14 @@ def repair_open_days() -> None:
     publish(get_runtime().due_windows.repairs())
 
 
-@shared_task(base=ControlTask)
+@shared_task(name="tasks.upkeep.request_window", base=ControlTask)
 def request_window(account_id: str, series: str, start: str, end: str) -> None:
     """Publish one window whose stored readings may be wrong."""
     window = DateWindow(date.fromisoformat(start), date.fromisoformat(end))
     _publish(get_runtime().claims.to_job(account_id, Series(series), window))
 
 
-@shared_task(base=ControlTask)
+@shared_task(name="tasks.upkeep.audit_sample", base=ControlTask)
 def audit_sample() -> None:
     """Verify a sample of accounts, repair what can be repaired, and store the summary."""
     runtime = get_runtime()
@@ -160,14 +160,14 @@ def audit_sample() -> None:
     log.info("audit accounts=%d documents=%d at_fault=%d", totals.accounts, totals.documents, totals.accounts_at_fault)
 
 
-@shared_task(base=ControlTask)
+@shared_task(name="tasks.upkeep.delete_old_corrections", base=ControlTask)
 def delete_old_corrections() -> None:
     """Delete corrections that are older than the setting keeps them."""
     runtime = get_runtime()
     runtime.corrections.delete_before(runtime.now() - timedelta(days=runtime.settings.keep_corrections_days))
 
 
-@shared_task(base=ControlTask)
+@shared_task(name="tasks.upkeep.record_freshness", base=ControlTask)
 def record_freshness() -> None:
     """Store how many active accounts have the newest day complete that they should, for this hour.  Safe to repeat."""
     runtime = get_runtime()
@@ -183,13 +183,13 @@ def _publish(job: WindowJob) -> None:
     publish([job])
 
 
-@shared_task(base=ControlTask)
+@shared_task(name="tasks.upkeep.deliver_notice", base=ControlTask)
 def deliver_notice(notice_id: str) -> None:
     """Send one notice.  A doubled message sends it once: the sender claims it first."""
     get_runtime().notice_sender.deliver(notice_id)
 
 
-@shared_task(base=ControlTask)
+@shared_task(name="tasks.upkeep.deliver_due_notices", base=ControlTask)
 def deliver_due_notices() -> None:
     """Publish one delivery for each notice that is due, so that a slow receiver delays its own notices alone."""
     runtime = get_runtime()
@@ -197,7 +197,7 @@ def deliver_due_notices() -> None:
         deliver_notice.delay(notice_id)
 
 
-@shared_task(base=ControlTask)
+@shared_task(name="tasks.upkeep.deliver_output", base=ControlTask)
 def deliver_output(output_id: str) -> None:
     """Send what waits for one output, in a thread beside this one, so that no window waits for it.
 
@@ -206,7 +206,7 @@ def deliver_output(output_id: str) -> None:
     _DELIVERIES.add(output_id)
 
 
-@shared_task(base=ControlTask)
+@shared_task(name="tasks.upkeep.deliver_due_outputs", base=ControlTask)
 def deliver_due_outputs() -> None:
     """Publish one delivery for each output that has something to send, so that a slow one delays no other."""
     runtime = get_runtime()
@@ -214,20 +214,20 @@ def deliver_due_outputs() -> None:
         deliver_output.apply_async((output_id,), expires=OUTPUT_EXPIRES_S)
 
 
-@shared_task(base=ControlTask)
+@shared_task(name="tasks.upkeep.note_daily_outputs", base=ControlTask)
 def note_daily_outputs() -> None:
     """Let the outputs whose figures change with the date be sent yesterday again.  Safe to repeat."""
     get_runtime().output_delivery.note_daily()
 
 
-@shared_task(base=ControlTask)
+@shared_task(name="tasks.upkeep.create_missing_curve_notices", base=ControlTask)
 def create_missing_curve_notices() -> None:
     """Create a notice for each account whose load curve nobody has switched on, once."""
     runtime = get_runtime()
     notify_missing_curves(runtime.registry, runtime.refusals)
 
 
-@shared_task(base=ControlTask)
+@shared_task(name="tasks.upkeep.create_consent_reminders", base=ControlTask)
 def create_consent_reminders() -> None:
     """Create reminders for consents that end within 30 and within 7 days, and for API tokens, each once."""
     runtime = get_runtime()
@@ -235,7 +235,7 @@ def create_consent_reminders() -> None:
     notify_ending_tokens(runtime.api_tokens, runtime.notices, runtime.channels, runtime.now())
 
 
-@shared_task(base=ControlTask)
+@shared_task(name="tasks.upkeep.probe_incidents", base=ControlTask)
 def probe_incidents() -> None:
     """Find out whether an open incident is over; what it kept waiting is due again then.  Safe to repeat."""
     get_runtime().probes.run()

@@ -19,10 +19,16 @@ from config.settings import ConfigError, get_settings
 from worker.domain.lanes import Lane, request_lane
 from worker.domain.messages import WindowJob
 from worker.domain.retry import SHORT_PUBLISH_POLICY
-from worker.ops import metrics_endpoint, task_signals
-from worker.ops.broker import broker_errors, oldest_ages
-from worker.ops.broker import queue_lengths as lengths_of
-from worker.ops.kombu_redis import FormerDeliveries, register_transports
+from worker.ops import task_signals
+from worker.ops.broker import (
+    FormerDeliveries,
+    broker_errors,
+    oldest_ages,
+    register_transports,
+)
+from worker.ops.broker import (
+    queue_lengths as lengths_of,
+)
 from worker.ops.logging_setup import configure_process
 from worker.ops.machine import keep_files_private
 
@@ -31,15 +37,14 @@ app = Celery("releve")
 app.config_from_object("config.celery_options")
 app.steps["consumer"].add(FormerDeliveries)
 task_signals.install()
-metrics_endpoint.install()
+task_signals.metrics_endpoint_install()
 _resources = ExitStack()
 # The embedded server ends with the last of its users.
 atexit.register(_resources.close)
 
 # `celery -A worker flower` reads its options when it has loaded this module.
 if "flower" in sys.argv[1:]:
-    from worker.ops.flower import set_defaults
-    from worker.ops.startup import warn_of_unknown_settings
+    from worker.ops.startup import set_defaults, warn_of_unknown_settings
 
     keep_files_private()
     try:
@@ -54,7 +59,7 @@ if "flower" in sys.argv[1:]:
 @app.on_after_configure.connect
 def _use_embedded_broker(sender: Celery, **_: Any) -> None:
     """Use the embedded server where the settings name no broker; this user's other commands share it."""
-    from worker.ops.heartbeat import WORKER_ID
+    from worker.ops.watchdog import WORKER_ID
     from worker.stores.redis.connection import is_redis
     from worker.stores.redis.heartbeats import broker_keys
 
@@ -69,9 +74,8 @@ def _use_embedded_broker(sender: Celery, **_: Any) -> None:
 @signals.worker_init.connect
 def _prepare_worker(sender: Any, **_: Any) -> None:
     """Check the settings, and write heartbeats before the first message is taken; watch the worker once it is ready."""
-    from worker.ops.heartbeat import start_heartbeat
     from worker.ops.startup import prepare_worker
-    from worker.ops.watchdog import start_watchdog
+    from worker.ops.watchdog import start_heartbeat, start_watchdog
     from worker.runtime.current import get_runtime
 
     prepare_worker()

@@ -1,4 +1,4 @@
-"""Every metric that a worker counts of its own work, by name; ``worker.ops.metrics_endpoint`` serves them.
+"""Every metric that a worker counts of its own work, by name; ``worker.ops.task_signals`` serves them.
 
 The metrics of the whole fleet are in ``worker.ops.fleet_metrics``.
 """

@@ -12,7 +12,7 @@ from redis import Redis
 
 from config import celery_options
 from tests.support.metric_counts import MetricGrowth
-from worker.ops.heartbeat import Heartbeat, requeue_orphans
+from worker.ops.watchdog import Heartbeat, requeue_orphans
 from worker.stores.redis.heartbeats import BrokerMessages, Heartbeats, broker_keys
 
 

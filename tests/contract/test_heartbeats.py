@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from redis import Redis
 
-from worker.ops.heartbeat import RESTARTS_VARIABLE, Heartbeat
+from worker.ops.watchdog import RESTARTS_VARIABLE, Heartbeat
 from worker.stores.redis.heartbeats import ALIVE_S, FORGET_S, Heartbeats, WorkerHeartbeat
 
 

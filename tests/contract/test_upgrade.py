@@ -38,9 +38,9 @@ from worker.domain.series import Series
 from worker.domain.sessions import KeyKind
 from worker.domain.windows import DateWindow
 from worker.errors import OperatorFault, StoreUnavailable
-from worker.ops.backups.archive import Archive, BackupRefused
-from worker.ops.backups.restore import restore
-from worker.runtime.process import Runtime
+from worker.ops.backup import restore
+from worker.ops.backup_format import Archive, BackupRefused
+from worker.runtime.sync_parts import Runtime
 from worker.stores.database import Database
 from worker.stores.encryption import Purpose, Sealer
 from worker.stores.registry import migrations

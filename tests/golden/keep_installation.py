@@ -47,8 +47,8 @@ from worker.domain.series import Doctype, Series
 from worker.domain.sessions import KeyKind, new_totp_key
 from worker.domain.windows import DateWindow
 from worker.errors import ConsentRevoked
-from worker.ops.backups.create import back_up
-from worker.runtime.process import Runtime
+from worker.ops.backup import back_up
+from worker.runtime.sync_parts import Runtime
 from worker.stores.database import Database
 from worker.stores.measures import sql
 from worker.stores.measures.measure_store import Document

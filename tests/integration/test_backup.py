@@ -35,9 +35,8 @@ from tests.support.registries import NOW, prepare_registry, seal_as_before
 from worker.domain.series import Doctype
 from worker.domain.windows import DateWindow
 from worker.errors import StoreUnavailable
-from worker.ops.backups.archive import MANIFEST, BackupRefused
-from worker.ops.backups.create import back_up
-from worker.ops.backups.restore import restore
+from worker.ops.backup import back_up, restore
+from worker.ops.backup_format import MANIFEST, BackupRefused
 from worker.stores.encryption import OLD_FORM, generate_key
 from worker.stores.measures.sql import SqlStore
 from worker.stores.registry import dump, migrations
@@ -314,7 +313,7 @@ def without_manifest(path: Path) -> None:
 def test_what_is_damaged_or_too_new_is_refused_before_anything_is_written(
     new: Installation, archive: Path, spoil: Callable[[Path], None], text: str
 ) -> None:
-    """See tests/unit/ops/backups/test_archive.py for each wrong byte and each length."""
+    """See tests/unit/ops/test_archive.py for each wrong byte and each length."""
     spoil(archive)
     with new.open() as runtime:
         with pytest.raises(BackupRefused, match=text) as caught:

@@ -12,8 +12,7 @@ import pytest
 from sqlalchemy import select
 
 import worker.runtime.current
-from tasks.backfill import backfill_account
-from tasks.nightly import catch_up, nightly_sync, resume_backfills, resume_night, sync_account
+from tasks.nightly import backfill_account, catch_up, nightly_sync, resume_backfills, resume_night, sync_account
 from tasks.upkeep import audit_sample, expire_consents, probe_incidents, renew_tokens, repair_open_days
 from tests.support.connect_service import METER, PUBLIC, ConnectServers, ConnectService, open_connect_service
 from worker.domain.account import AccountState
@@ -21,7 +20,7 @@ from worker.domain.messages import REPAIR, WindowJob
 from worker.domain.series import USUAL_SERIES, Series
 from worker.domain.windows import ONE_DAY, PARIS, DateWindow
 from worker.errors import ConsentEnded, ConsentStopped
-from worker.runtime.process import Runtime
+from worker.runtime.sync_parts import Runtime
 from worker.stores.registry.tables import ERASURES
 from worker.sync.claims import LANES
 

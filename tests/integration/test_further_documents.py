@@ -8,9 +8,8 @@ from tests.support.backups import documents, installation_with_keys
 from tests.support.registries import METER, NOW
 from worker.domain.documents import Entry, to_document
 from worker.domain.series import Doctype, Series, SeriesSwitch
-from worker.ops.backups.create import back_up
-from worker.ops.backups.restore import restore
-from worker.runtime.process import Runtime
+from worker.ops.backup import back_up, restore
+from worker.runtime.sync_parts import Runtime
 
 DETAILS = {
     Doctype.MAX_POWER: {"at": "2024-07-24T19:06:20+02:00"},

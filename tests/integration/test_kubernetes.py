@@ -17,13 +17,13 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from config.brokers import build_broker_options
 from config.settings import Settings
+from config.validation import build_broker_options
 from tests.support.missing import skip
 from worker.cli.health import live as live_command
 from worker.cli.health import ready as ready_command
 from worker.cli.main import cli
-from worker.ops.health.liveness import ROLE_CHECKS
+from worker.ops.liveness import ROLE_CHECKS
 
 pytestmark = pytest.mark.rest
 

@@ -11,7 +11,7 @@ from kombu.transport import resolve_transport
 from redis import RedisError
 
 from tests.support.waiting import DEADLINE_S
-from worker.ops.kombu_redis import RedisTransport, SentinelTransport, register_transports
+from worker.ops.broker import RedisTransport, SentinelTransport, register_transports
 
 
 @pytest.fixture(autouse=True)

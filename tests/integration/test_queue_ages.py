@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from kombu import Connection, Exchange, Producer, Queue
 
-from config.brokers import build_broker_options
+from config.validation import build_broker_options
 from worker.ops.broker import PUBLISHED_AT, oldest_ages, queue_lengths
 
 QUEUES = [Queue(name, Exchange("releve", type="direct"), routing_key=name) for name in ("nightly", "backfill")]

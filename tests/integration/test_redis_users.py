@@ -20,7 +20,7 @@ from redis.retry import Retry
 from tests.support.missing import skip
 from tests.support.waiting import until
 from worker.domain.lanes import BROKER_PREFIX, QUEUES
-from worker.ops.redis_users import REDIS_USERS, redis_conf
+from worker.ops.installation_secrets import REDIS_USERS, redis_conf
 from worker.stores.child_processes import Supervisor, free_port
 from worker.stores.redis.embedded import find_server
 

@@ -30,13 +30,11 @@ from worker.domain.connection_request import ConnectionRequest
 from worker.domain.consents import ConsentKind
 from worker.domain.series import Doctype
 from worker.errors import ConsentStopped
-from worker.ops.backups import create as creating
-from worker.ops.backups import restore as restoring
-from worker.ops.backups.archive import BackupRefused, to_line
-from worker.ops.backups.blocks import pack
-from worker.ops.backups.create import back_up
-from worker.ops.backups.restore import restore
-from worker.runtime.process import Runtime
+from worker.ops import backup as creating
+from worker.ops import backup as restoring
+from worker.ops.backup import back_up, restore
+from worker.ops.backup_format import BackupRefused, pack, to_line
+from worker.runtime.sync_parts import Runtime
 from worker.stores.encryption import KeyedHashes, Purpose, Sealer, generate_key
 from worker.stores.erasure_ledger import LedgerEntry, LedgerFile, LedgerKind, LedgerRefused
 from worker.stores.measures.measure_store import Document

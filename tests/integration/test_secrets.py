@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.commands import CommandResult, run_releve
-from worker.ops.secrets import RELEVE_USER, SECRETS, SERVICE_USERS
+from worker.ops.installation_secrets import RELEVE_USER, SECRETS, SERVICE_USERS
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ import pytest
 import redis
 from kombu import Connection
 
-from config.brokers import build_broker_options
+from config.validation import build_broker_options
 from tests.support.canned_server import answer, canned_server
 from tests.support.certificates import Certificates
 from tests.support.rabbitmq import RabbitMQ

@@ -13,7 +13,7 @@ from worker.clients.supplier import RightCalls
 from worker.clients.suppliers import GRDF
 from worker.domain.access_right import DeclaredRight, ProofState, RightDeclaration, RightRecord, RightRole, RightState
 from worker.errors import RightPostcodeWrong, SupplierUnavailable, UnknownUsagePoint
-from worker.runtime import supplier
+from worker.runtime import supplier_settings as supplier
 
 LINE = "grdf-adict PUT /pce/{meter}/droit_acces"
 

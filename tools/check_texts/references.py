@@ -24,7 +24,7 @@ from tools.check_texts.project import Fault, Page, Project, cells
 from worker import metrics
 from worker.domain.connection_request import TRANSITIONS, RequestState
 from worker.ops import fleet_metrics
-from worker.ops.secrets import SECRETS, Addresses, files_for_services
+from worker.ops.installation_secrets import SECRETS, Addresses, files_for_services
 from worker.runtime import keys
 from worker.stores.encryption import Purpose
 

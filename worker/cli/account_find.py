@@ -14,7 +14,7 @@ from worker.cli.common import UsagePoint, json_option, open_runtime, print_json
 from worker.domain.access_right import is_gas_meter
 from worker.domain.account import Account
 from worker.domain.windows import ONE_DAY
-from worker.runtime.process import Runtime
+from worker.runtime.sync_parts import Runtime
 from worker.texts import translate_code
 
 _STDIN: Final = "-"

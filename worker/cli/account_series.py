@@ -10,7 +10,7 @@ from worker.cli.gas_option import SERIES
 from worker.cli.tables import local_text, print_table
 from worker.domain.series import Series, SeriesSwitch
 from worker.errors import StoreUnavailable
-from worker.runtime.process import Runtime
+from worker.runtime.sync_parts import Runtime
 
 
 @click.command("series")

@@ -38,7 +38,7 @@ from worker.clients.tokens import Token
 from worker.domain.account import DEFAULT_TENANT, Account, AccountState
 from worker.domain.consents import ConsentProof
 from worker.errors import StoreUnavailable
-from worker.runtime.process import Runtime
+from worker.runtime.sync_parts import Runtime
 from worker.stores.registry.api_tokens import require_tenant
 
 _TODAY: Final = "today"

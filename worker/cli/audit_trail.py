@@ -205,7 +205,7 @@ def _append(entry: AuditEntry) -> None:
 
 def _append_to_registry(entry: AuditEntry) -> None:
     # Imported late: most commands need no database driver before they begin.
-    from worker.ops.health.connections import missing_sqlite_file
+    from worker.ops.check_results import missing_sqlite_file
     from worker.runtime.stores import open_database
     from worker.stores.registry.audit import AuditTable
 

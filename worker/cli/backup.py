@@ -11,9 +11,8 @@ from typing import Final
 import click
 
 from worker.cli.common import json_option, open_runtime, print_result
-from worker.ops.backups.archive import BackupRefused
-from worker.ops.backups.create import BackupSummary, back_up
-from worker.ops.backups.restore import RestoreSummary
+from worker.ops.backup import BackupSummary, RestoreSummary, back_up
+from worker.ops.backup_format import BackupRefused
 
 FILE_PREFIX: Final = "releve-backup-"
 

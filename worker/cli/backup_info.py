@@ -9,7 +9,7 @@ import click
 from config.settings import get_settings
 from worker.cli.common import json_option, print_json
 from worker.cli.tables import print_table
-from worker.ops.backups.archive import Archive
+from worker.ops.backup_format import Archive
 from worker.runtime.keys import open_backup_sealer
 
 

@@ -24,8 +24,8 @@ from worker.domain.consistency import MonthComparison
 from worker.domain.documents import format_kwh
 from worker.domain.series import Doctype, Period, Series, parse_series, usual_series
 from worker.ops.logging_setup import warn
-from worker.runtime.process import Runtime, announce_pretend_time
 from worker.runtime.stores import open_current_database
+from worker.runtime.sync_parts import Runtime, announce_pretend_time
 from worker.stores.database import Database
 from worker.sync.verification import all_accounts
 

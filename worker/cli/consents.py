@@ -22,7 +22,7 @@ from worker.cli.common import (
 )
 from worker.domain.account import Account, AccountState
 from worker.domain.consents import ConsentProof
-from worker.runtime.process import Runtime
+from worker.runtime.sync_parts import Runtime
 from worker.stores.registry.accounts import PAGE
 
 

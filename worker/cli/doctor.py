@@ -9,9 +9,8 @@ import click
 
 from config.settings import ConfigError, get_settings
 from worker.cli.common import json_option, print_result
-from worker.ops.health.checks import run_checks
-from worker.ops.health.connections import CheckConnections
-from worker.ops.health.results import CheckResult, Level
+from worker.ops.check_results import CheckConnections, CheckResult, Level
+from worker.ops.health_checks import run_checks
 
 
 @click.command()

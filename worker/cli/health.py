@@ -8,9 +8,8 @@ from contextlib import ExitStack
 import click
 
 from config.settings import get_settings
-from worker.ops.health.connections import CheckConnections
-from worker.ops.health.liveness import ROLE_CHECKS, USUAL_ADDRESSES, check_liveness
-from worker.ops.health.results import CheckResult
+from worker.ops.check_results import CheckConnections, CheckResult
+from worker.ops.liveness import ROLE_CHECKS, USUAL_ADDRESSES, check_liveness
 
 _role = click.option("--role", required=True, type=click.Choice(list(ROLE_CHECKS)), help="Role of the container.")
 _url = click.option("--url", help="URL of web, flower or metrics, if it differs from the default.")
@@ -53,7 +52,7 @@ def ready(role: str, url: str | None) -> int:
     Example:
       releve health ready --role web --url http://127.0.0.1:8000/
     """
-    from worker.ops.health.checks import check_readiness  # It loads the client of each server.
+    from worker.ops.health_checks import check_readiness  # It loads the client of each server.
 
     return _run_checks(check_readiness, role, url)
 

@@ -16,8 +16,8 @@ from worker.cli.common import UsagePoint, json_option, open_runtime, print_resul
 from worker.cli.home_mark import make_home
 from worker.cli.tables import local_text, print_table
 from worker.errors import StoreUnavailable
-from worker.runtime.home_mark import refuse_fleet
-from worker.runtime.process import Runtime
+from worker.runtime.keys import refuse_fleet
+from worker.runtime.sync_parts import Runtime
 from worker.texts import has_text, translate, translate_code
 
 _FROM_STDIN: Final = "-"

@@ -8,8 +8,8 @@ from config.settings import ConfigError, Settings, get_settings
 from worker.clients.suppliers import ENEDIS
 from worker.domain.clock import clock_from
 from worker.domain.windows import civil_date
-from worker.ops.health.connections import missing_sqlite_file
-from worker.runtime.home_mark import mark_home, refuse_fleet
+from worker.ops.check_results import missing_sqlite_file
+from worker.runtime.keys import mark_home, refuse_fleet
 from worker.runtime.stores import open_current_database
 from worker.stores.registry.fleet_counts import Overview
 

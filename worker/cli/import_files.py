@@ -23,7 +23,7 @@ from worker.domain.documents import format_kwh
 from worker.domain.files import read_file
 from worker.domain.files.cells import FileRefused, FileSeries
 from worker.ops.logging_setup import warn
-from worker.runtime.process import Runtime
+from worker.runtime.sync_parts import Runtime
 from worker.sync.file_import import FileAccounts, FileComparison, describe_counts, mask, number_of
 
 _STDIN: Final = "-"

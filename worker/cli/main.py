@@ -18,8 +18,7 @@ from click.exceptions import NoArgsIsHelpError, NoSuchCommand
 
 from worker.cli.command_list import COMMANDS, GROUPS, OF_GAS
 from worker.errors import WorkerError
-from worker.ops.machine import describe_machine_fault, keep_files_private
-from worker.ops.version import describe_version
+from worker.ops.machine import describe_machine_fault, describe_version, keep_files_private
 
 FAILED: Final = 1
 MISUSE: Final = 2

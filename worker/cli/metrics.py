@@ -10,10 +10,9 @@ from prometheus_client import CollectorRegistry, generate_latest, start_http_ser
 
 from config.settings import get_settings
 from worker.cli.common import PORT, refusing_taken_port
-from worker.ops.fleet_metrics import FleetCollector
-from worker.ops.fleet_sources import FleetSources
+from worker.ops.fleet_metrics import FleetCollector, FleetSources
 from worker.ops.logging_setup import configure_process, warn
-from worker.runtime.process import announce_pretend_time
+from worker.runtime.sync_parts import announce_pretend_time
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 9808

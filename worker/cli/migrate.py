@@ -11,7 +11,7 @@ import click
 
 from config.settings import ConfigError, Settings, get_settings
 from worker.cli.common import json_option, print_result
-from worker.ops.backups.create import back_up_older_registry
+from worker.ops.backup import back_up_older_registry
 from worker.runtime.keys import has_backup_keys
 from worker.stores.database import Database
 from worker.stores.measures import couchdb_user, open_couchdb, open_measures

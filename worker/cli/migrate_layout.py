@@ -16,8 +16,8 @@ from worker.domain.series import Series
 from worker.domain.windows import DateWindow
 from worker.errors import StoreUnavailable
 from worker.ops.logging_setup import warn
-from worker.runtime.process import Runtime, announce_pretend_time
 from worker.runtime.stores import build_measures
+from worker.runtime.sync_parts import Runtime, announce_pretend_time
 from worker.stores.measures.measure_store import Layout, MeasureStore
 from worker.sync.layout_migration import LayoutMigrator, MigrationCounts, RecomputeTotals
 from worker.sync.verification import all_accounts

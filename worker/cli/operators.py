@@ -25,8 +25,8 @@ from worker.domain.sessions import (
 )
 from worker.ops.logging_setup import warn
 from worker.runtime.keys import has_session_keys
-from worker.runtime.process import Runtime
-from worker.runtime.web import OperatorAccess, build_operator_access
+from worker.runtime.sync_parts import Runtime
+from worker.runtime.web_access import OperatorAccess, build_operator_access
 from worker.stores.registry.access_keys import OperatorRefused
 
 _FROM_STDIN: Final = "-"

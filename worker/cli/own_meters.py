@@ -11,7 +11,7 @@ from worker.cli.common import print_result
 from worker.clients.suppliers import GRDF
 from worker.domain.access_right import is_postcode
 from worker.errors import RightRefused, UnknownUsagePoint
-from worker.runtime.process import Runtime
+from worker.runtime.sync_parts import Runtime
 from worker.texts import translate
 
 

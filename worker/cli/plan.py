@@ -22,9 +22,8 @@ from worker.domain.series import Series, of_supplier
 from worker.domain.windows import MAX_LOAD_CURVE_HISTORY_DAYS, ONE_DAY, civil_date
 from worker.ops.capacity import describe_policy, describe_shortfall, fleet_from, is_applied
 from worker.ops.logging_setup import warn
-from worker.runtime.series import fleet_series
 from worker.runtime.stores import open_current_database
-from worker.runtime.supplier import chosen_presets, quota_from, supplier_of_preset
+from worker.runtime.supplier_settings import chosen_presets, fleet_series, quota_from, supplier_of_preset
 from worker.stores.database import Database
 from worker.stores.registry.due import AppliedPolicy, PolicyTable
 

@@ -13,7 +13,7 @@ from worker.cli.common import print_json
 from worker.domain.account import Account
 from worker.domain.series import Series
 from worker.ops.logging_setup import warn
-from worker.runtime.process import Runtime
+from worker.runtime.sync_parts import Runtime
 from worker.stores.redis.claims import member_of
 from worker.sync.claims import LANES
 

@@ -11,11 +11,11 @@ import click
 from config.settings import get_settings
 from worker.cli.backup import FILE_PREFIX, describe_counts
 from worker.cli.common import confirm_on_terminal, json_option, print_result
-from worker.ops.backups.archive import BackupRefused
-from worker.ops.backups.restore import RestoreSummary
-from worker.ops.backups.restore import restore as restore_backup
+from worker.ops.backup import RestoreSummary
+from worker.ops.backup import restore as restore_backup
+from worker.ops.backup_format import BackupRefused
 from worker.ops.logging_setup import warn
-from worker.runtime.process import announce_pretend_time
+from worker.runtime.sync_parts import announce_pretend_time
 
 
 @click.command()

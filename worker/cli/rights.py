@@ -11,7 +11,7 @@ import click
 from worker.cli.common import json_option, open_runtime, print_result, print_rows, tenant_column
 from worker.clients.grdf.consent import LARGEST_PROOF, MOST_PROOFS
 from worker.domain.access_right import Right
-from worker.runtime.process import Runtime
+from worker.runtime.sync_parts import Runtime
 
 
 @click.group(invoke_without_command=True)

@@ -10,7 +10,15 @@ import click
 
 from config.settings import ConfigError
 from worker.cli.common import confirm_on_terminal, json_option, print_result
-from worker.ops.secrets import RELEVE_USER, SECRETS, SERVICE_USERS, Addresses, Secret, choose_value, files_for_services
+from worker.ops.installation_secrets import (
+    RELEVE_USER,
+    SECRETS,
+    SERVICE_USERS,
+    Addresses,
+    Secret,
+    choose_value,
+    files_for_services,
+)
 
 KEPT: Final = "kept"  # The folder of the originals; the folders of services hold copies.
 _FOLDER: Final = Path("/secrets")

@@ -18,7 +18,7 @@ from simulator.switches import SimulatorOptions
 from worker.cli.common import PORT, refusing_taken_port
 from worker.ops.logging_setup import configure_process, warn
 from worker.ops.startup import own_credentials
-from worker.runtime.process import announce_pretend_time
+from worker.runtime.sync_parts import announce_pretend_time
 
 _HOSTS: Final = ("enedis_url", "enedis_authorize_url", "grdf_url", "grdf_token_url", "grdf_authorize_url")
 

@@ -22,7 +22,7 @@ from worker.cli.common import (
 from worker.cli.status_summary import load_summary, print_summary
 from worker.cli.tables import local_text, print_table
 from worker.domain.account import AccountState
-from worker.runtime.process import Runtime
+from worker.runtime.sync_parts import Runtime
 from worker.texts import translate_code
 
 _FEW: Final = 20  # So many accounts are listed below the summary.

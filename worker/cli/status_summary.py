@@ -21,7 +21,7 @@ from worker.domain.incident import Incident
 from worker.domain.series import Series
 from worker.domain.windows import newest_wanted_day
 from worker.quota.ledger import QuotaState
-from worker.runtime.process import Runtime
+from worker.runtime.sync_parts import Runtime
 from worker.stores.registry.fleet_counts import ErrorCount, Overview
 from worker.stores.registry.outcomes import HourFreshness
 from worker.stores.registry.outputs import OutputState

@@ -13,14 +13,19 @@ import click
 from config.settings import ConfigError, Settings, get_settings
 from worker.cli.common import PORT, refusing_taken_port
 from worker.cli.operators import warn_without_operators
-from worker.cli.supervise import part_command, public_url
-from worker.ops.flower import DEFAULT_PORT as FLOWER_PORT
-from worker.ops.flower import USER, password, password_source
 from worker.ops.logging_setup import warn
-from worker.ops.part_supervisor import PartPlan
-from worker.ops.plain_connections import find_plain_http
-from worker.ops.startup import check_credentials
-from worker.runtime.process import Runtime, announce_pretend_time
+from worker.ops.startup import (
+    DEFAULT_PORT as FLOWER_PORT,
+)
+from worker.ops.startup import (
+    USER,
+    check_credentials,
+    find_plain_http,
+    password,
+    password_source,
+)
+from worker.ops.supervisor import PartPlan, part_command, public_url
+from worker.runtime.sync_parts import Runtime, announce_pretend_time
 from worker.stores.process_guard import GRACE_S
 from worker.stores.redis.embedded import open_lock, try_flock
 from worker.stores.sockets import listen

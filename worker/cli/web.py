@@ -7,10 +7,10 @@ import click
 from config.settings import get_settings
 from worker.cli.common import PORT, refusing_taken_port
 from worker.cli.operators import warn_without_operators
-from worker.cli.supervise import public_url
 from worker.ops.logging_setup import configure_process, warn
-from worker.ops.plain_connections import find_plain_http
-from worker.runtime.process import Runtime, announce_pretend_time
+from worker.ops.startup import find_plain_http
+from worker.ops.supervisor import public_url
+from worker.runtime.sync_parts import Runtime, announce_pretend_time
 from worker.web.addresses import trusted_proxies
 from worker.web.app import create_app
 from worker.web.household_notices import mailing_notices

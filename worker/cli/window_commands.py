@@ -12,7 +12,7 @@ from worker.cli.progress import ProgressCounter, wait_with_progress
 from worker.domain.account import Account
 from worker.domain.messages import WindowResult
 from worker.errors import TokenNeeded, TokenRefused
-from worker.runtime.process import Runtime
+from worker.runtime.sync_parts import Runtime
 from worker.sync.inline import Inline
 
 _NEED_TOKEN: Final = (TokenNeeded.code, TokenRefused.code)

@@ -12,7 +12,7 @@ from worker.domain.planning import Fleet, Plan, plan_fleet
 from worker.domain.schedule import FleetPolicy
 from worker.domain.series import Series, curve_of, daily_of, of_supplier
 from worker.logs import fields
-from worker.runtime.supplier import chosen_presets, main_supplier, quota_from
+from worker.runtime.supplier_settings import chosen_presets, main_supplier, quota_from
 from worker.stores.database import Database
 from worker.stores.registry.due import PolicyTable
 from worker.stores.registry.outcomes import CompletenessTable

@@ -2,33 +2,47 @@
 
 Each process has only the rights that it needs.  A worker builds the whole runtime.  Beat only sends messages, so it
 needs neither the token keys, nor the supplier's client secret, nor the registry.
+
+Connections without TLS: plain http towards browsers, which needs a word said, and plain lines to the servers.
+
+Safe defaults for `celery -A worker flower`: this machine only, a password, bounded memory, read-only pages.
+
+Flower's own defaults listen on every address without a password, keep 100 000 tasks and let visitors stop workers.
+The values set here have the lowest rank: FLOWER_* variables, flowerconfig.py and command-line flags override them.
 """
 
 from __future__ import annotations
 
 import logging
+import secrets
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from celery import current_app
 from celery.beat import PersistentScheduler
 
 from config.settings import PREFIX, SIMULATOR_SECRET, ConfigError, Settings, get_settings
 from config.unknown_settings import removed_settings, unknown_settings
+from config.validation import AMQP_SCHEMES
 from worker.clients.suppliers import GRDF
+from worker.domain.networks import is_loopback_host, is_public_host
 from worker.errors import StoreUnavailable, WorkerError
 from worker.ops.broker import check_broker_access
 from worker.ops.machine import describe_machine_fault
 from worker.runtime.current import get_runtime
-from worker.runtime.process import Runtime, announce_pretend_time
+from worker.runtime.keys import stored_secret
 from worker.runtime.stores import redis_address
-from worker.runtime.supplier import build_endpoints
+from worker.runtime.supplier_settings import build_endpoints
+from worker.runtime.sync_parts import Runtime, announce_pretend_time
 from worker.stores.measures import open_couchdb
 from worker.stores.measures.measure_store import Layout, wrong_layout
+from worker.stores.redis import parse_sentinels
 from worker.stores.redis.connection import check_eviction, connect
 from worker.stores.redis.heartbeats import Heartbeats
 
@@ -217,3 +231,165 @@ class BeatScheduler(PersistentScheduler):
         super().setup_schedule()
         # Due now: by the tick, `releve doctor` knows that beat and workers work.
         self.schedule["tick"].last_run_at = datetime.fromtimestamp(0, UTC)
+
+
+PLAIN_HTTP: Final = "RELEVE_PLAIN_HTTP"
+_TLS_MODES: Final = ("require", "verify-ca", "verify-full")  # With "prefer", the default, a line may stay plain.
+
+
+def check_plain_http(public_url: str, *, wanted: bool) -> str | None:
+    """Return a warning where browsers reach the pages by plain http beyond this machine; None where they don't.
+
+    Raises ConfigError, in one line, where that is not ``wanted``.
+    """
+    parts = urlsplit(public_url)
+    if parts.scheme != "http" or is_loopback_host(parts.hostname or ""):
+        return None
+    if wanted:
+        return (
+            f"plain http is allowed ({PLAIN_HTTP}): anybody between a browser and {parts.hostname} can read sessions "
+            "and measures, and act as the household"
+        )
+    raise ConfigError(
+        "RELEVE_PUBLIC_URL is http:// on another machine, so that others can read sessions and measures: set up a "
+        f"reverse proxy with TLS and use https://, or set {PLAIN_HTTP}=true to allow it"
+    )
+
+
+def find_plain_http(settings: Settings, public_url: str, host: str = "127.0.0.1") -> str | None:
+    """Return ``check_plain_http``; a home's own network needs no leave of the settings.  Raises ConfigError.
+
+    ``host``: the address that the web service listens on.
+    """
+    parts = urlsplit(public_url)
+    name = parts.hostname or ""
+    if not settings.is_home or parts.scheme != "http" or is_public_host(name):
+        return check_plain_http(public_url, wanted=settings.plain_http)
+    if is_loopback_host(name) and is_loopback_host(host):
+        return None
+    return (
+        "other machines in your network reach the pages without TLS: anybody on that network can read the measures "
+        "and the password; never forward this port to the internet"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PlainConnection:
+    """A server that is spoken to without TLS on another host."""
+
+    server: str
+    host: str
+
+    @property
+    def is_public(self) -> bool:
+        """Whether the host is on no private network."""
+        return is_public_host(self.host)
+
+    def __str__(self) -> str:
+        return f"{self.server} at {self.host}"
+
+
+def plain_connections(settings: Settings) -> list[PlainConnection]:
+    """Return the connections without TLS that leave this machine, each once."""
+    found = [
+        *_name_hosts("Redis", _redis_hosts(settings.redis())),
+        *_broker_connections(settings.broker_address()),
+        *_store_connections(settings.registry()),
+        *_store_connections(settings.measures()),
+    ]
+    return list(dict.fromkeys(found))
+
+
+def _name_hosts(server: str, hosts: Iterable[str | None]) -> Iterator[PlainConnection]:
+    for host in hosts:
+        if host and not host.startswith("/") and not is_loopback_host(host):
+            yield PlainConnection(server, host)
+
+
+def _redis_hosts(url: str | None) -> list[str | None]:
+    scheme = (url or "").partition("://")[0]
+    if url and scheme == "sentinel":
+        return [host for host, _ in parse_sentinels(url).nodes]
+    return [urlsplit(url).hostname] if url and scheme == "redis" else []
+
+
+def _broker_connections(url: str | None) -> Iterator[PlainConnection]:
+    if url and url.partition("://")[0] in AMQP_SCHEMES:
+        hosts = (urlsplit(part) for part in url.split(";"))
+        yield from _name_hosts("RabbitMQ", [host.hostname for host in hosts if host.scheme == "amqp"])
+    else:
+        yield from _name_hosts("Redis", _redis_hosts(url))
+
+
+def _store_connections(url: str) -> Iterator[PlainConnection]:
+    scheme = url.partition("://")[0]
+    if scheme.startswith("couchdb"):
+        yield from _name_hosts("CouchDB", [urlsplit(url).hostname] if scheme == "couchdb+http" else [])
+    elif scheme.startswith("postgresql"):
+        yield from _name_hosts("PostgreSQL", _postgres_hosts(url))
+
+
+def _postgres_hosts(url: str) -> list[str | None]:
+    """Return the hosts that are asked without TLS; a URL that can't be read is told of by the registry's own check."""
+    from sqlalchemy.engine import make_url  # Imported late, for it takes a moment and few commands come here.
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        parts = make_url(url)
+    except (ArgumentError, ValueError):
+        return []
+    options = {name: value if isinstance(value, str) else ",".join(value) for name, value in parts.query.items()}
+    if options.get("sslmode") in _TLS_MODES:
+        return []
+    hosts = ",".join(text for text in (parts.host, options.get("host")) if text)
+    return [host.rpartition(":")[0] if host.count(":") == 1 else host for host in hosts.split(",")]
+
+
+USER: Final = "releve"
+PASSWORD_FILE: Final = "flower.password"  # noqa: S105 - This is the name of a file.
+DEFAULT_PORT: Final = 5555
+MAX_TASKS: Final = 5_000  # They take about 10 MB.
+OFFLINE_S: Final = 3_600  # Workers come and go where they are scaled.
+COLUMNS: Final = "name,state,args,runtime,retries,received,worker"
+
+
+def set_defaults(settings: Settings) -> None:
+    """Set the defaults before Flower reads its options.  Raises ConfigError."""
+    from flower.options import options  # Imported here because `releve up` does not need Flower's own modules.
+
+    our_login = [f"{USER}:{password(settings)}"]
+
+    def require_login() -> None:
+        """Require our login where no other kind of login is configured.
+
+        Flower calls it again after it has read the configuration file.
+        """
+        has_other_login = options.basic_auth and options.basic_auth != our_login
+        if not has_other_login:
+            options.basic_auth = [] if options.auth else our_login
+
+    options.address = "127.0.0.1"
+    options.logging = settings.log_level.lower()  # Tornado sets its level by this option.
+    options.max_tasks = MAX_TASKS
+    options.purge_offline_workers = OFFLINE_S
+    options.read_only = True
+    options.tasks_columns = COLUMNS
+    options.add_parse_callback(require_login)
+
+
+def password(settings: Settings) -> str:
+    """Return the password from the settings, else from a file in data_dir, which is made at first use.
+
+    Raises ConfigError.
+    """
+    configured = settings.flower_password.get_secret_value() if settings.flower_password else ""
+    if not configured.isascii():  # Flower can't compare other characters.
+        raise ConfigError("RELEVE_FLOWER_PASSWORD: use only ASCII letters, digits and signs")
+    return configured or stored_secret(settings.data_dir, PASSWORD_FILE, lambda: secrets.token_urlsafe(18)).strip()
+
+
+def password_source(settings: Settings) -> str:
+    """Return the place where a person finds the password."""
+    if settings.flower_password:
+        return "in RELEVE_FLOWER_PASSWORD (or the file of RELEVE_FLOWER_PASSWORD_FILE)"
+    return f"in {settings.data_dir / PASSWORD_FILE}"

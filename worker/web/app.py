@@ -11,7 +11,7 @@ from fastapi import APIRouter, FastAPI
 from fastapi.staticfiles import StaticFiles
 
 from worker.ops.machine import in_container
-from worker.runtime.process import Runtime
+from worker.runtime.sync_parts import Runtime
 from worker.web import api, pages
 from worker.web.access import sessions, sign_in, way_back
 from worker.web.consent import invitation, proxy, reading, routes

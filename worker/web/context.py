@@ -23,7 +23,7 @@ from worker.domain.series import Series, SeriesSwitch
 from worker.domain.sessions import KEY_LIVES, KeyKind
 from worker.errors import StoreUnavailable
 from worker.logs import fields
-from worker.runtime.process import Runtime
+from worker.runtime.sync_parts import Runtime
 from worker.web.audit import note_actor, note_event
 from worker.web.devices import name_device
 from worker.web.home.local_session import LocalSession, is_local

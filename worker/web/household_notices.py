@@ -14,7 +14,7 @@ from typing import Final
 from worker.accounts.notices import NoticeSender
 from worker.errors import WorkerError
 from worker.logs import fields
-from worker.runtime.process import Runtime
+from worker.runtime.sync_parts import Runtime
 
 log = logging.getLogger("releve.notices")
 _EVERY_S: Final = 60.0

@@ -16,7 +16,7 @@ from worker.accounts.household_access import CODE
 from worker.domain.account import Account
 from worker.domain.connection_request import ConnectedAccount
 from worker.domain.sessions import AccessKey, KeyKind
-from worker.runtime.web import WebAccess
+from worker.runtime.web_access import WebAccess
 from worker.stores.registry.households import Household
 
 SESSION_COOKIE: Final = "releve_session"

@@ -25,8 +25,8 @@ from tests.integration.compose.reading import (
     mounts,
     words,
 )
-from worker.ops.secrets import RELEVE_USER as OUR_USER
-from worker.ops.secrets import SECRETS, SERVICE_USERS, Addresses, files_for_services
+from worker.ops.installation_secrets import RELEVE_USER as OUR_USER
+from worker.ops.installation_secrets import SECRETS, SERVICE_USERS, Addresses, files_for_services
 
 SERVERS = ("redis", "couchdb", "postgres")
 PROFILES = ("", "simulator", "metrics", "simulator,metrics,tools")

@@ -20,7 +20,7 @@ from tests.support.api_service import ApiService, ApiServices, open_api_service
 from tests.support.factories import NOW
 from worker.domain.account import AccountState
 from worker.domain.sessions import Scope
-from worker.runtime.web import build_web_access
+from worker.runtime.web_access import build_web_access
 from worker.stores.redis.locks import RateLimiter
 from worker.web.api import auth
 from worker.web.api.auth import CSRF_HEADER

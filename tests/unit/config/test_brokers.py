@@ -9,8 +9,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from kombu import Connection
 
-from config.brokers import build_broker_options, check_broker_url
 from config.settings import ConfigError, Settings
+from config.validation import build_broker_options, check_broker_url
 from worker.stores.redis import Sentinels, check_redis_url, parse_sentinels
 
 SECRET = "s3cret"

@@ -12,7 +12,7 @@ from config.settings import Settings
 from tests.support.registries import NOW
 from worker.domain.planning import QuotaBudget
 from worker.ops.capacity import log_capacity
-from worker.runtime.supplier import quota_from
+from worker.runtime.supplier_settings import quota_from
 from worker.stores.registry.accounts import AccountRegistry
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from config.settings import ConfigError
-from worker.ops.secrets import SECRETS, Addresses, Secret, choose_value, files_for_services
+from worker.ops.installation_secrets import SECRETS, Addresses, Secret, choose_value, files_for_services
 from worker.stores.encryption import generate_key
 
 BY_NAME = {secret.name: secret for secret in SECRETS}

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.commands import run_releve
-from worker.ops import version as versions
-from worker.ops.version import COMMIT_FILE, describe_version, find_commit
+from worker.ops import machine as versions
+from worker.ops.machine import COMMIT_FILE, describe_version, find_commit
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from starlette.requests import Request
 
 from config.settings import ConfigError
-from worker.ops.plain_connections import check_plain_http
+from worker.ops.startup import check_plain_http
 from worker.web.addresses import client_address, is_on_this_machine, trusted_proxies
 from worker.web.server import serve
 

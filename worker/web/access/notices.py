@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from worker.errors import StoreUnavailable
-from worker.runtime.process import Runtime
+from worker.runtime.sync_parts import Runtime
 from worker.web.sessions import Session
 
 _SHOWN_BEFORE: Final = timedelta(days=14)

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
 from worker.domain.sessions import KeyKind
-from worker.runtime.process import Runtime
+from worker.runtime.sync_parts import Runtime
 from worker.web.consent.browser_names import BROWSER_COOKIE
 from worker.web.context import RuntimeDep, SessionDep, delete_cookie, is_session_form
 from worker.web.render import refuse_form, render

@@ -12,7 +12,7 @@ from worker.clients.suppliers import ENEDIS, GRDF
 from worker.domain.account import Account, AccountState
 from worker.domain.evidence import HOUSEHOLD
 from worker.errors import MeterElsewhere
-from worker.runtime.process import Runtime
+from worker.runtime.sync_parts import Runtime
 from worker.web.api.auth import Caller, MayErase, MayStop, ReadAccounts, ReadAsClient, WriteAccounts
 from worker.web.api.schemas import AccountId, AccountPage, AccountSearch, NewAccount, Receipt, error_responses
 from worker.web.audit import note_subject

@@ -23,7 +23,7 @@ from worker.domain.invitation import Invitation
 from worker.domain.sessions import Scope
 from worker.errors import UnknownAccount
 from worker.logs import fields
-from worker.runtime.process import Runtime
+from worker.runtime.sync_parts import Runtime
 from worker.stores.redis.locks import Rate, RateLimiter
 from worker.web.addresses import client_address
 from worker.web.audit import note_actor

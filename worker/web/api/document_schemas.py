@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 
 from worker.domain.exports import document_schema
 from worker.domain.series import Doctype, suppliers_of
-from worker.runtime.process import Runtime
+from worker.runtime.sync_parts import Runtime
 from worker.web.api.schemas import SchemaList, error_responses
 from worker.web.context import RuntimeDep
 from worker.web.errors import HttpRefusal

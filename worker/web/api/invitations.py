@@ -17,7 +17,7 @@ from worker.accounts.invitations import (
 from worker.clients.suppliers import ENEDIS, GRDF
 from worker.domain.invitation import Invitation
 from worker.errors import MeterElsewhere
-from worker.runtime.process import Runtime
+from worker.runtime.sync_parts import Runtime
 from worker.stores.registry.invitations import UnknownInvitation
 from worker.web.api.auth import Caller, ReadAsClient, WriteAccounts
 from worker.web.api.schemas import Fault, InvitationPage, NewInvitation, error_responses

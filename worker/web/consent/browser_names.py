@@ -21,7 +21,7 @@ from fastapi import Request, Response
 
 from worker.domain.clock import real_clock
 from worker.domain.consents import REQUEST_LIFE
-from worker.runtime.process import Runtime
+from worker.runtime.sync_parts import Runtime
 from worker.web.context import read_cookie, set_cookie
 
 BROWSER_COOKIE: Final = "releve_connect"

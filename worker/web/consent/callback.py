@@ -33,7 +33,7 @@ from worker.domain.connection_request import (
 )
 from worker.errors import StoreUnavailable
 from worker.logs import fields
-from worker.runtime.process import Runtime
+from worker.runtime.sync_parts import Runtime
 from worker.stores.redis.locks import Rate, RateLimiter
 from worker.stores.redis.pending_consents import ConsentFlow, ConsentFlows
 from worker.web.addresses import client_address

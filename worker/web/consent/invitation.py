@@ -15,7 +15,7 @@ from fastapi.responses import RedirectResponse
 from worker.clients.suppliers import ENEDIS
 from worker.domain.account import Account, AccountState
 from worker.domain.invitation import Invitation, InvitationPurpose
-from worker.runtime.process import Runtime
+from worker.runtime.sync_parts import Runtime
 from worker.web.audit import note_subject
 from worker.web.consent.browser_names import BrowserNames, read_browser_names, set_browser_names
 from worker.web.consent.callback import consent_page, open_accounts

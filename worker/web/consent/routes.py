@@ -13,7 +13,7 @@ from fastapi.responses import RedirectResponse
 from worker.domain.account import DEFAULT_TENANT
 from worker.domain.clock import real_clock
 from worker.domain.invitation import Invitation
-from worker.runtime.process import Runtime
+from worker.runtime.sync_parts import Runtime
 from worker.stores.redis.pending_consents import ConsentFlow, ConsentFlows
 from worker.web.consent.browser_names import BrowserNames, read_browser_names, set_browser_names
 from worker.web.consent.callback import answer_callback, answer_request, consent_page

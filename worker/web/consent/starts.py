@@ -11,7 +11,7 @@ from typing import Final
 from fastapi import Request
 
 from worker.domain.invitation import Invitation
-from worker.runtime.process import Runtime
+from worker.runtime.sync_parts import Runtime
 from worker.stores.redis.locks import Rate, RateLimiter
 from worker.web.addresses import client_address
 from worker.web.consent.browser_names import BrowserNames

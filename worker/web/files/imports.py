@@ -15,7 +15,7 @@ from starlette.datastructures import FormData, UploadFile
 from worker.domain.account import Account
 from worker.domain.files import read_file
 from worker.domain.files.cells import FileFault, FileRefused, FileSeries
-from worker.runtime.process import Runtime
+from worker.runtime.sync_parts import Runtime
 from worker.stores.redis.locks import Rate, RateLimiter
 from worker.sync.file_import import FileComparison, describe_counts
 from worker.web.audit import leave_out, note_refusal, note_subject

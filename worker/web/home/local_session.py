@@ -16,7 +16,7 @@ from fastapi import Request
 
 from worker.domain.networks import is_loopback_host, is_public_host
 from worker.domain.sessions import KeyKind
-from worker.runtime.web import WebAccess
+from worker.runtime.web_access import WebAccess
 from worker.web.sessions import Session, load_session
 
 DEVICE: Final = "127.0.0.1"  # What the page of sessions names it.

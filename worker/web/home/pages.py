@@ -9,7 +9,7 @@ from fastapi.responses import RedirectResponse
 
 from worker.accounts.assertion import MeterConnected, MeterErased
 from worker.domain.evidence import HOUSEHOLD
-from worker.runtime.process import Runtime
+from worker.runtime.sync_parts import Runtime
 from worker.web.audit import note_subject
 from worker.web.context import RuntimeDep, SessionDep, gas_suffix, is_session_form, publish_backfills
 from worker.web.pages.account import KINDS

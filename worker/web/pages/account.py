@@ -18,7 +18,7 @@ from worker.domain.completeness import Hole
 from worker.domain.series import Direction, Quantity, daily_of, find_curve, is_gateway, of_supplier
 from worker.domain.windows import ONE_DAY, civil_date
 from worker.errors import ConsentStopped, FilesOnly
-from worker.runtime.process import Runtime
+from worker.runtime.sync_parts import Runtime
 from worker.web.context import RuntimeDep, SessionDep, name_service, needs_invitation
 from worker.web.pages.cards import build_cards
 from worker.web.pages.flows import build_chart, build_figures, find_flows

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from worker.domain.series import Granularity, Quantity, Series
-from worker.runtime.process import Runtime
+from worker.runtime.sync_parts import Runtime
 from worker.web.pages.contract import ContractCard, to_contract
 from worker.web.pages.gas.billed import BilledCard, build_billed
 from worker.web.pages.measures import Span, read_entries

@@ -11,7 +11,7 @@ from worker.domain.account import Account
 from worker.domain.completeness import DayState
 from worker.domain.series import Direction, Series, dailies_of, find_curve
 from worker.domain.windows import ONE_DAY, DateWindow
-from worker.runtime.process import Runtime
+from worker.runtime.sync_parts import Runtime
 from worker.web.pages.charts import Chart, Summary, summarize, to_chart
 from worker.web.pages.measures import (
     CALENDAR_VIEWS,

@@ -12,7 +12,7 @@ from worker.domain.account import Account
 from worker.domain.reasons import Reason
 from worker.domain.series import Series, find_curve
 from worker.domain.windows import ONE_DAY
-from worker.runtime.process import Runtime
+from worker.runtime.sync_parts import Runtime
 from worker.texts import has_text
 from worker.web.pages.measures import SpanMeasures, View
 from worker.web.texts import Words

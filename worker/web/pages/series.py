@@ -10,7 +10,7 @@ from fastapi.responses import RedirectResponse
 
 from worker.domain.account import Account
 from worker.domain.series import Series, SeriesSwitch, daily_of
-from worker.runtime.process import Runtime
+from worker.runtime.sync_parts import Runtime
 from worker.stores.redis.locks import Rate, RateLimiter
 from worker.web.context import RuntimeDep, SessionDep, is_session_form, switch_series
 from worker.web.pages.own_account import OwnAccount

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from config.settings import PREFIX, Settings
-from worker.ops.health.connections import CheckConnections
-from worker.ops.health.results import CheckNote, CheckResult, Level, summarize
+from worker.ops.check_results import CheckConnections, CheckNote, CheckResult, Level, summarize
 
 BuildConnections = Callable[..., CheckConnections]
 

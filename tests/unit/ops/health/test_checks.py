@@ -10,9 +10,9 @@ import pytest
 
 from config.settings import ConfigError
 from tests.unit.ops.health.conftest import BuildConnections
-from worker.ops.health.checks import CHECKS, READINESS_CHECKS, check_readiness, run_checks
-from worker.ops.health.liveness import ROLE_CHECKS, check_liveness
-from worker.ops.health.results import Check, CheckNote, Level, fail, ok, run_check, summarize, warn
+from worker.ops.check_results import Check, CheckNote, Level, fail, ok, run_check, summarize, warn
+from worker.ops.health_checks import CHECKS, READINESS_CHECKS, check_readiness, run_checks
+from worker.ops.liveness import ROLE_CHECKS, check_liveness
 from worker.stores.child_processes import free_port
 
 PAGE = Path(__file__).parents[4] / "docs/reference/doctor.md"
@@ -70,8 +70,8 @@ def test_a_containers_question_loads_little(role: str, unneeded: str) -> None:
     """A container platform asks every few seconds, beside a worker at work."""
     program = (
         "import sys; from contextlib import ExitStack; from config.settings import Settings;"
-        "from worker.ops.health.liveness import check_liveness;"
-        "from worker.ops.health.connections import CheckConnections;"
+        "from worker.ops.liveness import check_liveness;"
+        "from worker.ops.check_results import CheckConnections;"
         f"settings = Settings(_env_file=None, redis_url='redis://127.0.0.1:{free_port()}/0');"
         f"list(check_liveness({role!r}, CheckConnections(settings, ExitStack())));"
         "print(*sorted({'celery', 'fastapi', 'sqlalchemy', 'requests', 'alembic', 'couchdb'} & set(sys.modules)),"

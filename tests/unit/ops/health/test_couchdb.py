@@ -14,9 +14,8 @@ from worker.domain.documents import packed_doctype
 from worker.domain.packing import PACKED_SERIES
 from worker.domain.series import Doctype
 from worker.errors import StoreUnavailable
-from worker.ops.health.connections import CheckConnections
-from worker.ops.health.databases import check_couchdb, check_measures
-from worker.ops.health.results import Level
+from worker.ops.check_results import CheckConnections, Level
+from worker.ops.store_checks import check_couchdb, check_measures
 from worker.stores.measures.measure_store import Layout, database_name, doctypes_of
 
 pytestmark = pytest.mark.sockets

@@ -8,9 +8,9 @@ import pytest
 
 from tests.support.canned_server import CannedAnswer, answer, canned_server
 from tests.unit.ops.health.conftest import BuildConnections, assert_result
-from worker.ops.health.liveness import check_listener, judge_beat
-from worker.ops.health.results import Level
-from worker.ops.health.workers import judge_workers
+from worker.ops.check_results import Level
+from worker.ops.liveness import check_listener, judge_beat
+from worker.ops.supplier_checks import judge_workers
 from worker.stores.child_processes import free_port
 from worker.stores.redis.heartbeats import WorkerHeartbeat
 

@@ -10,12 +10,11 @@ from tests.support.registries import NOW
 from tests.unit.ops.health.conftest import BuildConnections, assert_result
 from worker.domain.series import USUAL_GAS_SERIES
 from worker.errors import WorkerError
-from worker.ops.health.checks import CHECKS
-from worker.ops.health.gas import check_gas_access, check_gas_quota, check_gas_token
-from worker.ops.health.results import Level, run_check
-from worker.ops.health.supplier import check_incidents, check_quota
+from worker.ops.check_results import Level, run_check
+from worker.ops.health_checks import CHECKS
 from worker.ops.startup import check_credentials
-from worker.runtime.supplier import chosen_presets, ledger_of
+from worker.ops.supplier_checks import check_gas_access, check_gas_quota, check_gas_token, check_incidents, check_quota
+from worker.runtime.supplier_settings import chosen_presets, ledger_of
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.outcomes import OutcomeTable
 

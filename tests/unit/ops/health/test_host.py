@@ -13,8 +13,8 @@ import pytest
 from config.settings import ConfigError
 from tests.support.canned_server import answer, canned_server
 from tests.unit.ops.health.conftest import BuildConnections, assert_result
-from worker.ops.health import host
-from worker.ops.health.results import Level
+from worker.ops import host_checks as host
+from worker.ops.check_results import Level
 
 
 def test_settings_tell_what_is_spoken_to_whom(build_connections: BuildConnections) -> None:

@@ -10,8 +10,8 @@ from sqlalchemy import update
 
 from tests.support.registries import METER, opened_registry, prepare_registry, registry_sealer, seal_as_before
 from tests.unit.ops.health.conftest import BuildConnections, assert_result
-from worker.ops.health.keys import check_session_key, check_token_keys
-from worker.ops.health.results import Level
+from worker.ops.check_results import Level
+from worker.ops.host_checks import check_session_key, check_token_keys
 from worker.stores.encryption import Purpose, Sealer, generate_key, read_sealing_time
 from worker.stores.registry.key_rotation import TOKEN_SEALS, rotate_seals
 from worker.stores.registry.tables import TOKENS

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.unit.ops.health.conftest import BuildConnections, assert_result
-from worker.ops.health.ledger import check_ledger
-from worker.ops.health.results import Level
+from worker.ops.check_results import Level
+from worker.ops.store_checks import check_ledger
 from worker.stores.encryption import KeyedHashes
 from worker.stores.erasure_ledger import LedgerEntry, LedgerFile, LedgerKind
 

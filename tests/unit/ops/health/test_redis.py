@@ -10,8 +10,8 @@ from redis import Redis
 
 from tests.unit.ops.health.conftest import BuildConnections, assert_result
 from worker.errors import StoreUnavailable
-from worker.ops.health.redis import check_broker, check_queues, judge_queues, judge_redis
-from worker.ops.health.results import Check, Level, run_check
+from worker.ops.check_results import Check, Level, run_check
+from worker.ops.store_checks import check_broker, check_queues, judge_queues, judge_redis
 from worker.stores.child_processes import free_port
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from tests.support.registries import add_ready, opened_registry, prepare_registry
 from tests.unit.ops.health.conftest import BuildConnections, assert_result
-from worker.ops.health.databases import check_registry
-from worker.ops.health.results import Level
+from worker.ops.check_results import Level
+from worker.ops.store_checks import check_registry
 from worker.stores.registry import migrations
 
 

@@ -11,9 +11,9 @@ from tests.support.canned_server import answer, canned_server
 from tests.unit.ops.health.conftest import BuildConnections, assert_result
 from worker.domain.schedule import FleetPolicy
 from worker.errors import WorkerError
-from worker.ops.health.results import Level
-from worker.ops.health.supplier import check_pace, check_quota, check_supplier
-from worker.runtime.supplier import chosen_presets, ledger_of
+from worker.ops.check_results import Level
+from worker.ops.supplier_checks import check_pace, check_quota, check_supplier
+from worker.runtime.supplier_settings import chosen_presets, ledger_of
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.due import PolicyTable
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from tests.support.registries import opened_registry, prepare_registry
 from tests.unit.ops.health.conftest import BuildConnections, assert_result
 from worker.domain.sessions import Scope
-from worker.ops.health.results import Level
-from worker.ops.health.tokens import check_api_tokens
+from worker.ops.check_results import Level
+from worker.ops.supplier_checks import check_api_tokens
 from worker.stores.registry.api_tokens import ApiTokenTable
 
 READING = [Scope.READ_ACCOUNTS]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from config.settings import Settings
-from worker.cli.supervise import public_url
+from worker.ops.supervisor import public_url
 
 
 def test_the_address_that_was_told_goes_before_where_it_listens(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from fastapi.security import HTTPBasicCredentials
 
 from worker.domain.oauth_proxy import CHALLENGE_METHOD, LONGEST_STATE, ProxyCaller, ProxyClient, is_code_challenge
 from worker.logs import fields
-from worker.runtime.process import Runtime
+from worker.runtime.sync_parts import Runtime
 from worker.stores.redis.locks import Rate, RateLimiter
 from worker.stores.redis.pending_consents import ConsentFlow
 from worker.web.addresses import client_address

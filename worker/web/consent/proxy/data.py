@@ -12,7 +12,7 @@ from worker.accounts.proxy_grants import OtherMeter, TooEarly, read_query
 from worker.domain.answers import Answer, AnswerKind
 from worker.domain.oauth_proxy import ProxyGrant
 from worker.errors import AccountError, SeriesNotOffered, WorkerError
-from worker.runtime.process import Runtime
+from worker.runtime.sync_parts import Runtime
 from worker.stores.redis.locks import Rate, RateLimiter
 from worker.web.addresses import client_address
 from worker.web.consent.proxy.routes import check_supplier

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Form, Request, Response
 from worker.clients.suppliers import ENEDIS
 from worker.domain.invitation import Invitation
 from worker.domain.oauth_proxy import LONGEST_ADDRESS, host_of
-from worker.runtime.process import Runtime
+from worker.runtime.sync_parts import Runtime
 from worker.web.audit import note_subject
 from worker.web.consent.browser_names import BrowserNames, read_browser_names, set_browser_names
 from worker.web.consent.callback import answer_callback, consent_page

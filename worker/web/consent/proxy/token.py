@@ -17,7 +17,7 @@ from worker.domain.oauth_proxy import ProxyClient
 from worker.domain.retry import CLIENT_DELAY_S
 from worker.errors import AccountError, RateLimited, RequestRefused, TransientError, WorkerError
 from worker.logs import fields
-from worker.runtime.process import Runtime
+from worker.runtime.sync_parts import Runtime
 from worker.web.audit import leave_out, note_actor
 from worker.web.consent.proxy.clients import authenticate_client
 from worker.web.consent.proxy.routes import check_supplier

@@ -12,7 +12,7 @@ from worker.domain.access_right import HouseholdDeclaration
 from worker.domain.account import Account
 from worker.domain.invitation import Invitation
 from worker.domain.series import daily_of, intervals_of
-from worker.runtime.process import Runtime
+from worker.runtime.sync_parts import Runtime
 from worker.web.context import name_service
 from worker.web.render import render_with_form, words_of
 from worker.web.security import policy_with_form_to

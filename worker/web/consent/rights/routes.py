@@ -18,7 +18,7 @@ from worker.domain.clock import real_clock
 from worker.domain.connection_request import RequestState
 from worker.domain.invitation import InvitationState
 from worker.errors import UnknownAccount
-from worker.runtime.process import Runtime
+from worker.runtime.sync_parts import Runtime
 from worker.stores.redis.locks import Rate, RateLimiter
 from worker.web.addresses import client_address
 from worker.web.consent.browser_names import BrowserNames, read_browser_names, set_browser_names

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Request, Response
 
 from worker.domain.documents import ALL_KEYS, to_reading
 from worker.domain.series import Doctype, Period, Series, dailies_of, find_doctype, grid_operator_of, periods_of
-from worker.runtime.process import Runtime
+from worker.runtime.sync_parts import Runtime
 from worker.web.context import RuntimeDep
 from worker.web.pages.own_account import OwnAccount
 from worker.web.render import render

@@ -13,7 +13,7 @@ from starlette.formparsers import MultiPartException
 
 from worker.domain.account import Account
 from worker.domain.series import daily_of
-from worker.runtime.process import Runtime
+from worker.runtime.sync_parts import Runtime
 from worker.sync.file_import import FileComparison
 from worker.web.context import RuntimeDep, SessionDep, is_session_form
 from worker.web.errors import LARGEST_IMPORT, HttpRefusal

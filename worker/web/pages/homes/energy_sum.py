@@ -12,7 +12,7 @@ from datetime import date
 from worker.domain.account import Account
 from worker.domain.series import daily_of
 from worker.domain.windows import DateWindow
-from worker.runtime.process import Runtime
+from worker.runtime.sync_parts import Runtime
 from worker.web.pages.measures import CALENDAR_VIEWS, Days, Span, View, read_days
 from worker.web.pages.navigation import title_of
 from worker.web.texts import Words

@@ -14,7 +14,7 @@ from fastapi.responses import RedirectResponse
 
 from worker.domain.account import Account, AccountState
 from worker.errors import UnknownAccount
-from worker.runtime.process import Runtime
+from worker.runtime.sync_parts import Runtime
 from worker.web.context import RuntimeDep, SessionDep, is_session_form
 from worker.web.pages.own_account import OwnAccount
 from worker.web.render import refuse_form

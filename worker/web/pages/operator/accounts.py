@@ -18,7 +18,7 @@ from worker.domain.access_right import is_gas_meter
 from worker.domain.account import Account
 from worker.domain.windows import ONE_DAY
 from worker.errors import UnknownAccount
-from worker.runtime.process import Runtime
+from worker.runtime.sync_parts import Runtime
 from worker.stores.registry.fleet_counts import Overview
 from worker.web.audit import note_refusal, note_subject
 from worker.web.context import RuntimeDep

@@ -19,7 +19,7 @@ from fastapi import Request, Response
 from worker.domain.clock import real_clock
 from worker.domain.sessions import Operator, plain_name
 from worker.logs import fields
-from worker.runtime.process import Runtime
+from worker.runtime.sync_parts import Runtime
 from worker.stores.redis.locks import Rate, RateLimiter
 from worker.web.addresses import client_address, is_on_this_machine
 from worker.web.audit import note_refusal

@@ -7,7 +7,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Form, Request, Response
 
 from worker.errors import UnknownAccount
-from worker.runtime.process import Runtime
+from worker.runtime.sync_parts import Runtime
 from worker.web.audit import note_refusal, note_subject
 from worker.web.context import RuntimeDep, publish_revocation
 from worker.web.pages.operator.checks import check_again

@@ -15,7 +15,7 @@ from worker.domain.access_right import is_gas_meter
 from worker.domain.account import DEFAULT_TENANT
 from worker.domain.invitation import Invitation
 from worker.errors import MeterElsewhere, UnknownAccount, UnknownTenant
-from worker.runtime.process import Runtime
+from worker.runtime.sync_parts import Runtime
 from worker.stores.registry.api_tokens import require_tenant
 from worker.stores.registry.invitations import UnknownInvitation
 from worker.web.audit import note_refusal, note_subject

@@ -22,11 +22,11 @@ from worker.domain.windows import ONE_DAY, PARIS, newest_wanted_day
 from worker.errors import StoreUnavailable
 from worker.logs import fields
 from worker.ops.capacity import capacity_of
-from worker.ops.health.liveness import judge_beat
-from worker.ops.health.results import CheckResult, summarize
-from worker.ops.health.workers import judge_workers
+from worker.ops.check_results import CheckResult, summarize
+from worker.ops.liveness import judge_beat
+from worker.ops.supplier_checks import judge_workers
 from worker.quota.ledger import QuotaState
-from worker.runtime.process import Runtime
+from worker.runtime.sync_parts import Runtime
 from worker.stores.redis.heartbeats import Heartbeats
 from worker.stores.registry.fleet_counts import Overview
 from worker.stores.registry.outcomes import HourFreshness

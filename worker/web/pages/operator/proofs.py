@@ -21,7 +21,7 @@ from worker.app import enqueue_proofs
 from worker.clients.grdf.consent import LARGEST_PROOF, MOST_PROOFS
 from worker.errors import StoreUnavailable
 from worker.logs import fields
-from worker.runtime.process import Runtime
+from worker.runtime.sync_parts import Runtime
 from worker.stores.redis.pending_consents import ProofFile
 from worker.web.context import RuntimeDep
 from worker.web.errors import LARGEST_UPLOAD

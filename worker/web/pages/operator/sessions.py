@@ -10,7 +10,7 @@ from fastapi.responses import RedirectResponse
 
 from worker.domain.audit_entry import ActorKind
 from worker.domain.sessions import KEY_LIVES, AccessKey, KeyKind, Operator
-from worker.runtime.process import Runtime
+from worker.runtime.sync_parts import Runtime
 from worker.web.audit import note_actor
 from worker.web.context import read_cookie, set_cookie
 from worker.web.devices import name_device

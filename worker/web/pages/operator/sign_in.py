@@ -14,7 +14,7 @@ from fastapi.responses import RedirectResponse
 
 from worker.domain.sessions import KeyKind, Operator
 from worker.logs import fields
-from worker.runtime.process import Runtime
+from worker.runtime.sync_parts import Runtime
 from worker.web.context import RuntimeDep, delete_cookie, is_own_form
 from worker.web.pages.operator.checks import SignInRefusal, check_operator, needs_code, refuse_try
 from worker.web.pages.operator.sessions import PATH, load_form_session, open_operator_session

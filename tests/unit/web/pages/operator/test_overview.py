@@ -16,7 +16,7 @@ from worker.domain.account import AccountState
 from worker.domain.completeness import COMPLETE
 from worker.domain.connection_request import ConnectionRequest, RequestState
 from worker.domain.series import Series
-from worker.runtime.supplier import ledger_of
+from worker.runtime.supplier_settings import ledger_of
 from worker.stores.registry.outcomes import HourFreshness
 
 OPERATE = Path(__file__).parents[5] / "docs/how-to/operate.md"

@@ -1,32 +1,48 @@
-"""Checks of the supplier: its token server, open incidents, and the quota against the size of the fleet."""
+"""Checks of the supplier: its token server, open incidents, and the quota against the size of the fleet.
+
+Checks of GRDF, where there is gas: address and credentials, its token, and its quota against the homes with gas.
+
+Check of the API tokens: which end soon, and which have no end.
+
+Check of the outputs: which of them fail, and since when something waits.
+
+Check of the workers by the heartbeats that they write to Redis, and of the messages that wait for them.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Final
+from urllib.parse import urlsplit
 
+from config.settings import Settings
+from worker.app import queue_lengths
 from worker.clients.endpoints import Endpoints, Preset
 from worker.clients.oauth import OAuthClient
 from worker.clients.supplier_session import Transport
-from worker.clients.suppliers import ENEDIS, SUPPLIERS
+from worker.clients.suppliers import ENEDIS, GRDF, SUPPLIERS
 from worker.clients.tokens import ApplicationTokens
 from worker.domain.clock import clock_from
 from worker.domain.series import is_gateway
 from worker.domain.windows import PARIS, civil_date
 from worker.errors import GatewayBanned
 from worker.ops.capacity import capacity_of
-from worker.ops.health.connections import CheckConnections, missing_sqlite_file
-from worker.ops.health.results import CheckNote, ok, warn
+from worker.ops.check_results import CheckConnections, CheckNote, fail, missing_sqlite_file, ok, warn
+from worker.ops.liveness import MAX_AGE_S
+from worker.ops.startup import check_gas_credentials
 from worker.quota.ledger import QuotaState
 from worker.runtime.keys import TOKEN_KEYS, build_sealer
-from worker.runtime.series import missing_series
-from worker.runtime.supplier import build_endpoints, chosen_presets, ledger_of, main_supplier
+from worker.runtime.supplier_settings import build_endpoints, chosen_presets, ledger_of, main_supplier, missing_series
 from worker.stores.encryption import Purpose
 from worker.stores.redis.claims import ProgressStore
 from worker.stores.redis.connection import redis_errors
+from worker.stores.redis.heartbeats import Heartbeats, WorkerHeartbeat
 from worker.stores.redis.incidents import IncidentStore
+from worker.stores.registry.api_tokens import ApiToken, ApiTokenTable
 from worker.stores.registry.fleet_counts import Overview
+from worker.stores.registry.outputs import list_outputs
 from worker.stores.token_store import ApplicationTokenStore
 
 
@@ -156,3 +172,127 @@ def check_night(connections: CheckConnections, supplier: str) -> Iterator[CheckN
     today = civil_date(clock_from(connections.settings.pretend_now)())
     capacity = capacity_of(connections.registry, connections.settings, today, supplier)
     yield ok(capacity.describe()) if capacity.current.fits else warn(capacity.describe())
+
+
+SUPPLIER: Final = GRDF.name
+
+
+def has_gas(settings: Settings) -> bool:
+    """Return whether gas is set up; without it nothing is checked or told of it."""
+    return bool(settings.grdf_client_id)
+
+
+def check_gas_access(connections: CheckConnections) -> Iterator[CheckNote]:
+    """Check GRDF's address and the application's credentials.  Raises ConfigError."""
+    settings, endpoints = connections.settings, build_endpoints(connections.settings, SUPPLIER)
+    check_gas_credentials(settings)
+    host = urlsplit(endpoints.base_url).hostname
+    where = "GRDF's own host" if endpoints.production else "a simulator"
+    preset = endpoints.preset
+    limits = [f"{preset.calls_per_second or 'no limit of'} calls a second"]
+    limits.append(f"{preset.calls_per_day or 'no limit of'} calls a day")
+    yield ok(f"{preset.name} at {host}, {where}, {', '.join(limits)}")
+
+
+def check_gas_token(connections: CheckConnections) -> Iterator[CheckNote]:
+    """Check that GRDF gives the application a token for its credentials.  Raises a WorkerError."""
+    settings = connections.settings
+    secret = settings.grdf_client_secret.get_secret_value()
+    ask_for_token(connections, build_endpoints(settings, SUPPLIER), settings.grdf_client_id or "", secret)
+    yield ok("gives the application a token")
+
+
+def check_gas_quota_now(connections: CheckConnections) -> Iterator[CheckNote]:
+    """Check what is left of the quota of GRDF, and that a night fits it.  Raises StoreUnavailable."""
+    yield from check_pace(connections, SUPPLIER)
+    yield from check_gas_quota(connections)
+
+
+def check_gas_quota(connections: CheckConnections) -> Iterator[CheckNote]:
+    """Check that a night of all active accounts of gas fits the quota of GRDF.  Raises StoreUnavailable."""
+    yield from check_night(connections, SUPPLIER)
+
+
+def check_api_tokens(connections: CheckConnections) -> Iterator[CheckNote]:
+    """Check that no valid token ends soon, and that each has an end."""
+    if not connections.registry_is_current:
+        yield ok("none yet")
+        return
+    tokens = ApiTokenTable(connections.registry)
+    for token in tokens.list_ending():
+        day = civil_date(token.expires_at).isoformat() if token.expires_at else ""
+        yield warn(
+            f"{_name(token)} expires on {day}: replace it with `releve tokens new`, then `releve tokens revoke "
+            f"{token.id}`"
+        )
+    for token in tokens.list_endless():
+        yield warn(
+            f"{_name(token)}, created on {civil_date(token.created_at).isoformat()}, never expires: replace it with "
+            f"`releve tokens new`, then `releve tokens revoke {token.id}`"
+        )
+    yield ok(f"{tokens.count_open()} open")
+
+
+def _name(token: ApiToken) -> str:
+    return f"token {token.id} of {token.name}"
+
+
+def check_outputs(connections: CheckConnections) -> Iterator[CheckNote]:
+    """Check that no output fails."""
+    outputs = list_outputs(connections.registry) if connections.registry_is_current else []
+    for output in outputs:
+        if output.failing_since is not None:
+            since = output.failing_since.astimezone(PARIS)
+            yield warn(
+                f"{output.id} ({output.kind}) has received nothing since {since:%Y-%m-%d %H:%M}: {output.error}; "
+                f"then run `releve outputs test {output.id}`"
+            )
+    yield ok(f"{len(outputs)} set up" if outputs else "none")
+
+
+IDLE_AFTER_S: Final = 300.0
+_START_ONE: Final = "start one with `releve up` or `celery -A worker worker -l INFO`"
+
+
+def check_workers(connections: CheckConnections) -> Iterator[CheckNote]:
+    """Check that workers are alive and take the messages that wait.  Raises StoreUnavailable."""
+    heartbeats = Heartbeats(connections.redis)
+    yield from judge_workers(heartbeats.workers(), queue_lengths(connections.broker_url), heartbeats.now())
+
+
+def judge_workers(workers: Sequence[WorkerHeartbeat], waiting: Mapping[str, int], now: float) -> Iterator[CheckNote]:
+    """Judge the workers by their heartbeats; ``waiting``: messages by queue; ``now``: Redis' time."""
+    if not workers:
+        yield fail(f"no worker is running: {_START_ONE}")
+    for worker in workers:
+        yield from _judge_worker(worker, waiting, now)
+    if unserved := [name for name, length in waiting.items() if length and not _is_served(name, workers, now)]:
+        yield fail(
+            f"messages wait in {', '.join(unserved)}, which no worker serves: start one with -Q {','.join(unserved)}"
+        )
+    if restarted := [f"{worker.name} {worker.restarts} times" for worker in workers if worker.restarts]:
+        yield warn(
+            f"the watchdog restarted {', '.join(restarted)}: something between worker and broker drops connections; "
+            "look for a firewall or proxy with a timeout"
+        )
+    yield ok(", ".join(f"{worker.name} ({worker.running} of {worker.slots} busy)" for worker in workers))
+
+
+def _judge_worker(worker: WorkerHeartbeat, waiting: Mapping[str, int], now: float) -> Iterator[CheckNote]:
+    length = sum(waiting.get(queue, 0) for queue in worker.queues)
+    silent_s, idle_s = now - worker.seen_at, now - worker.progress_at
+    if silent_s > MAX_AGE_S:
+        last_seen = f"the last heartbeat of {worker.name} was {silent_s:.0f} s ago"
+        if length:
+            yield fail(f"{last_seen}, and {length} messages wait in its queues: check its log and restart it")
+        else:
+            yield warn(f"{last_seen}: restart it, unless you removed it")
+    elif length and worker.running < worker.slots and idle_s > IDLE_AFTER_S:
+        yield fail(
+            f"{worker.name} is alive, but has taken no message for {idle_s:.0f} s while {length} wait in its queues: "
+            "restart it"
+        )
+
+
+def _is_served(queue: str, workers: Sequence[WorkerHeartbeat], now: float) -> bool:
+    return any(queue in worker.queues and now - worker.seen_at <= MAX_AGE_S for worker in workers)

@@ -1,4 +1,9 @@
-"""The suppliers that are set up: what the settings say of them, their addresses and quotas."""
+"""The suppliers that are set up: what the settings say of them, their addresses and quotas.
+
+The series that the fleet collects, from the settings and from what the suppliers offer.
+
+A file of its own, because metrics and the planner need it without the rest of a runtime.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +19,7 @@ from worker.clients.supplier import Supplier
 from worker.clients.suppliers import ENEDIS, GATEWAY, GRDF, SUPPLIERS
 from worker.domain.lanes import EQUAL_SHARES, Shares
 from worker.domain.planning import HOURS_A_DAY, QuotaBudget
+from worker.domain.series import Series, suppliers_of
 from worker.quota.ledger import QuotaLedger
 
 
@@ -174,3 +180,19 @@ def supplier_of_preset(preset: str) -> str:
         if preset in supplier.presets:
             return supplier.name
     raise KeyError(preset)
+
+
+def fleet_series(settings: Settings) -> tuple[Series, ...]:
+    """Return the series of RELEVE_SERIES that their supplier offers; what it doesn't offer is never asked for."""
+    return tuple(series for series in settings.collected_series() if is_offered(settings, series))
+
+
+def is_offered(settings: Settings, series: Series) -> bool:
+    """Return whether the supplier of a series is set up and offers it, in the generation that the settings choose."""
+    presets = chosen_presets(settings)
+    return any(presets[supplier].offers(series) for supplier in suppliers_of(series) if supplier in presets)
+
+
+def missing_series(settings: Settings) -> list[Series]:
+    """Return the series of RELEVE_SERIES that their supplier does not offer."""
+    return [series for series in settings.named_series() if not is_offered(settings, series)]

@@ -12,8 +12,17 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from worker.errors import StoreUnavailable
-from worker.ops.health.connections import CheckConnections
-from worker.ops.health.results import Check, CheckFunction, CheckNote, CheckResult, fail, ok, run_check, warn
+from worker.ops.check_results import (
+    Check,
+    CheckConnections,
+    CheckFunction,
+    CheckNote,
+    CheckResult,
+    fail,
+    ok,
+    run_check,
+    warn,
+)
 from worker.stores.redis.heartbeats import Heartbeats
 
 MAX_AGE_S: Final = 90.0  # A worker writes its heartbeat every 4 s, and a call to Redis in between may take its time.

@@ -5,27 +5,40 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from worker.ops.health.connections import CheckConnections
-from worker.ops.health.databases import check_couchdb, check_measures, check_registry
-from worker.ops.health.gas import check_gas_access, check_gas_quota_now, check_gas_token, has_gas
-from worker.ops.health.host import (
+from worker.ops.check_results import Check, CheckConnections, CheckResult, run_check, summarize, warn
+from worker.ops.host_checks import (
     check_clock,
     check_disk,
     check_plain_connections,
     check_python,
+    check_session_key,
     check_settings,
     check_supplier_credentials,
     check_time_zone,
+    check_token_keys,
 )
-from worker.ops.health.keys import check_session_key, check_token_keys
-from worker.ops.health.ledger import check_ledger
-from worker.ops.health.liveness import check_beat, check_liveness
-from worker.ops.health.outputs import check_outputs
-from worker.ops.health.redis import check_broker, check_queues, check_redis
-from worker.ops.health.results import Check, CheckResult, run_check, summarize, warn
-from worker.ops.health.supplier import check_incidents, check_quota_now, check_supplier
-from worker.ops.health.tokens import check_api_tokens
-from worker.ops.health.workers import check_workers
+from worker.ops.liveness import check_beat, check_liveness
+from worker.ops.store_checks import (
+    check_broker,
+    check_couchdb,
+    check_ledger,
+    check_measures,
+    check_queues,
+    check_redis,
+    check_registry,
+)
+from worker.ops.supplier_checks import (
+    check_api_tokens,
+    check_gas_access,
+    check_gas_quota_now,
+    check_gas_token,
+    check_incidents,
+    check_outputs,
+    check_quota_now,
+    check_supplier,
+    check_workers,
+    has_gas,
+)
 
 CHECKS: Final = {
     "settings": Check(

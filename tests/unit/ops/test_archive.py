@@ -15,8 +15,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.backups import BACKUP_KEY, SEALER, members_in_zip, read_members, write_zip
-from worker.ops.backups.archive import HEADER, MANIFEST, Archive, BackupRefused, Row, to_line, write_archive
-from worker.ops.backups.blocks import MAX_LINE, MAX_UNPACKED, BadBlock, Checksum, pack, unpack
+from worker.ops.backup_format import (
+    HEADER,
+    MANIFEST,
+    MAX_LINE,
+    MAX_UNPACKED,
+    Archive,
+    BackupRefused,
+    BadBlock,
+    Checksum,
+    Row,
+    pack,
+    to_line,
+    unpack,
+    write_archive,
+)
 from worker.stores.encryption import Purpose, Sealer, generate_key
 
 MADE_AT: Final = "2024-07-25T09:00:00+00:00"

@@ -44,9 +44,9 @@ from worker.errors import OperatorFault
 from worker.outputs.delivery import OutputDelivery
 from worker.outputs.output import OutputParts
 from worker.quota.ledger import QuotaLedger
-from worker.runtime import keys, stores, supplier
-from worker.runtime.series import fleet_series, is_offered
-from worker.runtime.web import WebAccess, build_mail_service, build_web_access
+from worker.runtime import keys, stores, supplier_settings
+from worker.runtime.supplier_settings import fleet_series, is_offered
+from worker.runtime.web_access import WebAccess, build_mail_service, build_web_access
 from worker.stores.encryption import Purpose
 from worker.stores.erasure_ledger import LedgerEntry, LedgerFile, LedgerKind
 from worker.stores.redis.claims import ProgressStore
@@ -150,10 +150,12 @@ class Runtime(AbstractContextManager["Runtime"]):
         self.connection_requests = ConnectionRequests(self.redis, self.redis_sealer, subject_of)
         self.heartbeats = Heartbeats(self.redis)
         self.broker_messages = stores.build_broker_messages(settings, self.redis_url, self._open)
-        presets = supplier.chosen_presets(settings)
+        presets = supplier_settings.chosen_presets(settings)
         # What is due of a supplier, and its clients, have the same quota.
-        self.ledgers = {name: supplier.ledger_of(preset, settings, self.redis) for name, preset in presets.items()}
-        self.ledger = self.ledgers[supplier.main_supplier(settings)]
+        self.ledgers = {
+            name: supplier_settings.ledger_of(preset, settings, self.redis) for name, preset in presets.items()
+        }
+        self.ledger = self.ledgers[supplier_settings.main_supplier(settings)]
 
     def _build_suppliers(self) -> None:
         settings = self.settings
@@ -161,23 +163,29 @@ class Runtime(AbstractContextManager["Runtime"]):
         self.answer_watch = AnswerWatch(
             quarantine=self.unknown_answers,
             channels=self.channels.names(),
-            presets={grid_operator_of(name): preset.name for name, preset in supplier.chosen_presets(settings).items()},
+            presets={
+                grid_operator_of(name): preset.name
+                for name, preset in supplier_settings.chosen_presets(settings).items()
+            },
             now=self.now,
             shapes={
                 series: shapes
-                for one in (*SUPPLIERS.values(), *map(SUPPLIERS.__getitem__, supplier.chosen_presets(settings)))
+                for one in (
+                    *SUPPLIERS.values(),
+                    *map(SUPPLIERS.__getitem__, supplier_settings.chosen_presets(settings)),
+                )
                 for series, shapes in one.shapes.items()
             },
             raw_answers=self.raw_answers if settings.raw_answers_days else None,
         )
         self.suppliers = {
-            name: self._build_clients(one) for name, one in supplier.configured_suppliers(settings).items()
+            name: self._build_clients(one) for name, one in supplier_settings.configured_suppliers(settings).items()
         }
         # ``clients`` are those of the supplier whose consent pages are offered; windows go to each account's own.
-        self.clients = self.suppliers[supplier.main_supplier(settings)]
+        self.clients = self.suppliers[supplier_settings.main_supplier(settings)]
         self.endpoints = self.clients.endpoints
 
-    def _build_clients(self, of: supplier.SupplierSettings) -> SupplierClients:
+    def _build_clients(self, of: supplier_settings.SupplierSettings) -> SupplierClients:
         """Return the clients of one supplier, with its quota."""
         endpoints, permits, secret = of.endpoints(), self.ledgers[of.name], of.client_secret.get_secret_value()
         timeouts = (_CONNECT_TIMEOUT_S, self.settings.supplier_timeout_s)
@@ -328,7 +336,7 @@ class Runtime(AbstractContextManager["Runtime"]):
         clients = self.clients
         pages = {
             name: self._build_consents(self.suppliers[name], calls, one)
-            for name, one in supplier.configured_suppliers(self.settings).items()
+            for name, one in supplier_settings.configured_suppliers(self.settings).items()
             if (calls := one.supplier.consent) is not None
         }
         self.suppliers_consents: Mapping[str, SupplierConsents] = pages
@@ -422,7 +430,7 @@ class Runtime(AbstractContextManager["Runtime"]):
         self.gateway_accounts = GatewayAccounts(assertion=self.assertion)
 
     def _build_consents(
-        self, clients: SupplierClients, calls: ConsentCalls, of: supplier.SupplierSettings
+        self, clients: SupplierClients, calls: ConsentCalls, of: supplier_settings.SupplierSettings
     ) -> SupplierConsents:
         address, exchange = f"{self.settings.public_url}/callback/{of.name}", clients.oauth.exchange_code
         return SupplierConsents(

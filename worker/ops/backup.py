@@ -1,0 +1,538 @@
+"""Backup of the registry and of the accounts' measures, in one sealed file.
+
+Redis is left out, because its content is read back from the stores. The measures are saved first and the registry last,
+so that its refresh tokens are as fresh as possible: a token that was spent after the backup is worthless.
+
+A backup that was checked before a restore opens a store or makes a file: what is refused leaves nothing behind.
+
+Restore of a backup: the measures first, then the registry in one transaction, because a worker starts from it.
+
+1. The whole archive and the ledger of erasures are read and checked before anything is opened or made (``checked``).
+2. Measures are written, but for those of accounts that were erased since.
+3. Redis forgets what it knew of another store, and requests and flows of people who were connecting.
+4. The registry is filled. In the same transaction everything that lets somebody in is ended (``registry.dump``),
+   and the ledger is applied (``ledger_replay``): nobody ever sees what was erased or stopped after the backup.
+
+A restore that was interrupted can be run again, and continues. One that was complete changes nothing when it is run
+again: Redis remembers for a week what it has written, and rows that are no longer the same are refused.
+
+The ledger of erasures, applied to a registry that was just restored, before anybody can see it.
+
+For each account what is final counts: an erased account is never alive again, a closed one is never read again, and a
+stopped consent stays stopped unless the backup knows a later one. The same tables do it that did it the first time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import groupby, islice
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Connection
+
+from config.settings import Settings
+from worker.domain.account import Account, AccountState
+from worker.domain.clock import real_clock
+from worker.domain.documents import ALL_KEYS, key_of
+from worker.domain.series import Doctype
+from worker.domain.windows import civil_date
+from worker.errors import ConsentStopped, StoreUnavailable
+from worker.ops.backup_format import Archive, BackupRefused, Checksum, Row, to_line, write_archive
+from worker.ops.check_results import missing_sqlite_file
+from worker.runtime.keys import (
+    build_backup_sealer,
+    build_erasure_hashes,
+    build_sealer,
+    has_registry_keys,
+    mark_home,
+    open_backup_sealer,
+    refuse_fleet,
+)
+from worker.runtime.stores import open_database
+from worker.runtime.sync_parts import Runtime
+from worker.stores.database import Database
+from worker.stores.encryption import Purpose, Sealer
+from worker.stores.erasure_ledger import LedgerEntry, LedgerFile, LedgerKind, LedgerPosition, LedgerRefused
+from worker.stores.measures.measure_store import Document, MeasureStore
+from worker.stores.redis.pending_consents import ConsentFlows
+from worker.stores.registry import migrations
+from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry.consents import ConsentTable
+from worker.stores.registry.dump import (
+    TABLES,
+    EndedRights,
+    describe_older_tables,
+    end_rights,
+    has_accounts,
+    is_empty,
+    open_snapshot,
+    read_rows,
+    restore_rows,
+)
+from worker.stores.registry.erased_meters import ErasureTable
+from worker.stores.registry.key_rotation import TEXT_SEALS
+from worker.stores.registry.rights import withdraw_waiting
+from worker.stores.registry.tables import AUDIT_LOG
+from worker.sync.verification import all_accounts
+
+PAGE_SIZE: Final = 500  # Documents that are in memory, or in one request to the store, at the same time.
+_CLOCK_SKEW: Final = timedelta(minutes=5)  # The machine that removes an account may have another clock than this one.
+
+
+@dataclass(frozen=True, slots=True)
+class BackupSummary:
+    """What was saved; ``accounts`` counts removed ones too, of which only a line is left."""
+
+    file: str
+    made_at: str
+    accounts: int
+    rows: int
+    documents: int
+
+
+def back_up(runtime: Runtime, path: Path, *, allow_empty: bool = False) -> BackupSummary:
+    """Write a backup to ``path``; the file appears only when it is complete.
+
+    Raises BackupRefused, for a registry without accounts too unless ``allow_empty``; LedgerRefused where the ledger of
+    erasures, which a restore will ask for, can't be read; StoreUnavailable.
+    """
+    if not allow_empty:
+        _require_accounts(runtime)
+    began = datetime.now(UTC)
+    made_at = began.isoformat(timespec="seconds")
+    ledger = runtime.ledger_file.position()
+    with write_archive(path, build_backup_sealer(runtime.settings), made_at) as archive:
+        documents = sum(archive.add(measures_member(doctype), _documents_of(runtime, doctype)) for doctype in Doctype)
+        with open_snapshot(runtime.registry.database) as connection:
+            rows = {table: archive.add(table_member(table), read_rows(connection, table)) for table in TABLES}
+            schema, removed = migrations.current_step(connection), _removed_since(connection, began - _CLOCK_SKEW)
+        archive.finish(_facts(runtime.settings, schema, removed, ledger))
+    return BackupSummary(str(path), made_at, rows["accounts"], sum(rows.values()), documents)
+
+
+def back_up_older_registry(settings: Settings, database: Database, path: Path) -> int:
+    """Write the registry alone, as a version before this one has made it, and return the number of rows.
+
+    The version before restores it into an empty registry, beside the measures as they are. Raises as ``back_up`` does.
+    """
+    made_at = datetime.now(UTC).isoformat(timespec="seconds")
+    ledger = LedgerFile(settings.ledger(), build_erasure_hashes(settings)).position()
+    with write_archive(path, build_backup_sealer(settings), made_at) as archive:
+        with open_snapshot(database) as connection:
+            older = describe_older_tables(connection)
+            names = [table.name for table in older.sorted_tables]
+            rows = sum(archive.add(table_member(name), read_rows(connection, name, older)) for name in names)
+            schema = migrations.current_step(connection)
+        archive.finish(_facts(settings, schema, [], ledger))
+    return rows
+
+
+def measures_member(doctype: Doctype) -> str:
+    """Return the name of the archive's member with the documents of a doctype."""
+    return f"measures/{doctype.full_name}"
+
+
+def table_member(name: str) -> str:
+    """Return the name of the archive's member with the rows of a table."""
+    return f"registry/{name}"
+
+
+def _facts(settings: Settings, schema: str | None, removed: list[str], ledger: LedgerPosition) -> dict[str, object]:
+    """Return what a manifest says beside its members."""
+    return {"schema": schema, "removed_meanwhile": removed, "ledger": asdict(ledger), "home": settings.is_home}
+
+
+def _require_accounts(runtime: Runtime) -> None:
+    with runtime.registry.database.reading() as connection:
+        if not has_accounts(connection):
+            raise BackupRefused(
+                f"there is no account to back up ({runtime.registry.database.address}): check RELEVE_REGISTRY_URL "
+                "and RELEVE_DATA_DIR, or give --allow-empty"
+            )
+
+
+def _documents_of(runtime: Runtime, doctype: Doctype) -> Iterator[Row]:
+    """Yield all documents of all accounts that are not removed, without revisions, account by account."""
+    for account in all_accounts(runtime.registry):
+        for document in _read_in_pages(runtime.measures, account.id, doctype):
+            yield {name: value for name, value in document.items() if name == "_id" or name[0] != "_"}
+
+
+def _read_in_pages(store: MeasureStore, account_id: str, doctype: Doctype) -> Iterator[Document]:
+    first, end = ALL_KEYS
+    while page := store.read(account_id, {doctype: (first, end)}, PAGE_SIZE)[doctype]:
+        yield from page
+        if len(page) < PAGE_SIZE:
+            return
+        # Keys are compared as text: a key followed by a space is the first text after that key.
+        first = f"{key_of(page[-1])} "
+
+
+def _removed_since(connection: Connection, moment: datetime) -> list[str]:
+    """Return the accounts whose measures may be in the archive although they were erased meanwhile."""
+    accounts = (row for row in read_rows(connection, "accounts") if row["state"] == AccountState.DELETED.value)
+    return [row["id"] for row in accounts if datetime.fromisoformat(row["state_since"]) >= moment]
+
+
+FILLED: Final = (
+    "nothing was changed: the registry already has accounts; set RELEVE_REGISTRY_URL (or RELEVE_DATA_DIR) to an "
+    "empty one"
+)
+_SEALS_CHECKED: Final = 20
+
+
+@dataclass(frozen=True)
+class CheckedBackup:
+    """A whole archive that our keys open, with all entries of the ledger of erasures.
+
+    ``has_its_ledger``: whether the ledger is the backup's own and whole.
+    """
+
+    archive: Archive
+    entries: list[LedgerEntry]
+    has_its_ledger: bool
+
+    @property
+    def is_home(self) -> bool:
+        """Whether it is known to be a home's."""
+        return bool(self.archive.manifest.get("home"))
+
+
+@contextmanager
+def open_checked(settings: Settings, path: Path, *, without_ledger: bool) -> Iterator[CheckedBackup]:
+    """Open the archive at ``path``, and check it and the ledger of erasures.
+
+    Raises BackupRefused, LedgerRefused, ConfigError, and StoreUnavailable where the registry can't be looked at.
+    """
+    with Archive.open(path, open_backup_sealer(settings)) as archive:
+        step = archive.manifest["schema"]
+        if step != migrations.newest_step():
+            raise BackupRefused(
+                f"{path} comes from another version (schema {step}): restore it with that version, then upgrade"
+            )
+        archive.check()
+        _check_keys(archive, build_sealer(settings, Purpose.REGISTRY, keep_new=False))
+        ledger = LedgerFile(settings.ledger(), build_erasure_hashes(settings, keep_new=False))
+        backup = CheckedBackup(archive, *_read_ledger(ledger, archive, without_ledger=without_ledger))
+        if backup.is_home and not settings.is_home:
+            refuse_fleet(settings)
+        _check_registry(settings)
+        yield backup
+
+
+def _check_keys(archive: Archive, sealer: Sealer) -> None:
+    """Raise BackupRefused where our keys open none of the first sealed values of a table.
+
+    One value that opens is enough: a value under a key that was lost long ago must not block the others.
+    """
+    for column in TEXT_SEALS:
+        table, name, key = column.seals.table.name, column.seals.name, column.key.name
+        rows = [row for row in islice(archive.rows(table_member(table)), _SEALS_CHECKED) if row[name]]
+        if rows and not any(sealer.can_unseal(row[name], column.place_of(row[key])) for row in rows):
+            raise BackupRefused(
+                f"nothing was changed: the key of the {table} in {archive.path} is missing; add it to "
+                "RELEVE_TOKEN_KEYS, or restore token.keys from the old RELEVE_DATA_DIR"
+            )
+
+
+def _read_ledger(ledger: LedgerFile, archive: Archive, *, without_ledger: bool) -> tuple[list[LedgerEntry], bool]:
+    """Return all entries of the ledger, and whether it is the backup's own and whole.
+
+    With ``without_ledger`` whatever ledger is there is applied too: an account that it names must not come back.
+    Raises LedgerRefused.
+    """
+    try:
+        return ledger.read_since(LedgerPosition(**archive.manifest["ledger"])), True
+    except LedgerRefused as error:
+        if not without_ledger:
+            raise LedgerRefused(f"nothing was changed: {error}; if it is lost, give --without-ledger") from None
+    return ledger.read_all(), False
+
+
+def _check_registry(settings: Settings) -> None:
+    """Raise BackupRefused for a filled registry without its keys: opening it as usual would make new ones.
+
+    Where they are at hand, an earlier run of the same restore may have filled it, which Redis knows.
+    """
+    if has_registry_keys(settings) or missing_sqlite_file(settings.registry()):
+        return
+    with ExitStack() as opened:
+        database = open_database(settings, opened)
+        if migrations.find_step(database) != migrations.newest_step():
+            return
+        with open_snapshot(database) as connection:
+            if not is_empty(connection):
+                raise BackupRefused(FILLED)
+
+
+_BATCH: Final = 500  # Accounts that are looked up at once.
+_ENDED: Final = (AccountState.CLOSED, AccountState.DELETED)
+
+
+@dataclass(slots=True)
+class LedgerEffect:
+    """How many accounts the ledger has changed in a restored registry."""
+
+    erased: int = 0
+    closed: int = 0
+    stopped: int = 0
+
+
+def replay_ledger(runtime: Runtime, connection: Connection, entries: Iterable[LedgerEntry]) -> LedgerEffect:
+    """Apply the entries inside the transaction that fills the registry, and return how many accounts changed.
+
+    The meters of erased accounts are remembered, whether the backup has the account or not.
+    """
+    replay = _Replay(runtime, connection)
+    by_account: dict[str, dict[LedgerKind, LedgerEntry]] = {}
+    for entry in entries:
+        replay.remember(entry)
+        latest = by_account.setdefault(entry.account_id, {})
+        if entry.kind not in latest or latest[entry.kind].at < entry.at:
+            latest[entry.kind] = entry
+    names = iter(by_account)
+    while batch := list(islice(names, _BATCH)):
+        for account in replay.registry.get_many(batch).values():
+            replay.apply(account, {kind: entry.at for kind, entry in by_account[account.id].items()})
+    return replay.effect
+
+
+class _Replay:
+    """The tables that take part in the transaction, and what came of it."""
+
+    def __init__(self, runtime: Runtime, connection: Connection) -> None:
+        database = runtime.registry.database.join(connection)
+        self.effect = LedgerEffect()
+        self.registry = AccountRegistry(database, runtime.registry_sealer, runtime.registry.outcomes.fleet)
+        self._consents = ConsentTable(database, runtime.registry_sealer)
+        self._erasures = ErasureTable(database, runtime.erasure_hashes)
+        self._connection = connection
+        self._keep_days = runtime.settings.keep_consent_proof_days
+        self._today = civil_date(runtime.now())
+
+    def remember(self, entry: LedgerEntry) -> None:
+        """Remember an erased meter, unless its time is over, and let the rights that waited for it be withdrawn."""
+        if entry.meter is not None:
+            withdraw_waiting(self._connection, entry.meter, entry.at)
+        if entry.meter is not None and entry.forget_on is not None and entry.forget_on > self._today:
+            self._erasures.remember(self._connection, entry.meter, entry.at, entry.forget_on)
+
+    def apply(self, account: Account, moments: dict[LedgerKind, datetime]) -> None:
+        """Do to a restored account what happened to it at these moments."""
+        if (erased_at := moments.get(LedgerKind.ERASED)) is not None:
+            if account.state is not AccountState.DELETED:
+                self.registry.remove(account.id)
+                self._consents.erase_after_removal(account.id, erased_at, self._keep_days)
+                self.effect.erased += 1
+        elif account.state in _ENDED:
+            return
+        elif (closed_at := moments.get(LedgerKind.CLOSED)) is not None:
+            self._consents.close(self._connection, account.id, closed_at)
+            self._consents.end_closed(self._connection, account.id, closed_at, None)
+            self.effect.closed += 1
+        elif not self._has_consented_since(account.id, stopped_at := moments[LedgerKind.STOPPED]):
+            self.effect.stopped += account.reason != ConsentStopped.code
+            self._consents.withdraw(account.id, stopped_at)
+
+    def _has_consented_since(self, account_id: str, moment: datetime) -> bool:
+        proof = self._consents.newest_proofs([account_id]).get(account_id)
+        return proof is not None and proof.consented_at > moment
+
+
+_RECORD: Final = "restore"
+_RECORD_LIFE_S: Final = 7 * 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreSummary:
+    """What was restored.
+
+    ``kept``: documents that the store already had in the same or a newer version. ``registry_was_there``: an earlier
+    run of this restore had filled it. ``home``: whether the backup is known to be a home's, and the data folder is one
+    now. ``erasures_unknown_since``: when the backup was made, if its ledger is lost.
+    """
+
+    file: str
+    made_at: str
+    accounts: int
+    rows: int
+    documents: int
+    kept: int
+    registry_was_there: bool
+    home: bool
+    ended: EndedRights = field(default_factory=EndedRights)
+    since_backup: LedgerEffect = field(default_factory=LedgerEffect)
+    erasures_unknown_since: str | None = None
+
+
+def restore(settings: Settings, path: Path, *, without_ledger: bool = False) -> RestoreSummary:
+    """Restore the archive at ``path`` into an empty registry and its measure stores.
+
+    A stored document stays where it is as new as the one in the archive, or newer. The ledger of erasures must be the
+    one that the backup was made with; with ``without_ledger`` it may be lost, and a new one is begun. A home's backup
+    makes the data folder a home's.
+
+    Raises BackupRefused, LedgerRefused or ConfigError when nothing was changed, and StoreUnavailable when the restore
+    can be run again.
+    """
+    with (
+        open_checked(settings, path, without_ledger=without_ledger) as backup,
+        Runtime(settings, guarded=True) as runtime,
+    ):
+        summary = _restore(runtime, backup)
+        if without_ledger:
+            runtime.ledger_file.position()  # It is made where there is none.
+        if backup.is_home and not settings.is_home:
+            mark_home(settings)
+        return summary
+
+
+def _restore(runtime: Runtime, backup: CheckedBackup) -> RestoreSummary:
+    archive, entries = backup.archive, backup.entries
+    name = _name_of(archive, entries)
+    was_there = _is_already_restored(runtime, name)
+    written, kept = _restore_measures(runtime, archive, entries)
+    # Redis knows the windows that were stored in another measure store, and they may be missing in this one.
+    runtime.progress.forget_all()
+    runtime.connection_requests.forget_all()
+    ConsentFlows(runtime.redis).forget_all()
+    ended, effect = EndedRights(), LedgerEffect()
+    if was_there:
+        with open_snapshot(runtime.registry.database) as connection:
+            _remember(runtime, name, connection)
+    else:
+        ended, effect = _fill_registry(runtime, archive, entries, name)
+    return RestoreSummary(
+        str(archive.path),
+        archive.manifest["made_at"],
+        archive.count(table_member("accounts")),
+        sum(archive.count(table_member(table)) for table in TABLES),
+        written,
+        kept,
+        was_there,
+        backup.is_home,
+        ended,
+        effect,
+        None if backup.has_its_ledger else archive.manifest["made_at"],
+    )
+
+
+# -- Whether it has run before
+
+
+def _name_of(archive: Archive, entries: Iterable[LedgerEntry]) -> str:
+    """Return a text that names what is restored: another archive or another ledger gives another one."""
+    facts = [archive.manifest, [(entry.kind, entry.account_id, entry.at.isoformat()) for entry in entries]]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _is_already_restored(runtime: Runtime, name: str) -> bool:
+    """Return whether the registry has exactly the rows that this restore has written before.
+
+    An empty registry gives False. Raises BackupRefused where the registry has any other rows.
+    """
+    with open_snapshot(runtime.registry.database) as connection:
+        if is_empty(connection):
+            return False
+        record = json.loads(runtime.progress.get_text(_RECORD) or "{}")
+        if record != {"restore": name, "rows": _checksum_rows(connection)}:
+            raise BackupRefused(FILLED)
+        return True
+
+
+def _remember(runtime: Runtime, name: str, connection: Connection) -> None:
+    record = {"restore": name, "rows": _checksum_rows(connection)}
+    runtime.progress.put_text(_RECORD, json.dumps(record), _RECORD_LIFE_S)
+
+
+def _checksum_rows(connection: Connection) -> dict[str, Any]:
+    """Return the checksum of all rows of the registry, but for the audit log, which each command adds to."""
+    checksum = Checksum()
+    for table in TABLES:
+        if table == AUDIT_LOG.name:
+            continue
+        for row in read_rows(connection, table):
+            checksum.add(to_line(row))
+    return checksum.to_entry()
+
+
+# -- Registry
+
+
+def _fill_registry(
+    runtime: Runtime, archive: Archive, entries: list[LedgerEntry], name: str
+) -> tuple[EndedRights, LedgerEffect]:
+    with runtime.registry.database.writing() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+        if not is_empty(connection):
+            raise BackupRefused(FILLED)
+        restore_rows(connection, lambda table: archive.rows(table_member(table)))
+        ended = end_rights(connection, real_clock())
+        effect = replay_ledger(runtime, connection, entries)
+        # A record without its rows does no harm; rows without their record could not be told from a registry in use.
+        _remember(runtime, name, connection)
+    return ended, effect
+
+
+# -- Measures
+
+
+def _restore_measures(runtime: Runtime, archive: Archive, entries: Iterable[LedgerEntry]) -> tuple[int, int]:
+    """Write what the store lacks, without what was erased; return how much was written, and how much was there."""
+    erased = _erased_since(archive, entries)
+    for account_id in sorted(erased):
+        runtime.measures.erase(account_id)  # An erasure may have been interrupted.
+    left_out = erased | set(archive.manifest["removed_meanwhile"])
+    counts = [
+        _restore_documents(archive.rows(measures_member(doctype)), runtime.measures, doctype, left_out)
+        for doctype in Doctype
+    ]
+    return sum(written for written, _ in counts), sum(kept for _, kept in counts)
+
+
+def _erased_since(archive: Archive, entries: Iterable[LedgerEntry]) -> set[str]:
+    """Return the accounts that the ledger names as erased and the archive does not."""
+    erased = {entry.account_id for entry in entries if entry.kind is LedgerKind.ERASED}
+    for row in archive.rows(table_member("accounts")) if erased else ():
+        if row["state"] == AccountState.DELETED.value:
+            erased.discard(row["id"])
+    return erased
+
+
+def _restore_documents(
+    rows: Iterable[Row], store: MeasureStore, doctype: Doctype, left_out: Collection[str]
+) -> tuple[int, int]:
+    """Write what the store lacks; return how many documents were written and how many were already there."""
+    written = already_stored = 0
+    for account_id, documents in groupby(rows, key=lambda row: str(row["_id"]).partition(":")[0]):
+        while page := [dict(row) for row in islice(documents, PAGE_SIZE)]:
+            if account_id not in left_out:
+                missing = list(_missing_documents(account_id, page, store, doctype))
+                if store.write({doctype: missing})[doctype]:
+                    raise StoreUnavailable(
+                        "another process writes to the measure store: stop the workers, and run it again"
+                    )
+                written += len(missing)
+                already_stored += len(page) - len(missing)
+    return written, already_stored
+
+
+def _missing_documents(
+    account_id: str, page: list[Document], store: MeasureStore, doctype: Doctype
+) -> Iterator[Document]:
+    """Yield the documents that are not stored, or are stored in an older version, ready to be written."""
+    ranges = {doctype: (key_of(page[0]), f"{key_of(page[-1])} ")}
+    stored = {document["_id"]: document for document in store.read(account_id, ranges)[doctype]}
+    for document in page:
+        current = stored.get(document["_id"])
+        if current is None:
+            yield document
+        elif current.get("updated_at", "") < document.get("updated_at", ""):
+            yield {**document, "_rev": current["_rev"]}
