@@ -32,7 +32,7 @@ from worker.runtime.sync_parts import Runtime  # noqa: E402
 from worker.stores.database import Database  # noqa: E402
 from worker.stores.redis.embedded import EmbeddedRedis  # noqa: E402
 from worker.stores.registry.migrations import upgrade_schema  # noqa: E402
-from worker.web.app import create_app  # noqa: E402
+from worker.web.asgi import create_app  # noqa: E402
 
 ACCOUNTS: Final = 1000
 FIRST_METER: Final = 30_001_640_000_000

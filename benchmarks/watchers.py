@@ -31,7 +31,7 @@ from worker.domain.windows import DateWindow
 from worker.runtime.sync_parts import Runtime
 from worker.stores.child_processes import Supervisor, answers, free_port
 from worker.stores.redis.embedded import EmbeddedRedis
-from worker.web.app import create_app
+from worker.web.asgi import create_app
 
 STEPS = 8  # Steps of progress; then the history is loaded.
 STEP_S = 1.5

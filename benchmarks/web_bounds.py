@@ -49,7 +49,7 @@ from worker.stores.child_processes import Supervisor, answers, free_port  # noqa
 from worker.stores.database import Database  # noqa: E402
 from worker.stores.redis.embedded import EmbeddedRedis  # noqa: E402
 from worker.stores.registry.migrations import upgrade_schema  # noqa: E402
-from worker.web.app import create_app  # noqa: E402
+from worker.web.asgi import create_app  # noqa: E402
 from worker.web.server import serve  # noqa: E402
 
 Json = dict[str, Any]

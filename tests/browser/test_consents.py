@@ -17,8 +17,8 @@ from tests.support.browser import PHONE, click, go, look_at, open_profile, text_
 from tests.support.connect_service import METER, ConnectServers, query_of
 from tests.support.proxy_stack import ProxyStack
 from tests.support.waiting import until
-from worker.web.consent.browser_names import BROWSER_COOKIE
-from worker.web.sessions import SESSION_COOKIE
+from worker.web.dependencies import SESSION_COOKIE
+from worker.web.pages.consent_callback import BROWSER_COOKIE
 
 INVITED = "I have an invitation"
 

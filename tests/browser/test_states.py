@@ -28,8 +28,8 @@ from worker.domain.completeness import DayLedger
 from worker.domain.series import Series
 from worker.domain.sessions import KeyKind
 from worker.domain.windows import ONE_DAY
-from worker.web.api.auth import CSRF_HEADER
-from worker.web.sessions import OPERATOR_COOKIE, SESSION_COOKIE, load_session
+from worker.web.api.callers import CSRF_HEADER
+from worker.web.dependencies import OPERATOR_COOKIE, SESSION_COOKIE, load_session
 
 YESTERDAY = TODAY - ONE_DAY
 FIRST = date(2023, 5, 29)

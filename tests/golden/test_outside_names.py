@@ -43,7 +43,7 @@ from worker.ops import fleet_metrics
 from worker.stores.measures.sql import METADATA as MEASURES
 from worker.stores.redis.locks import Rate
 from worker.stores.registry.tables import METADATA as REGISTRY
-from worker.web.app import create_app
+from worker.web.asgi import create_app
 
 RECORDED = Path(__file__).parent / "outside_names.json"
 PACKAGES = ("config", "tasks", "worker", "simulator", "drill")

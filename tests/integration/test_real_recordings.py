@@ -35,7 +35,7 @@ from worker.domain.parsing.values import ParsedAnswer
 from worker.domain.series import Doctype, Series
 from worker.domain.windows import ONE_DAY, PARIS, DateWindow, day_length, local_midnight
 from worker.errors import MalformedAnswer
-from worker.web.pages.measures import Span, View, measures_by_step
+from worker.web.pages.chart_values import Span, View, measures_by_step
 
 pytestmark = needs_recordings
 

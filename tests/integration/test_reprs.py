@@ -25,7 +25,7 @@ from worker.runtime.sync_parts import Runtime
 from worker.stores.encryption import generate_key
 from worker.stores.measures.couchdb import CouchAnswer
 from worker.stores.token_store import UserTokenStore
-from worker.web.sessions import Session
+from worker.web.dependencies import Session
 
 ROOT = Path(__file__).parents[2]
 METER = "98765432109876"

@@ -41,7 +41,7 @@ from worker.stores.measures.measure_store import Document
 from worker.stores.measures.sql import SqlStore
 from worker.stores.redis.pending_consents import ConsentFlow, ConsentFlows
 from worker.stores.registry.households import Household
-from worker.web.sessions import Session, open_session
+from worker.web.dependencies import Session, open_session
 
 LATER = NOW + timedelta(hours=1)
 FORGET_ON = date(2027, 7, 24)

@@ -21,9 +21,9 @@ from worker.domain.series import Doctype
 from worker.domain.sessions import Scope
 from worker.domain.windows import local_midnight
 from worker.runtime.sync_parts import Runtime
-from worker.web.api.auth import CSRF_HEADER
-from worker.web.app import create_app
-from worker.web.sessions import SESSION_COOKIE, Session, open_session
+from worker.web.api.callers import CSRF_HEADER
+from worker.web.asgi import create_app
+from worker.web.dependencies import SESSION_COOKIE, Session, open_session
 
 TODAY = date(2024, 7, 25)
 

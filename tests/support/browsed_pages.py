@@ -24,9 +24,8 @@ from tests.support.waiting import until
 from worker.runtime.sync_parts import Runtime
 from worker.stores.child_processes import free_port
 from worker.stores.sockets import listen
-from worker.web.connection_limits import ConnectionLimits
-from worker.web.server import WebServer
-from worker.web.sessions import SESSION_COOKIE
+from worker.web.dependencies import SESSION_COOKIE
+from worker.web.server import ConnectionLimits, WebServer
 
 SUPPLIER: Final = "aucun compteur réel"  # What the supplier's page says, which the simulator has in French alone.
 

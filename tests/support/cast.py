@@ -26,7 +26,7 @@ from tests.support.operators import signed_in
 from worker.domain.account import DEFAULT_TENANT, AccountState
 from worker.domain.series import USUAL_SERIES
 from worker.domain.sessions import Scope
-from worker.web.api.auth import CSRF_HEADER
+from worker.web.api.callers import CSRF_HEADER
 
 HOLDER: Final = "holder"
 HOLDER_WITHOUT_CSRF: Final = "holder without CSRF"

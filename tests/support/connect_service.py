@@ -27,9 +27,8 @@ from tests.support.waiting import DEADLINE_S
 from worker.domain.account import Account
 from worker.domain.invitation import InvitationPurpose
 from worker.runtime.sync_parts import Runtime
-from worker.web.app import create_app
-from worker.web.context import publish_backfills
-from worker.web.sessions import SESSION_COOKIE, Session, load_session
+from worker.web.asgi import create_app
+from worker.web.dependencies import SESSION_COOKIE, Session, load_session, publish_backfills
 
 PUBLIC = "http://testserver"
 QUEUE = "releve:celery:control"

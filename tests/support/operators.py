@@ -16,8 +16,8 @@ from worker.domain.clock import Clock
 from worker.domain.sessions import KeyKind, new_totp_key
 from worker.runtime.sync_parts import Runtime
 from worker.stores.registry.access_keys import AccessKeyTable, OperatorTable
-from worker.web.api.auth import CSRF_HEADER
-from worker.web.sessions import OPERATOR_COOKIE
+from worker.web.api.callers import CSRF_HEADER
+from worker.web.dependencies import OPERATOR_COOKIE
 
 PASSWORD: Final = "marmotte vapeur tuile 12"
 NAME: Final = "alice"

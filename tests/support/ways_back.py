@@ -12,7 +12,7 @@ from tests.support.api_service import ApiService
 from tests.support.household_pages import csrf_of
 from tests.support.mail_server import MailReceiver
 from tests.support.waiting import until
-from worker.web.sessions import SESSION_COOKIE, Session, load_session
+from worker.web.dependencies import SESSION_COOKIE, Session, load_session
 
 CODE = re.compile(r"(?:[0-9A-HJKMNP-TV-Z]{4}-){6}[0-9A-HJKMNP-TV-Z]{4}")
 _LINK = re.compile(r"(http://[^\s#]+)#((?:sign_in|address)_link_[a-z0-9]{12}_[\w-]{43})")

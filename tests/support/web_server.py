@@ -16,8 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tests.support.waiting import DEADLINE_S
 from worker.stores.sockets import listen
-from worker.web.connection_limits import ConnectionLimits
-from worker.web.server import WebServer
+from worker.web.server import ConnectionLimits, WebServer
 
 
 @dataclass

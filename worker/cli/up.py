@@ -29,7 +29,7 @@ from worker.runtime.sync_parts import Runtime, announce_pretend_time
 from worker.stores.process_guard import GRACE_S
 from worker.stores.redis.embedded import open_lock, try_flock
 from worker.stores.sockets import listen
-from worker.web.addresses import trusted_proxies
+from worker.web.client_addresses import trusted_proxies
 from worker.web.server import DEFAULT_HOST, DEFAULT_PORT
 
 _LOOPBACK: Final = "127.0.0.1"

@@ -11,10 +11,9 @@ from worker.ops.logging_setup import configure_process, warn
 from worker.ops.startup import find_plain_http
 from worker.ops.supervisor import public_url
 from worker.runtime.sync_parts import Runtime, announce_pretend_time
-from worker.web.addresses import trusted_proxies
-from worker.web.app import create_app
-from worker.web.household_notices import mailing_notices
-from worker.web.server import DEFAULT_HOST, DEFAULT_PORT, serve
+from worker.web.asgi import create_app
+from worker.web.client_addresses import trusted_proxies
+from worker.web.server import DEFAULT_HOST, DEFAULT_PORT, mailing_notices, serve
 
 
 @click.command()

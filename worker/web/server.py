@@ -1,22 +1,358 @@
-"""The HTTP server (uvicorn) of the web application, without an access log: a request's address may name an account."""
+"""The HTTP server (uvicorn) of the web application, without an access log: a request's address may name an account.
+
+HTTP/1.1 on one connection: uvicorn's protocol on h11, with the limits of ``connection_limits`` and a strict parser.
+
+uvicorn takes a protocol class (``http=``), and has no option for what is added here: the number of connections before
+a request, the time of heads and bodies, and the refusal of requests that two readers may take for different ones.
+
+Limits of the connections to the web server: how many, and how long each may take for what it sends.
+
+``ConnectionRegister`` admits connections and, once a second, cuts those that are overdue. One sweep over at most a
+thousand connections takes the place of a timer for each. All its methods are called by the event loop.
+
+Log lines of the server that say the same again and again: one a minute, with the number of those left out.
+
+The thread of `releve web` that mails notices to households, for no worker can read their addresses.
+
+Workers insert the notices. Several web processes send each of them once: a sender claims it first.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import re
+import resource
 import socket
+import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
-from typing import Final
+from abc import ABC, abstractmethod
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from traceback import walk_tb
+from typing import Any, ClassVar, Final
 
+import h11
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from worker.accounts.notices import NoticeSender
+from worker.errors import WorkerError
+from worker.logs import fields
+from worker.runtime.sync_parts import Runtime
 from worker.stores.sockets import address_of, listen
-from worker.web.connection_limits import ConnectionLimits, ConnectionRegister, fit_descriptors
-from worker.web.http_protocol import BoundedProtocol
-from worker.web.repeated_lines import limit_repeated_lines
+from worker.web.client_addresses import network_of
+from worker.web.error_pages import AbortedAnswer
+
+log = logging.getLogger("releve.web")
+_LOG_EVERY_S: Final = 60.0
+# Beside the connections: those that wait to be accepted, and what the process has open itself.
+_OTHER_DESCRIPTORS: Final = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionLimits:
+    """What one process holds. Addresses of IPv6 count by their /64.
+
+    ``body_rate``: bytes a second, which a body that takes longer than ``body_s`` must have. ``rest_s`` and
+    ``rest_bytes``: for a body that goes on after its answer. ``stalled_s``: for an answer of which nothing is taken.
+    """
+
+    connections: int = 1000
+    of_address: int = 50
+    waiting: int = 512
+    head_s: float = 10
+    body_s: float = 30
+    body_rate: int = 1000
+    rest_s: float = 5
+    rest_bytes: int = 64 * 1024
+    stalled_s: float = 30
+
+
+def fit_descriptors(limits: ConnectionLimits) -> ConnectionLimits:
+    """Raise this process's limit of open files where it must and may, and return the connections that fit into it.
+
+    Without a free descriptor the event loop can't accept, and logs a traceback for each try.
+    """
+    wanted = limits.connections + limits.waiting + _OTHER_DESCRIPTORS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return limits
+    if soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return limits if soft >= wanted else replace(limits, connections=soft // 2, waiting=soft // 4)
+
+
+class PhaseKind(StrEnum):
+    """What a connection does: sends a head, a body or the rest of one that was answered; or takes an answer."""
+
+    HEAD = "head"
+    BODY = "body"
+    REST = "rest"
+    ANSWER = "answer"
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A phase that must end; another one of the same kind has another ``mark``."""
+
+    kind: PhaseKind
+    mark: Hashable
+
+
+class LimitedConnection(ABC):
+    """A connection as the register sees it. ``peer``: its address. ``received``: how much of the present body came."""
+
+    peer: str
+    received: int
+
+    @abstractmethod
+    def phase(self) -> Phase | None:
+        """Return what must end; None while the application works on an answer, or its reader takes it."""
+
+    @abstractmethod
+    def cut(self) -> None:
+        """Close the connection at once."""
+
+
+class ConnectionRegister:
+    """The open connections of one server.
+
+    ``is_proxy``: whether an address is a reverse proxy's. It brings everybody's requests, so only ``connections`` holds
+    for it, and the proxy limits its own clients.
+    """
+
+    def __init__(self, limits: ConnectionLimits, is_proxy: Callable[[str], bool]) -> None:
+        self.limits, self._is_proxy = limits, is_proxy
+        self._phases: dict[LimitedConnection, tuple[Phase | None, float]] = {}
+        self._of_address: Counter[str] = Counter()
+        self._incidents: Counter[str] = Counter()
+        self._next_line_at = 0.0
+
+    def __len__(self) -> int:
+        return len(self._phases)
+
+    def enter(self, connection: LimitedConnection, now: float) -> bool:
+        """Admit a connection, or return False where there are too many."""
+        address = network_of(connection.peer)
+        if len(self._phases) >= self.limits.connections:
+            self._incidents["refused"] += 1
+            return False
+        if self._of_address[address] >= self.limits.of_address and not self._is_proxy(connection.peer):
+            self._incidents["refused_of_address"] += 1
+            return False
+        self._of_address[address] += 1
+        self._phases[connection] = None, now
+        return True
+
+    def leave(self, connection: LimitedConnection) -> bool:
+        """Forget a connection that is closed; return False for one that was not admitted."""
+        if self._phases.pop(connection, None) is None:
+            return False
+        address = network_of(connection.peer)
+        self._of_address[address] -= 1
+        if not self._of_address[address]:
+            del self._of_address[address]
+        return True
+
+    def sweep(self, now: float) -> None:
+        """Cut each connection whose phase takes too long, and log what happened since the last line."""
+        for connection, (known, since) in list(self._phases.items()):
+            phase = connection.phase()
+            if phase is None or (known is not None and phase != known):
+                self._phases[connection] = phase, now
+            elif now - since > self._longest_s(phase.kind, connection.received):
+                self._incidents["cut"] += 1
+                connection.cut()
+            else:
+                self._phases[connection] = phase, since
+        if self._incidents and now >= self._next_line_at:
+            log.warning("connections cut or refused", extra=fields(**self._incidents, open=len(self)))
+            self._incidents.clear()
+            self._next_line_at = now + _LOG_EVERY_S
+
+    def _longest_s(self, kind: PhaseKind, received: int) -> float:
+        match kind:
+            case PhaseKind.HEAD:
+                return self.limits.head_s
+            case PhaseKind.BODY:
+                return max(self.limits.body_s, received / self.limits.body_rate)
+            case PhaseKind.REST:
+                return self.limits.rest_s
+            case PhaseKind.ANSWER:
+                return self.limits.stalled_s
+
+
+LONGEST_HEAD: Final = 16 * 1024  # Request line and headers.
+_FULL_TEXT: Final = b"Too many connections: try again later"
+_FULL: Final = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nRetry-After: 10\r\nConnection: close\r\n"
+    b"Content-Length: %d\r\n\r\n%s" % (len(_FULL_TEXT), _FULL_TEXT)
+)
+_END_OF_HEAD: Final = b"\r\n\r\n"
+# A line that ends with LF or CR alone, and one that goes on in the next (obs-fold).
+_ODD_LINES: Final = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)|\r\n[ \t]")
+_VERSIONS: Final = (b"1.0", b"1.1")
+
+
+class StrictConnection(h11.Connection):
+    """h11's parser, which refuses a head that a proxy before us may read otherwise (RFC 9112, 2.2, 5.2 and 6.1)."""
+
+    def next_event(self) -> Any:
+        """Return the next event. Raises RemoteProtocolError, which is answered with 400 and the connection's end."""
+        if self.their_state is h11.IDLE:
+            _check_lines(self.trailing_data[0])
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            _check_framing(event)
+        return event
+
+
+def _check_lines(received: bytes) -> None:
+    end = received.find(_END_OF_HEAD)
+    head = received if end < 0 else received[:end]
+    if len(head) > LONGEST_HEAD:
+        raise h11.RemoteProtocolError("the head is too long")
+    if _ODD_LINES.search(head):
+        raise h11.RemoteProtocolError("a line has an odd end")
+
+
+def _check_framing(request: h11.Request) -> None:
+    names = {name for name, _ in request.headers}
+    if request.http_version not in _VERSIONS:
+        raise h11.RemoteProtocolError("another version of HTTP")
+    if b"transfer-encoding" in names and (b"content-length" in names or request.http_version == b"1.0"):
+        raise h11.RemoteProtocolError("two lengths of one body")
+
+
+class BoundedProtocol(H11Protocol, LimitedConnection):
+    """A connection that is admitted by ``register``, and cut by it when it takes too long."""
+
+    register: ClassVar[ConnectionRegister]
+    peer = ""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.conn = StrictConnection(h11.SERVER, LONGEST_HEAD)
+        self.received = 0  # Bytes since the head of the present request.
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        peer = transport.get_extra_info("peername")
+        self.peer = peer[0] if isinstance(peer, tuple) else ""
+        if self.register.enter(self, time.monotonic()):
+            super().connection_made(transport)
+            return
+        transport.write(_FULL)
+        transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self.register.leave(self):
+            super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        cycle = self.cycle
+        super().data_received(data)
+        self.received = self.received + len(data) if self.cycle is cycle else 0
+        if self._is_answered_early() and self.received > self.register.limits.rest_bytes:
+            self.transport.close()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer a request that is none. Where its answer has begun or is over, only the end is left.
+
+        The application, which may be at work on it, is told that nobody listens.
+        """
+        try:
+            super().send_400_response(msg)
+        except h11.LocalProtocolError:
+            self.transport.abort()
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+
+    def phase(self) -> Phase | None:
+        """Return what the other side must end."""
+        unsent = self.transport.get_write_buffer_size()
+        if self.transport.is_closing() or unsent:
+            return Phase(PhaseKind.ANSWER, (id(self.cycle), unsent))
+        if self.conn.their_state is h11.SEND_BODY:
+            kind = PhaseKind.REST if self._is_answered_early() else PhaseKind.BODY
+            return Phase(kind, id(self.cycle))
+        if self.conn.their_state is h11.IDLE:
+            # A connection that is kept alive ends by uvicorn's own timer; its next head begins with the first byte.
+            return Phase(PhaseKind.HEAD, (id(self.cycle), self.cycle is not None and self.conn.trailing_data[0] != b""))
+        return None
+
+    def cut(self) -> None:
+        self.transport.abort()
+
+    def _is_answered_early(self) -> bool:
+        is_over = self.cycle is not None and self.cycle.response_complete
+        return is_over and self.conn.their_state is h11.SEND_BODY
+
+
+_EVERY_S: Final = 60.0
+_MOST_KINDS: Final = 200  # The kind that was seen longest ago is forgotten first.
+# A client that sends odd requests, or many at once, must not fill the log with lines of uvicorn and the event loop.
+_LOGGERS: Final = ("uvicorn.error", "asyncio")
+_REQUEST_LOGGER: Final = "releve.web"
+_REQUEST_LINES: Final = frozenset({"request not served"})
+
+
+class RepetitionFilter(logging.Filter):
+    """A filter that lets a line through once a minute. ``only``: the messages that it looks at; None for all."""
+
+    def __init__(self, only: frozenset[str] | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._only, self._clock = only, clock
+        self._kinds: OrderedDict[Hashable, tuple[float, int]] = OrderedDict()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno < logging.WARNING or (self._only is not None and record.msg not in self._only):
+            return True
+        if record.exc_info and isinstance(record.exc_info[1], AbortedAnswer):
+            return False  # A line of ours has said why.
+        kind, now = _kind(record), self._clock()
+        next_at, left_out = self._kinds.pop(kind, (now, 0))
+        if now < next_at:
+            self._kinds[kind] = next_at, left_out + 1
+            return False
+        self._kinds[kind] = now + _EVERY_S, 0
+        while len(self._kinds) > _MOST_KINDS:
+            self._kinds.popitem(last=False)
+        if left_out:
+            record.fields = {**getattr(record, "fields", {}), "left_out": left_out}
+        return True
+
+
+@contextmanager
+def limit_repeated_lines() -> Iterator[None]:
+    """Limit the server's lines within the block."""
+    filters = [(logging.getLogger(name), RepetitionFilter()) for name in _LOGGERS]
+    filters.append((logging.getLogger(_REQUEST_LOGGER), RepetitionFilter(_REQUEST_LINES)))
+    for logger, repetitions in filters:
+        logger.addFilter(repetitions)
+    try:
+        yield
+    finally:
+        for logger, repetitions in filters:
+            logger.removeFilter(repetitions)
+
+
+def _kind(record: logging.LogRecord) -> Hashable:
+    """Return what makes two lines the same: the first line of their text, and where their exception was raised."""
+    first_line = str(record.msg).partition("\n")[0]
+    error = record.exc_info[1] if record.exc_info else None
+    if error is None:
+        return first_line
+    frames = [(frame.f_code.co_filename, line) for frame, line in walk_tb(error.__traceback__)]
+    return first_line, type(error), frames[-1] if frames else None
+
 
 DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 8000
@@ -86,3 +422,38 @@ class WebServer:
         while True:
             await asyncio.sleep(self._sweep_every_s)
             self.connections.sweep(time.monotonic())
+
+
+household_notices_log = logging.getLogger("releve.notices")
+_HOUSEHOLD_NOTICES_EVERY_S: Final = 60.0
+_GRACE_S: Final = 20.0  # A mail that is being sent may take as long; a claimed one is sent again later.
+
+
+def deliver_household_notices(sender: NoticeSender) -> int:
+    """Send the notices to households that are due, and return how many were taken."""
+    due = sender.notices.list_due(sender.now(), to_households=True)
+    return sum(sender.deliver(notice_id) for notice_id in due)
+
+
+@contextmanager
+def mailing_notices(runtime: Runtime) -> Iterator[None]:
+    """Send what is due once a minute within the block, where there is a mail service."""
+    access, stop = runtime.web_access, threading.Event()
+    if not access.mail_links.sends_mail:
+        yield
+        return
+
+    def run() -> None:
+        while not stop.wait(_HOUSEHOLD_NOTICES_EVERY_S):
+            try:
+                deliver_household_notices(access.notice_sender)
+            except WorkerError as error:
+                household_notices_log.warning("household notices not sent", extra=fields(reason=str(error)))
+
+    thread = threading.Thread(target=run, name="household notices", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(_GRACE_S)

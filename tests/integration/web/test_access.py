@@ -47,7 +47,7 @@ from worker.clients.tokens import Token
 from worker.domain.account import DEFAULT_TENANT, AccountState
 from worker.domain.sessions import Scope
 from worker.stores.registry.tables import ACCESS_KEYS
-from worker.web.api.auth import CSRF_HEADER
+from worker.web.api.callers import CSRF_HEADER
 
 CANARY = "canary-" + "c" * 40  # In the place of the application's token, which no answer may have (H5).
 RIGHT_FORM = {"csrf": "{csrf}", "pce": "GI000456", "name": "x", "postcode": "44000", "email": "a@b.fr", "consent": "y"}
@@ -564,7 +564,7 @@ def stage(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     """Yield one service for the whole table; nothing leaves it for the broker."""
     folder = tmp_path_factory.mktemp("access")
     with pytest.MonkeyPatch.context() as patch, open_api_service(redis_url, folder, **GAS_SETTINGS) as service:
-        patch.setattr("worker.web.context.enqueue_backfill", lambda *_, **__: None)
+        patch.setattr("worker.web.dependencies.enqueue_backfill", lambda *_, **__: None)
         with closing(Stage(service, folder)) as stage:
             yield stage
 

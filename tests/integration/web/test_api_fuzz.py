@@ -19,7 +19,8 @@ from tests.support.api_service import ApiService, open_api_service
 from worker.domain.account import AccountState
 from worker.domain.series import USUAL_SERIES
 from worker.stores.redis.locks import Rate
-from worker.web.api import auth, create_described_app, router
+from worker.web.api import callers as auth
+from worker.web.api import create_described_app, router
 
 pytestmark = pytest.mark.rest
 
@@ -31,8 +32,8 @@ ACCOUNT_ID = re.compile(r"[a-z][a-z0-9]{0,31}")
 def service(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiService]:
     monkeypatch.setattr(auth, "BAD_TOKENS", Rate("bad-token", calls=1_000_000))
     monkeypatch.setattr(auth, "ANONYMOUS_CALLS", Rate("stranger", calls=1_000_000))
-    monkeypatch.setattr("worker.web.files.imports.IMPORTS", Rate("import", calls=1_000_000))
-    monkeypatch.setattr("worker.web.context.enqueue_backfill", lambda *_, **__: None)
+    monkeypatch.setattr("worker.web.file_uploads.IMPORTS", Rate("import", calls=1_000_000))
+    monkeypatch.setattr("worker.web.dependencies.enqueue_backfill", lambda *_, **__: None)
     with open_api_service(redis_url, tmp_path, api_calls_per_minute=1_000_000) as built:
         yield built
 

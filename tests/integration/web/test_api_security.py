@@ -22,9 +22,9 @@ from worker.domain.account import AccountState
 from worker.domain.sessions import Scope
 from worker.runtime.web_access import build_web_access
 from worker.stores.redis.locks import RateLimiter
-from worker.web.api import auth
-from worker.web.api.auth import CSRF_HEADER
-from worker.web.sessions import SESSION_COOKIE, Session, open_session
+from worker.web.api import callers as auth
+from worker.web.api.callers import CSRF_HEADER
+from worker.web.dependencies import SESSION_COOKIE, Session, open_session
 
 METER = "30001640000011"
 READ_PATHS = (
@@ -205,7 +205,7 @@ def test_strangers_are_slowed_by_address(service: ApiService) -> None:
 def test_no_answer_holds_a_meters_number(
     service: ApiService, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.web.context.enqueue_backfill", lambda *_, **__: None)
+    monkeypatch.setattr("worker.web.dependencies.enqueue_backfill", lambda *_, **__: None)
     client, texts = service.client(), []
     with caplog.at_level(logging.DEBUG, "releve"):
         account_id = client.post("/api/accounts", json={"usage_point": METER}).json()["account"]

@@ -25,11 +25,11 @@ from worker.errors import StoreUnavailable
 from worker.runtime.sync_parts import Runtime
 from worker.stores.redis.locks import Rate
 from worker.stores.registry.audit import AuditTable
-from worker.web import audit
-from worker.web.api.auth import CSRF_HEADER
-from worker.web.app import create_app
-from worker.web.pages.operator import audit as operator_audit
-from worker.web.sessions import SESSION_COOKIE, load_session
+from worker.web import request_audit as audit
+from worker.web.api.callers import CSRF_HEADER
+from worker.web.asgi import create_app
+from worker.web.dependencies import SESSION_COOKIE, load_session
+from worker.web.pages import operator_overview as operator_audit
 
 NEW_METER = "30001640000099"
 
@@ -67,9 +67,9 @@ def test_every_route_that_changes_something_is_recorded_or_says_why_not(service:
     }
     known = audit.ACTIONS.keys() | audit.UNRECORDED.keys()
     assert sorted(changing - known) == [], (
-        "add them to ACTIONS in worker/web/audit.py, or to UNRECORDED with the reason"
+        "add them to ACTIONS in worker/web/request_audit.py, or to UNRECORDED with the reason"
     )
-    assert sorted(known - changing) == [], "take them out of worker/web/audit.py, or put the routes back"
+    assert sorted(known - changing) == [], "take them out of worker/web/request_audit.py, or put the routes back"
     assert audit.ACTIONS.keys().isdisjoint(audit.UNRECORDED)
     assert all(audit.UNRECORDED.values())
 

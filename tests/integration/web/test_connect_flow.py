@@ -296,7 +296,7 @@ def test_a_crash_before_the_backfill_was_enqueued_heals(
     def die(*_: object, **__: object) -> None:
         raise Crash
 
-    monkeypatch.setattr("worker.web.context.enqueue_backfill", die)
+    monkeypatch.setattr("worker.web.dependencies.enqueue_backfill", die)
     browser = service.browser()
     back = service.begin(browser)
     with pytest.raises(Crash):
@@ -315,7 +315,7 @@ def test_a_broker_that_is_away_does_not_spoil_a_consent(
     def away(*_: object, **__: object) -> None:
         raise StoreUnavailable("the broker can't be reached")
 
-    monkeypatch.setattr("worker.web.context.enqueue_backfill", away)
+    monkeypatch.setattr("worker.web.dependencies.enqueue_backfill", away)
     assert service.connect(service.browser()).status_code == 303
     due = service.runtime.registry.due
     assert len(due.list_histories(Series.DAILY, service.runtime.now(), 10)) == 1

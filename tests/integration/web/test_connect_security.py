@@ -10,8 +10,8 @@ import pytest
 
 from tests.support.connect_service import METER, OTHER, ConnectService, changed, query_of
 from worker.stores.redis.pending_consents import ConsentFlows
-from worker.web.consent.browser_names import BROWSER_COOKIE
-from worker.web.sessions import SESSION_COOKIE, Session, load_session, open_session
+from worker.web.dependencies import SESSION_COOKIE, Session, load_session, open_session
+from worker.web.pages.consent_callback import BROWSER_COOKIE
 
 
 def test_a_stolen_state_is_nothing_in_another_browser_and_stays_good_in_its_own(service: ConnectService) -> None:

@@ -16,7 +16,7 @@ from tests.support.web_server import RunningServer, running_server
 from worker.domain.sessions import KeyKind, Scope
 from worker.errors import StoreUnavailable
 from worker.stores.registry.households import find_households
-from worker.web.sessions import SESSION_COOKIE
+from worker.web.dependencies import SESSION_COOKIE
 
 pytestmark = pytest.mark.sockets
 
@@ -26,7 +26,7 @@ Interruption = Callable[[ApiService, str], None]
 
 @pytest.fixture
 def service(kept_apis: ApiServices, monkeypatch: pytest.MonkeyPatch) -> ApiService:
-    monkeypatch.setattr("worker.web.files.stored_range.MOST_DOCUMENTS", 100)
+    monkeypatch.setattr("worker.web.file_formats.MOST_DOCUMENTS", 100)
     return kept_apis.new()
 
 

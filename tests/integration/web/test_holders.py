@@ -267,7 +267,7 @@ def test_h7_eleven_meters_or_a_long_address_are_refused_as_a_whole(service: Conn
 
 
 def test_a_session_names_fifty_accounts_and_the_first_page_twenty_in_one_query(service: ConnectService) -> None:
-    from worker.web.sessions import SESSION_COOKIE, Session, open_session
+    from worker.web.dependencies import SESSION_COOKIE, Session, open_session
 
     runtime = service.runtime
     accounts = [

@@ -17,9 +17,8 @@ from tests.support.connect_service import METER, OTHER, PRESETS, PUBLIC, Connect
 from tests.support.household_pages import csrf_of
 from tests.support.proxy_stack import STACK, ProxyStack
 from worker.domain.sessions import KeyKind
-from worker.web.consent.browser_names import BROWSER_COOKIE, MOST_NAMES
-from worker.web.context import FORM_COOKIE
-from worker.web.sessions import SESSION_COOKIE
+from worker.web.dependencies import FORM_COOKIE, SESSION_COOKIE
+from worker.web.pages.consent_callback import BROWSER_COOKIE, MOST_NAMES
 
 CONNECT: Final = BROWSER_COOKIE
 SESSION: Final = SESSION_COOKIE

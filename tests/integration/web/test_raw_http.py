@@ -16,7 +16,7 @@ from fastapi.routing import iter_route_contexts
 from tests.support.api_service import ApiService, open_api_service
 from tests.support.web_server import running_server, statuses
 from worker.stores.redis.locks import Rate
-from worker.web.api import auth
+from worker.web.api import callers as auth
 
 pytestmark = [pytest.mark.sockets, pytest.mark.slow, pytest.mark.rest]
 

@@ -23,8 +23,8 @@ from worker.stores.encryption import KeyedHashes, Purpose, Sealer, SecretTexts, 
 from worker.stores.registry.access_keys import AccessKeyTable
 from worker.stores.registry.households import HouseholdTable
 from worker.stores.registry.tables import ACCESS_KEYS, ACCOUNTS, HOUSEHOLD_ACCOUNTS, HOUSEHOLDS
-from worker.web.api.auth import CSRF_HEADER
-from worker.web.sessions import OPERATOR_COOKIE, SESSION_COOKIE
+from worker.web.api.callers import CSRF_HEADER
+from worker.web.dependencies import OPERATOR_COOKIE, SESSION_COOKIE
 
 TOKEN_KEY, ERASURE_KEY = "0123456789abcdef-token-keys-of-workers", "0123456789abcdef-erasure-keys-of-workers"
 HOUSEHOLD = SecretTexts(KeyKind.HOUSEHOLD_SESSION.value)

@@ -11,7 +11,7 @@ from starlette.requests import Request
 
 from config.settings import ConfigError
 from worker.ops.startup import check_plain_http
-from worker.web.addresses import client_address, is_on_this_machine, trusted_proxies
+from worker.web.client_addresses import client_address, is_on_this_machine, trusted_proxies
 from worker.web.server import serve
 
 HERE = "http://127.0.0.1:8000"

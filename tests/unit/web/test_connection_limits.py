@@ -8,14 +8,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from worker.web.connection_limits import (
-    ConnectionLimits,
-    ConnectionRegister,
-    LimitedConnection,
-    Phase,
-    PhaseKind,
-    fit_descriptors,
-)
+from worker.web.server import ConnectionLimits, ConnectionRegister, LimitedConnection, Phase, PhaseKind, fit_descriptors
 
 LIMITS = ConnectionLimits(connections=5, of_address=2)
 

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.web_server import RunningServer, echo, read_answer, read_to_end, running_server, statuses
-from worker.web.connection_limits import ConnectionLimits
-from worker.web.http_protocol import LONGEST_HEAD
+from worker.web.server import LONGEST_HEAD, ConnectionLimits
 
 pytestmark = pytest.mark.sockets
 

@@ -19,7 +19,7 @@ from worker.domain.series import Doctype
 from worker.domain.sessions import Scope
 from worker.stores.redis.locks import Rate
 from worker.texts import LANGUAGES, translate
-from worker.web.files import imports
+from worker.web import file_uploads as imports
 
 METER, OTHER_METER = "30001640000011", "30001640000012"  # As ``ApiService.add`` numbers them.
 GOOD = ("file", ("courbe.csv", hour_export(METER)))

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from worker.web.repeated_lines import RepetitionFilter, limit_repeated_lines
+from worker.web.server import RepetitionFilter, limit_repeated_lines
 
 
 def line(text: str, level: int = logging.WARNING, error: BaseException | None = None) -> logging.LogRecord:

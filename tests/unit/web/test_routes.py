@@ -10,7 +10,7 @@ from fastapi.routing import iter_route_contexts
 from starlette.routing import Match, Mount
 
 from tests.golden.test_outside_names import installation
-from worker.web.app import create_app
+from worker.web.asgi import create_app
 
 METHODS: Final = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"}
 # Here "new-holder" may be a supplier and "search" an account, which there are not: see tests/integration/web.

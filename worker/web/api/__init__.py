@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 
-from worker.web.api import accounts, audit, document_schemas, imports, invitations, measures, progress, series
-from worker.web.api.auth import CallerDep
-from worker.web.errors import HttpRefusal
+from worker.web.api import accounts, invitations, measures, progress
+from worker.web.api.callers import CallerDep
+from worker.web.error_pages import HttpRefusal
 
 _DESCRIPTION = """Measures of Linky meters, as kept by this Relève.
 
@@ -44,8 +44,17 @@ async def refuse_unknown_query(request: Request, _: CallerDep) -> None:
 
 
 router = APIRouter(prefix=_PREFIX, dependencies=[Depends(refuse_unknown_query)])
-for _module in (accounts, series, invitations, measures, imports, document_schemas, progress, audit):
-    router.include_router(_module.router)
+for _module in (
+    accounts.accounts_router,
+    accounts.series_router,
+    invitations.router,
+    measures.measures_router,
+    measures.imports_router,
+    measures.document_schemas_router,
+    progress.router,
+    accounts.audit_router,
+):
+    router.include_router(_module)
 
 
 class _DescribedApp(FastAPI):

@@ -1,29 +1,50 @@
-"""API routes of accounts: list, show, add, pause, resume, stop, erase, and their status."""
+"""API routes of accounts: list, show, add, pause, resume, stop, erase, and their status.
+
+API routes of what an account is asked for: show it, and choose it.
+
+API route of the audit trail: who did what to the accounts of a client's service.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated
+from datetime import date
+from typing import Annotated, Final
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request, Response
 
 from worker.accounts.assertion import MeterErased
+from worker.accounts.series_choice import AccountSeries
 from worker.accounts.status import AccountStatus, AccountSummary, status_of
 from worker.clients.suppliers import ENEDIS, GRDF
 from worker.domain.account import Account, AccountState
+from worker.domain.audit_entry import AuditAction, AuditFilter, days_of
 from worker.domain.evidence import HOUSEHOLD
+from worker.domain.series import Series, SeriesSwitch
 from worker.errors import MeterElsewhere
 from worker.runtime.sync_parts import Runtime
-from worker.web.api.auth import Caller, MayErase, MayStop, ReadAccounts, ReadAsClient, WriteAccounts
-from worker.web.api.schemas import AccountId, AccountPage, AccountSearch, NewAccount, Receipt, error_responses
-from worker.web.audit import note_subject
-from worker.web.context import RuntimeDep, publish_backfills, publish_revocation
-from worker.web.errors import HttpRefusal, meter_elsewhere
+from worker.web.api.callers import Caller, MayErase, MayStop, ReadAccounts, ReadAsClient, ReadAudit, WriteAccounts
+from worker.web.api.schemas import (
+    AccountId,
+    AccountPage,
+    AccountSearch,
+    AuditPage,
+    AuditRow,
+    NewAccount,
+    Receipt,
+    SeriesChoices,
+    SeriesSwitches,
+    error_responses,
+)
+from worker.web.dependencies import RuntimeDep, publish_backfills, publish_revocation, switch_series
+from worker.web.error_pages import HttpRefusal, meter_elsewhere
+from worker.web.request_audit import note_subject
 
-router = APIRouter(tags=["accounts"])
+accounts_router = APIRouter(tags=["accounts"])
 MOST_ACCOUNTS = 500
 
 
-@router.get("/accounts", summary="List accounts", responses=error_responses(422))
+@accounts_router.get("/accounts", summary="List accounts", responses=error_responses(422))
 def list_accounts(
     runtime: RuntimeDep,
     caller: ReadAccounts,
@@ -40,7 +61,7 @@ def list_accounts(
     return AccountPage(accounts=page, next=f"/api/accounts?limit={limit}&after={page[-1].account}" if more else None)
 
 
-@router.post(
+@accounts_router.post(
     "/accounts/search",
     summary="Find the account of a meter",
     responses=error_responses(400, 411, 413, 422),
@@ -55,7 +76,7 @@ def search_accounts(search: AccountSearch, runtime: RuntimeDep, caller: ReadAsCl
     return AccountPage(accounts=[_summarize(account, caller) for account in found], next=None)
 
 
-@router.get(
+@accounts_router.get(
     "/accounts/{account_id}",
     summary="Show an account",
     responses=error_responses(404, 422),
@@ -65,7 +86,7 @@ def read_account(account_id: AccountId, runtime: RuntimeDep, caller: ReadAccount
     return _summarize(caller.load_account(runtime, account_id), caller)
 
 
-@router.post(
+@accounts_router.post(
     "/accounts",
     summary="Add an account",
     status_code=201,
@@ -109,7 +130,7 @@ def add_account(
     return _summarize(account, caller)
 
 
-@router.post(
+@accounts_router.post(
     "/accounts/{account_id}/pause",
     summary="Stop automatic runs",
     responses=error_responses(404, 409, 422),
@@ -119,7 +140,7 @@ def pause_account(account_id: AccountId, runtime: RuntimeDep, caller: WriteAccou
     return _set_state(runtime, caller, account_id, AccountState.PAUSED)
 
 
-@router.post(
+@accounts_router.post(
     "/accounts/{account_id}/resume",
     summary="Let an account run again",
     responses=error_responses(404, 409, 422),
@@ -129,7 +150,7 @@ def resume_account(account_id: AccountId, runtime: RuntimeDep, caller: WriteAcco
     return _set_state(runtime, caller, account_id, AccountState.READY)
 
 
-@router.post(
+@accounts_router.post(
     "/accounts/{account_id}/stop",
     summary="Stop an account's consent",
     responses=error_responses(404, 409, 422),
@@ -149,7 +170,7 @@ def stop_account(account_id: AccountId, runtime: RuntimeDep, caller: MayStop) ->
     return _summarize(caller.load_account(runtime, account_id), caller)
 
 
-@router.delete(
+@accounts_router.delete(
     "/accounts/{account_id}",
     summary="Erase an account",
     responses=error_responses(404, 422),
@@ -168,7 +189,7 @@ def remove_account(account_id: AccountId, runtime: RuntimeDep, caller: MayErase)
     return receipt
 
 
-@router.get(
+@accounts_router.get(
     "/accounts/{account_id}/status",
     summary="Show an account's state",
     responses=error_responses(404, 422),
@@ -195,3 +216,81 @@ def _set_state(runtime: Runtime, caller: Caller, account_id: str, state: Account
 
 def _summarize(account: Account, caller: Caller) -> AccountSummary:
     return AccountSummary.from_account(account, with_digits=caller.session is not None)
+
+
+series_router = APIRouter(tags=["accounts"])
+
+
+@series_router.get(
+    "/accounts/{account_id}/series",
+    summary="Show an account's series",
+    responses=error_responses(404, 422),
+)
+def read_series(account_id: AccountId, runtime: RuntimeDep, caller: ReadAccounts) -> AccountSeries:
+    """Every series that there is: how it is switched, whether it is asked for, and when it was asked last."""
+    caller.load_account(runtime, account_id)
+    return runtime.series_chooser.load(account_id)
+
+
+@series_router.patch(
+    "/accounts/{account_id}/series",
+    summary="Choose an account's series",
+    responses=error_responses(400, 404, 409, 411, 413, 422),
+)
+def choose_series(
+    account_id: AccountId, choices: SeriesChoices, runtime: RuntimeDep, caller: WriteAccounts
+) -> SeriesSwitches:
+    """Set the switches of the series that are named; the others stay.
+
+    A series that is switched on is asked for at once, its history too. What is stored stays where one is switched off.
+    One that the supplier's API does not have gives 409 `not_offered`, and nothing is changed. Safe to repeat.
+    """
+    caller.load_account(runtime, account_id)
+    switches = {Series(name): SeriesSwitch(switch) for name, switch in choices.series.items()}
+    try:
+        switch_series(runtime, account_id, switches)
+    except ValueError as error:
+        raise HttpRefusal(409, "not_offered", str(error)) from None
+    chosen = runtime.series_chooser.load(account_id)
+    return SeriesSwitches(account=account_id, series={name: state.switch for name, state in chosen.series.items()})
+
+
+audit_router = APIRouter(tags=["audit"])
+MOST_ENTRIES: Final = 500
+
+
+@audit_router.get("/audit", summary="Read the audit trail", responses=error_responses(422))
+def read_audit(
+    runtime: RuntimeDep,
+    caller: ReadAudit,
+    account: Annotated[
+        str | None, Query(pattern=r"^[a-z][a-z0-9]{0,31}$", description="Only entries about this account.")
+    ] = None,
+    actor: Annotated[
+        str | None,
+        Query(
+            pattern=r"^[^\x00-\x1f]{1,100}$",
+            description="Only entries by this session, token, operator or user, or this kind of actor.",
+        ),
+    ] = None,
+    action: Annotated[AuditAction | None, Query(description="Only this.")] = None,
+    since: Annotated[date | None, Query(description="Only entries from this day on (Europe/Paris).")] = None,
+    until: Annotated[date | None, Query(description="Only entries up to the end of this day.")] = None,
+    limit: Annotated[int, Query(ge=1, le=MOST_ENTRIES, description="Entries a page.")] = 100,
+    before: Annotated[
+        str, Query(max_length=32, pattern=r"^[a-z0-9]*$", description="The last id of the page before.")
+    ] = "",
+) -> AuditPage:
+    """Who did what to the accounts, tokens and invitations of the client's service, the newest entry first.
+
+    Pages, API and commands leave entries, refused tries too; what workers do by themselves does not. Entries are kept
+    for 400 days, and nobody changes one.
+    """
+    wanted = AuditFilter(account, actor, action, None, *days_of(since, until))
+    # One entry more than asked for tells whether there is a next page.
+    entries = caller.page_audit(runtime, wanted, limit + 1, before)
+    page = [AuditRow.from_entry(entry) for entry in entries[:limit]]
+    facts = {"account": account, "actor": actor, "action": action, "since": since, "until": until, "limit": limit}
+    query = urlencode({name: value for name, value in facts.items() if value is not None})
+    more = len(entries) > limit
+    return AuditPage(entries=page, next=f"/api/audit?{query}&before={page[-1].id}" if more else None)

@@ -19,11 +19,11 @@ from worker.domain.invitation import Invitation
 from worker.errors import MeterElsewhere
 from worker.runtime.sync_parts import Runtime
 from worker.stores.registry.invitations import UnknownInvitation
-from worker.web.api.auth import Caller, ReadAsClient, WriteAccounts
+from worker.web.api.callers import Caller, ReadAsClient, WriteAccounts
 from worker.web.api.schemas import Fault, InvitationPage, NewInvitation, error_responses
-from worker.web.audit import note_subject
-from worker.web.context import RuntimeDep
-from worker.web.errors import HttpRefusal, meter_elsewhere
+from worker.web.dependencies import RuntimeDep
+from worker.web.error_pages import HttpRefusal, meter_elsewhere
+from worker.web.request_audit import note_subject
 
 router = APIRouter(tags=["invitations"])
 MOST_INVITATIONS: Final = 500

@@ -1,4 +1,9 @@
-"""API route of measures: the stored documents, in pages or as one CSV file."""
+"""API route of measures: the stored documents, in pages or as one CSV file.
+
+API route that takes files of measures.
+
+API routes of the JSON Schemas of stored documents, one a doctype; they hold nothing of any account.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +11,40 @@ from collections.abc import Mapping
 from datetime import date
 from enum import StrEnum
 from functools import partial
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.concurrency import run_in_threadpool
+from starlette.formparsers import MultiPartException
 
+from worker.accounts.status import EXAMPLE_ID
 from worker.domain.documents import key_of
-from worker.domain.exports import to_public_fields
-from worker.domain.series import Period, Series, daily_of
-from worker.web.api.auth import ReadMeasures
-from worker.web.api.schemas import AccountId, MeasurePage, error_responses
-from worker.web.context import RuntimeDep
-from worker.web.files.formats import CSV_TYPE, FieldsCsv
-from worker.web.files.stored_range import MOST_DOCUMENTS, check_days, find_asked_doctype, find_stored_range, name_file
-from worker.web.files.stream import attachment_header, stream_file
+from worker.domain.exports import document_schema, to_public_fields
+from worker.domain.files.cells import FileFault
+from worker.domain.series import Doctype, Period, Series, daily_of, suppliers_of
+from worker.runtime.sync_parts import Runtime
+from worker.sync.file_import import FileComparison
+from worker.web.api.callers import MayImport, ReadMeasures
+from worker.web.api.schemas import AccountId, MeasurePage, SchemaList, error_responses
+from worker.web.dependencies import RuntimeDep
+from worker.web.error_pages import HttpRefusal
+from worker.web.file_formats import (
+    CSV_TYPE,
+    MOST_DOCUMENTS,
+    FieldsCsv,
+    attachment_header,
+    check_days,
+    find_asked_doctype,
+    find_stored_range,
+    name_file,
+    stream_file,
+)
+from worker.web.file_uploads import FIELD, import_files, read_files
 
-router = APIRouter(tags=["measures"])
+measures_router = APIRouter(tags=["measures"])
 _USUAL_DOCUMENTS: Final = 1000
 _KEY: Final = r"^[0-9]{4}(-[0-9]{2}(-[0-9]{2}(T[0-9]{2}:[0-9]{2}Z)?)?)?$"
 
@@ -32,7 +54,7 @@ class Form(StrEnum):
     CSV = "csv"
 
 
-@router.get(
+@measures_router.get(
     "/accounts/{account_id}/measures",
     summary="Read measures",
     response_model=MeasurePage,
@@ -104,3 +126,153 @@ def read_measures(
 
 def _query(parameters: Mapping[str, object], after: str) -> str:
     return urlencode({name: value for name, value in parameters.items() if value is not None} | {"after": after})
+
+
+imports_router = APIRouter(tags=["accounts"])
+_BODY: Final[dict[str, Any]] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": [FIELD],
+                    "properties": {FIELD: {"type": "array", "items": {"type": "string", "format": "binary"}}},
+                }
+            }
+        },
+    }
+}
+
+
+class ImportedSeries(BaseModel):
+    """As a line of `releve import --json`."""
+
+    file: str = Field(description="File name, with meter numbers shortened to their last digits.")
+    format: str = Field(examples=["enedis-hour"])
+    usage_point: str | None = Field(description="The last digits of the meter's number.", examples=["…0011"])
+    series: Series
+    first: date | None
+    last: date | None
+    days_new: int
+    days_same: int
+    days_different: int
+    wh: float | None = Field(description="Energy in Wh; for registers, that of the days between two readings.")
+
+    @classmethod
+    def of(cls, found: FileComparison, digits: str | None) -> ImportedSeries:
+        """Return what was found in a file."""
+        return cls(
+            file=found.file.file,
+            format=found.file.format,
+            usage_point=digits,
+            series=found.file.series,
+            first=found.first,
+            last=found.last,
+            days_new=found.days_new,
+            days_same=found.days_same,
+            days_different=found.days_different,
+            wh=found.watt_hours,
+        )
+
+
+class RefusedFile(BaseModel):
+    file: str = Field(description="File name, and the wrong row if there is one.")
+    why: FileFault
+    message: str = Field(description="Text for people, one line.")
+
+
+class ImportAnswer(BaseModel):
+    account: str = Field(examples=[EXAMPLE_ID])
+    dry_run: bool
+    files: list[ImportedSeries] = Field(description="One for each series of a file, as found before it was stored.")
+    refused: list[RefusedFile]
+
+
+@imports_router.post(
+    "/accounts/{account_id}/import",
+    summary="Import files of measures",
+    responses=error_responses(404, 411, 413, 422),
+    openapi_extra=_BODY,
+)
+async def import_measures(
+    account_id: AccountId,
+    request: Request,
+    runtime: RuntimeDep,
+    caller: MayImport,
+    dry_run: Annotated[bool, Query(description="Only show what is new in the files; store nothing.")] = False,
+) -> ImportAnswer:
+    """Store the readings of files that people download, 32 MB at most; each is recognised by its content.
+
+    Send one part `file` for each file, or a ZIP. Answers that were asked for after a file was made stay, nothing is
+    deleted, and a second import changes nothing. A file of another meter is refused, and stops no other one. Where all
+    are refused, the answer is 422 `file_refused`. Of a household's session the page's CSRF value is needed.
+    """
+    account = await run_in_threadpool(caller.load_account, runtime, account_id)
+    try:
+        form = await read_files(request)
+    except MultiPartException as error:
+        raise HttpRefusal(422, "invalid_request", f"send the files as parts `{FIELD}`: {error.message}") from None
+    try:
+        report = await run_in_threadpool(import_files, request, runtime, account, form, dry_run=dry_run)
+    finally:
+        await form.close()
+    if not report.series:
+        lines = "; ".join(f"{one.name}: {one.line}" for one in report.refused)
+        raise HttpRefusal(422, "file_refused", lines or f"send at least one file, as a part `{FIELD}`")
+    return ImportAnswer(
+        account=account.id,
+        dry_run=dry_run,
+        files=[ImportedSeries.of(found, account.last_digits) for found in report.series],
+        refused=[RefusedFile(file=one.name, why=one.why, message=one.line) for one in report.refused],
+    )
+
+
+document_schemas_router = APIRouter(tags=["schemas"])
+_MEDIA_TYPE = "application/schema+json"
+
+
+@document_schemas_router.get(
+    "/schemas", summary="List the doctypes", response_model=SchemaList, responses=error_responses()
+)
+def list_schemas(runtime: RuntimeDep) -> dict[str, Any]:
+    """List the doctypes of stored documents, each with its series, its period and the path of its JSON Schema."""
+    return {
+        "schemas": [
+            {
+                "doctype": name,
+                "series": doctype.series,
+                "by": doctype.period,
+                "unit": doctype.series.description.quantity.load_unit,
+                "path": f"/api/schemas/{name}",
+            }
+            for name, doctype in _doctypes(runtime).items()
+        ]
+    }
+
+
+@document_schemas_router.get(
+    "/schemas/{doctype}",
+    summary="Read the JSON Schema of a doctype",
+    responses={
+        200: {"description": "A JSON Schema, draft 2020-12.", "content": {_MEDIA_TYPE: {"schema": {"type": "object"}}}},
+        **error_responses(404, 422),
+    },
+)
+def read_schema(
+    doctype: Annotated[
+        str,
+        Path(description="A full name, as in the list.", examples=["com.grandlyon.enedis.day"], max_length=80),
+    ],
+    runtime: RuntimeDep,
+) -> JSONResponse:
+    """Return the JSON Schema of the documents of a doctype, as the measure store keeps them."""
+    known = _doctypes(runtime)
+    if doctype not in known:
+        raise HttpRefusal(404, "unknown_doctype", "no such doctype: GET /api/schemas lists them")
+    return JSONResponse(document_schema(known[doctype]), media_type=_MEDIA_TYPE)
+
+
+def _doctypes(runtime: Runtime) -> dict[str, Doctype]:
+    """Return the doctypes of the suppliers that are set up, by name."""
+    return {one.full_name: one for one in Doctype if not runtime.suppliers.keys().isdisjoint(suppliers_of(one.series))}

@@ -2,13 +2,17 @@
 
 Each stream asks for itself every two seconds: more than a few households at once can't be in their first sync, because
 the supplier's quota lets only about one account a second through. Callers beyond MOST_STREAMS poll the single answer.
+
+Limits of the progress streams of one caller in one process. Each open stream asks for itself every two seconds.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 from functools import partial
 from typing import Annotated, Any, Final
 
@@ -20,11 +24,51 @@ from worker.accounts.status import AccountProgress, progress_of
 from worker.errors import UnknownAccount, WorkerError
 from worker.logs import fields
 from worker.runtime.sync_parts import Runtime
-from worker.web.api.auth import Caller, ReadAccounts
+from worker.web.api.callers import Caller, ReadAccounts
 from worker.web.api.schemas import AccountId, error_responses
-from worker.web.api.stream_limits import StreamCounter
-from worker.web.context import RuntimeDep
-from worker.web.errors import HttpRefusal
+from worker.web.dependencies import RuntimeDep
+from worker.web.error_pages import HttpRefusal
+
+MOST_OF_SESSION: Final = 4  # Tabs of one household.
+MOST_OF_TOKEN: Final = 200
+
+
+class StreamCounter:
+    """The open streams by caller: by session for a household, and by token for a client."""
+
+    def __init__(self) -> None:
+        self._open: Counter[str] = Counter()
+
+    def check(self, caller: Caller) -> None:
+        """Raise HttpRefusal 503 for a caller with as many streams as one may have."""
+        if self._is_full(caller):
+            raise HttpRefusal(503, "too_many_streams", "ask /progress every few seconds instead", wait_s=30)
+
+    async def count(self, caller: Caller, events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Yield the events of a stream, which counts until its end.
+
+        Nothing comes where other streams of the caller began since ``check``; a browser asks again then.
+        """
+        async with aclosing(events):  # type: ignore[type-var]  # It is a generator.
+            if self._is_full(caller):
+                return
+            subject = _subject(caller)
+            self._open[subject] += 1
+            try:
+                async for event in events:
+                    yield event
+            finally:
+                self._open[subject] -= 1
+                if not self._open[subject]:
+                    del self._open[subject]
+
+    def _is_full(self, caller: Caller) -> bool:
+        return self._open[_subject(caller)] >= (MOST_OF_TOKEN if caller.session is None else MOST_OF_SESSION)
+
+
+def _subject(caller: Caller) -> str:
+    return f"token {caller.token_id}" if caller.session is None else f"session {caller.session.sid}"
+
 
 log = logging.getLogger("releve.api")
 router = APIRouter(tags=["progress"])

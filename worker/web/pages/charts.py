@@ -2,10 +2,28 @@
 
 It shows the consumption, with panels also what was fed into the grid; of a meter that only feeds in, that alone. Of
 gas, which has no values within a day, a day is told in figures.
+
+What a household with panels drew from the grid and what it fed in: their balance, and both in one row of a table.
+
+The meter sees the grid alone: what panels make and the home uses at once passes no meter. So the two are never added
+up, and their difference is named as what it is: more drawn than fed in, or more fed in than drawn.
+
+Where a chart leads: other views, the spans beside it, what each bar stands for, a day by its date.
+
+Addresses are queries of the account's own page, so they work without scripts.
+
+Charts as SVG, drawn on the server: they need no script and take their colours from the page's style sheet.
+
+A bar is as wide as its time is long; of a day it is as high as the mean power (kW), else as the energy (kWh) or the
+maximum power (kVA). The span before is a pale wide bar behind a solid narrow one: both can be read at 48 bars on a
+phone. What is fed into the grid hangs below the axis, to the same scale: drawn and fed in are no parts of one sum. A
+gap is hatched and a measured zero is a line. The second pass of the autumn hour has a background of its own. In front
+of each slot stands a target for the pointer, as high as the chart; a link, where the slot leads somewhere.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
@@ -13,16 +31,395 @@ from typing import Final
 
 from markupsafe import Markup
 
-from worker.domain.documents import DAY_PLACES, STEP_PLACES, count_places
+from worker.domain.documents import DAY_PLACES, MILLIWATT_HOURS_PER_KWH, STEP_PLACES, count_places
 from worker.domain.series import Quantity, Series, daily_of, find_curve
 from worker.domain.windows import ONE_DAY, day_length
-from worker.web.pages.balance import balance_of, describe_balance, rows_of_both
-from worker.web.pages.day_slots import Slot
-from worker.web.pages.gas.details import count_marks, describe_day, list_marks, notes_on_marks
-from worker.web.pages.measures import Span, SpanMeasures, View
-from worker.web.pages.navigation import Navigation, build_navigation, list_slot_queries, query_of, title_of
-from worker.web.pages.svg import NARROW, WIDE, BarLink, draw_chart
+from worker.web.pages.chart_values import (
+    Against,
+    Slot,
+    Span,
+    SpanMeasures,
+    View,
+    count_marks,
+    describe_day,
+    list_marks,
+    notes_on_marks,
+)
+from worker.web.rendering import ENVIRONMENT
 from worker.web.texts import Words
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """Energy drawn less energy fed in (mWh), over the days that both are known of; negative: more was fed in.
+
+    ``whole``: those are all days that either is known of.
+    """
+
+    energy: int
+    days: int
+    whole: bool
+
+
+def balance_of(drawn: SpanMeasures, fed: SpanMeasures) -> Balance | None:
+    """Return what was drawn less what was fed in; None where no day is known of both."""
+    both = drawn.days.keys() & fed.days.keys()
+    if not both:
+        return None
+    energy = sum(drawn.days[day] - fed.days[day] for day in both)
+    return Balance(energy, len(both), whole=drawn.days.keys() == fed.days.keys())
+
+
+def describe_balance(balance: Balance, view: View, words: Words) -> str:
+    """Return the balance in a sentence, such as ``Vous avez injecté 88 kWh de plus que vous n’en avez soutiré``."""
+    places = 2 if view is View.DAY else None
+    key = "equal" if balance.energy == 0 else ("drawn" if balance.energy > 0 else "fed")
+    sentence = words(f"balance.{key}", energy=words.energy(abs(balance.energy), places))
+    if balance.whole:
+        return f"{sentence}."
+    return f"{sentence} ({words.count('chart.over.days', balance.days)})."
+
+
+def rows_of_both(drawn: SpanMeasures, fed: SpanMeasures) -> list[tuple[int | None, int | None]]:
+    """Return for each slot of ``drawn`` what was fed in during the same time, and what was drawn less that.
+
+    Both are None where they are unknown. The steps of two curves of one day may have different lengths, and of a month
+    some days may be known of one direction alone: there the difference would compare unequal times.
+    """
+    rows: list[tuple[int | None, int | None]] = []
+    for slot in drawn.slots:
+        energy = _energy_within(slot, fed.slots)
+        balance = None
+        if energy is not None and slot.energy is not None and _knows_same_days(slot, drawn, fed):
+            balance = slot.energy - energy
+        rows.append((energy, balance))
+    return rows
+
+
+def _energy_within(slot: Slot, others: Sequence[Slot]) -> int | None:
+    start, end = slot.start.timestamp(), slot.start.timestamp() + slot.length.total_seconds()
+    within = [other for other in others if start <= other.start.timestamp() < end]
+    energies = [other.energy for other in within if other.energy is not None]
+    if len(energies) < len(within) or sum((other.length for other in within), timedelta()) != slot.length:
+        return None
+    return sum(energies)
+
+
+def _knows_same_days(slot: Slot, drawn: SpanMeasures, fed: SpanMeasures) -> bool:
+    if drawn.span.view is not View.YEAR:
+        return True
+    month = slot.start.month
+    return [day for day in drawn.days if day.month == month] == [day for day in fed.days if day.month == month]
+
+
+_VIEW_WITHIN: Final = {View.WEEK: View.DAY, View.MONTH: View.DAY, View.YEAR: View.MONTH}
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """An address with its words. ``current``: what it leads to is shown already."""
+
+    href: str
+    text: str
+    current: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Navigation:
+    """The links of one chart.
+
+    ``first`` and ``last``: the days between which they lead. ``date``: what the field for a date shows.
+    ``comparisons``: what the span can be compared with; empty where there is no choice.
+    """
+
+    view: View
+    against: Against
+    first: date
+    last: date
+    date: date
+    tabs: list[Link]
+    previous: Link | None
+    next: Link | None
+    comparisons: list[Link]
+
+
+def build_navigation(span: Span, against: Against, first: date, last: date, words: Words) -> Navigation:
+    """Return the links of a chart; ``first`` and ``last``: the days between which they lead."""
+    day = min(span.end - ONE_DAY, last)
+    return Navigation(
+        view=span.view,
+        against=against,
+        first=first,
+        last=last,
+        date=max(span.start, first),
+        tabs=[Link(query_of(view, day, against), words(f"chart.view.{view}"), view is span.view) for view in View],
+        previous=_link_to(span.before, against, words) if span.before.end > first else None,
+        next=_link_to(span.after, against, words) if span.after.start <= last else None,
+        comparisons=_list_comparisons(span, against, first, words),
+    )
+
+
+def list_slot_queries(slots: Sequence[Slot], view: View, against: Against, first: date, last: date) -> list[str | None]:
+    """Return what each slot leads to: a day of a week or month, a month of a year; None where that has nothing."""
+    within = _VIEW_WITHIN.get(view)
+    return [
+        query_of(within, slot.start.date(), against) if within and _meets(slot, first, last) else None for slot in slots
+    ]
+
+
+def query_of(view: View, day: date, against: Against = Against.PREVIOUS) -> str:
+    compared = f"&compare={against}" if against is not Against.PREVIOUS else ""
+    return f"?by={view}&at={day}{compared}#chart"
+
+
+def title_of(span: Span, words: Words) -> str:
+    match span.view:
+        case View.YEAR:
+            return str(span.start.year)
+        case View.MONTH:
+            return words.month(span.start)
+        case View.WEEK:
+            return words.week(span.start, span.end - ONE_DAY)
+        case View.DAY:
+            return words.weekday(span.start)
+
+
+def _meets(slot: Slot, first: date, last: date) -> bool:
+    start = slot.start.date()
+    return start <= last and start + timedelta(days=max(1, slot.length.days)) > first
+
+
+def _link_to(span: Span, against: Against, words: Words) -> Link:
+    return Link(query_of(span.view, span.start, against), title_of(span, words))
+
+
+def _list_comparisons(span: Span, against: Against, first: date, words: Words) -> list[Link]:
+    if span.view not in (View.WEEK, View.MONTH):
+        return []
+    if span.compared(Against.YEAR).end <= first and against is Against.PREVIOUS:
+        return []
+    return [
+        Link(
+            query_of(span.view, max(span.start, first), one), words(f"chart.against.{one}.{span.view}"), one is against
+        )
+        for one in Against
+    ]
+
+
+_AN_HOUR: Final = timedelta(hours=1)
+_SMALLEST_TOP: Final = 0.05  # In thousands of the unit, so that a standby consumption doesn't fill the chart.
+_TICKS: Final = 4
+_BEFORE_SHARE, _NOW_SHARE = 0.84, 0.5  # Widths of the bars in a slot.
+_ROUND: Final = 3.0
+_TOP, _MARGIN_BOTTOM = 16, 24
+_DIGIT_PX: Final = 7
+Positions = list[tuple[float, float]]  # Where each slot begins, and its width.
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Size of a chart in CSS pixels. ``labels`` is the number of labels that fit side by side."""
+
+    name: str
+    width: int
+    height: int
+    labels: int
+
+
+WIDE: Final = Size("wide", 920, 320, 13)
+NARROW: Final = Size("narrow", 358, 250, 7)
+
+
+@dataclass(frozen=True, slots=True)
+class BarLink:
+    """Where a bar leads. ``label`` is what a screen reader says of it."""
+
+    href: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """The vertical axis: ``zero`` is the place of its zero, ``unit_px`` the height of a thousand units (kWh, kW, kVA).
+
+    ``ticks``: place and label of each line, zero first. ``margin``: the width of the labels.
+    """
+
+    zero: float
+    unit_px: float
+    ticks: list[tuple[float, str]]
+    margin: int
+
+    @classmethod
+    def over(cls, up: Sequence[float], down: Sequence[float], bottom: int, words: Words) -> Scale:
+        """Return the scale of values above and below the axis; without values below, zero is at the bottom."""
+        _, step = axis_scale([*up, *down])
+        steps_up = _steps_to(max([*up, 0.0 if down else _SMALLEST_TOP]), step)
+        steps_down = _steps_to(max(down), step) if down else 0
+        unit_px = (bottom - _TOP) / ((steps_up + steps_down) * step)
+        zero = _TOP + steps_up * step * unit_px
+        step_energy = round(step * MILLIWATT_HOURS_PER_KWH)  # A round number in floats, and exact in mWh.
+        places = count_places([step_energy], least=0)
+        ranks = [*range(steps_up + 1), *range(-1, -steps_down - 1, -1)]
+        labels = [words.kwh(step_energy * abs(rank), places if rank else 0) for rank in ranks]
+        ticks = [(round(zero - rank * step * unit_px, 1), label) for rank, label in zip(ranks, labels, strict=True)]
+        return cls(zero, unit_px, ticks, 10 + _DIGIT_PX * max(map(len, labels)))
+
+
+def draw_chart(
+    measures: SpanMeasures,
+    words: Words,
+    size: Size,
+    title: str,
+    *,
+    fed: SpanMeasures | None = None,
+    limits: Sequence[int | None] = (),
+    links: Sequence[BarLink | None] = (),
+) -> Markup:
+    """Return a chart as an ``<svg>`` element. ``title`` is its text for screen readers.
+
+    ``fed``: what is drawn below the axis. ``limits``: the level of a line across each slot, in the unit of the slots.
+    ``links``: where each slot leads.
+    """
+    view, slots = measures.span.view, measures.slots
+    heights = [_heights(slot, view) for slot in slots]
+    fed_heights = [_heights(slot, view)[0] for slot in fed.slots] if fed else []
+    levels = [None if limit is None else limit / MILLIWATT_HOURS_PER_KWH for limit in limits]
+    up = [height for group in (*heights, levels) for height in group if height is not None]
+    bottom = size.height - _MARGIN_BOTTOM
+    # Without a value below the axis it still has room there, or bars would change their scale with the first one.
+    scale = Scale.over(up, [height or 0.0 for height in fed_heights], bottom, words)
+    positions = _positions(measures, scale.margin, size.width)
+    fed_positions = _positions(fed, scale.margin, size.width) if fed else []
+
+    def bars(which: int, share: float) -> list[tuple[str, bool]]:
+        values = [pair[which] for pair in heights]
+        partial = [which == 0 and slot.partial for slot in slots]
+        return _bars(values, positions, partial, share, scale)
+
+    svg = ENVIRONMENT.get_template("chart.html").render(
+        size=size,
+        title=title,
+        left=scale.margin,
+        top=_TOP,
+        zero=round(scale.zero, 1),
+        bottom=bottom,
+        ticks=scale.ticks,
+        slots=[
+            (round(x, 2), round(width, 2), slot, label)
+            for (x, width), slot, label in zip(positions, slots, _labels(measures, words, size), strict=True)
+        ],
+        fed_gaps=[
+            (round(x, 2), round(width, 2))
+            for (x, width), slot in zip(fed_positions, fed.slots if fed else (), strict=True)
+            if slot.gap
+        ],
+        links=links or [None] * len(slots),
+        series=[bars(1, _BEFORE_SHARE), bars(0, _NOW_SHARE)],
+        fed=_fed_bars(fed, fed_heights, fed_positions, scale),
+        limit=_limit_path(levels, positions, scale),
+    )
+    return Markup(svg)  # noqa: S704 - The template escapes every text.
+
+
+def _fed_bars(
+    fed: SpanMeasures | None, heights: Sequence[float | None], positions: Positions, scale: Scale
+) -> list[tuple[str, bool]]:
+    if fed is None:
+        return []
+    downward = [None if height is None else -height for height in heights]
+    return _bars(downward, positions, [slot.partial for slot in fed.slots], _NOW_SHARE, scale)
+
+
+def _bars(
+    values: Sequence[float | None], positions: Positions, partial: Sequence[bool], share: float, scale: Scale
+) -> list[tuple[str, bool]]:
+    """Return the path of each known value's bar, and whether it stands for a part only; below zero for negative ones.
+
+    ``-0.0`` is a zero below the axis.
+    """
+    paths = []
+    for (x, width), value, is_partial in zip(positions, values, partial, strict=True):
+        if value is None:
+            continue
+        down = math.copysign(1.0, value) < 0
+        tip = max(abs(value) * scale.unit_px, 1.0)
+        paths.append((_bar(x + (1 - share) / 2 * width, scale.zero, width * share, tip, down=down), is_partial))
+    return paths
+
+
+def _bar(left: float, zero: float, width: float, height: float, *, down: bool) -> str:
+    """Return the path of a bar whose far end is round."""
+    radius = min(_ROUND, width / 2, height)
+    tip, bend = (zero + height - radius, radius) if down else (zero - height + radius, -radius)
+    return (
+        f"M{left:.1f} {zero:.1f}V{tip:.1f}q0 {bend:.1f} {radius:.1f} {bend:.1f}"
+        f"h{width - 2 * radius:.1f}q{radius:.1f} 0 {radius:.1f} {-bend:.1f}V{zero:.1f}z"
+    )
+
+
+def _limit_path(levels: Sequence[float | None], positions: Positions, scale: Scale) -> str:
+    """Return the path of a line across the slots, in steps where the level changes; empty where there is none."""
+    path, last = "", None
+    for level, (x, width) in zip(levels, positions[: len(levels)], strict=True):
+        if level is not None:
+            y = scale.zero - level * scale.unit_px
+            path += (f"M{x:.1f} {y:.1f}" if last is None else f"V{y:.1f}") + f"H{x + width:.1f}"
+        last = level
+    return path
+
+
+def _heights(slot: Slot, view: View) -> tuple[float | None, float | None]:
+    """Return how high the bars of now and before are: in kW of mean power for a day, else in kWh or kVA."""
+    hours = (slot.length + slot.overhang) / _AN_HOUR if view is View.DAY else 1.0
+    now, before = (
+        None if value is None else value / MILLIWATT_HOURS_PER_KWH / hours for value in (slot.energy, slot.before)
+    )
+    return now, before
+
+
+def _positions(measures: SpanMeasures, left: float, right: float) -> Positions:
+    """Return where each slot begins, and its width: a day's slots by their time, else all alike."""
+    weights = [slot.length / _AN_HOUR if measures.span.view is View.DAY else 1.0 for slot in measures.slots]
+    scale, x = (right - left) / sum(weights), left
+    places = []
+    for weight in weights:
+        places.append((x, weight * scale))
+        x += weight * scale
+    return places
+
+
+def axis_scale(values: Sequence[float]) -> tuple[float, float]:
+    """Return the top of the axis and its step, in the unit of the values: round numbers, about four steps."""
+    largest = max(values, default=0.0)
+    smallest_step = max(largest, _SMALLEST_TOP) / _TICKS
+    power = 10.0 ** math.floor(math.log10(smallest_step))
+    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= smallest_step * 0.999)
+    return step * _steps_to(max(largest, _SMALLEST_TOP), step), step
+
+
+def _steps_to(value: float, step: float) -> int:
+    """Return how many steps of the axis reach the value, at least one."""
+    return max(1, math.ceil(value / step - 1e-9))
+
+
+def _labels(measures: SpanMeasures, words: Words, size: Size) -> list[str]:
+    """Return a label for each slot; most are empty where they would crowd the axis."""
+    view, slots = measures.span.view, measures.slots
+    if view is View.YEAR:
+        width = "abbreviated" if size.labels >= len(slots) else "narrow"
+        return [words.month_name(slot.start.date(), width) for slot in slots]
+    if view is View.WEEK:
+        return [words.day_of_week(slot.start.date(), with_number=size is WIDE) for slot in slots]
+    if view is View.MONTH:
+        every = 1 if size.labels >= len(slots) else (2 if size is WIDE else 5)
+        return [str(slot.start.day) if (slot.start.day - 1) % every == 0 else "" for slot in slots]
+    hours = 2 if size is WIDE else 6  # In the autumn night the label of 2 h comes twice.
+    return [
+        words("chart.hour", hour=slot.start.hour) if slot.start.minute == 0 and slot.start.hour % hours == 0 else ""
+        for slot in slots
+    ]
+
 
 _ONE_WATT_HOUR: Final = 1000  # In milliwatt-hours: daily values are told in watt-hours.
 _UNKNOWN: Final = "–"

@@ -23,7 +23,7 @@ from worker.domain.windows import DateWindow
 from worker.errors import RefreshTokenDead
 from worker.stores.database import place_of
 from worker.stores.registry.tables import ACCOUNTS, MAIL_ADDRESSES
-from worker.web.household_notices import deliver_household_notices
+from worker.web.server import deliver_household_notices
 
 pytestmark = pytest.mark.sockets
 

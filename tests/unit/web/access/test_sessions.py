@@ -13,8 +13,8 @@ from tests.support.api_service import ApiService
 from tests.support.household_pages import FRENCH, csrf_of
 from worker.domain.sessions import KeyKind
 from worker.stores.registry.tables import ACCESS_KEYS, ACCOUNTS, HOUSEHOLDS
-from worker.web.devices import name_device
-from worker.web.sessions import SESSION_COOKIE, Session, load_session, open_session
+from worker.web.client_addresses import name_device
+from worker.web.dependencies import SESSION_COOKIE, Session, load_session, open_session
 
 ENGLISH = {"Accept-Language": "en"}
 PHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 Version/18.5 Mobile Safari/604.1"

@@ -13,8 +13,8 @@ from tests.support.household_pages import FRENCH, csrf_of
 from tests.support.sql_statements import changes_something, watch_statements
 from tests.support.ways_back import CODE, enter_code, keep_code, press, session_of, shown_code
 from worker.domain.sessions import KEY_LIVES, KeyKind
-from worker.web.access.notices import find_access_notice
-from worker.web.sessions import open_session
+from worker.web.dependencies import open_session
+from worker.web.rendering import find_access_notice
 
 ENGLISH = {"Accept-Language": "en"}
 WRONG = "0123-4567-89AB-CDEF-GHJK-MNPQ"

@@ -78,7 +78,7 @@ def test_who_adds_an_account_vouches_for_it_and_its_backfill_is_enqueued(
     service: ApiService, client: TestClient, monkeypatch: pytest.MonkeyPatch, evidence: dict[str, str], state: str
 ) -> None:
     published: list[str] = []
-    monkeypatch.setattr("worker.web.context.enqueue_backfill", lambda account, **_: published.append(account))
+    monkeypatch.setattr("worker.web.dependencies.enqueue_backfill", lambda account, **_: published.append(account))
     new = client.post("/api/accounts", json={"usage_point": METER, **evidence})
     account_id = new.json()["account"]
     assert (new.status_code, new.json()["state"]) == (201, state)
@@ -99,7 +99,7 @@ def test_a_meter_that_has_an_account_is_said_and_nothing_is_changed(
 ) -> None:
     account_id = service.add()
     published: list[str] = []
-    monkeypatch.setattr("worker.web.context.enqueue_backfill", lambda account, **_: published.append(account))
+    monkeypatch.setattr("worker.web.dependencies.enqueue_backfill", lambda account, **_: published.append(account))
     service.runtime.registry.set_state(account_id, AccountState.ACTION_NEEDED, "LOGIN_FAILED", now=NOW)
     before = service.runtime.registry.list()
     refused = client.post("/api/accounts", json={"usage_point": METER, "consented_on": TODAY.isoformat()})
@@ -247,7 +247,7 @@ def test_a_page_that_ends_with_the_last_document_has_no_next(service: ApiService
 def test_a_csv_is_whole_and_named_and_has_the_same_documents(
     service: ApiService, client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.web.files.stored_range.MOST_DOCUMENTS", 20)  # So that it takes several reads.
+    monkeypatch.setattr("worker.web.file_formats.MOST_DOCUMENTS", 20)  # So that it takes several reads.
     account_id = service.add()
     service.store_half_hours(account_id, date(2023, 10, 29), list(range(50)))
     answer = client.get(f"/api/accounts/{account_id}/measures?by=minute&format=csv&to=2024-07-24")

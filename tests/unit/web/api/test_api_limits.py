@@ -14,7 +14,7 @@ from redis import Redis
 from worker.errors import StoreUnavailable
 from worker.stores.redis.connection import connect
 from worker.stores.redis.locks import Rate, RateLimiter
-from worker.web.addresses import client_address
+from worker.web.client_addresses import client_address
 
 
 @pytest.fixture

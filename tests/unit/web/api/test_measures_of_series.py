@@ -131,7 +131,7 @@ def test_a_csv_has_a_row_for_each_document_and_a_cell_for_each_field(
 def test_pages_of_a_csv_have_the_same_columns_also_where_the_tariff_changed(
     service: ApiService, client: TestClient, home: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.web.files.stored_range.MOST_DOCUMENTS", 7)  # So that it takes several reads.
+    monkeypatch.setattr("worker.web.file_formats.MOST_DOCUMENTS", 7)  # So that it takes several reads.
     measures, keys = service.runtime.measures, {Doctype.INDEX: ALL_KEYS}
     documents = measures.read(home, keys)[Doctype.INDEX]
     changed = [document | {"registers": {"BASE": 1}} for document in documents[20:]]

@@ -19,10 +19,10 @@ from worker.domain.series import USUAL_SERIES
 from worker.domain.sessions import KeyKind, Scope
 from worker.errors import StoreUnavailable, UnknownAccount
 from worker.web.api import progress as streams
-from worker.web.api.auth import Caller
+from worker.web.api.callers import Caller
 from worker.web.api.progress import load_watched, stream_events
-from worker.web.errors import HttpRefusal
-from worker.web.sessions import load_session
+from worker.web.dependencies import load_session
+from worker.web.error_pages import HttpRefusal
 
 
 def at(done: int) -> AccountProgress:

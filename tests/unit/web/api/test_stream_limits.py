@@ -9,10 +9,10 @@ import pytest
 
 from tests.support.api_service import ApiService
 from worker.web.api import progress
-from worker.web.api.auth import Caller
-from worker.web.api.stream_limits import MOST_OF_SESSION, MOST_OF_TOKEN, StreamCounter
-from worker.web.errors import HttpRefusal
-from worker.web.sessions import Session
+from worker.web.api.callers import Caller
+from worker.web.api.progress import MOST_OF_SESSION, MOST_OF_TOKEN, StreamCounter
+from worker.web.dependencies import Session
+from worker.web.error_pages import HttpRefusal
 
 CALLERS = [
     (Caller(frozenset(), Session()), Caller(frozenset(), Session()), 4),

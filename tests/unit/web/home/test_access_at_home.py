@@ -12,8 +12,8 @@ from tests.support.api_service import ApiService
 from tests.support.household_pages import csrf_of
 from tests.support.own_home import gateway_token
 from worker.ops.machine import in_container
-from worker.web.access.sign_in import WRONG_OF_ADDRESS
-from worker.web.app import create_app
+from worker.web.asgi import create_app
+from worker.web.pages.sign_in import WRONG_OF_ADDRESS
 
 HERE, THERE = "127.0.0.1", "192.168.1.20"
 
@@ -98,7 +98,7 @@ def test_behind_a_proxy_that_adds_no_header_everybody_is_asked(
     home: ApiService, monkeypatch: pytest.MonkeyPatch, public_url: str, is_open: bool
 ) -> None:
     """As it is shipped, nginx asks for the address that it passes requests on to, and says nothing of the browser's."""
-    monkeypatch.setattr("worker.web.app.in_container", lambda: False)
+    monkeypatch.setattr("worker.web.asgi.in_container", lambda: False)
     home.runtime.settings = home.runtime.settings.model_copy(update={"public_url": public_url})
     passed_on = browser(ApiService(home.runtime, create_app(home.runtime)))
     assert asks_password(passed_on.get("/")) is not is_open

@@ -14,7 +14,7 @@ from tests.support.registries import add_ready
 from tests.support.ways_back import CODE
 from worker.domain.account import AccountState
 from worker.errors import TokenRefused
-from worker.web import context
+from worker.web import dependencies as context
 
 
 @pytest.fixture(autouse=True)

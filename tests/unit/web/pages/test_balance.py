@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.domain.windows import PARIS, IntervalReading
-from worker.web.pages.balance import balance_of, describe_balance, rows_of_both
-from worker.web.pages.measures import Span, View, measures_by_day, measures_by_step
+from worker.web.pages.chart_values import Span, View, measures_by_day, measures_by_step
+from worker.web.pages.charts import balance_of, describe_balance, rows_of_both
 from worker.web.texts import Words
 
 JULY = Span(View.MONTH, date(2024, 7, 1))

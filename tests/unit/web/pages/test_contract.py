@@ -6,7 +6,7 @@ import pytest
 
 from worker.domain.documents import Entry
 from worker.domain.series import Series
-from worker.web.pages.contract import describe_off_peak, to_contract
+from worker.web.pages.cards import describe_off_peak, to_contract
 from worker.web.texts import Words
 
 FRENCH = Words("fr")

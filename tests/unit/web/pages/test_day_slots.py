@@ -11,10 +11,8 @@ from hypothesis import strategies as st
 
 from tests.support.strategies import days, many
 from worker.domain.windows import ONE_DAY, PARIS, IntervalReading, day_length, local_midnight
-from worker.web.pages.charts import to_chart, to_row
-from worker.web.pages.day_slots import day_slots
-from worker.web.pages.measures import Span, View, measures_by_step
-from worker.web.pages.svg import _heights, _positions
+from worker.web.pages.chart_values import Span, View, day_slots, measures_by_step
+from worker.web.pages.charts import _heights, _positions, to_chart, to_row
 from worker.web.texts import Words
 
 DAY = date(2024, 7, 24)

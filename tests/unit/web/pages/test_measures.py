@@ -12,10 +12,8 @@ from hypothesis import strategies as st
 
 from worker.domain.documents import DAY_PLACES, STEP_PLACES
 from worker.domain.windows import ONE_DAY, PARIS, IntervalReading, day_length, local_midnight
-from worker.web.pages.charts import listed_places, summarize, to_chart, to_row
-from worker.web.pages.day_slots import Slot
-from worker.web.pages.measures import Span, SpanMeasures, View, measures_by_day, measures_by_step
-from worker.web.pages.svg import NARROW, WIDE, axis_scale, draw_chart
+from worker.web.pages.chart_values import Slot, Span, SpanMeasures, View, measures_by_day, measures_by_step
+from worker.web.pages.charts import NARROW, WIDE, axis_scale, draw_chart, listed_places, summarize, to_chart, to_row
 from worker.web.texts import Words
 
 FRENCH = Words("fr")

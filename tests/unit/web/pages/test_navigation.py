@@ -14,9 +14,8 @@ from tests.support.household_pages import FRENCH, record_outcome
 from tests.support.panel_homes import PanelHome, store_home
 from worker.domain.series import Series
 from worker.domain.windows import ONE_DAY
-from worker.web.pages.charts import summarize, to_chart, to_rows
-from worker.web.pages.measures import Against, Span, View, measures_by_day
-from worker.web.pages.navigation import title_of
+from worker.web.pages.chart_values import Against, Span, View, measures_by_day
+from worker.web.pages.charts import summarize, title_of, to_chart, to_rows
 from worker.web.texts import Words
 
 FRENCH_WORDS, ENGLISH = Words("fr"), Words("en")

@@ -9,8 +9,8 @@ import pytest
 from worker.domain.documents import Entry
 from worker.domain.series import Series
 from worker.domain.totals import to_peaks
-from worker.web.pages.measures import Span, View
-from worker.web.pages.power import PowerCard, to_power
+from worker.web.pages.cards import PowerCard, to_power
+from worker.web.pages.chart_values import Span, View
 from worker.web.texts import Words
 
 FRENCH, ENGLISH = Words("fr"), Words("en")

@@ -6,8 +6,8 @@ from datetime import date
 
 from worker.domain.documents import Entry
 from worker.domain.series import Series
-from worker.web.pages.measures import Span, View
-from worker.web.pages.registers import RegistersCard, to_registers
+from worker.web.pages.cards import RegistersCard, to_registers
+from worker.web.pages.chart_values import Span, View
 from worker.web.texts import Words
 
 TODAY = date(2024, 7, 25)

@@ -7,7 +7,7 @@ import pytest
 from tests.support.api_service import ApiService
 from tests.support.household_pages import FRENCH, csrf_of
 from worker.domain.account import AccountState
-from worker.web.sessions import SESSION_COOKIE, Session, load_session
+from worker.web.dependencies import SESSION_COOKIE, Session, load_session
 
 
 def test_removing_takes_a_form_of_ours_and_gives_a_receipt(service: ApiService, account: str) -> None:

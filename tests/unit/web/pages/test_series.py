@@ -12,8 +12,8 @@ from tests.support.factories import NOW
 from tests.support.household_pages import FRENCH, METER, csrf_of
 from worker.domain.account import AccountState
 from worker.domain.series import USUAL_SERIES, Series, SeriesSwitch
-from worker.web import context
-from worker.web.sessions import Session
+from worker.web import dependencies as context
+from worker.web.dependencies import Session
 
 
 @pytest.fixture

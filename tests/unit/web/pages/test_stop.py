@@ -10,7 +10,7 @@ from tests.support.household_pages import FRENCH, METER, csrf_of
 from worker.domain.account import AccountState
 from worker.domain.documents import ALL_KEYS
 from worker.domain.series import Doctype
-from worker.web.sessions import Session
+from worker.web.dependencies import Session
 
 
 def test_stopping_takes_a_form_of_ours_and_keeps_the_readings(service: ApiService, account: str) -> None:

@@ -1,0 +1,457 @@
+"""Sign-in of operators: password and code, limits that lock out nobody, links, the end of sessions (L4, M5, M6)."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from html import unescape
+
+import pytest
+from fastapi import Request
+from fastapi.testclient import TestClient
+
+from tests.support.api_service import ApiService
+from tests.support.household_pages import csrf_of
+from tests.support.operators import (
+    ELSEWHERE,
+    NAME,
+    PASSWORD,
+    TestOperator,
+    add_operator,
+    browser_at,
+    is_in,
+    set_clock,
+    sign_in,
+    signed_in,
+)
+from tests.support.passwords import set_hasher
+from worker.cli.operators import new_operator_link
+from worker.domain.clock import real_clock
+from worker.domain.sessions import KeyKind
+from worker.stores.registry import access_keys as operator_table
+from worker.web.dependencies import OPERATOR_COOKIE
+from worker.web.pages.operator_access import refuse_try
+
+LOOPBACK = "127.0.0.1"
+NEW_PASSWORD = "girafe lundi moquette 7"
+THIRTY_SECONDS = timedelta(seconds=30)
+
+
+@dataclass
+class Door:
+    """A service with an operator, at a time that stands still until it is moved."""
+
+    service: ApiService
+    operator: TestOperator
+    now: datetime = field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
+
+    def __post_init__(self) -> None:
+        set_clock(self.service.runtime, lambda: self.now)
+
+    def browser(self, address: str = ELSEWHERE) -> TestClient:
+        return browser_at(self.service.app, address)
+
+    def code(self) -> str:
+        """Return a code that was not used yet."""
+        self.now += THIRTY_SECONDS
+        return self.operator.code(self.now)
+
+    def let_in(self, address: str = ELSEWHERE) -> TestClient:
+        browser = self.browser(address)
+        assert sign_in(browser, PASSWORD, self.code()).status_code == 303
+        assert is_in(browser)
+        return browser
+
+    def link(self) -> str:
+        runtime = self.service.runtime
+        operator = runtime.web_access.operators.find(self.operator.name)
+        return new_operator_link(runtime.web_access, operator, runtime.settings.public_url)
+
+
+@pytest.fixture
+def door(service: ApiService) -> Door:
+    return Door(service, add_operator(service.runtime))
+
+
+def hashings(patch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list that grows with each password that is hashed to be compared."""
+    calls: list[str] = []
+    matches = operator_table._matches
+    patch.setattr(operator_table, "_matches", lambda *words: calls.append("one") or matches(*words))
+    return calls
+
+
+# Who gets in
+
+
+def test_without_an_operator_the_page_is_closed_and_says_which_command_makes_the_first(service: ApiService) -> None:
+    page = browser_at(service.app).get("/operator")
+    assert page.status_code == 404 and "releve operators add NAME" in page.text
+
+
+def test_name_password_and_code_let_in_and_none_of_them_alone(door: Door) -> None:
+    wrong = [("bob", PASSWORD, door.code()), (NAME, NEW_PASSWORD, door.code()), (NAME, PASSWORD, "000000")]
+    pages = []
+    for name, password, code in wrong:
+        browser = door.browser()
+        refused = sign_in(browser, password, code, name)
+        assert refused.status_code == 403 and not is_in(browser)
+        pages.append(re.sub(r'value="[^"]*"', "", refused.text))
+    assert len({page.replace(" autofocus", "") for page in pages}) == 1, "the same answer, whatever was wrong"
+    assert "Wrong name" in unescape(pages[0])
+    door.let_in()
+
+
+def test_a_code_works_once(door: Door) -> None:
+    code = door.code()
+    assert sign_in(door.browser(), PASSWORD, code).status_code == 303
+    assert sign_in(door.browser(), PASSWORD, code).status_code == 403
+    assert sign_in(door.browser(), PASSWORD, door.code()).status_code == 303
+
+
+def test_a_code_beside_a_wrong_password_is_used_up(door: Door) -> None:
+    code = door.code()
+    assert sign_in(door.browser(), "a guess at it", code).status_code == 403
+    assert sign_in(door.browser(), PASSWORD, code).status_code == 403
+
+
+def test_on_loopback_the_password_is_enough_and_elsewhere_a_second_factor_is_needed(door: Door) -> None:
+    add_operator(door.service.runtime, "bob", second_factor=False)
+    here, elsewhere = door.browser(LOOPBACK), door.browser()
+    assert 'name="code"' not in here.get("/operator").text
+    assert sign_in(here, PASSWORD, name="bob").status_code == 303
+    page = elsewhere.get("/operator").text
+    assert 'name="code"' in page and "you can sign in only on the machine that runs this service" in page
+    for code in ("", "000000"):
+        refused = sign_in(elsewhere, PASSWORD, code, name="bob")
+        assert (
+            refused.status_code == 403 and "you can sign in only on the machine that runs this service" in refused.text
+        )
+
+
+@pytest.mark.parametrize("host", ["evil.example", "releve.example.org"])
+def test_another_name_of_this_machine_is_not_loopback(door: Door, host: str) -> None:
+    browser = TestClient(door.service.app, f"http://{host}", client=(LOOPBACK, 50_000))
+    assert 'name="code"' in browser.get("/operator").text
+
+
+def test_a_form_of_another_site_is_not_looked_at(door: Door) -> None:
+    browser = door.browser()
+    browser.get("/operator")
+    form = {"name": NAME, "password": PASSWORD, "code": door.code()}
+    assert browser.post("/operator/login", data=form).status_code == 403
+    assert not is_in(browser)
+
+
+def test_odd_words_are_wrong_words(door: Door) -> None:
+    for name, code in (("\0", "1"), ("x" * 5000, "é" * 6), ("", ""), (NAME, "١٢٣٤٥٦")):
+        assert sign_in(door.browser(), PASSWORD, code, name).status_code in (403, 429)
+
+
+# Limits (M6 a)
+
+
+def test_m6_guesses_from_ten_addresses_lock_nobody_out(door: Door) -> None:
+    for number in range(10):
+        guesser = door.browser(f"203.0.113.{number}")
+        form = {"csrf": csrf_of(guesser.get("/operator").text), "name": NAME, "code": "000000"}
+        tries = [guesser.post("/operator/login", data={**form, "password": f"guess {rank}"}) for rank in range(7)]
+        statuses = [answer.status_code for answer in tries]
+        assert statuses == [403] * 5 + [429] * 2
+    door.let_in("192.0.2.1")
+    assert int(sign_in(door.browser("203.0.113.1"), "guess", "000000").headers["Retry-After"]) > 0
+    door.let_in("203.0.113.1")  # From the guesser's own address too.
+
+
+def test_m6_guessing_costs_no_hashing_where_a_code_is_asked_for(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = hashings(monkeypatch)
+    for rank in range(10):
+        sign_in(door.browser(), PASSWORD, f"{rank:06}")
+        sign_in(door.browser(), PASSWORD, f"{rank:06}", "nobody")
+    assert calls == []
+    door.let_in()
+    assert len(calls) == 1
+
+
+def test_m6_on_loopback_one_late_try_in_ten_seconds_is_looked_at(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    statuses = [sign_in(door.browser(LOOPBACK), f"guess {rank}").status_code for rank in range(5)]
+    calls = hashings(monkeypatch)
+    statuses += [sign_in(door.browser(LOOPBACK), f"late guess {rank}").status_code for rank in range(4)]
+    assert statuses == [403] * 5 + [429] * 4 and len(calls) == 1
+    late = sign_in(door.browser(LOOPBACK), PASSWORD)
+    assert late.status_code == 429 and 0 < int(late.headers["Retry-After"]) <= 10
+    for key in door.service.runtime.redis.scan_iter("releve:limit:operator-login-late:*"):
+        door.service.runtime.redis.delete(key)  # Ten seconds later.
+    assert sign_in(door.browser(LOOPBACK), PASSWORD).status_code == 303
+
+
+def test_m6_two_passwords_are_hashed_at_once_and_no_more(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    running, most, two_run = set[int](), [0], threading.Event()
+
+    class Hasher:
+        def verify(self, *_: str) -> bool:
+            running.add(threading.get_ident())
+            most[0] = max(most[0], len(running))
+            if len(running) == 2:
+                two_run.set()
+            two_run.wait(10)
+            running.discard(threading.get_ident())
+            return False
+
+    set_hasher(monkeypatch, Hasher())
+    monkeypatch.setattr(operator_table, "_nobodys_hash", lambda: "")
+    check = door.service.runtime.web_access.operators.check
+    threads = [threading.Thread(target=check, args=("nobody", "x", None)) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [2]
+
+
+def test_one_address_makes_redis_keep_a_bounded_number_of_counts(door: Door) -> None:
+    path = {"path": "/operator/login", "query_string": b""}
+    request = Request({"type": "http", "client": (ELSEWHERE, 50_000), "headers": [(b"host", b"testserver")], **path})
+    for rank in range(300):
+        assert refuse_try(request, door.service.runtime, f"name{rank}").status in (403, 429)
+    assert 100 < len(list(door.service.runtime.redis.scan_iter("releve:limit:operator-login:*"))) <= 256
+
+
+# Sessions (M5)
+
+
+def copy_of(browser: TestClient) -> TestClient:
+    """Return another browser with the same cookies."""
+    copy = TestClient(browser.app, client=(ELSEWHERE, 50_001), headers={"Accept-Language": "en"})
+    for cookie in browser.cookies.jar:
+        copy.cookies.set(cookie.name, cookie.value or "")
+    assert is_in(copy)
+    return copy
+
+
+def log_out(door: Door, browser: TestClient) -> None:
+    browser.post("/operator/logout", data={"csrf": csrf_of(browser.get("/operator").text)})
+
+
+def change_password(door: Door, browser: TestClient) -> None:
+    form = {"csrf": csrf_of(browser.get("/operator").text), "password": PASSWORD, "code": door.code()}
+    answer = browser.post("/operator/password", data={**form, "new": NEW_PASSWORD, "again": NEW_PASSWORD})
+    assert answer.status_code == 200 and is_in(browser), "this browser goes on with a new session"
+
+
+def change_password_by_hand(door: Door, browser: TestClient) -> None:
+    door.service.runtime.web_access.operators.set_password(door.operator.id, NEW_PASSWORD)
+
+
+def end_operator(door: Door, browser: TestClient) -> None:
+    door.service.runtime.web_access.operators.end(door.operator.id)
+
+
+def end_others(door: Door, browser: TestClient) -> None:
+    other = door.let_in()
+    page = other.get("/operator").text
+    assert page.count("since") >= 2
+    other.post("/operator/sessions/end-others", data={"csrf": csrf_of(page)})
+    assert is_in(other)
+
+
+def leave_idle(door: Door, browser: TestClient) -> None:
+    door.now += timedelta(minutes=30)
+
+
+def come_until_the_longest_life(door: Door, browser: TestClient) -> None:
+    begun = door.now
+    while door.now < begun + timedelta(hours=12) - timedelta(minutes=29):
+        door.now += timedelta(minutes=29)
+        assert is_in(browser), f"visits keep it, {door.now - begun} later"
+    door.now = begun + timedelta(hours=12)
+
+
+WAYS: list[Callable[[Door, TestClient], None]] = [
+    log_out,
+    change_password,
+    change_password_by_hand,
+    end_operator,
+    end_others,
+    leave_idle,
+    come_until_the_longest_life,
+]
+
+
+@pytest.mark.parametrize("end", WAYS, ids=lambda way: way.__name__)
+def test_m5_a_copied_cookie_is_refused_at_the_next_request(door: Door, end: Callable[[Door, TestClient], None]) -> None:
+    add_operator(door.service.runtime, "bob")  # The page stays open, whoever ends.
+    browser = door.let_in()
+    copy = copy_of(browser)
+    csrf = csrf_of(copy.get("/operator").text)
+    end(door, browser)
+    assert not is_in(copy)
+    assert copy.post("/operator/invitations", data={"csrf": csrf, "whom": "30001640000022"}).status_code == 403
+    assert door.service.runtime.invitations.list() == []
+
+
+def test_m5_a_new_sign_in_in_the_same_browser_ends_the_session_before(door: Door) -> None:
+    browser = door.let_in()
+    copy = copy_of(browser)
+    fresh = door.browser()
+    csrf = csrf_of(fresh.get("/operator").text)
+    fresh.cookies.set(OPERATOR_COOKIE, browser.cookies[OPERATOR_COOKIE])
+    form = {"csrf": csrf, "name": NAME, "password": PASSWORD, "code": door.code()}
+    assert fresh.post("/operator/login", data=form, follow_redirects=False).status_code == 303
+    assert not is_in(copy)
+
+
+def test_m5_lost_rows_let_nobody_in(door: Door) -> None:
+    browser = door.let_in()
+    with door.service.runtime.registry.database.writing() as connection:
+        connection.exec_driver_sql("DELETE FROM access_keys")
+    assert not is_in(browser)
+
+
+def test_the_cookie_is_of_the_session_alone(door: Door) -> None:
+    entered = sign_in(door.browser(), PASSWORD, door.code())
+    cookie = next(line for line in entered.headers.get_list("set-cookie") if line.startswith(OPERATOR_COOKIE))
+    assert "HttpOnly" in cookie and "Path=/" in cookie and "samesite=lax" in cookie.lower()
+    assert "Max-Age=43200" in cookie
+
+
+def test_a_households_session_is_no_operators(door: Door) -> None:
+    browser = door.service.browser(door.service.add(11))
+    browser.cookies.set(OPERATOR_COOKIE, browser.cookies["releve_session"])
+    assert not is_in(browser)
+
+
+def test_logging_out_needs_our_form(door: Door) -> None:
+    browser = door.let_in()
+    assert browser.post("/operator/logout").status_code == 403
+    assert is_in(browser)
+
+
+# Links
+
+
+def use_link(browser: TestClient, link: str, code: str = "") -> int:
+    csrf = csrf_of(browser.get("/operator/link").text)
+    form = {"csrf": csrf, "link": link, "code": code}
+    return browser.post("/operator/link", data=form, follow_redirects=False).status_code
+
+
+def test_a_link_lets_in_once_on_loopback(door: Door) -> None:
+    link, browser = door.link(), door.browser(LOOPBACK)
+    assert link.startswith(f"{door.service.runtime.settings.public_url}/operator/link#operator_link_")
+    assert browser.get(link).status_code == 200 and not is_in(browser), "loading the page uses nothing up"
+    assert use_link(browser, link) == 303 and is_in(browser)
+    assert use_link(door.browser(LOOPBACK), link) == 404
+
+
+def test_elsewhere_a_link_asks_for_the_code_and_a_wrong_one_leaves_it(door: Door) -> None:
+    link, browser = door.link(), door.browser()
+    assert use_link(browser, link) == 403
+    assert use_link(browser, link, "000000") == 403
+    assert use_link(browser, link, door.code()) == 303 and is_in(browser)
+
+
+def test_an_operator_without_a_second_factor_has_no_use_of_a_link_elsewhere(door: Door) -> None:
+    access = door.service.runtime.web_access
+    link = new_operator_link(access, access.operators.add("demo"), "http://127.0.0.1:8000")
+    assert use_link(door.browser(), link, "000000") == 403
+    assert use_link(door.browser(LOOPBACK), link) == 303
+
+
+def test_a_link_ends_by_time_by_a_newer_one_and_with_its_operator(door: Door) -> None:
+    first, second = door.link(), door.link()
+    assert use_link(door.browser(LOOPBACK), first) == 404
+    door.now += timedelta(minutes=15)
+    assert use_link(door.browser(LOOPBACK), second) == 404
+    third = door.link()
+    door.service.runtime.web_access.operators.end(door.operator.id)
+    assert use_link(door.browser(LOOPBACK), third) == 404
+    assert use_link(door.browser(LOOPBACK), "operator_link_nonsense") == 404
+
+
+def test_a_link_without_our_form_is_not_used_up(door: Door) -> None:
+    link = door.link()
+    assert door.browser(LOOPBACK).post("/operator/link", data={"link": link}).status_code == 403
+    assert use_link(door.browser(LOOPBACK), link) == 303
+
+
+# Asked again
+
+
+def test_an_account_is_erased_after_password_and_code_alone(door: Door) -> None:
+    runtime = door.service.runtime
+    account_id, browser = door.service.add(11), door.let_in()
+
+    def erase(account: str, password: str, code: str, *, csrf: str | None = None) -> TestClient:
+        field = csrf_of(browser.get("/operator").text) if csrf is None else csrf
+        form = {"csrf": field, "account": account, "password": password, "code": code}
+        return browser.post("/operator/erase", data=form)
+
+    assert erase(account_id, PASSWORD, door.code(), csrf="x").status_code == 403
+    assert erase(account_id, "wrong one, it is", door.code()).status_code == 403
+    assert erase(account_id, PASSWORD, "000000").status_code == 403
+    assert erase("nobody", PASSWORD, door.code()).status_code == 404
+    assert runtime.registry.get(account_id).state != "deleted"
+    page = erase(f" {account_id} ", PASSWORD, door.code())
+    assert page.status_code == 200 and "The account is erased" in page.text and account_id in page.text
+    assert runtime.registry.get(account_id).state == "deleted"
+    assert erase(account_id, PASSWORD, door.code()).status_code == 404
+
+
+def test_an_hour_after_the_sign_in_an_invitation_asks_again(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    browser, later = door.let_in(), door.now + timedelta(minutes=61)
+    door.now += timedelta(minutes=29)
+    assert is_in(browser)
+    door.now += timedelta(minutes=29)
+    assert is_in(browser)
+    door.now = later
+    monkeypatch.setattr("worker.web.pages.operator_access.real_clock", lambda: door.now)
+    page = browser.get("/operator").text
+    assert "you are asked again after an hour" in page
+
+    def invite(**words: str) -> int:
+        csrf = csrf_of(browser.get("/operator").text)
+        return browser.post("/operator/invitations", data={"csrf": csrf, "whom": "30001640000022", **words}).status_code
+
+    assert invite() == 403 and door.service.runtime.invitations.list() == []
+    assert invite(password=PASSWORD, code=door.code()) == 200
+    assert invite() == 200, "for another hour"
+    assert {invitation.created_by for invitation in door.service.runtime.invitations.list()} == {"operator alice"}
+
+
+@pytest.mark.parametrize(
+    ("new", "again", "said"),
+    [
+        ("a", "a", "too short"),
+        ("password1234!", "password1234!", "easy to guess"),
+        ("alice marmotte tuile", "alice marmotte tuile", "contains your name"),
+        ("x" * 201, "x" * 201, "too long"),
+        (NEW_PASSWORD, f"{NEW_PASSWORD}8", "differ"),
+    ],
+)
+def test_l4_a_weak_password_is_refused_on_the_page(door: Door, new: str, again: str, said: str) -> None:
+    browser = door.let_in()
+    form = {"csrf": csrf_of(browser.get("/operator").text), "password": PASSWORD, "code": door.code()}
+    refused = browser.post("/operator/password", data={**form, "new": new, "again": again})
+    assert refused.status_code == 422 and said in refused.text
+    assert sign_in(door.browser(), PASSWORD, door.code()).status_code == 303, "the old one is still right"
+
+
+def test_the_password_is_changed_by_the_old_one_and_a_code(door: Door) -> None:
+    browser = door.let_in()
+    form = {"csrf": csrf_of(browser.get("/operator").text), "new": NEW_PASSWORD, "again": NEW_PASSWORD}
+    for password, code in (("not this one", door.code()), (PASSWORD, "000000")):
+        assert browser.post("/operator/password", data={**form, "password": password, "code": code}).status_code == 403
+    change_password(door, browser)
+    assert sign_in(door.browser(), PASSWORD, door.code()).status_code == 403
+    assert sign_in(door.browser(), NEW_PASSWORD, door.code()).status_code == 303
+
+
+def test_a_session_made_beside_the_page_is_one(door: Door) -> None:
+    """The tests' own short way in is the same as the long one."""
+    set_clock(door.service.runtime, real_clock)
+    assert is_in(signed_in(door.service.app, door.service.runtime))
+    assert len(door.service.runtime.web_access.keys.list([door.operator.id], {KeyKind.OPERATOR_SESSION})) == 1

@@ -1,0 +1,48 @@
+"""An invitation that was used already."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from fastapi.testclient import TestClient
+
+from tests.support.api_service import ApiService
+from tests.support.factories import NOW
+from tests.support.household_pages import csrf_of
+from tests.support.registries import METER, record_consent
+from worker.domain.consents import ConsentKind
+from worker.domain.invitation import InvitationPurpose
+from worker.web.pages.consent_callback import BROWSER_COOKIE
+
+
+def press(browser: TestClient, secret: str) -> Any:
+    csrf = csrf_of(browser.get("/invitation").text)
+    return browser.post("/invitation", data={"invitation": secret, "csrf": csrf})
+
+
+def use_invitation(service: ApiService, browser: TestClient) -> str:
+    """Let the browser open an invitation for the meter, use it up, and return its secret."""
+    runtime = service.runtime
+    invitation, secret = runtime.invitations.create(InvitationPurpose.METER, "enedis", "cli:test", usage_point_id=METER)
+    assert press(browser, secret).status_code == 303
+    with runtime.registry.database.writing() as connection:
+        assert runtime.invitations.use(connection, invitation.id)
+    return secret
+
+
+def test_a_used_invitation_opens_its_account_for_its_own_browser_while_that_ones_consent_is_in_force(
+    service: ApiService,
+) -> None:
+    runtime = service.runtime
+    browsers = [TestClient(service.app, follow_redirects=False) for _ in range(2)]
+    secrets = [use_invitation(service, browser) for browser in browsers]
+    assert press(browsers[0], secrets[0]).status_code == 410, "the meter has no account"
+    account = runtime.registry.add("enedis", METER, NOW, token_needed=False)[0]
+    assert press(browsers[0], secrets[0]).status_code == 410, "the account has no consent"
+    for browser in browsers:
+        name = hashlib.sha256(browser.cookies[BROWSER_COOKIE].encode()).hexdigest()
+        record_consent(runtime.consents, account.id, ConsentKind.AUTORISATION, NOW, browser=name, reference=name)
+    for browser, secret in ((0, 0), (0, 1), (1, 0)):
+        assert press(browsers[browser], secrets[secret]).status_code == 410
+    assert press(browsers[1], secrets[1]).headers["location"] == f"/accounts/{account.id}"

@@ -1,0 +1,250 @@
+"""Authentication and authorisation of API calls: clients by bearer token, households by browser session.
+
+A client's scopes hold for the accounts and invitations of its token's tenant, and a household reads, stops and removes
+the accounts of its session. Everything else is unknown to them: ``Caller`` is the one place that says what a caller may
+see, and routes load and list by it alone. Calls are refused by default: each route names the dependency from here that
+admits a caller.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Annotated, Final
+
+from fastapi import Depends, Request
+from fastapi.security import APIKeyCookie, APIKeyHeader, HTTPBearer
+from fastapi.security.utils import get_authorization_scheme_param
+
+from worker.domain.account import DEFAULT_TENANT, Account, AccountState
+from worker.domain.audit_entry import ActorKind, AuditEntry, AuditFilter
+from worker.domain.invitation import Invitation
+from worker.domain.sessions import Scope
+from worker.errors import UnknownAccount
+from worker.logs import fields
+from worker.runtime.sync_parts import Runtime
+from worker.stores.redis.locks import Rate, RateLimiter
+from worker.web.client_addresses import client_address
+from worker.web.dependencies import SESSION_COOKIE, RuntimeDep, Session, get_session, is_session_form, reload_session
+from worker.web.error_pages import HttpRefusal
+from worker.web.request_audit import note_actor
+
+log = logging.getLogger("releve.api")
+REALM: Final = 'Bearer realm="releve"'
+CSRF_HEADER: Final = "X-CSRF-Token"
+_HOUSEHOLD_SCOPES: Final = frozenset({Scope.READ_ACCOUNTS, Scope.READ_MEASURES})
+# A secret of 256 bits can't be guessed, and the right one is always heard. These limits make tries visible and cheap.
+BAD_TOKENS: Final = Rate("bad-token", calls=10, window_s=300)  # By address.
+BAD_TOKENS_OF_ID: Final = Rate("bad-token-id", calls=50, window_s=300)  # By the id of the token that is tried.
+ANONYMOUS_CALLS: Final = Rate("stranger", calls=60)  # Calls without a token or session, by address.
+# For the OpenAPI description alone: the headers are read below, so that each refusal has its reason.
+_bearer = HTTPBearer(auto_error=False, scheme_name="token", description="Create one with `releve tokens new`.")
+_cookie = APIKeyCookie(
+    name=SESSION_COOKIE,
+    auto_error=False,
+    scheme_name="session",
+    description="Session of a household's browser that has connected a meter. It can only access its own accounts.",
+)
+_csrf = APIKeyHeader(
+    name=CSRF_HEADER,
+    auto_error=False,
+    scheme_name="csrf",
+    description="For changes with a session: the value of the page's hidden field `csrf`.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """An authenticated caller: a household with a ``session``, or a client with the token of ``token_id``.
+
+    ``tenant``: to whom the client's token belongs.
+    """
+
+    scopes: frozenset[str]
+    session: Session | None = None
+    token_id: str | None = None
+    tenant: str = DEFAULT_TENANT
+
+    def load_account(self, runtime: Runtime, account_id: str, *, include_removed: bool = False) -> Account:
+        """Return an account that the caller may see. Raises UnknownAccount, as for one that doesn't exist."""
+        if self.session is not None and account_id not in self.session.accounts:
+            raise UnknownAccount("not an account of this session")
+        account = (runtime.registry.get if include_removed else runtime.registry.get_existing)(account_id)
+        is_own = account.tenant == self.tenant if self.session is None else self.session.shows(account)
+        if not is_own:
+            raise UnknownAccount("not an account of this caller")
+        return account
+
+    def reload_account(self, runtime: Runtime, account_id: str) -> Account:
+        """Return an account that the caller was shown before, while the token or session is open and still shows it.
+
+        For streams: it counts no call and records no visit. Raises UnknownAccount where the account was removed, and
+        HttpRefusal 401.
+        """
+        account = runtime.registry.get_existing(account_id)
+        if self.session is None:
+            still_sees = runtime.api_tokens.is_open(self.token_id or "") and account.tenant == self.tenant
+        else:
+            session = reload_session(runtime.web_access, self.session)
+            still_sees = session is not None and session.shows(account)
+        if not still_sees:
+            raise _unauthorized("this token or session has ended", ', error="invalid_token"')
+        return account
+
+    def page_accounts(self, runtime: Runtime, after: str, limit: int) -> list[Account]:
+        """Return the next page by id of the accounts that the caller may see, without removed ones."""
+        if self.session is None:
+            return runtime.registry.page(after, limit, tenant=self.tenant)
+        own = self.session.own(runtime.registry.get_many(list(self.session.accounts)))
+        existing = (account for account in own if account.state is not AccountState.DELETED and account.id > after)
+        return sorted(existing, key=lambda account: account.id)[:limit]
+
+    def find_accounts(self, runtime: Runtime, supplier: str, usage_point_id: str) -> list[Account]:
+        """Return the account of the client's tenant that reads this meter; none where another tenant's does."""
+        found = runtime.registry.find_by_meter(usage_point_id, tenant=self.tenant)
+        return [account for account in found if account.supplier == supplier]
+
+    def page_audit(self, runtime: Runtime, wanted: AuditFilter, limit: int, before: str) -> list[AuditEntry]:
+        """Return the next page of the audit trail of the client's tenant, the newest entry first."""
+        return runtime.audit.page(replace(wanted, tenant=self.tenant), limit, before=before)
+
+    def page_invitations(self, runtime: Runtime, after: str, limit: int, *, open_only: bool) -> list[Invitation]:
+        """Return the next page by id of the client's invitations."""
+        return runtime.invitations.page(after, limit, open_only=open_only, tenant=self.tenant)
+
+    def revoke_invitation(self, runtime: Runtime, invitation_id: str) -> Invitation:
+        """Revoke an invitation of the client's. Raises UnknownInvitation, as for one that doesn't exist."""
+        return runtime.invitations.revoke(invitation_id, tenant=self.tenant)
+
+
+def _identify(
+    request: Request,
+    runtime: RuntimeDep,
+    _: Annotated[object, Depends(_bearer)],
+    __: Annotated[object, Depends(_cookie)],
+) -> Caller:
+    """Return the caller and count the call. Raises HttpRefusal 401 or 429."""
+    limiter, address = RateLimiter(runtime.redis), client_address(request)
+    if authorization := request.headers.get("Authorization"):
+        caller = _identify_client(runtime, limiter, address, authorization)
+        note_actor(request, ActorKind.TOKEN, str(caller.token_id), caller.tenant)
+        return caller
+    session = get_session(request)
+    if not session.accounts:
+        _count_call(limiter, ANONYMOUS_CALLS, address)
+        raise _unauthorized("send a token as `Authorization: Bearer …`, never in the URL; or connect a meter")
+    return count_household(runtime, session)
+
+
+def count_household(runtime: Runtime, session: Session) -> Caller:
+    """Count a call of a household, and return it as a caller. Raises HttpRefusal 429."""
+    _count_call(RateLimiter(runtime.redis), _api_rate(runtime), f"session:{session.sid}")
+    return Caller(_HOUSEHOLD_SCOPES, session)
+
+
+def _identify_client(runtime: Runtime, limiter: RateLimiter, address: str, authorization: str) -> Caller:
+    """Return the client of a bearer token. Raises HttpRefusal 401, or 429 after too many bad ones or calls.
+
+    A good token is looked for first: what others try from its address, or with its id, can't lock it out.
+    """
+    scheme, text = get_authorization_scheme_param(authorization)
+    text = text.strip() if scheme.lower() == "bearer" else ""
+    token = runtime.api_tokens.find(text)
+    if token is None:
+        _count_bad_token(runtime, limiter, address, text)
+        raise _unauthorized("this token is unknown, revoked or expired", ', error="invalid_token"')
+    _count_call(limiter, _api_rate(runtime), f"token:{token.id}")
+    return Caller(token.scopes, token_id=token.id, tenant=token.tenant)
+
+
+def _count_bad_token(runtime: Runtime, limiter: RateLimiter, address: str, text: str) -> None:
+    """Count a bad token by its address, and by the token that it names where there is one. Raises HttpRefusal 429."""
+    subjects = [(BAD_TOKENS, address)]
+    if (token_id := runtime.api_tokens.find_named(text)) is not None:  # Made-up ids would fill Redis.
+        subjects.append((BAD_TOKENS_OF_ID, token_id))
+    for rate, subject in subjects:
+        _count_call(limiter, rate, subject)
+    blocked = any(limiter.closed_for_s(rate, subject) for rate, subject in subjects)
+    # Never the token itself. Beyond the limit nothing is logged: the log must not grow with the tries.
+    log.warning("api token refused", extra=fields(address=address, token=token_id, blocked=blocked))
+
+
+CallerDep = Annotated[Caller, Depends(_identify)]
+
+
+def require_scope(scope: Scope) -> Callable[..., Awaitable[Caller]]:
+    """Return a dependency that returns a caller with the scope. Raises HttpRefusal 403."""
+
+    # FastAPI runs a function without async in a thread, which this one doesn't need.
+    async def check(caller: CallerDep) -> Caller:
+        _check_scope(caller, scope)
+        return caller
+
+    return check
+
+
+async def check_reading_client(caller: CallerDep) -> Caller:
+    """Return a client that may read accounts; a household's session may not. Raises HttpRefusal 403."""
+    _check_scope(caller, Scope.READ_ACCOUNTS)
+    if caller.session is not None:
+        raise HttpRefusal(
+            403, "token_needed", "this needs a token: a session can only access its own accounts", _challenge()
+        )
+    return caller
+
+
+def require_scope_or_page(scope: Scope) -> Callable[..., Awaitable[Caller]]:
+    """Return a dependency that returns a client with the scope, or a household by its own page.
+
+    A form or script of another site can't send the CSRF header. Raises HttpRefusal 403.
+    """
+
+    async def check(
+        request: Request, runtime: RuntimeDep, caller: CallerDep, _: Annotated[object, Depends(_csrf)]
+    ) -> Caller:
+        if caller.session is None:
+            _check_scope(caller, scope)
+        elif not is_session_form(runtime, caller.session, request.headers.get(CSRF_HEADER)):
+            message = f"send the page's csrf value in the header {CSRF_HEADER}"
+            raise HttpRefusal(403, "csrf_needed", message, _challenge())
+        return caller
+
+    return check
+
+
+def _check_scope(caller: Caller, scope: Scope) -> None:
+    if scope not in caller.scopes:
+        extra = f', error="insufficient_scope", scope="{scope}"'
+        raise HttpRefusal(403, "scope_needed", f"this needs a token with the scope {scope}", _challenge(extra))
+
+
+def _api_rate(runtime: Runtime) -> Rate:
+    return Rate("api", runtime.settings.api_calls_per_minute)
+
+
+def _count_call(limiter: RateLimiter, rate: Rate, subject: str) -> None:
+    if wait_s := limiter.count_call(rate, subject):
+        raise _too_many(wait_s)
+
+
+def _too_many(wait_s: int) -> HttpRefusal:
+    return HttpRefusal(429, "too_many_requests", f"too many calls: try again in {wait_s} s", wait_s=wait_s)
+
+
+def _unauthorized(message: str, extra: str = "") -> HttpRefusal:
+    return HttpRefusal(401, "unauthorized", message, _challenge(extra))
+
+
+def _challenge(extra: str = "") -> dict[str, str]:
+    return {"WWW-Authenticate": REALM + extra}
+
+
+ReadAccounts = Annotated[Caller, Depends(require_scope(Scope.READ_ACCOUNTS))]
+ReadMeasures = Annotated[Caller, Depends(require_scope(Scope.READ_MEASURES))]
+ReadAudit = Annotated[Caller, Depends(require_scope(Scope.READ_AUDIT))]
+WriteAccounts = Annotated[Caller, Depends(require_scope(Scope.WRITE_ACCOUNTS))]
+ReadAsClient = Annotated[Caller, Depends(check_reading_client)]
+MayStop = Annotated[Caller, Depends(require_scope_or_page(Scope.WRITE_ACCOUNTS))]
+MayImport = MayStop  # The same two: a program that may write, and the household's own page.
+MayErase = Annotated[Caller, Depends(require_scope_or_page(Scope.ERASE_ACCOUNTS))]

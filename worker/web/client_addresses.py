@@ -1,0 +1,110 @@
+"""Addresses of clients: what limits count a request under, who is on this machine, which proxies are believed.
+
+A browser as its person would name it, from its User-Agent.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from typing import Final
+from urllib.parse import urlsplit
+
+from fastapi import Request
+
+from config.settings import ConfigError
+from worker.domain.networks import is_public_host
+
+PROXIES: Final = "FORWARDED_ALLOW_IPS"  # uvicorn's own variable.
+NO_PROXY: Final = "none"
+# One home or server has a whole /64 of IPv6 addresses, so a count of single addresses limits nobody.
+_IPV6_SITE_BITS: Final = 64
+_LOOPBACK_NAME: Final = "localhost"
+
+
+def client_address(request: Request) -> str:
+    """Return the address that limits count a request under: an IPv4 address or an IPv6 network.
+
+    Behind a reverse proxy uvicorn must trust the proxy (FORWARDED_ALLOW_IPS), or all clients share its address.
+    """
+    return network_of(request.client.host if request.client else "local")
+
+
+def network_of(host: str) -> str:
+    """Return an IPv4 address as it is, and of an IPv6 address its network; another text is returned as it is."""
+    address = _parse_address(host)
+    if address is None:
+        return host  # A Unix socket or a test client has no IP address.
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    return str(ipaddress.ip_network((address, _IPV6_SITE_BITS), strict=False))
+
+
+def is_on_this_machine(request: Request, public_url: str) -> bool:
+    """Return whether the service is for this machine alone, and the browser is on it.
+
+    The address that the browser asked for counts too: another site may have a name that leads to this machine.
+    """
+    hosts = urlsplit(public_url).hostname, request.url.hostname, request.client.host if request.client else None
+    return all(host is not None and _is_loopback(host) for host in hosts)
+
+
+def trusted_proxies(public_url: str) -> str | None:
+    """Return the addresses whose X-Forwarded-For is believed, as uvicorn reads them; None for nobody's.
+
+    Raises ConfigError where browsers come from everywhere and nothing is said: all of them would share the address of
+    the reverse proxy, and one of them could use up everybody's limits.
+    """
+    setting = os.environ.get(PROXIES, "").strip()
+    if setting:
+        return None if setting.lower() == NO_PROXY else setting
+    if is_public_host(urlsplit(public_url).hostname or ""):
+        raise ConfigError(
+            f"RELEVE_PUBLIC_URL is a public address, but {PROXIES} is not set: set it to the reverse proxy's address "
+            f"as this process sees it (127.0.0.1 on this host), or to {NO_PROXY} if there is no proxy"
+        )
+    return "127.0.0.1"
+
+
+def _is_loopback(host: str) -> bool:
+    address = _parse_address(host)
+    return host.lower() == _LOOPBACK_NAME if address is None else address.is_loopback
+
+
+def _parse_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return None
+    return (address.ipv4_mapped or address) if isinstance(address, ipaddress.IPv6Address) else address
+
+
+# The first that matches counts: most browsers also name those that they descend from.
+_BROWSERS: Final = (
+    ("Firefox", r"Firefox/|FxiOS/"),
+    ("Edge", r"Edg(e|A|iOS)?/"),
+    ("Opera", r"OPR/|Opera"),
+    ("Samsung Internet", r"SamsungBrowser/"),
+    ("Chrome", r"Chrome/|CriOS/"),
+    ("Safari", r"Safari/"),
+)
+_SYSTEMS: Final = (
+    ("iPhone", r"iPhone"),
+    ("iPad", r"iPad"),
+    ("Android", r"Android"),
+    ("Windows", r"Windows"),
+    ("macOS", r"Mac OS X|Macintosh"),
+    ("ChromeOS", r"CrOS"),
+    ("Linux", r"Linux"),
+)
+
+
+def name_device(user_agent: str) -> str:
+    """Return for example ``Firefox, Windows``; an empty text where nothing is recognised."""
+    names = (_first(_BROWSERS, user_agent[:500]), _first(_SYSTEMS, user_agent[:500]))
+    return ", ".join(name for name in names if name)
+
+
+def _first(names: tuple[tuple[str, str], ...], text: str) -> str:
+    return next((name for name, pattern in names if re.search(pattern, text)), "")

@@ -1,0 +1,360 @@
+"""What every route may ask for: the runtime, the browser's session, and its cookies.
+
+``app.state.runtime`` holds the runtime. Routes get it by ``RuntimeDep``, and the session by ``SessionDep``.
+
+Browser sessions: a row of the registry for each, opened by the text in the browser's cookie.
+
+A household's session shows the accounts of its household, each under the session number that the account had when the
+household got it. Where the number was raised meanwhile, the session shows the account no more. A cookie that is forged,
+over or of another kind gives an empty session.
+
+The session of browsers on the home's own computer, which are asked for nothing.
+
+They share one session of the home's household, made when the first of them comes. Each part of ``is_local`` closes a
+way in: a container's port is reached by other machines through an address of its own, a proxy on this machine passes
+them on, and a foreign page may have a name that leads to this machine. A proxy need not say so (nginx as it is shipped
+asks for 127.0.0.1 and adds no header), so nobody comes in where the address of the pages tells that there is one.
+
+``OwnAccount``, the dependency that lets a browser see its own accounts alone; every page of an account has it.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Final
+from urllib.parse import urlsplit
+
+from fastapi import Depends, Request, Response
+
+from worker.accounts.household_access import CODE
+from worker.app import enqueue_backfill, enqueue_revocation, enqueue_withdrawal
+from worker.clients.suppliers import GRDF
+from worker.domain.account import Account
+from worker.domain.audit_entry import ActorKind, AuditAction
+from worker.domain.connection_request import ConnectedAccount
+from worker.domain.networks import is_loopback_host, is_public_host
+from worker.domain.series import Series, SeriesSwitch
+from worker.domain.sessions import KEY_LIVES, AccessKey, KeyKind
+from worker.errors import StoreUnavailable, UnknownAccount
+from worker.logs import fields
+from worker.runtime.sync_parts import Runtime
+from worker.runtime.web_access import WebAccess
+from worker.stores.registry.households import Household
+from worker.web.client_addresses import name_device
+from worker.web.request_audit import note_actor, note_event
+from worker.web.texts import Words
+
+SESSION_COOKIE: Final = "releve_session"
+OPERATOR_COOKIE: Final = "releve_operator"
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """The session of one browser; without a key it is empty, and shows nothing."""
+
+    key: AccessKey | None = None
+    household: Household | None = None
+    _empty_sid: str = field(default_factory=lambda: secrets.token_urlsafe(18), repr=False)
+
+    @property
+    def sid(self) -> str:
+        """The id of the session, to which its forms are bound; it opens nothing."""
+        return self.key.id if self.key else self._empty_sid
+
+    @property
+    def accounts(self) -> Mapping[str, int]:
+        """The accounts of the household with their session numbers, in the order in which they came."""
+        return self.household.accounts if self.household else {}
+
+    def shows(self, account: Account | ConnectedAccount) -> bool:
+        """Return whether this session may see the account."""
+        return self.accounts.get(account.id) == account.session_number
+
+    def own(self, accounts: Mapping[str, Account]) -> list[Account]:
+        """Return those of the accounts, by id, that this session may see, in its order."""
+        return [accounts[id_] for id_ in self.accounts if id_ in accounts and self.shows(accounts[id_])]
+
+
+def load_session(access: WebAccess, cookie: str | None) -> Session:
+    """Return the session of a cookie; a new and empty one where the cookie isn't valid."""
+    key = access.keys.find(KeyKind.HOUSEHOLD_SESSION, cookie) if cookie else None
+    household = access.households.load(key.owner) if key else None
+    return Session(key, household) if household else Session()
+
+
+def reload_session(access: WebAccess, session: Session) -> Session | None:
+    """Return a session as it is now; None where it has ended. Records no visit."""
+    if session.key is None or not access.keys.is_open(session.key):
+        return None
+    household = access.households.load(session.key.owner)
+    return Session(session.key, household) if household else None
+
+
+def open_session(
+    access: WebAccess,
+    session: Session,
+    accounts: Iterable[Account | ConnectedAccount],
+    device: str,
+    *,
+    joins: bool = True,
+) -> tuple[Session, str]:
+    """Return a new session that shows these accounts and those of this one, with the text for its cookie.
+
+    Rights change, so the session before ends (session fixation). The accounts join its household, whose other browsers
+    see them too; not where ``joins`` is False, because somebody may have planted the session. A new household gets its
+    recovery code, which the session shows until its person has kept it.
+    """
+    numbers = {account.id: account.session_number for account in accounts}
+    household = access.households.add(session.household.id, numbers) if session.household and joins else None
+    details = dict(session.key.details) if session.key else {}
+    if household is None:
+        household = access.households.create({**session.accounts, **numbers})
+        details[CODE] = access.ways_back.create_code(household.id)
+    return replace_session(access, session, household, details, device)
+
+
+def replace_session(
+    access: WebAccess, session: Session, household: Household, details: Mapping[str, str], device: str
+) -> tuple[Session, str]:
+    """Return a new session of the household in place of this one, which ends, with the text for its cookie."""
+    key, text = access.keys.create(KeyKind.HOUSEHOLD_SESSION, household.id, device=device, details=details)
+    if session.key is not None:
+        access.keys.end(session.key.id)
+    return Session(key, household), text
+
+
+DEVICE: Final = "127.0.0.1"  # What the page of sessions names it.
+_FORWARDED: Final = ("forwarded", "via", "x-real-ip", "true-client-ip", "cf-connecting-ip")
+_FORWARDED_PREFIX: Final = "x-forwarded"
+
+
+class LocalSession:
+    """The one session of all browsers on this computer.
+
+    ``is_open``: whether they come in; not in a container, nor where a proxy passes requests on.
+    """
+
+    def __init__(self, access: WebAccess, *, is_open: bool) -> None:
+        self.is_open = is_open
+        self._access, self._text, self._lock = access, "", threading.Lock()
+
+    def load(self) -> Session:
+        """Return the session; a new one where there was none yet, or where it has ended."""
+        with self._lock:
+            session = load_session(self._access, self._text)
+            if session.key is None:
+                household = self._access.home.household()
+                key, self._text = self._access.keys.create(KeyKind.HOUSEHOLD_SESSION, household.id, device=DEVICE)
+                session = Session(key, household)
+            return session
+
+
+def names_proxy(public_url: str) -> bool:
+    """Return whether the address of the pages is one that only a proxy serves: by https, or a public one."""
+    public = urlsplit(public_url)
+    return public.scheme == "https" or is_public_host(public.hostname or "")
+
+
+def is_local(request: Request) -> bool:
+    """Return whether a request comes from this computer itself, by its address, and nothing has passed it on."""
+    peer = request.client.host if request.client else ""
+    if not is_loopback_host(peer) or not is_loopback_host(request.url.hostname or ""):
+        return False
+    return not any(name in _FORWARDED or name.startswith(_FORWARDED_PREFIX) for name in request.headers)
+
+
+log = logging.getLogger("releve.web")
+FORM_COOKIE: Final = "releve_form"
+RIGHT_STATE: Final = "/connect/right/state"  # Where a browser sees what has become of the right that it declared.
+
+
+def get_runtime(request: Request) -> Runtime:
+    runtime: Runtime = request.app.state.runtime
+    return runtime
+
+
+def get_session(request: Request) -> Session:
+    """Return the session of the browser, loaded once a request."""
+    session = getattr(request.state, "session", None)
+    if session is None:
+        runtime = get_runtime(request)
+        cookie = read_cookie(runtime, request, SESSION_COOKIE)
+        session = load_session(runtime.web_access, cookie)
+        if runtime.settings.is_home:
+            session = _session_of_home(request, runtime, session)
+        request.state.session = session
+        note_household(request, session)
+    return session
+
+
+def _session_of_home(request: Request, runtime: Runtime, session: Session) -> Session:
+    """Return a session of a home, which shows every account that there is now; its own computer needs no cookie."""
+    local: LocalSession = request.app.state.local_session
+    if session.key is None and local.is_open and is_local(request):
+        session = local.load()
+    return session if session.key is None else replace(session, household=runtime.web_access.home.household())
+
+
+RuntimeDep = Annotated[Runtime, Depends(get_runtime)]
+SessionDep = Annotated[Session, Depends(get_session)]
+
+
+def note_household(request: Request, session: Session) -> None:
+    """Note for the audit trail that a household acts."""
+    if session.key is not None:
+        note_actor(request, ActorKind.HOUSEHOLD, session.key.id)
+
+
+def set_cookie(runtime: Runtime, response: Response, name: str, value: str, max_age_s: int) -> None:
+    """Set a cookie that scripts can't read and that other sites send along with a plain link alone.
+
+    Where browsers come over https it insists on that, and its name has the prefix ``__Host-``: no other host and no
+    plain connection can plant one.
+    """
+    response.set_cookie(
+        cookie_name(runtime, name),
+        value,
+        max_age=max_age_s,
+        secure=_has_https(runtime),
+        httponly=True,
+        samesite="lax",
+    )
+
+
+def delete_cookie(runtime: Runtime, response: Response, name: str) -> None:
+    response.delete_cookie(cookie_name(runtime, name), secure=_has_https(runtime), httponly=True, samesite="lax")
+
+
+def read_cookie(runtime: Runtime, request: Request, name: str) -> str | None:
+    return request.cookies.get(cookie_name(runtime, name))
+
+
+def cookie_name(runtime: Runtime, name: str) -> str:
+    """Return the name under which browsers know one of our cookies."""
+    return f"__Host-{name}" if _has_https(runtime) else name
+
+
+def _has_https(runtime: Runtime) -> bool:
+    return runtime.settings.public_url.startswith("https://")
+
+
+def show_accounts(
+    runtime: Runtime,
+    request: Request,
+    response: Response,
+    session: Session,
+    accounts: Iterable[Account | ConnectedAccount],
+) -> None:
+    """Let the browser see these accounts from now on, beside those of its session.
+
+    Without https a cookie can be planted, so that they join no household that was there before.
+    """
+    device = name_device(request.headers.get("User-Agent", ""))
+    opened, text = open_session(runtime.web_access, session, accounts, device, joins=_has_https(runtime))
+    set_session_cookie(runtime, response, text)
+    note_household(request, opened)
+    note_event(request, AuditAction.SESSION_OPEN)
+
+
+def set_session_cookie(runtime: Runtime, response: Response, text: str) -> None:
+    """Give a browser the cookie of a session; it lives as long as the session may at most."""
+    longest = KEY_LIVES[KeyKind.HOUSEHOLD_SESSION].longest
+    assert longest is not None  # noqa: S101 - each session has an end
+    set_cookie(runtime, response, SESSION_COOKIE, text, int(longest.total_seconds()))
+
+
+def new_form(runtime: Runtime, request: Request) -> tuple[str, str]:
+    """Return the value of the cookie and of the hidden field of a form for a browser that has no session.
+
+    The page sets the cookie (``FORM_COOKIE``), and what the form leads to asks ``is_own_form``.
+    """
+    value = read_cookie(runtime, request, FORM_COOKIE) or secrets.token_urlsafe(18)
+    return value, runtime.web_access.signer.csrf_token(value)
+
+
+def is_session_form(runtime: Runtime, session: Session, csrf: str | None) -> bool:
+    """Return whether a form, or a script's header, is of a page of this session."""
+    return session.key is not None and runtime.web_access.signer.is_valid_csrf_token(session.sid, csrf)
+
+
+def is_own_form(runtime: Runtime, request: Request, csrf: str) -> bool:
+    """Return whether a form without a session is one that this browser has loaded from us."""
+    value = read_cookie(runtime, request, FORM_COOKIE)
+    return value is not None and runtime.web_access.signer.is_valid_csrf_token(value, csrf)
+
+
+def name_service(runtime: Runtime, tenant: str, words: Words) -> str:
+    """Return the title of a tenant's service; without one, the host of our address, where that is a name."""
+    if title := runtime.tenants.title_of(tenant):
+        return title
+    host = urlsplit(runtime.settings.public_url).hostname or ""
+    is_name = "." in host and not host.replace(".", "").isdigit()
+    return host if is_name else words("account.reader.this_service")
+
+
+def needs_invitation(runtime: Runtime, supplier: str) -> bool:
+    """Return whether nobody connects a meter of this supplier without an invitation."""
+    clients = runtime.suppliers.get(supplier)
+    return clients is None or not clients.account_tokens
+
+
+def gas_suffix(runtime: Runtime) -> str:
+    """Return the end of the keys of texts that speak of gas as well; nothing where there is no gas."""
+    return ".both" if GRDF.name in runtime.suppliers else ""
+
+
+def has_shares(runtime: Runtime, supplier: str) -> bool:
+    """Return whether a consent is a share that its holder deletes at the supplier before giving a new one."""
+    clients = runtime.suppliers.get(supplier)
+    return clients is not None and clients.endpoints.preset.consent_style == "autorisation"
+
+
+def publish_backfills(runtime: Runtime, account_ids: Iterable[str]) -> None:
+    """Publish the backfills after the commit. A lost message does no harm: the reconciler finds the accounts."""
+    for account_id in account_ids:
+        try:
+            enqueue_backfill(account_id, broker_url=runtime.broker_url)
+        except StoreUnavailable as error:
+            log.warning("backfill not published", extra=fields(account_id=account_id, reason=str(error)))
+
+
+def switch_series(runtime: Runtime, account_id: str, switches: Mapping[Series, SeriesSwitch]) -> None:
+    """Set these switches of an account, and publish its backfill where anything is asked for that was not.
+
+    Raises ValueError, before anything is changed, for a series that the supplier does not offer.
+    """
+    if runtime.series_chooser.choose(account_id, switches):
+        publish_backfills(runtime, [account_id])
+
+
+def publish_revocation(runtime: Runtime) -> None:
+    """Publish the revocation of tokens and rights that no account has any more.
+
+    A lost message does no harm: beat sends it.
+    """
+    try:
+        if runtime.clients.account_tokens:
+            enqueue_revocation(broker_url=runtime.broker_url)
+        if runtime.has_rights:
+            enqueue_withdrawal(broker_url=runtime.broker_url)
+    except StoreUnavailable as error:
+        log.warning("revocation not published", extra=fields(reason=str(error)))
+
+
+def load_own_account(account_id: str, runtime: RuntimeDep, session: SessionDep) -> Account:
+    """Return the account of the address, where the browser's session shows it.
+
+    Raises UnknownAccount, in the same words for an account that doesn't exist and for one of another household.
+    """
+    if account_id in session.accounts:
+        account = runtime.registry.get_existing(account_id)
+        if session.shows(account):
+            return account
+    raise UnknownAccount("no such account in this browser's session")
+
+
+OwnAccount = Annotated[Account, Depends(load_own_account)]

@@ -1,0 +1,158 @@
+"""Errors as answers: a page in the reader's language, or JSON for programs; never a traceback.
+
+The API answers ``{"error": code, "message": text}``, the OAuth proxy the same under the names of RFC 6749, 5.2.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from worker.clients.grdf.consent import LARGEST_PROOF, MOST_PROOFS
+from worker.domain.retry import CLIENT_DELAY_S
+from worker.errors import IncidentOpen, MeterElsewhere, RateLimited, TransientError, UnknownAccount, WorkerError
+from worker.logs import fields
+from worker.web.rendering import SIGN_IN, render_message, set_security_headers
+from worker.web.request_audit import note_refusal
+
+log = logging.getLogger("releve.web")
+# Of a body of the API and of a form, because both are read before the caller is authenticated.
+_LONGEST_CALL: Final = 10_000
+LONGEST_FORM: Final = 16 * 1024
+# Of what only an operator who is logged in may send: three files, and what lies between them.
+LARGEST_UPLOAD: Final = MOST_PROOFS * LARGEST_PROOF + 64 * 1024
+# Of files of measures that a household or its program sends: all files of an import together.
+LARGEST_IMPORT: Final = 32 * 1024 * 1024
+# The routes that take files, each with the most bytes of its body. All others refuse multipart bodies. Such a route
+# looks at who sends it before it reads, and reads in pieces.
+UPLOADS: Final = {
+    re.compile(r"/operator/rights/[0-9a-z]{1,40}/proofs"): LARGEST_UPLOAD,
+    re.compile(r"(/api)?/accounts/[a-z0-9]{1,32}/import"): LARGEST_IMPORT,
+}
+# Codes with a page of their own; the others share that of "refused".
+_PAGES: Final = (
+    "unknown_account",
+    "not_found",
+    "method_not_allowed",
+    "invalid_request",
+    "rate_limited",
+    "unavailable",
+    "failed",
+    "foreign_host",
+    "foreign_origin",
+)
+_HTTP_CODES: Final = {400: "invalid_request", 404: "not_found", 405: "method_not_allowed"}
+
+
+class HttpRefusal(Exception):
+    """An error that ends a request with its answer: ``code`` is for programs, the message a line for people.
+
+    ``wait_s``: when the caller may come again; 0 for any time.
+    """
+
+    def __init__(
+        self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None, *, wait_s: float = 0
+    ) -> None:
+        super().__init__(message)
+        wait = {"Retry-After": str(max(1, round(wait_s)))} if wait_s else {}
+        self.status, self.code, self.headers = status, code, {**(headers or {}), **wait}
+
+
+class AbortedAnswer(Exception):
+    """The end of an answer whose first part is sent: the server closes the connection before the body's end.
+
+    Who raises it has logged why. It is no WorkerError, for nothing can be answered any more.
+    """
+
+
+def meter_elsewhere() -> HttpRefusal:
+    """Return the refusal of a meter that another tenant's account reads. It names neither; only clients get it."""
+    message = "an account of another tenant reads this meter, and only one account can: ask the operator"
+    return HttpRefusal(409, MeterElsewhere.code, message)
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    for kind in (HttpRefusal, WorkerError, RequestValidationError, HTTPException, Exception):
+        app.add_exception_handler(kind, _answer_error)
+
+
+async def _answer_error(request: Request, error: Exception) -> Response:
+    response = to_response(request, _to_refusal(error))
+    # The answer to a bug of ours is sent outside all middleware, which else adds the headers.
+    set_security_headers(request, response.headers, response.status_code)
+    return response
+
+
+def to_response(request: Request, refusal: HttpRefusal) -> Response:
+    """Return the answer in the form that the caller of this path understands."""
+    path, code = request.url.path, refusal.code
+    note_refusal(request, code)
+    if path.startswith("/api/"):
+        return JSONResponse({"error": code, "message": str(refusal)}, refusal.status, refusal.headers)
+    if path.startswith("/proxy/"):
+        body = {"error": code, "error_description": str(refusal)}
+        return JSONResponse(body, refusal.status, {"Pragma": "no-cache", **refusal.headers})
+    name = f"failure.{code if code in _PAGES else 'refused'}"
+    action = SIGN_IN if code == "unknown_account" else ("/", "message.home")
+    page = render_message(request, name, refusal.status, action)
+    page.headers.update(refusal.headers)
+    return page
+
+
+def refuse_body(request: Request) -> HttpRefusal | None:
+    """Return the refusal of a body that isn't to be read.
+
+    The server reads no more than Content-Length says, so the header can be trusted.
+    """
+    if "Transfer-Encoding" in request.headers:
+        return HttpRefusal(411, "length_required", "send the body in one piece, with its Content-Length")
+    path = request.url.path
+    upload = next((most for route, most in UPLOADS.items() if route.fullmatch(path)), None)
+    is_call = path.startswith("/api/")
+    most = upload or (_LONGEST_CALL if is_call else LONGEST_FORM)
+    if int(request.headers.get("Content-Length", 0)) > most:
+        return HttpRefusal(413, "too_large", f"a body may have at most {most} bytes")
+    is_multipart = request.headers.get("Content-Type", "").lstrip().lower().startswith("multipart/")
+    if is_multipart and upload is None and not is_call:
+        return HttpRefusal(415, "unsupported_media_type", "send the form as application/x-www-form-urlencoded")
+    return None
+
+
+def _to_refusal(error: Exception) -> HttpRefusal:
+    match error:
+        case HttpRefusal():
+            return error
+        case UnknownAccount():
+            # One that doesn't exist and one of another household are refused in the same words.
+            return HttpRefusal(404, "unknown_account", "no such account, or you may not see it")
+        case RateLimited() if not isinstance(error, IncidentOpen):
+            message = "the supplier's rate limit is reached: try again later"
+            return HttpRefusal(503, "rate_limited", message, wait_s=error.retry_after_s or CLIENT_DELAY_S)
+        case TransientError():
+            log.warning("request not served", extra=fields(reason=str(error)))
+            # The error's own text may hold a server's address, so it isn't sent.
+            message = "a part of the service does not answer: try again"
+            return HttpRefusal(503, "unavailable", message, wait_s=error.retry_after_s or CLIENT_DELAY_S)
+        case RequestValidationError():
+            return HttpRefusal(422, "invalid_request", "; ".join(map(_describe_fault, error.errors())))
+        case HTTPException():
+            code = _HTTP_CODES.get(error.status_code, "refused")
+            return HttpRefusal(error.status_code, code, str(error.detail), error.headers)
+        case WorkerError():
+            log.error("request failed", extra=fields(code=error.code, reason=str(error)))
+        case _:
+            pass  # A bug of ours: Starlette logs its traceback.
+    return HttpRefusal(500, "failed", "the service can't do this: its operator can find the reason in the log")
+
+
+def _describe_fault(fault: Mapping[str, Any]) -> str:
+    """Return field and problem, never the value: it may be a meter's number."""
+    field = ".".join(str(part) for part in fault["loc"] if part != "__root__")
+    return f"{field}: {str(fault['msg']).removeprefix('Value error, ')}"

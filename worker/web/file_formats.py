@@ -1,0 +1,272 @@
+"""Formats of a file of documents: JSON and CSV with the stored fields, and spreadsheets for people.
+
+A spreadsheet is written as the programs of its reader's country expect it (Excel reads a file by the settings of the
+machine): in French with semicolons and decimal commas. The byte order mark says that it is UTF-8.
+
+A range of stored documents, read page by page: what a caller asks for, and the name of its file.
+
+One whole file as an answer, sent page by page.
+
+Where the store fails in the middle, or the reader's session or token ends, the connection is closed before the body's
+end: a browser and a client then tell a failed download, and nobody takes a part for the whole.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
+from typing import Any, Final
+
+from fastapi import Response
+from fastapi.responses import StreamingResponse
+
+from worker.domain.documents import Document, key_of, key_range
+from worker.domain.exports import (
+    Cell,
+    Heading,
+    csv_columns,
+    csv_varies,
+    find_tariff_periods,
+    spreadsheet_cells,
+    spreadsheet_headings,
+    to_csv_fields,
+    to_public_fields,
+)
+from worker.domain.series import Doctype, Period, Series, find_doctype, periods_of
+from worker.domain.windows import ONE_DAY, DateWindow
+from worker.errors import WorkerError
+from worker.logs import fields
+from worker.stores.measures.measure_store import MeasureStore
+from worker.texts import translate
+from worker.web.error_pages import AbortedAnswer, HttpRefusal
+
+CSV_TYPE: Final = "text/csv; charset=utf-8"
+_BYTE_ORDER_MARK: Final = "\ufeff"
+_SEPARATORS: Final = {"fr": ";", "en": ","}  # Of cells.
+_DECIMAL_SIGNS: Final = {"fr": ",", "en": "."}
+
+
+class FileFormat(ABC):
+    """A format of one file; ``ending`` of its name, ``content_type`` of its answer."""
+
+    ending = ".csv"
+    content_type = CSV_TYPE
+
+    def head(self) -> str:
+        """Return what comes before the first document."""
+        return ""
+
+    @abstractmethod
+    def rows(self, documents: Iterable[Document]) -> str:
+        """Return the next documents."""
+
+    def tail(self) -> str:
+        """Return what comes after the last document."""
+        return ""
+
+
+@dataclass
+class FieldsCsv(FileFormat):
+    """CSV of the stored fields, for programs."""
+
+    doctype: Doctype
+    columns: Sequence[str]
+
+    @classmethod
+    def of(cls, doctype: Doctype, tariff_periods: set[str]) -> FieldsCsv:
+        return cls(doctype, csv_columns(doctype, tariff_periods))
+
+    def head(self) -> str:
+        return ",".join(self.columns) + "\n"
+
+    def rows(self, documents: Iterable[Document]) -> str:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, self.columns, lineterminator="\n")
+        writer.writerows(to_csv_fields(document, self.doctype) for document in documents)
+        return text.getvalue()
+
+
+@dataclass
+class SpreadsheetCsv(FileFormat):
+    """CSV that a spreadsheet program opens in the reader's language: dates, local times and numbers."""
+
+    doctype: Doctype
+    tariff_periods: set[str]
+    language: str
+    _headings: list[Heading] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._headings = spreadsheet_headings(self.doctype, self.tariff_periods)
+
+    def head(self) -> str:
+        return _BYTE_ORDER_MARK + self._write([[self._title(heading) for heading in self._headings]])
+
+    def rows(self, documents: Iterable[Document]) -> str:
+        return self._write(
+            [self._format(cell) for cell in spreadsheet_cells(document, self.doctype, self._headings)]
+            for document in documents
+        )
+
+    def _title(self, heading: Heading) -> str:
+        period = " ".join(heading.tariff_period.split())
+        return translate(f"spreadsheet.{heading.name}", self.language, period=period)
+
+    def _format(self, cell: Cell) -> str:
+        match cell:
+            case None:
+                return ""
+            case datetime():
+                return cell.isoformat(" ", "seconds" if cell.second else "minutes")
+            case date():
+                return cell.isoformat()
+            case _:
+                return f"{cell:f}".replace(".", _DECIMAL_SIGNS[self.language])
+
+    def _write(self, rows: Iterable[list[str]]) -> str:
+        text = io.StringIO()
+        csv.writer(text, delimiter=_SEPARATORS[self.language]).writerows(rows)
+        return text.getvalue()
+
+
+@dataclass
+class JsonFile(FileFormat):
+    """JSON of the stored fields, as the API's answers: ``fields`` first, then all documents, a line each."""
+
+    doctype: Doctype
+    fields: dict[str, Any]
+    ending = ".json"
+    content_type = "application/json"
+    _comma: str = ""
+
+    def head(self) -> str:
+        return json.dumps(self.fields).removesuffix("}") + ', "documents": ['
+
+    def rows(self, documents: Iterable[Document]) -> str:
+        text = io.StringIO()
+        for document in documents:
+            text.write(f"{self._comma}\n{json.dumps(to_public_fields(document, self.doctype), ensure_ascii=False)}")
+            self._comma = ","
+        return text.getvalue()
+
+    def tail(self) -> str:
+        return '\n], "next": null}\n'
+
+
+MOST_DOCUMENTS: Final = 5000  # Of one page; so much of a file is in memory.
+_FIRST_DAY, _LAST_DAY = date(2000, 1, 1), date(2099, 12, 31)  # Between these, keys sort by time.
+
+
+@dataclass
+class StoredRange:
+    """A range of an account's documents: from the key ``first``, or behind the key ``after``, to ``end``, excluded."""
+
+    measures: MeasureStore
+    account_id: str
+    doctype: Doctype
+    first: str
+    end: str
+    after: str | None = None
+
+    def read(self, limit: int | None = None) -> tuple[list[Document], bool]:
+        """Return the next page of documents, and whether there are more."""
+        limit = limit or MOST_DOCUMENTS
+        start = max(self.first, self.after or "")
+        # Two more than asked for: one may be ``after`` itself, one tells whether there are more.
+        ranges = {self.doctype: (start, self.end)}
+        documents = self.measures.read(self.account_id, ranges, limit + 2)[self.doctype]
+        unread = [document for document in documents if self.after is None or key_of(document) > self.after]
+        page = unread[:limit]
+        if page:
+            self.after = key_of(page[-1])
+        return page, len(unread) > limit
+
+    def read_tariff_periods(self) -> set[str]:
+        """Return the tariff periods of the whole range, so that each of its pages has the same columns."""
+        if not csv_varies(self.doctype):
+            return set()
+        pages, periods, more = replace(self, after=None), set[str](), True
+        while more:
+            documents, more = pages.read()
+            periods |= find_tariff_periods(documents, self.doctype)
+        return periods
+
+
+def find_stored_range(
+    measures: MeasureStore, account_id: str, doctype: Doctype, days: DateWindow, after: str | None = None
+) -> StoredRange:
+    """Return the documents of these days; the period that the first or the last day lies in counts as a whole."""
+    return StoredRange(measures, account_id, doctype, *key_range(days, doctype), after)
+
+
+def find_asked_doctype(series: Series, by: Period) -> Doctype:
+    """Return the documents of a series by this period. Raises HttpRefusal 422 where it has none."""
+    if (doctype := find_doctype(series, by)) is None:
+        known = ", ".join(periods_of(series))
+        raise HttpRefusal(422, "invalid_request", f"series {series} has no documents by {by}: ask by {known}")
+    return doctype
+
+
+def check_days(first: date | None, last: date | None, today: date) -> DateWindow:
+    """Return the days from ``first`` to ``last``, included; without one, from the first there is, or to today.
+
+    Raises HttpRefusal 422.
+    """
+    start, end = first or _FIRST_DAY, last or today
+    if not _FIRST_DAY <= start <= end <= _LAST_DAY:
+        raise HttpRefusal(
+            422,
+            "invalid_request",
+            f"from {start} to {end}: the first day must not come after the last, "
+            f"and both lie between {_FIRST_DAY} and {_LAST_DAY}",
+        )
+    return DateWindow(start, end + ONE_DAY)
+
+
+def name_file(account_id: str, series: Series | None, by: Period, days: DateWindow) -> str:
+    """Return the name of a file without its ending, such as ``releve-k9xgwnz9gvp2-daily-day-all-2024-07-25``."""
+    first = "all" if days.start == _FIRST_DAY else days.start.isoformat()
+    named = [series.value] if series else []
+    return "-".join(["releve", account_id, *named, by.value, first, (days.end - ONE_DAY).isoformat()])
+
+
+log = logging.getLogger("releve.web")
+
+
+def stream_file(
+    stored: StoredRange, file_format: FileFormat, name: str, check_still_sees: Callable[[], object]
+) -> Response:
+    """Return the answer with all documents of the range, which has one page of them in memory at a time.
+
+    ``check_still_sees`` raises where the caller may no longer read; it is asked after each page, before the page is
+    sent. The first page is read at once, so its failure is an answer with its own status.
+    """
+    documents, more = stored.read()
+    check_still_sees()
+
+    def write_parts() -> Iterator[str]:
+        yield file_format.head() + file_format.rows(documents)
+        has_more = more
+        while has_more:
+            try:
+                page, has_more = stored.read()
+                check_still_sees()
+            except (WorkerError, HttpRefusal) as error:
+                log.warning("download aborted", extra=fields(account_id=stored.account_id, reason=str(error)))
+                raise AbortedAnswer from None
+            yield file_format.rows(page)
+        yield file_format.tail()
+
+    return StreamingResponse(
+        write_parts(), headers=attachment_header(name + file_format.ending), media_type=file_format.content_type
+    )
+
+
+def attachment_header(name: str) -> dict[str, str]:
+    """Return the header by which a browser saves an answer as a file."""
+    return {"Content-Disposition": f'attachment; filename="{name}"'}

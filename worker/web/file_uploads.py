@@ -1,0 +1,151 @@
+"""The import of uploaded files into an account, for its page and for the API.
+
+Bodies with files: read in pieces, within bounds, to private temporary files that nobody else can open.
+
+Only a route that has looked at who sends a body reads it; see ``worker.web.error_pages.UPLOADS``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from threading import BoundedSemaphore
+from typing import Final
+
+from fastapi import Request
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from worker.domain.account import Account
+from worker.domain.files import read_file
+from worker.domain.files.cells import FileFault, FileRefused, FileSeries
+from worker.runtime.sync_parts import Runtime
+from worker.stores.redis.locks import Rate, RateLimiter
+from worker.sync.file_import import FileComparison, describe_counts
+from worker.web.error_pages import LARGEST_IMPORT, HttpRefusal
+from worker.web.request_audit import leave_out, note_refusal, note_subject
+
+_LONGEST_FIELD: Final = 1024
+
+
+async def read_upload(request: Request, most_bytes: int, *, most_files: int, most_fields: int) -> FormData:
+    """Return the fields and files of a multipart body; the caller closes them.
+
+    A file beyond a megabyte is in a temporary file without a name. Raises MultiPartException for another body, and
+    HttpRefusal 413 where it gets longer than ``most_bytes``.
+    """
+    if not request.headers.get("Content-Type", "").lower().startswith("multipart/form-data"):
+        raise MultiPartException("the body is not multipart/form-data")
+    parser = MultiPartParser(
+        request.headers,
+        _count_bytes(request, most_bytes),
+        max_files=most_files,
+        max_fields=most_fields,
+        max_part_size=_LONGEST_FIELD,
+    )
+    try:
+        return await parser.parse()
+    except KeyError:  # There is no boundary in the header.
+        raise MultiPartException("the body has no boundary") from None
+
+
+async def _count_bytes(request: Request, most_bytes: int) -> AsyncGenerator[bytes, None]:
+    """Yield the body, and refuse it where it gets longer than an upload may be."""
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > most_bytes:
+            raise HttpRefusal(413, "too_large", f"an upload may have at most {most_bytes} bytes")
+        yield chunk
+
+
+FIELD: Final = "file"  # The name of the part of each file.
+MOST_FILES: Final = 200  # Two years of exports of a week each.
+_MOST_FIELDS: Final = 4
+# An import takes some seconds of the processor, and memory for the largest file.
+IMPORTS: Final = Rate("import", calls=60, window_s=3600)  # By account.
+_MOST_AT_ONCE: Final = 2  # Of one process, whose pages go on meanwhile.
+_AGAIN_S: Final = 10
+_slots = BoundedSemaphore(_MOST_AT_ONCE)
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedUpload:
+    """A file that is not imported: its name with the row, why, and the line that says so in English."""
+
+    name: str
+    why: FileFault
+    line: str
+
+    @classmethod
+    def of(cls, error: FileRefused) -> RefusedUpload:
+        """Return what the error tells."""
+        name, _, line = str(error).partition(": ")
+        return cls(name, error.why, line)
+
+
+@dataclass
+class ImportReport:
+    """What came of an import."""
+
+    series: list[FileComparison] = field(default_factory=list)
+    refused: list[RefusedUpload] = field(default_factory=list)
+
+
+async def read_files(request: Request) -> FormData:
+    """Return the form with its files; the caller closes it. Raises MultiPartException and HttpRefusal."""
+    return await read_upload(request, LARGEST_IMPORT, most_files=MOST_FILES, most_fields=_MOST_FIELDS)
+
+
+def import_files(
+    request: Request, runtime: Runtime, account: Account, form: FormData, *, dry_run: bool
+) -> ImportReport:
+    """Compare the files of a form with what is stored and, unless it is a dry run, store them.
+
+    A file that is refused stops no other. What was stored is noted for the audit trail, in days. Raises HttpRefusal 429
+    after too many imports, and 503 while others run; StoreUnavailable, and then the same import goes on where it was.
+    """
+    if wait_s := RateLimiter(runtime.redis).count_call(IMPORTS, account.id):
+        raise HttpRefusal(429, "too_many_requests", f"too many imports: try again in {wait_s} s", wait_s=wait_s)
+    report = ImportReport()
+    with _slot():
+        for part in form.getlist(FIELD):
+            if not isinstance(part, UploadFile) or not part.filename:
+                continue
+            try:
+                for file in read_file(PurePath(part.filename).name, part.file):
+                    _take(runtime, account, file, report, dry_run=dry_run)
+            except FileRefused as error:
+                report.refused.append(RefusedUpload.of(error))
+    if dry_run:
+        leave_out(request)
+    elif not report.series:
+        note_refusal(request, "file_refused")
+    new, same, different = (
+        sum(getattr(found, name) for found in report.series) for name in ("days_new", "days_same", "days_different")
+    )
+    note_subject(request, describe_counts(new, same, different), account_id=account.id)
+    return report
+
+
+def _take(runtime: Runtime, account: Account, file: FileSeries, report: ImportReport, *, dry_run: bool) -> None:
+    try:
+        runtime.file_accounts.check(file, account)
+    except FileRefused as error:  # Another series of the same file may be of this meter.
+        report.refused.append(RefusedUpload.of(error))
+        return
+    report.series.append(runtime.file_importer.compare(file, account.id, account.data_from))
+    if not dry_run:
+        runtime.file_importer.store(file, account.id, account.data_from)
+
+
+@contextmanager
+def _slot() -> Iterator[None]:
+    if not _slots.acquire(blocking=False):
+        raise HttpRefusal(503, "busy", "other files are being imported: try again later", wait_s=_AGAIN_S)
+    try:
+        yield
+    finally:
+        _slots.release()

@@ -1,1 +1,0 @@
-"""Files of measures: stored documents as one whole file, for programs and for people."""

@@ -1,0 +1,317 @@
+"""The page on which a household chooses what is asked for its meter: a box for each series that the supplier has.
+
+The page on which a household stops its consent: a form to confirm; what is stored stays.
+
+The page that removes an account: a form to confirm, then the erasure with its receipt.
+
+The accounts that a household has joined: tabs on their pages, and the forms that join and part them.
+
+A home has one account a supplier. Only accounts that this browser's session shows are ever named.
+
+The energy of a home's accounts in one sum of kWh: only where somebody asks for it, and with what is added.
+
+Only days that are known of all of them are added, or the sum would compare unequal times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Form, Query, Request, Response
+from fastapi.responses import RedirectResponse
+
+from worker.domain.account import Account, AccountState
+from worker.domain.evidence import HOUSEHOLD
+from worker.domain.series import Series, SeriesSwitch, daily_of
+from worker.domain.windows import DateWindow
+from worker.errors import UnknownAccount
+from worker.runtime.sync_parts import Runtime
+from worker.stores.redis.locks import Rate, RateLimiter
+from worker.web.dependencies import (
+    OwnAccount,
+    RuntimeDep,
+    Session,
+    SessionDep,
+    has_shares,
+    is_session_form,
+    needs_invitation,
+    publish_revocation,
+    switch_series,
+)
+from worker.web.pages.chart_values import CALENDAR_VIEWS, Days, Span, View, read_days
+from worker.web.pages.charts import title_of
+from worker.web.rendering import refuse_form, render, render_message
+from worker.web.texts import Words
+
+series_router = APIRouter()
+# A series that is switched on is asked for at once, which takes calls of the quota that all households share.
+_CHANGES: Final = Rate("series-choice", calls=10, window_s=3600)
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A series on the page. ``state``: ``on``, ``off`` or ``ended``, as its texts are called.
+
+    ``kept``: it can't be switched off here, because the page's totals are made of it.
+    """
+
+    series: Series
+    state: str
+    kept: bool
+
+    @property
+    def ticked(self) -> bool:
+        return self.state == "on"
+
+
+@series_router.get("/accounts/{account_id}/series")
+def show_series_form(
+    request: Request, runtime: RuntimeDep, account: OwnAccount, saved: Annotated[str, Query()] = ""
+) -> Response:
+    """Show the form; an account that another person has taken over is shown as it is."""
+    if not account.may_choose_series:
+        return RedirectResponse(f"/accounts/{account.id}", 303)
+    return render(request, "series.html", account=account, boxes=_load_boxes(runtime, account), saved=bool(saved))
+
+
+@series_router.post("/accounts/{account_id}/series")
+def save_series(
+    request: Request,
+    runtime: RuntimeDep,
+    session: SessionDep,
+    account: OwnAccount,
+    series: Annotated[list[str] | None, Form()] = None,
+    before: Annotated[list[str] | None, Form()] = None,
+    csrf: Annotated[str, Form()] = "",
+) -> Response:
+    """Switch the series whose box was changed, only from our own form. ``before``: what the form showed as ticked.
+
+    A series that was not touched goes on following the service's setting.
+    """
+    page = f"/accounts/{account.id}/series"
+    if not is_session_form(runtime, session, csrf):
+        return refuse_form(request, page)
+    if not account.may_choose_series:
+        return RedirectResponse(f"/accounts/{account.id}", 303)
+    changed = set(series or ()) ^ set(before or ())
+    switches = {
+        box.series: SeriesSwitch.ON if box.series in (series or ()) else SeriesSwitch.OFF
+        for box in _load_boxes(runtime, account)
+        if box.series in changed and not box.kept
+    }
+    if switches:
+        if wait_s := RateLimiter(runtime.redis).count_call(_CHANGES, account.id):
+            refusal = render_message(request, "choose.too_many", 429, (page, "message.again"))
+            refusal.headers["Retry-After"] = str(wait_s)
+            return refusal
+        switch_series(runtime, account.id, switches)
+    return RedirectResponse(f"{page}?saved=yes", 303)
+
+
+def _load_boxes(runtime: Runtime, account: Account) -> list[Box]:
+    """Return the series that the supplier's API has, in their order."""
+    return [
+        Box(
+            series,
+            _name_state(shown.switch, shown.collected),
+            kept=shown.collected and series is daily_of(supplier=account.supplier),
+        )
+        for series, shown in runtime.series_chooser.load(account.id).series.items()
+        if shown.offered
+    ]
+
+
+def _name_state(switch: SeriesSwitch, collected: bool) -> str:
+    if switch is SeriesSwitch.ENDED:
+        return "ended"
+    return "on" if collected else "off"
+
+
+stop_router = APIRouter()
+
+
+@stop_router.get("/accounts/{account_id}/stop")
+def show_stop_form(request: Request, account: OwnAccount) -> Response:
+    """Show the form; an account without a consent to stop is shown as it is."""
+    if not account.may_be_stopped:
+        return RedirectResponse(f"/accounts/{account.id}#connection", 303)
+    return render(request, "stop.html", account=account)
+
+
+@stop_router.post("/accounts/{account_id}/stop")
+def stop_account(
+    request: Request,
+    runtime: RuntimeDep,
+    session: SessionDep,
+    account: OwnAccount,
+    csrf: Annotated[str, Form()] = "",
+) -> Response:
+    """Stop the consent, only from our own form."""
+    if not is_session_form(runtime, session, csrf):
+        return refuse_form(request, f"/accounts/{account.id}/stop")
+    if account.may_be_stopped:
+        runtime.stop_consent(account.id)
+        publish_revocation(runtime)
+    return RedirectResponse(f"/accounts/{account.id}#connection", 303)
+
+
+remove_router = APIRouter()
+# The other counts of an erasure are of our own upkeep.
+_RECEIPT_LINES: Final = ("documents", "usage_points", "tokens", "consent_proofs_kept")
+
+
+@remove_router.get("/accounts/{account_id}/remove")
+def show_remove_form(request: Request, runtime: RuntimeDep, account: OwnAccount) -> Response:
+    return render(request, "remove.html", account=account, is_home=runtime.settings.is_home)
+
+
+@remove_router.post("/accounts/{account_id}/remove")
+def remove_account(
+    request: Request,
+    runtime: RuntimeDep,
+    session: SessionDep,
+    account: OwnAccount,
+    csrf: Annotated[str, Form()] = "",
+) -> Response:
+    """Erase the account, only from our own form."""
+    if not is_session_form(runtime, session, csrf):
+        return refuse_form(request, f"/accounts/{account.id}/remove")
+    erased = runtime.erase(account.id, HOUSEHOLD)
+    publish_revocation(runtime)
+    return render(
+        request,
+        "removed.html",
+        account=account,
+        account_id=account.id,
+        is_home=runtime.settings.is_home,
+        invited=needs_invitation(runtime, account.supplier),
+        delete_share=has_shares(runtime, account.supplier),
+        receipt=receipt_of(erased),
+        moment=runtime.now(),
+        access_notice=None,  # The household of the session may have ended with its account.
+    )
+
+
+def receipt_of(erased: Mapping[str, int]) -> list[tuple[str, int]]:
+    """Return what the receipt of an erasure tells, of all its counts."""
+    return [(name, erased[name]) for name in _RECEIPT_LINES if name in erased]
+
+
+joined_router = APIRouter()
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """``accounts``: those of a home that the session shows, in the order of suppliers; one where nothing is joined.
+
+    ``joinable``: accounts of the session that may be joined to it.
+    """
+
+    accounts: list[Account]
+    joinable: list[Account]
+
+    @property
+    def is_joined(self) -> bool:
+        return len(self.accounts) > 1
+
+
+def find_home(runtime: Runtime, session: Session, account: Account) -> Home:
+    """Return the home of an account that the session shows. Raises StoreUnavailable."""
+    own = session.own(runtime.registry.get_many(list(session.accounts)))
+    existing = [other for other in own if other.state is not AccountState.DELETED]
+    partners = _share_home(account, existing)
+    suppliers = {account.supplier, *(partner.supplier for partner in partners)}
+    joinable = [
+        other
+        for other in existing
+        if other.supplier not in suppliers
+        and other.state is not AccountState.CLOSED
+        and not _share_home(other, existing)
+    ]
+    may_join = account.state is not AccountState.CLOSED
+    return Home(sorted([account, *partners], key=lambda one: one.supplier), joinable if may_join else [])
+
+
+def _share_home(account: Account, others: Iterable[Account]) -> list[Account]:
+    """Return the others that are joined with an account."""
+    return [other for other in others if account.home and other.home == account.home and other.id != account.id]
+
+
+@joined_router.post("/accounts/{account_id}/home")
+def join_accounts(
+    request: Request,
+    runtime: RuntimeDep,
+    session: SessionDep,
+    account: OwnAccount,
+    other: Annotated[str, Form(max_length=32)] = "",
+    csrf: Annotated[str, Form()] = "",
+) -> Response:
+    """Join the account with another one of this browser, only from our own form."""
+    page = f"/accounts/{account.id}"
+    if not is_session_form(runtime, session, csrf):
+        return refuse_form(request, page)
+    home = find_home(runtime, session, account)
+    if other not in {one.id for one in home.joinable}:
+        raise UnknownAccount("no account that can be joined in this browser's session")
+    runtime.homes.join([*(one.id for one in home.accounts), other])
+    return RedirectResponse(page, 303)
+
+
+@joined_router.post("/accounts/{account_id}/home/part")
+def part_accounts(
+    request: Request, runtime: RuntimeDep, session: SessionDep, account: OwnAccount, csrf: Annotated[str, Form()] = ""
+) -> Response:
+    """Let the accounts of this home stand alone again, only from our own form; nothing else changes."""
+    page = f"/accounts/{account.id}"
+    if not is_session_form(runtime, session, csrf):
+        return refuse_form(request, page)
+    runtime.homes.part([one.id for one in find_home(runtime, session, account).accounts])
+    return RedirectResponse(page, 303)
+
+
+@dataclass(frozen=True, slots=True)
+class SummedSpan:
+    """A day, month or year in words. ``parts``: the keys of the energies' names, and what each is of the total.
+
+    ``note``: over how many days, where these are not all.
+    """
+
+    title: str
+    total: str
+    parts: list[tuple[str, str]]
+    note: str
+
+
+def build_sum(runtime: Runtime, accounts: Sequence[Account], at: date | None, words: Words) -> list[SummedSpan]:
+    """Return the sums of a day, its month and its year; empty while one of the accounts has no daily value.
+
+    ``at``: the day; the last one that all have without it, or where it lies behind that. Raises StoreUnavailable.
+    """
+    series = [daily_of(supplier=account.supplier) for account in accounts]
+    pairs = list(zip(accounts, series, strict=True))
+    outcomes = [runtime.registry.outcomes.load(account.id).get(daily) for account, daily in pairs]
+    last_days = [outcome.last_day for outcome in outcomes if outcome and outcome.last_day]
+    if len(last_days) < len(accounts):
+        return []
+    day = min([*last_days, *([at] if at else [])])
+    year = Span.containing(View.YEAR, day)
+    window = DateWindow(year.start, year.end)
+    days = {account.supplier: read_days(runtime.measures, account.id, window, daily) for account, daily in pairs}
+    return [_sum_up(Span.containing(view, day), days, words) for view in CALENDAR_VIEWS]
+
+
+def _sum_up(span: Span, days: dict[str, Days], words: Words) -> SummedSpan:
+    common = [day for day in span.days() if all(day in known for known in days.values())]
+    if not common:
+        return SummedSpan(title_of(span, words), words("chart.unknown"), [], "")
+    sums = {supplier: sum(known[day] for day in common) for supplier, known in days.items()}
+    places = 2 if span.view is View.DAY else None
+    return SummedSpan(
+        title_of(span, words),
+        words.energy(sum(sums.values()), places),
+        [(f"supplier.{supplier}.energy", words.energy(energy, places)) for supplier, energy in sums.items()],
+        "" if len(common) == len(span.days()) else words.count("sum.days", len(common)),
+    )

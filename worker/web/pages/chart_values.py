@@ -1,0 +1,487 @@
+"""Values for charts and tables: a day by half-hours, a week or month by days, a year by months, each beside another.
+
+Energy is in whole milliwatt-hours; gas has no values within a day. An unknown value is None, never zero. Two spans are
+compared over the days that both have, or an unfinished month would always look thrifty. Functions named ``read_…`` and
+``first_day`` read the store; the others are pure.
+
+The slots of a day's chart: its steps of whatever lengths, its gaps, and the day before over the same time.
+
+Steps of both days are added up until their bounds agree, so that each slot is the same time on both days. A gap is time
+that no step covers. The slots follow one another without a hole, and their lengths add up to 23, 24 or 25 hours.
+
+The further fields of a day's gas in words: volume, coefficient, index, and whether the value is provisional.
+
+A word of the supplier's that nobody knows is shown as it was sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+from itertools import pairwise
+from typing import Any, Final, NamedTuple
+
+from worker.domain.documents import ALL_KEYS, Entry, key_range, round_change, to_entry, to_reading
+from worker.domain.series import Doctype, Series, daily_of, find_curve
+from worker.domain.windows import (
+    ONE_DAY,
+    PARIS,
+    DateWindow,
+    IntervalReading,
+    civil_date,
+    day_length,
+    find_uncovered,
+    local_midnight,
+    merge_windows,
+)
+from worker.stores.measures.measure_store import MeasureStore
+from worker.texts import load_texts
+from worker.web.texts import Words
+
+USUAL_STEP: Final = timedelta(minutes=30)
+_DAY_SLOTS_MINUTE: Final = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One bar: ``energy`` of this span, ``before`` of its counterpart in the span before, in milliwatt-hours.
+
+    ``start`` is the local time of a step, or midnight of a day or of a month's first day. ``overhang``: how long its
+    last step goes on after the day. ``repeated`` marks time in the second pass of the autumn hour. ``pending`` marks a
+    slot in the future or not published yet, where a missing value is no gap. ``carried``: a step that began on the day
+    before covers it, and is counted there. ``missing_days`` counts the past days of a month that have no value,
+    ``known_days`` its days that have one.
+    """
+
+    start: datetime
+    length: timedelta
+    energy: int | None
+    before: int | None
+    overhang: timedelta = timedelta()
+    repeated: bool = False
+    pending: bool = False
+    carried: bool = False
+    missing_days: int = 0
+    known_days: int = 0
+
+    @property
+    def gap(self) -> bool:
+        return self.energy is None and not self.pending and not self.carried
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether some days of a month are still to come, and others known."""
+        return 0 < self.known_days < self.length.days - self.missing_days
+
+    @property
+    def partial(self) -> bool:
+        """Whether the energy of a month is that of some of its days."""
+        return self.missing_days > 0 or self.unfinished
+
+
+class _Step(NamedTuple):
+    """A step in minutes since the midnight of the day that is shown; ``overhang``: minutes beyond the day's end."""
+
+    start: int
+    end: int
+    energy: int
+    overhang: int = 0
+
+    @classmethod
+    def on_clock_of(cls, day: date, reading: IntervalReading) -> _Step | None:
+        """Return where the step lies on the clock of ``day``; None where that clock shows no such time."""
+        overhang = _overhang(reading)
+        length = reading.length // _DAY_SLOTS_MINUTE - overhang
+        start = reading.start.astimezone(UTC)
+        first = _minute_of(day, start.astimezone(PARIS))
+        last = _minute_of(day, (start + (length - 1) * _DAY_SLOTS_MINUTE).astimezone(PARIS))
+        if first is None or last is None or last + 1 - first != length:
+            return None
+        return cls(first, last + 1, reading.amount, overhang)
+
+    def is_cut_at(self, minute: int) -> bool:
+        return self.start < minute < self.end
+
+
+def day_slots(day: date, readings: Iterable[IntervalReading], *, pending: bool = False) -> tuple[Slot, ...]:
+    """Return the slots of a day; ``readings`` are those of the day and of the day before."""
+    by_day: dict[date, list[IntervalReading]] = {day: [], day - ONE_DAY: []}
+    for reading in readings:
+        by_day.setdefault(civil_date(reading.start), []).append(reading)
+    steps = [_Step.on_clock_of(day, reading) for reading in by_day[day]]
+    now = sorted(step for step in steps if step)
+    carried_until = max((_overhang(reading) for reading in by_day[day - ONE_DAY]), default=0)
+    gaps = find_uncovered(carried_until, day_length(day) // _DAY_SLOTS_MINUTE, ((step.start, step.end) for step in now))
+    on_clock = (_Step.on_clock_of(day, reading) for reading in by_day[day - ONE_DAY])
+    # What a gap, or a step that is counted with the day before, cuts through has no equal time to be compared with.
+    edges = {carried_until, *(edge for gap in gaps for edge in gap)}
+    before = [step for step in on_clock if step and not any(step.is_cut_at(edge) for edge in edges)]
+    midnight = local_midnight(day).astimezone(UTC)
+    slots = []
+    for start, end in pairwise(_common_bounds(carried_until, now, before, gaps, day_length(day) // _DAY_SLOTS_MINUTE)):
+        within = [step for step in now if start <= step.start < end]
+        within_before = [step for step in before if start <= step.start < end]
+        overhang = sum(step.overhang for step in within)
+        same_time = (
+            sum(step.end - step.start for step in within_before) == end - start
+            and sum(step.overhang for step in within_before) == overhang
+        )
+        local = (midnight + start * _DAY_SLOTS_MINUTE).astimezone(PARIS)
+        slots.append(
+            Slot(
+                local,
+                (end - start) * _DAY_SLOTS_MINUTE,
+                sum(step.energy for step in within) if within else None,
+                sum(step.energy for step in within_before) if same_time else None,
+                overhang=overhang * _DAY_SLOTS_MINUTE,
+                repeated=bool(local.fold),
+                pending=pending,
+                carried=end <= carried_until,
+            )
+        )
+    return tuple(slots)
+
+
+def _common_bounds(
+    carried_until: int, now: Iterable[_Step], before: Iterable[_Step], gaps: Iterable[tuple[int, int]], end: int
+) -> list[int]:
+    """Return the bounds that lie within no step of either day; in a gap also each half-hour."""
+    steps = [*now, *before]
+    inside = {minute for step in steps for minute in range(step.start + 1, step.end)}
+    half_hours = (
+        minute
+        for first, last in gaps
+        for minute in range(first, last)
+        if not minute % (USUAL_STEP // _DAY_SLOTS_MINUTE)
+    )
+    edges = {0, end, carried_until, *half_hours, *(edge for gap in gaps for edge in gap)}
+    edges.update(edge for step in steps for edge in (step.start, step.end))
+    return sorted(edges - inside)
+
+
+def _overhang(reading: IntervalReading) -> int:
+    """Return how many minutes a step goes on after the civil day in which it starts."""
+    end = reading.start.astimezone(UTC) + reading.length
+    midnight = local_midnight(civil_date(reading.start) + ONE_DAY).astimezone(UTC)
+    return max(0, (end - midnight) // _DAY_SLOTS_MINUTE)
+
+
+def _minute_of(day: date, clock: datetime) -> int | None:
+    """Return the minute of a day at which its clock shows the same time; None where it never does."""
+    moment = datetime.combine(day, clock.time(), PARIS).astimezone(UTC)
+    shown = moment.astimezone(PARIS)
+    if (shown.time(), shown.fold) != (clock.time(), clock.fold):
+        return None
+    return (moment - local_midnight(day).astimezone(UTC)) // _DAY_SLOTS_MINUTE
+
+
+_MINUTE: Final = timedelta(minutes=1)
+_ONE_WEEK: Final = timedelta(days=7)
+Days = Mapping[date, int]  # Civil day -> energy in milliwatt-hours.
+
+
+class View(StrEnum):
+    """Length of the span that one chart shows."""
+
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+    YEAR = "year"
+
+
+CALENDAR_VIEWS: Final = (View.DAY, View.MONTH, View.YEAR)  # Each lies within the next.
+
+
+class Against(StrEnum):
+    """What a week or month is compared with: the one before, or the same one of the year before."""
+
+    PREVIOUS = "previous"
+    YEAR = "year"
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A day, week (from Monday), month or year. ``start`` is its first day."""
+
+    view: View
+    start: date
+
+    @classmethod
+    def containing(cls, view: View, day: date) -> Span:
+        if view is View.WEEK:
+            return cls(view, day - day.weekday() * ONE_DAY)
+        return cls(view, {View.DAY: day, View.MONTH: day.replace(day=1), View.YEAR: date(day.year, 1, 1)}[view])
+
+    @property
+    def end(self) -> date:
+        """First day after the span."""
+        if self.view in (View.DAY, View.WEEK):
+            return self.start + (ONE_DAY if self.view is View.DAY else _ONE_WEEK)
+        return Span.containing(self.view, self.start + timedelta(days=31 if self.view is View.MONTH else 366)).start
+
+    @property
+    def before(self) -> Span:
+        return Span.containing(self.view, self.start - ONE_DAY)
+
+    @property
+    def after(self) -> Span:
+        return Span(self.view, self.end)
+
+    def compared(self, against: Against) -> Span:
+        """Return the span to compare this one with. The same week of the year before has the same weekdays."""
+        if against is Against.YEAR and self.view is View.WEEK:
+            return Span(self.view, self.start - 52 * _ONE_WEEK)
+        if against is Against.YEAR and self.view is View.MONTH:
+            return Span(self.view, self.start.replace(year=self.start.year - 1))
+        return self.before
+
+    def days(self) -> list[date]:
+        return [self.start + rank * ONE_DAY for rank in range((self.end - self.start).days)]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Energy of both spans over the time that both have.
+
+    ``number``: how many days that is, or minutes of a day. ``whole`` says that it is all of both spans.
+    """
+
+    energy: int
+    before: int
+    number: int
+    whole: bool
+
+    @property
+    def change(self) -> int | None:
+        """In whole percents; None where nothing was used before."""
+        return round_change(self.energy, self.before) if self.before else None
+
+
+@dataclass(frozen=True, slots=True)
+class SpanMeasures:
+    """Values of one chart. ``total`` is None where nothing is known; ``curve`` is the sum of a day's whole curve.
+
+    ``days_set_aside``: days of which the supplier sent a value that no meter can reach. ``days``: the span's days that
+    have a value of their own. ``details``: the further fields of those that have some. ``reasons``: why values are
+    missing, in sentences. ``against``: with what it is compared.
+    """
+
+    span: Span
+    slots: tuple[Slot, ...]
+    total: int | None
+    comparison: Comparison | None
+    curve: int | None = None
+    days_set_aside: tuple[date, ...] = ()
+    days: Days = field(default_factory=dict)
+    details: Mapping[date, Mapping[str, Any]] = field(default_factory=dict)
+    reasons: tuple[str, ...] = ()
+    against: Against = Against.PREVIOUS
+
+    @property
+    def other(self) -> Span:
+        """The span that this one is compared with."""
+        return self.span.compared(self.against)
+
+    @property
+    def empty(self) -> bool:
+        return all(slot.energy is None for slot in self.slots)
+
+    @property
+    def gaps(self) -> int:
+        return sum(slot.gap for slot in self.slots)
+
+    @property
+    def missing(self) -> timedelta:
+        """The time of the gaps."""
+        return sum((slot.length for slot in self.slots if slot.gap), timedelta())
+
+
+def read_measures(
+    measures: MeasureStore,
+    account_id: str,
+    span: Span,
+    next_day: date,
+    daily: Series | None = None,
+    against: Against = Against.PREVIOUS,
+) -> SpanMeasures:
+    """Read a span and the one that it is compared with; of the consumption, or of the direction of ``daily``.
+
+    ``next_day`` is the first unpublished day. Raises StoreUnavailable.
+    """
+    daily = daily or daily_of()
+    other = span.compared(against)
+    windows = merge_windows([DateWindow(other.start, other.end), DateWindow(span.start, span.end)])
+    read = [entry for window in windows for entry in read_entries(measures, account_id, daily, window)]
+    entries = {date.fromisoformat(entry.key): entry for entry in read}
+    days = {day: entry.amount for day, entry in entries.items()}
+    curve = find_curve(daily)
+    if span.view is not View.DAY or curve is None:
+        details = {day: entries[day].details or {} for day in span.days() if day in entries and entries[day].details}
+        return replace(measures_by_day(span, days, next_day, against), details=details)
+    steps = curve.inputs
+    documents = measures.read(account_id, {steps: key_range(DateWindow(other.start, span.end), steps)})[steps]
+    return measures_by_step(span, [to_reading(document, steps) for document in documents], days, next_day)
+
+
+def read_days(measures: MeasureStore, account_id: str, window: DateWindow, daily: Series | None = None) -> Days:
+    """Read the energy of each civil day; a day without a value has no entry. Raises StoreUnavailable."""
+    doctype = (daily or daily_of()).inputs
+    documents = measures.read(account_id, {doctype: key_range(window, doctype)})[doctype]
+    readings = (to_reading(document, doctype) for document in documents)
+    return {reading.start.date(): reading.amount for reading in readings}
+
+
+def read_entries(
+    measures: MeasureStore, account_id: str, series: Series, window: DateWindow | None = None
+) -> list[Entry]:
+    """Read the readings of a series of days in the window, or all, in order. Raises StoreUnavailable."""
+    doctype = series.inputs
+    keys = key_range(window, doctype) if window else ALL_KEYS
+    return [to_entry(document) for document in measures.read(account_id, {doctype: keys})[doctype]]
+
+
+def first_day(measures: MeasureStore, account_id: str, doctype: Doctype) -> date | None:
+    """Read the first day with a document of this doctype. Raises StoreUnavailable."""
+    documents = measures.read(account_id, {doctype: ALL_KEYS}, limit=1)[doctype]
+    return to_reading(documents[0], doctype).start.date() if documents else None
+
+
+def measures_by_day(span: Span, days: Days, next_day: date, against: Against = Against.PREVIOUS) -> SpanMeasures:
+    """Return a week or month by days or a year by months; of a day only its total."""
+    if span.view is View.DAY:
+        return SpanMeasures(span, (), days.get(span.start), _compare_days(span, days, ()), days=_within(days, span))
+    other = span.compared(against)
+    slots = tuple((_month_slots if span.view is View.YEAR else _day_slots)(span, other, days, next_day))
+    pairs = [(day, twin) for day in span.days() if day in days and (twin := _counterpart(span, other, day)) in days]
+    comparison = Comparison(
+        sum(days[day] for day, _ in pairs),
+        sum(days[twin] for _, twin in pairs if twin),
+        len(pairs),
+        whole=len(pairs) == len(span.days()) == len(other.days()),
+    )
+    known = comparison if comparison.number else None
+    return SpanMeasures(span, slots, _sum(days, span), known, days=_within(days, span), against=against)
+
+
+def measures_by_step(span: Span, readings: Iterable[IntervalReading], days: Days, next_day: date) -> SpanMeasures:
+    """Return a day by the steps of its load curve.
+
+    The day's total is the supplier's own where there is one, because some steps may be missing.
+    """
+    slots = day_slots(span.start, readings, pending=span.start >= next_day)
+    energies = [slot.energy for slot in slots if slot.energy is not None]
+    curve = sum(energies) if energies else None
+    complete = not any(slot.gap or slot.pending for slot in slots)
+    total = days.get(span.start, curve)
+    comparison, known = _compare_days(span, days, slots), _within(days, span)
+    return SpanMeasures(span, slots, total, comparison, curve if complete else None, days=known)
+
+
+def _compare_days(span: Span, days: Days, slots: tuple[Slot, ...]) -> Comparison | None:
+    if span.start in days and span.before.start in days:
+        return Comparison(days[span.start], days[span.before.start], 0, whole=True)
+    pairs = [(slot, slot.energy, slot.before) for slot in slots if slot.energy is not None and slot.before is not None]
+    if not pairs:
+        return None
+    minutes = sum((slot.length // _MINUTE for slot, _, _ in pairs))
+    whole = minutes == day_length(span.start) // _MINUTE == day_length(span.before.start) // _MINUTE
+    return Comparison(sum(energy for _, energy, _ in pairs), sum(before for *_, before in pairs), minutes, whole)
+
+
+def _day_slots(span: Span, other: Span, days: Days, next_day: date) -> Iterator[Slot]:
+    for day in span.days():
+        before = days.get(twin) if (twin := _counterpart(span, other, day)) else None
+        yield Slot(local_midnight(day), day_length(day), days.get(day), before, pending=day >= next_day)
+
+
+def _month_slots(span: Span, other: Span, days: Days, next_day: date) -> Iterator[Slot]:
+    month = Span.containing(View.MONTH, span.start)
+    while month.start < span.end:
+        before = Span(View.MONTH, month.start.replace(year=other.start.year))
+        past_days = [day for day in month.days() if day < next_day]
+        yield Slot(
+            local_midnight(month.start),
+            timedelta(days=len(month.days())),
+            _sum(days, month),
+            _sum(days, before),
+            pending=not past_days,
+            missing_days=sum(day not in days for day in past_days),
+            known_days=sum(day in days for day in month.days()),
+        )
+        month = month.after
+
+
+def _counterpart(span: Span, other: Span, day: date) -> date | None:
+    """Return the same day of another week, month or year; None where there is no such day, as on 31 April."""
+    if span.view is View.WEEK:
+        return other.start + (day - span.start)
+    try:
+        return other.start.replace(day=day.day, month=other.start.month if span.view is View.MONTH else day.month)
+    except ValueError:
+        return None
+
+
+def _sum(days: Days, span: Span) -> int | None:
+    energies = [days[day] for day in span.days() if day in days]
+    return sum(energies) if energies else None
+
+
+def _within(days: Days, span: Span) -> Days:
+    return {day: days[day] for day in span.days() if day in days}
+
+
+DayDetails = Mapping[date, Mapping[str, Any]]
+PROVISIONAL: Final = "provisional"
+_NUMBERS: Final = {"volume": "m³", "coefficient": "kWh/m³", "index_start": "m³", "index_end": "m³"}
+_WORDS: Final = ("quality", "status")
+_USUAL: Final = ("measured", "final")  # Nothing is said of these in a table.
+
+
+def describe_day(details: Mapping[str, Any], words: Words) -> list[tuple[str, str]]:
+    """Return the keys of the names of the figures that are known, and the figures with their units."""
+    numbers = [
+        (f"gas.{name}", with_unit(details[name], unit, words)) for name, unit in _NUMBERS.items() if name in details
+    ]
+    texts = [(f"gas.{name}", _in_words(name, details[name], words)) for name in _WORDS if name in details]
+    return numbers + texts
+
+
+def with_unit(value: Any, unit: str, words: Words) -> str:
+    return f"{words.decimal(Decimal(str(value)))}\N{NO-BREAK SPACE}{unit}"
+
+
+def list_marks(details: Mapping[str, Any], words: Words) -> list[str]:
+    """Return what a table says of a value beside it, such as ``provisoire``; nothing of a measured and final one."""
+    known = {name: str(details[name]) for name in reversed(_WORDS) if name in details}
+    return [_in_words(name, value, words) for name, value in known.items() if value not in _USUAL]
+
+
+def count_marks(details: DayDetails, words: Words) -> list[str]:
+    """Return in words how many of the days have a provisional value; nothing where none has."""
+    provisional = _count_provisional(details)
+    return [words.count("gas.days_provisional", provisional)] if provisional else []
+
+
+def notes_on_marks(details: DayDetails, is_day: bool, supplier: str, words: Words) -> Iterator[str]:
+    """Yield what a chart says below it of values that may still change."""
+    if is_day and details:
+        yield words("gas.day")
+    if provisional := _count_provisional(details):
+        key = "gas.provisional.day" if is_day else "gas.provisional"
+        yield words(key, supplier=supplier) if is_day else words.count(key, provisional, supplier=supplier)
+
+
+def quality_of(details: Mapping[str, Any], words: Words) -> str:
+    return _in_words("quality", details["quality"], words) if "quality" in details else ""
+
+
+def _count_provisional(details: DayDetails) -> int:
+    return sum(of_day.get("status") == PROVISIONAL for of_day in details.values())
+
+
+def _in_words(name: str, value: Any, words: Words) -> str:
+    key = f"gas.{name}.{value}"
+    return words(key) if key in load_texts() else str(value)

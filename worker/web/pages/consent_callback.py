@@ -1,0 +1,376 @@
+"""The second half of a consent: the callback from the supplier's page, and the page of what came of it.
+
+Whatever a callback says can be typed by anybody, so it becomes a connection request (``domain.consent``), which changes
+nothing without a proof. A state works once, and only in the browser that began. The first answer gives the browser a
+new name, to which the request is bound, before anything comes of it: where it waits, the page reloads itself, and the
+outcome is for the browser that has this name. A session opens by it once. If the supplier has to be asked, a task
+does it.
+
+The names of a browser in consents: random texts in a cookie, a new one for each handshake.
+
+What a handshake leads to is bound to a name that its own answer sets, never to one that the browser had before. So a
+person who has planted a name in somebody's browser, and knows it, sees nothing of what that browser does afterwards.
+What a browser may go on with is asked of all its names, so that each of its tabs goes its own way.
+
+    releve_connect    67474f2eZr0….67474ee1k3q…    the names, the newest first; each begins with the second in which it
+                                                   was made, as eight hexadecimal digits
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import Final
+
+from fastapi import Request, Response
+from fastapi.responses import RedirectResponse
+
+from worker.app import enqueue_request
+from worker.clients.endpoints import LONGEST_STATE, Callback
+from worker.clients.suppliers import ENEDIS
+from worker.domain.account import Account
+from worker.domain.audit_entry import AuditAction
+from worker.domain.clock import real_clock
+from worker.domain.connection_request import (
+    LONGEST_QUERY,
+    MOST_METERS,
+    ConnectedAccount,
+    ConnectionRequest,
+    RequestState,
+)
+from worker.domain.consents import REQUEST_LIFE
+from worker.errors import StoreUnavailable
+from worker.logs import fields
+from worker.runtime.sync_parts import Runtime
+from worker.stores.redis.locks import Rate, RateLimiter
+from worker.stores.redis.pending_consents import ConsentFlow, ConsentFlows
+from worker.web.client_addresses import client_address
+from worker.web.dependencies import (
+    RIGHT_STATE,
+    Session,
+    get_runtime,
+    needs_invitation,
+    publish_backfills,
+    read_cookie,
+    set_cookie,
+    show_accounts,
+)
+from worker.web.rendering import SIGN_IN, render, render_message, render_with_form, words_of
+from worker.web.request_audit import note_event
+
+BROWSER_COOKIE: Final = "releve_connect"
+MOST_NAMES: Final = 30  # More than a person makes tries with one invitation, whose name must stay.
+_NAME: Final = re.compile(r"([0-9a-f]{8})[A-Za-z0-9_-]{32}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class BrowserNames:
+    """The names of one browser, the newest first; none for a browser that has begun no consent lately."""
+
+    texts: tuple[str, ...] = field(default=(), repr=False)
+
+    @property
+    def hashes(self) -> tuple[str, ...]:
+        """How the stores know the names, the newest first: their readers can't make the cookie."""
+        return tuple(hashlib.sha256(text.encode()).hexdigest() for text in self.texts)
+
+    @property
+    def newest(self) -> str:
+        """The hash of the newest name."""
+        return self.hashes[0]
+
+    def with_new(self) -> BrowserNames:
+        """Return the names with a new one in front; the oldest beyond thirty is forgotten."""
+        name = f"{int(real_clock().timestamp()):08x}{secrets.token_urlsafe(24)}"
+        return BrowserNames((name, *self.texts)[:MOST_NAMES])
+
+
+def read_browser_names(runtime: Runtime, request: Request) -> BrowserNames:
+    """Return the names in the browser's cookie. One that is older than a request may be counts as none.
+
+    Names need no signature: nothing is bound to one that we have not made. The time in a name is a part of what is
+    hashed, so nobody can prolong it.
+    """
+    texts = (read_cookie(runtime, request, BROWSER_COOKIE) or "").split(".", MOST_NAMES)[:MOST_NAMES]
+    return BrowserNames(tuple(text for text in texts if _is_current(text)))
+
+
+def set_browser_names(runtime: Runtime, response: Response, names: BrowserNames) -> None:
+    """Set the cookie with the browser's names."""
+    set_cookie(runtime, response, BROWSER_COOKIE, ".".join(names.texts), int(REQUEST_LIFE.total_seconds()))
+
+
+def _is_current(text: str) -> bool:
+    match = _NAME.fullmatch(text)
+    return match is not None and real_clock() < datetime.fromtimestamp(int(match[1], 16), UTC) + REQUEST_LIFE
+
+
+log = logging.getLogger("releve.web")
+_STATE: Final = re.compile(rf"[A-Za-z0-9_-]{{20,{LONGEST_STATE}}}", re.ASCII)
+_SHORTEST_WAIT_S: Final = 2
+_PUBLISHED: Final = Rate("request-published", calls=1, window_s=_SHORTEST_WAIT_S)  # However often the page is loaded.
+_LONGEST_WAIT_S: Final = 60
+_START_AGAIN: Final = (f"/connect/{ENEDIS.name}", "connect.again")
+_HOME: Final = ("/", "connect.home")
+_INVITATION: Final = ("/invitation", "connect.invitation")
+_READING: Final = ("/connect/reading", "connect.reading")
+_RIGHT_AGAIN: Final = ("/connect/right/again", "connect.right.again")
+_PAGES: Final[dict[str, tuple[int, tuple[str, str]]]] = {  # Name of a page -> its status and what to do next.
+    "unknown_supplier": (404, _HOME),
+    "too_many": (429, _HOME),
+    "too_long": (400, _START_AGAIN),
+    "too_many_meters": (400, _START_AGAIN),
+    "no_consent_page": (503, _HOME),
+    "unproven": (403, _INVITATION),
+    "reading_wrong": (403, _READING),
+    "no_reading": (404, _INVITATION),
+    "invitation_over": (410, _HOME),
+    "not_there": (202, _HOME),
+    "working": (202, _HOME),
+    "waiting_turn": (202, _HOME),
+    "unavailable": (202, _HOME),
+    "held": (202, _HOME),
+    "erased_since": (410, _START_AGAIN),
+    "turned_away": (403, _HOME),
+    "access_denied": (403, _START_AGAIN),
+    "server_error": (502, _START_AGAIN),
+    "no_usage_point": (400, _START_AGAIN),
+    "refused": (400, _START_AGAIN),
+    "unknown_state": (400, _START_AGAIN),
+    "foreign_state": (403, _START_AGAIN),
+    "ended_elsewhere": (403, _HOME),
+    "code_refused": (400, _START_AGAIN),
+    "unusable": (502, _HOME),
+    "no_right": (404, _INVITATION),
+    "right_pending": (202, _HOME),
+    "right_proof": (202, _HOME),
+    "right_to_check": (202, _HOME),
+    "right_refused": (403, _RIGHT_AGAIN),
+    "right_revoked": (403, _RIGHT_AGAIN),
+    "right_obsolete": (410, _RIGHT_AGAIN),
+    "right_withdrawn": (410, _HOME),
+    "right_elsewhere": (403, SIGN_IN),
+    "right_postcode": (409, _RIGHT_AGAIN),
+    "right_name": (409, _RIGHT_AGAIN),
+    "right_email": (409, _RIGHT_AGAIN),
+    "right_unknown_meter": (404, _RIGHT_AGAIN),
+    "right_contract_ended": (410, _HOME),
+    "right_scope": (502, _HOME),
+    "right_exists": (409, _INVITATION),
+    "right_too_many": (429, _HOME),
+}
+_PAGES_WITHOUT_ERROR: Final = ("code_refused", "unusable")  # OAuth has no words for them.
+_FAILURES: Final = ("access_denied", "server_error", "no_usage_point")  # The others share the page ``refused``.
+
+
+def answer_callback(request: Request, runtime: Runtime, session: Session, supplier: str) -> Response:
+    """Answer a callback of a supplier that has a consent page here, whichever of our addresses it came to."""
+    if len(request.scope["query_string"]) > LONGEST_QUERY:
+        return consent_page(request, "too_long")
+    callback = runtime.consents_of(supplier).read_callback(request.query_params.multi_items())
+    if len(callback.usage_points) > MOST_METERS:
+        return consent_page(request, "too_many_meters")
+    flows, state = ConsentFlows(runtime.redis), callback.state
+    if not _STATE.fullmatch(state):
+        return _stateless_page(request, callback, supplier)
+    flow, names = flows.read(state), read_browser_names(runtime, request)
+    if flow is None or flow.supplier != supplier:
+        return _answer_repeated(request, runtime, session, callback, supplier)
+    if flow.browser not in names.hashes:
+        # The flow isn't ended: it stays for the browser that it belongs to.
+        return consent_page(request, "foreign_state")
+    renamed = names.with_new()
+    own = _receive(request, runtime, session, callback, flow, names, renamed)
+    if not runtime.connection_requests.create(own):  # Another load of the same callback was faster.
+        return _answer_repeated(request, runtime, session, callback, supplier)
+    flows.end(state)
+    if own.asks_supplier:
+        _publish(runtime, own)
+    # What comes of it comes with the next load: a crash on the way must not leave it to a name that nobody has got.
+    response = answer_request(request, runtime, session, own) if own.done else _waiting_page(request, own)
+    set_browser_names(runtime, response, renamed)
+    return response
+
+
+def _receive(
+    request: Request,
+    runtime: Runtime,
+    session: Session,
+    callback: Callback,
+    flow: ConsentFlow,
+    names: BrowserNames,
+    renamed: BrowserNames,
+) -> ConnectionRequest:
+    """Return the request that a callback makes, bound to the newest name of ``renamed``."""
+    return runtime.connector.receive(
+        callback,
+        ConnectionRequest(
+            id=_request_id(callback.state),
+            supplier=flow.supplier,
+            browser=renamed.newest,
+            known_as=names.hashes,
+            begun_on=date.fromisoformat(flow.begun_on),
+            created_at=datetime.now(UTC),
+            begun_at=datetime.fromisoformat(flow.begun_at) if flow.begun_at else None,
+            address=client_address(request),
+            invitation_id=flow.invitation,
+            tenant=flow.tenant,
+            session=session.accounts,
+            caller=flow.caller,
+        ),
+    )
+
+
+def _answer_repeated(
+    request: Request, runtime: Runtime, session: Session, callback: Callback, supplier: str
+) -> Response:
+    """Answer a callback whose state is used: with what came of it, for the browser that it belongs to.
+
+    A browser that has only a name of before has loaded the callback twice at once, and gets the new one by the other
+    answer; or somebody has planted the name.
+    """
+    names = read_browser_names(runtime, request).hashes
+    own = runtime.connection_requests.get(_request_id(callback.state))
+    if own is not None and (own.browser in names or _is_shown(own, session)):
+        return answer_request(request, runtime, session, own)
+    if own is None or not set(own.known_as) & set(names):
+        return _stateless_page(request, callback, supplier)
+    if own.done:
+        return consent_page(request, "ended_elsewhere")
+    return consent_page(request, "working", _SHORTEST_WAIT_S, supplier=supplier)
+
+
+def _is_shown(own: ConnectionRequest, session: Session) -> bool:
+    """Return whether the browser's session shows what the request has connected."""
+    return own.state is RequestState.CONNECTED and all(session.shows(account) for account in own.accounts)
+
+
+def _stateless_page(request: Request, callback: Callback, supplier: str) -> Response:
+    """Return the page of a callback whose state leads to nothing that is this browser's."""
+    page = _failure_page(callback.failure) if callback.failure else "unknown_state"
+    return consent_page(request, page, supplier=supplier)
+
+
+def answer_request(request: Request, runtime: Runtime, session: Session, own: ConnectionRequest) -> Response:
+    """Answer with what came of the browser's own request, and take it on where its next step is due."""
+    if own.is_due(datetime.now(UTC)):
+        own = _take_on(runtime, own)
+    match own.state:
+        case RequestState.ASKING:
+            return _waiting_page(request, own)
+        case RequestState.HANDED_OVER:
+            return RedirectResponse(own.returns_to, 302)
+        case RequestState.CONNECTED:
+            return open_accounts(request, runtime, session, own.accounts, own.browser)
+        case RequestState.CHOICE:
+            supplier = words_of(request)(f"supplier.{own.supplier}")
+            return render_with_form(request, "choice.html", request_id=own.id, supplier=supplier)
+        case RequestState.UNPROVEN:
+            return _unproven_page(request, runtime, own)
+        case RequestState.REFUSED if own.caller is not None and own.page != "invitation_over":
+            # The caller must hear that nothing comes of it, in OAuth's words where there is one.
+            error = "server_error" if own.page in _PAGES_WITHOUT_ERROR else own.page
+            return RedirectResponse(own.caller.address(error=error, error_description="the consent was not given"), 302)
+        case RequestState.DECLARED:
+            return RedirectResponse(RIGHT_STATE, 303)
+        case RequestState.HELD | RequestState.REFUSED:
+            page = own.page if own.page in _PAGES else _failure_page(own.page)
+            return consent_page(request, page, supplier=own.supplier)
+
+
+def _take_on(runtime: Runtime, own: ConnectionRequest) -> ConnectionRequest:
+    """Conclude the request here, or publish the task where the supplier must be asked."""
+    if own.asks_supplier:
+        _publish(runtime, own)
+        return own
+    concluded = runtime.connector.conclude(own.id) or own
+    publish_backfills(runtime, [account.id for account in concluded.accounts])
+    return concluded
+
+
+def _publish(runtime: Runtime, own: ConnectionRequest) -> None:
+    """Publish the task that asks the supplier, once in two seconds at most.
+
+    Where the message is lost or the browser is closed, beat's task does it.
+    """
+    if not RateLimiter(runtime.redis).count_call(_PUBLISHED, own.id):
+        try:
+            enqueue_request(own.id, vouched=own.vouched, broker_url=runtime.broker_url)
+        except StoreUnavailable as error:
+            log.warning("connection request not published", extra=fields(request=own.id, reason=str(error)))
+
+
+def _unproven_page(request: Request, runtime: Runtime, own: ConnectionRequest) -> Response:
+    """Return the page of a request without a proof: the same for every meter, with the way to P4 where there is one."""
+    if own.page == "reading_wrong":
+        return consent_page(request, own.page)
+    if runtime.connector.find_unproven([own.browser]) is not None:
+        return render(request, "unproven.html", 403)
+    return consent_page(request, "unproven")
+
+
+def open_accounts(
+    request: Request,
+    runtime: Runtime,
+    session: Session,
+    accounts: Sequence[Account | ConnectedAccount],
+    name: str,
+) -> Response:
+    """Lead to the accounts, in a session that shows them; who has none of these yet gets it once.
+
+    ``name``: what it opens by, the hash of a browser's name or the id of an invitation. A person who copies that
+    later gets no other session.
+    """
+    requests, response = runtime.connection_requests, RedirectResponse(f"/accounts/{accounts[0].id}", 303)
+    is_first = requests.mark_opened(name)
+    if all(session.shows(account) for account in accounts):
+        return response
+    if not is_first:
+        return consent_page(request, "ended_elsewhere")
+    try:
+        show_accounts(runtime, request, response, session, accounts)
+        for account in accounts:
+            note_event(request, AuditAction.CONSENT_CONNECT, account_id=account.id)
+    except StoreUnavailable:
+        requests.unmark_opened(name)
+        raise
+    return response
+
+
+def _waiting_page(request: Request, own: ConnectionRequest) -> Response:
+    """Return a page that reloads itself when the next try is over."""
+    if own.next_try_at is None or not own.page:
+        return consent_page(request, "working", _SHORTEST_WAIT_S, supplier=own.supplier)
+    left_s = (own.next_try_at - datetime.now(UTC)).total_seconds() + _SHORTEST_WAIT_S
+    wait_s = round(min(max(left_s, _SHORTEST_WAIT_S), _LONGEST_WAIT_S))
+    at = words_of(request).clock(own.next_try_at)
+    return consent_page(request, own.page, wait_s, supplier=own.supplier, at=at)
+
+
+def consent_page(
+    request: Request, name: str, wait_s: int = 0, *, supplier: str = ENEDIS.name, **words: str
+) -> Response:
+    """Return the page of an outcome, which with ``wait_s`` comes again after so many seconds.
+
+    ``supplier``: whose consent it is about; ``words``: further facts of its texts.
+    """
+    status, action = _PAGES[name]
+    if action is _START_AGAIN and needs_invitation(get_runtime(request), supplier):
+        action = _INVITATION  # Without one, a new start would lead to no account.
+    facts = {"supplier": words_of(request)(f"supplier.{supplier}"), "digits": "…", **words}
+    return render_message(request, f"connect.{name}", status, action, words=facts, reload_s=wait_s)
+
+
+def _failure_page(failure: str) -> str:
+    """Return the name of a failure's page."""
+    return failure if failure in _FAILURES else "refused"
+
+
+def _request_id(state: str) -> str:
+    """Return the id of the request that a state leads to. It may stand in a log, because it opens nothing."""
+    return hashlib.sha256(state.encode()).hexdigest()[:32]

@@ -1,0 +1,251 @@
+"""The download page: links to files of each doctype (``download_file``), and a form for some days.
+
+The form is for the energies, which have several periods. Other series have one document a day at most: one small file.
+
+The files of the download page: whole, for a spreadsheet in the reader's language, or for programs.
+
+The page on which a household imports files of measures: what is in them, and what came of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from enum import StrEnum
+from functools import partial
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import RedirectResponse
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData
+from starlette.formparsers import MultiPartException
+
+from worker.domain.account import Account
+from worker.domain.documents import ALL_KEYS, to_reading
+from worker.domain.series import (
+    Doctype,
+    Period,
+    Series,
+    dailies_of,
+    daily_of,
+    find_doctype,
+    grid_operator_of,
+    periods_of,
+)
+from worker.runtime.sync_parts import Runtime
+from worker.sync.file_import import FileComparison
+from worker.web.api.callers import count_household
+from worker.web.dependencies import OwnAccount, RuntimeDep, Session, SessionDep, is_session_form
+from worker.web.error_pages import LARGEST_IMPORT, HttpRefusal
+from worker.web.file_formats import (
+    FieldsCsv,
+    FileFormat,
+    JsonFile,
+    SpreadsheetCsv,
+    check_days,
+    find_asked_doctype,
+    find_stored_range,
+    name_file,
+    stream_file,
+)
+from worker.web.file_uploads import FIELD, ImportReport, import_files, read_files
+from worker.web.rendering import refuse_form, render, render_message, words_of
+from worker.web.texts import Words, language_of
+
+download_router = APIRouter()
+FirstDays = dict[Doctype, date | None]
+
+
+@dataclass(frozen=True, slots=True)
+class FileGroup:
+    """Files under one heading: the keys of its title and of each file's name, and each file's query without format."""
+
+    title: str
+    files: list[tuple[str, str]]
+
+
+@download_router.get("/accounts/{account_id}/download")
+def show_download(request: Request, runtime: RuntimeDep, account: OwnAccount) -> Response:
+    known = runtime.registry.outcomes.known(account.id)
+    first = _first_days(runtime, account.id, known)
+    energies = {daily: found for daily in dailies_of(account.supplier) if (found := _periods_of(daily, first))}
+    groups = [_energy_files(daily, periods) for daily, periods in energies.items()]
+    operator = grid_operator_of(account.supplier)
+    if others := [series for series in known if len(periods_of(series)) == 1 and series.inputs in first]:
+        files = [(f"series.{series}.name", f"series={series}&by={series.inputs.period}") for series in others]
+        groups.append(FileGroup(f"download.others.{operator}", files))
+    return render(
+        request,
+        "download.html",
+        account=account,
+        groups=groups,
+        directions=[(daily, daily.description.direction) for daily in energies],
+        units=f"download.units.{operator}",
+        periods=[period for period in Period if any(period in found for found in energies.values())],
+        first=min(filter(None, first.values()), default=None),
+        today=runtime.history.today(),
+    )
+
+
+def _first_days(runtime: Runtime, account_id: str, known: list[Series]) -> FirstDays:
+    """Return the doctypes that the account has documents of, with the first day where they are of days."""
+    wanted = [doctype for series in known for doctype in series.doctypes]
+    stored = runtime.measures.read(account_id, dict.fromkeys(wanted, ALL_KEYS), limit=1)
+    return {
+        doctype: to_reading(documents[0], doctype).start.date() if doctype.period is Period.DAY else None
+        for doctype, documents in stored.items()
+        if documents
+    }
+
+
+def _periods_of(daily: Series, first: FirstDays) -> list[Period]:
+    return [period for period in Period if find_doctype(daily, period) in first]
+
+
+def _energy_files(daily: Series, periods: list[Period]) -> FileGroup:
+    """Return the files of a direction's energy."""
+    files = [(f"download.{period}", f"series={daily}&by={period}") for period in periods]
+    return FileGroup(f"direction.{daily.description.direction}", files)
+
+
+download_file_router = APIRouter()
+
+
+class FileForm(StrEnum):
+    CSV = "csv"
+    JSON = "json"
+
+
+class Columns(StrEnum):
+    """Columns of CSV: those of a spreadsheet, or the stored fields for programs."""
+
+    TIMES = "times"
+    FIELDS = "fields"
+
+
+@download_file_router.get("/accounts/{account_id}/download/file")
+def download_file(
+    request: Request,
+    runtime: RuntimeDep,
+    session: SessionDep,
+    account: OwnAccount,
+    series: Series | None = None,
+    by: Period = Period.DAY,
+    first: Annotated[date | None, Query(alias="from")] = None,
+    last: Annotated[date | None, Query(alias="to")] = None,
+    form: Annotated[FileForm, Query(alias="format")] = FileForm.CSV,
+    columns: Columns = Columns.TIMES,
+) -> Response:
+    caller = count_household(runtime, session)
+    series = series or daily_of(supplier=account.supplier)
+    doctype = find_asked_doctype(series, by)
+    days = check_days(first, last, runtime.history.today())
+    stored = find_stored_range(runtime.measures, account.id, doctype, days)
+    name = name_file(account.id, series, by, days)
+    file_format: FileFormat
+    if form is FileForm.JSON:
+        file_format = JsonFile(doctype, _name_fields(account, series, by, doctype))
+    elif columns is Columns.FIELDS:
+        file_format, name = FieldsCsv.of(doctype, stored.read_tariff_periods()), f"{name}-fields"
+    else:
+        file_format = SpreadsheetCsv(doctype, stored.read_tariff_periods(), language_of(request))
+    return stream_file(stored, file_format, name, partial(caller.reload_account, runtime, account.id))
+
+
+def _name_fields(account: Account, series: Series, by: Period, doctype: Doctype) -> dict[str, str]:
+    """Return what the file is of, under the names of the API's answers."""
+    unit = doctype.series.description.quantity.load_unit
+    return {"account": account.id, "series": series, "doctype": doctype.full_name, "unit": unit, "by": by}
+
+
+import_files_router = APIRouter()
+_LOOK: Final = "look"  # The button that only looks.
+_MEGABYTE: Final = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A series of a file as the page shows it: ``facts`` are the keys of names, with values."""
+
+    file: str
+    facts: tuple[tuple[str, str], ...]
+
+
+@import_files_router.get("/accounts/{account_id}/import")
+def show_import_form(request: Request, account: OwnAccount) -> Response:
+    """Show the form; an account that another person has taken over is shown as it is."""
+    if not account.may_choose_series:
+        return RedirectResponse(f"/accounts/{account.id}", 303)
+    return _render(request, account)
+
+
+@import_files_router.post("/accounts/{account_id}/import")
+async def import_into_account(
+    request: Request, runtime: RuntimeDep, session: SessionDep, account: OwnAccount
+) -> Response:
+    """Take files, only from our own form, and show what was found in them."""
+    try:
+        form = await read_files(request)
+    except MultiPartException:
+        return await run_in_threadpool(_refuse, request, account, "too_many")
+    try:
+        return await run_in_threadpool(_take, request, runtime, session, account, form)
+    finally:
+        await form.close()
+
+
+def _take(request: Request, runtime: Runtime, session: Session, account: Account, form: FormData) -> Response:
+    page = f"/accounts/{account.id}/import"
+    if not is_session_form(runtime, session, str(form.get("csrf", ""))):
+        return refuse_form(request, page)
+    if not account.may_choose_series:
+        return RedirectResponse(f"/accounts/{account.id}", 303)
+    looks = _LOOK in form
+    try:
+        report = import_files(request, runtime, account, form, dry_run=looks)
+    except HttpRefusal as refusal:
+        if refusal.code not in ("too_many_requests", "busy"):
+            raise
+        answer = _refuse(request, account, refusal.code, refusal.status)
+        answer.headers.update(refusal.headers)
+        return answer
+    if not report.series and not report.refused:
+        return _refuse(request, account, "none")
+    return _render(request, account, report, looks=looks)
+
+
+def _render(request: Request, account: Account, report: ImportReport | None = None, *, looks: bool = False) -> Response:
+    words = words_of(request)
+    return render(
+        request,
+        "import.html",
+        status=200 if report is None or report.series else 422,
+        account=account,
+        part=FIELD,
+        look=_LOOK,
+        is_gas=daily_of(supplier=account.supplier).is_gas,
+        most=LARGEST_IMPORT // _MEGABYTE,
+        looked=looks,
+        found=[_to_found(one, words) for one in report.series] if report else [],
+        refused=report.refused if report else [],
+    )
+
+
+def _to_found(found: FileComparison, words: Words) -> Found:
+    first, last = found.first, found.last
+    steps = " · ".join(f"{minutes} min" for minutes in found.file.step_minutes)
+    facts = {
+        "import.series": words(f"series.{found.file.series}.name"),
+        "import.step": steps,
+        "import.span": words("import.from_to", first=words.day(first), last=words.day(last)) if first and last else "",
+        "import.energy": "" if found.amount is None else words.energy(found.amount),
+        "import.new": words.number(found.days_new),
+        "import.same": words.number(found.days_same),
+        "import.different": words.number(found.days_different),
+    }
+    return Found(found.file.file, tuple((name, value) for name, value in facts.items() if value))
+
+
+def _refuse(request: Request, account: Account, fault: str, status: int = 422) -> Response:
+    return render_message(request, f"import.{fault}", status, (f"/accounts/{account.id}/import", "message.again"))

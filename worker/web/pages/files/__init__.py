@@ -1,1 +1,0 @@
-"""Pages of files: the download of what is stored, and the import of what people have."""

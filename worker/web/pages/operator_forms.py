@@ -1,0 +1,271 @@
+"""The erasure of an account by an operator, who gives password and code again for it.
+
+Invitations on the operator's page: a form that makes one and shows its link once, and a button that revokes one.
+
+Proofs of consents on the operator's page: those that the supplier awaits, and their upload.
+
+The upload is a route of its own, because its body is large: who sends it is checked before it is read, and its size
+while it is. It goes to private temporary files, and from there, sealed, to the worker that sends it on.
+
+What an operator changes of its own access: the password, and its sessions in other browsers.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import PurePath
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Form, Request, Response
+from fastapi.responses import RedirectResponse
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException
+
+from worker.accounts.invitations import MeterHasAccount, MeterHasNoAccount
+from worker.accounts.notice_services import is_mail_address
+from worker.app import enqueue_proofs
+from worker.clients.grdf.consent import LARGEST_PROOF, MOST_PROOFS
+from worker.clients.suppliers import ENEDIS, GRDF
+from worker.domain.access_right import is_gas_meter
+from worker.domain.account import DEFAULT_TENANT
+from worker.domain.invitation import Invitation
+from worker.domain.sessions import find_password_fault
+from worker.errors import MeterElsewhere, StoreUnavailable, UnknownAccount, UnknownTenant
+from worker.logs import fields
+from worker.runtime.sync_parts import Runtime
+from worker.stores.redis.pending_consents import ProofFile
+from worker.stores.registry.api_tokens import require_tenant
+from worker.stores.registry.invitations import UnknownInvitation
+from worker.web.dependencies import RuntimeDep, publish_revocation
+from worker.web.error_pages import LARGEST_UPLOAD
+from worker.web.file_uploads import read_upload
+from worker.web.pages.account_forms import receipt_of
+from worker.web.pages.operator_access import (
+    PATH,
+    check_again,
+    check_fresh,
+    is_logged_in,
+    load_form_session,
+    may_change,
+    open_operator_session,
+)
+from worker.web.pages.operator_overview import operator_page
+from worker.web.rendering import refuse_form, render, render_message
+from worker.web.request_audit import note_refusal, note_subject
+
+erase_router = APIRouter(prefix=PATH)
+_LONGEST_ID: Final = 32
+
+
+@erase_router.post("/erase")
+def erase_account(
+    request: Request,
+    runtime: RuntimeDep,
+    account: Annotated[str, Form()] = "",
+    password: Annotated[str, Form()] = "",
+    code: Annotated[str, Form()] = "",
+    csrf: Annotated[str, Form()] = "",
+) -> Response:
+    """Erase an account and show the receipt."""
+    if (session := load_form_session(request, runtime, csrf)) is None:
+        return refuse_form(request, PATH)
+    account_id = account.strip()
+    if not _exists(runtime, account_id):
+        note_refusal(request, "operator.erase.unknown")
+        return operator_page(
+            request, runtime, session, 404, erase_fault="operator.erase.unknown", erase_account=account_id
+        )
+    note_subject(request, account_id=account_id)
+    if refusal := check_again(request, runtime, session, password, code):
+        shown = {"erase_fault": refusal.text, "wait_s": refusal.wait_s, "erase_account": account_id}
+        return refusal.mark(operator_page(request, runtime, session, refusal.status, **shown))
+    erased = runtime.erase(account_id, session.operator.actor)
+    publish_revocation(runtime)
+    receipt = receipt_of(erased)
+    return render(request, "operator_erased.html", account_id=account_id, receipt=receipt, moment=runtime.now())
+
+
+def _exists(runtime: Runtime, account_id: str) -> bool:
+    try:
+        runtime.registry.get_existing(account_id[:_LONGEST_ID])
+    except UnknownAccount:
+        return False
+    return True
+
+
+invitations_router = APIRouter(prefix="/operator/invitations")
+_BACK: Final = "/operator#invitations"
+_METER: Final = re.compile(r"[0-9]{14}")  # Of electricity; one of gas may have the same form.
+
+
+@invitations_router.post("")
+def invite(
+    request: Request,
+    runtime: RuntimeDep,
+    whom: Annotated[str, Form()] = "",
+    new_holder: Annotated[str, Form()] = "",
+    address: Annotated[str, Form()] = "",
+    tenant: Annotated[str, Form()] = DEFAULT_TENANT,
+    energy: Annotated[str, Form()] = ENEDIS.name,
+    password: Annotated[str, Form()] = "",
+    code: Annotated[str, Form()] = "",
+    csrf: Annotated[str, Form()] = "",
+) -> Response:
+    """Make an invitation for the account or the meter ``whom``, and show its link: it can't be read again.
+
+    ``energy``: the supplier of the meter. Password and code are asked for once an hour.
+    """
+    if (session := load_form_session(request, runtime, csrf)) is None:
+        return refuse_form(request, PATH)
+    whom, address, is_new = whom.replace(" ", "").strip(), address.strip(), bool(new_holder)
+    energy = energy if energy in runtime.suppliers_consents else ENEDIS.name
+
+    def show_again(fault: str, status: int, **facts: Any) -> Response:
+        note_refusal(request, fault)
+        form = {"whom": whom, "new_holder": is_new, "address": address, "tenant": tenant, "energy": energy, **facts}
+        return operator_page(request, runtime, session, status, invite_fault=fault, **form)
+
+    if address and not (runtime.inviter.sends_mail and is_mail_address(address)):
+        return show_again("operator.invite.no_address", 422)
+    if is_new and not _is_meter(whom, energy):
+        return show_again("operator.invite.needs_meter", 422)
+    if refusal := check_fresh(request, runtime, session, password, code):
+        return refusal.mark(show_again(refusal.text, refusal.status, wait_s=refusal.wait_s))
+    try:
+        require_tenant(runtime.registry.database, tenant)
+        by = session.operator.actor
+        invitation, link = _create(runtime, whom, energy, by, new_holder=is_new, tenant=tenant)
+    except UnknownAccount:
+        return show_again("operator.invite.unknown", 404)
+    except MeterHasAccount as error:
+        return show_again("operator.invite.has_account", 409, invite_account=error.account_id)
+    except MeterElsewhere as error:
+        return show_again(
+            "operator.invite.elsewhere", 409, invite_tenant=runtime.tenants.title_of(error.tenant) or error.tenant
+        )
+    except UnknownTenant:
+        return show_again("operator.invite.no_tenant", 422)
+    except MeterHasNoAccount:
+        return show_again("operator.invite.no_account", 409)
+    note_subject(request, invitation.id, account_id=invitation.account_id, tenant=invitation.tenant)
+    fault = runtime.inviter.mail(invitation, link, address) if address else None
+    values: dict[str, Any] = {"invitation": invitation, "link": link, "mailed": bool(address), "mail_fault": fault}
+    return render(request, "operator_invitation.html", **values)
+
+
+@invitations_router.post("/{invitation_id}/revoke")
+def revoke(request: Request, invitation_id: str, runtime: RuntimeDep, csrf: Annotated[str, Form()] = "") -> Response:
+    if not may_change(request, runtime, csrf):
+        return refuse_form(request, PATH)
+    try:
+        revoked = runtime.invitations.revoke(invitation_id)
+    except UnknownInvitation:
+        return render_message(request, "failure.not_found", 404, (_BACK, "operator.invited.back"))
+    note_subject(request, account_id=revoked.account_id, tenant=revoked.tenant)
+    return RedirectResponse(_BACK, 303)
+
+
+def _is_meter(whom: str, energy: str) -> bool:
+    return is_gas_meter(whom.upper()) if energy == GRDF.name else _METER.fullmatch(whom) is not None
+
+
+def _create(
+    runtime: Runtime, whom: str, energy: str, by: str, *, new_holder: bool, tenant: str
+) -> tuple[Invitation, str]:
+    if _is_meter(whom, energy):
+        return runtime.inviter.invite_meter(energy, whom.upper(), by, new_holder=new_holder, tenant=tenant)
+    return runtime.inviter.invite_account(whom, by)
+
+
+log = logging.getLogger("releve.web")
+proofs_router = APIRouter(prefix="/operator/rights")
+_PROOFS_BACK: Final = "/operator#proofs"
+_NAME: Final = re.compile(r"[^A-Za-z0-9._-]+")
+_MOST_FIELDS: Final = 2
+
+
+@proofs_router.post("/{right_id}/proofs")
+async def upload(request: Request, right_id: str, runtime: RuntimeDep) -> Response:
+    """Take one to three files of a proof."""
+    if not await run_in_threadpool(is_logged_in, request, runtime):
+        return await run_in_threadpool(refuse_form, request, PATH)
+    try:
+        form = await read_upload(request, LARGEST_UPLOAD, most_files=MOST_PROOFS, most_fields=_MOST_FIELDS)
+    except MultiPartException:
+        return await run_in_threadpool(_refuse, request, "too_many")
+    try:
+        return await run_in_threadpool(_take, request, runtime, right_id, form)
+    finally:
+        await form.close()
+
+
+def _take(request: Request, runtime: Runtime, right_id: str, form: FormData) -> Response:
+    if not may_change(request, runtime, str(form.get("csrf", ""))):
+        return refuse_form(request, PATH)
+    if right_id not in {awaited.right_id for awaited in runtime.proof_uploads.list_awaited()}:
+        return _refuse(request, "not_awaited", 404)
+    uploads = [part for part in form.getlist("proof") if isinstance(part, UploadFile) and part.filename]
+    if not uploads:
+        return _refuse(request, "none")
+    if any(not 0 < (part.size or 0) <= LARGEST_PROOF for part in uploads):
+        return _refuse(request, "size")
+    files: list[ProofFile] = [(_plain_name(part.filename or ""), part.file.read()) for part in uploads]
+    runtime.proof_uploads.files.put(right_id, files)
+    log.info("proof taken", extra=fields(right=right_id, files=len(files)))
+    try:
+        enqueue_proofs(broker_url=runtime.broker_url)
+    except StoreUnavailable as error:  # Beat's task sends it a little later.
+        log.warning("proof not published", extra=fields(right=right_id, reason=str(error)))
+    return RedirectResponse(_PROOFS_BACK, 303)
+
+
+def _plain_name(name: str) -> str:
+    """Return a file's name without folders and unusual characters: it goes to the supplier, and may name a person."""
+    suffix = _NAME.sub("", PurePath(name).suffix)[:8]
+    return f"proof{suffix}"
+
+
+def _refuse(request: Request, fault: str, status: int = 422) -> Response:
+    return render_message(request, f"operator.proofs.{fault}", status, (_PROOFS_BACK, "operator.proofs.back"))
+
+
+own_access_router = APIRouter(prefix=PATH)
+_OWN_ACCESS_BACK: Final = "/operator#access"
+
+
+@own_access_router.post("/password")
+def change_password(
+    request: Request,
+    runtime: RuntimeDep,
+    password: Annotated[str, Form()] = "",
+    code: Annotated[str, Form()] = "",
+    new: Annotated[str, Form()] = "",
+    again: Annotated[str, Form()] = "",
+    csrf: Annotated[str, Form()] = "",
+) -> Response:
+    """Set a new password. All sessions end, copies of this one too; this browser gets a new one."""
+    if (session := load_form_session(request, runtime, csrf)) is None:
+        return refuse_form(request, PATH)
+    operator = session.operator
+    if new != again:
+        return operator_page(request, runtime, session, 422, access_fault="operator.password.differ")
+    if fault := find_password_fault(new, operator.name):
+        return operator_page(request, runtime, session, 422, access_fault=f"operator.password.{fault}")
+    if refusal := check_again(request, runtime, session, password, code):
+        page = operator_page(
+            request, runtime, session, refusal.status, access_fault=refusal.text, wait_s=refusal.wait_s
+        )
+        return refusal.mark(page)
+    runtime.web_access.operators.set_password(operator.id, new)
+    return open_operator_session(request, runtime, operator, to=_OWN_ACCESS_BACK)
+
+
+@own_access_router.post("/sessions/end-others")
+def end_other_sessions(request: Request, runtime: RuntimeDep, csrf: Annotated[str, Form()] = "") -> Response:
+    """End the operator's sessions in all other browsers."""
+    if (session := load_form_session(request, runtime, csrf)) is None:
+        return refuse_form(request, PATH)
+    runtime.web_access.operators.end_sessions(session.operator.id, but=session.key.id)
+    return RedirectResponse(_OWN_ACCESS_BACK, 303)

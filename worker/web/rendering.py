@@ -1,0 +1,223 @@
+"""HTML pages from Jinja templates, in the reader's language.
+
+Security headers of every answer: content only from this server, no frames, no guessing of content types.
+
+The notice above a household's pages: its code waits to be kept, it has no way back, or its session ends soon.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote, urlencode, urlsplit
+
+from fastapi import Request
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.datastructures import MutableHeaders
+
+from worker.errors import StoreUnavailable
+from worker.runtime.sync_parts import Runtime
+from worker.texts import LANGUAGES
+from worker.web.dependencies import FORM_COOKIE, Session, gas_suffix, get_runtime, get_session, new_form, set_cookie
+from worker.web.request_audit import note_refusal
+from worker.web.texts import LANGUAGE_COOKIE, LANGUAGE_LIFE_S, LANGUAGE_PARAMETER, Words, chosen_language, language_of
+
+CONTENT_SECURITY_POLICY: Final = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' data:",
+        "font-src 'self'",
+        "connect-src 'self'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+        "base-uri 'none'",
+    )
+)
+_HEADERS: Final = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Permissions-Policy": "geolocation=(), camera=(), microphone=()",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+def policy_with_form_to(*addresses: str | None) -> str:
+    """Return the content policy of a page with a form that leads on to other sites.
+
+    Browsers count the redirects that answer a form as targets of the form.
+    """
+    parts = [urlsplit(address or "") for address in addresses]
+    origins = " ".join(f"{part.scheme}://{part.netloc}" for part in parts)
+    return CONTENT_SECURITY_POLICY.replace("form-action 'self'", f"form-action 'self' {origins}")
+
+
+def set_security_headers(request: Request, headers: MutableHeaders, status: int) -> None:
+    """Set what every answer has, unless its route has said otherwise."""
+    for name, value in _HEADERS.items():
+        headers.setdefault(name, value)
+    # Personal data stays out of caches; the address of a static file changes with its content.
+    is_static = request.url.path.startswith("/static/") and "v" in request.query_params and status == 200
+    headers.setdefault("Cache-Control", "public, max-age=31536000, immutable" if is_static else "no-store")
+    if request.url.scheme == "https":
+        headers.setdefault("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
+
+
+_SHOWN_BEFORE: Final = timedelta(days=14)
+# These pages say it themselves, or are not the household's.
+_WITHOUT: Final = ("/access", "/sign-in", "/operator", "/proxy")
+
+
+@dataclass(frozen=True, slots=True)
+class AccessNotice:
+    """What a household should know of its access. ``key``: that of its text; ``ends_at``: the session's last moment."""
+
+    key: str
+    ends_at: datetime | None
+
+
+def find_access_notice(runtime: Runtime, session: Session, path: str) -> AccessNotice | None:
+    """Return the notice for a page of this session, or None. A page is shown without it while the registry is away."""
+    key, household = session.key, session.household
+    if key is None or household is None or not household.accounts or path.startswith(_WITHOUT):
+        return None
+    if runtime.settings.is_home:  # Its way back is the machine itself.
+        return None
+    try:
+        ways = runtime.web_access.ways_back.find(household.id, key.details)
+    except StoreUnavailable:
+        return None
+    if ways.shown_code:
+        return AccessNotice("access.notice.code", key.expires_at)
+    if not ways.is_safe:
+        return AccessNotice("access.notice.none", key.expires_at)
+    if key.expires_at is not None and key.expires_at - datetime.now(UTC) < _SHOWN_BEFORE:
+        return AccessNotice("access.notice.ends", key.expires_at)
+    return None
+
+
+SIGN_IN: Final = ("/sign-in", "sign_in.go")  # What to do next, for ``render_message``.
+_NOT_LET_IN: Final = (403, 404, 409, 410)
+_FOLDER: Final = Path(__file__).parent
+_FORM_LIFE_S: Final = 7 * 86_400
+ENVIRONMENT: Final = Environment(
+    loader=FileSystemLoader(_FOLDER / "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,  # A misspelt name fails in a test and doesn't leave a hole in a page.
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+def render(request: Request, name: str, status: int = 200, **values: Any) -> HTMLResponse:
+    """Render the template ``name`` with ``values``.
+
+    Every template also has ``t`` (Words), ``session``, ``csrf`` of the session, ``languages`` (each with the address
+    of this page in it), ``static``, ``about``: the key of what the service is for, ``contact``: the operator's with its
+    link, and ``access_notice``: what the household should know of its access.
+    """
+    runtime, session = get_runtime(request), _session_of(request)
+    words = words_of(request)
+    base = {
+        "t": words,
+        "session": session,
+        "csrf": runtime.web_access.signer.csrf_token(session.sid),
+        "languages": [(language, _address_in_language(request, language)) for language in LANGUAGES],
+        "static": static_address,
+        "about": f"app.about{gas_suffix(runtime)}",
+        "contact": (runtime.settings.contact, runtime.settings.contact_link()),
+        "access_notice": find_access_notice(runtime, session, request.url.path),
+    }
+    response = HTMLResponse(ENVIRONMENT.get_template(name).render(base | values), status)
+    response.headers["Content-Language"] = words.language
+    response.headers["Vary"] = "Accept-Language, Cookie"
+    if language := chosen_language(request):
+        set_cookie(runtime, response, LANGUAGE_COOKIE, language, LANGUAGE_LIFE_S)
+    return response
+
+
+def render_with_form(
+    request: Request, name: str, status: int = 200, *, form_life_s: int = _FORM_LIFE_S, **values: Any
+) -> HTMLResponse:
+    """Render a page whose form is for browsers without a session: its template has ``browser_csrf`` besides.
+
+    The cookie that the form belongs to lives ``form_life_s`` from now.
+    """
+    runtime = get_runtime(request)
+    value, csrf = new_form(runtime, request)
+    response = render(request, name, status, browser_csrf=csrf, **values)
+    set_cookie(runtime, response, FORM_COOKIE, value, form_life_s)
+    return response
+
+
+def render_message(
+    request: Request,
+    name: str,
+    status: int,
+    action: tuple[str, str] | None = None,
+    words: Mapping[str, str] | None = None,
+    *,
+    reload_s: int = 0,
+) -> HTMLResponse:
+    """Render a page of one message: the texts ``<name>.title`` and ``<name>.text`` with ``words``, and what to do.
+
+    With ``reload_s`` the page loads itself again after so many seconds, so that its button is not what to do next.
+    """
+    if status >= 400:
+        note_refusal(request, name)
+    values = {"title": f"{name}.title", "text": f"{name}.text", "action": action, "words": words or {}}
+    # A visitor who isn't let in, and shows nothing, may be a household that has lost its session.
+    is_households = not _session_of(request).accounts and not request.url.path.startswith("/operator")
+    offers_sign_in = status in _NOT_LET_IN and is_households and action != SIGN_IN
+    response = render(request, "message.html", status, **values, reloads=bool(reload_s), offers_sign_in=offers_sign_in)
+    if reload_s:
+        response.headers["Retry-After"] = response.headers["Refresh"] = str(reload_s)
+    return response
+
+
+def _session_of(request: Request) -> Session:
+    """Return the browser's session; an empty one for the page that says that the registry is away."""
+    try:
+        return get_session(request)
+    except StoreUnavailable:
+        return Session()
+
+
+def refuse_form(request: Request, back: str) -> HTMLResponse:
+    """Refuse a form that is not of our own page (CSRF): another site can't know its hidden field."""
+    return render_message(request, "csrf", 403, (back, "message.again"))
+
+
+def words_of(request: Request) -> Words:
+    return Words(language_of(request))
+
+
+@cache
+def static_address(name: str) -> str:
+    """Return the address of a static file. It changes with the content, so that no cache shows an old file."""
+    content = (_FOLDER / "static" / name).read_bytes()
+    return f"/static/{name}?v={hashlib.sha256(content).hexdigest()[:10]}"
+
+
+def _address_in_language(request: Request, language: str) -> str:
+    """Return the address of this page in another language, or of the first page where this one has no address.
+
+    A page that answers a form or a callback can't be loaded again.
+    """
+    path = request.url.path
+    if request.method != "GET" or path.startswith("/callback/") or (path.startswith("/proxy/") and "/auth" not in path):
+        return f"/?{LANGUAGE_PARAMETER}={language}"
+    query = [(name, value) for name, value in request.query_params.multi_items() if name != LANGUAGE_PARAMETER]
+    # A path that began with "//" or "/\\" would name another host.
+    path = "/" + quote(path.lstrip("/\\"), safe="/-._~")
+    return f"{path}?{urlencode([*query, (LANGUAGE_PARAMETER, language)])}"

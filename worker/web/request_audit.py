@@ -1,0 +1,228 @@
+"""The audit trail of the web service: each request that changes something leaves an entry, done or refused.
+
+The entry is written in one place, after the route has answered. What authenticates a request names its actor
+(``note_actor``), a route names what it made (``note_subject``). A route that only at times opens something, such as a
+callback, notes that as an event of its own (``note_event``).
+
+A new route that changes something needs a line in ``ACTIONS``, or one with the reason in ``UNRECORDED``; a test says
+which line is missing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from fastapi import FastAPI, Request
+from fastapi.routing import iter_route_contexts
+from starlette.concurrency import run_in_threadpool
+
+from worker.domain.audit_entry import DONE, ActorKind, AuditAction, AuditEntry, new_entry
+from worker.domain.clock import real_clock
+from worker.errors import WorkerError
+from worker.logs import fields
+from worker.runtime.sync_parts import Runtime
+from worker.stores.redis.locks import Rate, RateLimiter
+from worker.web.client_addresses import client_address
+
+log = logging.getLogger("releve.audit")
+ACTIONS: Final[Mapping[str, AuditAction]] = {
+    "POST /api/accounts": AuditAction.ACCOUNT_ADD,
+    "POST /api/accounts/{account_id}/pause": AuditAction.ACCOUNT_PAUSE,
+    "POST /api/accounts/{account_id}/resume": AuditAction.ACCOUNT_RESUME,
+    "POST /api/accounts/{account_id}/stop": AuditAction.ACCOUNT_STOP,
+    "PATCH /api/accounts/{account_id}/series": AuditAction.ACCOUNT_SERIES,
+    "DELETE /api/accounts/{account_id}": AuditAction.ACCOUNT_ERASE,
+    "POST /api/accounts/{account_id}/import": AuditAction.ACCOUNT_IMPORT,
+    "POST /api/invitations": AuditAction.INVITATION_CREATE,
+    "DELETE /api/invitations/{invitation_id}": AuditAction.INVITATION_REVOKE,
+    "POST /accounts/{account_id}/stop": AuditAction.ACCOUNT_STOP,
+    "POST /accounts/{account_id}/import": AuditAction.ACCOUNT_IMPORT,
+    "POST /accounts/{account_id}/series": AuditAction.ACCOUNT_SERIES,
+    "POST /accounts/{account_id}/remove": AuditAction.ACCOUNT_ERASE,
+    "POST /accounts/{account_id}/home": AuditAction.ACCOUNT_JOIN,
+    "POST /accounts/{account_id}/home/part": AuditAction.ACCOUNT_PART,
+    "POST /accounts/{account_id}/gas": AuditAction.RIGHT_DECLARE,
+    "POST /accounts/{account_id}/gas/page": AuditAction.RIGHT_DECLARE,
+    "POST /invitation/{invitation_id}/right": AuditAction.RIGHT_DECLARE,
+    "POST /invitation/{invitation_id}/right/page": AuditAction.RIGHT_DECLARE,
+    "POST /invitation": AuditAction.INVITATION_OPEN,
+    "POST /invitation/pretend": AuditAction.INVITATION_OPEN,
+    "POST /connect/new-holder": AuditAction.CONSENT_NEW_HOLDER,
+    "POST /connect/reading": AuditAction.READING_TRY,
+    "POST /proxy/{supplier}/auth": AuditAction.CONSENT_BEGIN,
+    "POST /proxy/{supplier}/token": AuditAction.GRANT_TOKEN,
+    "POST /home/token": AuditAction.ACCOUNT_TOKEN,
+    "POST /home/password": AuditAction.RECOVERY_CODE,
+    "POST /sign-in/code": AuditAction.SESSION_OPEN,
+    "POST /sign-in/link": AuditAction.SESSION_OPEN,
+    "POST /sign-in/mail": AuditAction.SIGN_IN_MAIL,
+    "POST /access/code": AuditAction.RECOVERY_CODE,
+    "POST /access/address": AuditAction.ADDRESS_GIVE,
+    "POST /access/address/remove": AuditAction.ADDRESS_REMOVE,
+    "POST /access/notices": AuditAction.ADDRESS_NOTICES,
+    "POST /access/notices/off/{ticket}": AuditAction.ADDRESS_NOTICES,
+    "POST /access/confirm": AuditAction.ADDRESS_CONFIRM,
+    "POST /access/log-out": AuditAction.SESSION_END,
+    "POST /access/sessions/{key_id}/end": AuditAction.SESSION_END,
+    "POST /access/sessions/end-others": AuditAction.SESSION_END_OTHERS,
+    "POST /operator/search": AuditAction.ACCOUNT_FIND,
+    "POST /operator/login": AuditAction.SESSION_OPEN,
+    "POST /operator/link": AuditAction.SESSION_OPEN,
+    "POST /operator/logout": AuditAction.SESSION_END,
+    "POST /operator/sessions/end-others": AuditAction.SESSION_END_OTHERS,
+    "POST /operator/password": AuditAction.OPERATOR_PASSWORD,
+    "POST /operator/erase": AuditAction.ACCOUNT_ERASE,
+    "POST /operator/invitations": AuditAction.INVITATION_CREATE,
+    "POST /operator/invitations/{invitation_id}/revoke": AuditAction.INVITATION_REVOKE,
+    "POST /operator/rights/{right_id}/proofs": AuditAction.RIGHT_PROOF,
+}
+UNRECORDED: Final[Mapping[str, str]] = {
+    "POST /access/kept": "it hides a code that its household has written down",
+    "POST /api/accounts/search": "it only reads, and a meter's number must not be in an address",
+}
+_SUBJECTS: Final = ("invitation_id", "right_id", "key_id")  # Parameters of paths.
+_SAFE_METHODS: Final = ("GET", "HEAD", "OPTIONS")
+# A row is kept for 400 days, so tries must not fill the registry. What an actor has done is always recorded.
+TRIES: Final = Rate("audit-tries", calls=60, window_s=3600)  # Refused ones of an actor, all of a visitor's address.
+REFUSED_VISITORS: Final = Rate("audit-visitors", calls=1000, window_s=3600)  # Of all visitors together.
+
+
+class AuditEvent(NamedTuple):
+    """Something that a request has done."""
+
+    action: AuditAction
+    account_id: str | None = None
+    subject: str | None = None
+
+
+@dataclass
+class AuditNote:
+    """What is noted of a request while it is served; nothing of it comes from what the caller says."""
+
+    actor_kind: ActorKind = ActorKind.VISITOR
+    actor: str = ""
+    tenant: str | None = None
+    account_id: str | None = None
+    subject: str | None = None
+    refusal: str = ""
+    is_left_out: bool = False
+    events: list[AuditEvent] = field(default_factory=list)
+
+
+def note_actor(request: Request, kind: ActorKind, actor: str, tenant: str | None = None) -> None:
+    """Note who acts, for what has authenticated the request. ``tenant``: whose program it is.
+
+    A household's session is loaded for every page, so it does not take the place of another actor.
+    """
+    note = _note_of(request)
+    if kind is not ActorKind.HOUSEHOLD or note.actor_kind in (ActorKind.VISITOR, ActorKind.HOUSEHOLD):
+        note.actor_kind, note.actor, note.tenant = kind, actor, tenant
+
+
+def note_subject(
+    request: Request, subject: str | None = None, *, account_id: str | None = None, tenant: str | None = None
+) -> None:
+    """Note what a request has made or changed, where its path does not say so."""
+    note = _note_of(request)
+    note.subject, note.account_id = subject or note.subject, account_id or note.account_id
+    note.tenant = note.tenant or tenant
+
+
+def note_refusal(request: Request, code: str) -> None:
+    """Note why a request is refused; the first code counts."""
+    note = _note_of(request)
+    note.refusal = note.refusal or code
+
+
+def note_event(
+    request: Request, action: AuditAction, *, account_id: str | None = None, subject: str | None = None
+) -> None:
+    """Note something that was done, which becomes an entry of its own, whatever the method of the request."""
+    _note_of(request).events.append(AuditEvent(action, account_id, subject))
+
+
+def leave_out(request: Request) -> None:
+    """Keep a request out of the trail, where it is not refused and changes nothing that counts."""
+    _note_of(request).is_left_out = True
+
+
+async def record_request(request: Request, status: int) -> None:
+    """Write the entries of a request that was answered with this status.
+
+    Without the registry the request itself would have failed; what can't be written then is in the log.
+    """
+    entries = _to_entries(request, status)
+    if entries:
+        runtime: Runtime = request.app.state.runtime
+        await run_in_threadpool(_write, runtime, entries)
+
+
+def describe_route(request: Request) -> str | None:
+    """Return method and path of the route that has served a request, as it was declared; None where none has."""
+    paths: dict[int, str] | None = getattr(request.app.state, "audit_paths", None)
+    if paths is None:
+        paths = request.app.state.audit_paths = _paths_of(request.app)
+    path = paths.get(id(request.scope.get("route")))
+    return None if path is None else f"{request.method} {path}"
+
+
+def _paths_of(app: FastAPI) -> dict[int, str]:
+    """Return the whole path of each route, which itself knows the part without the prefixes of its routers."""
+    return {id(route.original_route): str(route.path) for route in iter_route_contexts(app.routes)}
+
+
+def _note_of(request: Request) -> AuditNote:
+    note: AuditNote | None = getattr(request.state, "audit", None)
+    if note is None:
+        note = request.state.audit = AuditNote()
+    return note
+
+
+def _to_entries(request: Request, status: int) -> list[AuditEntry]:
+    note = _note_of(request)
+    route = None if request.method in _SAFE_METHODS else describe_route(request)
+    made = [(event, DONE) for event in note.events]
+    if route is not None and route in ACTIONS and (status >= 400 or not note.is_left_out):
+        parameters = request.path_params
+        account_id = note.account_id or parameters.get("account_id")
+        subject = note.subject or next((parameters[name] for name in _SUBJECTS if name in parameters), None)
+        outcome = DONE if status < 400 else note.refusal or f"status_{status}"
+        made.insert(0, (AuditEvent(ACTIONS[route], account_id, subject), outcome))
+    address = client_address(request)
+    return [
+        new_entry(
+            real_clock(),  # Each its own, so that they are read in their order.
+            note.actor_kind,
+            note.actor,
+            event.action,
+            outcome,
+            tenant=note.tenant,
+            account_id=event.account_id,
+            subject=event.subject,
+            address=address,
+        )
+        for event, outcome in made
+    ]
+
+
+def _write(runtime: Runtime, entries: list[AuditEntry]) -> None:
+    for entry in entries:
+        try:
+            if _may_record(RateLimiter(runtime.redis), entry):
+                runtime.audit.append(entry)
+        except WorkerError as error:
+            extra = fields(action=entry.action, outcome=entry.outcome, account_id=entry.account_id, reason=str(error))
+            log.error("audit entry not written", extra=extra)
+
+
+def _may_record(limiter: RateLimiter, entry: AuditEntry) -> bool:
+    """Return whether an entry is within its bounds."""
+    is_done = entry.outcome == DONE
+    if entry.actor:
+        return is_done or not limiter.count_call(TRIES, f"{entry.actor_kind}:{entry.actor}")
+    if limiter.count_call(TRIES, str(entry.address)):
+        return False
+    return is_done or not limiter.count_call(REFUSED_VISITORS, "all")
