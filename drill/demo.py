@@ -41,8 +41,8 @@ from drill.expected_documents import (
     read_stored,
 )
 from worker.app import RIGHTS_TASK, enqueue, enqueue_backfill
-from worker.cli.common import json_option, print_json, print_result
-from worker.cli.operators import new_operator_link
+from worker.cli.access import new_operator_link
+from worker.cli.parameters import json_option, print_json, print_result
 from worker.cli.show import plot_loads
 from worker.clients.endpoints import Preset
 from worker.clients.enedis.presets import PRESETS

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.rabbitmq import PASSWORD, USER, VHOST, RabbitMQ
 from tests.support.system import NO_QUOTA, QUICK_START, System, open_system, until
-from worker.cli.progress import asked_at
+from worker.cli.status import asked_at
 
 QUEUES = ("steps", "control", "first_screen", "nightly", "repair", "backfill", "strangers")
 MEASURES = "mesure_synchrone_auto"

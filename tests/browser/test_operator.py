@@ -16,7 +16,7 @@ from tests.support.connect_service import OTHER, ConnectServers
 from tests.support.household_pages import METER, record_outcome
 from tests.support.operators import NAME, PASSWORD, add_operator, set_clock
 from tests.support.waiting import until
-from worker.cli.operators import new_operator_link
+from worker.cli.access import new_operator_link
 from worker.domain.series import USUAL_SERIES
 
 

@@ -36,7 +36,7 @@ from tests.support import servers
 from tests.support.commands import CommandResult, run_releve
 from tests.support.simulators import run_in_background
 from tests.support.waiting import DEADLINE_S, until
-from worker.cli.progress import asked_at
+from worker.cli.status import asked_at
 from worker.domain.documents import ALL_KEYS
 from worker.domain.series import USUAL_SERIES, Doctype, Series
 from worker.domain.windows import PARIS

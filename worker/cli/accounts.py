@@ -1,8 +1,17 @@
-"""`releve accounts`: add, list, show, pause, resume and remove accounts of the registry."""
+"""`releve accounts`: add, list, show, pause, resume and remove accounts of the registry.
+
+`releve accounts find`: the account of a meter, its state, and what is missing; for the customer on the telephone.
+
+`releve accounts series`: what an account is asked for, and how that is chosen.
+
+`releve accounts add --pce … --own`: the operator's own gas meters, for which nobody has to consent.
+"""
 
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from datetime import date
@@ -12,17 +21,19 @@ from typing import Any, Final
 import click
 
 from worker.accounts.assertion import MeterErased
-from worker.accounts.status import AccountSummary
-from worker.cli.account_find import find_account
-from worker.cli.account_series import account_series
+from worker.accounts.right_sweep import OwnHolder
+from worker.accounts.series_choice import AccountSeries
+from worker.accounts.status import AccountSummary, missing_days_of
 from worker.cli.audit_trail import note_result
-from worker.cli.common import (
+from worker.cli.gas_option import SERIES, GasOption
+from worker.cli.parameters import (
     Day,
     GasMeterNumber,
     UsagePoint,
     json_option,
     limit_option,
     open_runtime,
+    print_json,
     print_result,
     print_rows,
     require_confirmation,
@@ -31,15 +42,217 @@ from worker.cli.common import (
     tenant_column,
     tenant_option,
 )
-from worker.cli.gas_option import GasOption
-from worker.cli.own_meters import add_own, check_gas
-from worker.clients.suppliers import ENEDIS, SUPPLIERS
+from worker.cli.printing import local_text, print_table
+from worker.clients.suppliers import ENEDIS, GRDF, SUPPLIERS
 from worker.clients.tokens import Token
+from worker.domain.access_right import is_gas_meter, is_postcode
 from worker.domain.account import DEFAULT_TENANT, Account, AccountState
 from worker.domain.consents import ConsentProof
-from worker.errors import StoreUnavailable
+from worker.domain.series import Series, SeriesSwitch
+from worker.domain.windows import ONE_DAY
+from worker.errors import RightRefused, StoreUnavailable, UnknownUsagePoint
 from worker.runtime.sync_parts import Runtime
 from worker.stores.registry.api_tokens import require_tenant
+from worker.texts import translate, translate_code
+
+_STDIN: Final = "-"
+_MOST_DAYS: Final = 5  # Named of each series; the others are counted.
+
+
+class MeterNumber(UsagePoint):
+    """A meter's number, of electricity or gas, with or without blanks; or a dash.  The error does not repeat it."""
+
+    name = "METER"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        number = "".join(str(value).split()).upper()
+        if number == _STDIN or is_gas_meter(number):  # 14 digits are a number of either energy.
+            return number
+        return super().convert(number, param, ctx)
+
+
+@click.command("find")
+@click.argument("meter", metavar="METER|-", type=MeterNumber())
+@json_option
+def find_account(meter: str, as_json: bool) -> int:
+    """Find the account of a meter, and show its state.
+
+    With - the number is read from standard input: it then stays out of the shell's history and the process list. With
+    --json each account is one object a line. The exit code is 1 if no account has this meter.
+
+    \b
+    Examples:
+      releve accounts find -
+      releve accounts find 12345678901234 --json
+    """
+    if meter == _STDIN:
+        meter = MeterNumber().convert(sys.stdin.readline(), None, click.get_current_context())
+    with open_runtime() as runtime:
+        accounts = runtime.registry.find_by_meter(meter)
+        if not accounts:
+            raise click.ClickException(
+                "no account has this meter: check the number, or invite its holder with `releve invite --usage-point`"
+            )
+        note_result(account_id=accounts[0].id)
+        rows = [_account_find_to_row(runtime, account) for account in accounts]
+    for row in rows:
+        if as_json:
+            print_json(row)
+        else:
+            click.echo("\n".join(_lines(row)))
+    return 0
+
+
+def _account_find_to_row(runtime: Runtime, account: Account) -> dict[str, Any]:
+    yesterday = runtime.history.today() - ONE_DAY
+    missing = missing_days_of(account.id, runtime.history)
+    return {
+        "account": account.id,
+        "supplier": account.supplier,
+        "tenant": account.tenant,
+        "state": account.state.value,
+        "reason": account.reason,
+        "what_to_do": translate_code(account.reason, "what_to_do", "en") if account.reason else "",
+        "consent_until": account.consent_until.isoformat() if account.consent_until else None,
+        "missing": {series.value: [day.isoformat() for day in days] for series, days in missing.items()},
+        "yesterday": runtime.explainer.explain(account, yesterday).sentences["en"],
+        "invite": f"releve invite {account.id}",
+    }
+
+
+def _lines(row: dict[str, Any]) -> Iterator[str]:
+    yield f"account {row['account']}: {row['state']} {row['reason']}".rstrip()
+    if row["what_to_do"]:
+        yield f"what to do: {row['what_to_do']}"
+    if row["consent_until"]:
+        yield f"consent until {row['consent_until']}"
+    yield f"yesterday: {row['yesterday']}"
+    for series, days in row["missing"].items():
+        more = f" and {len(days) - _MOST_DAYS} more" if len(days) > _MOST_DAYS else ""
+        yield f"missing of {series}: {', '.join(days[:_MOST_DAYS]) or 'nothing'}{more}"
+    yield f"new link for its holder: `{row['invite']}`; why a day is missing: `releve explain {row['account']} DAY`"
+
+
+@click.command("series")
+@click.argument("account_id", metavar="ACCOUNT")
+@click.option("--on", type=SERIES, multiple=True, help="Fetch this series, also if the supplier ended it before.")
+@click.option("--off", type=SERIES, multiple=True, help="Stop fetching this series. Stored data stays.")
+@click.option("--fleet", type=SERIES, multiple=True, help="Follow RELEVE_SERIES again, like all accounts.")
+@json_option
+def account_series(
+    account_id: str, on: tuple[str, ...], off: tuple[str, ...], fleet: tuple[str, ...], as_json: bool
+) -> None:
+    """Show or choose the series of an account.
+
+    A series that you switch on is fetched at once.
+
+    \b
+    Examples:
+      releve accounts series 3kq7d0fr2m
+      releve accounts series 3kq7d0fr2m --on max_power --on registers --off load_curve
+    """
+    chosen = [(on, SeriesSwitch.ON), (off, SeriesSwitch.OFF), (fleet, SeriesSwitch.FLEET)]
+    switches = {Series(name): switch for names, switch in chosen for name in names}
+    if len(switches) < len({*on}) + len({*off}) + len({*fleet}):
+        raise click.UsageError("name a series in only one of --on, --off and --fleet")
+    with open_runtime() as runtime:
+        runtime.registry.get_existing(account_id)
+        try:
+            begins = runtime.series_chooser.choose(account_id, switches)
+        except ValueError as error:
+            raise click.UsageError(str(error)) from None
+        if begins:
+            _publish_history(runtime, account_id)
+        result = runtime.series_chooser.load(account_id)
+    if as_json:
+        print_result(result.model_dump(mode="json"), as_json=True)
+    else:
+        print_table(_rows(result))
+
+
+def _publish_history(runtime: Runtime, account_id: str) -> None:
+    """Enqueue the history; where the message is lost, beat repeats it."""
+    from worker.app import enqueue_backfill  # Imported late, for the other subcommands need no Celery.
+
+    try:
+        enqueue_backfill(account_id, broker_url=runtime.broker_url)
+    except StoreUnavailable as error:
+        click.echo(f"releve: {error}: the history follows by itself", err=True)
+
+
+def _rows(result: AccountSeries) -> list[dict[str, str]]:
+    return [
+        {
+            "series": name.value,
+            "switch": state.switch.value,
+            "asked for": "yes" if state.collected else "no" if state.offered else "not offered",
+            "last asked": local_text(state.asked_at),
+            "last day": str(state.last_day or "-"),
+            "error": state.error or "",
+        }
+        for name, state in result.series.items()
+    ]
+
+
+def check_gas(
+    usage_point: str | None,
+    pce: str | None,
+    own: bool,
+    postcode: str | None,
+    holder: str | None,
+    company: str | None,
+) -> OwnHolder | None:
+    """Return who holds the contract of an own gas meter, where that is said. Raises UsageError for a wrong mixture."""
+    if usage_point is None and pce is None:
+        raise click.UsageError("Missing option '--usage-point'.")
+    if usage_point is not None and pce is not None:
+        raise click.UsageError("give one meter: --usage-point or --pce")
+    if own != (pce is not None):
+        raise click.UsageError(
+            "--pce needs --own; for somebody else's gas meter, invite its holder: `releve invite --pce`"
+        )
+    if not (postcode or holder or company):
+        return None
+    if pce is None or not postcode or bool(holder) == bool(company):
+        raise click.UsageError("to declare your own gas meter, give --postcode and either --name or --company")
+    if not is_postcode(postcode):
+        raise click.UsageError("a postcode has five digits")
+    return OwnHolder(postcode=postcode, name=holder, company=company)
+
+
+def add_own(
+    runtime: Runtime, meter: str, by: str, *, tenant: str, holder: OwnHolder | None, anew: bool, as_json: bool
+) -> None:
+    """Add the account of an own meter, enqueue its history, and print both the account and the right."""
+    try:
+        right, account = runtime.own_rights.add(GRDF.name, meter, by, tenant=tenant, holder=holder, anew=anew)
+    except ValueError as error:
+        raise click.ClickException(f"{error}; nothing was changed") from None
+    except MeterErased as error:
+        raise click.ClickException(f"{error} (--anew)") from None
+    except RightRefused as error:
+        refused = error.code if error.code.startswith("right_") else "right_scope"
+        raise click.ClickException(translate(f"connect.{refused}.text", "en")) from None
+    except UnknownUsagePoint:
+        raise click.ClickException(translate("connect.right_unknown_meter.text", "en")) from None
+    note_result(right.id, account_id=account.id if account else None)
+    if account is not None:
+        from worker.app import enqueue_backfill  # Imported late, for the other subcommands need no Celery.
+
+        # The account is committed; where the message is lost, beat's reconciler repeats it.
+        enqueue_backfill(account.id, broker_url=runtime.broker_url)
+        line = f"account {account.id} added, state {account.state}"
+    else:
+        line = f"right {right.id} is {right.state}: its account is added once it is active; see `releve rights`"
+    row = {
+        "account": account.id if account else None,
+        "state": account.state.value if account else None,
+        "tenant": tenant,
+        "right": right.id,
+        "right_state": right.state.value,
+    }
+    print_result(row, line, as_json=as_json)
+
 
 _TODAY: Final = "today"
 

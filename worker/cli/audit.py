@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import click
 
-from worker.cli.common import Day, json_option, open_registry_database, print_rows, tenant_option
-from worker.cli.tables import local_text
+from worker.cli.parameters import Day, json_option, open_registry_database, print_rows, tenant_option
+from worker.cli.printing import local_text
 from worker.domain.audit_entry import AuditAction, AuditEntry, AuditFilter, days_of
 from worker.stores.registry.audit import AuditTable
 

@@ -1,8 +1,14 @@
-"""`releve backup`: the registry and the measures saved in one sealed file."""
+"""`releve backup`: the registry and the measures saved in one sealed file.
+
+`releve backup-info`: what is in a backup, without restoring it.
+
+`releve restore`: an empty registry and the measure store filled from a file of `releve backup`.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,9 +16,15 @@ from typing import Final
 
 import click
 
-from worker.cli.common import json_option, open_runtime, print_result
+from config.settings import get_settings
+from worker.cli.parameters import confirm_on_terminal, json_option, open_runtime, print_json, print_result
+from worker.cli.printing import print_table
 from worker.ops.backup import BackupSummary, RestoreSummary, back_up
-from worker.ops.backup_format import BackupRefused
+from worker.ops.backup import restore as restore_backup
+from worker.ops.backup_format import Archive, BackupRefused
+from worker.ops.logging_setup import warn
+from worker.runtime.keys import open_backup_sealer
+from worker.runtime.sync_parts import announce_pretend_time
 
 FILE_PREFIX: Final = "releve-backup-"
 
@@ -64,3 +76,100 @@ def _file_in(target: str) -> Path:
 def describe_counts(summary: BackupSummary | RestoreSummary) -> str:
     """Return the numbers of accounts, rows and documents as a phrase."""
     return f"{summary.accounts} accounts ({summary.rows} rows of the registry) and {summary.documents} documents"
+
+
+@click.command()
+@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+@json_option
+def backup_info(file: Path, as_json: bool) -> None:
+    """Check a whole backup, and show when it was made and what is in it; the databases are not opened.
+
+    It needs the keys of the backup (RELEVE_BACKUP_KEYS, or backup.keys in RELEVE_DATA_DIR).
+
+    \b
+    Example:
+      releve backup-info releve-backup-20240725T090000Z.zip
+    """
+    with Archive.open(file, open_backup_sealer(get_settings())) as archive:
+        archive.check()
+        manifest = archive.manifest
+    if as_json:
+        print_json(manifest)
+        return
+    click.echo(
+        f"made {manifest['made_at']}{' by a home' if manifest.get('home') else ''}, format {manifest['format']}, "
+        f"schema {manifest['schema']}; the file is intact"
+    )
+    click.echo(
+        f"ledger of erasures: {manifest['ledger']['id']}, {manifest['ledger']['entries']} entries when the backup "
+        "was made"
+    )
+    print_table([{"member": name, "rows": member["lines"]} for name, member in manifest["members"].items()])
+
+
+@click.command()
+@click.argument("target", metavar="FILE|DIR", type=click.Path(path_type=Path))
+@click.option("--without-ledger", is_flag=True, help="Restore even though the ledger of erasures is lost.")
+@click.option("--yes", is_flag=True, help="Don't ask for confirmation.")
+@json_option
+def restore(target: Path, without_ledger: bool, yes: bool, as_json: bool) -> None:
+    """Restore a backup from FILE, or the newest one in DIR; stop everything else first.
+
+    The registry must be empty, except for operators. The databases may be of another kind than those of the backup. If
+    interrupted, run the same command again. Workers fetch newer data by themselves afterwards.
+
+    The ledger of erasures (RELEVE_LEDGER_FILE) is applied: accounts erased, stopped or closed since the backup stay so.
+    API tokens, invitations, proxy clients and sessions of the backup are ended.
+
+    \b
+    Examples:
+      releve restore /var/backups/releve/
+      releve restore monday.zip --without-ledger
+    """
+    path = _newest(target) if target.is_dir() else target
+    confirm_on_terminal(
+        f"Restore the registry and the measure store from {path.name}?", yes, if_not="nothing was restored"
+    )
+    settings = get_settings()
+    announce_pretend_time(settings, warn)
+    summary = restore_backup(settings, path, without_ledger=without_ledger)
+    print_result(asdict(summary), *_lines(summary), as_json=as_json)
+
+
+def _lines(summary: RestoreSummary) -> Iterator[str]:
+    made = f"from {summary.file}, made {summary.made_at}"
+    if summary.registry_was_there:  # The same restore has run before: no account came back just now.
+        yield f"an earlier run restored the registry; restored {summary.documents} documents now {made}"
+    else:
+        yield f"restored {describe_counts(summary)} {made}"
+    if summary.home:
+        yield "the backup is a home's, and so is this data folder now"
+    if summary.kept:
+        yield f"{summary.kept} documents were there already"
+    if not summary.registry_was_there:
+        ended, since = summary.ended, summary.since_backup
+        yield (
+            f"applied the ledger of erasures: {since.erased} accounts erased, {since.closed} closed and "
+            f"{since.stopped} stopped since then"
+        )
+        yield (
+            f"ended: {ended.api_tokens} API tokens, {ended.invitations} invitations, {ended.proxy_clients} proxy "
+            f"clients with {ended.proxy_grants} grants, and all sessions of households"
+        )
+        yield (
+            "create new tokens, clients and operators (`releve tokens new`, `releve proxy-clients new`, `releve "
+            "operators add NAME`); households get access again by an invitation (`releve invite ACCOUNT`), in v4 "
+            "also by a new consent"
+        )
+    if summary.erasures_unknown_since:
+        yield (
+            f"without the ledger of erasures, accounts erased after {summary.erasures_unknown_since} have been "
+            "restored, and stopped ones run again: remove those you know of (`releve accounts remove ACCOUNT`)"
+        )
+
+
+def _newest(folder: Path) -> Path:
+    backups = sorted(folder.glob(f"{FILE_PREFIX}*.zip"))
+    if not backups:
+        raise BackupRefused(f"there is no {FILE_PREFIX}….zip in {folder}: name the file itself")
+    return backups[-1]  # The name begins with the time in UTC, so that the last is the newest.

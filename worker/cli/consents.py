@@ -1,29 +1,59 @@
-"""`releve consents`: when each consent ends, and the check and the export of their evidence."""
+"""`releve consents`: when each consent ends, and the check and the export of their evidence.
+
+`releve invite`: the secret link by which one person consents, or opens the history of a closed account.
+
+`releve invitations`: list and revoke the links that `releve invite` and the API have made.
+
+`releve requests`: connection requests that wait for the operator, because too many accounts were new.
+
+`releve rights`: the rights of access to gas meters, their proofs, and their check by hand.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import click
 
+from worker.accounts.invitations import InvitationSummary, Inviter, SentInvitation
+from worker.accounts.notice_services import is_mail_address
 from worker.accounts.status import to_plain, to_row
+from worker.app import enqueue_backfill
 from worker.cli.accounts import proof_row
-from worker.cli.common import (
+from worker.cli.audit_trail import note_result
+from worker.cli.gas_option import GasOption, shows_gas
+from worker.cli.parameters import (
     DayCount,
+    GasMeterNumber,
+    UsagePoint,
     json_option,
     limit_option,
     open_runtime,
     print_json,
     print_result,
     print_rows,
+    shell_user,
     state_option,
+    tenant_column,
+    tenant_option,
 )
-from worker.domain.account import Account, AccountState
+from worker.cli.printing import local_text
+from worker.clients.enedis.client import USAGE_POINT
+from worker.clients.grdf.consent import LARGEST_PROOF, MOST_PROOFS
+from worker.clients.suppliers import ENEDIS, GRDF
+from worker.domain.access_right import Right
+from worker.domain.account import DEFAULT_TENANT, Account, AccountState
+from worker.domain.connection_request import ConnectionRequest
 from worker.domain.consents import ConsentProof
+from worker.domain.invitation import Invitation, InvitationState
+from worker.errors import UnknownRequest
+from worker.ops.logging_setup import warn
 from worker.runtime.sync_parts import Runtime
 from worker.stores.registry.accounts import PAGE
+from worker.stores.registry.api_tokens import require_tenant
 
 
 @click.group(invoke_without_command=True)
@@ -126,4 +156,343 @@ def _to_row(account: Account, proof: ConsentProof | None, today: date) -> dict[s
         **to_row(account, "state", "reason", "consent_from", "consent_until"),
         "days_left": (end - today).days if end else None,
         **proof_row(proof),
+    }
+
+
+class MailRecipient(click.ParamType[Any]):
+    """One mail address. The error does not repeat it: terminals are logged."""
+
+    name = "ADDRESS"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not is_mail_address(str(value)):
+            self.fail("a mail address looks like name@example.org", param, ctx)
+        return str(value)
+
+
+@click.command()
+@click.argument("account_id", metavar="[ACCOUNT]", required=False)
+@click.option("--usage-point", type=UsagePoint(), help="Invite the holder of this meter, which has no account yet.")
+@click.option(
+    "--pce", type=GasMeterNumber(), cls=GasOption, help="Invite the holder of this gas meter, which has no account yet."
+)
+@click.option("--new-holder", is_flag=True, help="The meter has a new holder. Its account is closed when they connect.")
+@click.option(
+    "--mail", "address", type=MailRecipient(), help="Mail the link to this address, through RELEVE_NOTIFY_URL."
+)
+@tenant_option("With --usage-point: tenant of the new account; see `releve tenants`.")
+@json_option
+def invite(
+    account_id: str | None,
+    usage_point: str | None,
+    pce: str | None,
+    new_holder: bool,
+    address: str | None,
+    tenant: str | None,
+    as_json: bool,
+) -> int:
+    """Print a secret link with which one person consents; it works once, within 72 hours.
+
+    With ACCOUNT, the same person consents again and the history is kept. For a closed account, the link only opens its
+    history. With the link you confirm that the meter is this person's: send it to nobody else.
+
+    \b
+    Examples:
+      releve invite 3kq7d0fr2m
+      releve invite --usage-point 12345678901234 --mail name@example.org
+    """
+    meter = usage_point or pce
+    options = "--usage-point or --pce" if shows_gas(click.get_current_context(silent=True)) else "--usage-point"
+    if sum(map(bool, (account_id, usage_point, pce))) != 1:
+        raise click.UsageError(f"give one ACCOUNT, or {options}")
+    if new_holder and not meter:
+        raise click.UsageError(f"--new-holder needs {options}")
+    if tenant and not meter:
+        raise click.UsageError(f"--tenant needs {options}: an account stays in its tenant")
+    with open_runtime() as runtime:
+        inviter = runtime.inviter
+        if address:
+            inviter.check_mail()
+        if meter:
+            tenant = require_tenant(runtime.registry.database, tenant or DEFAULT_TENANT)
+            invitation, link = inviter.invite_meter(
+                GRDF.name if pce else ENEDIS.name, meter, shell_user(), new_holder=new_holder, tenant=tenant
+            )
+        else:
+            invitation, link = inviter.invite_account(str(account_id), shell_user())
+        note_result(invitation.id, account_id=invitation.account_id)
+        mailed = bool(address) and _mail(inviter, invitation, link, str(address))
+    if as_json:
+        print_json(SentInvitation.from_invitation(invitation, link, mailed=mailed).model_dump(mode="json"))
+    else:
+        sent = "it was mailed; " if mailed else ""
+        warn(
+            f"invitation {invitation.id}, valid until {local_text(invitation.expires_at)}; {sent}the link can't be "
+            "shown again"
+        )
+        click.echo(link)
+    return 0 if mailed or not address else 1
+
+
+def _mail(inviter: Inviter, invitation: Invitation, link: str, address: str) -> bool:
+    """Mail the link, and return whether the server took it; the link is printed in any case."""
+    fault = inviter.mail(invitation, link, address)
+    if fault:
+        warn(f"the mail could not be sent ({fault}): send the link yourself")
+    return fault is None
+
+
+@click.group()
+def invitations() -> None:
+    """List and revoke invitations; `releve invite` creates one.
+
+    \b
+    Example:
+      releve invitations list --open
+    """
+
+
+@invitations.command("list")
+@click.option("--open", "open_only", is_flag=True, help="Only invitations that can still be used.")
+@tenant_option("Only invitations of this tenant.")
+@json_option
+def list_invitations(open_only: bool, tenant: str | None, as_json: bool) -> None:
+    """List the invitations, newest first.
+
+    Secrets are not shown. Ended invitations stay listed for a week.
+
+    \b
+    Example:
+      releve invitations list --open
+    """
+    with open_runtime() as runtime:
+        if tenant:
+            require_tenant(runtime.registry.database, tenant)
+        rows = [_invitations_to_row(invitation) for invitation in runtime.invitations.list(open_only, tenant=tenant)]
+    moments = {name.replace("_at", "").replace("_", " "): name for name in ("created_at", "expires_at", "opened_at")}
+    columns = {"invitation": "invitation", "for": "purpose", "account": "account", "meter": "usage_point"}
+    columns |= {"state": "state", **tenant_column(rows), "by": "created_by", **moments}
+    print_rows(rows, columns, as_json=as_json, empty="no open invitation" if open_only else "no invitations")
+
+
+@invitations.command()
+@click.argument("invitation_id", metavar="ID")
+def revoke(invitation_id: str) -> None:
+    """Revoke an invitation by its id.
+
+    A used invitation can't be revoked.
+
+    \b
+    Example:
+      releve invitations revoke h4t8q2mxk0ra
+    """
+    with open_runtime() as runtime:
+        invitation = runtime.invitations.revoke(invitation_id)
+    used = invitation.state_at(datetime.now(UTC)) is InvitationState.USED
+    click.echo(f"invitation {invitation.id} was already used" if used else f"invitation {invitation.id} is revoked")
+
+
+def _invitations_to_row(invitation: Invitation) -> dict[str, Any]:
+    row = InvitationSummary.from_invitation(invitation, datetime.now(UTC)).model_dump(mode="json")
+    return {**row, "usage_point": invitation.last_digits, "tenant": invitation.tenant}
+
+
+@click.group()
+def requests() -> None:
+    """List, accept and refuse connection requests that wait for you; allow meter readings as proof again.
+
+    \b
+    Example:
+      releve requests list
+    """
+
+
+@requests.command("list")
+@json_option
+def list_requests(as_json: bool) -> None:
+    """List the waiting requests, oldest first.
+
+    They exceeded a limit of new accounts (RELEVE_NEW_ACCOUNTS_PER_…). The supplier has confirmed their meters. A
+    request expires after seven days.
+
+    \b
+    Example:
+      releve requests list
+    """
+    with open_runtime() as runtime:
+        rows = [_requests_to_row(request) for request in runtime.connection_requests.list_held()]
+    print_rows(
+        rows, {"request": "request", "since": "since", "meters": "meters"}, as_json=as_json, empty="no request waits"
+    )
+
+
+@requests.command()
+@click.argument("request_id", metavar="REQUEST")
+def accept(request_id: str) -> None:
+    """Connect the meters of a request.
+
+    The person finds them at their next visit, in the same browser.
+
+    \b
+    Example:
+      releve requests accept 1f0c…
+    """
+    with open_runtime() as runtime:
+        accepted = runtime.connector.let_in(request_id, by=shell_user())
+        if accepted is None:
+            raise UnknownRequest("no waiting request has this id: `releve requests list` shows the ids")
+        for account in accepted.accounts:
+            enqueue_backfill(account.id, broker_url=runtime.broker_url)
+    if accepted.accounts:
+        click.echo(f"request {request_id} accepted: account {', '.join(account.id for account in accepted.accounts)}")
+    else:
+        click.echo(f"request {request_id} is {accepted.state}: its meter got another person's account in the meantime")
+
+
+@requests.command()
+@click.argument("request_id", metavar="REQUEST")
+def refuse(request_id: str) -> None:
+    """Refuse a request and delete it.
+
+    \b
+    Example:
+      releve requests refuse 1f0c…
+    """
+    with open_runtime() as runtime:
+        if runtime.connector.turn_away(request_id) is None:
+            raise UnknownRequest("no waiting request has this id: `releve requests list` shows the ids")
+    click.echo(f"request {request_id} refused")
+
+
+@requests.command("open-reading")
+@click.argument("usage_point", metavar="METER")
+def open_reading(usage_point: str) -> None:
+    """Allow a meter reading as proof for METER again.
+
+    After too many wrong readings, Relève accepts no more.
+
+    \b
+    Example:
+      releve requests open-reading 12345678901234
+    """
+    if not USAGE_POINT.fullmatch(usage_point):
+        raise click.UsageError("METER is the meter's number: 14 digits")
+    with open_runtime() as runtime:
+        there_were = runtime.reading_tries.forget(ENEDIS.name, usage_point)
+    click.echo("its wrong readings are cleared" if there_were else "this meter has no wrong readings")
+
+
+def _requests_to_row(request: ConnectionRequest) -> dict[str, Any]:
+    meters = len(request.proven.usage_points) if request.proven else 0
+    return {"request": request.id, "since": request.created_at.isoformat(timespec="minutes"), "meters": meters}
+
+
+@click.group(invoke_without_command=True)
+@json_option
+@click.pass_context
+def rights(context: click.Context, as_json: bool) -> None:
+    """Show the access rights to gas meters, with their state, the proof that GRDF wants, and its deadline.
+
+    GRDF registers a right, and asks the meter's holder by mail. Only the last digits of a meter are shown.
+
+    \b
+    Example:
+      releve rights --json
+    """
+    if context.invoked_subcommand is not None:
+        return
+    with open_runtime() as runtime:
+        rows = [_rights_to_row(right) for right in _all(runtime)]
+    columns = {"id": "right", "account": "account", **tenant_column(rows), "meter": "meter", "state": "state"}
+    columns |= {"since": "since", "until": "until", "proof": "proof", "proof until": "proof_until"}
+    if not as_json:
+        rows = [{**row, "since": row["since"][:10]} for row in rows]
+    print_rows(rows, columns, as_json=as_json, empty="no rights yet")
+
+
+@rights.command()
+@click.argument("right_id", metavar="RIGHT")
+@click.argument(
+    "files", metavar="FILE…", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
+@json_option
+def proof(right_id: str, files: Sequence[Path], as_json: bool) -> None:
+    """Send GRDF the proof of a consent.
+
+    Give one to three files of at most 4 MB.
+
+    \b
+    Example:
+      releve rights proof 1f0c8a6e5d4b3a291807 consent.pdf
+    """
+    if len(files) > MOST_PROOFS:
+        raise click.UsageError(f"give at most {MOST_PROOFS} files")
+    contents = [(file.name, _read(file)) for file in files]
+    with open_runtime() as runtime:
+        runtime.own_rights.upload_proof(right_id, contents)
+    sent = f"{len(contents)} file{'s' if len(contents) > 1 else ''}"
+    print_result({"right": right_id, "files": len(contents)}, f"{sent} sent for right {right_id}", as_json=as_json)
+
+
+@rights.command()
+@json_option
+def check(as_json: bool) -> None:
+    """Ask GRDF now for the state of all rights.
+
+    This also happens once a day. An active right adds its account. An ended right stops its account until the holder
+    consents again.
+
+    \b
+    Example:
+      releve rights check
+    """
+    with open_runtime() as runtime:
+        summary = runtime.right_sweep.run()
+        if summary.opened:
+            from worker.app import enqueue_backfill  # Imported late, for the list needs no Celery.
+
+            for account_id in summary.opened:
+                enqueue_backfill(account_id, broker_url=runtime.broker_url)
+    row = {"checked": summary.checked, "opened": summary.opened, "set_aside": summary.ended}
+    line = (
+        f"{summary.checked} rights checked: {len(summary.opened)} accounts added, {summary.ended} accounts wait for "
+        "their holder"
+    )
+    print_result(row, line, as_json=as_json)
+
+
+def _all(runtime: Runtime) -> Iterator[Right]:
+    after = ""
+    while page := runtime.rights.page_all(after):
+        yield from page
+        after = page[-1].id
+
+
+def _read(file: Path) -> bytes:
+    """Return the content of a file whose size was checked before. Raises BadParameter."""
+    try:
+        size = file.stat().st_size
+        if not 0 < size <= LARGEST_PROOF:
+            raise click.BadParameter(
+                f"{file.name} has {size} bytes: a file must have 1 byte to 4 MB", param_hint="FILE"
+            )
+        return file.read_bytes()
+    except OSError as error:
+        raise click.BadParameter(f"{file.name} can't be read ({error.strerror})", param_hint="FILE") from None
+
+
+def _rights_to_row(right: Right) -> dict[str, Any]:
+    return {
+        "right": right.id,
+        "account": right.account_id,
+        "tenant": right.tenant,
+        "meter": right.last_digits,
+        "role": right.role.value,
+        "state": right.state.value if right.withdraw_since is None else "withdrawing",
+        "since": (right.withdraw_since or right.state_since).isoformat(timespec="seconds"),
+        "until": right.last_day.isoformat() if right.last_day else None,
+        "proof": right.proof.value if right.proof else None,
+        "proof_until": right.proof_until.isoformat() if right.proof_until else None,
+        "vouched_by": right.vouched_by,
+        "checked_at": right.checked_at.isoformat(timespec="seconds") if right.checked_at else None,
     }

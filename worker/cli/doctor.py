@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import click
 
 from config.settings import ConfigError, get_settings
-from worker.cli.common import json_option, print_result
+from worker.cli.parameters import json_option, print_result
 from worker.ops.check_results import CheckConnections, CheckResult, Level
 from worker.ops.health_checks import run_checks
 

@@ -1,36 +1,53 @@
-"""`releve explain`: why one day of one account is stored as it is, in sentences and in facts."""
+"""`releve explain`: why one day of one account is stored as it is, in sentences and in facts.
+
+`releve history`: which values of one day the supplier corrected.
+
+`releve completeness`: how many days of an account are complete, and when the open ones are asked for again.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date, datetime
+from itertools import groupby
 from typing import Any, Final
 
 import click
 
 from worker.accounts.explanations import Explanation, SeriesExplanation, StoredDay
-from worker.accounts.status import explanation_to_json, to_plain
-from worker.cli.common import (
+from worker.accounts.notice_webhook import CURVE_NOT_ACTIVATED
+from worker.accounts.status import (
+    AccountCoverage,
+    correction_to_json,
+    coverage_of,
+    coverage_to_json,
+    explanation_to_json,
+    to_plain,
+)
+from worker.cli.parameters import (
     Day,
+    chosen_accounts,
     describe_amount,
     describe_month,
     describe_removal,
     json_option,
     name_beside_key,
     open_runtime,
+    print_json,
     print_result,
+    require_one_or_all,
     shell_language,
 )
-from worker.cli.output_lines import describe_output
-from worker.cli.tables import local_text
-from worker.domain.completeness import half_hours_of
+from worker.cli.printing import describe_output, local_text, print_table
+from worker.domain.completeness import Coverage, DayState, Hole, MissingCurve, half_hours_of
 from worker.domain.documents import Entry, format_kwh
 from worker.domain.exports import to_plain_number
 from worker.domain.messages import is_file_run
-from worker.domain.series import Series
-from worker.domain.windows import ONE_DAY
-from worker.texts import LANGUAGES, translate_cause
+from worker.domain.series import Period, Series, curve_of, daily_of
+from worker.domain.windows import ONE_DAY, PARIS
+from worker.stores.registry.supplier_answers import Correction
+from worker.texts import LANGUAGES, translate, translate_cause
 
 _DAYS_AGO: Final = re.compile(r"-([0-9]{1,4})")
 _NEGATIVE: Final = "\N{MINUS SIGN}"  # Stands for the sign of a number, which click would take for an option.
@@ -174,3 +191,136 @@ def _totals(explanation: Explanation) -> Iterator[str]:
 def _clock(at: datetime) -> str:
     """Return hour, minute and offset; the offset tells the two passes of the autumn hour apart."""
     return at.strftime("%H:%M%z")
+
+
+@click.command()
+@click.argument("account_id", metavar="ACCOUNT")
+@click.argument("day", type=Day())
+@json_option
+def history(account_id: str, day: date, as_json: bool) -> None:
+    """Show each correction of DAY: old and new value, when each was first seen, and the run of the change.
+
+    \b
+    Example:
+      releve history 3kq7d0fr2m 2024-07-10
+    """
+    with open_runtime() as runtime:
+        account = runtime.registry.get_existing(account_id)
+        corrections = list(runtime.explainer.list_corrections(account, day))
+        kept_days = runtime.settings.keep_corrections_days
+    if as_json:
+        rows = [correction_to_json(correction) for correction in corrections]
+        print_json({"account": account.id, "day": day.isoformat(), "corrections": rows})
+    elif corrections:
+        _print(corrections)
+    else:
+        click.echo(
+            f"no value of {day} was corrected in the last {kept_days} days (corrections are kept for so many days)"
+        )
+
+
+def _print(corrections: Iterable[Correction]) -> None:
+    """Print a table for each run that changed something, below its time and id; the oldest run first."""
+    for (changed_at, run_id), changed in groupby(sorted(corrections, key=_run_of), _run_of):
+        click.echo(f"changed {changed_at} in run {run_id}")
+        print_table(map(_to_row, changed))
+
+
+def _run_of(correction: Correction) -> tuple[str, str]:
+    return local_text(correction.changed_at), correction.run_id
+
+
+def _to_row(correction: Correction) -> dict[str, Any]:
+    became, unit = correction.became_energy, correction.doctype.series.description.quantity.load_unit
+    suffix = "" if unit == "kWh" else f" {unit}"
+    return {
+        "what": _name(correction),
+        "was (kWh)": f"{format_kwh(correction.was_amount)}{suffix}",
+        "became (kWh)": describe_removal(correction.doctype) if became is None else f"{format_kwh(became)}{suffix}",
+        "first seen": local_text(correction.first_seen),
+    }
+
+
+def _name(correction: Correction) -> str:
+    series = correction.doctype.series
+    if correction.doctype.period is Period.DAY:
+        if series.has_intervals:
+            return correction.key
+        return "day" if series is daily_of(supplier=series.description.supplier) else series.value
+    # The offset tells the two passes of the autumn hour apart.
+    clock = datetime.fromisoformat(correction.key).astimezone(PARIS).strftime("%H:%M%z")
+    return clock if series is curve_of(daily_of()) else f"{series.value} {clock}"
+
+
+@click.command()
+@click.argument("account_id", metavar="[ACCOUNT]", required=False)
+@click.option("--all", "everybody", is_flag=True, help="All accounts.")
+@click.option("--rebuild", is_flag=True, help="First recompute each day's state from the stored documents.")
+@json_option
+def completeness(account_id: str | None, everybody: bool, rebuild: bool, as_json: bool) -> None:
+    """Count complete, partial, late and missing days of each series; list the open ones with their next try.
+
+    With --json each account is one object a line.
+
+    \b
+    Examples:
+      releve completeness 3kq7d0fr2m
+      releve completeness --all --rebuild --json
+    """
+    require_one_or_all(account_id, everybody)
+    with open_runtime() as runtime:
+        for account in chosen_accounts(runtime, account_id):
+            if rebuild:
+                for series in runtime.registry.outcomes.known(account.id):
+                    runtime.completeness_rebuild.rebuild(account.id, series)
+            covered = coverage_of(account.id, runtime.history)
+            if as_json:
+                print_json(coverage_to_json(account.id, covered))
+            else:
+                _print_account(account.id, covered, brief=everybody)
+
+
+def _print_account(account_id: str, covered: AccountCoverage, brief: bool) -> None:
+    coverage, _ = covered
+    for series, series_coverage in coverage.items():
+        click.echo(f"{account_id} {series.value}: {_counts(series_coverage)}")
+        if series_coverage.missing:
+            click.echo(_advice(series_coverage.missing))
+        if awaited := awaited_days(series_coverage):
+            click.echo(f"  from {awaited[0]} on: not published yet, waiting for the meter's next reading")
+    open_days = [
+        {
+            "day": day.day,
+            "series": series.value,
+            "state": day.state_text,
+            "why": day.hole.value if day.hole else "",
+            "next try": local_text(day.asked_next) if day.asked_next else "no further try",
+        }
+        for series, series_coverage in coverage.items()
+        for day in series_coverage.open_days[: len(series_coverage.open_days) - len(awaited_days(series_coverage))]
+        if day.hole is not Hole.NOT_ACTIVATED  # The advice above covers these days in one line.
+    ]
+    if not brief and open_days:
+        print_table(open_days)
+
+
+def awaited_days(coverage: Coverage) -> list[date]:
+    """Return the newest days of a series of periods that no reading of the meter has ended yet, the oldest first."""
+    awaited: list[date] = []
+    for open_day in reversed(coverage.open_days if coverage.series.has_intervals else ()):
+        if open_day.day != (awaited[-1] - ONE_DAY if awaited else coverage.last):
+            break
+        awaited.append(open_day.day)
+    return awaited[::-1]
+
+
+def _counts(coverage: Coverage) -> str:
+    if coverage.first is None:
+        return "nothing fetched yet"
+    counts = [f"{coverage.counts[state]} {state.name.lower()}" for state in DayState if coverage.counts.get(state)]
+    next_request = f"; next try {local_text(coverage.asked_next)}" if coverage.asked_next else ""
+    return f"from {coverage.first} to {coverage.last}: {', '.join(counts)}{next_request}"
+
+
+def _advice(missing: MissingCurve) -> str:
+    return f"  no curve since {missing.since}: {translate(f'code.{CURVE_NOT_ACTIVATED}.what_to_do', 'en')}"

@@ -14,10 +14,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from worker.accounts.assertion import MeterErased
-from worker.cli.account_find import MeterNumber
+from worker.cli.accounts import MeterNumber
 from worker.cli.audit_trail import note_result
-from worker.cli.common import counts_line, json_option, open_runtime, print_json
-from worker.cli.home_mark import make_home
+from worker.cli.home import make_home
+from worker.cli.parameters import counts_line, json_option, open_runtime, print_json
 from worker.domain.account import Account
 from worker.domain.documents import format_kwh
 from worker.domain.files import read_file

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from worker.accounts.status import to_row
-from worker.cli.common import json_option, open_runtime, print_rows
+from worker.cli.parameters import json_option, open_runtime, print_rows
 from worker.domain.incident import Incident
 from worker.runtime.sync_parts import Runtime
 

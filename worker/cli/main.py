@@ -1,6 +1,11 @@
 """The command group `releve`, and the place where every error becomes one line and an exit code.
 
 What a single command needs is imported when that command runs: `releve` alone needs neither settings nor drivers.
+
+The commands by group, each with the line that `releve --help` prints of it.
+
+The lines stand here, so that no command is imported for them. A test holds that each command has one, and that none is
+too long for 80 columns.
 """
 
 from __future__ import annotations
@@ -9,6 +14,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
@@ -16,9 +22,73 @@ from typing import Any, Final
 import click
 from click.exceptions import NoArgsIsHelpError, NoSuchCommand
 
-from worker.cli.command_list import COMMANDS, GROUPS, OF_GAS
 from worker.errors import WorkerError
 from worker.ops.machine import describe_machine_fault, describe_version, keep_files_private
+
+GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
+    "Inspect": {
+        "status": "Show the state of all accounts, or of one.",
+        "explain": "Explain why a day's data is missing.",
+        "show": "Print the stored data of an account.",
+        "history": "Show the corrections of a day.",
+        "completeness": "Count complete and missing days of an account.",
+        "freshness": "Show how many accounts have yesterday's data.",
+        "incidents": "Show incidents; open or close one.",
+        "doctor": "Check settings, servers, workers and beat.",
+        "audit": "Show who did what, by page, API or command.",
+        "support-bundle": "Write a file about an account, for support.",
+    },
+    "Accounts and consents": {
+        "home": "Set up your own home; show its state.",
+        "accounts": "Add, list, pause, resume and remove accounts.",
+        "consents": "Show when consents end; check their proofs.",
+        "invite": "Print a link with which a person consents.",
+        "invitations": "List and revoke invitation links.",
+        "requests": "Accept or refuse connection requests.",
+        "rights": "Show the access rights to gas meters.",
+    },
+    "Fetch and check data": {
+        "sync": "Fetch the last days of an account.",
+        "backfill": "Fetch the missing history of an account.",
+        "import": "Import downloaded files.",
+        "verify": "Compare stored readings and totals; repair them.",
+        "replay": "Parse kept answers again, after a bug fix.",
+        "quarantine": "Show supplier answers of an unknown form.",
+    },
+    "Outputs": {
+        "outputs": "Send measures to Home Assistant, MQTT and others.",
+    },
+    "Run": {
+        "up": "Run worker, beat, web and Flower.",
+        "web": "Serve the web pages and the API.",
+        "metrics": "Serve metrics for Prometheus.",
+        "health": "Check a container's health.",
+        "plan": "Compute whether nightly syncs fit the quota.",
+        "migrate": "Update the databases to this version.",
+        "migrate-layout": "Move the measures to another layout.",
+        "backup": "Back up the registry and the measures.",
+        "backup-info": "Check a backup and show what is in it.",
+        "restore": "Restore a backup.",
+    },
+    "Access and secrets": {
+        "operators": "Add, list and remove operators.",
+        "sessions": "List and end browser sessions.",
+        "tokens": "Create, list and revoke API tokens.",
+        "proxy-clients": "Create, list and revoke proxy clients.",
+        "tenants": "Set up tenants that share an installation.",
+        "keys": "Create a key, or rotate the keys.",
+        "secrets": "Create an installation's secrets.",
+    },
+    "Try it out": {
+        "demo": "Connect three pretend homes and show a week.",
+        "pretend-homes": "Connect three pretend homes.",
+        "simulate": "Run a simulator of the suppliers.",
+        "drill": "Test fault tolerance: kill parts, then compare.",
+    },
+}
+COMMANDS: Final[Mapping[str, str]] = {name: line for group in GROUPS.values() for name, line in group.items()}
+OF_GAS: Final = frozenset({"rights"})  # Shown where gas is set up.
+
 
 FAILED: Final = 1
 MISUSE: Final = 2
@@ -26,53 +96,53 @@ INTERRUPTED: Final = 130
 _SAY_IT_THEMSELVES: Final = ("doctor", "health")  # Or nothing, as containers ask every few seconds.
 _GAS_SETTING: Final = "RELEVE_GRDF_CLIENT_ID"
 PLACES: Final = {
-    "account_series": ("worker.cli.account_series", "account_series"),
+    "account_series": ("worker.cli.accounts", "account_series"),
     "accounts": ("worker.cli.accounts", "accounts"),
     "audit": ("worker.cli.audit", "audit"),
-    "backfill": ("worker.cli.backfill", "backfill"),
+    "backfill": ("worker.cli.sync", "backfill"),
     "backup": ("worker.cli.backup", "backup"),
-    "backup_info": ("worker.cli.backup_info", "backup_info"),
-    "completeness": ("worker.cli.completeness", "completeness"),
+    "backup_info": ("worker.cli.backup", "backup_info"),
+    "completeness": ("worker.cli.explain", "completeness"),
     "consents": ("worker.cli.consents", "consents"),
     "demo": ("drill.demo", "demo"),
     "doctor": ("worker.cli.doctor", "doctor"),
-    "drill": ("worker.cli.drill", "drill"),
+    "drill": ("worker.cli.trial", "drill"),
     "explain": ("worker.cli.explain", "explain"),
-    "freshness": ("worker.cli.freshness", "freshness"),
+    "freshness": ("worker.cli.status", "freshness"),
     "health": ("worker.cli.health", "health"),
-    "history": ("worker.cli.history", "history"),
+    "history": ("worker.cli.explain", "history"),
     "home": ("worker.cli.home", "home"),
     "import_files": ("worker.cli.import_files", "import_files"),
     "incidents": ("worker.cli.incidents", "incidents"),
-    "invitations": ("worker.cli.invitations", "invitations"),
-    "invite": ("worker.cli.invite", "invite"),
-    "keys": ("worker.cli.keys", "keys"),
+    "invitations": ("worker.cli.consents", "invitations"),
+    "invite": ("worker.cli.consents", "invite"),
+    "keys": ("worker.cli.secrets", "keys"),
     "main": ("worker.cli.main", "main"),
-    "metrics": ("worker.cli.metrics", "metrics"),
+    "metrics": ("worker.cli.processes", "metrics"),
     "migrate": ("worker.cli.migrate", "migrate"),
-    "migrate_layout": ("worker.cli.migrate_layout", "migrate_layout"),
-    "operators": ("worker.cli.operators", "operators"),
+    "migrate_layout": ("worker.cli.migrate", "migrate_layout"),
+    "operators": ("worker.cli.access", "operators"),
     "outputs": ("worker.cli.outputs", "outputs"),
     "plan": ("worker.cli.plan", "plan"),
     "pretend_homes": ("drill.demo", "pretend_homes"),
-    "proxy_clients": ("worker.cli.proxy_clients", "proxy_clients"),
-    "quarantine": ("worker.cli.quarantine", "quarantine"),
-    "replay": ("worker.cli.replay", "replay"),
-    "requests": ("worker.cli.requests", "requests"),
-    "restore": ("worker.cli.restore", "restore"),
-    "rights": ("worker.cli.rights", "rights"),
+    "proxy_clients": ("worker.cli.access", "proxy_clients"),
+    "quarantine": ("worker.cli.sync", "quarantine"),
+    "replay": ("worker.cli.sync", "replay"),
+    "requests": ("worker.cli.consents", "requests"),
+    "restore": ("worker.cli.backup", "restore"),
+    "rights": ("worker.cli.consents", "rights"),
     "secrets": ("worker.cli.secrets", "secrets"),
-    "sessions": ("worker.cli.sessions", "sessions"),
+    "sessions": ("worker.cli.access", "sessions"),
     "show": ("worker.cli.show", "show"),
-    "simulate": ("worker.cli.simulate", "simulate"),
+    "simulate": ("worker.cli.trial", "simulate"),
     "status": ("worker.cli.status", "status"),
-    "support_bundle": ("worker.cli.support_bundle", "support_bundle"),
+    "support_bundle": ("worker.cli.status", "support_bundle"),
     "sync": ("worker.cli.sync", "sync"),
-    "tenants": ("worker.cli.tenants", "tenants"),
-    "tokens": ("worker.cli.tokens", "tokens"),
-    "up": ("worker.cli.up", "up"),
-    "verify": ("worker.cli.verify", "verify"),
-    "web": ("worker.cli.web", "web"),
+    "tenants": ("worker.cli.access", "tenants"),
+    "tokens": ("worker.cli.access", "tokens"),
+    "up": ("worker.cli.processes", "up"),
+    "verify": ("worker.cli.sync", "verify"),
+    "web": ("worker.cli.processes", "web"),
 }
 _MODULES: Final = {"import": "import_files"}  # A word of Python is no name there.
 

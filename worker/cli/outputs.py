@@ -13,7 +13,7 @@ import click
 
 from worker.accounts.status import output_to_json
 from worker.cli.audit_trail import note_result
-from worker.cli.common import (
+from worker.cli.parameters import (
     Day,
     json_option,
     open_runtime,
@@ -23,7 +23,7 @@ from worker.cli.common import (
     tenant_column,
     tenant_option,
 )
-from worker.cli.tables import local_text
+from worker.cli.printing import local_text
 from worker.domain.account import DEFAULT_TENANT
 from worker.domain.windows import local_midnight
 from worker.errors import NotDelivered, OperatorFault, UnknownAccount

@@ -14,9 +14,9 @@ from rich.bar import Bar
 from rich.console import Console
 from rich.table import Table
 
-from worker.cli.common import Day, open_runtime
 from worker.cli.gas_option import SERIES
-from worker.cli.tables import print_table
+from worker.cli.parameters import Day, open_runtime
+from worker.cli.printing import print_table
 from worker.domain.documents import (
     DAY_PLACES,
     STEP_PLACES,

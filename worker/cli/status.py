@@ -1,16 +1,32 @@
-"""`releve status`: all accounts in numbers, those of an error or a state one by one, or one account in detail."""
+"""`releve status`: all accounts in numbers, those of an error or a state one by one, or one account in detail.
+
+The summary that `releve status` prints: counts over all accounts, freshness, quota and incidents; names no account.
+
+The number of its queries does not depend on the number of accounts.
+
+`releve freshness`: the share of active accounts whose yesterday is complete, now and by hour of the day.
+
+Progress bars in the terminal while workers run a look-back or a backfill, and the failures at the end.
+
+`releve support-bundle`: one account's state and last days in a file for support, pseudonymised.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime, timedelta
+from pathlib import Path
 from typing import Any, Final
 
 import click
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from worker.accounts.status import AccountStatus, status_of
-from worker.cli.common import (
+from worker.accounts.status import AccountStatus, output_to_json, status_of, to_plain
+from worker.cli.parameters import (
     json_option,
     limit_option,
     open_runtime,
@@ -19,11 +35,123 @@ from worker.cli.common import (
     print_rows,
     state_option,
 )
-from worker.cli.status_summary import load_summary, print_summary
-from worker.cli.tables import local_text, print_table
-from worker.domain.account import AccountState
+from worker.cli.printing import describe_output, local_text, print_table
+from worker.domain.account import Account, AccountState
+from worker.domain.documents import format_percent, round_share
+from worker.domain.incident import Incident
+from worker.domain.series import Series
+from worker.domain.windows import ONE_DAY, PARIS, newest_wanted_day
+from worker.ops.logging_setup import warn
+from worker.ops.support_bundle import make_bundle
+from worker.quota.ledger import QuotaState
 from worker.runtime.sync_parts import Runtime
+from worker.stores.redis.claims import member_of
+from worker.stores.registry.fleet_counts import ErrorCount, Overview
+from worker.stores.registry.outcomes import HourFreshness
+from worker.stores.registry.outputs import OutputState
+from worker.sync.claims import LANES
 from worker.texts import translate_code
+
+
+@dataclass(frozen=True, slots=True)
+class StatusSummary:
+    """``freshness``: by series, for the newest day that should be stored."""
+
+    at: datetime
+    states: dict[AccountState, int]  # Removed accounts are left out.
+    errors: list[ErrorCount]
+    freshness: dict[Series, tuple[date, HourFreshness]]
+    quotas: dict[str, QuotaState]  # By supplier.
+    incidents: list[Incident]
+    outputs: list[OutputState]
+
+    @property
+    def accounts(self) -> int:
+        return sum(self.states.values())
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "at": to_plain(self.at),
+            "accounts": {state.value: number for state, number in self.states.items()},
+            "errors": [
+                {"code": error.code, "accounts": error.accounts, "last_at": to_plain(error.last_at)}
+                for error in self.errors
+            ],
+            "freshness": {
+                series.value: {"day": day.isoformat(), "active": row.active, "complete": row.complete}
+                for series, (day, row) in self.freshness.items()
+            },
+            "quota": {
+                supplier: {
+                    "used": quota.used,
+                    "limit": quota.limit,
+                    "per": quota.span,
+                    "gate_opens_in_seconds": math.ceil(quota.opens_in_s),
+                    **({"gate_code": quota.gate_code} if quota.gate_code else {}),
+                }
+                for supplier, quota in self.quotas.items()
+            },
+            "incidents": [
+                {"kind": str(one.kind), "series": [*map(str, one.series)], "began_at": to_plain(one.began_at)}
+                for one in self.incidents
+            ],
+            "outputs": [output_to_json(output) for output in self.outputs],
+        }
+
+
+def load_summary(runtime: Runtime) -> StatusSummary:
+    """Count the accounts, their errors and what is fresh; read gates and incidents. Raises StoreUnavailable."""
+    overview, now, today = Overview(runtime.registry.database), runtime.now(), runtime.history.today()
+    states = overview.count_accounts_by_state()
+    del states[AccountState.DELETED]
+    days = {series: newest_wanted_day(today, series) for series in runtime.registry.outcomes.list_in_use()}
+    count = runtime.registry.completeness.count_complete_since
+    return StatusSummary(
+        at=now,
+        states=states,
+        errors=overview.count_errors(),
+        freshness={
+            series: (day, HourFreshness(now, series, *count(series, day)))
+            for series, day in days.items()
+            if series.is_nightly
+        },
+        quotas={
+            name: runtime.ledgers[name].state(clients.endpoints.preset.quota_names)
+            for name, clients in runtime.suppliers.items()
+        },
+        incidents=runtime.incidents.list_open(),
+        outputs=runtime.outputs.list(),
+    )
+
+
+def print_summary(summary: StatusSummary) -> None:
+    """Print the summary for people, with the commands that tell more."""
+    states = [f"{number} {state.value}" for state, number in summary.states.items() if number]
+    click.echo(f"accounts   {', '.join(states)}")
+    for series, (day, row) in summary.freshness.items():
+        share = format_percent(row.complete, row.active) if row.active else "no account yet"
+        click.echo(f"fresh      {day} {series.value}: {share} ({row.complete} of {row.active} active accounts)")
+    for supplier, quota in summary.quotas.items():
+        limit = f" of {quota.limit}" if quota.limit else ""
+        for api, number in quota.used.items():
+            click.echo(f"quota      {supplier} {api}: {number}{limit} calls in the last {quota.span}")
+        if quota.opens_in_s:
+            opens_at = summary.at + timedelta(seconds=math.ceil(quota.opens_in_s))
+            code = f" ({quota.gate_code})" if quota.gate_code else ""
+            click.echo(f"gate       {supplier}: closed{code}, opens at {local_text(opens_at)}")
+    for incident in summary.incidents:
+        names = ", ".join(map(str, incident.series))
+        click.echo(f"incident   {incident.kind} since {local_text(incident.began_at)}: {names}")
+    for output in summary.outputs:
+        click.echo(f"output     {output.id} {output.kind}: {describe_output(output)}")
+    if not summary.errors:
+        click.echo("errors     none")
+        return
+    print_table(
+        {"error": one.code, "accounts": one.accounts, "last seen": local_text(one.last_at)} for one in summary.errors
+    )
+    click.echo(f"`releve status --error {summary.errors[0].code}` lists the accounts of an error")
+
 
 _FEW: Final = 20  # So many accounts are listed below the summary.
 
@@ -171,3 +299,225 @@ def _codes(row: AccountStatus) -> list[str]:
             names = [name for name, error in errors.items() if error == code]
             codes.append(code if len(names) == len(row.series) else f"{code} ({', '.join(names)})")
     return [*codes, *([row.hint] if row.hint else [])]
+
+
+_BARS: Final = "▁▂▃▄▅▆▇█"
+_UNKNOWN: Final = "·"
+Counts = tuple[int, int]  # Complete and active accounts; the latter are not 0.
+
+
+@click.command()
+@click.option("--days", default=7, show_default=True, type=click.IntRange(1, 400), help="Days to look back.")
+@json_option
+def freshness(days: int, as_json: bool) -> None:
+    """Show the share of active accounts with all of yesterday's data: now, and by hour over the last days.
+
+    Series that are asked for once a week, or come some days later, count with the newest day that should be there.
+
+    \b
+    Example:
+      releve freshness --days 30
+    """
+    with open_runtime() as runtime:
+        completeness, today = runtime.registry.completeness, runtime.history.today()
+        now = [
+            HourFreshness(
+                runtime.now(), series, *completeness.count_complete_since(series, newest_wanted_day(today, series))
+            )
+            for series in runtime.registry.outcomes.list_in_use()
+        ]
+        hours = completeness.list_freshness_since(runtime.now() - timedelta(days=days))
+    figures = {
+        "yesterday": (today - ONE_DAY).isoformat(),
+        "now": {row.series.value: _counts(row) for row in now},
+        "by_hour_of_day": {
+            series.value: {hour: complete / active for hour, (complete, active) in counts.items()}
+            for series, counts in _counts_by_hour(hours).items()
+        },
+        "hours": [{"hour": row.hour.isoformat(), "series": row.series.value, **_counts(row)} for row in hours],
+    }
+    if as_json:
+        print_json(figures)
+    else:
+        print_freshness(today, now, hours)
+
+
+def _counts(row: HourFreshness) -> dict[str, Any]:
+    return {"active": row.active, "complete": row.complete, "share": row.share}
+
+
+def _counts_by_hour(hours: Sequence[HourFreshness]) -> dict[Series, dict[int, Counts]]:
+    return {series: count_by_hour_of_day(row for row in hours if row.series is series) for series in _series_in(hours)}
+
+
+def _series_in(hours: Sequence[HourFreshness]) -> list[Series]:
+    found = {row.series for row in hours}
+    return [series for series in Series if series in found]
+
+
+def count_by_hour_of_day(hours: Iterable[HourFreshness]) -> dict[int, Counts]:
+    """Return the fresh and the active accounts for each hour of the day in Paris, over all days together.
+
+    An hour of the day without a row is left out.
+    """
+    active: Counter[int] = Counter()
+    complete: Counter[int] = Counter()
+    for row in hours:
+        hour = row.hour.astimezone(PARIS).hour
+        active[hour] += row.active
+        complete[hour] += row.complete
+    return {hour: (complete[hour], active[hour]) for hour in sorted(active) if active[hour]}
+
+
+def sparkline(counts: Sequence[Counts | None]) -> str:
+    """Draw one bar for each share of accounts, the highest only where it is all, and a dot where it is unknown."""
+    steps = len(_BARS) - 1
+    return "".join(_UNKNOWN if share is None else _BARS[round_share(*share, steps)] for share in counts)
+
+
+def print_freshness(today: date, now: Sequence[HourFreshness], hours: Sequence[HourFreshness]) -> None:
+    """Print the share of each series now, then those by hour of the day as a line of bars and as a table."""
+    for row in now:
+        share = format_percent(row.complete, row.active) if row.active else "no account yet"
+        day, number = newest_wanted_day(today, row.series), f"{row.complete} of {row.active} active accounts"
+        click.echo(f"{day} {row.series.value}: {share} ({number})")
+    if not hours:
+        click.echo("no hour is recorded yet: beat records one at five past each hour")
+        return
+    click.echo("hours 0 to 23, Europe/Paris:")
+    by_hour = _counts_by_hour(hours)
+    for series, counts in by_hour.items():
+        click.echo(f"  {sparkline([counts.get(hour) for hour in range(24)])}  {series.value}")
+    known = [hour for hour in range(24) if any(hour in counts for counts in by_hour.values())]
+    cells = {
+        series.value: {hour: format_percent(*share) for hour, share in counts.items()}
+        for series, counts in by_hour.items()
+    }
+    print_table(
+        [{"hour": f"{hour:02}", **{name: texts.get(hour, "") for name, texts in cells.items()}} for hour in known]
+    )
+
+
+_POLL_S: Final = 0.5
+# A history that goes on later than this has failed too often today.
+_GIVEN_UP: Final = timedelta(hours=1)
+ProgressCounter = Callable[[Account], tuple[int, int]]  # Returns the numbers done and wanted.
+
+
+def look_back_progress(
+    runtime: Runtime, account: Account, asked_before: Mapping[Series, datetime | None]
+) -> tuple[int, int]:
+    """Count the series that were asked since ``asked_before`` was read, with or without success."""
+    now = asked_at(runtime, account)
+    return sum(now.get(series) != asked for series, asked in asked_before.items()), len(asked_before)
+
+
+def asked_at(runtime: Runtime, account: Account) -> dict[Series, datetime | None]:
+    """Return when each series that the account is asked for was asked last."""
+    outcomes, collected = runtime.registry.outcomes.load(account.id), runtime.registry.outcomes.collected(account.id)
+    return {series: outcomes[series].asked_at if series in outcomes else None for series in collected}
+
+
+def history_progress(runtime: Runtime, account: Account) -> tuple[int, int]:
+    """Count days of history.  A series that was given up counts as done; its error is printed at the end."""
+    done = total = 0
+    outcomes = runtime.registry.outcomes.load(account.id)
+    for series in runtime.registry.outcomes.collected(account.id):
+        series_done, series_total = runtime.history.count_days(account.id, series)
+        goes_on = outcomes[series].history_due_at if series in outcomes else None
+        given_up = goes_on is not None and goes_on - runtime.now() > _GIVEN_UP
+        done += series_total if given_up else series_done
+        total += series_total
+    return done, total
+
+
+def wait_with_progress(
+    runtime: Runtime, accounts: list[Account], as_json: bool, count_progress: ProgressCounter
+) -> int:
+    """Show progress until every account is done or stalled, print the failures, and return the exit code."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    stalled: list[Account] = []
+    with Progress(*columns, disable=as_json) as progress:
+        bars = {account.id: progress.add_task(account.id, total=None) for account in accounts}
+        stalls = _StallDetector(runtime)
+        waiting = list(accounts)
+        while waiting:
+            for account in list(waiting):
+                done, total = count_progress(account)
+                progress.update(bars[account.id], completed=done, total=total)
+                if done >= total or not runtime.registry.get(account.id).active:
+                    waiting.remove(account)
+                elif stalls.is_stalled(account, done):
+                    waiting.remove(account)
+                    stalled.append(account)
+            if waiting:
+                time.sleep(_POLL_S)
+    failures = [
+        *(
+            f"account {account.id}: no progress, and nothing is queued: check that beat is running"
+            for account in stalled
+        ),
+        *(failure for account in accounts for failure in _failures(runtime, account)),
+    ]
+    for failure in failures:
+        warn(failure)
+    if as_json:
+        print_json({"ok": not failures, "accounts": [account.id for account in accounts]})
+    return 1 if failures else 0
+
+
+class _StallDetector:
+    """Tells which accounts neither advance nor have work in flight for three rounds of the reconciler."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._longest_s = 3.0 * runtime.settings.reconcile_every_s
+        self._last_change: dict[str, tuple[int, float]] = {}
+
+    def is_stalled(self, account: Account, done: int) -> bool:
+        """Record the number done and return whether it has stood still for too long."""
+        now = time.monotonic()
+        known, since = self._last_change.get(account.id, (-1, now))
+        if done != known or self._is_in_flight(account):
+            self._last_change[account.id] = (done, now)
+            return False
+        return now - since > self._longest_s
+
+    def _is_in_flight(self, account: Account) -> bool:
+        claims = self._runtime.claims
+        members = {member_of(account.id, series) for series in Series}
+        return any(members & set(claims.in_flight(lane)) for lane in LANES)
+
+
+def _failures(runtime: Runtime, account: Account) -> Iterator[str]:
+    for series, outcome in runtime.registry.outcomes.load(account.id).items():
+        if outcome.code:
+            yield f"account {account.id}: {series.value}: {outcome.message} ({outcome.code})"
+    now = runtime.registry.get(account.id)
+    if not now.active:
+        yield f"account {account.id} is {now.state} {now.reason}: `releve status {account.id}` says what to do"
+
+
+@click.command("support-bundle")
+@click.argument("account_id", metavar="ACCOUNT")
+@click.argument("path", metavar="FILE.zip", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--days", default=30, show_default=True, type=click.IntRange(1, 400), help="Number of days to explain.")
+@click.option("--with-values", is_flag=True, help="Include the household's consumption. Ask for its consent first.")
+def support_bundle(account_id: str, path: Path, days: int, with_values: bool) -> None:
+    """Write the state of ACCOUNT and the explanation of its last days to FILE.zip, for support.
+
+    The file names the account by an alias. It has no meter number, token or secret.
+
+    \b
+    Example:
+      releve support-bundle 3kq7d0fr2m --days 14 bundle.zip
+    """
+    with open_runtime() as runtime:
+        bundle = make_bundle(runtime, runtime.registry.get_existing(account_id), days, with_values=with_values)
+    try:
+        bundle.write(path)
+    except FileExistsError:
+        raise click.ClickException(f"{path} exists already: give another name") from None
+    except OSError as error:
+        raise click.ClickException(f"{path} can't be written: {error.strerror}") from None
+    click.echo(f"wrote {path}: it calls account {account_id} {bundle.alias}")

@@ -1,13 +1,128 @@
-"""`releve sync`: ask again for the last days of one account or of all, through the queue or in this process."""
+"""`releve sync`: ask again for the last days of one account or of all, through the queue or in this process.
+
+`releve backfill`: fetch what is missing of one account's history, through the queue or in this process.
+
+What `releve sync` and `releve backfill` share: the options --inline and --wait, their checks, and running inline.
+
+`releve verify`: check that what should be stored is there and agrees, and repair what doesn't.
+
+`releve replay`: parse the supplier's stored answers again and store what changes.
+
+`releve quarantine`: list, show and clear the samples of answers whose form Relève doesn't know.
+"""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from datetime import date, timedelta
+from functools import partial
+from typing import Any, Final
+
 import click
 
-from worker.app import enqueue_look_back
-from worker.cli.common import chosen_accounts, json_option, open_runtime, require_one_or_all
-from worker.cli.progress import asked_at, look_back_progress
-from worker.cli.window_commands import inline_option, refuse_inline_with_wait, run_inline, run_queued, wait_option
+from worker.accounts.status import break_to_json, discrepancy_to_json, month_to_json, to_row
+from worker.app import enqueue_backfill, enqueue_look_back, enqueue_window
+from worker.cli.parameters import (
+    Day,
+    chosen_accounts,
+    counts_line,
+    describe_amount,
+    describe_month,
+    json_option,
+    name_beside_key,
+    open_runtime,
+    print_json,
+    print_result,
+    print_rows,
+    require_one_or_all,
+)
+from worker.cli.status import ProgressCounter, asked_at, history_progress, look_back_progress, wait_with_progress
+from worker.domain.account import Account
+from worker.domain.answers import to_masked
+from worker.domain.consistency import Law
+from worker.domain.messages import WindowResult, new_run_id
+from worker.domain.windows import DateWindow
+from worker.errors import TokenNeeded, TokenRefused
+from worker.runtime.sync_parts import Runtime
+from worker.stores.registry.supplier_answers import QuarantineEntry
+from worker.sync.inline import Inline
+from worker.sync.quarantine import ReplayCounts, Replayer
+from worker.sync.verification import AuditResult, AuditSummary, sample_accounts
+
+_NEED_TOKEN: Final = (TokenNeeded.code, TokenRefused.code)
+_NO_WORKER: Final = "no worker is running: start one with `releve up` or `celery -A worker worker`, or use --inline"
+inline_option = click.option("--inline", is_flag=True, help="Run now in this process, without the queue.")
+wait_option = click.option("--wait", is_flag=True, help="Queue it, then show progress until it is done.")
+
+
+def refuse_inline_with_wait(inline: bool, wait: bool) -> None:
+    """Raise UsageError where both options are set."""
+    if inline and wait:
+        raise click.UsageError("give either --inline or --wait")
+
+
+def run_queued(
+    runtime: Runtime,
+    accounts: list[Account],
+    enqueue: Callable[[str], object],
+    count_progress: ProgressCounter,
+    *,
+    wait: bool,
+    as_json: bool,
+) -> int:
+    """Enqueue work for the accounts and return the exit code; with ``wait``, show progress until it is done.
+
+    Raises ClickException where the command shall wait and no worker is alive, and for an account that workers would
+    skip without a word.
+    """
+    if wait and not runtime.heartbeats.living_workers():
+        raise click.ClickException(_NO_WORKER)
+    for account in accounts:
+        _require_active(runtime, account)
+        enqueue(account.id)
+    if wait:
+        return wait_with_progress(runtime, accounts, as_json, count_progress)
+    line = f"queued for {len(accounts)} account{'' if len(accounts) == 1 else 's'}"
+    print_result({"enqueued": [account.id for account in accounts]}, line, as_json=as_json)
+    return 0
+
+
+def _require_active(runtime: Runtime, account: Account) -> None:
+    if refusal := account.refusal_on(runtime.history.today()):
+        raise click.ClickException(f"account {account.id}: {refusal} ({refusal.code})")
+    if not account.active:
+        reason = f" ({account.reason})" if account.reason else ""
+        ways = f"`releve accounts resume {account.id}`, or --inline to try once by hand"
+        if account.reason in _NEED_TOKEN:
+            ways = "give it a token of the gateway with `releve home token`"
+        raise click.ClickException(f"account {account.id} is {account.state}{reason}: {ways}")
+
+
+def run_inline(runtime: Runtime, run: Callable[[Inline], Iterator[WindowResult]], as_json: bool) -> int:
+    """Run the windows in this process and return the exit code, 1 where an account failed.
+
+    A failure is printed at once; the other accounts still get their turn.
+    """
+    inline = runtime.inline(print_line=lambda line: click.echo(f"releve: {line}", err=True))
+    totals = {"windows": 0, "created": 0, "updated": 0, "removed": 0, "unchanged": 0, "dropped": 0}
+    for result in run(inline):
+        totals["windows"] += 1
+        for name in ("created", "updated", "removed", "unchanged"):
+            totals[name] += result[name]
+        totals["dropped"] += result["facts"]["dropped"]
+        if not as_json:
+            click.echo(_result_line(result))
+    if as_json:
+        print_json({"ok": not inline.failures, **totals, "failures": inline.failures})
+    elif not totals["windows"] and not inline.failures:
+        click.echo("nothing to do")
+    return 1 if inline.failures else 0
+
+
+def _result_line(result: WindowResult) -> str:
+    return f"{result['account_id']} {result['series']:10} {result['start']}/{result['end']}: {counts_line(result)}"
 
 
 @click.command()
@@ -42,3 +157,258 @@ def sync(account_id: str | None, everybody: bool, inline: bool, wait: bool, as_j
             wait=wait,
             as_json=as_json,
         )
+
+
+@click.command()
+@click.argument("account_id", metavar="ACCOUNT")
+@inline_option
+@wait_option
+@json_option
+def backfill(account_id: str, inline: bool, wait: bool, as_json: bool) -> int:
+    """Fetch the missing history of an account: 36 months of daily values, then the other series.
+
+    A stopped backfill continues where it stopped. RELEVE_HISTORY_LOAD_DAYS limits the days of load curve.
+
+    \b
+    Example:
+      releve backfill 3kq7d0fr2m --inline
+    """
+    refuse_inline_with_wait(inline, wait)
+    with open_runtime() as runtime:
+        account = runtime.registry.get_existing(account_id)
+        if inline:
+            return run_inline(runtime, lambda runs: runs.history(account.id), as_json)
+        return run_queued(
+            runtime,
+            [account],
+            lambda account_id: enqueue_backfill(account_id, broker_url=runtime.broker_url),
+            lambda account: history_progress(runtime, account),
+            wait=wait,
+            as_json=as_json,
+        )
+
+
+@click.command()
+@click.argument("account_id", metavar="[ACCOUNT]", required=False)
+@click.option("--all", "everybody", is_flag=True, help="All accounts.")
+@click.option("--sample", type=click.IntRange(1), help="Check this many accounts, chosen at random.")
+@click.option("--repair", is_flag=True, help="Recompute wrong totals, and ask again for missing or doubtful readings.")
+@json_option
+def verify(account_id: str | None, everybody: bool, sample: int | None, repair: bool, as_json: bool) -> int:
+    """Check that readings and totals agree: minutes with hours, load curve with days, days with months and years.
+
+    Registers are compared with daily values, and the maximum power with the load curve. Days are reported, too, if the
+    registry says that they are stored but the measures lack them. A new meter or tariff calendar is only a note, and so
+    are differences in the supplier's own data (docs/explanation/data-quality.md).
+
+    The exit code is 1 if something is wrong. After --repair, readings that were asked for again count as wrong until
+    they arrive.
+
+    \b
+    Examples:
+      releve verify 3kq7d0fr2m
+      releve verify --all --repair
+    """
+    if sum((bool(account_id), everybody, sample is not None)) != 1:
+        raise click.UsageError("give one ACCOUNT, --all or --sample N")
+    with open_runtime() as runtime:
+        auditor = runtime.auditor(partial(enqueue_window, broker_url=runtime.broker_url))
+        totals, rows, notes = AuditSummary(), list[dict[str, Any]](), list[dict[str, Any]]()
+        accounts = sample_accounts(runtime.registry, sample) if sample else chosen_accounts(runtime, account_id)
+        for account in accounts:
+            result = auditor.verify_account(account.id)
+            repairs: dict[str, int] = {}
+            if repair and result.findings:
+                written, asked = auditor.repair_account(result)
+                repairs = {"documents_written": written, "windows_asked_again": asked}
+                result = auditor.verify_account(account.id)
+            totals.add(result)
+            rows += [{**_row(result), **repairs}] if result.findings or repairs else []
+            notes += _notes(result)
+            if not as_json:
+                _print_result(result, repairs)
+        line = f"{totals.accounts} accounts, {totals.documents} documents, {totals.accounts_at_fault} at fault"
+        line += f", {totals.deviations} months differ" if totals.deviations else ""
+        print_result({**totals.as_json(), "faults": rows, "notes": notes}, line, as_json=as_json)
+    return 1 if totals.accounts_at_fault else 0
+
+
+def _row(result: AuditResult) -> dict[str, Any]:
+    return {"account": result.account_id, "findings": [discrepancy_to_json(finding) for finding in result.findings]}
+
+
+def _notes(result: AuditResult) -> list[dict[str, Any]]:
+    """Return what is no fault: new sequences of registers, months that deviate, days that should be final by now."""
+    account = {"account": result.account_id}
+    breaks = [
+        {**account, "series": series.value, **break_to_json(sequence_break)}
+        for series, breaks in result.breaks.items()
+        for sequence_break in breaks
+    ]
+    deviations = [{**account, "deviation": month_to_json(month)} for month in result.deviations]
+    provisional = [
+        {**account, "series": series.value, "provisional": [day.isoformat() for day in days]}
+        for series, days in result.provisional.items()
+    ]
+    return [*breaks, *deviations, *provisional]
+
+
+def _print_result(result: AuditResult, repairs: dict[str, int]) -> None:
+    for finding in result.findings:
+        series = name_beside_key(finding.series)
+        if finding.law is Law.STORED:
+            series = f"{finding.series.value} "
+        start = f"{result.account_id} {series}{finding.key}: {finding.law},"
+        if finding.expected is None and finding.stored is None:
+            click.echo(f"{start} {finding.cause}")
+            continue
+        expected, stored = (describe_amount(value, finding.series) for value in (finding.expected, finding.stored))
+        click.echo(f"{start} {expected}, stored is {stored}: {finding.cause}")
+    for series, breaks in result.breaks.items():
+        for one in breaks:
+            click.echo(f"{result.account_id} {series.value} {one.day}: note, a new sequence of registers, {one.cause}")
+    for month in result.deviations:
+        click.echo(f"{result.account_id} {describe_month(month)}")
+    for series, days in result.provisional.items():
+        span = f"{days[0]}" if len(days) == 1 else f"{len(days)} days from {days[0]} to {days[-1]}"
+        click.echo(f"{result.account_id} {series.value} {span}: note, still provisional, but should be final by now")
+    if repairs:
+        written, asked = repairs["documents_written"], repairs["windows_asked_again"]
+        click.echo(f"{result.account_id} repaired: {written} documents written, {asked} windows asked for again")
+
+
+_FIRST, _LAST = date(2000, 1, 1), date(2100, 1, 1)
+
+
+@click.command()
+@click.argument("account_id", metavar="[ACCOUNT]", required=False)
+@click.option("--all", "everybody", is_flag=True, help="All accounts.")
+@click.option("--from", "first", type=Day(), help="First day to replay.")
+@click.option("--to", "last", type=Day(), help="Last day to replay.")
+@json_option
+def replay(account_id: str | None, everybody: bool, first: date | None, last: date | None, as_json: bool) -> int:
+    """Parse kept answers again after a bug fix in a parser, without calls to the supplier.
+
+    Answers are kept if RELEVE_RAW_ANSWERS_DAYS is set. Changed values are recorded as corrections; a second replay
+    changes nothing. The exit code is 1 if an answer still can't be read.
+
+    \b
+    Examples:
+      releve replay 3kq7d0fr2m --from 2024-07-01
+      releve replay --all
+    """
+    require_one_or_all(account_id, everybody)
+    wanted = _window(first, last)
+    with open_runtime() as runtime:
+        replayer = Replayer(
+            window_sync=runtime.window_sync,
+            raw_answers=runtime.raw_answers,
+            recorder=runtime.results,
+            ledgers=runtime.registry.completeness,
+        )
+        rows = []
+        for account in chosen_accounts(runtime, account_id):
+            result = replayer.replay_account(account.id, new_run_id(runtime.now()), wanted)
+            rows.append(result)
+            if not as_json and (result.answers or account_id):
+                click.echo(_line(result))
+        days = runtime.settings.raw_answers_days
+    if as_json:
+        print_json({"accounts": [asdict(result) for result in rows]})
+    elif not any(result.answers for result in rows):
+        click.echo("no kept answers" + ("" if days else ": RELEVE_RAW_ANSWERS_DAYS is 0, so answers are not kept"))
+    return 1 if any(result.unreadable for result in rows) else 0
+
+
+def _window(first: date | None, last: date | None) -> DateWindow:
+    if first and last and first > last:
+        raise click.UsageError(f"--from {first} must not be after --to {last}")
+    return DateWindow(first or _FIRST, (last or _LAST) + timedelta(days=1))
+
+
+def _line(result: ReplayCounts) -> str:
+    unreadable = f", {result.unreadable} still can't be read" if result.unreadable else ""
+    return f"{result.account_id}: {result.answers} answers replayed: {counts_line(asdict(result))}{unreadable}"
+
+
+@click.group()
+def quarantine() -> None:
+    """Show and clear supplier answers that Relève does not understand.
+
+    \b
+    Example:
+      releve quarantine list
+    """
+
+
+@quarantine.command("list")
+@json_option
+def list_samples(as_json: bool) -> None:
+    """List the samples, newest first, without values.
+
+    \b
+    Example:
+      releve quarantine list
+    """
+    with open_runtime() as runtime:
+        rows = [_to_row(entry) for entry in runtime.unknown_answers.list()]
+    columns = {name.replace("_", " "): name for name in ("id", "kind", "place", "detail", "times", "last_seen")}
+    print_rows(rows, columns, as_json=as_json, empty="the quarantine is empty")
+
+
+@quarantine.command()
+@click.argument("surprise_id", metavar="ID")
+@click.option("--raw", is_flag=True, help="Show the values. They are personal data of a household, which is not named.")
+@json_option
+def show(surprise_id: str, raw: bool, as_json: bool) -> None:
+    """Show the form of an answer in quarantine.
+
+    Each digit is shown as 9, and each letter is shown as `a`.
+
+    \b
+    Examples:
+      releve quarantine show 5f0c2a9d41e7b863
+      releve quarantine show 5f0c2a9d41e7b863 --raw
+    """
+    with open_runtime() as runtime:
+        row = runtime.unknown_answers.get(surprise_id)
+    if row is None:
+        raise click.ClickException(_UNKNOWN)
+    entry, sample = row
+    # Without --raw no value of the household is shown, only the form.
+    shown = _parse(sample) if raw else to_masked(sample)
+    facts = _to_row(entry)
+    lines = [f"{name:11} {value}" for name, value in facts.items()]
+    text = shown if isinstance(shown, str) else json.dumps(shown, ensure_ascii=False, indent=1)
+    print_result({**facts, "sample": shown}, *lines, text, as_json=as_json)
+
+
+@quarantine.command()
+@click.argument("surprise_id", metavar="ID")
+def clear(surprise_id: str) -> None:
+    """Delete a sample. It is reported if it comes again.
+
+    \b
+    Example:
+      releve quarantine clear 5f0c2a9d41e7b863
+    """
+    with open_runtime() as runtime:
+        if not runtime.unknown_answers.delete(surprise_id):
+            raise click.ClickException(_UNKNOWN)
+    click.echo("cleared")
+
+
+_UNKNOWN = "no sample in quarantine has this id: `releve quarantine list` shows the ids"
+
+
+def _parse(sample: str) -> Any:
+    """Return the parsed sample, or its text where it was cut and is no JSON any more."""
+    try:
+        return json.loads(sample)
+    except ValueError:
+        return sample
+
+
+def _to_row(entry: QuarantineEntry) -> dict[str, Any]:
+    row = to_row(entry)
+    return {"id": row.pop("fingerprint"), **row}

@@ -148,7 +148,7 @@ def requeue_orphans(heartbeats: Heartbeats, deliveries: BrokerMessages) -> int:
 log = logging.getLogger("releve.watchdog")
 CHECK_EVERY_S: Final = 15.0
 RECONNECTING_S: Final = 35.0  # Celery waits up to 30 s between two attempts to connect.
-GRACE_BEYOND_CALL_S: Final = 10.0  # Our supervisor grants the same time: worker/cli/up.py.
+GRACE_BEYOND_CALL_S: Final = 10.0  # Our supervisor grants the same time: worker/cli/processes.py.
 ANSWER_S: Final = 5.0
 LATE: Final = 1  # Exit code of a worker that did not end within its grace period.
 _CONNECT_S: Final = 5.0

@@ -10,8 +10,7 @@ from tests.support.gas_household import ABSENT, CONTRACT, DAILY, NEWEST, PUBLISH
 from tests.unit.conftest import Household
 from worker.accounts.explanations import Explanation, format_sentences
 from worker.accounts.status import coverage_of, explanation_to_json
-from worker.cli.completeness import awaited_days
-from worker.cli.explain import _lines
+from worker.cli.explain import _lines, awaited_days
 from worker.domain.reasons import Reason
 from worker.domain.series import SeriesSwitch
 from worker.domain.windows import ONE_DAY, PARIS

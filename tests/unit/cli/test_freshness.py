@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from worker.cli.freshness import count_by_hour_of_day, print_freshness, sparkline
+from worker.cli.status import count_by_hour_of_day, print_freshness, sparkline
 from worker.domain.series import Series
 from worker.domain.windows import ONE_DAY
 from worker.stores.registry.outcomes import HourFreshness

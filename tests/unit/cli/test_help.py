@@ -13,9 +13,8 @@ import pytest
 from click.testing import CliRunner
 
 from tests.support.commands import run_releve
-from worker.cli.command_list import COMMANDS, GROUPS
 from worker.cli.gas_option import REFERENCE
-from worker.cli.main import PLACES, cli
+from worker.cli.main import COMMANDS, GROUPS, PLACES, cli
 
 LONGEST_LINE = 58  # On 80 columns, beside the longest name.
 HEAVY = ("celery", "fastapi", "pydantic", "redis", "requests", "rich", "sqlalchemy")

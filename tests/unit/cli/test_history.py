@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.factories import NOW
-from worker.cli.history import _to_row
+from worker.cli.explain import _to_row
 from worker.domain.documents import REMOVED
 from worker.domain.series import Doctype
 from worker.stores.registry.supplier_answers import Correction

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from worker.cli.common import print_rows
-from worker.cli.tables import print_table
+from worker.cli.parameters import print_rows
+from worker.cli.printing import print_table
 
 Captured = pytest.CaptureFixture[str]
 

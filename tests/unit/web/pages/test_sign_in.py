@@ -28,7 +28,7 @@ from tests.support.operators import (
     signed_in,
 )
 from tests.support.passwords import set_hasher
-from worker.cli.operators import new_operator_link
+from worker.cli.access import new_operator_link
 from worker.domain.clock import real_clock
 from worker.domain.sessions import KeyKind
 from worker.stores.registry import access_keys as operator_table

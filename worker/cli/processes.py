@@ -1,19 +1,28 @@
-"""`releve up`: worker, beat, web and Flower on one machine, with real credentials."""
+"""`releve up`: worker, beat, web and Flower on one machine, with real credentials.
+
+`releve web`: serve the households' pages and the API.
+
+`releve metrics`: the fleet's metrics for Prometheus, at an endpoint or printed once.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import threading
 import time
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final
 
 import click
+from prometheus_client import CollectorRegistry, generate_latest, start_http_server
 
 from config.settings import ConfigError, Settings, get_settings
-from worker.cli.common import PORT, refusing_taken_port
-from worker.cli.operators import warn_without_operators
-from worker.ops.logging_setup import warn
+from worker.cli.access import warn_without_operators
+from worker.cli.parameters import PORT, refusing_taken_port
+from worker.ops.fleet_metrics import FleetCollector, FleetSources
+from worker.ops.logging_setup import configure_process, warn
 from worker.ops.startup import (
     DEFAULT_PORT as FLOWER_PORT,
 )
@@ -29,16 +38,26 @@ from worker.runtime.sync_parts import Runtime, announce_pretend_time
 from worker.stores.process_guard import GRACE_S
 from worker.stores.redis.embedded import open_lock, try_flock
 from worker.stores.sockets import listen
+from worker.web.asgi import create_app
 from worker.web.client_addresses import trusted_proxies
-from worker.web.server import DEFAULT_HOST, DEFAULT_PORT
+from worker.web.server import (
+    DEFAULT_HOST as SERVER_DEFAULT_HOST,
+)
+from worker.web.server import (
+    DEFAULT_PORT as SERVER_DEFAULT_PORT,
+)
+from worker.web.server import (
+    mailing_notices,
+    serve,
+)
 
 _LOOPBACK: Final = "127.0.0.1"
 _POLL_S: Final = 0.1
 
 
 @click.command()
-@click.option("--host", default=DEFAULT_HOST, show_default=True, help="Address of the web service.")
-@click.option("--port", type=PORT, default=DEFAULT_PORT, show_default=True, help="Port of the web service.")
+@click.option("--host", default=SERVER_DEFAULT_HOST, show_default=True, help="Address of the web service.")
+@click.option("--port", type=PORT, default=SERVER_DEFAULT_PORT, show_default=True, help="Port of the web service.")
 @click.option(
     "--flower-port",
     type=PORT,
@@ -137,3 +156,76 @@ def _plan_parts(settings: Settings, address: str, host: str, port: int, flower_p
         f"pages and API at {address}, listening on {host}:{port}",
     ]
     return PartPlan(parts=parts, logs=str(logs), grace_s=settings.supplier_timeout_s + 10, lines=lines)
+
+
+@click.command()
+@click.option("--host", default=SERVER_DEFAULT_HOST, show_default=True, help="Address to listen on.")
+@click.option(
+    "--port", type=PORT, default=SERVER_DEFAULT_PORT, show_default=True, help="Port to listen on; 0 picks a free one."
+)
+def web(host: str, port: int) -> None:
+    """Serve the pages where households connect meters and see their measures, and the API.
+
+    Browsers must reach it at RELEVE_PUBLIC_URL (default: where it listens). Register <that URL>/callback/enedis as
+    callback of your application at the supplier. Workers fetch the data: run your own, or `releve up`.
+
+    \b
+    Example:
+      RELEVE_PUBLIC_URL=https://releve.example.org releve web --port 8000
+    """
+    settings = get_settings()
+    configure_process(settings)
+    announce_pretend_time(settings, warn)
+    address = public_url(settings, host, port)
+    if warning := find_plain_http(settings, address, host):
+        warn(warning)
+    proxies = trusted_proxies(address)
+    with Runtime(settings.model_copy(update={"public_url": address}), guarded=True) as runtime:
+        warn_without_operators(runtime)
+        app = create_app(runtime)
+        with refusing_taken_port(host, port), mailing_notices(runtime):
+            serve(app, host, port, on_start=lambda where: click.echo(f"serving at {where}"), proxies=proxies)
+
+
+DEFAULT_HOST = "127.0.0.1"
+DEFAULT_PORT = 9808
+
+
+@click.command()
+@click.option("--host", default=DEFAULT_HOST, show_default=True, help="Address to listen on.")
+@click.option("--port", type=PORT, default=DEFAULT_PORT, show_default=True, help="Port to listen on.")
+@click.option("--once", is_flag=True, help="Print the metrics and exit, with 1 if a part does not answer.")
+def metrics(host: str, port: int, once: bool) -> int:
+    """Serve metrics of the whole installation for Prometheus: accounts, freshness, queues, quota and workers.
+
+    One process is enough. Each worker serves its own counters (RELEVE_METRICS_PORT). Each scrape asks registry, measure
+    store, Redis and broker; a part that is down gives releve_up 0.
+
+    \b
+    Example:
+      releve metrics --once
+    """
+    settings = get_settings()
+    configure_process(settings)
+    announce_pretend_time(settings, warn)
+    with ExitStack() as stack:
+        collector = FleetCollector(FleetSources(settings, stack).parts())
+        stack.callback(collector.close)
+        registry = CollectorRegistry()
+        registry.register(collector)
+        if not once:
+            _serve(registry, host, port)
+            return 0
+        click.echo(generate_latest(registry).decode(), nl=False)
+    return 1 if collector.down else 0
+
+
+def _serve(registry: CollectorRegistry, host: str, port: int) -> None:
+    """Serve until interrupted.  Raises ClickException where the port is taken."""
+    with refusing_taken_port(host, port):
+        server, _ = start_http_server(port, host, registry)
+    click.echo(f"serving at http://{f'[{host}]' if ':' in host else host}:{server.server_port}/metrics")
+    with suppress(KeyboardInterrupt):  # Ctrl-C is the usual end.
+        threading.Event().wait()
+    server.shutdown()
+    server.server_close()

@@ -1,4 +1,7 @@
-"""Tables for people, printed row by row: the first rows settle the widths of the columns."""
+"""Tables for people, printed row by row: the first rows settle the widths of the columns.
+
+Lines about outputs for people, which several commands print.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from typing import Any, Final
 import click
 
 from worker.domain.windows import PARIS
+from worker.stores.registry.outputs import OutputState
 
 _SAMPLE: Final = 200  # Rows that are looked at before the first one is printed.
 _MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)")
@@ -88,3 +92,15 @@ def _to_text(value: Any) -> str:
         return " ".join(map(str, value))
     text = str(value)
     return local_text(datetime.fromisoformat(text)) if _MOMENT.fullmatch(text) else text
+
+
+def describe_output(output: OutputState) -> str:
+    """Return what an output was sent and what waits for it: ``all sent, last at …`` or ``waiting since …``."""
+    last = f"last sent {local_text(output.last_sent_at)}" if output.last_sent_at else "nothing sent yet"
+    if not output.waiting:
+        return f"all sent, {last}"
+    waiting = f"waiting since {local_text(output.waiting_since)}, {last}" if output.waiting_since else last
+    if output.failing_since is None:
+        return waiting
+    next_try = f"; next try {local_text(output.next_try_at)}" if output.next_try_at else ""
+    return f"{waiting}; failing since {local_text(output.failing_since)}: {output.error}{next_try}"

@@ -17,7 +17,7 @@ import click
 
 from config.settings import get_settings
 from worker.cli.gas_option import shows_gas
-from worker.cli.tables import print_table
+from worker.cli.printing import print_table
 from worker.domain.access_right import is_gas_meter
 from worker.domain.account import DEFAULT_TENANT, Account, AccountState, check_tenant
 from worker.domain.consistency import MonthComparison

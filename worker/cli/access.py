@@ -1,0 +1,673 @@
+"""`releve operators`: make, list and end the operators, who open the page /operator.
+
+`releve sessions`: list and end the sessions of browsers.
+
+`releve tokens`: make, list and revoke the access tokens of the API's clients.
+
+`releve proxy-clients`: make, list and revoke the applications that may use the consent proxy.
+
+`releve tenants`: the services that share this Relève, each with accounts, tokens and a webhook of its own.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from config.settings import ConfigError, Settings, get_settings
+from config.validation import check_http_url, check_webhook
+from worker.accounts.status import to_row
+from worker.cli.audit_trail import note_result
+from worker.cli.parameters import (
+    DayCount,
+    TenantName,
+    checked_name,
+    confirm_on_terminal,
+    json_option,
+    open_registry_database,
+    print_json,
+    print_rows,
+    tenant_column,
+    tenant_option,
+)
+from worker.cli.printing import local_text
+from worker.domain.account import DEFAULT_TENANT, LONGEST_TITLE
+from worker.domain.clock import real_clock
+from worker.domain.oauth_proxy import check_redirect_uri
+from worker.domain.sessions import (
+    PASSWORD_FAULTS,
+    KeyKind,
+    Operator,
+    Scope,
+    find_password_fault,
+    find_totp_step,
+    new_totp_key,
+    plain_name,
+    totp_address,
+)
+from worker.ops.logging_setup import warn
+from worker.runtime.keys import build_sealer, has_session_keys
+from worker.runtime.sync_parts import Runtime
+from worker.runtime.web_access import OperatorAccess, build_operator_access
+from worker.stores.encryption import Purpose
+from worker.stores.registry.access_keys import SESSIONS, OperatorRefused, SessionTable
+from worker.stores.registry.api_tokens import (
+    LONGEST_LIFE,
+    USUAL_LIFE,
+    ApiTokenTable,
+    TenantTable,
+    WebhookTarget,
+    require_tenant,
+)
+from worker.stores.registry.proxy import ProxyClientTable, ProxyGrantTable
+
+_FROM_STDIN: Final = "-"
+_CODE_TRIES: Final = 3
+_password_option = click.option(
+    "--password", metavar="-", help="Give - to read the password from standard input. Default: a prompt asks for it."
+)
+
+
+def new_operator_link(access: OperatorAccess, operator: Operator, public_url: str) -> str:
+    """Return a link that opens a session of the operator, once and within 10 minutes; older ones end."""
+    access.operators.end_links(operator.id)
+    _, text = access.keys.create(KeyKind.OPERATOR_LINK, operator.id)
+    return f"{public_url}/operator/link#{text}"
+
+
+def warn_without_operators(runtime: Runtime) -> None:
+    """Print a line where there is no operator yet; a home has none."""
+    if not runtime.settings.is_home and not runtime.web_access.operators.has_any():
+        warn("there is no operator yet: add one with `releve operators add NAME`, who then signs in at /operator")
+
+
+@click.group()
+def operators() -> None:
+    """Add, list and remove operators, the people who can open the page /operator.
+
+    Run these commands where the web application runs, because they need the session key.
+
+    \b
+    Example:
+      releve operators list
+    """
+
+
+@operators.command()
+@click.argument("name")
+@_password_option
+@click.option(
+    "--no-second-factor", is_flag=True, help="No second factor. The operator can sign in on this machine only."
+)
+@json_option
+def add(name: str, password: str | None, no_second_factor: bool, as_json: bool) -> None:
+    """Add the operator NAME.
+
+    They sign in with a password and the codes of an authenticator app (TOTP).
+
+    The password must have 12 characters or more and be hard to guess. The app's key is printed once.
+
+    \b
+    Examples:
+      releve operators add alice
+      releve operators add alice --password - --json < password.txt
+    """
+    _check_password_option(password)
+    with _open_access() as access:
+        text, key = _read_password(password, plain_name(name)), None if no_second_factor else new_totp_key()
+        if key and not as_json:
+            _show_key(key, plain_name(name))
+        if key and password is None:
+            _confirm_code(key)
+        operator = access.operators.add(name, text, key)
+    if as_json:
+        address = totp_address(key, operator.name) if key else None
+        print_json({**to_row(operator), "totp_key": key, "totp_address": address})
+        return
+    click.echo(f"operator {operator.name} can sign in at /operator{'' if key else ', on this machine only (loopback)'}")
+
+
+@operators.command("list")
+@json_option
+def list_operators(as_json: bool) -> None:
+    """List the operators, with their open sessions.
+
+    \b
+    Example:
+      releve operators list --json
+    """
+    with _open_access() as access:
+        found = access.operators.list()
+        rows = [{**to_row(one), "sessions": len(access.keys.list([one.id]))} for one in found]
+    columns = {
+        "name": "name",
+        "second factor": "has_second_factor",
+        "created": "created_at",
+        "signed in": "signed_in_at",
+        "sessions": "sessions",
+    }
+    print_rows(rows, columns, as_json=as_json, empty="no operators yet: add one with `releve operators add NAME`")
+
+
+@operators.command()
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Don't ask for confirmation.")
+def end(name: str, yes: bool) -> None:
+    """Remove the operator NAME and end their sessions.
+
+    The name can be used again.
+
+    \b
+    Example:
+      releve operators end alice
+    """
+    with _open_access() as access:
+        operator = access.operators.find(name)
+        confirm_on_terminal(
+            f"Remove operator {operator.name} and end their sessions?", yes, if_not="no operator was removed"
+        )
+        access.operators.end(operator.id)
+    click.echo(f"operator {operator.name} is removed")
+
+
+@operators.command("password")
+@click.argument("name")
+@_password_option
+def set_password(name: str, password: str | None) -> None:
+    """Set a new password of the operator NAME.
+
+    Their sessions end. The second factor stays: to replace it, remove the operator and add them again.
+
+    \b
+    Example:
+      releve operators password alice
+    """
+    _check_password_option(password)
+    with _open_access() as access:
+        operator = access.operators.find(name)
+        access.operators.set_password(operator.id, _read_password(password, operator.name))
+    click.echo(f"operator {operator.name} has a new password; the sessions have ended")
+
+
+@operators.command("link")
+@click.argument("name")
+def make_link(name: str) -> None:
+    """Print a link that signs the operator NAME in.
+
+    It works once, for 10 minutes, and replaces the password. On other machines than this one the second factor is
+    needed as well.
+
+    \b
+    Example:
+      releve operators link alice
+    """
+    with _open_access() as access:
+        operator = access.operators.find(name)
+        link = new_operator_link(access, operator, get_settings().public_url)
+    warn(f"anyone with this link can sign in as operator {operator.name}: it works once, for 10 minutes")
+    click.echo(link)
+
+
+@contextmanager
+def _open_access() -> Iterator[OperatorAccess]:
+    """Open what browsers are let in by.
+
+    Raises ConfigError where this is not the place of the web application: it could not read what is made here.
+    """
+    settings = get_settings()
+    if not _has_session_key(settings):
+        raise ConfigError(
+            "the session key is missing: run this where the web application runs (`docker compose exec web releve "
+            "operators …`), or set RELEVE_SESSION_KEY"
+        )
+    with open_registry_database() as database:
+        yield build_operator_access(settings, database)
+
+
+def _has_session_key(settings: Settings) -> bool:
+    """Return whether the session key is here, or may be made here because the registry is here too."""
+    return settings.registry_url is None or has_session_keys(settings)
+
+
+def _check_password_option(password: str | None) -> None:
+    if password not in (None, _FROM_STDIN):
+        raise click.BadParameter(
+            "a password on the command line is visible to others: give - and write it to standard input",
+            param_hint="--password",
+        )
+
+
+def _read_password(option: str | None, name: str) -> str:
+    """Return a good password, asked for twice or read from standard input. Raises OperatorRefused."""
+    if option == _FROM_STDIN:
+        password = sys.stdin.readline().rstrip("\r\n")
+    elif not sys.stdin.isatty():
+        raise click.UsageError(
+            "there is no terminal to ask on: give --password - and write the password to standard input"
+        )
+    else:
+        password = click.prompt("password (12 characters or more)", hide_input=True, confirmation_prompt=True, err=True)
+    if fault := find_password_fault(password, name):
+        raise OperatorRefused(PASSWORD_FAULTS[fault])
+    return password
+
+
+def _show_key(key: str, name: str) -> None:
+    warn("add this key to an authenticator app; it can't be shown again")
+    click.echo(f"key      {key}\naddress  {totp_address(key, name)}")
+
+
+def _confirm_code(key: str) -> None:
+    """Ask for a code of the app that has the new key. Raises ClickException where none is right."""
+    for _ in range(_CODE_TRIES):
+        code: Any = click.prompt("code that the app shows now", err=True)
+        if find_totp_step(key, str(code), real_clock()) is not None:
+            return
+        warn("wrong code: check the clocks of this machine and of the phone")
+    raise click.ClickException("no operator was added: the codes of the app are wrong")
+
+
+_KINDS: Final = {"household": KeyKind.HOUSEHOLD_SESSION, "operator": KeyKind.OPERATOR_SESSION}
+_kind_option = click.option(
+    "--kind", type=click.Choice(list(_KINDS)), help="Only sessions of households, or of operators."
+)
+_account_option = click.option(
+    "--account", "account_id", metavar="ACCOUNT", help="Only sessions that can show this account."
+)
+
+
+@click.group()
+def sessions() -> None:
+    """List and end the sessions of signed-in browsers.
+
+    \b
+    Example:
+      releve sessions list
+    """
+
+
+@sessions.command("list")
+@_account_option
+@_kind_option
+@json_option
+def list_sessions(account_id: str | None, kind: str | None, as_json: bool) -> None:
+    """List the sessions, last seen first.
+
+    No names of people are stored.
+
+    \b
+    Examples:
+      releve sessions list
+      releve sessions list --account k9xgwnz9gvp2
+    """
+    with _open_table() as table:
+        owners = None if account_id is None else table.households_of([account_id])
+        keys = table.list(owners, _chosen(kind))
+    rows: list[dict[str, Any]] = [
+        {
+            "session": key.id,
+            "kind": key.kind.value,
+            "owner": key.owner,
+            "device": key.device,
+            "created_at": key.created_at,
+            "last_seen_at": key.last_seen_at,
+            "expires_at": key.expires_at,
+        }
+        for key in keys
+    ]
+    moments = {"signed in": "created_at", "last seen": "last_seen_at", "ends": "expires_at"}
+    columns = {"session": "session", "kind": "kind", "of": "owner", "device": "device", **moments}
+    print_rows(rows, columns, as_json=as_json, empty="no sessions")
+
+
+@sessions.command("end")
+@click.argument("session_id", metavar="[SESSION]", required=False)
+@_account_option
+@_kind_option
+@click.option("--all", "everybody", is_flag=True, help="All sessions, or all of one --kind.")
+def sessions_end(session_id: str | None, account_id: str | None, kind: str | None, everybody: bool) -> None:
+    """End one session, an account's sessions, or all.
+
+    The browser is signed out at its next request.
+
+    Recovery codes stay valid, so that a household can sign in again.
+
+    \b
+    Examples:
+      releve sessions end h4t8q2mxk0ra
+      releve sessions end --account k9xgwnz9gvp2
+      releve sessions end --all --kind operator
+    """
+    if [session_id is not None, account_id is not None, everybody].count(True) != 1:
+        raise click.UsageError("give one of SESSION, --account and --all")
+    with _open_table() as table:
+        if session_id is not None:
+            ended = int(table.end(session_id))
+        elif account_id is not None:
+            ended = table.end_of(table.households_of([account_id]), _chosen(kind))
+        else:
+            ended = table.end_all(_chosen(kind))
+    if session_id is not None and not ended:
+        raise click.ClickException("no session has this id: `releve sessions list` shows the ids")
+    click.echo(f"{ended} session{'s' if ended != 1 else ''} ended")
+
+
+def _chosen(kind: str | None) -> frozenset[KeyKind]:
+    return frozenset({_KINDS[kind]}) if kind else SESSIONS
+
+
+@contextmanager
+def _open_table() -> Iterator[SessionTable]:
+    with open_registry_database() as database:
+        yield SessionTable(database)
+
+
+class Scopes(click.ParamType[Any]):
+    """One or more scopes with commas between them."""
+
+    name = "SCOPE,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> frozenset[Scope]:
+        words = [word.strip() for word in value.split(",") if word.strip()]
+        try:
+            scopes = frozenset(Scope(word) for word in words)
+        except ValueError:
+            scopes = frozenset()
+        if not scopes:
+            self.fail(f"give one or more of {', '.join(Scope)}, with commas between them", param, ctx)
+        return scopes
+
+
+@click.group()
+def tokens() -> None:
+    """Create, list and revoke API tokens.
+
+    \b
+    Example:
+      releve tokens list
+    """
+
+
+@tokens.command()
+@click.option("--name", required=True, help="Name for lists and logs, of up to 100 characters.")
+@click.option("--scope", "scopes", required=True, type=Scopes(), help=f"What the token allows: {', '.join(Scope)}.")
+@click.option(
+    "--expires",
+    "expires_in",
+    type=DayCount(),
+    default=f"{USUAL_LIFE.days}d",
+    show_default=True,
+    help=f"Days until it expires, at most {LONGEST_LIFE.days}d.",
+)
+@tenant_option("Tenant whose accounts it opens; see `releve tenants`.", DEFAULT_TENANT)
+@json_option
+def new(name: str, scopes: frozenset[Scope], expires_in: timedelta, tenant: str, as_json: bool) -> None:
+    """Create a token and print it.
+
+    It is shown once, because only its hash is stored.
+
+    Two weeks before it expires the operator gets a notice, and `releve doctor` warns. A token can read ALL accounts of
+    its tenant: give it to your own programs, not to households.
+
+    \b
+    Examples:
+      releve tokens new --name dashboard --scope read:accounts,read:measures --expires 30d
+      releve tokens new --name billing --scope read:measures --tenant kilowatt
+    """
+    name = checked_name(name, "--name")
+    if not timedelta(0) < expires_in <= LONGEST_LIFE:
+        raise click.BadParameter(f"a token expires after 1 to {LONGEST_LIFE.days} days", param_hint="--expires")
+    with open_registry_database() as database:
+        require_tenant(database, tenant)
+        token, text = ApiTokenTable(database).create(name, scopes, expires_in, tenant=tenant)
+    note_result(token.id)
+    if as_json:
+        print_json({**to_row(token), "token": text})
+    else:
+        until = local_text(token.expires_at)
+        warn(f"token {token.id} of {token.name}, valid until {until}; copy it now, it can't be shown again")
+        click.echo(text)
+
+
+@tokens.command("list")
+@json_option
+def list_tokens(as_json: bool) -> None:
+    """List all tokens, without their secrets.
+
+    Revoked and expired tokens are listed, too.
+
+    \b
+    Example:
+      releve tokens list --json
+    """
+    with open_registry_database() as database:
+        rows = [to_row(token) for token in ApiTokenTable(database).list()]
+    moments = ("created_at", "last_used_at", "expires_at", "revoked_at")
+    titles = {name.removesuffix("_at").replace("_", " "): name for name in moments}
+    columns = {"token": "id", "name": "name", "scopes": "scopes", **tenant_column(rows), **titles}
+    print_rows(rows, columns, as_json=as_json, empty="no tokens yet")
+
+
+@tokens.command()
+@click.argument("token_id", metavar="TOKEN_ID")
+def revoke(token_id: str) -> None:
+    """Revoke a token at once, by its id in the list.
+
+    \b
+    Example:
+      releve tokens revoke 3kq7d0fr2m
+    """
+    with open_registry_database() as database:
+        token = ApiTokenTable(database).revoke(token_id)
+    click.echo(f"token {token.id} of {token.name} is revoked")
+
+
+class RedirectUri(click.ParamType[Any]):
+    """An address that the proxy may send people back to."""
+
+    name = "URI"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            return check_redirect_uri(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+@click.group()
+def proxy_clients() -> None:
+    """Create, list and revoke clients of the consent proxy, for instance a Cozy stack.
+
+    \b
+    Example:
+      releve proxy-clients list
+    """
+
+
+@proxy_clients.command("new")
+@click.argument("name")
+@click.option(
+    "--redirect-uri",
+    "redirect_uris",
+    required=True,
+    multiple=True,
+    type=RedirectUri(),
+    help="Exact URL that people are sent back to. Repeat it for several.",
+)
+@tenant_option("Tenant of the client. Invitations must be of the same tenant.", DEFAULT_TENANT)
+@click.option("--pkce", is_flag=True, help="Require a code challenge (S256) in each request.")
+@json_option
+def proxy_clients_new(name: str, redirect_uris: tuple[str, ...], tenant: str, pkce: bool, as_json: bool) -> None:
+    """Create a client, and print its id and secret.
+
+    The secret is shown once, because only its hash is stored.
+
+    People see NAME on the page that asks whether they want to share their data.
+
+    \b
+    Example:
+      releve proxy-clients new "My Cozy" --redirect-uri https://oauthcallback.mycozy.cloud/accounts/enedis/redirect
+    """
+    name = checked_name(name, "NAME")
+    with open_registry_database() as database:
+        tenant = require_tenant(database, tenant)
+        client, secret = ProxyClientTable(database).create(name, redirect_uris, tenant, pkce=pkce)
+    note_result(client.id)
+    if as_json:
+        print_json({**to_row(client), "client_secret": secret})
+        return
+    warn(f"client {client.id} of {client.name}; copy the secret now, it can't be shown again")
+    click.echo(f"client_id {client.id}\nclient_secret {secret}")
+
+
+@proxy_clients.command("list")
+@json_option
+def list_clients(as_json: bool) -> None:
+    """List all clients, without their secrets.
+
+    \b
+    Example:
+      releve proxy-clients list --json
+    """
+    with open_registry_database() as database:
+        grants = ProxyGrantTable(database)
+        rows = [
+            {**to_row(client), "open_grants": sum(grant.ended_at is None for grant in grants.list(client.id))}
+            for client in ProxyClientTable(database).list()
+        ]
+    columns = {
+        "id": "id",
+        "name": "name",
+        **tenant_column(rows),
+        "addresses": "redirect_uris",
+        "pkce": "pkce",
+        "grants": "open_grants",
+    }
+    columns |= {"created": "created_at", "revoked": "revoked_at"}
+    print_rows(rows, columns, as_json=as_json, empty="no proxy clients yet")
+
+
+@proxy_clients.command("revoke")
+@click.argument("client_id", metavar="CLIENT_ID")
+def proxy_clients_revoke(client_id: str) -> None:
+    """Revoke a client and all its grants at once.
+
+    With v4 the client's tokens are the holders' own: they stay valid until the supplier ends them.
+
+    \b
+    Example:
+      releve proxy-clients revoke k3q7d0fr2mxx
+    """
+    with open_registry_database() as database:
+        client = ProxyClientTable(database).revoke(client_id)
+    click.echo(f"client {client.id} of {client.name} is revoked")
+
+
+class _HttpUrl(click.ParamType[Any]):
+    """An address of a web service. The error does not repeat it: its path may be a secret."""
+
+    name = "URL"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            check_http_url(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        return str(value).rstrip("/")
+
+
+@click.group()
+def tenants() -> None:
+    """Set up and list the tenants that share this installation; a single tenant needs no setup.
+
+    \b
+    Example:
+      releve tenants list
+    """
+
+
+@tenants.command("set")
+@click.argument("tenant", metavar="NAME", type=TenantName())
+@click.option("--title", help="Name of the tenant that households see.")
+@click.option(
+    "--webhook-url",
+    type=_HttpUrl(),
+    help="URL that receives the notices about the tenant's accounts as signed POSTs.",
+)
+@click.option(
+    "--webhook-secret-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File with the secret that signs these POSTs.",
+)
+@click.option("--no-webhook", is_flag=True, help="Remove the webhook.")
+def set_tenant(
+    tenant: str, title: str | None, webhook_url: str | None, webhook_secret_file: Path | None, no_webhook: bool
+) -> None:
+    """Add the tenant NAME, or change it.
+
+    Other commands take NAME with --tenant. NAME can't be changed. Accounts, tokens and invitations without a tenant
+    belong to `default`, whose webhook is RELEVE_WEBHOOK_URL.
+
+    \b
+    Example:
+      releve tenants set kilowatt --title "Kilowatt Club"
+    """
+    if title is not None and not (0 < len(title.strip()) <= LONGEST_TITLE and title.isprintable()):
+        raise click.BadParameter(f"it must be one line of 1 to {LONGEST_TITLE} characters", param_hint="--title")
+    if bool(webhook_url) != bool(webhook_secret_file):
+        raise click.UsageError("--webhook-url and --webhook-secret-file go together")
+    if webhook_url and no_webhook:
+        raise click.UsageError("give either --webhook-url or --no-webhook")
+    if tenant == DEFAULT_TENANT and (webhook_url or no_webhook):
+        raise click.UsageError("the webhook of the tenant `default` is RELEVE_WEBHOOK_URL")
+    target = _read_target(webhook_url, webhook_secret_file) if webhook_url and webhook_secret_file else None
+    with _tenants_open_table() as table:
+        table.save(tenant, title.strip() if title else None)
+        if target or no_webhook:
+            table.save_webhook(tenant, target)
+        saved = next(row for row in table.list() if row.id == tenant)
+    click.echo(f"tenant {saved.id}: {saved.title}; {'with' if saved.has_webhook else 'without'} a webhook of its own")
+
+
+@tenants.command("list")
+@json_option
+def list_tenants(as_json: bool) -> None:
+    """List the tenants, `default` first.
+
+    Addresses and secrets of webhooks are not shown.
+
+    \b
+    Example:
+      releve tenants list --json
+    """
+    with _tenants_open_table() as table:
+        rows = [to_row(tenant) for tenant in table.list()]
+    columns = {"tenant": "id", "title": "title", "webhook of its own": "has_webhook", "created": "created_at"}
+    print_rows(rows, columns, as_json=as_json, empty="no tenants")
+
+
+def _read_target(url: str, secret_file: Path) -> WebhookTarget:
+    try:
+        secret = secret_file.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        secret = ""
+    if not secret:
+        raise click.BadParameter("needs a file that holds the secret", param_hint="--webhook-secret-file")
+    try:
+        check_webhook(url, secret, get_settings().webhook_networks)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--webhook-url") from None
+    return WebhookTarget(url, secret)
+
+
+@contextmanager
+def _tenants_open_table() -> Iterator[TenantTable]:
+    """Open the table of tenants, which needs the keys that seal webhooks."""
+    with open_registry_database() as database:
+        yield TenantTable(database, build_sealer(get_settings(), Purpose.REGISTRY))
