@@ -116,11 +116,11 @@ def count_rows(runtime: Runtime) -> int:
 
 def measure_delivery(runtime: Runtime, receiver: MeasuresReceiver, number: int) -> dict[str, Any]:
     """Deliver the accounts' changes for a while, and return how fast that is and what its queries take."""
-    (output,) = runtime.outputs.list()
+    (output,) = runtime.outputs.list_outputs()
     report = {
         "ms_due": time_of(lambda: runtime.outputs.list_due(runtime.now())),
         "ms_next": time_of(lambda: runtime.outbox.next_changes(output.id)),
-        "ms_status": time_of(runtime.outputs.list),
+        "ms_status": time_of(runtime.outputs.list_outputs),
     }
     waiting, began, sent = count_rows(runtime), time.perf_counter(), 0
     while (left := count_rows(runtime)) and waiting - left < number:
@@ -168,7 +168,7 @@ def main() -> None:
         report["windows"] = measure_windows(runtime, args.windows)
         receiver = opened.enter_context(MeasuresReceiver())
         receiver.set_up(runtime)
-        (output,) = runtime.outputs.list()
+        (output,) = runtime.outputs.list_outputs()
         report["outbox"] = measure_outbox(runtime, output.id, min(args.accounts, args.changed))
         report["delivery"] = measure_delivery(runtime, receiver, args.deliver)
     print(json.dumps(report))

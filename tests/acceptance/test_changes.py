@@ -32,7 +32,7 @@ def _without_faults(system: System) -> Iterator[None]:
 
 def add_loaded_account(system: System, usage_point: str) -> str:
     """Add an account and load its history; pause the accounts of other tests, which nights then leave out."""
-    for account in system.runtime.registry.list():
+    for account in system.runtime.registry.list_accounts():
         if account.active:
             system.runtime.registry.set_state(account.id, AccountState.PAUSED, now=system.runtime.now())
     account_id = system.add_account(usage_point)

@@ -91,7 +91,7 @@ def test_a_session_that_nobody_uses_ends_and_each_visit_renews_it(setting: Setti
         assert setting.keys.find(kind, text) is not None
     setting.now += idle
     assert setting.keys.find(kind, text) is None
-    assert setting.keys.list() == [] and setting.keys.delete_over() == 1
+    assert setting.keys.list_keys() == [] and setting.keys.delete_over() == 1
 
 
 def test_a_key_that_works_once_works_once(setting: Setting) -> None:
@@ -108,7 +108,7 @@ def test_what_is_ended_is_refused_at_the_next_request(setting: Setting) -> None:
     assert [setting.keys.find(SESSION, text) is not None for _, text in made] == [True, False, True]
     assert setting.keys.end_of(["a", "b"], but=third.id) == 1 and not setting.keys.is_open(first)
     assert setting.keys.is_open(third) and setting.keys.find(KeyKind.RECOVERY_CODE, code_text) == code
-    assert setting.keys.end_all([SESSION]) == 1 and setting.keys.list(["b"]) == []
+    assert setting.keys.end_all([SESSION]) == 1 and setting.keys.list_keys(["b"]) == []
 
 
 def test_details_change_and_nothing_else_does(setting: Setting) -> None:

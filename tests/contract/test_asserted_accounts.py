@@ -126,10 +126,10 @@ def test_an_account_set_back_after_an_incident_is_unconfirmed_as_before(
 def test_a_number_that_has_an_account_changes_nothing(registry: AccountRegistry, assertion: AccountAssertion) -> None:
     first = add(assertion)
     registry.set_state(first.id, AccountState.ACTION_NEEDED, "LOGIN_FAILED", now=NOW)
-    before = (registry.list(), assertion.consents.list_proofs(first.id))
+    before = (registry.list_accounts(), assertion.consents.list_proofs(first.id))
     again, created = assertion.add(METER, "token:eve", reference="mine", consented_on=TODAY, token="{}")
     assert (again.id, created) == (first.id, False)
-    assert (registry.list(), assertion.consents.list_proofs(first.id)) == before
+    assert (registry.list_accounts(), assertion.consents.list_proofs(first.id)) == before
     assert registry.tokens.load(first.id) is None
 
 
@@ -160,7 +160,7 @@ def test_a_refusal_and_the_first_answer_at_the_same_moment_do_not_block_each_oth
     with ThreadPoolExecutor(8) as threads:
         for done in [threads.submit(act, account_id) for account_id in ids for act in (answer, refuse)]:
             done.result()
-    assert {account.state for account in registry.list()} == {AccountState.ACTION_NEEDED}
+    assert {account.state for account in registry.list_accounts()} == {AccountState.ACTION_NEEDED}
     assert due_series(registry) == {series: [] for series in USUAL_SERIES}
 
 
@@ -173,7 +173,7 @@ def test_account_and_evidence_are_written_together_or_not_at_all(
     monkeypatch.setattr(ConsentTable, "_insert", fail)
     with pytest.raises(StoreUnavailable):
         assertion.add(METER, "cli:ada")
-    assert registry.list() == []
+    assert registry.list_accounts() == []
 
 
 def test_a_holders_token_is_kept_and_renewed_ahead_before_the_first_answer(
@@ -206,7 +206,7 @@ def test_evidence_that_can_not_be_kept_is_refused_without_repeating_the_number(
     with pytest.raises(ValueError, match=message) as refused:
         assertion.add(METER, "cli:ada", reference=reference, consented_on=consented_on)
     assert METER not in str(refused.value)
-    assert registry.list() == []
+    assert registry.list_accounts() == []
 
 
 def test_h3_an_erased_meter_is_added_where_its_consent_is_said_to_be_younger(assertion: AccountAssertion) -> None:
@@ -218,7 +218,7 @@ def test_h3_an_erased_meter_is_added_where_its_consent_is_said_to_be_younger(ass
         with pytest.raises(MeterErased) as refusal:
             assertion.add(METER, "cli:ada", consented_on=older)
         assert METER not in str(refusal.value)
-    assert assertion.registry.list() == [] and assertion.registry.find("enedis", METER) is None
+    assert assertion.registry.list_accounts() == [] and assertion.registry.find("enedis", METER) is None
     assert add(assertion, consented_on=TODAY).state is AccountState.READY
     account, created = assertion.add(OTHER_METER, "cli:ada", anew=True)
     assert (created, account.state) == (True, AccountState.NEW)

@@ -88,7 +88,7 @@ def lanes(registry: AccountRegistry, now: datetime) -> dict[str, int]:
         "histories": due.list_histories(Series.DAILY, now, 10),
         "repairs": [row for row in due.list_repairs(today, 10) if row.series is Series.DAILY],
     }
-    known = [DueRow(account.id, Series.DAILY, NEVER) for account in registry.list()]
+    known = [DueRow(account.id, Series.DAILY, NEVER) for account in registry.list_accounts()]
     return {
         **{lane: len(found) for lane, found in rows.items()},
         "claimed meanwhile": len(due.load_unchanged(known, today)),

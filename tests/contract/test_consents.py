@@ -278,7 +278,9 @@ def test_what_a_storm_said_does_not_count_and_whom_it_set_aside_runs_again(table
         )
     tables.registry.set_state(other, AccountState.ACTION_NEEDED, "LOGIN_FAILED", now=NOW)
     assert tables.pending_refusals.reinstate(CODE, NOW - timedelta(hours=6), NOW, "enedis") == [suspended]
-    assert [account.id for account in tables.registry.list([AccountState.ACTION_NEEDED])] == sorted([before, other])
+    assert [account.id for account in tables.registry.list_accounts([AccountState.ACTION_NEEDED])] == sorted(
+        [before, other]
+    )
     assert tables.notices.list_for_account(suspended) == []
     assert tables.pending_refusals.list_for_account(pending)[0].times == 0
     again = tables.pending_refusals.record_sighting(pending, CODE, NOW + DAY)

@@ -106,7 +106,7 @@ def test_an_unknown_or_removed_account_gets_no_invitation(setting: Setting) -> N
     for account_id in (removed, "nobody"):
         with pytest.raises(UnknownAccount):
             setting.invite_account(account_id)
-    assert setting.table.list() == []
+    assert setting.table.list_invitations() == []
 
 
 def test_a_newer_invitation_revokes_unfinished_ones_for_the_same_account_or_meter_alone(setting: Setting) -> None:
@@ -120,7 +120,10 @@ def test_a_newer_invitation_revokes_unfinished_ones_for_the_same_account_or_mete
     newer = [setting.invite_account(account)[0], setting.invite_meter("30001640000099")[0]]
     newer.append(setting.invite_meter("30001640000098")[0])
     assert [setting.state_of(one) for one in (for_account, for_meter, used)] == ["revoked", "revoked", "used"]
-    assert {one.id for one in setting.table.list(open_only=True)} == {for_other.id, *(one.id for one in newer)}
+    assert {one.id for one in setting.table.list_invitations(open_only=True)} == {
+        for_other.id,
+        *(one.id for one in newer),
+    }
 
 
 def test_of_many_invitations_at_once_for_an_account_one_is_open(setting: Setting) -> None:
@@ -128,7 +131,7 @@ def test_of_many_invitations_at_once_for_an_account_one_is_open(setting: Setting
     with ThreadPoolExecutor(8) as threads:
         made = list(threads.map(lambda _: setting.invite_account(account)[0].id, range(12)))
     assert len(set(made)) == 12
-    assert len(setting.table.list(open_only=True)) == 1
+    assert len(setting.table.list_invitations(open_only=True)) == 1
 
 
 def test_pages_give_each_invitation_once_in_the_order_of_ids(setting: Setting) -> None:
@@ -140,7 +143,9 @@ def test_pages_give_each_invitation_once_in_the_order_of_ids(setting: Setting) -
         after = pages[-1]
     assert pages == sorted(ids)
     assert [one.id for one in setting.table.page(open_only=True)] == sorted(ids[1:])
-    assert [one.id for one in setting.table.list(limit=2)] == [one.id for one in setting.table.list()][:2]
+    assert [one.id for one in setting.table.list_invitations(limit=2)] == [
+        one.id for one in setting.table.list_invitations()
+    ][:2]
 
 
 # Opening and using
@@ -204,8 +209,8 @@ def test_an_invitation_ends_after_72_hours_to_the_second(setting: Setting) -> No
     assert setting.table.open(secret, ALICE) is None
     assert not setting.use(invitation)
     assert setting.state_of(invitation) == "expired"
-    assert setting.table.list(open_only=True) == []
-    assert [one.id for one in setting.table.list()] == [invitation.id]
+    assert setting.table.list_invitations(open_only=True) == []
+    assert [one.id for one in setting.table.list_invitations()] == [invitation.id]
 
 
 def test_without_a_clock_of_its_own_the_table_runs_at_the_real_time(registry: AccountRegistry) -> None:
@@ -224,7 +229,7 @@ def test_a_revoked_invitation_opens_nothing_and_forgets_its_meter(setting: Setti
     assert setting.table.revoke(invitation.id) == revoked
     assert setting.table.open(secret, ALICE) is None
     assert not setting.use(invitation)
-    assert setting.table.list(open_only=True) == []
+    assert setting.table.list_invitations(open_only=True) == []
 
 
 def test_revoking_leaves_a_used_invitation_used(setting: Setting) -> None:
@@ -250,8 +255,11 @@ def test_the_removal_of_an_account_ends_all_that_name_it_or_its_meter(setting: S
     others = [setting.invite_account(other)[0], setting.invite_meter(OTHER_METER)[0]]
     setting.registry.remove(account)
     assert [setting.state_of(one) for one in (named, for_meter, used)] == ["revoked", "revoked", "used"]
-    assert {one.id for one in setting.table.list(open_only=True)} == {one.id for one in others}
-    assert [one.usage_point_id for one in setting.table.list() if one.id in (used.id, for_meter.id)] == [None, None]
+    assert {one.id for one in setting.table.list_invitations(open_only=True)} == {one.id for one in others}
+    assert [one.usage_point_id for one in setting.table.list_invitations() if one.id in (used.id, for_meter.id)] == [
+        None,
+        None,
+    ]
     setting.registry.remove(account)
 
 
@@ -260,7 +268,7 @@ def test_ending_by_nothing_ends_nothing(setting: Setting) -> None:
     setting.invite_account(add_ready(setting.registry, OTHER_METER))
     assert setting.end_for(None, None) == 0
     assert setting.end_for("nobody", "30001640000099") == 0
-    assert len(setting.table.list(open_only=True)) == 2
+    assert len(setting.table.list_invitations(open_only=True)) == 2
 
 
 def test_old_invitations_are_deleted_and_no_others(setting: Setting) -> None:
@@ -269,7 +277,7 @@ def test_old_invitations_are_deleted_and_no_others(setting: Setting) -> None:
     newer, _ = setting.invite_meter(OTHER_METER)
     assert setting.table.delete_before(old.expires_at) == 0
     assert setting.table.delete_before(old.expires_at + SECOND) == 1
-    assert [one.id for one in setting.table.list()] == [newer.id]
+    assert [one.id for one in setting.table.list_invitations()] == [newer.id]
 
 
 # Keys
@@ -285,11 +293,11 @@ def test_a_rotation_seals_the_meters_anew_and_drops_what_no_key_opens(setting: S
         connection.execute(INVITATIONS.insert().values(row))
     with pytest.raises(OperatorFault, match="RELEVE_TOKEN_KEYS"):
         setting.table.get("lost")
-    assert len(setting.table.list()) == 3  # The list shows it, without its meter.
+    assert len(setting.table.list_invitations()) == 3  # The list shows it, without its meter.
     new_key = generate_key()
     assert rotate_seals(setting.registry.database, registry_sealer(new_key, KEY), INVITATION_SEALS) == 1
     with_new_key = open_registry(url, new_key)
-    assert {one.id for one in with_new_key.invitations.list()} == {invitation.id, by_account.id}
+    assert {one.id for one in with_new_key.invitations.list_invitations()} == {invitation.id, by_account.id}
     found = with_new_key.invitations.find(secret)
     assert found is not None
     assert found.usage_point_id == METER

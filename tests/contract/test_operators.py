@@ -75,7 +75,7 @@ def test_l4_a_weak_password_is_refused_in_one_line_that_says_what_to_do(
     assert "\n" not in str(refusal.value) and (len(password) < 2 or password not in str(refusal.value))
     with pytest.raises(OperatorRefused):
         setting.table.set_password(setting.id, "a")
-    assert [operator.name for operator in setting.table.list()] == ["alice"]
+    assert [operator.name for operator in setting.table.list_operators()] == ["alice"]
 
 
 def test_l4_the_row_has_an_argon2id_hash_and_shows_neither_hash_nor_key(
@@ -152,7 +152,7 @@ def test_n7_with_a_workers_secrets_no_operator_can_be_made_or_changed(setting: S
     workers = Sealer([WORKERS_KEY], Purpose.WEB_ACCESS)
     planted = OperatorTable(setting.registry.database, workers, lambda: setting.now).add("mallory", PASSWORD)
     assert setting.table.check("mallory", PASSWORD, None) is None and setting.table.get(planted.id) is None
-    assert not next(one for one in setting.table.list() if one.id == planted.id).has_password
+    assert not next(one for one in setting.table.list_operators() if one.id == planted.id).has_password
 
 
 def test_a_sealed_text_opens_at_its_own_row_and_under_its_own_name_alone(setting: Setting) -> None:

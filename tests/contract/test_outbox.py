@@ -102,7 +102,7 @@ def test_changes_of_a_series_become_one_row_however_many_there_are(fleet: Fleet)
     fleet.change(account, part(5), CURVE)
     assert sorted(fleet.waiting(output), key=str) == [(account, DAILY, part(3, 20)), (account, CURVE, part(5))]
     assert fleet.rows() == 2
-    (state,) = fleet.outputs.list()
+    (state,) = fleet.outputs.list_outputs()
     assert (state.waiting, state.waiting_since) == (1, T0 + timedelta(hours=6))
     assert count_waiting_by_kind(fleet.registry.database) == {"webhook": 2}
 
@@ -200,7 +200,7 @@ def test_accounts_take_turns_and_one_that_fails_comes_last(fleet: Fleet) -> None
     fleet.at += timedelta(minutes=1)
     fleet.outbox.put_last(failed)
     assert fleet.outbox.next_changes(output)[0].account_id == second
-    assert fleet.outputs.list()[0].waiting_since == T0 + timedelta(minutes=1)
+    assert fleet.outputs.list_outputs()[0].waiting_since == T0 + timedelta(minutes=1)
 
 
 def test_everything_that_may_be_stored_is_enqueued_and_again_from_a_day_on(fleet: Fleet) -> None:
@@ -246,7 +246,7 @@ def test_an_output_needs_a_tenant_or_an_account_that_is_there(fleet: Fleet) -> N
     for call in (fleet.outputs.get, fleet.outputs.load_options, fleet.outputs.remove):
         with pytest.raises(UnknownOutput, match="releve outputs list"):
             call("nothing")  # type: ignore[operator]
-    assert fleet.outputs.list() == []
+    assert fleet.outputs.list_outputs() == []
 
 
 def test_failures_wait_longer_each_time_and_a_success_ends_them(fleet: Fleet) -> None:
@@ -271,7 +271,7 @@ def test_a_removed_output_takes_its_rows_with_it(fleet: Fleet) -> None:
     account, output, other = add_ready(fleet.registry), fleet.add_output(), fleet.add_output()
     fleet.change(account, part(1))
     assert fleet.outputs.remove(output) == 1
-    assert [state.id for state in fleet.outputs.list()] == [other] and fleet.rows() == 1
+    assert [state.id for state in fleet.outputs.list_outputs()] == [other] and fleet.rows() == 1
     fleet.change(account, part(2))
     assert fleet.waiting(other) == [(account, DAILY, part(1, 2))]
 
@@ -283,7 +283,7 @@ def test_the_erasure_of_an_account_takes_its_rows_and_its_own_outputs(fleet: Fle
     fleet.change(account, part(1))
     fleet.registry.remove(account)
     assert fleet.registry.get(account).state is AccountState.DELETED
-    assert [state.id for state in fleet.outputs.list()] == [of_all] and fleet.rows() == 0
+    assert [state.id for state in fleet.outputs.list_outputs()] == [of_all] and fleet.rows() == 0
     fleet.change(account, part(2))  # A window that comes late.
     assert fleet.rows() == 0
 
@@ -331,7 +331,7 @@ def test_a_window_that_notes_while_its_account_is_erased_stops_neither(fleet: Fl
     noting: list[Note] = []
     fleet.registry.remove(account, on_removal=lambda connection: noting.append(Note(fleet, account)))
     assert noting[0].end() == []
-    assert fleet.outputs.list() == [] and fleet.rows() == 0
+    assert fleet.outputs.list_outputs() == [] and fleet.rows() == 0
 
 
 def test_a_window_that_notes_while_an_output_is_removed_stops_neither(fleet: Fleet) -> None:
@@ -359,7 +359,7 @@ def test_a_window_that_notes_while_an_output_is_removed_stops_neither(fleet: Fle
         fleet.change(account, part(1))
     removing.join(30)
     assert errors == []
-    assert fleet.outputs.list() == [] and fleet.rows() == 0
+    assert fleet.outputs.list_outputs() == [] and fleet.rows() == 0
 
 
 def test_outputs_that_fail_come_last(fleet: Fleet) -> None:
@@ -394,6 +394,6 @@ def test_an_output_is_there_with_all_that_it_is_to_be_sent_or_not_at_all(fleet: 
     fails = True
     with pytest.raises(StoreUnavailable):
         fleet.add_output(at_end=enqueue)
-    assert fleet.outputs.list() == [] and fleet.rows() == 0
+    assert fleet.outputs.list_outputs() == [] and fleet.rows() == 0
     fails = False
     assert {row[0] for row in fleet.waiting(fleet.add_output(at_end=enqueue))} == {account}

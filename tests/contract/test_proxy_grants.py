@@ -57,7 +57,10 @@ def test_a_client_is_known_by_its_id_and_secret(tables: Tables) -> None:
     assert tables.clients.authenticate(client.id, secret) == client == tables.clients.find(client.id)
     for client_id, text in ((client.id, other_secret), (other.id, secret), (client.id, ""), ("", secret), ("é", "é")):
         assert tables.clients.authenticate(client_id, text) is None
-    assert tables.clients.list() == tables.clients.list("default") and tables.clients.list("other") == []
+    assert (
+        tables.clients.list_clients() == tables.clients.list_clients("default")
+        and tables.clients.list_clients("other") == []
+    )
     assert secret not in str(all_rows(tables.registry.database))
 
 
@@ -72,7 +75,7 @@ def test_a_revoked_client_opens_nothing_and_its_grants_end(tables: Tables) -> No
     assert tables.clients.authenticate(client.id, secret) is None and tables.clients.find(client.id) is None
     assert not tables.is_in_force(before) and not tables.is_in_force(after) and tables.is_in_force(other)
     assert tables.grants.rotate(client.id, after.refresh, TODAY) is None
-    assert tables.grants.list(client.id)[0].end_reason == EndReason.CLIENT_REVOKED
+    assert tables.grants.list_grants(client.id)[0].end_reason == EndReason.CLIENT_REVOKED
     with pytest.raises(UnknownProxyClient, match="releve proxy-clients list"):
         tables.clients.revoke(secret)
 
@@ -104,7 +107,7 @@ def test_a_refresh_token_that_comes_again_ends_its_grant_alone(tables: Tables) -
     assert second is not None and tables.grants.rotate(client.id, first.refresh, TODAY) is None
     assert not tables.is_in_force(second) and tables.is_in_force(other)
     assert tables.grants.rotate(client.id, second.refresh, TODAY) is None
-    assert {grant.end_reason for grant in tables.grants.list(client.id)} == {"", EndReason.TOKEN_REUSED}
+    assert {grant.end_reason for grant in tables.grants.list_grants(client.id)} == {"", EndReason.TOKEN_REUSED}
 
 
 def test_of_many_at_once_one_gets_the_next_token_and_the_others_end_the_grant(tables: Tables) -> None:

@@ -145,7 +145,7 @@ def test_a_surprise_is_one_row_and_one_notice_however_often_it_comes(registry: A
     quarantine = quarantine_of(registry)
     results = [quarantine.record(make_deviation(), 1 + n, "enedis-v5", NOW + n * ONE_DAY, notice_of) for n in range(3)]
     assert results == [QuarantineResult.NEW, QuarantineResult.KNOWN, QuarantineResult.KNOWN]
-    (row,) = quarantine.list()
+    (row,) = quarantine.list_entries()
     assert (row.times, row.first_seen, row.last_seen) == (6, NOW, NOW + 2 * ONE_DAY)
     assert (row.kind, row.place, row.detail, row.preset) == (
         DeviationKind.FIELD,
@@ -181,7 +181,7 @@ def test_a_sample_is_sealed_and_names_no_meter(registry: AccountRegistry) -> Non
     assert rotate_seals(registry.database, registry_sealer(NEW, KEY), SAMPLE_SEALS) == 1
     assert quarantine_of(registry, NEW).get(make_deviation().fingerprint) == entry
     assert rotate_seals(registry.database, registry_sealer(), SAMPLE_SEALS) == 0, "a sample nobody can open goes"
-    assert list(quarantine.list()) == []
+    assert list(quarantine.list_entries()) == []
 
 
 def test_workers_who_meet_a_surprise_at_once_keep_one_and_count_all(registry: AccountRegistry) -> None:
@@ -191,7 +191,7 @@ def test_workers_who_meet_a_surprise_at_once_keep_one_and_count_all(registry: Ac
             pool.map(lambda _: quarantine.record(make_deviation(), 1, "enedis-v5", NOW, notice_of), range(12))
         )
     assert results.count(QuarantineResult.NEW) == 1
-    assert [row.times for row in quarantine.list()] == [12]
+    assert [row.times for row in quarantine.list_entries()] == [12]
 
 
 def test_the_quarantine_is_bounded(registry: AccountRegistry) -> None:
@@ -199,7 +199,7 @@ def test_the_quarantine_is_bounded(registry: AccountRegistry) -> None:
     results = [
         quarantine.record(make_deviation(number), 1, "enedis-v5", NOW, notice_of) for number in range(MAX_ROWS + 5)
     ]
-    assert results.count(QuarantineResult.NEW) == MAX_ROWS == len(list(quarantine.list()))
+    assert results.count(QuarantineResult.NEW) == MAX_ROWS == len(list(quarantine.list_entries()))
     assert results[MAX_ROWS:] == [QuarantineResult.FULL] * 5
     assert quarantine.record(make_deviation(3), 1, "enedis-v5", NOW + ONE_DAY, notice_of) is QuarantineResult.KNOWN
     assert quarantine.delete_before(NOW) == 0

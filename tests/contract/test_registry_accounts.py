@@ -23,7 +23,7 @@ def test_an_added_account_is_read_back_whole(registry: AccountRegistry) -> None:
     account, created = registry.add("enedis", METER, NOW, token="{}", **dates)
     assert created
     assert account == registry.get(account.id)
-    assert registry.list() == [account]
+    assert registry.list_accounts() == [account]
     assert (account.state, account.reason, account.supplier) == (AccountState.READY, "", "enedis")
     assert (account.usage_point_id, account.consent_from, account.consent_until) == (METER, *dates.values())
     assert account.created_at == NOW
@@ -58,7 +58,7 @@ def test_a_usage_point_added_again_gives_its_account_with_the_new_token_and_cons
     assert (again.id, again.state, again.reason) == (first.id, AccountState.READY, "")
     assert (again.created_at, again.consent_until) == (first.created_at, date(2027, 7, 1))
     assert registry.tokens.load(first.id) == "new"
-    assert len(registry.list()) == 1
+    assert len(registry.list_accounts()) == 1
 
 
 def test_a_usage_point_added_again_with_nothing_new_changes_nothing(registry: AccountRegistry) -> None:
@@ -93,7 +93,7 @@ def test_one_usage_point_added_from_many_threads_is_one_account(registry: Accoun
         added = list(threads.map(lambda n: registry.add("enedis", METER, NOW, token=f"{n}"), range(24)))
     assert len({account.id for account, _ in added}) == 1
     assert sum(created for _, created in added) == 1
-    assert len(registry.list()) == 1
+    assert len(registry.list_accounts()) == 1
 
 
 def test_active_accounts_come_in_pages_that_miss_and_double_none(registry: AccountRegistry) -> None:
@@ -110,10 +110,10 @@ def test_accounts_are_listed_and_counted_by_state(registry: AccountRegistry) -> 
     ready, paused, removed = (add_ready(registry, f"{30001640000000 + n}") for n in range(3))
     registry.set_state(paused, AccountState.PAUSED, now=NOW)
     registry.remove(removed)
-    assert [account.id for account in registry.list()] == sorted([ready, paused])
-    assert [account.id for account in registry.list([AccountState.PAUSED])] == [paused]
-    assert [account.id for account in registry.list([AccountState.DELETED])] == [removed]
-    assert registry.list([]) == []
+    assert [account.id for account in registry.list_accounts()] == sorted([ready, paused])
+    assert [account.id for account in registry.list_accounts([AccountState.PAUSED])] == [paused]
+    assert [account.id for account in registry.list_accounts([AccountState.DELETED])] == [removed]
+    assert registry.list_accounts([]) == []
     expected = dict.fromkeys(AccountState, 0)
     expected |= dict.fromkeys([AccountState.READY, AccountState.PAUSED, AccountState.DELETED], 1)
     assert Overview(registry.database).count_accounts_by_state() == expected
@@ -188,7 +188,7 @@ def test_adding_while_removing_ends_in_one_of_the_two_orders(registry: AccountRe
             added, created = threads.submit(registry.add, "enedis", METER, NOW, token="{}").result()
             assert removal.result()["usage_points"] == 1
         assert created == (added.id != first)
-        assert [account.id for account in registry.list() if account.usage_point_id] == [added.id] * created
+        assert [account.id for account in registry.list_accounts() if account.usage_point_id] == [added.id] * created
 
 
 def test_the_file_keeps_nothing_of_a_removed_account(tmp_path: Path) -> None:

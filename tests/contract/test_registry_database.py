@@ -119,7 +119,7 @@ def test_threads_that_open_a_new_registry_at_once_take_turns(empty_url: str) -> 
 def test_a_registry_without_tables_says_to_migrate(empty_url: str) -> None:
     registry = open_registry(empty_url)
     with pytest.raises(StoreUnavailable, match="run `releve migrate`"):
-        registry.list()
+        registry.list_accounts()
     registry.database.close()
 
 
@@ -155,7 +155,7 @@ def test_many_threads_at_once_lose_nothing(registry: AccountRegistry) -> None:
 def test_a_database_that_is_not_there_is_an_outage_told_in_one_line(bad: str) -> None:
     registry = AccountRegistry(Database(bad), registry_sealer())
     calls = (
-        registry.list,
+        registry.list_accounts,
         lambda: upgrade_schema(registry.database),
         lambda: registry.add("enedis", METER, NOW, token="secret-token"),
     )

@@ -72,12 +72,12 @@ def close(registry: AccountRegistry, account_id: str) -> None:
 def test_the_default_tenant_is_there_without_a_row_and_may_get_a_title(
     registry: AccountRegistry, table: TenantTable
 ) -> None:
-    assert table.list() == [Tenant(DEFAULT_TENANT)]
+    assert table.list_tenants() == [Tenant(DEFAULT_TENANT)]
     assert table.title_of(DEFAULT_TENANT) is None
     assert require_tenant(registry.database, DEFAULT_TENANT) == DEFAULT_TENANT
     table.save(THEIRS, "Kilowatt Club")
     table.save(DEFAULT_TENANT, "Our service")
-    assert [(tenant.id, tenant.title) for tenant in table.list()] == [
+    assert [(tenant.id, tenant.title) for tenant in table.list_tenants()] == [
         (DEFAULT_TENANT, "Our service"),
         (THEIRS, "Kilowatt Club"),
     ]
@@ -138,7 +138,7 @@ def test_accounts_tokens_and_invitations_belong_to_the_default_tenant_unless_it_
     assert theirs.tenant == registry.get(theirs.id).tenant == THEIRS
     found, their_found = tokens.find(text), tokens.find(their_text)
     assert found and their_found and (found.tenant, their_found.tenant) == (DEFAULT_TENANT, THEIRS)
-    assert {row.tenant for row in tokens.list()} == {DEFAULT_TENANT, THEIRS}
+    assert {row.tenant for row in tokens.list_tokens()} == {DEFAULT_TENANT, THEIRS}
     assert their_token.tenant == THEIRS
 
 
@@ -154,17 +154,17 @@ def test_pages_and_lists_of_a_tenant_have_its_own_rows_and_no_others(
             account, _ = registry.add("enedis", f"{30001640000000 + number}", NOW, tenant=tenant)
             registry.invitations.create(InvitationPurpose.ACCOUNT, "enedis", "x", account_id=account.id)
         for tenant in (OURS, THEIRS, "third"):
-            own = [account.id for account in registry.list() if account.tenant == tenant]
+            own = [account.id for account in registry.list_accounts() if account.tenant == tenant]
             pages: list[str] = []
             while page := registry.page(pages[-1] if pages else None, limit, tenant=tenant):
                 pages += [account.id for account in page]
-            assert pages == own == [account.id for account in registry.list(tenant=tenant)]
+            assert pages == own == [account.id for account in registry.list_accounts(tenant=tenant)]
             assert len(own) == tenants.count(tenant)
             invited: list[Any] = []
             while batch := registry.invitations.page(invited[-1].id if invited else "", limit, tenant=tenant):
                 invited += batch
             assert sorted(str(invitation.account_id) for invitation in invited) == own
-            assert len(registry.invitations.list(tenant=tenant)) == len(own)
+            assert len(registry.invitations.list_invitations(tenant=tenant)) == len(own)
         assert len(registry.page(None, 500)) == len(tenants)
 
 
@@ -216,7 +216,7 @@ def test_closed_and_erased_accounts_of_another_tenant_stand_beside_it_without_an
     account, created = assertion.add(METER, "token:t", tenant=THEIRS)
     assert created and account.tenant == THEIRS
     assert registry.get(closed.id).state is AccountState.CLOSED
-    assert [row.id for row in registry.list(tenant=OURS)] == [closed.id]
+    assert [row.id for row in registry.list_accounts(tenant=OURS)] == [closed.id]
     registry.remove(account.id)
     with pytest.raises(MeterHasNoAccount):
         inviter.invite_meter("enedis", METER, "token:t", new_holder=True)
@@ -232,7 +232,7 @@ def test_of_tenants_that_add_a_meter_at_once_one_has_it(registry: AccountRegistr
 
     with ThreadPoolExecutor(4) as threads:
         owners = list(threads.map(add, (OURS, THEIRS, "third", "fourth")))
-    (account,) = registry.list()
+    (account,) = registry.list_accounts()
     assert [owner for owner in owners if owner] == [account.tenant]
 
 

@@ -310,7 +310,7 @@ def test_the_kept_backup_comes_back_by_its_own_version(redis_url: str, tmp_path:
             return
         restore(runtime.settings, KEPT / "backup.zip")
         assert_evidence_is_whole(runtime)
-        accounts = sorted(account.id for account in runtime.registry.list())
+        accounts = sorted(account.id for account in runtime.registry.list_accounts())
         assert documents_of(runtime.measures, accounts) == kept_documents(accounts)
 
 

@@ -51,7 +51,7 @@ def test_a_consent_of_several_meters_is_all_or_nothing(registry: AccountRegistry
 
     with pytest.raises(RuntimeError):
         registry.add_all("enedis", [A, B], NOW, NewConsent(token="{}"), on_accounts=fail)
-    assert registry.list() == []
+    assert registry.list_accounts() == []
     assert len(add_accounts(registry, A, B)) == 2
 
 

@@ -193,7 +193,7 @@ def _rows_of(database: Database, table: Table) -> list[dict[str, Any]]:
 
 def _measures(runtime: Runtime, database: Database) -> dict[str, Any]:
     """Return the measures in the three forms in which a store has them."""
-    documents = documents_of(runtime.measures, [account.id for account in runtime.registry.list()])
+    documents = documents_of(runtime.measures, [account.id for account in runtime.registry.list_accounts()])
     plain, packed = memory_measures(), packed_memory_measures()
     for store in (plain, packed):
         assert not any(store.write({Doctype(name): rows for name, rows in documents.items()}).values())

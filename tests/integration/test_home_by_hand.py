@@ -123,7 +123,7 @@ def test_an_account_of_a_consent_at_the_supplier_is_never_joined(
     ended = home.run("home", "add", "--token", "-")
     assert ended.code == 1 and f"account {theirs} reads this meter with a consent" in ended.error_line
     with home.open() as runtime:
-        assert [account.id for account in runtime.registry.list()] == [theirs]
+        assert [account.id for account in runtime.registry.list_accounts()] == [theirs]
         assert runtime.registry.tokens.find_token_id(theirs) is None
 
 

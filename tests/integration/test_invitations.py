@@ -51,7 +51,7 @@ def test_the_link_of_an_invitation_finds_it_and_names_who_vouches(runtime: Runti
         assert LINK.fullmatch(link)
         assert runtime.invitations.find(link.partition("#")[2]) == invitation
         assert (invitation.created_by, invitation.supplier) == ("Alice", "enedis")
-    purposes = {(one.purpose, one.account_id, one.usage_point_id) for one in runtime.invitations.list()}
+    purposes = {(one.purpose, one.account_id, one.usage_point_id) for one in runtime.invitations.list_invitations()}
     assert purposes == {("account", account, None), ("meter", None, OTHER_METER), ("new_holder", None, METER)}
 
 
@@ -66,7 +66,7 @@ def test_a_meter_with_an_account_needs_the_word_that_its_holder_is_new_and_one_w
     with pytest.raises(MeterHasNoAccount, match="leave out --new-holder") as refused:
         runtime.inviter.invite_meter("enedis", OTHER_METER, "x", new_holder=True)
     assert OTHER_METER not in str(refused.value)
-    assert runtime.invitations.list() == []
+    assert runtime.invitations.list_invitations() == []
 
 
 @pytest.mark.parametrize("state", [AccountState.PAUSED, AccountState.ACTION_NEEDED])
@@ -100,7 +100,7 @@ def test_upkeep_deletes_invitations_a_week_after_their_end(runtime: Runtime, mon
     for now, left in ((gone_at, 1), (gone_at.replace(year=gone_at.year + 1), 0)):
         monkeypatch.setattr(tasks.upkeep, "real_clock", lambda now=now: now)
         tasks.upkeep.expire_consents()
-        assert len(runtime.invitations.list()) == left
+        assert len(runtime.invitations.list_invitations()) == left
 
 
 # The command
@@ -110,7 +110,7 @@ def test_invite_prints_the_link_alone_on_its_output(house: Installation, runtime
     account = add(runtime)
     result = house.releve("invite", account)
     assert LINK.fullmatch(result.out.strip())
-    (invitation,) = runtime.invitations.list()
+    (invitation,) = runtime.invitations.list_invitations()
     assert f"invitation {invitation.id}" in result.err
     assert "invite_" not in result.err
     assert invitation.created_by == f"cli:{getpass.getuser()}"
@@ -119,7 +119,7 @@ def test_invite_prints_the_link_alone_on_its_output(house: Installation, runtime
 def test_invite_answers_programs_in_json(house: Installation, runtime: Runtime) -> None:
     account = add(runtime)
     body = house.query("invite", account)
-    (invitation,) = runtime.invitations.list()
+    (invitation,) = runtime.invitations.list_invitations()
     assert LINK.fullmatch(body["link"])
     assert body == {
         "invitation": invitation.id,
@@ -154,7 +154,7 @@ def test_what_cannot_be_invited_is_refused_in_one_line(
     assert (result.code, result.out) == (code, "")
     assert fault in result.error_line
     assert METER not in result.err and OTHER_METER not in result.err
-    assert runtime.invitations.list() == []
+    assert runtime.invitations.list_invitations() == []
 
 
 def test_invitations_are_listed_without_secret_and_number_and_revoked(house: Installation, runtime: Runtime) -> None:

@@ -117,11 +117,11 @@ def test_a_new_password_a_link_and_the_end(installation: Installation, monkeypat
         assert installation.query_rows("operators", "list")[0]["sessions"] == 1
         monkeypatch.setattr(sys, "stdin", io.StringIO("girafe lundi moquette 7\n"))
         installation.releve("operators", "password", "alice", "--password", "-")
-        assert keys.list([row["id"]], set(KeyKind)) == []
+        assert keys.list_keys([row["id"]], set(KeyKind)) == []
         assert runtime.web_access.operators.check("alice", "girafe lundi moquette 7", None)
         keys.create(KeyKind.OPERATOR_SESSION, row["id"])
         assert "is removed" in installation.releve("operators", "end", "alice").out
-        assert keys.list([row["id"]], set(KeyKind)) == []
+        assert keys.list_keys([row["id"]], set(KeyKind)) == []
     gone = installation.run("operators", "end", "alice")
     assert gone.code == 1 and "releve operators list" in gone.error_line
     assert "add one with `releve operators add NAME`" in installation.releve("operators", "list").out

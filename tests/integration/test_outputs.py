@@ -266,7 +266,7 @@ def test_a_receiver_that_is_away_for_a_week_gets_the_state_of_the_store(fleet: F
             for _ in range(4):
                 fleet.at += timedelta(hours=6)
                 fleet.deliver_due()
-        (state,) = fleet.runtime.outputs.list()
+        (state,) = fleet.runtime.outputs.list_outputs()
         assert state.failing_since is not None and state.tries == 28 and state.waiting == 1
         assert state.error == "the receiver answers with status 503"
         receiver.script[:] = [TAKEN]
@@ -275,7 +275,7 @@ def test_a_receiver_that_is_away_for_a_week_gets_the_state_of_the_store(fleet: F
         assert fleet.deliver_due() == 1
         (body,) = bodies_of(receiver)
         assert [reading["value"] for reading in body["readings"]] == [1, 2, 3, 4, 5, 6, 7]
-        (state,) = fleet.runtime.outputs.list()
+        (state,) = fleet.runtime.outputs.list_outputs()
         assert (state.failing_since, state.error, state.waiting) == (None, "", 0)
 
 
@@ -319,7 +319,7 @@ def test_an_account_that_is_refused_stops_no_other_account(fleet: Fleet) -> None
     fleet.at += timedelta(minutes=1)
     fleet.deliver_due()
     assert {change.account.id for change in output.sent} == {second}
-    (state,) = fleet.runtime.outputs.list()
+    (state,) = fleet.runtime.outputs.list_outputs()
     assert state.waiting == 1 and "not known there" in state.error
 
 
@@ -367,7 +367,7 @@ def test_a_store_that_is_away_is_no_fault_of_the_output(fleet: Fleet) -> None:
     fleet.change(account, 1)
     with pytest.raises(StoreUnavailable):
         fleet.deliver_due()
-    (state,) = fleet.runtime.outputs.list()
+    (state,) = fleet.runtime.outputs.list_outputs()
     assert state.failing_since is None and state.waiting == 1
     assert fleet.deliver_due() == 1
 
@@ -382,7 +382,7 @@ def test_the_first_send_begins_with_the_first_reading_and_leaves_out_what_has_no
     (change,) = output.sent
     assert (change.series, change.first) == (Series.DAILY, start_of("2024-07-04"))
     assert change.last >= start_of("2024-07-09")
-    assert fleet.runtime.outputs.list()[0].waiting == 0
+    assert fleet.runtime.outputs.list_outputs()[0].waiting == 0
 
 
 def test_the_tasks_of_beat_publish_one_delivery_for_each_output_that_is_due(
@@ -430,7 +430,7 @@ def test_figures_that_change_with_the_date_are_noted_daily(fleet: Fleet) -> None
     assert fleet.delivery.note_daily() == 2
     assert fleet.deliver_due() == 2
     assert {(change.account.id, change.first.date()) for change in output.sent} == {(account, NOW.date() - ONE_DAY)}
-    assert fleet.runtime.outputs.list()[1].waiting == 0
+    assert fleet.runtime.outputs.list_outputs()[1].waiting == 0
 
 
 def test_an_unknown_kind_or_a_wrong_option_is_recorded_in_one_line(fleet: Fleet) -> None:
@@ -439,5 +439,5 @@ def test_an_unknown_kind_or_a_wrong_option_is_recorded_in_one_line(fleet: Fleet)
         fleet.runtime.outputs.insert(kind, options, fleet.at)
     fleet.change(account, 1)
     assert fleet.deliver_due() == 0
-    errors = {state.kind: state.error for state in fleet.runtime.outputs.list()}
+    errors = {state.kind: state.error for state in fleet.runtime.outputs.list_outputs()}
     assert "has no kind of output" in errors["parquet"] and "https:// URL" in errors["webhook"]

@@ -104,15 +104,15 @@ def test_n3_a_token_revoked_and_an_account_erased_since_do_not_come_back(lost: L
     """As the review ran it."""
     first = lost.ids["first"]
     with lost.installation.open() as runtime:
-        (token,) = runtime.api_tokens.list()
+        (token,) = runtime.api_tokens.list_tokens()
         runtime.api_tokens.revoke(token.id)
         lost.note_erasure(runtime, first, METER)
         runtime.erase(first)
     with new.open() as runtime:
         operator = runtime.web_access.operators.add("alice")
         summary = restore(runtime.settings, lost.file)
-        assert runtime.web_access.operators.list() == [operator], "one who was made before the restore stays"
-        (token,) = runtime.api_tokens.list()
+        assert runtime.web_access.operators.list_operators() == [operator], "one who was made before the restore stays"
+        (token,) = runtime.api_tokens.list_tokens()
         assert token.revoked_at is not None
         account = runtime.registry.get(first)
         assert (account.state, account.usage_point_id) == (AccountState.DELETED, None)
@@ -207,7 +207,7 @@ def test_n3_no_session_invitation_or_grant_of_before_lets_anybody_in(lost: Lost,
     with lost.installation.open() as runtime:
         before = runtime.registry.get(lost.ids["first"])
         _, secret = runtime.inviter.invitations.create(
-            runtime.invitations.list()[0].purpose, "enedis", "operator", usage_point_id="30001640000101"
+            runtime.invitations.list_invitations()[0].purpose, "enedis", "operator", usage_point_id="30001640000101"
         )
         back_up(runtime, lost.folder / "second.zip")
     session = Session(household=Household("h", NOW, {before.id: before.session_number}))

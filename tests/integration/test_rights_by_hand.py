@@ -170,7 +170,7 @@ def test_a_right_that_is_being_withdrawn_is_not_used_again(
 
 def test_an_invitation_for_a_gas_meter(house: Installation, runtime: Runtime) -> None:
     assert "link" in house.query("invite", "--pce", f"{OTHER[:5]} {OTHER[5:]}".lower())
-    (invitation,) = runtime.invitations.list()
+    (invitation,) = runtime.invitations.list_invitations()
     assert (invitation.supplier, invitation.usage_point_id) == ("grdf", OTHER)
 
 

@@ -114,7 +114,7 @@ def test_tables_have_a_column_of_tenants_only_where_there_are_several_and_json_a
         cli.releve("tokens", "new", "--name", "x", "--scope", "read:accounts,erase:accounts", *tenant)
 
     make(METER)
-    assert "tenant" not in cli.releve("accounts", "show", runtime.registry.list()[0].id).out
+    assert "tenant" not in cli.releve("accounts", "show", runtime.registry.list_accounts()[0].id).out
     for words in lists:
         assert "tenant" not in cli.releve(*words).out
         assert [row["tenant"] for row in cli.query_rows(*words)] == ["default"]
@@ -142,4 +142,4 @@ def test_the_operator_is_told_which_tenant_reads_a_meter_and_nothing_is_changed(
         refused = cli.releve(*words, "--usage-point", METER, code=1)
         assert "METER_ELSEWHERE" in refused.err and "tenant kilowatt" in refused.err
         assert account.id not in refused.err and METER not in refused.err
-    assert runtime.registry.list() == [account] and runtime.invitations.list() == []
+    assert runtime.registry.list_accounts() == [account] and runtime.invitations.list_invitations() == []

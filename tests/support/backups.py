@@ -152,7 +152,7 @@ def documents(runtime: Runtime) -> list[dict[str, Any]]:
     """Return all stored documents of the accounts that are not removed, without revisions."""
     without_revisions = [
         {name: value for name, value in document.items() if name != "_rev"}
-        for account in runtime.registry.list()
+        for account in runtime.registry.list_accounts()
         for period in Doctype
         for document in ByDoctype(runtime.measures)[period].read(account.id, "0", "~")
     ]

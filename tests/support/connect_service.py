@@ -114,7 +114,7 @@ class ConnectService:
             publish_backfills(self.runtime, [account.id for account in request.accounts] if request else [])
 
     def accounts(self) -> list[Account]:
-        return self.runtime.registry.list()
+        return self.runtime.registry.list_accounts()
 
     def session(self, browser: TestClient) -> Session:
         return load_session(self.runtime.web_access, browser.cookies.get(SESSION_COOKIE))

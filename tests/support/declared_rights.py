@@ -71,7 +71,7 @@ def all_notices(runtime: Runtime) -> list[Notice]:
 
 
 def gas_accounts(runtime: Runtime) -> list[Account]:
-    return [account for account in runtime.registry.list() if account.supplier == "grdf"]
+    return [account for account in runtime.registry.list_accounts() if account.supplier == "grdf"]
 
 
 def electricity(runtime: Runtime) -> Account:

@@ -80,7 +80,7 @@ def signed_in(app: FastAPI, runtime: Runtime, name: str = NAME, address: str = E
     It has the hidden field of its page's forms in the header CSRF_HEADER.
     """
     access = runtime.web_access
-    known = {operator.name: operator.id for operator in access.operators.list()}
+    known = {operator.name: operator.id for operator in access.operators.list_operators()}
     operator_id = known.get(name) or add_operator(runtime, name).id
     key, text = access.keys.create(KeyKind.OPERATOR_SESSION, operator_id, device="Firefox, Linux")
     browser = browser_at(app, address)

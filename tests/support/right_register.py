@@ -41,7 +41,7 @@ class RightRegister:
         """Let the runtimes that are opened from now on ask this register."""
         calls = RightCalls(
             declare=self.declare,
-            list=self.list,
+            list_rights=self.list_rights,
             withdraw=self.withdraw,
             upload=self.upload,
             longest_list=self.longest_list,
@@ -99,7 +99,7 @@ class RightRegister:
             raise SupplierUnavailable("the supplier did not answer")
 
     # This method is the last one: below it, ``list`` in an annotation would mean the method.
-    def list(self, session: object, meters: Sequence[str]) -> Sequence[RightRecord]:
+    def list_rights(self, session: object, meters: Sequence[str]) -> Sequence[RightRecord]:
         self._answer()
         assert len(meters) <= self.longest_list and len(set(meters)) == len(meters)
         self.asked.append([*meters])

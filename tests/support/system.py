@@ -253,7 +253,7 @@ class System:
     def start_night(self) -> str:
         """Ask every account again, as a night does, and return the run's name."""
         run = f"night-{next(self._runs)}"
-        accounts = [account.id for account in self.runtime.registry.list()]
+        accounts = [account.id for account in self.runtime.registry.list_accounts()]
         self._asked_before[run] = {account: self._asked_at(account) for account in accounts}
         self.send_task("tasks.nightly.nightly_sync", "2100-01-01")  # The worker takes its own present time.
         return run

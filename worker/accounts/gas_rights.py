@@ -336,7 +336,7 @@ class RightDeclarations:
             return self._store(request, right, invited)
         if not may_be_ours:  # It was there before our first declaration.
             self.requests.forget_declaration(request.id)
-        records = [record for record in clients.rights.list(session, [meter]) if record.meter == meter]
+        records = [record for record in clients.rights.list_rights(session, [meter]) if record.meter == meter]
         return self._store_existing(request, right, invited, records, may_be_ours=may_be_ours)
 
     def _is_elsewhere(self, account: Account, invited: Invited | None) -> bool:
@@ -470,7 +470,9 @@ class RightWithdrawal:
         if right.supplier_id is not None:
             clients.rights.withdraw(session, right.supplier_id)
         else:  # It was given on the supplier's own page, and no sweep has found it yet.
-            records = [record for record in clients.rights.list(session, [right.meter]) if record.meter == right.meter]
+            records = [
+                record for record in clients.rights.list_rights(session, [right.meter]) if record.meter == right.meter
+            ]
             while record := best_record(records, *RightRole):
                 clients.rights.withdraw(session, record.id)
                 records.remove(record)

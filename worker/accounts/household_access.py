@@ -52,7 +52,7 @@ class HomeAccess:
 
     def household(self) -> Household:
         """Return the home's household, which shows every account that there is now; the first call makes it."""
-        numbers = {account.id: account.session_number for account in self.registry.list()}
+        numbers = {account.id: account.session_number for account in self.registry.list_accounts()}
         household = self.households.find_first() or self.households.create(numbers)
         if dict(household.accounts) != numbers:
             household = self.households.add(household.id, numbers) or household

@@ -91,7 +91,7 @@ class RightSweep:
         session, longest = clients.application_session(), clients.rights.longest_list
         for first in range(0, len(meters), longest):
             batch = list(dict.fromkeys(meters[first : first + longest]))
-            records = _group(clients.rights.list(session, batch))
+            records = _group(clients.rights.list_rights(session, batch))
             for meter in batch:
                 checked += self._follow(by_meter.get(meter, []), records.get(meter, []), summary)
             for account in (one for one in without if one.usage_point_id in batch):
@@ -262,7 +262,7 @@ class OwnRights:
     def _look_up(self, supplier: str, meter: str) -> RightRecord | None:
         """Return the right of a meter that is worth most; None where all have ended."""
         clients = self.clients_of(supplier)
-        listed = clients.rights.list(clients.application_session(), [meter])
+        listed = clients.rights.list_rights(clients.application_session(), [meter])
         return best_record([record for record in listed if record.meter == meter], *RightRole)
 
     def _declare(self, right: Right, holder: OwnHolder) -> Right:

@@ -467,7 +467,7 @@ class HomeSummary:
 def summarize_home(*, registry: AccountRegistry, history: History, supplier: str, has_password: bool) -> HomeSummary:
     """Return the summary; ``supplier``: the one whose accounts need a token each. Raises StoreUnavailable."""
     accounts = []
-    for account in registry.list():
+    for account in registry.list_accounts():
         has_token = account.supplier != supplier or registry.tokens.find_token_id(account.id) is not None
         is_asked = account.active and has_token
         accounts.append(

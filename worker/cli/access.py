@@ -143,8 +143,8 @@ def list_operators(as_json: bool) -> None:
       releve operators list --json
     """
     with _open_access() as access:
-        found = access.operators.list()
-        rows = [{**to_row(one), "sessions": len(access.keys.list([one.id]))} for one in found]
+        found = access.operators.list_operators()
+        rows = [{**to_row(one), "sessions": len(access.keys.list_keys([one.id]))} for one in found]
     columns = {
         "name": "name",
         "second factor": "has_second_factor",
@@ -296,7 +296,7 @@ def sessions() -> None:
 @_account_option
 @_kind_option
 @json_option
-def list_sessions(account_id: str | None, kind: str | None, as_json: bool) -> None:
+def list_keys(account_id: str | None, kind: str | None, as_json: bool) -> None:
     """List the sessions, last seen first.
 
     No names of people are stored.
@@ -308,7 +308,7 @@ def list_sessions(account_id: str | None, kind: str | None, as_json: bool) -> No
     """
     with _open_table() as table:
         owners = None if account_id is None else table.households_of([account_id])
-        keys = table.list(owners, _chosen(kind))
+        keys = table.list_keys(owners, _chosen(kind))
     rows: list[dict[str, Any]] = [
         {
             "session": key.id,
@@ -447,7 +447,7 @@ def list_tokens(as_json: bool) -> None:
       releve tokens list --json
     """
     with open_registry_database() as database:
-        rows = [to_row(token) for token in ApiTokenTable(database).list()]
+        rows = [to_row(token) for token in ApiTokenTable(database).list_tokens()]
     moments = ("created_at", "last_used_at", "expires_at", "revoked_at")
     titles = {name.removesuffix("_at").replace("_", " "): name for name in moments}
     columns = {"token": "id", "name": "name", "scopes": "scopes", **tenant_column(rows), **titles}
@@ -538,8 +538,8 @@ def list_clients(as_json: bool) -> None:
     with open_registry_database() as database:
         grants = ProxyGrantTable(database)
         rows = [
-            {**to_row(client), "open_grants": sum(grant.ended_at is None for grant in grants.list(client.id))}
-            for client in ProxyClientTable(database).list()
+            {**to_row(client), "open_grants": sum(grant.ended_at is None for grant in grants.list_grants(client.id))}
+            for client in ProxyClientTable(database).list_clients()
         ]
     columns = {
         "id": "id",
@@ -631,7 +631,7 @@ def set_tenant(
         table.save(tenant, title.strip() if title else None)
         if target or no_webhook:
             table.save_webhook(tenant, target)
-        saved = next(row for row in table.list() if row.id == tenant)
+        saved = next(row for row in table.list_tenants() if row.id == tenant)
     click.echo(f"tenant {saved.id}: {saved.title}; {'with' if saved.has_webhook else 'without'} a webhook of its own")
 
 
@@ -647,7 +647,7 @@ def list_tenants(as_json: bool) -> None:
       releve tenants list --json
     """
     with _tenants_open_table() as table:
-        rows = [to_row(tenant) for tenant in table.list()]
+        rows = [to_row(tenant) for tenant in table.list_tenants()]
     columns = {"tenant": "id", "title": "title", "webhook of its own": "has_webhook", "created": "created_at"}
     print_rows(rows, columns, as_json=as_json, empty="no tenants")
 

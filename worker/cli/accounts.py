@@ -402,7 +402,7 @@ def list_accounts(state: AccountState | None, limit: int | None, tenant: str | N
         if tenant:
             require_tenant(runtime.registry.database, tenant)
         rows = map(_to_row, runtime.registry.iterate(limit=limit, tenant=tenant, state=state))
-        tenants = tenant_column([{"tenant": one.id} for one in runtime.tenants.list()])
+        tenants = tenant_column([{"tenant": one.id} for one in runtime.tenants.list_tenants()])
         names = ("account", "state", *tenants, "supplier", "created_at", "reason")
         empty = "no accounts in this state" if state else "no accounts yet"
         print_rows(rows, {name.removesuffix("_at"): name for name in names}, as_json=as_json, empty=empty)

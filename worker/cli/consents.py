@@ -268,7 +268,10 @@ def list_invitations(open_only: bool, tenant: str | None, as_json: bool) -> None
     with open_runtime() as runtime:
         if tenant:
             require_tenant(runtime.registry.database, tenant)
-        rows = [_invitations_to_row(invitation) for invitation in runtime.invitations.list(open_only, tenant=tenant)]
+        rows = [
+            _invitations_to_row(invitation)
+            for invitation in runtime.invitations.list_invitations(open_only, tenant=tenant)
+        ]
     moments = {name.replace("_at", "").replace("_", " "): name for name in ("created_at", "expires_at", "opened_at")}
     columns = {"invitation": "invitation", "for": "purpose", "account": "account", "meter": "usage_point"}
     columns |= {"state": "state", **tenant_column(rows), "by": "created_by", **moments}

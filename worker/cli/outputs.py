@@ -148,7 +148,7 @@ def list_all(as_json: bool) -> None:
       releve outputs list --json
     """
     with open_runtime() as runtime:
-        rows = [output_to_json(state) for state in runtime.outputs.list()]
+        rows = [output_to_json(state) for state in runtime.outputs.list_outputs()]
     columns = {"id": "id", "kind": "kind", **tenant_column(rows), "account": "account_id", "sent": "last_sent_at"}
     columns |= {"waiting": "waiting", "since": "waiting_since", "error": "error"}
     print_rows(rows, columns, as_json=as_json, empty="no outputs yet: `releve outputs add --help` lists the kinds")

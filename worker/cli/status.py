@@ -120,7 +120,7 @@ def load_summary(runtime: Runtime) -> StatusSummary:
             for name, clients in runtime.suppliers.items()
         },
         incidents=runtime.incidents.list_open(),
-        outputs=runtime.outputs.list(),
+        outputs=runtime.outputs.list_outputs(),
     )
 
 

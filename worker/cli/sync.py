@@ -351,7 +351,7 @@ def list_samples(as_json: bool) -> None:
       releve quarantine list
     """
     with open_runtime() as runtime:
-        rows = [_to_row(entry) for entry in runtime.unknown_answers.list()]
+        rows = [_to_row(entry) for entry in runtime.unknown_answers.list_entries()]
     columns = {name.replace("_", " "): name for name in ("id", "kind", "place", "detail", "times", "last_seen")}
     print_rows(rows, columns, as_json=as_json, empty="the quarantine is empty")
 

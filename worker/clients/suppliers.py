@@ -70,7 +70,7 @@ GRDF: Final = Supplier(
     ),
     rights=RightCalls(
         declare=grdf.declare_right,
-        list=grdf.list_rights,
+        list_rights=grdf.list_rights,
         withdraw=grdf.withdraw_right,
         upload=grdf.upload_proofs,
         longest_list=LONGEST_LIST,

@@ -199,7 +199,9 @@ class OutputDelivery:
     def note_daily(self) -> int:
         """Let the kinds whose figures change with the date be sent yesterday again; return the number of series."""
         yesterday = local_midnight(civil_date(self.now()) - ONE_DAY)
-        states = [state for state in self.outputs.list() if state.kind in self.kinds and self.kinds[state.kind].daily]
+        states = [
+            state for state in self.outputs.list_outputs() if state.kind in self.kinds and self.kinds[state.kind].daily
+        ]
         return sum(self.outbox.enqueue_all(state.id, yesterday) for state in states)
 
 

@@ -79,7 +79,7 @@ def test_every_route_that_changes_something_is_recorded_or_says_why_not(service:
 
 def test_l3_what_a_program_does_names_its_token(service: ApiService) -> None:
     runtime, program = service.runtime, service.client()
-    (token,) = runtime.api_tokens.list()
+    (token,) = runtime.api_tokens.list_tokens()
     account = program.post("/api/accounts", json={"usage_point": NEW_METER}).json()["account"]
     program.post(f"/api/accounts/{account}/pause")
     program.post(f"/api/accounts/{account}/resume")
@@ -108,7 +108,7 @@ def test_l3_what_a_program_does_names_its_token(service: ApiService) -> None:
 def test_l3_a_refused_try_is_recorded_with_its_code(service: ApiService) -> None:
     runtime, account = service.runtime, service.add()
     reader, foreign = service.client(Scope.READ_ACCOUNTS), service.client(tenant=OTHER_TENANT)
-    ids = [token.id for token in runtime.api_tokens.list()]
+    ids = [token.id for token in runtime.api_tokens.list_tokens()]
     assert reader.delete(f"/api/accounts/{account}").status_code == 403
     assert foreign.delete(f"/api/accounts/{account}").status_code == 404
     assert service.stranger().delete(f"/api/accounts/{account}").status_code == 401
@@ -219,7 +219,7 @@ def test_l3_a_callback_that_anybody_types_leaves_no_entry(v4: ConnectService) ->
 def test_l3_a_consent_for_a_client_names_the_invitation_that_it_needs(v2026: ConnectService) -> None:
     stack, browser, secret = ProxyStack.register(v2026), v2026.browser(), v2026.invite()
     assert stack.press(browser, stack.show(browser), secret).status_code == 303
-    (invitation,) = v2026.runtime.invitations.list()
+    (invitation,) = v2026.runtime.invitations.list_invitations()
     begun = [(entry.action, entry.subject, entry.outcome) for entry in entries(v2026.runtime)]
     assert ("consent.begin", invitation.id, "ok") in begun
 

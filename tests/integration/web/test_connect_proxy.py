@@ -165,7 +165,7 @@ def test_an_invitation_of_another_tenant_is_none_and_stays_unopened(service: Con
 def test_an_invitation_that_is_revoked_on_the_way_gives_no_code(service: ConnectService, stack: ProxyStack) -> None:
     browser = service.browser()
     back = stack.begin(browser)
-    for invitation in service.runtime.invitations.list():
+    for invitation in service.runtime.invitations.list_invitations():
         service.runtime.invitations.revoke(invitation.id)
     answer = service.come_back(browser, back)
     assert answer.status_code == 403 and "location" not in answer.headers

@@ -112,7 +112,7 @@ def test_d5_a_program_whose_token_is_revoked_gets_no_whole_file(
     token = service.token(Scope.READ_MEASURES)
 
     def revoke(service: ApiService, _: str) -> None:
-        service.runtime.api_tokens.revoke(service.runtime.api_tokens.list()[0].id)
+        service.runtime.api_tokens.revoke(service.runtime.api_tokens.list_tokens()[0].id)
 
     interrupt_second_page(service, account, revoke, monkeypatch)
     with pytest.raises(http.client.IncompleteRead):

@@ -324,7 +324,7 @@ def test_an_invitation_needs_its_own_pages_form(service: ConnectService) -> None
 def test_a_revoked_invitation_ends_a_consent_under_way(v5: ConnectService) -> None:
     browser, secret = v5.browser(), v5.invite()
     back = v5.agree(v5.open_invitation(browser, secret).headers["location"])
-    (invitation,) = v5.runtime.invitations.list()
+    (invitation,) = v5.runtime.invitations.list_invitations()
     v5.runtime.invitations.revoke(invitation.id)
     assert v5.come_back(browser, back).status_code == 403
     assert v5.accounts() == []

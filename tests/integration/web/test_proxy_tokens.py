@@ -263,7 +263,7 @@ def test_an_access_token_lives_an_hour(service: ConnectService, stack: ProxyStac
 @OWN_TOKENS
 def test_a_grant_ends_with_the_last_day_of_the_consent(service: ConnectService, stack: ProxyStack) -> None:
     first = stack.exchange(stack.walk()["code"])
-    (grant,) = service.runtime.proxy_grant_table.list(stack.client_id)
+    (grant,) = service.runtime.proxy_grant_table.list_grants(stack.client_id)
     assert grant.consent_until is not None and grant.proof.value == "invited" and grant.vouched_by == "cli:test"
     over = service.runtime.now() - timedelta(days=1)
     with service.runtime.registry.database.writing() as connection:
@@ -285,7 +285,7 @@ def test_h5_a_used_refresh_token_ends_the_family(
     assert stack.read(second["access_token"]).status_code == 401
     assert stack.refresh(second["refresh_token"]).json()["error"] == "invalid_grant"
     assert stack.read(other["access_token"]).status_code == 200  # Another consent's tokens live on.
-    ends = {grant.end_reason for grant in service.runtime.proxy_grant_table.list(stack.client_id)}
+    ends = {grant.end_reason for grant in service.runtime.proxy_grant_table.list_grants(stack.client_id)}
     assert ends == {"", EndReason.TOKEN_REUSED}
     (line,) = [record for record in caplog.records if "used twice" in record.getMessage()]
     assert first["refresh_token"] not in f"{line.getMessage()} {line.__dict__}"

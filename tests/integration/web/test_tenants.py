@@ -61,7 +61,7 @@ def test_h4_another_person_with_another_tenants_invitation_sees_the_one_page_and
     assert answer.status_code == 403 and not service.session(other).accounts
     assert rows(service) == before and service.queued() == queued
     assert account.id not in answer.text and THEIRS not in answer.text and "METER_ELSEWHERE" not in answer.text
-    (invitation,) = service.runtime.invitations.list(tenant=THEIRS)
+    (invitation,) = service.runtime.invitations.list_invitations(tenant=THEIRS)
     assert invitation.used_at is None
     if not service.runtime.clients.account_tokens:  # The page that a typed callback of nobody's meter gets.
         stranger = service.browser()

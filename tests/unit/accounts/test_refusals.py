@@ -55,7 +55,7 @@ class PolicyHarness(Household):
         return self.registry.get(account).state
 
     def suspended_accounts(self) -> list[str]:
-        return [account.id for account in self.registry.list([AccountState.ACTION_NEEDED])]
+        return [account.id for account in self.registry.list_accounts([AccountState.ACTION_NEEDED])]
 
 
 @pytest.fixture(scope="module")
@@ -197,7 +197,7 @@ def test_an_incident_over_a_hundred_accounts_sets_nobody_aside_however_long_and_
                 harness.at += timedelta(seconds=20)
             assert harness.suspended_accounts() == []
             harness.at += pause * HOUR
-    assert [account.id for account in harness.registry.list([AccountState.READY])] == sorted(accounts)
+    assert [account.id for account in harness.registry.list_accounts([AccountState.READY])] == sorted(accounts)
     assert all(harness.notices.list_for_account(account) == [] for account in accounts)
     notices = harness.claim_due_notices()
     assert [(notice.kind, notice.reason, notice.account_id) for notice in notices] == [

@@ -53,7 +53,7 @@ def test_a_new_field_is_told_once_and_the_readings_are_stored(household: Househo
     answer = v5_answer([[FIRST.isoformat(), "9000"]], "Wh", tempo="BLEU")
     home = sync(household, watch, answer)
     assert content(household.measures, home)[Doctype.DAY] == {FIRST.isoformat(): 9.0}
-    (row,) = watch.quarantine.list()
+    (row,) = watch.quarantine.list_entries()
     assert (row.kind, row.place) == (DeviationKind.FIELD, "meter_reading.tempo")
     new_notices = household.claim_due_notices()
     assert {(notice.channel, notice.kind, notice.reason) for notice in new_notices} == {
@@ -79,7 +79,7 @@ def test_what_cant_be_read_is_kept_apart_and_never_becomes_data_or_zeros(
 ) -> None:
     with pytest.raises(MalformedAnswer):
         sync(household, watch, answer)
-    assert [row.kind for row in watch.quarantine.list()] == [kind]
+    assert [row.kind for row in watch.quarantine.list_entries()] == [kind]
     assert not any(store.documents for store in household.measures.values())
     assert len(household.claim_due_notices()) == 2
 
@@ -89,7 +89,7 @@ def test_nothing_personal_gets_into_logs_notices_or_the_list(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     sync(household, watch, v5_answer([[FIRST.isoformat(), "9000"]], "Wh", holder="Mme Dupont", meter=USAGE_POINT))
-    texts = caplog.text + repr(household.claim_due_notices()) + repr(watch.quarantine.list())
+    texts = caplog.text + repr(household.claim_due_notices()) + repr(watch.quarantine.list_entries())
     assert "unknown_field" in caplog.text
     assert not any(secret in texts for secret in (USAGE_POINT, "Dupont", "9000"))
 
@@ -106,7 +106,7 @@ def test_a_field_in_every_answer_of_a_night_is_written_once_a_minute_and_counted
     household.at += timedelta(minutes=1)
     watch.report_deviation(new_deviation(), "enedis")
     assert written == [1, 100]
-    assert [row.times for row in watch.quarantine.list()] == [101]
+    assert [row.times for row in watch.quarantine.list_entries()] == [101]
 
 
 def test_a_registry_that_is_down_costs_no_reading_and_no_count(
@@ -120,7 +120,7 @@ def test_a_registry_that_is_down_costs_no_reading_and_no_count(
         home = sync(household, watch, v5_answer([[FIRST.isoformat(), "9000"]], "Wh", tempo="BLEU"))
     assert content(household.measures, home)[Doctype.DAY] == {FIRST.isoformat(): 9.0}
     sync(household, watch, v5_answer([[FIRST.isoformat(), "9000"]], "Wh", tempo="BLEU"))
-    assert [row.times for row in watch.quarantine.list()] == [2]
+    assert [row.times for row in watch.quarantine.list_entries()] == [2]
 
 
 def test_what_was_cleared_is_told_anew_when_it_comes_again(household: Household, watch: AnswerWatch) -> None:
@@ -129,7 +129,7 @@ def test_what_was_cleared_is_told_anew_when_it_comes_again(household: Household,
     watch.quarantine.delete(new_deviation().fingerprint)
     household.at += timedelta(days=1)
     watch.report_deviation(new_deviation(), "enedis")
-    assert len(list(watch.quarantine.list())) == 1
+    assert len(list(watch.quarantine.list_entries())) == 1
     assert {notice.about for notice in household.claim_due_notices()} >= {
         f"{new_deviation().fingerprint}@{household.at.isoformat(timespec='seconds')}"
     }
@@ -140,7 +140,7 @@ def test_a_supplier_that_sends_something_new_each_time_fills_no_mailbox(
 ) -> None:
     for number in range(MAX_ROWS + 30):
         watch.report_deviation(new_deviation(number), "enedis")
-    assert len(list(watch.quarantine.list())) == MAX_ROWS
+    assert len(list(watch.quarantine.list_entries())) == MAX_ROWS
     with household.registry.database.reading() as connection:
         reasons = connection.execute(select(NOTICES.c.reason).where(NOTICES.c.channel == "mail")).scalars().all()
     assert (reasons.count("unknown_field"), reasons.count("quarantine_full")) == (MAX_ROWS, 1)

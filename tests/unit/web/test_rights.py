@@ -56,7 +56,7 @@ class FakeRights:
         self.declared.append(declaration)
         return DeclaredRight(id=f"right-{len(self.declared)}", state=RightState.PENDING, line="PUT", digest="0" * 64)
 
-    def list(self, _: Any, meters: Sequence[str]) -> list[RightRecord]:
+    def list_rights(self, _: Any, meters: Sequence[str]) -> list[RightRecord]:
         return [
             RightRecord(
                 id=f"right-{number}",
@@ -82,7 +82,7 @@ class GasService:
 
     def __post_init__(self) -> None:
         assert GRDF.rights is not None
-        calls = replace(GRDF.rights, declare=self.grdf.declare, list=self.grdf.list)
+        calls = replace(GRDF.rights, declare=self.grdf.declare, list_rights=self.grdf.list_rights)
         self.runtime = self.api.runtime
         clients = self.runtime.suppliers[GAS]
         object.__setattr__(clients, "supplier", replace(clients.supplier, rights=calls))

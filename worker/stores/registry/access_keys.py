@@ -91,8 +91,9 @@ class SessionTable(ClockedTable):
         """Delete the keys whose time is over, and return their number."""
         return self._database.change(delete(ACCESS_KEYS).where(_is_over(self._now())))
 
-    # This method is the last one: below it, ``list`` in an annotation would mean the method.
-    def list(self, owners: Collection[str] | None = None, kinds: Collection[KeyKind] = SESSIONS) -> list[AccessKey]:
+    def list_keys(
+        self, owners: Collection[str] | None = None, kinds: Collection[KeyKind] = SESSIONS
+    ) -> list[AccessKey]:
         """Return the keys that are not over, without details, of these owners or of all, the last seen first."""
         mine = () if owners is None else (ACCESS_KEYS.c.owner.in_(owners),)
         query = select(ACCESS_KEYS).where(ACCESS_KEYS.c.kind.in_(kinds), ~_is_over(self._now()), *mine)
@@ -338,7 +339,7 @@ class OperatorTable(SqlTable):
         """Return whether there is an operator."""
         return bool(self._database.fetch(select(OPERATORS.c.id).where(_LIVING).limit(1)))
 
-    def list(self) -> list[Operator]:
+    def list_operators(self) -> list[Operator]:
         """Return all operators by name. One who can't be read any more has neither password nor second factor."""
         rows = self._database.fetch(select(OPERATORS).where(_LIVING).order_by(OPERATORS.c.name))
         return [_to_operator(row, self._unseal(row) or _Sealed(row.name)) for row in rows]

@@ -368,8 +368,9 @@ class AccountRegistry:
     def _accounts(self, query: Select[Any]) -> list[Account]:
         return [Account(**row._asdict()) for row in self.database.fetch(query.order_by(ACCOUNTS.c.id))]
 
-    # This method is the last one: below it, ``list`` in an annotation would mean the method.
-    def list(self, states: Collection[AccountState] | None = None, *, tenant: str | None = None) -> list[Account]:
+    def list_accounts(
+        self, states: Collection[AccountState] | None = None, *, tenant: str | None = None
+    ) -> list[Account]:
         """Return the accounts in these states, of one tenant or of all, by id; by default all but the removed ones."""
         condition = NOT_REMOVED if states is None else ACCOUNTS.c.state.in_(states)
         return self._accounts(ACCOUNT_QUERY.where(condition, *belongs_to(ACCOUNTS, tenant)))

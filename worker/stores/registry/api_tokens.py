@@ -143,15 +143,14 @@ class ApiTokenTable(ClockedTable):
 
     def count_open(self) -> int:
         """Return the number of valid tokens."""
-        return sum(token.is_valid(self._now()) for token in self.list())
+        return sum(token.is_valid(self._now()) for token in self.list_tokens())
 
     def list_endless(self) -> list[ApiToken]:
         """Return the valid tokens that have no end, the oldest first. Older versions made them."""
         query = select(API_TOKENS).where(API_TOKENS.c.revoked_at.is_(None), API_TOKENS.c.expires_at.is_(None))
         return [_to_token(row) for row in self._database.fetch(query.order_by(API_TOKENS.c.created_at))]
 
-    # This method is the last one: below it, ``list`` in an annotation would mean the method.
-    def list(self) -> list[ApiToken]:
+    def list_tokens(self) -> list[ApiToken]:
         """Return all tokens, even revoked and expired ones, the oldest first."""
         query = select(API_TOKENS).order_by(API_TOKENS.c.created_at, API_TOKENS.c.id)
         return [_to_token(row) for row in self._database.fetch(query)]
@@ -227,8 +226,7 @@ class TenantTable(SealedTable):
         sealed = rows[0].sealed_webhook if rows else None
         return None if sealed is None else WebhookTarget(**json.loads(self._sealer.unseal(sealed, _place_of(tenant))))
 
-    # This method is the last one: below it, ``list`` in an annotation would mean the method.
-    def list(self) -> list[Tenant]:
+    def list_tenants(self) -> list[Tenant]:
         """Return all tenants by name, the default one first."""
         query = select(TENANTS.c.id, TENANTS.c.title, _HAS_WEBHOOK, TENANTS.c.created_at).order_by(TENANTS.c.id)
         rows: dict[str, Any] = {row.id: Tenant(**row._asdict()) for row in self._database.fetch(query)}

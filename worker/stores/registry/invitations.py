@@ -222,8 +222,9 @@ class InvitationTable(SealedTable):
         is_open = _open_at(self._now()) if open_only else ()
         return select(INVITATIONS).where(*is_open, *belongs_to(INVITATIONS, tenant))
 
-    # This method is the last one: below it, ``list`` in an annotation would mean the method.
-    def list(self, open_only: bool = False, limit: int | None = None, *, tenant: str | None = None) -> list[Invitation]:
+    def list_invitations(
+        self, open_only: bool = False, limit: int | None = None, *, tenant: str | None = None
+    ) -> list[Invitation]:
         """Return the invitations of one tenant or of all, the newest first.
 
         A meter's number is left out where its key is missing.

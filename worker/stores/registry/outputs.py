@@ -403,8 +403,7 @@ class OutputTable(SealedTable):
     def _change(self, output_id: str, **values: Any) -> None:
         self._database.change(update(OUTPUTS).where(OUTPUTS.c.id == output_id).values(**values))
 
-    # This method is the last one: below it, ``list`` in an annotation would mean the method.
-    def list(self, *, tenant: str | None = None) -> list[OutputState]:
+    def list_outputs(self, *, tenant: str | None = None) -> list[OutputState]:
         """Return the outputs of one tenant or of all, the oldest first."""
         return list_outputs(self._database, tenant=tenant)
 

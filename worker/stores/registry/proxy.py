@@ -179,8 +179,7 @@ class ProxyGrantTable(ClockedTable):
         connection.execute(insert(PROXY_REFRESH_TOKENS).values(row))
         return text
 
-    # This method is the last one: below it, ``list`` in an annotation would mean the method.
-    def list(self, client_id: str) -> list[ProxyGrant]:
+    def list_grants(self, client_id: str) -> list[ProxyGrant]:
         """Return a client's grants, even ended ones, the oldest first."""
         query = select(PROXY_GRANTS).where(PROXY_GRANTS.c.client_id == client_id)
         rows = self._database.fetch(query.order_by(PROXY_GRANTS.c.granted_at, PROXY_GRANTS.c.id))
@@ -249,8 +248,7 @@ class ProxyClientTable(ClockedTable):
         with self._database.reading() as connection:
             return connection.execute(select(PROXY_CLIENTS).where(PROXY_CLIENTS.c.id == client_id)).one_or_none()
 
-    # This method is the last one: below it, ``list`` in an annotation would mean the method.
-    def list(self, tenant: str | None = None) -> list[ProxyClient]:
+    def list_clients(self, tenant: str | None = None) -> list[ProxyClient]:
         """Return all clients, or those of a tenant, even revoked ones, the oldest first."""
         query = select(PROXY_CLIENTS).where(*belongs_to(PROXY_CLIENTS, tenant))
         oldest_first = query.order_by(PROXY_CLIENTS.c.created_at, PROXY_CLIENTS.c.id)

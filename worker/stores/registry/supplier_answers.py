@@ -247,7 +247,7 @@ class QuarantineTable(SealedTable):
             notice_rows.insert_notices(connection, notices(result))
             return result
 
-    def list(self) -> Iterable[QuarantineEntry]:
+    def list_entries(self) -> Iterable[QuarantineEntry]:
         """Return all deviations, the newest first."""
         query = select(*_ENTRY).order_by(_UNKNOWN_ANSWERS_C.first_seen.desc(), _UNKNOWN_ANSWERS_C.fingerprint)
         return [QuarantineEntry(*row) for row in self._database.fetch(query)]

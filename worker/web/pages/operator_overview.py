@@ -103,7 +103,7 @@ def _own_access(request: Request, runtime: Runtime, session: OperatorSession) ->
     return {
         "operator": session.operator,
         "session_id": session.key.id,
-        "sessions": runtime.web_access.keys.list([session.operator.id]),
+        "sessions": runtime.web_access.keys.list_keys([session.operator.id]),
         "asks_code": needs_code(request, runtime),
         "is_fresh": is_fresh(session),
     }
@@ -165,8 +165,8 @@ def _further_quotas(runtime: Runtime) -> list[SupplierQuota]:
 
 def _invitations(runtime: Runtime) -> dict[str, Any]:
     """Return the newest open invitations, whether there are more, and the tenants' titles if there are several."""
-    newest = runtime.invitations.list(open_only=True, limit=MOST_INVITATIONS + 1)
-    tenants = {tenant.id: tenant.title or tenant.id for tenant in runtime.tenants.list()}
+    newest = runtime.invitations.list_invitations(open_only=True, limit=MOST_INVITATIONS + 1)
+    tenants = {tenant.id: tenant.title or tenant.id for tenant in runtime.tenants.list_tenants()}
     return {
         "tenants": tenants if len(tenants) > 1 else {},
         "energies": list(runtime.suppliers_consents) if len(runtime.suppliers_consents) > 1 else [],
@@ -285,7 +285,7 @@ def _find(runtime: Runtime, text: str) -> Sequence[Account]:
 
 def _name_tenant(runtime: Runtime, account: Account) -> str:
     """Return the title of the account's service; empty where there is only one."""
-    tenants = {tenant.id: tenant.title or tenant.id for tenant in runtime.tenants.list()}
+    tenants = {tenant.id: tenant.title or tenant.id for tenant in runtime.tenants.list_tenants()}
     return tenants.get(account.tenant, account.tenant) if len(tenants) > 1 else ""
 
 
@@ -309,7 +309,7 @@ def show_audit(request: Request, runtime: RuntimeDep) -> Response:
     entries = runtime.audit.page(wanted, ENTRIES_A_PAGE + 1, before=before)
     shown, more = entries[:ENTRIES_A_PAGE], len(entries) > ENTRIES_A_PAGE
     kept = {name: text for name, text in typed.items() if text}
-    tenants = {tenant.id: tenant.title or tenant.id for tenant in runtime.tenants.list()}
+    tenants = {tenant.id: tenant.title or tenant.id for tenant in runtime.tenants.list_tenants()}
     return render(
         request,
         "operator_audit.html",

@@ -218,8 +218,8 @@ def show_sessions(request: Request, runtime: RuntimeDep, session: SessionDep) ->
     """Show the browsers that see the household's meters; a browser without a session is sent to the first page."""
     if session.household is None:
         return RedirectResponse("/", 303)
-    mine = runtime.sessions.list([session.household.id], _HOUSEHOLD)
-    others = runtime.sessions.list(_other_households(runtime, session), _HOUSEHOLD)
+    mine = runtime.sessions.list_keys([session.household.id], _HOUSEHOLD)
+    others = runtime.sessions.list_keys(_other_households(runtime, session), _HOUSEHOLD)
     this = [key for key in mine if key.id == session.sid]
     own = [*this, *(key for key in mine if key.id != session.sid)]
     return render(request, "sessions.html", own=own, others=others, is_home=runtime.settings.is_home)

@@ -199,7 +199,7 @@ def test_a_mail_that_is_refused_changes_nothing(service: ApiService, account: st
     refused = press(browser, "/access", "/access/address", address=OTHER)
     assert refused.status_code == 502
     owner = session_of(service, browser).key.owner  # type: ignore[union-attr]
-    assert service.runtime.web_access.keys.list([owner], [KeyKind.ADDRESS_LINK]) == []
+    assert service.runtime.web_access.keys.list_keys([owner], [KeyKind.ADDRESS_LINK]) == []
 
 
 def test_without_a_mail_service_there_is_no_form(redis_url: str, tmp_path: Path) -> None:

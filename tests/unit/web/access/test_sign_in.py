@@ -138,7 +138,7 @@ def test_signing_in_again_puts_the_end_of_the_session_off(service: ApiService, a
     enter_code(browser, keep_code(browser))
     after = session_of(service, browser)
     assert before.key and after.key and before.key.id != after.key.id
-    keys = {key.id for key in service.runtime.web_access.keys.list([after.key.owner])}
+    keys = {key.id for key in service.runtime.web_access.keys.list_keys([after.key.owner])}
     assert after.key.id in keys and before.key.id not in keys, "the session before has ended"
 
 

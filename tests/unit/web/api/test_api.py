@@ -88,7 +88,7 @@ def test_who_adds_an_account_vouches_for_it_and_its_backfill_is_enqueued(
     (proof,) = service.runtime.consents.list_proofs(account_id)
     assert (proof.proof, proof.vouched_by, proof.reference) == (
         Proof.ASSERTED,
-        f"token:{service.runtime.api_tokens.list()[-1].id}",
+        f"token:{service.runtime.api_tokens.list_tokens()[-1].id}",
         evidence.get("reference"),
     )
     assert METER not in new.text
@@ -101,12 +101,12 @@ def test_a_meter_that_has_an_account_is_said_and_nothing_is_changed(
     published: list[str] = []
     monkeypatch.setattr("worker.web.dependencies.enqueue_backfill", lambda account, **_: published.append(account))
     service.runtime.registry.set_state(account_id, AccountState.ACTION_NEEDED, "LOGIN_FAILED", now=NOW)
-    before = service.runtime.registry.list()
+    before = service.runtime.registry.list_accounts()
     refused = client.post("/api/accounts", json={"usage_point": METER, "consented_on": TODAY.isoformat()})
     assert (refused.status_code, refused.json()["error"]) == (409, "account_exists")
     assert account_id in refused.json()["message"]
     assert METER not in refused.text
-    assert service.runtime.registry.list() == before
+    assert service.runtime.registry.list_accounts() == before
     assert (service.runtime.consents.list_proofs(account_id), published) == ([], [])
 
 
@@ -117,7 +117,7 @@ def test_evidence_that_can_not_be_kept_is_refused(
     refused = client.post("/api/accounts", json={"usage_point": METER, **evidence})
     assert (refused.status_code, refused.json()["error"]) == (422, "invalid_request")
     assert METER not in refused.text
-    assert service.runtime.registry.list() == []
+    assert service.runtime.registry.list_accounts() == []
 
 
 def test_where_holders_bring_their_own_tokens_only_the_consent_page_adds_accounts(
@@ -126,7 +126,7 @@ def test_where_holders_bring_their_own_tokens_only_the_consent_page_adds_account
     with open_api_service(redis_url, tmp_path, preset="enedis-v4") as service:
         refused = service.client().post("/api/accounts", json={"usage_point": METER})
         assert (refused.status_code, refused.json()["error"]) == (409, "consent_needed")
-        assert service.runtime.registry.list() == []
+        assert service.runtime.registry.list_accounts() == []
 
 
 @pytest.mark.parametrize("body", [{}, {"usage_point": "123"}, {"usage_point": METER, "more": 1}, [METER]])

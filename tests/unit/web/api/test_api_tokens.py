@@ -107,7 +107,7 @@ def test_last_use_is_noted_to_the_minute(tokens: ApiTokenTable, clock: Clock) ->
     for seconds, stored in ((0, 0), (30, 0), (61, 61), (100, 61)):
         clock.at = NOW + timedelta(seconds=seconds)
         tokens.find(text)
-        assert tokens.list()[0].last_used_at == NOW + timedelta(seconds=stored)
+        assert tokens.list_tokens()[0].last_used_at == NOW + timedelta(seconds=stored)
 
 
 def test_l8_tokens_that_end_soon_and_those_without_an_end_are_found(tokens: ApiTokenTable, clock: Clock) -> None:
@@ -126,7 +126,7 @@ def test_l8_tokens_that_end_soon_and_those_without_an_end_are_found(tokens: ApiT
 
 def test_l8_an_open_token_is_known_by_its_id_until_it_ends(tokens: ApiTokenTable, clock: Clock) -> None:
     token, text = tokens.create("dashboard", READING, timedelta(days=1))
-    assert tokens.is_open(token.id) and tokens.list()[0].last_used_at is None
+    assert tokens.is_open(token.id) and tokens.list_tokens()[0].last_used_at is None
     assert tokens.find_named(f"{text[:-1]}{'a' if text[-1] != 'a' else 'b'}") == token.id
     assert tokens.find_named("releve_aaaaaaaaaaaa_" + "a" * 43) is tokens.find_named("x") is None
     clock.at = NOW + timedelta(days=1)

@@ -28,7 +28,7 @@ def test_an_account_is_invited_and_the_link_opens(service: ApiService, client: T
     assert answer.status_code == 201
     assert answer.headers["Cache-Control"] == "no-store"
     body = answer.json()
-    (invitation,) = service.runtime.invitations.list()
+    (invitation,) = service.runtime.invitations.list_invitations()
     assert body == {
         "invitation": invitation.id,
         "link": body["link"],
@@ -38,7 +38,7 @@ def test_an_account_is_invited_and_the_link_opens(service: ApiService, client: T
     }
     assert LINK.fullmatch(body["link"])
     assert service.runtime.invitations.find(body["link"].partition("#")[2]) == invitation
-    (token,) = service.runtime.api_tokens.list()
+    (token,) = service.runtime.api_tokens.list_tokens()
     assert invitation.created_by == f"token:{token.id}"
 
 
@@ -53,7 +53,7 @@ def test_a_meter_is_invited_and_its_new_holder_too(service: ApiService, client: 
     assert moved.status_code == 201
     wrong = client.post("/api/invitations", json={"usage_point": OTHER_METER, "new_holder": True})
     assert (wrong.status_code, wrong.json()["error"]) == (409, "meter_has_no_account")
-    assert {one.purpose for one in service.runtime.invitations.list()} == {"meter", "new_holder"}
+    assert {one.purpose for one in service.runtime.invitations.list_invitations()} == {"meter", "new_holder"}
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_what_is_no_invitation_is_refused_without_repeating_it(
     answer = client.post("/api/invitations", json=body)
     assert (answer.status_code, answer.json()["error"]) == (422, "invalid_request")
     assert METER not in answer.text and "example.org\r" not in answer.text
-    assert service.runtime.invitations.list() == []
+    assert service.runtime.invitations.list_invitations() == []
 
 
 def test_an_unknown_or_removed_account_is_not_invited(service: ApiService, client: TestClient) -> None:
@@ -137,13 +137,13 @@ def test_each_call_needs_its_scope_and_a_token(service: ApiService) -> None:
         assert invitation.id not in household.text
         others = service.client(*(set(Scope) - {scope})).request(method, path, json=body)
         assert (others.status_code, others.json()["error"]) == (403, "scope_needed")
-    assert [one.id for one in service.runtime.invitations.list()] == [invitation.id]
+    assert [one.id for one in service.runtime.invitations.list_invitations()] == [invitation.id]
 
 
 def test_without_a_mail_service_nothing_is_made(service: ApiService, client: TestClient) -> None:
     answer = client.post("/api/invitations", json={"usage_point": METER, "mail": "holder@example.net"})
     assert (answer.status_code, answer.json()["error"]) == (409, "no_mail_service")
-    assert service.runtime.invitations.list() == []
+    assert service.runtime.invitations.list_invitations() == []
 
 
 def test_the_link_is_mailed_and_a_mail_that_fails_leaves_it(redis_url: str, tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_a_gas_meter_is_invited_by_its_pce(redis_url: str, tmp_path: Path, pce: 
     with open_api_service(redis_url, tmp_path, **GAS_SETTINGS) as service:
         made = service.client().post("/api/invitations", json={"pce": pce})
         assert made.status_code == 201 and pce not in made.text
-        (invitation,) = service.runtime.invitations.list()
+        (invitation,) = service.runtime.invitations.list_invitations()
         assert (invitation.supplier, invitation.usage_point_id) == ("grdf", pce)
 
 

@@ -187,7 +187,7 @@ def test_l7_the_stream_of_a_session_that_shows_the_account_no_more_ends(service:
     caller, key_id = of_session(service, account_id, service.add(12))
     households = service.runtime.web_access.households
     assert watch_until(service, caller, account_id, lambda: households.remove_from_others([account_id], "x")) == []
-    assert any(key.id == key_id for key in service.runtime.web_access.keys.list(kinds=[KeyKind.HOUSEHOLD_SESSION]))
+    assert any(key.id == key_id for key in service.runtime.web_access.keys.list_keys(kinds=[KeyKind.HOUSEHOLD_SESSION]))
 
 
 def test_l7_an_erasure_is_told_to_the_stream_of_a_household_that_had_nothing_else(service: ApiService) -> None:

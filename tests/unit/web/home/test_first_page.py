@@ -46,11 +46,11 @@ def test_an_empty_home_offers_the_token_and_the_files(empty_home: ApiService) ->
 def test_a_token_makes_its_accounts(empty_home: ApiService, backfills: list[str]) -> None:
     client = here(empty_home)
     answer = give(client, gateway_token())
-    (account,) = empty_home.runtime.registry.list()
+    (account,) = empty_home.runtime.registry.list_accounts()
     assert answer.headers["location"] == f"/accounts/{account.id}" and backfills == [account.id]
     assert client.get(f"/accounts/{account.id}").status_code == 200
     assert give(client, gateway_token(METER, OTHER_METER)).headers["location"] == "/"
-    assert len(empty_home.runtime.registry.list()) == 2
+    assert len(empty_home.runtime.registry.list_accounts()) == 2
 
 
 def test_a_token_that_tells_no_meter_comes_with_its_number(empty_home: ApiService) -> None:
@@ -65,7 +65,7 @@ def test_a_bad_token_is_said_in_words_and_not_shown_again(empty_home: ApiService
     answer = give(here(empty_home), token)
     assert answer.status_code == 422 and "This token is not valid" in answer.text
     assert len(token) < 2 or token not in answer.text
-    assert empty_home.runtime.registry.list() == []
+    assert empty_home.runtime.registry.list_accounts() == []
 
 
 def test_a_meter_of_a_consent_is_left_alone(empty_home: ApiService) -> None:
@@ -85,14 +85,14 @@ def test_the_password_is_shown_once(home: ApiService) -> None:
 
 
 def test_a_page_that_waits_for_a_token_leads_to_the_form(home: ApiService) -> None:
-    (account,) = home.runtime.registry.list()
+    (account,) = home.runtime.registry.list_accounts()
     home.runtime.registry.set_state(account.id, AccountState.ACTION_NEEDED, TokenRefused.code, now=home.runtime.now())
     page = here(home).get(f"/accounts/{account.id}").text
     assert 'href="/#token"' in page and "/connect/" not in page and "/invitation" not in page
 
 
 def test_no_page_of_an_account_leads_to_what_a_home_has_not(home: ApiService) -> None:
-    (account,) = home.runtime.registry.list()
+    (account,) = home.runtime.registry.list_accounts()
     client = here(home)
     of_account = [f"/accounts/{account.id}{path}" for path in ("", "/stop", "/remove", "/series", "/download")]
     for path in (*of_account, "/", "/access/sessions", "/sign-in"):

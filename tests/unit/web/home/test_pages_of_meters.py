@@ -39,7 +39,7 @@ def test_every_page_of_a_meter_of_files_is_there_beside_one_of_another_energy(
     client.headers["Accept-Language"] = language
     paths = {route.path for route in iter_route_contexts(empty_home.app.routes) if "GET" in (route.methods or ())}
     pages = [path for path in paths if path.startswith("/accounts/{account_id}") and path.count("{") == 1]
-    accounts = runtime.registry.list()
+    accounts = runtime.registry.list_accounts()
     assert {account.supplier for account in accounts} == {"gateway", "grdf"} and len(pages) > 5
     for account in accounts:
         for page in pages:

@@ -35,7 +35,7 @@ def test_an_account_is_invited_and_its_link_shown_once(service: ApiService) -> N
     match = LINK.search(page.text)
     assert page.status_code == 200 and match
     assert page.headers["Cache-Control"] == "no-store"
-    (invitation,) = service.runtime.invitations.list()
+    (invitation,) = service.runtime.invitations.list_invitations()
     assert service.runtime.invitations.find(match[1]) == invitation
     assert (invitation.account_id, invitation.created_by) == (account, "operator alice")
     listed = browser.get("/operator").text
@@ -45,7 +45,7 @@ def test_an_account_is_invited_and_its_link_shown_once(service: ApiService) -> N
 def test_a_meter_is_invited_by_its_number_with_or_without_spaces(service: ApiService) -> None:
     browser = operator(service)
     assert LINK.search(invite(browser, whom="300 016 400 000 22").text)
-    (invitation,) = service.runtime.invitations.list()
+    (invitation,) = service.runtime.invitations.list_invitations()
     assert (invitation.purpose, invitation.usage_point_id) == ("meter", OTHER_METER)
     listed = browser.get("/operator").text
     assert "Meter …0022" in listed and OTHER_METER not in listed
@@ -74,7 +74,7 @@ def test_what_cannot_be_invited_is_said_on_the_page_and_the_form_kept(
     assert (account in page.text) == (form["whom"] == METER)
     assert "<script>x" not in page.text
     assert ("checked" in page.text) == ("new_holder" in form)
-    assert service.runtime.invitations.list() == []
+    assert service.runtime.invitations.list_invitations() == []
 
 
 def test_the_new_holder_of_a_meter_is_invited(service: ApiService) -> None:
@@ -115,7 +115,7 @@ def test_without_login_or_our_form_nothing_is_made_or_revoked(service: ApiServic
             answer = browser.post(path, data={"csrf": field, "whom": METER, "new_holder": "yes"})
             assert answer.status_code == 403
             assert not LINK.search(answer.text)
-    assert [one.id for one in service.runtime.invitations.list(open_only=True)] == [invitation.id]
+    assert [one.id for one in service.runtime.invitations.list_invitations(open_only=True)] == [invitation.id]
 
 
 def test_an_operator_who_was_ended_meanwhile_makes_nothing(service: ApiService) -> None:
@@ -156,27 +156,27 @@ def test_the_form_has_a_choice_of_tenants_where_there_are_several(service: ApiSe
     assert 'name="tenant"' not in browser.get("/operator").text
     service.runtime.tenants.save("kilowatt", "Kilowatt & Club")
     assert LINK.search(invite(browser, whom=OTHER_METER, tenant="kilowatt").text)
-    (invitation,) = service.runtime.invitations.list()
+    (invitation,) = service.runtime.invitations.list_invitations()
     assert invitation.tenant == "kilowatt"
     page = browser.get("/operator").text
     assert '<option value="kilowatt" >Kilowatt &amp; Club</option>' in page
     assert page.count("Kilowatt &amp; Club") == 2  # In the form, and beside the invitation.
     assert invite(browser, whom=OTHER_METER, tenant="nobody").status_code == 422
-    assert service.runtime.invitations.list() == [invitation]
+    assert service.runtime.invitations.list_invitations() == [invitation]
 
 
 def test_an_account_keeps_its_tenant_and_anothers_meter_is_told_by_the_services_name(service: ApiService) -> None:
     service.runtime.tenants.save("kilowatt", "Kilowatt Club")
     account, browser = service.add(11, "kilowatt"), operator(service)
     assert LINK.search(invite(browser, whom=account).text)
-    (invitation,) = service.runtime.invitations.list()
+    (invitation,) = service.runtime.invitations.list_invitations()
     assert invitation.tenant == "kilowatt"
     for form in ({}, {"new_holder": "yes"}):
         page = invite(browser, whom=METER, **form)
         assert (
             page.status_code == 409 and "An account of the service Kilowatt Club already reads this meter" in page.text
         )
-    assert service.runtime.invitations.list() == [invitation]
+    assert service.runtime.invitations.list_invitations() == [invitation]
 
 
 @pytest.mark.parametrize("pce", ["21546000000123", "gi 000 456"])
@@ -184,7 +184,7 @@ def test_a_gas_meter_is_invited_by_its_pce(redis_url: str, tmp_path: Path, pce: 
     with open_api_service(redis_url, tmp_path, **GAS_SETTINGS) as service:
         browser = operator(service)
         assert LINK.search(invite(browser, whom=pce, energy="grdf").text)
-        (invitation,) = service.runtime.invitations.list()
+        (invitation,) = service.runtime.invitations.list_invitations()
         assert (invitation.supplier, invitation.usage_point_id) == ("grdf", pce.replace(" ", "").upper())
         assert invite(browser, whom="GI12", energy="grdf").status_code == 404
 
@@ -193,5 +193,5 @@ def test_the_form_of_a_service_without_gas_names_no_energy(service: ApiService) 
     page = operator(service).get("/operator").text
     assert 'name="energy"' not in page and "PCE" not in page
     assert LINK.search(invite(operator(service), whom=METER, energy="grdf").text)
-    (invitation,) = service.runtime.invitations.list()
+    (invitation,) = service.runtime.invitations.list_invitations()
     assert invitation.supplier == "enedis"

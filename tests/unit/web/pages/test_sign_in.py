@@ -290,7 +290,7 @@ def test_m5_a_copied_cookie_is_refused_at_the_next_request(door: Door, end: Call
     end(door, browser)
     assert not is_in(copy)
     assert copy.post("/operator/invitations", data={"csrf": csrf, "whom": "30001640000022"}).status_code == 403
-    assert door.service.runtime.invitations.list() == []
+    assert door.service.runtime.invitations.list_invitations() == []
 
 
 def test_m5_a_new_sign_in_in_the_same_browser_ends_the_session_before(door: Door) -> None:
@@ -416,10 +416,12 @@ def test_an_hour_after_the_sign_in_an_invitation_asks_again(door: Door, monkeypa
         csrf = csrf_of(browser.get("/operator").text)
         return browser.post("/operator/invitations", data={"csrf": csrf, "whom": "30001640000022", **words}).status_code
 
-    assert invite() == 403 and door.service.runtime.invitations.list() == []
+    assert invite() == 403 and door.service.runtime.invitations.list_invitations() == []
     assert invite(password=PASSWORD, code=door.code()) == 200
     assert invite() == 200, "for another hour"
-    assert {invitation.created_by for invitation in door.service.runtime.invitations.list()} == {"operator alice"}
+    assert {invitation.created_by for invitation in door.service.runtime.invitations.list_invitations()} == {
+        "operator alice"
+    }
 
 
 @pytest.mark.parametrize(
@@ -454,4 +456,4 @@ def test_a_session_made_beside_the_page_is_one(door: Door) -> None:
     """The tests' own short way in is the same as the long one."""
     set_clock(door.service.runtime, real_clock)
     assert is_in(signed_in(door.service.app, door.service.runtime))
-    assert len(door.service.runtime.web_access.keys.list([door.operator.id], {KeyKind.OPERATOR_SESSION})) == 1
+    assert len(door.service.runtime.web_access.keys.list_keys([door.operator.id], {KeyKind.OPERATOR_SESSION})) == 1
