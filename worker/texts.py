@@ -3,7 +3,7 @@
 ============================ ==========================================================================
 ``code.<CODE>.…``            ``what_to_do``, for owner and operator; ``cause``, why a call failed; ``headline`` and
                              ``advice``, for the page of an account that waits under this code
-``notice.<kind>.…``          ``subject`` and ``text`` of a notice, see ``worker.accounts.notice_webhook``
+``notice.<kind>.…``          ``subject`` and ``text`` of a notice, see ``worker.accounts.notice_channels``
 ``invitation.…``             ``notice``: how a notice's reader makes one; ``mail.…`` the mail that carries its link
 ``reason.<reason>``          why a day is complete, partial or missing; with ``.<series>`` or ``.<supplier>`` at its end
                              in place of the sentence for all

@@ -26,7 +26,7 @@ from tests.support.registries import (
 )
 from worker.accounts.assertion import AccountAssertion
 from worker.accounts.invitations import Inviter, MeterHasAccount, MeterHasNoAccount
-from worker.accounts.notice_webhook import NoticeChannels, NoticeLog, NotifyService, Webhook
+from worker.accounts.notice_channels import NoticeChannels, NoticeLog, NotifyService, Webhook
 from worker.domain.account import DEFAULT_TENANT, AccountState, check_tenant
 from worker.domain.invitation import InvitationPurpose
 from worker.errors import MeterElsewhere, UnknownTenant

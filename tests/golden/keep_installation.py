@@ -54,13 +54,12 @@ from worker.stores.measures import sql
 from worker.stores.measures.measure_store import Document
 from worker.stores.redis.heartbeats import WorkerHeartbeat
 from worker.stores.redis.pending_consents import ConsentFlow, ConsentFlows
-from worker.stores.registry import audit as append_only
 from worker.stores.registry import migrations
 from worker.stores.registry.access_keys import AccessKeyTable
 from worker.stores.registry.api_tokens import ApiTokenTable
 from worker.stores.registry.households import HouseholdTable, MailAddressTable
 from worker.stores.registry.invitations import InvitationTable
-from worker.stores.registry.tables import METADATA
+from worker.stores.registry.tables import _AUDIT_TRIGGERS, METADATA
 
 FOLDER: Final = Path(__file__).parent
 # Made up for the kept installation: they must not be used anywhere else.
@@ -176,7 +175,7 @@ def _statements(dialect: str) -> Iterator[str]:
             yield str(CreateTable(table).compile(dialect=_DIALECTS[dialect])).strip()
             for index in sorted(table.indexes, key=lambda index: str(index.name)):
                 yield str(CreateIndex(index).compile(dialect=_DIALECTS[dialect]))
-    yield from append_only._TRIGGERS[dialect]
+    yield from _AUDIT_TRIGGERS[dialect]
     yield "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL CONSTRAINT alembic_version_pkc PRIMARY KEY)"
     yield f"INSERT INTO alembic_version VALUES ('{migrations.newest_step()}')"
 

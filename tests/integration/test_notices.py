@@ -23,7 +23,7 @@ from tests.support.factories import NOW, window_job
 from tests.support.installation import Installation
 from tests.support.mail_server import mail_receiver, mail_url
 from tests.support.registries import deliver_due, record_consent
-from worker.accounts.notice_webhook import Message, NoticeChannels, NotifyService, Webhook, compose_message
+from worker.accounts.notice_channels import Message, NoticeChannels, NotifyService, Webhook, compose_message
 from worker.clients.http_calls import SIGNATURE_HEADER
 from worker.domain.account import DEFAULT_TENANT, AccountState
 from worker.domain.consents import ConsentKind, Notice, NoticeKind

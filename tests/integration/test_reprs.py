@@ -14,10 +14,11 @@ from pydantic import SecretStr
 
 from config.settings import Settings
 from tests.unit.test_errors import MESSAGE, TREE
-from worker.accounts.notice_webhook import compose_message
+from worker.accounts.notice_channels import compose_message
 from worker.clients.endpoints import Callback
+from worker.clients.oauth import UserTokens
 from worker.clients.supplier_session import Reply, SplitFetch
-from worker.clients.tokens import Token, UserTokens
+from worker.clients.tokens import Token
 from worker.domain.answers import Answer, AnswerKind
 from worker.domain.consents import Notice, NoticeKind
 from worker.logs import REDACTOR, Redactor, written_forms

@@ -19,7 +19,7 @@ from tests.support.fakes import MemoryStore
 from tests.support.registries import empty_registry, prepare_registry, registry_sealer
 from worker.accounts.assertion import AccountAssertion
 from worker.accounts.explanations import Explainer
-from worker.accounts.notice_webhook import NoticeChannels, NoticeLog
+from worker.accounts.notice_channels import NoticeChannels, NoticeLog
 from worker.accounts.refusals import RefusalPolicy
 from worker.domain.answers import Deviation
 from worker.domain.consents import Notice

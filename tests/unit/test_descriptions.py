@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from tests.unit.test_errors import TREE
-from worker.accounts.notice_webhook import CURVE_NOT_ACTIVATED, DESCRIPTIONS, compose_message
+from worker.accounts.notice_channels import CURVE_NOT_ACTIVATED, DESCRIPTIONS, compose_message
 from worker.clients.suppliers import SUPPLIERS
 from worker.domain.account import AccountState
 from worker.domain.calls import AnswerClass

@@ -53,7 +53,7 @@ _WORDS_WE_DO_NOT_USE = {
 _PROTOCOLS = {
     "worker/clients/supplier_session.py": {"Permits"},
     "worker/clients/supplier.py": {"SupplierClient"},
-    "worker/clients/tokens.py": {"RotatingTokenStore", "TokenStore"},
+    "worker/clients/tokens.py": {"RotatingTokenStore", "TokenProvider", "TokenStore"},
     "worker/outputs/output.py": {"Output"},
     "worker/stores/measures/measure_store.py": {"MeasureStore"},
     "worker/sync/window.py": {"Recorder"},

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import assert_never
 
-from worker.accounts.notice_webhook import NoticeChannels, compose_message
+from worker.accounts.notice_channels import NoticeChannels, compose_message
 from worker.accounts.refusals import RefusalPolicy
 from worker.domain.account import DEFAULT_TENANT, Account
 from worker.domain.completeness import COMPARED_SERIES, DayLedger, find_missing_curve

@@ -19,7 +19,7 @@ from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-from worker.accounts.notice_webhook import NoticeChannels
+from worker.accounts.notice_channels import NoticeChannels
 from worker.domain.account import Account, AccountState
 from worker.domain.consents import Notice, NoticeKind, PendingRefusal
 from worker.domain.incident import LEAST_SHARE_OF_REFUSALS, FailureCount, kind_of

@@ -19,7 +19,7 @@ from typing import Any, Final
 from pydantic import BaseModel, Field
 
 from worker.accounts.explanations import Explanation, SeriesExplanation, StoredDay
-from worker.accounts.notice_webhook import CURVE_NOT_ACTIVATED
+from worker.accounts.notice_channels import CURVE_NOT_ACTIVATED
 from worker.domain.account import Account, AccountState
 from worker.domain.completeness import (
     COMPARED_SERIES,

@@ -16,7 +16,7 @@ from typing import Any, Final
 import click
 
 from worker.accounts.explanations import Explanation, SeriesExplanation, StoredDay
-from worker.accounts.notice_webhook import CURVE_NOT_ACTIVATED
+from worker.accounts.notice_channels import CURVE_NOT_ACTIVATED
 from worker.accounts.status import (
     AccountCoverage,
     correction_to_json,

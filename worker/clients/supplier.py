@@ -74,8 +74,8 @@ class ConsentCalls:
 class RightCalls:
     """The calls of a supplier that registers rights of access; each takes a session of the application.
 
-    ``declare`` raises RightRefused and UnknownUsagePoint. ``list_rights`` takes ``longest_list`` meters at most, and asks for
-    the rights of these alone. ``withdraw`` and ``upload`` take the supplier's id of a right; a right that is gone
+    ``declare`` raises RightRefused and UnknownUsagePoint. ``list_rights`` takes ``longest_list`` meters at most, and
+    asks for the rights of these alone. ``withdraw`` and ``upload`` take the supplier's id of a right; a right that is gone
     counts as withdrawn. ``upload`` sends one to three files, by name and content. Each raises what a session does, too.
     """
 

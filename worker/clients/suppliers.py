@@ -19,18 +19,10 @@ from worker.clients.grdf.client import GrdfClient
 from worker.clients.grdf.presets import ANSWER_SHAPES as GAS_SHAPES
 from worker.clients.grdf.presets import LONGEST_LIST
 from worker.clients.grdf.presets import PRESETS as GAS_PRESETS
-from worker.clients.oauth import OAuthClient
+from worker.clients.oauth import ApplicationTokens, OAuthClient, UserTokens
 from worker.clients.supplier import ConsentCalls, RightCalls, Supplier, SupplierClient
 from worker.clients.supplier_session import Permits, SupplierSession, Transport
-from worker.clients.tokens import (
-    ApplicationTokens,
-    BearerTokens,
-    RotatingTokenStore,
-    Token,
-    TokenProvider,
-    TokenStore,
-    UserTokens,
-)
+from worker.clients.tokens import BearerTokens, RotatingTokenStore, Token, TokenProvider, TokenStore
 from worker.domain.access_right import PCE
 from worker.domain.account import Account
 from worker.domain.answers import Deviation

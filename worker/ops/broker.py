@@ -22,6 +22,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import platform
+import secrets
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -39,6 +42,7 @@ from redis import RedisError
 from worker.errors import StoreUnavailable
 from worker.metrics import MESSAGES_GIVEN_BACK
 
+WORKER_ID: Final = f"{platform.node() or 'host'}-{os.getpid()}-{secrets.token_hex(3)}".replace(":", "-")
 PUBLISHED_AT: Final = "releve_published_at"  # A message header: seconds since 1970, like 1721890800.25.
 
 # -- errors
@@ -191,7 +195,6 @@ class FormerDeliveries(bootsteps.StartStopStep):
 
     def start(self, parent: Any) -> None:
         """Requeue; raises ConnectionError, upon which Celery connects once more, where Redis is away again."""
-        from worker.ops.watchdog import WORKER_ID
         from worker.runtime.current import get_runtime
 
         messages = get_runtime().broker_messages

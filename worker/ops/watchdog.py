@@ -18,8 +18,6 @@ from __future__ import annotations
 
 import logging
 import os
-import platform
-import secrets
 import signal
 import sys
 import threading
@@ -37,13 +35,12 @@ from kombu.pidbox import Mailbox
 
 from worker.errors import WorkerError
 from worker.metrics import MESSAGES_GIVEN_BACK
-from worker.ops.broker import queue_lengths
+from worker.ops.broker import WORKER_ID, queue_lengths
 from worker.runtime.current import get_runtime
 from worker.stores.redis.heartbeats import BrokerMessages, Heartbeats, WorkerHeartbeat
 
 heartbeat_log = logging.getLogger("releve.heartbeat")
 INTERVAL_S: Final = 4.0
-WORKER_ID: Final = f"{platform.node() or 'host'}-{os.getpid()}-{secrets.token_hex(3)}".replace(":", "-")
 # The watchdog restarts the program in its own process, which keeps its environment.
 RESTARTS_VARIABLE: Final = "RELEVE_WATCHDOG_RESTARTS"
 

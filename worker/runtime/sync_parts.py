@@ -18,7 +18,7 @@ from worker.accounts.erasure import erase_account
 from worker.accounts.explanations import Explainer
 from worker.accounts.gas_rights import RightDeclarations, RightOpenings, RightWithdrawal
 from worker.accounts.invitations import Inviter
-from worker.accounts.notice_webhook import LOG, WEBHOOK, Channel, NoticeChannels, NoticeLog, NotifyService, Webhook
+from worker.accounts.notice_channels import LOG, WEBHOOK, Channel, NoticeChannels, NoticeLog, NotifyService, Webhook
 from worker.accounts.notices import NoticeSender, notify_failing_output
 from worker.accounts.opening import NewAccountLimits, ProvenRequests
 from worker.accounts.proxy_grants import ProxyCodes, ProxyData, ProxyGrants, SupplierCalls

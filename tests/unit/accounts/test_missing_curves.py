@@ -9,7 +9,7 @@ import pytest
 from tests.support.factories import curve_of, serving_curves, serving_days
 from tests.support.registries import deliver_due
 from tests.unit.conftest import Household
-from worker.accounts.notice_webhook import CURVE_NOT_ACTIVATED, Message, NoticeChannels
+from worker.accounts.notice_channels import CURVE_NOT_ACTIVATED, Message, NoticeChannels
 from worker.accounts.notices import NoticeSender, notify_missing_curves
 from worker.domain.account import AccountState
 from worker.domain.consents import Notice, NoticeKind

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import update
 
 from tests.unit.conftest import Household
-from worker.accounts.notice_webhook import NoticeChannels, NoticeLog
+from worker.accounts.notice_channels import NoticeChannels, NoticeLog
 from worker.accounts.notices import NoticeSender
 from worker.stores.registry.tables import ACCOUNTS
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from tests.support.supplier_server import FakeTokenStore
-from worker.clients.tokens import ApplicationTokens, BearerTokens, Token, UserTokens
+from worker.clients.oauth import ApplicationTokens, UserTokens
+from worker.clients.tokens import BearerTokens, Token
 from worker.errors import (
     ConsentRevoked,
     OperatorFault,

@@ -14,7 +14,7 @@ from tests.support.factories import USAGE_POINT, PretendSupplier, content, v5_an
 from tests.support.registries import registry_sealer
 from tests.unit.conftest import Household
 from tests.unit.sync.test_replay import FIRST, WEEK
-from worker.accounts.notice_webhook import compose_message
+from worker.accounts.notice_channels import compose_message
 from worker.clients.enedis.presets import ANSWER_SHAPES
 from worker.domain.answers import Deviation, DeviationKind
 from worker.domain.consents import NoticeKind

@@ -15,7 +15,7 @@ import pytest
 from simulator.running_state import Bans
 from tests.support.registries import prepare_registry, registry_sealer
 from tests.unit.conftest import Household
-from worker.accounts.notice_webhook import compose_message
+from worker.accounts.notice_channels import compose_message
 from worker.domain.account import AccountState
 from worker.domain.answers import Answer, AnswerKind
 from worker.domain.consents import NoticeKind

@@ -1,22 +1,17 @@
 """The table of the audit log: entries are appended, read newest first, and deleted when they are old.
 
-Nothing changes an entry: there is no method for it, and the database refuses it (``append_only``).
-
-Triggers that keep the audit log append-only, for every writer to the database: no row changes, none goes early.
-
-The table of a new database gets them when it is created, and an older database by its migration. A change of them
-needs a migration that replaces them; so does one that lets SQLite rebuild the table.
+Nothing changes an entry: there is no method for it, and triggers of the database refuse it (``tables``).
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, delete, insert, or_, select
+from sqlalchemy import ColumnElement, Row, delete, insert, or_, select
 
-from worker.domain.audit_entry import AUDIT_KEPT, AuditEntry, AuditFilter
+from worker.domain.audit_entry import AuditEntry, AuditFilter
 from worker.stores.database import SqlTable
 from worker.stores.registry.tables import ACCOUNTS, AUDIT_LOG
 
@@ -64,37 +59,3 @@ def _conditions(wanted: AuditFilter) -> list[ColumnElement[bool]]:
 
 def _to_entry(row: Row[Any]) -> AuditEntry:
     return AuditEntry(**{name: getattr(row, name) for name in AuditEntry.__slots__})
-
-
-_REFUSAL: Final = "audit_log is append-only"
-_KEPT: Final = f"{AUDIT_KEPT.days} days"
-_TRIGGERS: Final = {
-    "sqlite": (
-        f"""CREATE TRIGGER audit_log_unchanged BEFORE UPDATE ON audit_log
-        BEGIN SELECT RAISE(ABORT, '{_REFUSAL}'); END""",
-        f"""CREATE TRIGGER audit_log_kept BEFORE DELETE ON audit_log
-        WHEN OLD.at > datetime('now', '-{_KEPT}')
-        BEGIN SELECT RAISE(ABORT, '{_REFUSAL}'); END""",
-    ),
-    "postgresql": (
-        f"""CREATE FUNCTION refuse_audit_change() RETURNS trigger LANGUAGE plpgsql AS $$
-        BEGIN
-            IF TG_OP = 'DELETE' THEN
-                IF OLD.at <= now() - interval '{_KEPT}' THEN
-                    RETURN OLD;
-                END IF;
-            END IF;
-            RAISE EXCEPTION '{_REFUSAL}' USING ERRCODE = 'integrity_constraint_violation';
-        END $$""",
-        """CREATE TRIGGER audit_log_unchanged BEFORE UPDATE OR DELETE ON audit_log
-        FOR EACH ROW EXECUTE FUNCTION refuse_audit_change()""",
-        """CREATE TRIGGER audit_log_kept BEFORE TRUNCATE ON audit_log
-        FOR EACH STATEMENT EXECUTE FUNCTION refuse_audit_change()""",
-    ),
-}
-
-
-def make_append_only(connection: Connection) -> None:
-    """Create the triggers on a new table."""
-    for statement in _TRIGGERS[connection.dialect.name]:
-        connection.exec_driver_sql(statement)

@@ -37,6 +37,7 @@ from sqlalchemy import (
 from worker.domain.access_right import ProofState, RightRole, RightState
 from worker.domain.account import DEFAULT_TENANT, AccountState
 from worker.domain.answers import DeviationKind
+from worker.domain.audit_entry import AUDIT_KEPT
 from worker.domain.calls import AnswerClass
 from worker.domain.consents import ConsentKind, NoticeKind, Proof
 from worker.domain.evidence import DatesSource, EvidenceEvent
@@ -480,12 +481,41 @@ AUDIT_LOG = Table(
 )
 
 
+# The audit log is append-only for every writer to the database: no row changes, none goes early. A new table gets these
+# triggers when it is created, an older one by its migration. A change of them needs a migration that replaces them; so
+# does one that lets SQLite rebuild the table.
+_AUDIT_REFUSAL: Final = "audit_log is append-only"
+_AUDIT_KEPT: Final = f"{AUDIT_KEPT.days} days"
+_AUDIT_TRIGGERS: Final = {
+    "sqlite": (
+        f"""CREATE TRIGGER audit_log_unchanged BEFORE UPDATE ON audit_log
+        BEGIN SELECT RAISE(ABORT, '{_AUDIT_REFUSAL}'); END""",
+        f"""CREATE TRIGGER audit_log_kept BEFORE DELETE ON audit_log
+        WHEN OLD.at > datetime('now', '-{_AUDIT_KEPT}')
+        BEGIN SELECT RAISE(ABORT, '{_AUDIT_REFUSAL}'); END""",
+    ),
+    "postgresql": (
+        f"""CREATE FUNCTION refuse_audit_change() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            IF TG_OP = 'DELETE' THEN
+                IF OLD.at <= now() - interval '{_AUDIT_KEPT}' THEN
+                    RETURN OLD;
+                END IF;
+            END IF;
+            RAISE EXCEPTION '{_AUDIT_REFUSAL}' USING ERRCODE = 'integrity_constraint_violation';
+        END $$""",
+        """CREATE TRIGGER audit_log_unchanged BEFORE UPDATE OR DELETE ON audit_log
+        FOR EACH ROW EXECUTE FUNCTION refuse_audit_change()""",
+        """CREATE TRIGGER audit_log_kept BEFORE TRUNCATE ON audit_log
+        FOR EACH STATEMENT EXECUTE FUNCTION refuse_audit_change()""",
+    ),
+}
+
+
 @event.listens_for(AUDIT_LOG, "after_create")
 def _make_append_only(_table: Table, connection: Connection, **_: Any) -> None:
-    # Imported late: only who creates tables needs it.
-    from worker.stores.registry.audit import make_append_only
-
-    make_append_only(connection)
+    for statement in _AUDIT_TRIGGERS[connection.dialect.name]:
+        connection.exec_driver_sql(statement)
 
 
 CORRECTIONS = Table(

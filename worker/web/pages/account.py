@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Query, Request, Response
 
 from worker.accounts.explanations import SeriesExplanation
-from worker.accounts.notice_webhook import CURVE_NOT_ACTIVATED
+from worker.accounts.notice_channels import CURVE_NOT_ACTIVATED
 from worker.accounts.status import AccountStatus, coverage_of, status_of
 from worker.clients.suppliers import GRDF
 from worker.domain.account import Account, AccountState
