@@ -289,6 +289,14 @@ CASES: dict[Any, tuple[dict[str, str], list[str]]] = {
         {"setup.cfg": SETUP, "worker/web/__init__.py": "", "worker/sync/a.py": "", "simulator/a.py": ""},
         ["setup.cfg:9: worker.gone stands on a layer and is not there", "setup.cfg:9: worker.sync stands on no layer"],
     ),
+    code.import_cycles: (
+        {
+            "worker/a/__init__.py": "from worker.a import b\nimport json\n",
+            "worker/a/b.py": "x = 1\n\ndef f() -> None:\n    from tasks import c\n",
+            "tasks/c.py": "if TYPE_CHECKING:\n    from worker.a.b import x\n",
+        },
+        ["tasks/c.py:2: imports in a circle, tasks/c.py → worker/a/b.py → tasks/c.py"],
+    ),
     code.class_names: (
         {"worker/a.py": "class A: ...\nclass _B: ...\n", "worker/b.py": "class _B: ...\nclass A: ...\n"},
         ["worker/b.py:2: A is also a class at worker/a.py:1"],
@@ -310,6 +318,8 @@ CASES: dict[Any, tuple[dict[str, str], list[str]]] = {
             **{f"tests/unit/{folder}/test_a.py": "" for folder in ("domain", "clients", "stores", "sync", "accounts")},
             **{f"worker/{folder}/__init__.py": "" for folder in ("domain", "clients", "stores", "sync", "ops", "cli")},
             **{f"tests/unit/{folder}/test_a.py": "" for folder in ("ops", "cli")},
+            "tests/unit/domain/with_fixtures/test_a.py": "",
+            "tests/unit/domain/with_fixtures/conftest.py": "",
         },
         ["tests/unit/accounts/test_a.py:1: lies where no package is", "tests/unit/web:1: has no tests"],
     ),

@@ -8,6 +8,7 @@ import re
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import PurePosixPath
 
@@ -84,6 +85,27 @@ def layers(project: Project) -> Iterator[Fault]:
     for name in sorted(on_a_layer ^ expected):
         what = "stands on no layer: add it" if name in expected else "stands on a layer and is not there"
         yield project.page("setup.cfg").fault("[importlinter:contract:floors]", f"{name} {what}")
+
+
+def import_cycles(project: Project) -> Iterator[Fault]:
+    """Find files that import each other, be it inside a function or for types alone; one circle at a time."""
+    files = {_dotted_name(module.path): module.path for module in project.modules}
+    lines: dict[str, dict[str, int]] = {module.path: {} for module in project.modules}
+    for module in project.modules:
+        for line, name in module.imported:
+            imported = files.get(name) or files.get(name.rpartition(".")[0])
+            if imported is not None and imported != module.path:
+                lines[module.path].setdefault(imported, line)
+    try:
+        TopologicalSorter(lines).prepare()
+    except CycleError as error:
+        circle = [*reversed(error.args[1])]
+        what = f"imports in a circle, {' → '.join(circle)}: move what is needed to the one that imports nothing back"
+        yield Fault(circle[0], lines[circle[0]][circle[1]], what)
+
+
+def _dotted_name(path: str) -> str:
+    return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
 def class_names(project: Project) -> Iterator[Fault]:
@@ -173,7 +195,8 @@ def requirements(project: Project) -> Iterator[Fault]:
     ours = {*sys.stdlib_module_names, *PACKAGES}
     asked_for: dict[str, bool] = {}
     for module in project.modules:
-        for line, name in module.imported:
+        for line, full_name in module.imported:
+            name = full_name.partition(".")[0]
             if name not in asked_for:
                 asked_for[name] = name in ours or bool(names & {*map(canonicalize_name, distributions.get(name, []))})
             if not asked_for[name]:
@@ -189,6 +212,7 @@ def _version_of(name: str) -> str:
 
 CHECKS = (
     layers,
+    import_cycles,
     class_names,
     module_names,
     suppliers,

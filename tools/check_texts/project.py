@@ -90,7 +90,7 @@ class Module(Page):
         self.classes: list[ast.ClassDef] = []
         self.constants: list[ast.Attribute] = []  # Such as Series.DAILY.
         self.called: list[tuple[int, str]] = []  # Line and name of each call of a name.
-        self.imported: list[tuple[int, str]] = []  # Line and top-level name of each absolute import.
+        self.imported: list[tuple[int, str]] = []  # Line and full name of each absolute import.
         for node in ast.walk(ast.parse(text)):
             self._sort(node)
 
@@ -107,9 +107,9 @@ class Module(Page):
             case ast.Call(func=ast.Name(id=name)):
                 self.called.append((node.lineno, name))
             case ast.Import():
-                self.imported += [(node.lineno, alias.name.partition(".")[0]) for alias in node.names]
+                self.imported += [(node.lineno, alias.name) for alias in node.names]
             case ast.ImportFrom(module=str(name), level=0):
-                self.imported.append((node.lineno, name.partition(".")[0]))
+                self.imported += [(node.lineno, f"{name}.{alias.name}") for alias in node.names]
 
 
 class Catalogue(Page):
