@@ -39,7 +39,7 @@ from tests.support.factories import (
 )
 from tests.support.real_couchdb import real_couchdb_url
 from tests.support.simulators import serve_in_background
-from worker.clients.suppliers import ENEDIS
+from worker.clients.enedis import ENEDIS
 from worker.domain.documents import ALL_KEYS
 from worker.domain.series import USUAL_SERIES, Doctype
 from worker.domain.windows import ONE_DAY, PARIS, DateWindow, plan_look_back

@@ -46,7 +46,7 @@ from worker.cli.parameters import json_option, print_json, print_result
 from worker.cli.show import plot_loads
 from worker.clients.endpoints import Preset
 from worker.clients.enedis.presets import PRESETS
-from worker.clients.suppliers import GRDF
+from worker.clients.grdf import GRDF
 from worker.domain.documents import Document, format_kwh, key_range, to_amount, to_kwh
 from worker.domain.series import Direction, Doctype, Series, SeriesSwitch, curve_of, daily_of, intervals_of
 from worker.domain.windows import plan_look_back

@@ -21,8 +21,9 @@ import requests
 from drill.expected_documents import Differences, find_differences, read_account
 from drill.servers import DrillSimulator
 from worker.app import enqueue, enqueue_backfill, enqueue_look_back, queue_lengths
+from worker.clients.enedis import ENEDIS
 from worker.clients.enedis.consent import read_callback
-from worker.clients.suppliers import ENEDIS, GRDF
+from worker.clients.grdf import GRDF
 from worker.domain.account import AccountState
 from worker.domain.clock import real_clock
 from worker.domain.connection_request import ConnectionRequest, RequestState

@@ -13,8 +13,8 @@ from benchmarks.common import TODAY, morning
 from benchmarks.original.theirs import SyncMeasurement
 from config.settings import Settings
 from drill.expected_documents import Loads
+from worker.clients.enedis import ENEDIS
 from worker.clients.supplier import SupplierClient
-from worker.clients.suppliers import ENEDIS
 from worker.domain.account import Account
 from worker.domain.answers import Answer
 from worker.domain.documents import ALL_KEYS, key_of

@@ -13,7 +13,7 @@ from tests.support.factories import NOW
 from tests.support.fakes import ByDoctype
 from tests.support.installation import Installation
 from tests.support.simulators import serve_in_background
-from worker.clients.suppliers import ENEDIS
+from worker.clients.enedis import ENEDIS
 from worker.domain.series import Doctype
 from worker.runtime.sync_parts import Runtime
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from worker.clients.grdf import GRDF
 from worker.clients.supplier import RightCalls
-from worker.clients.suppliers import GRDF
 from worker.domain.access_right import DeclaredRight, ProofState, RightDeclaration, RightRecord, RightRole, RightState
 from worker.errors import RightPostcodeWrong, SupplierUnavailable, UnknownUsagePoint
 from worker.runtime import supplier_settings as supplier

@@ -41,9 +41,10 @@ from worker.cli.parameters import (
     tenant_option,
 )
 from worker.cli.printing import local_text
+from worker.clients.enedis import ENEDIS
 from worker.clients.enedis.client import USAGE_POINT
+from worker.clients.grdf import GRDF
 from worker.clients.grdf.consent import LARGEST_PROOF, MOST_PROOFS
-from worker.clients.suppliers import ENEDIS, GRDF
 from worker.domain.access_right import Right
 from worker.domain.account import DEFAULT_TENANT, Account, AccountState
 from worker.domain.connection_request import ConnectionRequest

@@ -18,7 +18,7 @@ from worker.accounts.status import HomeAccount, HomeSummary, summarize_home
 from worker.cli.audit_trail import note_result
 from worker.cli.parameters import UsagePoint, json_option, open_runtime, print_result, shell_language, shell_user
 from worker.cli.printing import local_text, print_table
-from worker.clients.suppliers import ENEDIS
+from worker.clients.enedis import ENEDIS
 from worker.domain.clock import clock_from
 from worker.domain.windows import civil_date
 from worker.errors import StoreUnavailable

@@ -14,7 +14,8 @@ from config.settings import Settings, get_settings
 from worker.accounts.status import to_row
 from worker.cli.gas_option import ChoiceWithGas
 from worker.cli.parameters import SeriesNames, json_option, print_result
-from worker.clients.suppliers import GRDF, SUPPLIERS
+from worker.clients.grdf import GRDF
+from worker.clients.suppliers import SUPPLIERS
 from worker.domain.clock import clock_from
 from worker.domain.planning import HOURS_A_DAY, Fleet, Plan, QuotaBudget, plan_fleet
 from worker.domain.schedule import FleetPolicy

@@ -8,68 +8,19 @@ from functools import cached_property
 from typing import Final
 
 from worker.clients.endpoints import Endpoints
-from worker.clients.enedis import consent as enedis
-from worker.clients.enedis.client import USAGE_POINT, EnedisClient
-from worker.clients.enedis.presets import ANSWER_SHAPES, PRESETS, SUBSCRIBED_SERVICES
-from worker.clients.gateway.client import GatewayClient
-from worker.clients.gateway.presets import ANSWER_SHAPES as GATEWAY_SHAPES
-from worker.clients.gateway.presets import PRESETS as GATEWAY_PRESETS
-from worker.clients.grdf import consent as grdf
-from worker.clients.grdf.client import GrdfClient
-from worker.clients.grdf.presets import ANSWER_SHAPES as GAS_SHAPES
-from worker.clients.grdf.presets import LONGEST_LIST
-from worker.clients.grdf.presets import PRESETS as GAS_PRESETS
+from worker.clients.enedis import ENEDIS
+from worker.clients.gateway import GATEWAY
+from worker.clients.grdf import GRDF
 from worker.clients.oauth import ApplicationTokens, OAuthClient, UserTokens
-from worker.clients.supplier import ConsentCalls, RightCalls, Supplier, SupplierClient
+from worker.clients.supplier import RightCalls, Supplier, SupplierClient
 from worker.clients.supplier_session import Permits, SupplierSession, Transport
 from worker.clients.tokens import BearerTokens, RotatingTokenStore, Token, TokenProvider, TokenStore
-from worker.domain.access_right import PCE
 from worker.domain.account import Account
 from worker.domain.answers import Deviation
 from worker.domain.clock import Clock
 from worker.domain.windows import civil_date
 from worker.errors import OperatorFault
 
-ENEDIS: Final = Supplier(
-    name="enedis",
-    presets=PRESETS,
-    client=EnedisClient,
-    shapes=ANSWER_SHAPES,
-    consent=ConsentCalls(
-        page=lambda endpoints, client_id, state, duration, _: enedis.authorize_url(
-            endpoints, client_id, state, duration
-        ),
-        read_callback=enedis.read_callback,
-        meters_of_grant=enedis.usage_points_of_grant,
-        meter=USAGE_POINT,
-        shared_meters=enedis.fetch_shared_meters,
-        shared_path=SUBSCRIBED_SERVICES,
-    ),
-)
-GRDF: Final = Supplier(
-    name="grdf",
-    presets=GAS_PRESETS,
-    client=GrdfClient,
-    shapes=GAS_SHAPES,
-    consent=ConsentCalls(
-        page=lambda endpoints, client_id, state, _, redirect_uri: grdf.authorize_url(
-            endpoints, client_id, state, redirect_uri
-        ),
-        read_callback=grdf.read_callback,
-        meters_of_grant=grdf.meters_of_grant,
-        meter=PCE,
-        sends_redirect=True,
-    ),
-    rights=RightCalls(
-        declare=grdf.declare_right,
-        list_rights=grdf.list_rights,
-        withdraw=grdf.withdraw_right,
-        upload=grdf.upload_proofs,
-        longest_list=LONGEST_LIST,
-        history_days=5 * 365 + 1,  # Of the published periods, which go back furthest.
-    ),
-)
-GATEWAY: Final = Supplier(name="gateway", presets=GATEWAY_PRESETS, client=GatewayClient, shapes=GATEWAY_SHAPES)
 SUPPLIERS: Final = {supplier.name: supplier for supplier in (ENEDIS, GRDF, GATEWAY)}
 
 

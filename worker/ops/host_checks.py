@@ -26,7 +26,7 @@ from config.settings import ConfigError, Settings
 from config.unknown_settings import removed_settings, unknown_settings
 from config.validation import is_production
 from worker.clients.endpoints import host_of
-from worker.clients.suppliers import GRDF
+from worker.clients.grdf import GRDF
 from worker.domain.windows import day_length
 from worker.errors import WorkerError
 from worker.ops.check_results import CheckConnections, CheckNote, fail, missing_sqlite_file, ok, warn

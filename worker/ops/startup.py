@@ -30,7 +30,7 @@ from celery.beat import PersistentScheduler
 from config.settings import PREFIX, SIMULATOR_SECRET, ConfigError, Settings, get_settings
 from config.unknown_settings import removed_settings, unknown_settings
 from config.validation import AMQP_SCHEMES
-from worker.clients.suppliers import GRDF
+from worker.clients.grdf import GRDF
 from worker.domain.networks import is_loopback_host, is_public_host
 from worker.errors import StoreUnavailable, WorkerError
 from worker.ops.broker import check_broker_access

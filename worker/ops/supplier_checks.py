@@ -20,9 +20,11 @@ from urllib.parse import urlsplit
 from config.settings import Settings
 from worker.app import queue_lengths
 from worker.clients.endpoints import Endpoints, Preset
+from worker.clients.enedis import ENEDIS
+from worker.clients.grdf import GRDF
 from worker.clients.oauth import ApplicationTokens, OAuthClient
 from worker.clients.supplier_session import Transport
-from worker.clients.suppliers import ENEDIS, GRDF, SUPPLIERS
+from worker.clients.suppliers import SUPPLIERS
 from worker.domain.clock import clock_from
 from worker.domain.series import is_gateway
 from worker.domain.windows import PARIS, civil_date

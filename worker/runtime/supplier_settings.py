@@ -15,8 +15,11 @@ from redis import Redis
 
 from config.settings import ConfigError, Settings
 from worker.clients.endpoints import Endpoints, Preset, host_of
+from worker.clients.enedis import ENEDIS
+from worker.clients.gateway import GATEWAY
+from worker.clients.grdf import GRDF
 from worker.clients.supplier import Supplier
-from worker.clients.suppliers import ENEDIS, GATEWAY, GRDF, SUPPLIERS
+from worker.clients.suppliers import SUPPLIERS
 from worker.domain.lanes import EQUAL_SHARES, Shares
 from worker.domain.planning import HOURS_A_DAY, QuotaBudget
 from worker.domain.series import Series, suppliers_of

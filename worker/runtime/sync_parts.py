@@ -27,10 +27,13 @@ from worker.accounts.right_sweep import OwnRights, ProofUploads, RightSweep
 from worker.accounts.series_choice import SeriesChooser
 from worker.accounts.token_upkeep import TokenRenewal, TokenRevocation
 from worker.clients.endpoints import SHARED_QUOTA
+from worker.clients.enedis import ENEDIS
+from worker.clients.gateway import GATEWAY
+from worker.clients.grdf import GRDF
 from worker.clients.oauth import OAuthClient
 from worker.clients.supplier import ConsentCalls, SupplierClient, SupplierConsents
 from worker.clients.supplier_session import Transport
-from worker.clients.suppliers import ENEDIS, GATEWAY, GRDF, SUPPLIERS, SupplierClients
+from worker.clients.suppliers import SUPPLIERS, SupplierClients
 from worker.clients.tokens import TokenProvider
 from worker.domain.account import Account
 from worker.domain.clock import clock_from, real_clock

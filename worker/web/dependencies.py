@@ -32,7 +32,7 @@ from fastapi import Depends, Request, Response
 
 from worker.accounts.household_access import CODE
 from worker.app import enqueue_backfill, enqueue_revocation, enqueue_withdrawal
-from worker.clients.suppliers import GRDF
+from worker.clients.grdf import GRDF
 from worker.domain.account import Account
 from worker.domain.audit_entry import ActorKind, AuditAction
 from worker.domain.connection_request import ConnectedAccount

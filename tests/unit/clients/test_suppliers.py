@@ -10,11 +10,12 @@ import pytest
 import responses
 
 from tests.support.supplier_server import BASE_URL, NOW, USAGE_POINT, FakePermits, FakeTokenStore, three_hours_ahead
+from worker.clients.enedis import ENEDIS
 from worker.clients.enedis.client import EnedisClient
 from worker.clients.oauth import OAuthClient
 from worker.clients.supplier import SupplierClient
 from worker.clients.supplier_session import Transport
-from worker.clients.suppliers import ENEDIS, SUPPLIERS, SupplierClients
+from worker.clients.suppliers import SUPPLIERS, SupplierClients
 from worker.clients.tokens import Token
 from worker.domain.account import Account, AccountState
 from worker.domain.answers import AnswerKind

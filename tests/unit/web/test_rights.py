@@ -20,7 +20,7 @@ from fastapi.testclient import TestClient
 from tests.support.api_service import ApiService, ApiServices, open_api_service
 from tests.support.gas_homes import GAS, GAS_SETTINGS, OTHER_PCE, PCE
 from tests.support.household_pages import csrf_of
-from worker.clients.suppliers import GRDF
+from worker.clients.grdf import GRDF
 from worker.domain.access_right import DeclaredRight, ProofState, RightDeclaration, RightRecord, RightState
 from worker.domain.invitation import InvitationPurpose
 from worker.errors import (

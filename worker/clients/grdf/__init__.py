@@ -1,1 +1,43 @@
-"""The client of GRDF ADICT (gas)."""
+"""GRDF ADICT (gas) as a supplier."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from worker.clients.grdf.client import GrdfClient
+from worker.clients.grdf.consent import (
+    authorize_url,
+    declare_right,
+    list_rights,
+    meters_of_grant,
+    read_callback,
+    upload_proofs,
+    withdraw_right,
+)
+from worker.clients.grdf.presets import ANSWER_SHAPES, LONGEST_LIST, PRESETS
+from worker.clients.supplier import ConsentCalls, RightCalls, Supplier
+from worker.domain.access_right import PCE
+
+GRDF: Final = Supplier(
+    name="grdf",
+    presets=PRESETS,
+    client=GrdfClient,
+    shapes=ANSWER_SHAPES,
+    consent=ConsentCalls(
+        page=lambda endpoints, client_id, state, _, redirect_uri: authorize_url(
+            endpoints, client_id, state, redirect_uri
+        ),
+        read_callback=read_callback,
+        meters_of_grant=meters_of_grant,
+        meter=PCE,
+        sends_redirect=True,
+    ),
+    rights=RightCalls(
+        declare=declare_right,
+        list_rights=list_rights,
+        withdraw=withdraw_right,
+        upload=upload_proofs,
+        longest_list=LONGEST_LIST,
+        history_days=5 * 365 + 1,  # Of the published periods, which go back furthest.
+    ),
+)

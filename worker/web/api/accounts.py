@@ -16,7 +16,8 @@ from fastapi import APIRouter, Query, Request, Response
 from worker.accounts.assertion import MeterErased
 from worker.accounts.series_choice import AccountSeries
 from worker.accounts.status import AccountStatus, AccountSummary, status_of
-from worker.clients.suppliers import ENEDIS, GRDF
+from worker.clients.enedis import ENEDIS
+from worker.clients.grdf import GRDF
 from worker.domain.account import Account, AccountState
 from worker.domain.audit_entry import AuditAction, AuditFilter, days_of
 from worker.domain.evidence import HOUSEHOLD

@@ -14,7 +14,8 @@ from worker.accounts.invitations import (
     NoMailService,
     SentInvitation,
 )
-from worker.clients.suppliers import ENEDIS, GRDF
+from worker.clients.enedis import ENEDIS
+from worker.clients.grdf import GRDF
 from worker.domain.invitation import Invitation
 from worker.errors import MeterElsewhere
 from worker.runtime.sync_parts import Runtime

@@ -18,7 +18,7 @@ from fastapi import APIRouter, Query, Request, Response
 from worker.accounts.explanations import SeriesExplanation
 from worker.accounts.notice_channels import CURVE_NOT_ACTIVATED
 from worker.accounts.status import AccountStatus, coverage_of, status_of
-from worker.clients.suppliers import GRDF
+from worker.clients.grdf import GRDF
 from worker.domain.account import Account, AccountState
 from worker.domain.completeness import DayState, Hole
 from worker.domain.reasons import Reason

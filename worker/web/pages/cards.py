@@ -28,7 +28,7 @@ from typing import Any, Final
 
 from markupsafe import Markup
 
-from worker.clients.suppliers import GRDF
+from worker.clients.grdf import GRDF
 from worker.domain.completeness import interval_days
 from worker.domain.consistency import MonthComparison, compare_months
 from worker.domain.documents import MILLIWATT_HOURS_PER_WH, Entry, count_places

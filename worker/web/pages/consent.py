@@ -27,7 +27,7 @@ from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
-from worker.clients.suppliers import ENEDIS
+from worker.clients.enedis import ENEDIS
 from worker.domain.account import DEFAULT_TENANT, Account, AccountState
 from worker.domain.clock import real_clock
 from worker.domain.consents import DISPLAYED_PERIODS, parse_displayed

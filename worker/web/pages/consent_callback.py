@@ -32,7 +32,7 @@ from fastapi.responses import RedirectResponse
 
 from worker.app import enqueue_request
 from worker.clients.endpoints import LONGEST_STATE, Callback
-from worker.clients.suppliers import ENEDIS
+from worker.clients.enedis import ENEDIS
 from worker.domain.account import Account
 from worker.domain.audit_entry import AuditAction
 from worker.domain.clock import real_clock

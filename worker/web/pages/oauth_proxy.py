@@ -20,7 +20,7 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBasic, HTTPBasicCredentials, HTTPBearer
 
 from worker.accounts.proxy_grants import InvalidGrant, OtherMeter, TokenAnswer, TooEarly, read_query
-from worker.clients.suppliers import ENEDIS
+from worker.clients.enedis import ENEDIS
 from worker.domain.answers import Answer, AnswerKind
 from worker.domain.audit_entry import ActorKind
 from worker.domain.invitation import Invitation

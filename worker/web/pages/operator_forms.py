@@ -26,8 +26,9 @@ from starlette.formparsers import MultiPartException
 from worker.accounts.invitations import MeterHasAccount, MeterHasNoAccount
 from worker.accounts.notice_services import is_mail_address
 from worker.app import enqueue_proofs
+from worker.clients.enedis import ENEDIS
+from worker.clients.grdf import GRDF
 from worker.clients.grdf.consent import LARGEST_PROOF, MOST_PROOFS
-from worker.clients.suppliers import ENEDIS, GRDF
 from worker.domain.access_right import is_gas_meter
 from worker.domain.account import DEFAULT_TENANT
 from worker.domain.invitation import Invitation

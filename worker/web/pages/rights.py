@@ -14,7 +14,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Depends, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
-from worker.clients.suppliers import GRDF
+from worker.clients.grdf import GRDF
 from worker.domain.access_right import HouseholdDeclaration, Right
 from worker.domain.account import Account, AccountState
 from worker.domain.clock import real_clock

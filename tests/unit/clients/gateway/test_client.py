@@ -17,10 +17,10 @@ import responses
 
 from tests.support.recordings import RESPONSES, load_response, needs_recordings
 from tests.support.supplier_server import BASE_URL, NOW, FakePermits, FakeTokenStore
+from worker.clients.gateway import GATEWAY
 from worker.clients.gateway.presets import PRESETS
 from worker.clients.supplier import SupplierClient
 from worker.clients.supplier_session import SplitFetch, SupplierSession, Transport
-from worker.clients.suppliers import GATEWAY
 from worker.clients.tokens import BearerTokens, Token
 from worker.domain.answers import AnswerKind, Deviation
 from worker.domain.parsing import parse

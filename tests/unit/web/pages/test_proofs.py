@@ -16,7 +16,7 @@ from tests.support.factories import NOW
 from tests.support.gas_homes import GAS, GAS_SETTINGS, PCE
 from tests.support.household_pages import csrf_of
 from tests.support.operators import signed_in
-from worker.clients.suppliers import GRDF
+from worker.clients.grdf import GRDF
 from worker.domain.access_right import ProofState, Right, RightState
 from worker.errors import RightProofRefused, SupplierUnavailable
 from worker.stores.registry.tables import RIGHTS
