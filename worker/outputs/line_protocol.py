@@ -347,17 +347,6 @@ def _to_line(measurement: Measurement, tags: str, fields: Mapping[str, float], a
     return f"{measurement.name},{tags} {values} {int(at.timestamp())}"
 
 
-def build(options: OutputOptions, parts: OutputParts) -> LineProtocolOutput:
-    """Build the output of these options. Raises ValueError."""
-    return LineProtocolOutput(
-        target=to_target(options),
-        measures=parts.measures,
-        now=parts.now,
-        networks=(*parts.networks, *HOME_NETWORKS) if parts.any_private else parts.networks,
-        ca_file=options.more.get("ca_file"),
-    )
-
-
 def to_target(options: OutputOptions) -> WriteTarget:
     """Return the target that these options name. Raises ValueError with one line."""
     parts = urlsplit(options.url)
@@ -391,6 +380,17 @@ def to_target(options: OutputOptions) -> WriteTarget:
     if options.secret:
         raise ValueError("a secret needs the option bucket, database or user")
     return WriteTarget(f"{url}/write", {**({"db": database} if database else {}), "precision": "s"})
+
+
+def build(options: OutputOptions, parts: OutputParts) -> LineProtocolOutput:
+    """Build the output of these options. Raises ValueError."""
+    return LineProtocolOutput(
+        target=to_target(options),
+        measures=parts.measures,
+        now=parts.now,
+        networks=(*parts.networks, *HOME_NETWORKS) if parts.any_private else parts.networks,
+        ca_file=options.more.get("ca_file"),
+    )
 
 
 KIND: Final = OutputKind(

@@ -246,7 +246,7 @@ class Database:
 
 
 class SqlTable:
-    """Base of what reads and writes tables of one database. Every public method of it raises StoreUnavailable."""
+    """Base of what reads and writes tables of one database: each of its public methods raises StoreUnavailable."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

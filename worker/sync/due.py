@@ -1,4 +1,4 @@
-"""Which windows are due, claimed as far as they fit: one query a lane (``worker.stores.registry.due``) of each supplier.
+"""The windows that are due, claimed as far as they fit: one query a lane of each supplier (``stores.registry.due``).
 
 1. The lane's room is what the quota can do in ten minutes, less its claims in flight.
 2. The query returns the rows that are due, in their order; those in flight still are, so as many more are asked for.

@@ -48,7 +48,7 @@ from worker.stores.registry.notices import NoticeTable
 
 log = logging.getLogger("releve.incidents")
 # Nobody else is asked during an incident, so a probe may use a lane that has a permit at once.
-_LANE: Final = "first_screen"
+_PROBE_LANE: Final = "first_screen"
 # More than necessary, because some accounts may have been removed or have answers that say nothing.
 _MAX_PROBED_ACCOUNTS: Final = 3 * PROBES_TO_PASS
 
@@ -256,7 +256,7 @@ class IncidentProber:
         for incident in self.incidents.list_open():
             if how := incident.expiry_reason(now):
                 self.close(incident, how)
-        token = enter_lane(_LANE)
+        token = enter_lane(_PROBE_LANE)
         try:
             for incident in self.incidents.begin_due_rounds():
                 self._do_round(incident)

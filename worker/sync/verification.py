@@ -47,7 +47,7 @@ from worker.sync.claims import WindowClaims
 from worker.sync.window import WindowSync
 
 _DAYS_AT_ONCE: Final = 31
-_TEXT_NAME: Final = "audit"
+_SUMMARY_NAME: Final = "audit"
 _SUMMARY_TTL_S: Final = 24 * 3600
 _ID_LETTERS: Final = "23456789abcdefghjkmnpqrstvwxyz"
 
@@ -385,12 +385,12 @@ def sample_accounts(registry: AccountRegistry, number: int) -> Iterator[Account]
 def save_audit_summary(progress: ProgressStore, audit: AuditSummary, now: datetime) -> None:
     """Store the summary of an audit for a day, until the next one."""
     summary = {"at": now.isoformat(timespec="seconds"), **audit.as_json()}
-    progress.put_text(_TEXT_NAME, json.dumps(summary), _SUMMARY_TTL_S)
+    progress.put_text(_SUMMARY_NAME, json.dumps(summary), _SUMMARY_TTL_S)
 
 
 def load_audit_summary(progress: ProgressStore) -> tuple[datetime, dict[str, Any]] | None:
     """Return the time and the summary of the last audit; None if there was none within a day."""
-    if (text := progress.get_text(_TEXT_NAME)) is None:
+    if (text := progress.get_text(_SUMMARY_NAME)) is None:
         return None
     summary = json.loads(text)
     return datetime.fromisoformat(summary["at"]), summary

@@ -52,7 +52,7 @@ _NO_DATABASE: Final = {"Database does not exist.", "no_db_file"}  # CouchDB 3; C
 _ROW_OUTAGES: Final = {"internal_server_error", "service_unavailable", "timeout", "unknown_error"}
 _DATABASE_NAME: Final = re.compile(r"[a-z][a-z0-9_$()+-]*")
 SYSTEM_DATABASES: Final = ("_users", "_replicator")
-_OLDEST: Final = 3
+_OLDEST_VERSION: Final = 3
 _STAND_IN: Final = "express-pouchdb"  # pouchdb-server, whose versions are its own.
 
 
@@ -478,9 +478,9 @@ def check_server(server: CouchServer) -> str:
         )
     version = str(welcome.get("version") or "of unknown version")
     major = re.match(r"[0-9]{1,4}", version)
-    if _STAND_IN not in welcome and major and int(major[0]) < _OLDEST:
+    if _STAND_IN not in welcome and major and int(major[0]) < _OLDEST_VERSION:
         raise ServerUnsuitable(
-            f"CouchDB {version[:20]} at {server.origin} is too old: update it to CouchDB {_OLDEST} or newer"
+            f"CouchDB {version[:20]} at {server.origin} is too old: update it to CouchDB {_OLDEST_VERSION} or newer"
         )
     return version
 

@@ -446,8 +446,8 @@ OPERATORS = Table(
         postgresql_where=text("ended_at IS NULL"),
     ),
 )
-# Sessions, recovery codes and links (``domain.sessions``). What counts is sealed, under a key that only the
-# web application has: the secret's hash, kind, owner and end. The other columns are for lists and for deleting.
+# Sessions, recovery codes and links (``domain.sessions``). What counts is sealed, under a key that only the web
+# application has: the secret's hash, kind, owner and end. The other columns are for lists and for deleting.
 ACCESS_KEYS = Table(
     "access_keys",
     METADATA,
