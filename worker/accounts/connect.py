@@ -311,11 +311,8 @@ class MeterReadings:
             return None
         today = civil_date(self.now())
         # One at a time for a meter, so that no more tries are compared than there are.
-        with self.locks.lock(
-            f"meter_reading:{self.tries.lock_name(request.supplier, meter.usage_point_id)}",
-            _STEP_S,
-            most_s=_LONGEST_STEP_S,
-        ):
+        lock_name = f"meter_reading:{self.tries.lock_name(request.supplier, meter.usage_point_id)}"
+        with self.locks.lock(lock_name, _STEP_S, most_s=_LONGEST_STEP_S):
             if not self.tries.may_try(request.supplier, meter.usage_point_id, today):
                 return None
             asked = _Asked(
