@@ -1,6 +1,7 @@
-"""The addition of an account without a callback: the person who adds it vouches that its holder has consented.
+"""Accounts that are added without a callback: on the word of a person, or by a gateway's token.
 
-The accounts of a home whose meters are read through a gateway, by a token that names them.
+The person who adds an account vouches that its holder has consented. The accounts of a home whose meters are read
+through a gateway come by a token that names them.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from worker.stores.registry.erased_meters import ErasureTable
 
 MAX_REFERENCE_LENGTH: Final = 64
 MAX_VOUCHER_LENGTH: Final = 100
+_MOMENT: Final = timedelta(microseconds=1)
 
 
 class MeterErased(DataError):
@@ -36,6 +38,21 @@ class MeterErased(DataError):
         "Ask the holder. If they have consented again since the erasure, give the day in `consented_on` (API), or "
         "`--consented` or `--anew` (command line), or send them an invitation. Otherwise do nothing."
     )
+
+
+class MeterConnected(DataError):
+    """The meter has an account that was made by a consent at the supplier, which a gateway's token can't change."""
+
+    remedy = "Keep that account. Set `RELEVE_DATA_DIR` to another folder for a home's installation."
+
+
+@dataclass(frozen=True, slots=True)
+class TokenAccount:
+    """An account that has taken a token. ``created``: whether it is new; ``renewed``: whether it had a token before."""
+
+    account: Account
+    created: bool
+    renewed: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,24 +154,6 @@ def _check_reference(reference: str | None, usage_point_id: str) -> None:
     if usage_point_id in reference:
         # An erasure removes the reference, but until then commands show it whole, and a meter by its last digits.
         raise ValueError("a reference must not contain the meter's number, because it is shown unmasked")
-
-
-_MOMENT: Final = timedelta(microseconds=1)
-
-
-class MeterConnected(DataError):
-    """The meter has an account that was made by a consent at the supplier, which a gateway's token can't change."""
-
-    remedy = "Keep that account. Set `RELEVE_DATA_DIR` to another folder for a home's installation."
-
-
-@dataclass(frozen=True, slots=True)
-class TokenAccount:
-    """An account that has taken a token. ``created``: whether it is new; ``renewed``: whether it had a token before."""
-
-    account: Account
-    created: bool
-    renewed: bool
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,7 @@
 """Erasing an account: its measures, tokens and state go, the evidence of its consent stays by policy.
 
 The erasure is written to the ledger before anything else, so that a restored backup can't undo it, and the registry
-remembers the meter, so that nothing older than the erasure opens it again (``domain.consent.erasures``).
+remembers the meter, so that nothing older than the erasure opens it again (``domain.consents``).
 """
 
 from __future__ import annotations

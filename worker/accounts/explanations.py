@@ -1,8 +1,7 @@
 """The explanation of one day of one account: the reason as a sentence, stored values, calls, corrections, totals.
 
-What is stored of one civil day, series by series, and whether it agrees with its totals and the other series.
-
-The reason of a day as a sentence to read aloud, in each language (worker/locales/reasons.json).
+What is stored of the civil day is compared, series by series, with its totals and with the other series. The sentences,
+to be read aloud in each language, stand in worker/locales/reasons.json.
 """
 
 from __future__ import annotations
@@ -58,6 +57,9 @@ from worker.stores.registry.supplier_answers import Correction, CorrectionTable
 from worker.sync.history import History, next_requests_of
 from worker.texts import LANGUAGES, format_clock, format_day, has_text, translate
 
+_MINUTE: Final = timedelta(minutes=1)
+# Fields of a series' progress hash that help a support person. The others are bookkeeping.
+_VISIBLE_FIELDS: Final = ("state", "window", "run_id", "error", "last_success", "done", "total")
 EntriesByDoctype = Mapping[Doctype, Sequence[Entry]]
 
 
@@ -81,179 +83,6 @@ class StoredDay:
     peak: Peak | None = None
     state: Entry | None = None
     gas: Entry | None = None
-
-
-def ranges_of_day(day: date, known: Iterable[Series]) -> dict[Doctype, KeyRange]:
-    """Return what has to be read to explain a day of these series, with all that its totals are made of."""
-    ranges: dict[Doctype, KeyRange] = {}
-    for series in known:
-        other = compared_with(series)
-        for one in (series, other) if other else (series,):
-            ranges |= {doctype: _range_of(day, one, doctype) for doctype in one.doctypes}
-    return ranges
-
-
-def _range_of(day: date, series: Series, doctype: Doctype) -> KeyRange:
-    window = DateWindow(day, day + ONE_DAY)
-    if series.is_state or series.has_intervals:
-        return ALL_KEYS  # A row for each change or period: the one of the day may have begun long before.
-    if series.description.granularity is Granularity.REGISTER:
-        window = DateWindow(day, day + 2 * ONE_DAY)
-    elif series.has_steps and doctype is series.inputs:
-        # The days before and after show whether the curve is shifted.
-        window = DateWindow(day - ONE_DAY, day + 2 * ONE_DAY)
-    elif not series.has_steps:
-        window = touched_window(window, series)
-    return key_range(window, doctype)
-
-
-def stored_of(series: Series, day: date, entries: EntriesByDoctype) -> StoredDay:
-    """Return what is stored of the day; ``entries``: of ``ranges_of_day``, in key order."""
-    rows = entries[series.inputs]
-    if series.has_steps:
-        steps = [entry for entry in rows if civil_day(entry.key) == day]
-        covered = covered_time_by_day(series, steps).get(day, timedelta())
-        energy = sum(entry.amount for entry in steps) if steps else None
-        return StoredDay(energy, half_hours_in(covered), find_gaps(day, steps))
-    of_day = next((entry for entry in rows if entry.key == day.isoformat()), None)
-    amount, half_hours = (of_day.amount, half_hours_of(day)) if of_day else (None, 0)
-    match series.description.granularity:
-        case Granularity.STATE:
-            state = state_on(day, rows)
-            return StoredDay(state.amount if state else None, state=state)
-        case Granularity.REGISTER:
-            energy_of_day = next((energy for energy in day_energies(rows) if energy.day == day), None)
-            return StoredDay(amount, half_hours, registers=energy_of_day, breaks=list(find_breaks(rows)))
-        case Granularity.INTERVAL:
-            period = period_of(day, rows)
-            covered_half_hours = half_hours_of(day) if period else 0
-            return StoredDay(period.amount if period else None, covered_half_hours, gas=period)
-        case Granularity.INSTANT:
-            contracts = [entry for doctype, states in entries.items() if doctype.series.is_state for entry in states]
-            peak = next(iter(to_peaks([of_day], contracts)), None) if of_day else None
-            return StoredDay(amount, half_hours, peak=peak)
-        case _:
-            return StoredDay(amount, half_hours, gas=of_day if of_day and of_day.details else None)
-
-
-def period_of(day: date, rows: Iterable[Entry]) -> Entry | None:
-    """Return the stored period that holds a day; None where there is none."""
-    return next((row for row in rows if interval_days(row).start <= day < interval_days(row).end), None)
-
-
-def compare_month(day: date, known: Iterable[Series], entries: EntriesByDoctype) -> MonthComparison | None:
-    """Compare the days of the day's month with what was published for it; None where one of the two is not whole."""
-    daily = next((series for series in known if series.is_daily_energy), None)
-    published = next((series for series in known if series.has_intervals), None)
-    if daily is None or published is None:
-        return None
-    month = day.isoformat()[:7]
-    days = [entry for entry in entries[daily.inputs] if entry.key.startswith(month)]
-    return next((one for one in compare_months(days, entries[published.inputs]) if one.key == month), None)
-
-
-def find_discrepancies(
-    day: date, known: Sequence[Series], entries: EntriesByDoctype, corrected: bool
-) -> list[Discrepancy] | None:
-    """Return where the day's documents disagree; None if nothing of the day is stored that could be compared."""
-    comparable = [series for series in known if series.totals or compared_with(series)]
-    if all(stored_of(series, day, entries).amount is None for series in comparable):
-        return None
-    corrected_days = {day} if corrected else set()
-    between = [finding for series in comparable for finding in _between(series, day, entries, corrected_days)]
-    hours_first = sorted(comparable, key=lambda series: not series.has_steps)
-    return between + [finding for series in hours_first for finding in _in_totals(series, day, entries)]
-
-
-def _between(series: Series, day: date, entries: EntriesByDoctype, corrected: set[date]) -> list[Discrepancy]:
-    rows, other = entries[series.inputs], compared_with(series)
-    if other is None:
-        return []
-    others = entries[other.inputs]
-    if series.has_steps:
-        return list(check_days(series, rows, _of_day(others, day), corrected))
-    if series.description.granularity is Granularity.REGISTER:
-        energies = [energy for energy in day_energies(rows) if energy.day == day]
-        return list(check_registers(series, energies, others, corrected))
-    peaks = _of_day(rows, day)
-    return [*check_peak_days(series, peaks), *check_peaks(series, peaks, others, corrected)]
-
-
-def _in_totals(series: Series, day: date, entries: EntriesByDoctype) -> list[Discrepancy]:
-    """Return the totals of the day's steps, or the month and the year of the day, that disagree with their readings."""
-    discrepancies: list[Discrepancy] = []
-    for doctype in series.totals:
-        if series.has_steps:
-            steps = [entry for entry in entries[series.inputs] if civil_day(entry.key) == day]
-            discrepancies += check_totals(steps, entries[doctype], doctype)
-            continue
-        first_key, end_key = key_range(DateWindow(day, day + ONE_DAY), doctype)
-        days = [entry for entry in entries[series.inputs] if first_key <= entry.key[: len(first_key)] < end_key]
-        totals = [entry for entry in entries[doctype] if first_key <= entry.key < end_key]
-        discrepancies += check_totals(days, totals, doctype)
-    return discrepancies
-
-
-def _of_day(rows: Iterable[Entry], day: date) -> list[Entry]:
-    return [entry for entry in rows if entry.key == day.isoformat()]
-
-
-_SOON: Final = timedelta(minutes=1)
-
-
-def format_sentences(
-    reason: Reason,
-    reason_series: Collection[Series],
-    day: date,
-    *,
-    now: datetime,
-    asked_next: datetime | None = None,
-    consent_until: date | None = None,
-    half_hours: int = 0,
-) -> dict[str, str]:
-    """Return the reason in each language, as a sentence that a support person can read aloud.
-
-    ``reason_series``: the series that it concerns. ``half_hours``: how many of the day are stored. ``{thing}`` is
-    always the grammatical object, so no verb or participle has to agree with it.
-    """
-    supplier = next(iter(reason_series)).description.supplier
-    series = next(iter(reason_series)).value if len(reason_series) == 1 else "any"
-    return {
-        language: translate(
-            _key_of(reason, series, supplier),
-            language,
-            supplier=translate(f"supplier.{supplier}", language),
-            of_supplier=translate(f"supplier.{supplier}.of", language),
-            thing=translate(f"series.{series}.object", language),
-            day=format_day(day, language),
-            again=_format_next_request(asked_next, now, language),
-            until=format_day(consent_until, language) if consent_until else "?",
-            slots=half_hours,
-            of=half_hours_of(day),
-        )
-        for language in LANGUAGES
-    }
-
-
-def _key_of(reason: Reason, series: str, supplier: str) -> str:
-    """Return the key of a reason's sentence: one of the series or of its supplier comes before that of all."""
-    key = f"reason.{reason.value}"
-    return next((own for own in (f"{key}.{series}", f"{key}.{supplier}") if has_text(own)), key)
-
-
-def _format_next_request(asked_next: datetime | None, now: datetime, language: str) -> str:
-    if asked_next is None:
-        return translate("reason.again.undated", language)
-    if asked_next < now + _SOON:
-        return translate("reason.again.now", language)
-    key = "today" if civil_date(asked_next) == civil_date(now) else "later"
-    day, clock = format_day(civil_date(asked_next), language), format_clock(asked_next, language)
-    return translate(f"reason.again.{key}", language, day=day, time=clock)
-
-
-_MINUTE: Final = timedelta(minutes=1)
-# Fields of a series' progress hash that help a support person. The others are bookkeeping.
-_VISIBLE_FIELDS: Final = ("state", "window", "run_id", "error", "last_success", "done", "total")
 
 
 @dataclass(frozen=True, slots=True)
@@ -517,3 +346,168 @@ def _partial_series(reason_series: Collection[Series], explanations: Mapping[Ser
     """Return the first partial series, because the sentence quotes its half-hours, or any one if none is partial."""
     partial = (series for series in reason_series if explanations[series].mark.state is DayState.PARTIAL)
     return next(partial, next(iter(reason_series)))
+
+
+def ranges_of_day(day: date, known: Iterable[Series]) -> dict[Doctype, KeyRange]:
+    """Return what has to be read to explain a day of these series, with all that its totals are made of."""
+    ranges: dict[Doctype, KeyRange] = {}
+    for series in known:
+        other = compared_with(series)
+        for one in (series, other) if other else (series,):
+            ranges |= {doctype: _range_of(day, one, doctype) for doctype in one.doctypes}
+    return ranges
+
+
+def _range_of(day: date, series: Series, doctype: Doctype) -> KeyRange:
+    window = DateWindow(day, day + ONE_DAY)
+    if series.is_state or series.has_intervals:
+        return ALL_KEYS  # A row for each change or period: the one of the day may have begun long before.
+    if series.description.granularity is Granularity.REGISTER:
+        window = DateWindow(day, day + 2 * ONE_DAY)
+    elif series.has_steps and doctype is series.inputs:
+        # The days before and after show whether the curve is shifted.
+        window = DateWindow(day - ONE_DAY, day + 2 * ONE_DAY)
+    elif not series.has_steps:
+        window = touched_window(window, series)
+    return key_range(window, doctype)
+
+
+def stored_of(series: Series, day: date, entries: EntriesByDoctype) -> StoredDay:
+    """Return what is stored of the day; ``entries``: of ``ranges_of_day``, in key order."""
+    rows = entries[series.inputs]
+    if series.has_steps:
+        steps = [entry for entry in rows if civil_day(entry.key) == day]
+        covered = covered_time_by_day(series, steps).get(day, timedelta())
+        energy = sum(entry.amount for entry in steps) if steps else None
+        return StoredDay(energy, half_hours_in(covered), find_gaps(day, steps))
+    of_day = next((entry for entry in rows if entry.key == day.isoformat()), None)
+    amount, half_hours = (of_day.amount, half_hours_of(day)) if of_day else (None, 0)
+    match series.description.granularity:
+        case Granularity.STATE:
+            state = state_on(day, rows)
+            return StoredDay(state.amount if state else None, state=state)
+        case Granularity.REGISTER:
+            energy_of_day = next((energy for energy in day_energies(rows) if energy.day == day), None)
+            return StoredDay(amount, half_hours, registers=energy_of_day, breaks=list(find_breaks(rows)))
+        case Granularity.INTERVAL:
+            period = period_of(day, rows)
+            covered_half_hours = half_hours_of(day) if period else 0
+            return StoredDay(period.amount if period else None, covered_half_hours, gas=period)
+        case Granularity.INSTANT:
+            contracts = [entry for doctype, states in entries.items() if doctype.series.is_state for entry in states]
+            peak = next(iter(to_peaks([of_day], contracts)), None) if of_day else None
+            return StoredDay(amount, half_hours, peak=peak)
+        case _:
+            return StoredDay(amount, half_hours, gas=of_day if of_day and of_day.details else None)
+
+
+def period_of(day: date, rows: Iterable[Entry]) -> Entry | None:
+    """Return the stored period that holds a day; None where there is none."""
+    return next((row for row in rows if interval_days(row).start <= day < interval_days(row).end), None)
+
+
+def compare_month(day: date, known: Iterable[Series], entries: EntriesByDoctype) -> MonthComparison | None:
+    """Compare the days of the day's month with what was published for it; None where one of the two is not whole."""
+    daily = next((series for series in known if series.is_daily_energy), None)
+    published = next((series for series in known if series.has_intervals), None)
+    if daily is None or published is None:
+        return None
+    month = day.isoformat()[:7]
+    days = [entry for entry in entries[daily.inputs] if entry.key.startswith(month)]
+    return next((one for one in compare_months(days, entries[published.inputs]) if one.key == month), None)
+
+
+def find_discrepancies(
+    day: date, known: Sequence[Series], entries: EntriesByDoctype, corrected: bool
+) -> list[Discrepancy] | None:
+    """Return where the day's documents disagree; None if nothing of the day is stored that could be compared."""
+    comparable = [series for series in known if series.totals or compared_with(series)]
+    if all(stored_of(series, day, entries).amount is None for series in comparable):
+        return None
+    corrected_days = {day} if corrected else set()
+    between = [finding for series in comparable for finding in _between(series, day, entries, corrected_days)]
+    hours_first = sorted(comparable, key=lambda series: not series.has_steps)
+    return between + [finding for series in hours_first for finding in _in_totals(series, day, entries)]
+
+
+def _between(series: Series, day: date, entries: EntriesByDoctype, corrected: set[date]) -> list[Discrepancy]:
+    rows, other = entries[series.inputs], compared_with(series)
+    if other is None:
+        return []
+    others = entries[other.inputs]
+    if series.has_steps:
+        return list(check_days(series, rows, _of_day(others, day), corrected))
+    if series.description.granularity is Granularity.REGISTER:
+        energies = [energy for energy in day_energies(rows) if energy.day == day]
+        return list(check_registers(series, energies, others, corrected))
+    peaks = _of_day(rows, day)
+    return [*check_peak_days(series, peaks), *check_peaks(series, peaks, others, corrected)]
+
+
+def _in_totals(series: Series, day: date, entries: EntriesByDoctype) -> list[Discrepancy]:
+    """Return the totals of the day's steps, or the month and the year of the day, that disagree with their readings."""
+    discrepancies: list[Discrepancy] = []
+    for doctype in series.totals:
+        if series.has_steps:
+            steps = [entry for entry in entries[series.inputs] if civil_day(entry.key) == day]
+            discrepancies += check_totals(steps, entries[doctype], doctype)
+            continue
+        first_key, end_key = key_range(DateWindow(day, day + ONE_DAY), doctype)
+        days = [entry for entry in entries[series.inputs] if first_key <= entry.key[: len(first_key)] < end_key]
+        totals = [entry for entry in entries[doctype] if first_key <= entry.key < end_key]
+        discrepancies += check_totals(days, totals, doctype)
+    return discrepancies
+
+
+def _of_day(rows: Iterable[Entry], day: date) -> list[Entry]:
+    return [entry for entry in rows if entry.key == day.isoformat()]
+
+
+def format_sentences(
+    reason: Reason,
+    reason_series: Collection[Series],
+    day: date,
+    *,
+    now: datetime,
+    asked_next: datetime | None = None,
+    consent_until: date | None = None,
+    half_hours: int = 0,
+) -> dict[str, str]:
+    """Return the reason in each language, as a sentence that a support person can read aloud.
+
+    ``reason_series``: the series that it concerns. ``half_hours``: how many of the day are stored. ``{thing}`` is
+    always the grammatical object, so no verb or participle has to agree with it.
+    """
+    supplier = next(iter(reason_series)).description.supplier
+    series = next(iter(reason_series)).value if len(reason_series) == 1 else "any"
+    return {
+        language: translate(
+            _key_of(reason, series, supplier),
+            language,
+            supplier=translate(f"supplier.{supplier}", language),
+            of_supplier=translate(f"supplier.{supplier}.of", language),
+            thing=translate(f"series.{series}.object", language),
+            day=format_day(day, language),
+            again=_format_next_request(asked_next, now, language),
+            until=format_day(consent_until, language) if consent_until else "?",
+            slots=half_hours,
+            of=half_hours_of(day),
+        )
+        for language in LANGUAGES
+    }
+
+
+def _key_of(reason: Reason, series: str, supplier: str) -> str:
+    """Return the key of a reason's sentence: one of the series or of its supplier comes before that of all."""
+    key = f"reason.{reason.value}"
+    return next((own for own in (f"{key}.{series}", f"{key}.{supplier}") if has_text(own)), key)
+
+
+def _format_next_request(asked_next: datetime | None, now: datetime, language: str) -> str:
+    if asked_next is None:
+        return translate("reason.again.undated", language)
+    if asked_next < now + _MINUTE:
+        return translate("reason.again.now", language)
+    key = "today" if civil_date(asked_next) == civil_date(now) else "later"
+    day, clock = format_day(civil_date(asked_next), language), format_clock(asked_next, language)
+    return translate(f"reason.again.{key}", language, day=day, time=clock)

@@ -1,22 +1,14 @@
-"""Access to the pages of a home's installation: one household, which sees all accounts, and its one password.
-
-The password is a recovery code, which here opens as often as it is typed. It isn't kept as a text: a person who has
-forgotten it makes another.
-
-Notices to households: one mail in the household's language, to the address that it has confirmed.
-
-The web application sends them, which alone can read addresses. A household that had the account before another holder
-gets none: the session number that it knows is an older one.
-
-Links that are mailed to a household: one confirms its address, the other signs in.
-
-Whether an address is known shows nowhere: the caller answers before ``mail_sign_in`` runs, and each address counts
-under the same limit. A link's secret stands behind the #, which browsers keep to themselves.
-
-A household's ways back in: its recovery code, and its mail address.
+"""How a household gets in: by its recovery code or a link in a mail, and in a home's installation by its one password.
 
 A code is made with the household and opens once; signing in with it makes another. Its text is kept in the details of
 the session that it was made in, until its person says that it is kept: the page can show it until then.
+
+One mailed link confirms the household's address, another one signs in. Whether an address is known shows nowhere: the
+caller answers before ``mail_sign_in`` runs, and each address counts under the same limit. A link's secret stands behind
+the #, which browsers keep to themselves.
+
+A home's installation has one household, which sees all accounts. Its password is a recovery code, which here opens as
+often as it is typed. It isn't kept as a text: a person who has forgotten it makes another.
 """
 
 from __future__ import annotations
@@ -38,44 +30,12 @@ from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.households import Household, HouseholdTable, MailAddress, MailAddressTable
 from worker.texts import translate
 
-
-@dataclass(frozen=True, kw_only=True)
-class HomeAccess:
-    """The household of a home and its password; every method raises StoreUnavailable."""
-
-    keys: AccessKeyTable
-    households: HouseholdTable
-    registry: AccountRegistry
-
-    def household(self) -> Household:
-        """Return the home's household, which shows every account that there is now; the first call makes it."""
-        numbers = {account.id: account.session_number for account in self.registry.list_accounts()}
-        household = self.households.find_first() or self.households.create(numbers)
-        if dict(household.accounts) != numbers:
-            household = self.households.add(household.id, numbers) or household
-        return household
-
-    def has_password(self) -> bool:
-        """Return whether there is a password; without one nobody comes in from other machines."""
-        household = self.households.find_first()
-        return household is not None and bool(self.keys.list_opened(household.id, KeyKind.RECOVERY_CODE))
-
-    def create_password(self) -> str:
-        """Create the home's password, end the one before, and return its text."""
-        household = self.household()
-        key, text = self.keys.create(KeyKind.RECOVERY_CODE, household.id)
-        self.keys.end_of([household.id], [KeyKind.RECOVERY_CODE], but=key.id)
-        return text
-
-    def check_password(self, text: str) -> Household | None:
-        """Return the home's household where this is its password; None for any other text."""
-        key, household = self.keys.find(KeyKind.RECOVERY_CODE, text), self.household()
-        return household if key is not None and key.owner == household.id else None
-
-
+log = logging.getLogger("releve.access")
 CODE: Final = "code"  # In the details of a session: the code that its person has not kept yet.
 _KEPT: Final[Mapping[str, str]] = {"kept": "yes"}  # The details of a code that its person has kept.
 ADDRESS, LANGUAGE = "address", "language"  # In the details of a link that confirms an address.
+MAILS_OF_ADDRESS: Final = Rate("mail-address", calls=3, window_s=3600)
+_SIGN_IN_PATH, _CONFIRM_PATH = "/sign-in/link", "/access/confirm"
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,11 +133,6 @@ def _secret_of(link: str) -> str:
     return link.strip().rpartition("#")[2]
 
 
-log = logging.getLogger("releve.access")
-MAILS_OF_ADDRESS: Final = Rate("mail-address", calls=3, window_s=3600)
-_SIGN_IN_PATH, _CONFIRM_PATH = "/sign-in/link", "/access/confirm"
-
-
 @dataclass(frozen=True, kw_only=True)
 class MailLinks:
     """What mails links."""
@@ -252,3 +207,37 @@ class MailLinks:
         if fault:
             log.warning("link not mailed", extra=fields(kind=key.rpartition(".")[2], reason=fault))
         return fault is None
+
+
+@dataclass(frozen=True, kw_only=True)
+class HomeAccess:
+    """The household of a home and its password; every method raises StoreUnavailable."""
+
+    keys: AccessKeyTable
+    households: HouseholdTable
+    registry: AccountRegistry
+
+    def household(self) -> Household:
+        """Return the home's household, which shows every account that there is now; the first call makes it."""
+        numbers = {account.id: account.session_number for account in self.registry.list_accounts()}
+        household = self.households.find_first() or self.households.create(numbers)
+        if dict(household.accounts) != numbers:
+            household = self.households.add(household.id, numbers) or household
+        return household
+
+    def has_password(self) -> bool:
+        """Return whether there is a password; without one nobody comes in from other machines."""
+        household = self.households.find_first()
+        return household is not None and bool(self.keys.list_opened(household.id, KeyKind.RECOVERY_CODE))
+
+    def create_password(self) -> str:
+        """Create the home's password, end the one before, and return its text."""
+        household = self.household()
+        key, text = self.keys.create(KeyKind.RECOVERY_CODE, household.id)
+        self.keys.end_of([household.id], [KeyKind.RECOVERY_CODE], but=key.id)
+        return text
+
+    def check_password(self, text: str) -> Household | None:
+        """Return the home's household where this is its password; None for any other text."""
+        key, household = self.keys.find(KeyKind.RECOVERY_CODE, text), self.household()
+        return household if key is not None and key.owner == household.id else None

@@ -1,10 +1,10 @@
-"""The channels of notices: a signed webhook, services by their apprise URLs, or the log if neither is set up.
+"""The channels of notices, and the messages that they carry: JSON for programs, plain text for people.
 
-A webhook belongs to a tenant, and the services to the operator. Where one of them is of mail, households are mailed
-too, by a channel that the web application alone has (``access/household_mails.py``). Each channel tries once, within
-its time-outs, and raises NotDelivered with a reason that contains no secret.
-
-The descriptions of notices, and the messages made of them: JSON for programs, plain text for people.
+The channels are a signed webhook, services by their apprise URLs, or the log if neither is set up. A webhook belongs to
+a tenant, and the services to the operator. Where one of them is of mail, households are mailed too, each in its
+language, to the address that it has confirmed. The web application alone has this channel, because it alone can read
+addresses. A household that had the account before another holder gets no mail: the session number that it knows is an
+older one. Each channel tries once, within its time-outs, and raises NotDelivered with a reason that contains no secret.
 
 Subjects and texts stand in ``locales/notices.json`` and ``codes.json``; a program gets them in French and English, a
 person in one language. They contain no meter number, no token and no link: a program that sends notices on to a
@@ -37,6 +37,138 @@ from worker.texts import LANGUAGES, format_day, has_text, translate, translate_a
 
 # This is no error code: it follows from the completeness of the account's days.
 CURVE_NOT_ACTIVATED: Final = "CURVE_NOT_ACTIVATED"
+log = logging.getLogger("releve.notices")
+WEBHOOK: Final = "webhook"  # The channels' names in the table of notices.
+LOG: Final = "log"
+OFF_PATH = "/access/notices/off"
+
+
+@dataclass(frozen=True)
+class Webhook:
+    """A signed POST request with a JSON body; only a 2xx status counts as delivered."""
+
+    url: str = field(repr=False)  # The path may be a secret of the receiver.
+    secret: str = field(repr=False)
+    timeouts_s: tuple[float, float] = TIMEOUTS_S
+    networks: Sequence[Network] = ()  # Private ones that may be called.
+    clock: Callable[[], float] = time.time  # The real clock, because receivers compare the time with theirs.
+
+    def send(self, message: Message) -> None:
+        body = json.dumps(message.to_json(), ensure_ascii=False, separators=(",", ":")).encode()
+        with open_session(self.networks) as session:
+            status = post_signed(session, self.url, self.secret, body, int(self.clock()), self.timeouts_s)
+        if not 200 <= status < 300:
+            raise NotDelivered(f"webhook: status {status}")
+
+
+@dataclass(frozen=True)
+class NotifyService:
+    """A service by its apprise URL; ``name`` stands in the table of notices and in the log.
+
+    ``language``: the operator's. ``networks``: private ones that may be called.
+    """
+
+    name: str
+    url: str = field(repr=False)
+    language: str = LANGUAGES[0]
+    networks: Sequence[Network] = ()
+
+    def send(self, message: Message) -> None:
+        # A second attempt has the same id, so that its reader knows it.
+        text = f"{message.to_text(self.language)}\n[{message.notice.id}]\n"
+        subject = message.to_subject(self.language)
+        if fault := notice_services.send(self.url, subject, text, message.notice.id, self.networks):
+            raise NotDelivered(f"{self.name}: {fault}")
+
+
+class NoticeLog:
+    """The log, used if no other channel is set up."""
+
+    def send(self, message: Message) -> None:
+        notice = message.notice
+        extra = fields(kind=notice.kind, account_id=notice.account_id, reason=notice.reason, about=notice.about)
+        log.warning("notice: %s", message.texts["en"], extra=extra)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HouseholdMails:
+    """The channel of notices to households. ``signer`` makes the link that switches them off."""
+
+    households: HouseholdTable
+    addresses: MailAddressTable
+    registry: AccountRegistry
+    signer: Signer
+    public_url: str
+    mail_service: MailService = field(repr=False)
+
+    def send(self, message: Message) -> None:
+        """Mail a notice to each household that has the account and wants notices. Raises NotDelivered.
+
+        A second attempt may mail it again to one of several; the mail has the same id then.
+        """
+        notice = message.notice
+        account = self.registry.get_existing(notice.account_id or "")
+        faults = [fault for row in self._find_addresses(account) if (fault := self._mail(row, notice, account))]
+        if faults:
+            raise NotDelivered(f"{notice.channel}: {faults[0]}")
+
+    def _find_addresses(self, account: Account) -> list[MailAddress]:
+        households = self.households.list_showing(account.id)
+        own = [household for household in households if household.accounts[account.id] == account.session_number]
+        rows = [self.addresses.load(household.id) for household in own]
+        return [row for row in rows if row is not None and row.notices]
+
+    def _mail(self, row: MailAddress, notice: Notice, account: Account) -> str | None:
+        """Mail a notice to one household, and return why it was not taken."""
+        off = f"{self.public_url}{OFF_PATH}/{self.signer.make_ticket(row.household_id)}"
+        headers = {"List-Unsubscribe": f"<{off}>", "List-Unsubscribe-Post": "List-Unsubscribe=One-Click"}
+        subject, text = compose_household_mail(notice, account, row.language, self.public_url, off)
+        return self.mail_service.send(row.address, subject, text, f"{notice.id}.{row.household_id}", headers)
+
+
+Channel = Webhook | NotifyService | NoticeLog
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoticeChannels:
+    """The channels by name: the operator's and the default tenant's, and another tenant's in the place of those.
+
+    ``of_settings``: the channels of the settings, whose webhook is the default tenant's. ``tenants`` has the webhooks
+    of the others. ``household``: the channel to households, where this process has it.
+    """
+
+    of_settings: Mapping[str, Channel]
+    tenants: TenantTable | None = None
+    networks: Sequence[Network] = ()  # Private ones that webhooks may call.
+    household: HouseholdMails | None = None
+
+    def names(self, tenant: str = DEFAULT_TENANT) -> tuple[str, ...]:
+        """Return the channels on which a notice is sent to the operator, or to the tenant about its account."""
+        if tenant == DEFAULT_TENANT or self.tenants is None:
+            return tuple(self.of_settings)
+        own = (WEBHOOK,) if self.tenants.has_webhook(tenant) else ()
+        services = (name for name in self.of_settings if name not in (WEBHOOK, LOG))
+        return (*own, *services) or (LOG,)
+
+    def names_for_account(self, tenant: str) -> tuple[str, ...]:
+        """Return the same and, where there is a mail service, the channel to the account's household."""
+        services = (channel for channel in self.of_settings.values() if isinstance(channel, NotifyService))
+        is_mail = any(notice_services.is_mail(service.url) for service in services)
+        return (*self.names(tenant), *([HOUSEHOLD_CHANNEL] if is_mail else []))
+
+    def find(self, name: str, tenant: str = DEFAULT_TENANT) -> Channel | HouseholdMails | None:
+        """Return a channel; None where it is not set up any more. Raises NotDelivered where its key is missing."""
+        if name == HOUSEHOLD_CHANNEL:
+            return self.household
+        if tenant == DEFAULT_TENANT or self.tenants is None or name not in (WEBHOOK, LOG):
+            return self.of_settings.get(name)
+        if name == LOG:
+            return NoticeLog()
+        try:
+            target = self.tenants.find_webhook(tenant)
+        except OperatorFault as error:
+            raise NotDelivered(f"{name}: {error}") from None
+        return Webhook(target.url, target.secret, networks=self.networks) if target else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +238,6 @@ class Message:
         return "\n\n".join(lines) + "\n"
 
 
-def write_day(day: str, language: str) -> str:
-    """Return a day such as 2026-12-24 as people write it; a text that is no day as it is."""
-    try:
-        return format_day(date.fromisoformat(day), language)
-    except ValueError:
-        return day or "-"
-
-
 def compose_message(notice: Notice) -> Message:
     """Return the message of a notice."""
     description, reason = DESCRIPTIONS[notice.kind], notice.reason
@@ -131,95 +255,6 @@ def compose_message(notice: Notice) -> Message:
         },
         new_consent_helps=helps and notice.account_id is not None,
     )
-
-
-log = logging.getLogger("releve.notices")
-
-
-@dataclass(frozen=True)
-class Webhook:
-    """A signed POST request with a JSON body; only a 2xx status counts as delivered."""
-
-    url: str = field(repr=False)  # The path may be a secret of the receiver.
-    secret: str = field(repr=False)
-    timeouts_s: tuple[float, float] = TIMEOUTS_S
-    networks: Sequence[Network] = ()  # Private ones that may be called.
-    clock: Callable[[], float] = time.time  # The real clock, because receivers compare the time with theirs.
-
-    def send(self, message: Message) -> None:
-        body = json.dumps(message.to_json(), ensure_ascii=False, separators=(",", ":")).encode()
-        with open_session(self.networks) as session:
-            status = post_signed(session, self.url, self.secret, body, int(self.clock()), self.timeouts_s)
-        if not 200 <= status < 300:
-            raise NotDelivered(f"webhook: status {status}")
-
-
-@dataclass(frozen=True)
-class NotifyService:
-    """A service by its apprise URL; ``name`` stands in the table of notices and in the log.
-
-    ``language``: the operator's. ``networks``: private ones that may be called.
-    """
-
-    name: str
-    url: str = field(repr=False)
-    language: str = LANGUAGES[0]
-    networks: Sequence[Network] = ()
-
-    def send(self, message: Message) -> None:
-        # A second attempt has the same id, so that its reader knows it.
-        text = f"{message.to_text(self.language)}\n[{message.notice.id}]\n"
-        subject = message.to_subject(self.language)
-        if fault := notice_services.send(self.url, subject, text, message.notice.id, self.networks):
-            raise NotDelivered(f"{self.name}: {fault}")
-
-
-class NoticeLog:
-    """The log, used if no other channel is set up."""
-
-    def send(self, message: Message) -> None:
-        notice = message.notice
-        extra = fields(kind=notice.kind, account_id=notice.account_id, reason=notice.reason, about=notice.about)
-        log.warning("notice: %s", message.texts["en"], extra=extra)
-
-
-OFF_PATH = "/access/notices/off"
-
-
-@dataclass(frozen=True, kw_only=True)
-class HouseholdMails:
-    """The channel of notices to households. ``signer`` makes the link that switches them off."""
-
-    households: HouseholdTable
-    addresses: MailAddressTable
-    registry: AccountRegistry
-    signer: Signer
-    public_url: str
-    mail_service: MailService = field(repr=False)
-
-    def send(self, message: Message) -> None:
-        """Mail a notice to each household that has the account and wants notices. Raises NotDelivered.
-
-        A second attempt may mail it again to one of several; the mail has the same id then.
-        """
-        notice = message.notice
-        account = self.registry.get_existing(notice.account_id or "")
-        faults = [fault for row in self._find_addresses(account) if (fault := self._mail(row, notice, account))]
-        if faults:
-            raise NotDelivered(f"{notice.channel}: {faults[0]}")
-
-    def _find_addresses(self, account: Account) -> list[MailAddress]:
-        households = self.households.list_showing(account.id)
-        own = [household for household in households if household.accounts[account.id] == account.session_number]
-        rows = [self.addresses.load(household.id) for household in own]
-        return [row for row in rows if row is not None and row.notices]
-
-    def _mail(self, row: MailAddress, notice: Notice, account: Account) -> str | None:
-        """Mail a notice to one household, and return why it was not taken."""
-        off = f"{self.public_url}{OFF_PATH}/{self.signer.make_ticket(row.household_id)}"
-        headers = {"List-Unsubscribe": f"<{off}>", "List-Unsubscribe-Post": "List-Unsubscribe=One-Click"}
-        subject, text = compose_household_mail(notice, account, row.language, self.public_url, off)
-        return self.mail_service.send(row.address, subject, text, f"{notice.id}.{row.household_id}", headers)
 
 
 def compose_household_mail(
@@ -245,48 +280,9 @@ def compose_household_mail(
     return subject, "\n\n".join(paragraphs) + "\n"
 
 
-Channel = Webhook | NotifyService | NoticeLog
-WEBHOOK: Final = "webhook"  # The channels' names in the table of notices.
-LOG: Final = "log"
-
-
-@dataclass(frozen=True, kw_only=True)
-class NoticeChannels:
-    """The channels by name: the operator's and the default tenant's, and another tenant's in the place of those.
-
-    ``of_settings``: the channels of the settings, whose webhook is the default tenant's. ``tenants`` has the webhooks
-    of the others. ``household``: the channel to households, where this process has it.
-    """
-
-    of_settings: Mapping[str, Channel]
-    tenants: TenantTable | None = None
-    networks: Sequence[Network] = ()  # Private ones that webhooks may call.
-    household: HouseholdMails | None = None
-
-    def names(self, tenant: str = DEFAULT_TENANT) -> tuple[str, ...]:
-        """Return the channels on which a notice is sent to the operator, or to the tenant about its account."""
-        if tenant == DEFAULT_TENANT or self.tenants is None:
-            return tuple(self.of_settings)
-        own = (WEBHOOK,) if self.tenants.has_webhook(tenant) else ()
-        services = (name for name in self.of_settings if name not in (WEBHOOK, LOG))
-        return (*own, *services) or (LOG,)
-
-    def names_for_account(self, tenant: str) -> tuple[str, ...]:
-        """Return the same and, where there is a mail service, the channel to the account's household."""
-        services = (channel for channel in self.of_settings.values() if isinstance(channel, NotifyService))
-        is_mail = any(notice_services.is_mail(service.url) for service in services)
-        return (*self.names(tenant), *([HOUSEHOLD_CHANNEL] if is_mail else []))
-
-    def find(self, name: str, tenant: str = DEFAULT_TENANT) -> Channel | HouseholdMails | None:
-        """Return a channel; None where it is not set up any more. Raises NotDelivered where its key is missing."""
-        if name == HOUSEHOLD_CHANNEL:
-            return self.household
-        if tenant == DEFAULT_TENANT or self.tenants is None or name not in (WEBHOOK, LOG):
-            return self.of_settings.get(name)
-        if name == LOG:
-            return NoticeLog()
-        try:
-            target = self.tenants.find_webhook(tenant)
-        except OperatorFault as error:
-            raise NotDelivered(f"{name}: {error}") from None
-        return Webhook(target.url, target.secret, networks=self.networks) if target else None
+def write_day(day: str, language: str) -> str:
+    """Return a day such as 2026-12-24 as people write it; a text that is no day as it is."""
+    try:
+        return format_day(date.fromisoformat(day), language)
+    except ValueError:
+        return day or "-"

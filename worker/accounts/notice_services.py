@@ -2,8 +2,8 @@
 
 A service in a private network, or on this machine, is called where the operator has named its network.
 
-Apart from ``channels``, because the settings check the URLs before anything else is loaded. The library itself takes a
-third of a second, so it is loaded where a URL is set.
+Apart from ``notice_channels``, because the settings check the URLs before anything else is loaded. The library itself
+takes a third of a second, so it is loaded where a URL is set.
 """
 
 from __future__ import annotations

@@ -1,19 +1,19 @@
-"""Codes of the consent proxy: what a proven consent, or a code of v4, is handed over to a client by.
+"""What the OAuth proxy gives to its clients: codes, tokens for them, and the data of a meter.
 
-A code is random, works once and for 15 minutes, and only for the client, address and challenge of its request. What it
-stands for is kept sealed in Redis under the code's hash.
+A proven consent, or a code of v4, is handed over to a client by a code of ours. It is random, works once and for 15
+minutes, and only for the client, address and challenge of its request. What it stands for is kept sealed in Redis under
+the code's hash.
 
-The data that a client of the consent proxy may read (v5, 2026): the supplier is asked with our own token.
-
-A grant is for one meter. The call counts in the quota's ledger like each call of a worker, in the lane of histories:
-a stack that fetches for many households leaves the rest to those for whom a person waits. Nothing is stored.
-
-What a client of the consent proxy gets for a code or a refresh token: tokens, and never the application's own.
+For a code or a refresh token a client gets tokens, and never the application's own:
 
 - v4: the supplier's own token of the holder, once its answer names a meter (P1).
-- v5, 2026: opaque tokens of ours, good for the meter of that code alone (``stores.registry.proxy.grants``).
+- v5, 2026: opaque tokens of ours, good for the meter of that code alone (``stores.registry.proxy``).
 
-The bound on threads of the web that wait for a supplier: only the proxy's clients are answered by its word.
+Data (v5, 2026) are asked of the supplier with our own token. A grant is for one meter. The call counts in the quota's
+ledger like each call of a worker, in the lane of histories: a stack that fetches for many households leaves the rest to
+those for whom a person waits. Nothing is stored.
+
+Threads of the web that wait for a supplier are bounded: only the proxy's clients are answered by its word.
 """
 
 from __future__ import annotations
@@ -51,6 +51,13 @@ from worker.stores.registry import account_rows
 from worker.stores.registry.erased_meters import ErasureTable
 from worker.stores.registry.proxy import ProxyGrantTable, ProxyTokens
 
+log = logging.getLogger("releve.proxy")
+MOST_AT_ONCE: Final = 8  # Of one process, whose web has 40 threads: pages always find a free one.
+_AGAIN_S: Final = 5
+LONGEST_WINDOW_DAYS: Final = 3 * 366
+_DEFAULT_TOKEN_LIFE_S: Final = 12_600
+TokenAnswer = dict[str, Any]  # The JSON of RFC 6749, 5.1, with the meters as a Cozy stack keeps them.
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProxyCode:
@@ -75,6 +82,27 @@ class ProxyCode:
 
 
 _JSON: Final = TypeAdapter(ProxyCode)
+
+
+@dataclass(frozen=True, slots=True)
+class DataQuery:
+    """A series, a meter, and the days asked for; the end is excluded, as the supplier has it."""
+
+    series: Series
+    usage_point_id: str = field(repr=False)
+    window: DateWindow
+
+
+class InvalidGrant(DataError):
+    """The code or refresh token is unknown, used, too old, another client's, or its consent is over."""
+
+
+class OtherMeter(Exception):
+    """The grant is not for this meter."""
+
+
+class TooEarly(Exception):
+    """The meter was another person's before the day that is the argument."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,119 +134,6 @@ class ProxyCodes:
 
     def _store(self, text: str, code: ProxyCode) -> None:
         self.flows.store_code(text, self.sealer.seal(_JSON.dump_json(code).decode(), place_of_code(text)))
-
-
-MOST_AT_ONCE: Final = 8  # Of one process, whose web has 40 threads: pages always find a free one.
-_AGAIN_S: Final = 5
-
-
-class SupplierCalls:
-    """The calls under way. A call takes one thread until its answer, 30 s at most."""
-
-    def __init__(self, most: int = MOST_AT_ONCE) -> None:
-        self._free = threading.BoundedSemaphore(most)
-
-    @contextmanager
-    def take(self) -> Iterator[None]:
-        """Count one call within the block. Raises ProxyBusy at once where there are too many."""
-        if not self._free.acquire(blocking=False):
-            raise ProxyBusy("too many calls to the supplier at once", retry_after_s=_AGAIN_S)
-        try:
-            yield
-        finally:
-            self._free.release()
-
-
-LONGEST_WINDOW_DAYS: Final = 3 * 366
-
-
-@dataclass(frozen=True, slots=True)
-class DataQuery:
-    """A series, a meter, and the days asked for; the end is excluded, as the supplier has it."""
-
-    series: Series
-    usage_point_id: str = field(repr=False)
-    window: DateWindow
-
-
-class TooEarly(Exception):
-    """The meter was another person's before the day that is the argument."""
-
-
-class OtherMeter(Exception):
-    """The grant is not for this meter."""
-
-
-def read_query(preset: Preset, path: str, parameters: Mapping[str, str]) -> DataQuery | None:
-    """Return the query of a request for a path of the supplier; None for a path that no series of measures has.
-
-    What a supplier tells of the contract is not passed on: it is about more than the meter.
-
-    Raises ValueError with what is wrong, which doesn't repeat a value.
-    """
-    series = next((series for series, known in preset.paths.items() if known == path), None)
-    if series is None:
-        return None
-    names = (preset.usage_point_parameter, preset.start_parameter, preset.end_parameter)
-    fixed = preset.fixed_parameters.get(series, {})
-    if set(parameters) != {*names, *fixed}:
-        raise ValueError(f"needs {', '.join((*names, *fixed))} and nothing else")
-    meter, start, end = (parameters[name] for name in names)
-    if wrong := [name for name, value in fixed.items() if parameters[name] != value]:
-        raise ValueError(f"{wrong[0]} must be {fixed[wrong[0]]}")
-    if not USAGE_POINT.fullmatch(meter):
-        raise ValueError(f"{names[0]} needs 14 digits")
-    days = _read_day(start, names[1]), _read_day(end, names[2])
-    if not 0 < (days[1] - days[0]).days <= LONGEST_WINDOW_DAYS:
-        raise ValueError(f"{names[2]} must be 1 to {LONGEST_WINDOW_DAYS} days after {names[1]}")
-    return DataQuery(series, meter, DateWindow(*days))
-
-
-def _read_day(text: str, name: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise ValueError(f"{name} needs a day like 2024-07-25") from None
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProxyData:
-    """The use case behind the data route of the proxy. ``client_of`` returns the client of a supplier's measures.
-
-    ``calls``: shared with ``ProxyGrants``.
-    """
-
-    grants: ProxyGrantTable
-    erasures: ErasureTable
-    client_of: Callable[[str], SupplierClient]
-    now: Clock
-    calls: SupplierCalls
-
-    def find_grant(self, access_token: str) -> ProxyGrant | None:
-        """Return the grant of an access token; None where the token or its grant is not in force."""
-        grant = self.grants.find_by_access_token(access_token)
-        return None if grant is None or grant.is_over(civil_date(self.now())) else grant
-
-    def read(self, grant: ProxyGrant, query: DataQuery) -> Answer:
-        """Ask the supplier once.
-
-        Raises OtherMeter, TooEarly, what the client raises, and TransientError where too many calls are under way.
-        """
-        if grant.meter not in self.erasures.digests(grant.supplier, query.usage_point_id):
-            raise OtherMeter
-        if grant.data_from is not None and query.window.start < grant.data_from:
-            raise TooEarly(grant.data_from)
-        with self.calls.take(), in_lane(Lane.BACKFILL):
-            return self.client_of(grant.supplier).ask(query.series, query.usage_point_id, query.window)
-
-
-log = logging.getLogger("releve.proxy")
-TokenAnswer = dict[str, Any]  # The JSON of RFC 6749, 5.1, with the meters as a Cozy stack keeps them.
-_DEFAULT_TOKEN_LIFE_S: Final = 12_600
-
-
-class InvalidGrant(DataError):
-    """The code or refresh token is unknown, used, too old, another client's, or its consent is over."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -325,3 +240,83 @@ def _supplier_answer(token: Token) -> TokenAnswer:
     life_s = _DEFAULT_TOKEN_LIFE_S if token.expires_at is None else max(0, int(token.expires_at - time.time()))
     body = {"access_token": token.access, "token_type": "Bearer", "expires_in": life_s}
     return body if token.refresh is None else {**body, "refresh_token": token.refresh}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProxyData:
+    """The use case behind the data route of the proxy. ``client_of`` returns the client of a supplier's measures.
+
+    ``calls``: shared with ``ProxyGrants``.
+    """
+
+    grants: ProxyGrantTable
+    erasures: ErasureTable
+    client_of: Callable[[str], SupplierClient]
+    now: Clock
+    calls: SupplierCalls
+
+    def find_grant(self, access_token: str) -> ProxyGrant | None:
+        """Return the grant of an access token; None where the token or its grant is not in force."""
+        grant = self.grants.find_by_access_token(access_token)
+        return None if grant is None or grant.is_over(civil_date(self.now())) else grant
+
+    def read(self, grant: ProxyGrant, query: DataQuery) -> Answer:
+        """Ask the supplier once.
+
+        Raises OtherMeter, TooEarly, what the client raises, and TransientError where too many calls are under way.
+        """
+        if grant.meter not in self.erasures.digests(grant.supplier, query.usage_point_id):
+            raise OtherMeter
+        if grant.data_from is not None and query.window.start < grant.data_from:
+            raise TooEarly(grant.data_from)
+        with self.calls.take(), in_lane(Lane.BACKFILL):
+            return self.client_of(grant.supplier).ask(query.series, query.usage_point_id, query.window)
+
+
+def read_query(preset: Preset, path: str, parameters: Mapping[str, str]) -> DataQuery | None:
+    """Return the query of a request for a path of the supplier; None for a path that no series of measures has.
+
+    What a supplier tells of the contract is not passed on: it is about more than the meter.
+
+    Raises ValueError with what is wrong, which doesn't repeat a value.
+    """
+    series = next((series for series, known in preset.paths.items() if known == path), None)
+    if series is None:
+        return None
+    names = (preset.usage_point_parameter, preset.start_parameter, preset.end_parameter)
+    fixed = preset.fixed_parameters.get(series, {})
+    if set(parameters) != {*names, *fixed}:
+        raise ValueError(f"needs {', '.join((*names, *fixed))} and nothing else")
+    meter, start, end = (parameters[name] for name in names)
+    if wrong := [name for name, value in fixed.items() if parameters[name] != value]:
+        raise ValueError(f"{wrong[0]} must be {fixed[wrong[0]]}")
+    if not USAGE_POINT.fullmatch(meter):
+        raise ValueError(f"{names[0]} needs 14 digits")
+    days = _read_day(start, names[1]), _read_day(end, names[2])
+    if not 0 < (days[1] - days[0]).days <= LONGEST_WINDOW_DAYS:
+        raise ValueError(f"{names[2]} must be 1 to {LONGEST_WINDOW_DAYS} days after {names[1]}")
+    return DataQuery(series, meter, DateWindow(*days))
+
+
+def _read_day(text: str, name: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"{name} needs a day like 2024-07-25") from None
+
+
+class SupplierCalls:
+    """The calls under way. A call takes one thread until its answer, 30 s at most."""
+
+    def __init__(self, most: int = MOST_AT_ONCE) -> None:
+        self._free = threading.BoundedSemaphore(most)
+
+    @contextmanager
+    def take(self) -> Iterator[None]:
+        """Count one call within the block. Raises ProxyBusy at once where there are too many."""
+        if not self._free.acquire(blocking=False):
+            raise ProxyBusy("too many calls to the supplier at once", retry_after_s=_AGAIN_S)
+        try:
+            yield
+        finally:
+            self._free.release()

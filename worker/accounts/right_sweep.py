@@ -1,12 +1,12 @@
-"""The sweep over all rights: the supplier tells nobody when one changes, so it is asked, in lists of meters.
+"""Rights at the supplier: the sweep over all of them, those of the operator's own meters, and proofs that wait.
 
-Rights that wait for the holder are asked for every quarter of an hour, and all of them once a day. One that has become
-active opens its account. An account without an active right is set aside at once: the supplier says so itself. Where so
-many have ended that the supplier must be wrong, that is an incident, and none is (``accounts.refusals``).
+The supplier tells nobody when a right changes, so it is asked, in lists of meters. Rights that wait for the holder are
+asked for every quarter of an hour, and all of them once a day. One that has become active opens its account. An account
+without an active right is set aside at once: the supplier says so itself. Where so many have ended that the supplier
+must be wrong, that is an incident, and none is (``accounts.refusals``).
 
-Meters of the operator's own: their contract is ours, so nobody has to consent, and the operator vouches.
-
-Proofs that the operator's page has taken: they wait, sealed, until a worker sends them to the supplier.
+The contract of an own meter is ours, so nobody has to consent, and the operator vouches. Proofs that the operator's
+page has taken wait, sealed, until a worker sends them to the supplier.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.rights import RightTable, new_right_id
 
 log = logging.getLogger("releve.rights")
+consents_log = logging.getLogger("releve.consents")
 REMINDER: Final = timedelta(days=3)  # Before the last day for a proof, the operator is told once more.
 
 
@@ -339,9 +340,6 @@ def _with_record(right: Right, record: RightRecord) -> Right:
     return replace(right.after(record, right.state_since), role=RightRole.OWN, is_found=True)
 
 
-uploads_log = logging.getLogger("releve.consents")
-
-
 @dataclass(frozen=True, slots=True)
 class AwaitedProof:
     """A right whose proof is awaited until a day. ``state``: ``awaited``, ``waiting`` (to be sent) or ``refused``."""
@@ -381,7 +379,7 @@ class ProofUploads:
                     self.rights.upload_proof(right_id, contents)
             except DataError as error:
                 fault = error.code
-                uploads_log.warning("proof refused", extra=fields(right=right_id, code=error.code))
+                consents_log.warning("proof refused", extra=fields(right=right_id, code=error.code))
             self.files.end(right_id, fault)
 
     def _state_of(self, right_id: str) -> str:

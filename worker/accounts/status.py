@@ -1,10 +1,8 @@
-"""What an account tells of itself: summary, status and progress, for the command line, the API and the pages.
+"""What an account tells of itself: status, progress, coverage and explanations, and the summary of a home.
 
-The descriptions of the fields are those of the API's reference.
-
-What a home's installation has, what it misses, when it asks next and what ends when, for `releve home`.
-
-Explanations, coverage and corrections as JSON, for the command line, the pages and the support bundle.
+The models are for the command line, the API and the pages; the descriptions of their fields are those of the API's
+reference. Coverage, explanations and corrections become JSON here, for the support bundle too. The summary of a home's
+installation, for `releve home`, says what it has, what it misses, when it asks next and what ends when.
 """
 
 from __future__ import annotations
@@ -48,6 +46,10 @@ from worker.sync.history import History, next_requests_of, turns_of
 from worker.texts import LANGUAGES, translate_cause
 
 _PACING: Final = {RateLimited.code, SupplierLimited.code}  # Codes under which a call waits for its turn.
+# Days in these states are counted as complete.
+_COMPLETE_TOO: Final = (DayState.AGAIN, DayState.FILE)
+# The coverage of each series, and the missing curve if it is not collected at all.
+AccountCoverage = tuple[Mapping[Series, Coverage], MissingCurve | None]
 EXAMPLE_ID: Final = "k3qd0fr2mw7x"
 
 
@@ -197,10 +199,6 @@ def _next_try(
         at = outcome.again_at or outcome.history_due_at
         return turn_of(series).opens(at) if at and outcome.again_at else at
     return next_look_back(series, now, turn_of(series)) if outcome.code and outcome.asked_at else None
-
-
-# The coverage of each series, and the missing curve if it is not collected at all.
-AccountCoverage = tuple[Mapping[Series, Coverage], MissingCurve | None]
 
 
 def coverage_of(account_id: str, history: History) -> AccountCoverage:
@@ -357,10 +355,6 @@ def _unit_of(series: Series) -> str:
     return series.description.quantity.load_unit.lower()
 
 
-# Days in these states are counted as complete.
-_COMPLETE_TOO: Final = (DayState.AGAIN, DayState.FILE)
-
-
 def _series_coverage_to_json(coverage: Coverage) -> dict[str, Any]:
     return {
         "first_day": to_plain(coverage.first),
@@ -461,7 +455,10 @@ class HomeSummary:
     has_password: bool
 
     def as_json(self) -> dict[str, Any]:
-        return {"accounts": [_to_json(account) for account in self.accounts], "password": self.has_password}
+        return {
+            "accounts": [_home_account_to_json(account) for account in self.accounts],
+            "password": self.has_password,
+        }
 
 
 def summarize_home(*, registry: AccountRegistry, history: History, supplier: str, has_password: bool) -> HomeSummary:
@@ -479,13 +476,13 @@ def summarize_home(*, registry: AccountRegistry, history: History, supplier: str
                 reason=account.reason,
                 has_token=has_token,
                 token_until=account.consent_until,
-                series=_series_of(account.id, account.supplier, history, is_asked=is_asked),
+                series=_home_series_of(account.id, account.supplier, history, is_asked=is_asked),
             )
         )
     return HomeSummary(accounts, has_password)
 
 
-def _series_of(account_id: str, supplier: str, history: History, *, is_asked: bool) -> dict[Series, HomeSeries]:
+def _home_series_of(account_id: str, supplier: str, history: History, *, is_asked: bool) -> dict[Series, HomeSeries]:
     registry = history.registry
     turn_of = turns_of(history, lambda: registry.outcomes.load(account_id), AskingHours.of(supplier, account_id))
     collected = registry.outcomes.collected(account_id)
@@ -508,7 +505,7 @@ def _count_missing(account_id: str, coverage: Coverage, history: History) -> int
     return len(undone.union(day.day for day in coverage.open_days if day.hole is not Hole.NOT_ACTIVATED))
 
 
-def _to_json(account: HomeAccount) -> dict[str, Any]:
+def _home_account_to_json(account: HomeAccount) -> dict[str, Any]:
     return {
         "account": account.account,
         "meter": account.meter,

@@ -1,9 +1,7 @@
-"""The renewal of users' tokens before they expire, started by beat.
+"""The users' tokens at the supplier: renewed before they expire, and revoked when no account uses them any more.
 
 Only tokens that are still valid are renewed: one that has expired is renewed by the next call that needs it, so an
-idle fleet costs little. A tick spends at most a tenth of a minute's quota, on the tokens that expire first.
-
-The revocation of users' tokens that no account uses any more, at the supplier.
+idle fleet costs little. A tick of beat spends at most a tenth of a minute's quota, on the tokens that expire first.
 
 Where a household has its account erased or stops its consent, deleting our copy of its token is not enough: a person
 with another copy could renew it. A token waits in its row until the supplier has revoked it, for seven days at most.
@@ -44,6 +42,8 @@ log = logging.getLogger("releve.tokens")
 _MAX_PER_TICK: Final = 200
 _TICKS_PER_HOUR: Final = 60
 _QUOTA_DIVISOR: Final = 10  # A tick spends a tenth of a minute's quota.
+_MOST_AT_ONCE: Final = 200
+_LONGEST_WAIT: Final = timedelta(days=7)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,10 +107,6 @@ def _budget(calls_per_hour: int | None) -> int:
     if calls_per_hour is None:
         return _MAX_PER_TICK
     return min(_MAX_PER_TICK, max(1, calls_per_hour // (_TICKS_PER_HOUR * _QUOTA_DIVISOR)))
-
-
-_MOST_AT_ONCE: Final = 200
-_LONGEST_WAIT: Final = timedelta(days=7)
 
 
 @dataclass(frozen=True, kw_only=True)

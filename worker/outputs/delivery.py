@@ -4,7 +4,7 @@ A failing output stops neither the windows nor the other outputs. What it was to
 does not depend on how long it is away. One worker at a time delivers to an output, so that an account's changes come in
 order; where two do after all, what is sent is read from the store at that time, so that repeats do no harm.
 
-Threads of their own for deliveries, so that no window waits for one: a home's worker runs one task at a time.
+Deliveries have threads of their own, so that no window waits for one: a home's worker runs one task at a time.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ LONGEST_RUN_S: Final = 60.0  # After which the next run goes on.
 NOTICE_AFTER: Final = timedelta(days=1)
 _LOCK_S: Final = 30.0
 _MOST_LOCKED_S: Final = 1800.0  # One account of many years may take long.
+MOST_THREADS: Final = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,9 +215,6 @@ def to_output_account(account: Account) -> OutputAccount:
         usage_point_id=account.usage_point_id,
         consent_until=account.consent_until,
     )
-
-
-MOST_THREADS: Final = 4
 
 
 class DeliveryThreads:

@@ -7,9 +7,8 @@ sums are right too, and a delivery that was cut off is repaired by the next. No 
 reading was removed is written over by one that only carries the sum on.
 
 Home Assistant says yes to a message before it writes it, so the rows of each are read back before the next is sent.
-What it has said yes to is then not lost with it, and no more than one message waits there.
-
-The days of a statistic as the measure store has them, read a year at a time so that memory stays bounded.
+What it has said yes to is then not lost with it, and no more than one message waits there. The measure store is read a
+year at a time, so that memory stays bounded.
 """
 
 from __future__ import annotations
@@ -37,84 +36,6 @@ from worker.outputs.output import Change, OutputAccount, OutputKind, OutputOptio
 from worker.stores.measures.measure_store import Document, MeasureStore
 from worker.texts import LANGUAGES, translate
 
-
-@dataclass(frozen=True)
-class StatisticReader:
-    """One statistic of one account, read from the store. Methods raise StoreUnavailable."""
-
-    measures: MeasureStore
-    account_id: str
-    statistic: Statistic
-
-    def rows_since(self, first: date, now: datetime) -> Iterator[StatisticRow]:
-        """Yield the rows of ``first`` and of all later days until ``now``, with the sums that the store gives.
-
-        There are none before the oldest value, and none at all where there is no value.
-        """
-        oldest = self._first_day()
-        if oldest is None or not self._has_values(oldest, civil_date(now)):
-            return
-        begin = max(first, oldest)
-        days = self._read_days(DateWindow(begin, max(begin, civil_date(now)) + ONE_DAY))
-        rows = to_rows(days, self._sum_before(oldest, begin), self.statistic)
-        yield from takewhile(lambda row: row.start <= now, rows)
-
-    def sum_before(self, end: date) -> int:
-        """Return the sum of all days before ``end``."""
-        oldest = self._first_day()
-        return 0 if oldest is None else self._sum_before(oldest, end)
-
-    def _has_values(self, oldest: date, today: date) -> bool:
-        """Return whether a field that not every document has is in any of them."""
-        if self.statistic.detail == "load":
-            return True
-        return any(self._read_daily(year) for year in _years(DateWindow(oldest, max(oldest, today) + ONE_DAY)))
-
-    def _read_days(self, window: DateWindow) -> Iterator[DayAmounts]:
-        for year in _years(window):
-            yield from to_days(year.dates(), self._read_daily(year), self._read_hours(year))
-
-    def _sum_before(self, oldest: date, end: date) -> int:
-        """Return the sum of the days from ``oldest`` to the one before ``end``.
-
-        Hours are read only of years in which a day has no daily value: most have all of them.
-        """
-        total = 0
-        for year in _years(DateWindow(oldest, end)) if oldest < end else ():
-            daily = self._read_daily(year)
-            total += sum(daily.values())
-            without = [day for day in year.dates() if day not in daily]
-            if without:
-                hours = self._read_hours(DateWindow(without[0], without[-1] + ONE_DAY))
-                total += sum(values.amount for values in to_days(without, {}, hours))
-        return total
-
-    def _first_day(self) -> date | None:
-        """Return the day of the oldest value; None if there is none."""
-        doctypes = [doctype for doctype in (self.statistic.days, self.statistic.hours) if doctype]
-        found = self.measures.read(self.account_id, dict.fromkeys(doctypes, ALL_KEYS), 1)
-        oldest = [to_reading(row, doctype).start for doctype, rows in found.items() for row in rows]
-        return min(map(civil_date, oldest), default=None)
-
-    def _read_daily(self, window: DateWindow) -> dict[date, int]:
-        return daily_amounts(self._read(window, self.statistic.days), self.statistic)
-
-    def _read_hours(self, window: DateWindow) -> list[Document]:
-        return self._read(window, self.statistic.hours) if self.statistic.hours else []
-
-    def _read(self, window: DateWindow, doctype: Doctype) -> list[Document]:
-        return self.measures.read(self.account_id, {doctype: key_range(window, doctype)}).get(doctype, [])
-
-
-def _years(window: DateWindow) -> Iterator[DateWindow]:
-    """Yield the window cut at the ends of years."""
-    start = window.start
-    while start < window.end:
-        end = min(date(start.year + 1, 1, 1), window.end)
-        yield DateWindow(start, end)
-        start = end
-
-
 SOURCE: Final = "releve"  # The first part of each identifier.
 ROWS_A_MESSAGE: Final = 1000
 # Until this version it knows ``has_mean`` alone and refuses a message that has the two fields that came in its place.
@@ -124,8 +45,8 @@ _HOUR: Final = timedelta(hours=1)
 _CLOSE: Final = 1e-7  # Below the last place of what is sent.
 # A thousand new rows take a second or two on a good machine, and a small one ten times as long.
 _READ_BACK_AFTER_S: Final = (0.0, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0, 2.0, 2.0, 5.0, 5.0, 10.0, 15.0, 20.0)
-StoredRows = Mapping[datetime, Mapping[str, Any]]
 _SUPERVISOR: Final = "supervisor"  # The host under which an add-on reaches Home Assistant.
+StoredRows = Mapping[datetime, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -270,6 +191,83 @@ def _is_same(row: StatisticRow, stored: Mapping[str, Any]) -> bool:
 
 def _to_number(amount: int) -> float:
     return amount / MILLIWATT_HOURS_PER_KWH
+
+
+@dataclass(frozen=True)
+class StatisticReader:
+    """One statistic of one account, read from the store. Methods raise StoreUnavailable."""
+
+    measures: MeasureStore
+    account_id: str
+    statistic: Statistic
+
+    def rows_since(self, first: date, now: datetime) -> Iterator[StatisticRow]:
+        """Yield the rows of ``first`` and of all later days until ``now``, with the sums that the store gives.
+
+        There are none before the oldest value, and none at all where there is no value.
+        """
+        oldest = self._first_day()
+        if oldest is None or not self._has_values(oldest, civil_date(now)):
+            return
+        begin = max(first, oldest)
+        days = self._read_days(DateWindow(begin, max(begin, civil_date(now)) + ONE_DAY))
+        rows = to_rows(days, self._sum_before(oldest, begin), self.statistic)
+        yield from takewhile(lambda row: row.start <= now, rows)
+
+    def sum_before(self, end: date) -> int:
+        """Return the sum of all days before ``end``."""
+        oldest = self._first_day()
+        return 0 if oldest is None else self._sum_before(oldest, end)
+
+    def _has_values(self, oldest: date, today: date) -> bool:
+        """Return whether a field that not every document has is in any of them."""
+        if self.statistic.detail == "load":
+            return True
+        return any(self._read_daily(year) for year in _years(DateWindow(oldest, max(oldest, today) + ONE_DAY)))
+
+    def _read_days(self, window: DateWindow) -> Iterator[DayAmounts]:
+        for year in _years(window):
+            yield from to_days(year.dates(), self._read_daily(year), self._read_hours(year))
+
+    def _sum_before(self, oldest: date, end: date) -> int:
+        """Return the sum of the days from ``oldest`` to the one before ``end``.
+
+        Hours are read only of years in which a day has no daily value: most have all of them.
+        """
+        total = 0
+        for year in _years(DateWindow(oldest, end)) if oldest < end else ():
+            daily = self._read_daily(year)
+            total += sum(daily.values())
+            without = [day for day in year.dates() if day not in daily]
+            if without:
+                hours = self._read_hours(DateWindow(without[0], without[-1] + ONE_DAY))
+                total += sum(values.amount for values in to_days(without, {}, hours))
+        return total
+
+    def _first_day(self) -> date | None:
+        """Return the day of the oldest value; None if there is none."""
+        doctypes = [doctype for doctype in (self.statistic.days, self.statistic.hours) if doctype]
+        found = self.measures.read(self.account_id, dict.fromkeys(doctypes, ALL_KEYS), 1)
+        oldest = [to_reading(row, doctype).start for doctype, rows in found.items() for row in rows]
+        return min(map(civil_date, oldest), default=None)
+
+    def _read_daily(self, window: DateWindow) -> dict[date, int]:
+        return daily_amounts(self._read(window, self.statistic.days), self.statistic)
+
+    def _read_hours(self, window: DateWindow) -> list[Document]:
+        return self._read(window, self.statistic.hours) if self.statistic.hours else []
+
+    def _read(self, window: DateWindow, doctype: Doctype) -> list[Document]:
+        return self.measures.read(self.account_id, {doctype: key_range(window, doctype)}).get(doctype, [])
+
+
+def _years(window: DateWindow) -> Iterator[DateWindow]:
+    """Yield the window cut at the ends of years."""
+    start = window.start
+    while start < window.end:
+        end = min(date(start.year + 1, 1, 1), window.end)
+        yield DateWindow(start, end)
+        start = end
 
 
 def _build(options: OutputOptions, parts: OutputParts) -> HomeAssistant:

@@ -11,16 +11,16 @@ options                            path                  credentials
 no ``database``, or no secret      ``/write``            none, or ``user``: VictoriaMetrics
 ================================== ===================== ======================================
 
-A point that is sent again takes the place of the one before. What a server says about a line stands in no error: it
-may quote the line.
-
-Points of the line protocol: stored measures as lines, one measurement for each granularity.
+Stored measures become lines, with one measurement for each granularity:
 
     releve_day,account=k9xgwnz9gvp2,direction=consumption wh=10412.0 1729980000
 
 A point's time is the start of its period in Europe/Paris, in seconds. Days, months and years stand in measurements of
 their own: a sum over one of them counts nothing twice. ``MEASUREMENTS`` lists them all, for the documentation and the
 dashboard. All numbers are decimal ones, because half-hours are half watt-hours and a field keeps its type for good.
+
+A point that is sent again takes the place of the one before. What a server says about a line stands in no error: it
+may quote the line.
 """
 
 from __future__ import annotations
@@ -64,6 +64,121 @@ _IN_UTC: Final = (Period.MINUTE, Period.HOUR)
 _ALL_REGISTERS: Final = "total"  # The tariff period of a meter that counts in one register alone.
 _SPECIAL: Final = re.compile(r"([,= ])")
 _NOT_IN_A_TAG: Final = re.compile(r"[\x00-\x1f\x7f\\]+")
+_MOST_LINES: Final = 5_000
+_TIMEOUTS_S: Final = (5.0, 20.0)
+_COMMENT: Final = "# Releve"  # A write without a point: its answer tells whether the credentials are right.
+_BEYOND_RETENTION: Final = "beyond retention policy"
+_TYPE_CONFLICT: Final = "field type conflict"
+_TOO_LARGE: Final = 413
+
+
+@dataclass(frozen=True, slots=True)
+class WriteTarget:
+    """Where lines are written to: the URL's parts, and the credentials."""
+
+    url: str = field(repr=False)
+    parameters: Mapping[str, str]
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LineProtocolOutput:
+    """A server of time series. ``ca_file``: the certificates that are trusted for it in place of the system's."""
+
+    target: WriteTarget
+    measures: MeasureStore
+    now: Clock
+    networks: Sequence[Network] = ()
+    ca_file: str | None = None
+    most_lines: int = _MOST_LINES
+
+    def check(self) -> str:
+        with self._session() as session:
+            answer = self._post(session, [_COMMENT])
+        if answer.status_code != requests.codes.bad_request:  # InfluxDB 2 calls a write without a point a bad one.
+            self._require_success(answer)
+        return "the server accepts data with these options"
+
+    def send(self, changes: Sequence[Change]) -> None:
+        lines = chain.from_iterable(to_lines(change, self.measures) for change in changes)
+        with self._session() as session:
+            for batch in _batches(lines, self.most_lines):
+                self._write(session, batch)
+
+    def _write(self, session: requests.Session, lines: Sequence[str]) -> None:
+        answer = self._post(session, lines)
+        if answer.status_code == _TOO_LARGE and len(lines) > 1:
+            middle = len(lines) // 2
+            self._write(session, lines[:middle])
+            self._write(session, lines[middle:])
+            return
+        self._require_success(answer)
+
+    def _session(self) -> requests.Session:
+        session = requests.Session()
+        session.trust_env = False  # A proxy could call private networks.
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, GuardedHttp(self.networks))
+        return session
+
+    def _post(self, session: requests.Session, lines: Sequence[str]) -> requests.Response:
+        target = self.target
+        body = "".join(f"{line}\n" for line in lines).encode()
+        try:
+            return session.post(
+                target.url,
+                params=target.parameters,
+                data=body,
+                headers={"Content-Type": "text/plain; charset=utf-8", "User-Agent": "Releve", **target.headers},
+                timeout=_TIMEOUTS_S,
+                verify=self.ca_file or True,
+                allow_redirects=False,  # Another host would get the credentials.
+            )
+        except AddressRefused as error:
+            raise OutputRefused(f"the server has {error}: see RELEVE_WEBHOOK_NETWORKS") from None
+        except requests.exceptions.SSLError:
+            raise OutputRefused(
+                "the server's certificate is not trusted: set the option ca_file to its authority's certificate"
+            ) from None
+        except (requests.RequestException, HTTPError, SupplierTooSlow, AnswerTooLarge) as error:
+            # The text of the error may quote the address.
+            raise NotDelivered(f"the server can't be reached: {type(error).__name__}") from None
+        except OSError:
+            raise OutputRefused("the file of the option ca_file can't be read") from None
+
+    def _require_success(self, answer: requests.Response) -> None:
+        status, text = answer.status_code, answer.text[:10_000]
+        if 200 <= status < 300 or (400 <= status < 500 and _BEYOND_RETENTION in text):
+            return  # Points older than the server keeps are dropped by it, and all others are written.
+        if status == requests.codes.too_many_requests:
+            raise NotDelivered("the server asks to wait", retry_after_s(answer.headers, self.now()))
+        if status >= 500 or status == requests.codes.request_timeout:
+            raise NotDelivered(f"the server answers with status {status}")
+        raise OutputRefused(_advice(status, text))
+
+
+def _advice(status: int, text: str) -> str:
+    """Return what to do about a refusal, without the server's own text."""
+    match status:
+        case 401 | 403:
+            return f"the server refuses the credentials, or they may not write (status {status})"
+        case 404:
+            return (
+                "the server has no such database or bucket, or the options are for another kind of server (status 404)"
+            )
+        case 413:
+            return "the server refuses even a single line as too large (status 413)"
+        case _ if _TYPE_CONFLICT in text:
+            return "the measurements have fields of another type: give Relève its own database"
+        case _ if 300 <= status < 400:
+            return f"the server redirects (status {status}): give the final address"
+        case _:
+            return f"the server refuses the lines (status {status})"
+
+
+def _batches(lines: Iterator[str], size: int) -> Iterator[list[str]]:
+    while batch := list(islice(lines, size)):
+        yield batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,23 +347,6 @@ def _to_line(measurement: Measurement, tags: str, fields: Mapping[str, float], a
     return f"{measurement.name},{tags} {values} {int(at.timestamp())}"
 
 
-_MOST_LINES: Final = 5_000
-_TIMEOUTS_S: Final = (5.0, 20.0)
-_COMMENT: Final = "# Releve"  # A write without a point: its answer tells whether the credentials are right.
-_BEYOND_RETENTION: Final = "beyond retention policy"
-_TYPE_CONFLICT: Final = "field type conflict"
-_TOO_LARGE: Final = 413
-
-
-@dataclass(frozen=True, slots=True)
-class WriteTarget:
-    """Where lines are written to: the URL's parts, and the credentials."""
-
-    url: str = field(repr=False)
-    parameters: Mapping[str, str]
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-
-
 def to_target(options: OutputOptions) -> WriteTarget:
     """Return the target that these options name. Raises ValueError with one line."""
     parts = urlsplit(options.url)
@@ -282,106 +380,6 @@ def to_target(options: OutputOptions) -> WriteTarget:
     if options.secret:
         raise ValueError("a secret needs the option bucket, database or user")
     return WriteTarget(f"{url}/write", {**({"db": database} if database else {}), "precision": "s"})
-
-
-@dataclass(frozen=True, kw_only=True)
-class LineProtocolOutput:
-    """A server of time series. ``ca_file``: the certificates that are trusted for it in place of the system's."""
-
-    target: WriteTarget
-    measures: MeasureStore
-    now: Clock
-    networks: Sequence[Network] = ()
-    ca_file: str | None = None
-    most_lines: int = _MOST_LINES
-
-    def check(self) -> str:
-        with self._session() as session:
-            answer = self._post(session, [_COMMENT])
-        if answer.status_code != requests.codes.bad_request:  # InfluxDB 2 calls a write without a point a bad one.
-            self._require_success(answer)
-        return "the server accepts data with these options"
-
-    def send(self, changes: Sequence[Change]) -> None:
-        lines = chain.from_iterable(to_lines(change, self.measures) for change in changes)
-        with self._session() as session:
-            for batch in _batches(lines, self.most_lines):
-                self._write(session, batch)
-
-    def _write(self, session: requests.Session, lines: Sequence[str]) -> None:
-        answer = self._post(session, lines)
-        if answer.status_code == _TOO_LARGE and len(lines) > 1:
-            middle = len(lines) // 2
-            self._write(session, lines[:middle])
-            self._write(session, lines[middle:])
-            return
-        self._require_success(answer)
-
-    def _session(self) -> requests.Session:
-        session = requests.Session()
-        session.trust_env = False  # A proxy could call private networks.
-        for scheme in ("http://", "https://"):
-            session.mount(scheme, GuardedHttp(self.networks))
-        return session
-
-    def _post(self, session: requests.Session, lines: Sequence[str]) -> requests.Response:
-        target = self.target
-        body = "".join(f"{line}\n" for line in lines).encode()
-        try:
-            return session.post(
-                target.url,
-                params=target.parameters,
-                data=body,
-                headers={"Content-Type": "text/plain; charset=utf-8", "User-Agent": "Releve", **target.headers},
-                timeout=_TIMEOUTS_S,
-                verify=self.ca_file or True,
-                allow_redirects=False,  # Another host would get the credentials.
-            )
-        except AddressRefused as error:
-            raise OutputRefused(f"the server has {error}: see RELEVE_WEBHOOK_NETWORKS") from None
-        except requests.exceptions.SSLError:
-            raise OutputRefused(
-                "the server's certificate is not trusted: set the option ca_file to its authority's certificate"
-            ) from None
-        except (requests.RequestException, HTTPError, SupplierTooSlow, AnswerTooLarge) as error:
-            # The text of the error may quote the address.
-            raise NotDelivered(f"the server can't be reached: {type(error).__name__}") from None
-        except OSError:
-            raise OutputRefused("the file of the option ca_file can't be read") from None
-
-    def _require_success(self, answer: requests.Response) -> None:
-        status, text = answer.status_code, answer.text[:10_000]
-        if 200 <= status < 300 or (400 <= status < 500 and _BEYOND_RETENTION in text):
-            return  # Points older than the server keeps are dropped by it, and all others are written.
-        if status == requests.codes.too_many_requests:
-            raise NotDelivered("the server asks to wait", retry_after_s(answer.headers, self.now()))
-        if status >= 500 or status == requests.codes.request_timeout:
-            raise NotDelivered(f"the server answers with status {status}")
-        raise OutputRefused(_advice(status, text))
-
-
-def _advice(status: int, text: str) -> str:
-    """Return what to do about a refusal, without the server's own text."""
-    match status:
-        case 401 | 403:
-            return f"the server refuses the credentials, or they may not write (status {status})"
-        case 404:
-            return (
-                "the server has no such database or bucket, or the options are for another kind of server (status 404)"
-            )
-        case 413:
-            return "the server refuses even a single line as too large (status 413)"
-        case _ if _TYPE_CONFLICT in text:
-            return "the measurements have fields of another type: give Relève its own database"
-        case _ if 300 <= status < 400:
-            return f"the server redirects (status {status}): give the final address"
-        case _:
-            return f"the server refuses the lines (status {status})"
-
-
-def _batches(lines: Iterator[str], size: int) -> Iterator[list[str]]:
-    while batch := list(islice(lines, size)):
-        yield batch
 
 
 def build(options: OutputOptions, parts: OutputParts) -> LineProtocolOutput:

@@ -5,14 +5,13 @@
     homeassistant/sensor/releve_k9xgwnz9gvp2/consumption_yesterday/config   what the sensor is
 
 All are retained, so a display that starts later has them at once. The state is one message, so that its figures are of
-one moment; what is not known is null, of which Home Assistant makes "unknown". The figures say what is known today,
-and change at midnight: ``OutputKind.daily``.
+one moment; what is not known is null, of which Home Assistant makes "unknown". For each kind of energy the figures say
+what is known today of yesterday, this month and this year, and which day is the last one known. They change at
+midnight: ``OutputKind.daily``.
 
 We connect only to send. ``online`` is published last, after all else was acknowledged. The broker publishes ``offline``
 where a connection breaks off in between, until the delivery is repeated; a sensor that has heard nothing for three
 days expires. So no figure stands there as new where Relève has stopped.
-
-Figures of a home for a display: yesterday, this month, this year, and the last day known, of each kind of energy.
 """
 
 from __future__ import annotations
@@ -34,6 +33,12 @@ from worker.outputs.output import Change, OutputAccount, OutputKind, OutputOptio
 from worker.stores.measures.measure_store import MeasureStore
 from worker.texts import LANGUAGES, translate
 
+_EXPIRES_AFTER_S: Final = 3 * 86_400
+_CONSENT_DAYS: Final = "consent_days"
+_PERIODS: Final = ("yesterday", "month", "year")
+_KINDS_OF_ENERGY: Final = ("consumption", "production", "gas")
+_NOT_IN_A_TOPIC: Final = "+#$\x00"
+
 
 @dataclass(frozen=True, slots=True)
 class EnergyFigures:
@@ -52,44 +57,6 @@ class EnergyFigures:
     def name(self) -> str:
         """``consumption``, ``production`` or ``gas``."""
         return "gas" if self.series.is_gas else self.series.description.direction.value
-
-
-def read_figures(account_id: str, measures: MeasureStore, now: datetime) -> Iterator[EnergyFigures]:
-    """Yield the figures of each series of daily energy that the account has values of. Raises StoreUnavailable."""
-    yesterday = civil_date(now) - ONE_DAY
-    today = DateWindow(civil_date(now), civil_date(now) + ONE_DAY)
-    for series in (series for series in Series if series.is_daily_energy):
-        total_of = {doctype.period: doctype for doctype in series.totals}
-        month, year = total_of[Period.MONTH], total_of[Period.YEAR]
-        years = measures.read(account_id, {year: ALL_KEYS})[year]
-        if not years:
-            continue
-        ranges = {series.inputs: _days_of(years[-1], yesterday), month: key_range(today, month)}
-        documents = measures.read(account_id, ranges)
-        days = {key_of(document): document["load"] for document in documents[series.inputs]}
-        if not days:
-            continue
-        this_year = next((one["load"] for one in years if key_of(one) == str(today.start.year)), None)
-        yield EnergyFigures(
-            series=series,
-            yesterday=days.get(yesterday.isoformat()),
-            month=next((one["load"] for one in documents[month]), None),
-            year=this_year,
-            last_day=date.fromisoformat(max(days)),
-        )
-
-
-def _days_of(newest_year: Document, yesterday: date) -> KeyRange:
-    """Return the keys of the days of the newest year that is known, and of yesterday."""
-    first = min(f"{key_of(newest_year)}-01-01", yesterday.isoformat())
-    return first, "~"
-
-
-_EXPIRES_AFTER_S: Final = 3 * 86_400
-_CONSENT_DAYS: Final = "consent_days"
-_PERIODS: Final = ("yesterday", "month", "year")
-_KINDS_OF_ENERGY: Final = ("consumption", "production", "gas")
-_NOT_IN_A_TOPIC: Final = "+#$\x00"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,6 +160,37 @@ def _state(account: OutputAccount, figures: Sequence[EnergyFigures], now: dateti
 
 def _to_json(content: dict[str, Any]) -> str:
     return json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+
+
+def read_figures(account_id: str, measures: MeasureStore, now: datetime) -> Iterator[EnergyFigures]:
+    """Yield the figures of each series of daily energy that the account has values of. Raises StoreUnavailable."""
+    yesterday = civil_date(now) - ONE_DAY
+    today = DateWindow(civil_date(now), civil_date(now) + ONE_DAY)
+    for series in (series for series in Series if series.is_daily_energy):
+        total_of = {doctype.period: doctype for doctype in series.totals}
+        month, year = total_of[Period.MONTH], total_of[Period.YEAR]
+        years = measures.read(account_id, {year: ALL_KEYS})[year]
+        if not years:
+            continue
+        ranges = {series.inputs: _days_of(years[-1], yesterday), month: key_range(today, month)}
+        documents = measures.read(account_id, ranges)
+        days = {key_of(document): document["load"] for document in documents[series.inputs]}
+        if not days:
+            continue
+        this_year = next((one["load"] for one in years if key_of(one) == str(today.start.year)), None)
+        yield EnergyFigures(
+            series=series,
+            yesterday=days.get(yesterday.isoformat()),
+            month=next((one["load"] for one in documents[month]), None),
+            year=this_year,
+            last_day=date.fromisoformat(max(days)),
+        )
+
+
+def _days_of(newest_year: Document, yesterday: date) -> KeyRange:
+    """Return the keys of the days of the newest year that is known, and of yesterday."""
+    first = min(f"{key_of(newest_year)}-01-01", yesterday.isoformat())
+    return first, "~"
 
 
 def build(options: OutputOptions, parts: OutputParts) -> MqttOutput:

@@ -1,9 +1,7 @@
-"""An output as the delivery sees it: a check, and a call that sends what has changed.
+"""An output: what the delivery sees of it, and what its kind needs to be set up.
 
-A further output is a module beside this one with a class of this protocol, and a line in ``kinds.py``
-(docs/how-to/add-an-output.md).
-
-What a kind of output needs to be set up: its options, and how its output is built from them.
+The delivery sees a check, and a call that sends what has changed. A further output is a module beside this one with a
+class of this protocol, and a line in ``kinds.py`` (docs/how-to/add-an-output.md).
 """
 
 from __future__ import annotations
@@ -84,18 +82,6 @@ class OutputOptions:
     more: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
-def require_address(url: str) -> None:
-    """Raise ValueError for a text that is no address, such as one whose host can't be a name; it repeats nothing."""
-    try:
-        parts = urlsplit(url)
-        has_port = parts.port != 0
-        (parts.hostname or "").encode("idna")
-    except ValueError:  # Its text quotes what was typed, of which a password may be a part.
-        has_port = False
-    if not has_port:
-        raise ValueError("this is not an address: its host or port is invalid")
-
-
 @dataclass(frozen=True, kw_only=True)
 class OutputParts:
     """The collaborators of outputs.
@@ -129,3 +115,15 @@ class OutputKind:
     daily: bool = False
     forget: Callable[[OutputOptions, OutputParts, Iterable[OutputAccount]], None] | None = None
     options: Mapping[str, str] = field(default_factory=dict)
+
+
+def require_address(url: str) -> None:
+    """Raise ValueError for a text that is no address, such as one whose host can't be a name; it repeats nothing."""
+    try:
+        parts = urlsplit(url)
+        has_port = parts.port != 0
+        (parts.hostname or "").encode("idna")
+    except ValueError:  # Its text quotes what was typed, of which a password may be a part.
+        has_port = False
+    if not has_port:
+        raise ValueError("this is not an address: its host or port is invalid")

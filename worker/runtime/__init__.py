@@ -1,4 +1,6 @@
 """The composition root: the only package that turns settings into stores, clients and use cases.
 
-``process`` builds the parts of one process, each when it is first asked for; other modules build what doors need alone.
+``sync_parts`` builds all that one process works with, and ``current`` keeps it for tasks. ``web_access`` builds what
+browsers need, when it is first asked for. ``stores``, ``keys`` and ``supplier_settings`` also serve those who need a
+single part and no runtime.
 """

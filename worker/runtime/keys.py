@@ -1,6 +1,6 @@
-"""Keys from the settings, or made at first use and stored in the data folder.
+"""Keys from the settings, or made at first use and stored in the data folder, and the mark of a home's data folder.
 
-The mark that makes a data folder that of a home: `releve home add`, `releve import` and a restore set it.
+`releve home add`, `releve import` and a restore set the mark.
 """
 
 from __future__ import annotations

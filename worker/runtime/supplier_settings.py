@@ -1,8 +1,6 @@
-"""The suppliers that are set up: what the settings say of them, their addresses and quotas.
+"""The suppliers that are set up, with their addresses and quotas, and the series that the fleet collects from them.
 
-The series that the fleet collects, from the settings and from what the suppliers offer.
-
-A file of its own, because metrics and the planner need it without the rest of a runtime.
+Metrics and the planner need this without the rest of a runtime.
 """
 
 from __future__ import annotations

@@ -246,14 +246,17 @@ class Database:
 
 
 class SqlTable:
-    """Base of what reads and writes tables of one database; every method raises StoreUnavailable."""
+    """Base of what reads and writes tables of one database: each of its public methods raises StoreUnavailable."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
 
 class ClockedTable(SqlTable):
-    """The same with the time, which is the real one unless a test sets it: what is issued must not live too long."""
+    """The same with the time: what is issued must not live too long.
+
+    It is the real time, even if the fleet runs at a simulated one, unless a test sets it.
+    """
 
     def __init__(self, database: Database, now: Clock = real_clock) -> None:
         super().__init__(database)
@@ -261,7 +264,7 @@ class ClockedTable(SqlTable):
 
 
 class SealedTable(SqlTable):
-    """The same with sealed columns: a method that unseals raises OperatorFault where their key is missing."""
+    """The same with sealed columns. A method that unseals raises OperatorFault where their key is missing."""
 
     def __init__(self, database: Database, sealer: Sealer) -> None:
         super().__init__(database)
@@ -269,7 +272,7 @@ class SealedTable(SqlTable):
 
 
 def place_of(column: Column[Any], row_id: str) -> str:
-    """Return the place of a sealed value (``stores.sealing``), such as ``tokens.sealed/k3q7d0fr2mxx``."""
+    """Return the place of a sealed value (``encryption.Sealer``), such as ``tokens.sealed/k3q7d0fr2mxx``."""
     return f"{column.table.name}.{column.name}/{row_id}"
 
 

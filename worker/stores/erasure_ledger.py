@@ -43,7 +43,7 @@ class LedgerKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
-    """One entry; ``meter`` and ``forget_on`` are those of an erasure (``registry.erasures``)."""
+    """One entry; ``meter`` and ``forget_on`` are those of an erasure (``registry.erased_meters``)."""
 
     kind: LedgerKind
     account_id: str

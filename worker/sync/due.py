@@ -1,4 +1,4 @@
-"""Which windows of a supplier are due: one query a lane (``worker.stores.registry.due``), claimed as far as they fit.
+"""The windows that are due, claimed as far as they fit: one query a lane of each supplier (``stores.registry.due``).
 
 1. The lane's room is what the quota can do in ten minutes, less its claims in flight.
 2. The query returns the rows that are due, in their order; those in flight still are, so as many more are asked for.
@@ -9,14 +9,11 @@
 
 So an interrupted run needs no place to go on from, a second run finds nothing left to publish, and nobody waits longer
 than those that were asked before. A failing account is asked again when its time comes, within a tenth of the room.
+Each supplier has a quota and a gate of its own, so each has its own room in every lane.
 
-Which windows of a gateway are due: few, and each account's at hours of its own.
-
-What is due is the same as of any supplier (``worker.sync.due``). Here a row whose hour has not come stays due, and the
+The accounts of a gateway are few, and asked at hours of their own. A row whose hour has not come stays due, and the
 reconciler looks again within a minute; no more is in flight than the ledger has left; and histories and repairs leave
 the next night its calls. The catch-up is part of the night, in the hours of an afternoon.
-
-What is due of all suppliers: each has a quota and a gate of its own, so each has its own room in every lane.
 """
 
 from __future__ import annotations
@@ -38,6 +35,7 @@ from worker.sync.claims import HISTORY_LANES, LANES, NIGHTLY_LANE, REPAIR_LANE, 
 _AGAIN_SHARE: Final = 10  # A tenth of the nightly room is kept for tries after a failure.
 _REPAIR_SHARE: Final = 10  # Each hourly run of the repair may use a tenth of an hour's quota.
 MOST_HISTORIES: Final = 500  # Histories begun in one call: each reads its finished days.
+_MOST_ROWS: Final = 1_000  # More than a gateway could be asked for.
 
 
 class Due(NamedTuple):
@@ -192,9 +190,6 @@ def _window(kind: str, series: Series, days: SeriesDays, today: date) -> DateWin
     if kind != REPAIR:
         return plan_look_back(today, series, days.last_complete)
     return next(iter(plan_repair(days.ledger.due_days(today, series), series.description.max_window_days)), None)
-
-
-_MOST_ROWS: Final = 1_000  # More than a gateway could be asked for.
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,8 @@ asked for later stays, and where nothing is stored the file fills the gap. Nothi
 (K5) and of impossible days (K7) replace. A file is stored in parts of bounded size, each recorded when it is done: an
 import that was killed is simply run again.
 
-Whose meter a file is of: the account that its readings go to, and the account that a home's new file makes.
+``FileAccounts`` says whose meter a file is of: the account that its readings go to, or one that a home's new file
+makes.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ from worker.sync.window import WindowSync
 log = logging.getLogger("releve.import")
 _MINUTE: Final = timedelta(minutes=1)
 _ENERGIES: Final = (Quantity.ENERGY, Quantity.POWER, Quantity.GAS)
+VOUCHER: Final = "file import"
+_GAS: Final = "grdf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,10 +280,6 @@ def _mark_of(day: date, known: DayLedger, minutes: int | None, told_on: date, ch
         return before if stays else DayMark(DayState.FILE)
     asked_at_age = before.asked_at_age or 0 if before.open else 0
     return DayMark(DayState.PARTIAL, half_hours_in(minutes * _MINUTE), max(asked_at_age, (told_on - day).days))
-
-
-VOUCHER: Final = "file import"
-_GAS: Final = "grdf"
 
 
 @dataclass(frozen=True, kw_only=True)

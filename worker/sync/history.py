@@ -1,15 +1,14 @@
-"""The history of an account: which windows are still to be fetched.
+"""The history of an account: its windows that are still to be fetched, when its series are asked next, and its ledger.
 
 Redis remembers the finished windows. If Redis was emptied, the measure store is read once instead of downloading all
 again: a day whose readings are complete and whose totals agree with them counts as done.
 
-When the series of an account are asked next: one reading of the registry for status, explanation and coverage.
+When a series is asked next takes one reading of the registry for status, explanation and coverage.
 
-The ledger of days, rebuilt from the stored documents where it was lost or is doubtful.
-
-Documents show which days are complete and which are partial. For a day without documents only the ledger knows whether
-it is late, absent or before the history, and how old it was when it was last asked for, so these marks stay. A day
-without documents or mark that lies in a finished window was asked for and counts as late.
+The ledger of days is rebuilt from the stored documents where it was lost or is doubtful. Documents show which days are
+complete and which are partial. For a day without documents only the ledger knows whether it is late, absent or before
+the history, and how old it was when it was last asked for, so these marks stay. A day without documents or mark that
+lies in a finished window was asked for and counts as late.
 """
 
 from __future__ import annotations
@@ -55,6 +54,8 @@ from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.outcomes import CompletenessTable, SeriesOutcome
 
 _GATEWAY_CURVE_DAYS: Final = 70  # Of each day: ten calls. What is older comes sooner from the files of one's meter.
+_MAX_TRIES: Final = 10
+Outcomes = Mapping[Series, SeriesOutcome]
 
 
 class HistoryState(NamedTuple):
@@ -236,9 +237,6 @@ def covered_days(series: Series, stored: Mapping[Doctype, list[Document]]) -> li
     return [day for day, length in covered.items() if length == day_length(day) and day not in doubtful]
 
 
-Outcomes = Mapping[Series, SeriesOutcome]
-
-
 def turns_of(
     history: History, load_outcomes: Callable[[], Outcomes], hours: AskingHours | None
 ) -> Callable[[Series], Turn]:
@@ -277,9 +275,6 @@ def next_requests_of(
     """Return when a day of an account is asked for next, by its series and its mark in the ledger."""
     turn_of, now = turns_of(history, load_outcomes, hours), history.now()
     return lambda series, day, mark: next_request(series, day, mark, now, turn_of(series)) if mark.open else None
-
-
-_MAX_TRIES: Final = 10
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,11 +1,9 @@
 """Incidents at work: opened by failed windows and refused accounts, asked before a call, closed by probes or by hand.
 
-``worker.domain.incident`` explains the two families and when one opens.
-
-Probes: while an incident is open, a few accounts are asked with growing waits; answers to them close it.
-
-Closing makes all windows that failed due again at once, as if they had not been tried. A round ends with its first
-failure, so an outage costs one call a round. A round that is killed is done again by the next one.
+``worker.domain.incident`` explains the two families and when one opens. While an incident is open, a few accounts are
+asked with growing waits; answers to these probes close it. Closing makes all windows that failed due again at once, as
+if they had not been tried. A round of probes ends with its first failure, so an outage costs one call a round. A round
+that is killed is done again by the next one.
 """
 
 from __future__ import annotations
@@ -49,6 +47,10 @@ from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.notices import NoticeTable
 
 log = logging.getLogger("releve.incidents")
+# Nobody else is asked during an incident, so a probe may use a lane that has a permit at once.
+_PROBE_LANE: Final = "first_screen"
+# More than necessary, because some accounts may have been removed or have answers that say nothing.
+_MAX_PROBED_ACCOUNTS: Final = 3 * PROBES_TO_PASS
 
 
 class Incidents:
@@ -235,12 +237,6 @@ def _name_fields(incident: Incident) -> dict[str, str]:
     return {"incident": incident.id, "kind": incident.kind.value, "slot": incident.slot}
 
 
-# Nobody else is asked during an incident, so a probe may use a lane that has a permit at once.
-_LANE: Final = "first_screen"
-# More than necessary, because some accounts may have been removed or have answers that say nothing.
-_MAX_PROBED_ACCOUNTS: Final = 3 * PROBES_TO_PASS
-
-
 @dataclass(frozen=True, kw_only=True)
 class IncidentProber:
     """A prober of open incidents.
@@ -260,7 +256,7 @@ class IncidentProber:
         for incident in self.incidents.list_open():
             if how := incident.expiry_reason(now):
                 self.close(incident, how)
-        token = enter_lane(_LANE)
+        token = enter_lane(_PROBE_LANE)
         try:
             for incident in self.incidents.begin_due_rounds():
                 self._do_round(incident)

@@ -1,14 +1,13 @@
-"""The watch over answers: deviations from the expected shape go to the quarantine, with one notice to the operator.
+"""Answers of an unexpected shape: they are watched for and quarantined, and replayed once the parser was corrected.
 
-It checks answers before they are parsed and refuses none; that is the parser's task. A new field comes with every
-answer of a night. Each process therefore counts by itself, and writes the count of a known deviation at most once a
-minute.
+The watch checks answers before they are parsed and refuses none; that is the parser's task. A deviation goes to the
+quarantine, with one notice to the operator. A new field comes with every answer of a night. Each process therefore
+counts by itself, and writes the count of a known deviation at most once a minute.
 
-The replay of stored answers after the parser was corrected: no supplier is asked.
-
-Each answer is parsed again and goes through the steps of ``worker.sync.window``. Readings carry the time of their
-answer, so the value of a later answer stays, a changed value is recorded as a correction, and a second replay changes
-nothing. The states of the last runs stay as they are, because a replay is not a run.
+The replay asks no supplier. Each stored answer is parsed again and goes through the steps of ``worker.sync.window``.
+Readings carry the time of their answer, so the value of a later answer stays, a changed value is recorded as a
+correction, and a second replay changes nothing. The states of the last runs stay as they are, because a replay is not a
+run.
 """
 
 from __future__ import annotations
@@ -38,9 +37,11 @@ from worker.sync.results import ResultRecorder
 from worker.sync.window import MAX_RACES, WindowSync
 
 log = logging.getLogger("releve.answers")
+replay_log = logging.getLogger("releve.replay")
 _WRITE_EVERY: Final = timedelta(minutes=1)
 # Bounds the memory if a supplier sends a new deviation each time.
 _MAX_COUNTS: Final = 1000
+_NOT_EXPECTED: Final = (DayState.ABSENT, DayState.BEFORE)
 
 
 @dataclass
@@ -127,10 +128,6 @@ class AnswerWatch:
         else:
             reason, subject = deviation.kind.value, f"{deviation.fingerprint}@{now.isoformat(timespec='seconds')}"
         return notices.build_notices(self.channels, NoticeKind.SUPPLIER_CHANGED, reason, subject, now)
-
-
-replay_log = logging.getLogger("releve.replay")
-_NOT_EXPECTED: Final = (DayState.ABSENT, DayState.BEFORE)
 
 
 @dataclass

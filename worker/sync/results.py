@@ -1,10 +1,7 @@
-"""The result of a window, good or bad, as it is recorded: history, outcome, state, claim, metrics and log line.
+"""What came of a window, good or bad, as it is recorded, and when its series is due or tried again.
 
-Everything here may be repeated after a crash and gives the same.
-
-When a series is due again after a window has ended, and when a window that failed is tried again.
-
-The tries inside a task, seconds apart, are in ``worker.domain.retry``; these come after them.
+Recorded are history, outcome, state, claim, metrics and log line. Everything here may be repeated after a crash and
+gives the same. The tries inside a task, seconds apart, are in ``worker.domain.retry``; those here come after them.
 """
 
 from __future__ import annotations
@@ -62,11 +59,13 @@ from worker.sync.claims import WindowClaims
 from worker.sync.history import History
 from worker.sync.incidents import Incidents
 
+log = logging.getLogger("releve.sync")
 A_DAY: Final = timedelta(days=1)
 _QUARTER_OF_AN_HOUR: Final = timedelta(minutes=15)
 _NO_WAIT: Final = timedelta(minutes=1)
 # Spread over the time after which a second refusal confirms the first.
 _AFTER_REFUSAL: Final = {Ruling.PENDING: CONFIRMATION_INTERVAL / 4, Ruling.INCIDENT: CONFIRMATION_INTERVAL}
+_NOT_OF_THIS_METER: Final = "by its contract, this meter is not read often enough, or in the right way, for this series"
 
 
 class NextTry(NamedTuple):
@@ -78,66 +77,6 @@ class NextTry(NamedTuple):
 
     at: datetime | None
     counts: bool
-
-
-def next_try(error: WorkerError, failures: int, now: datetime, ruling: Ruling | None = None) -> NextTry:
-    """Return when to try again after ``failures`` earlier failures in a row; ``ruling``: what the refusal led to."""
-    if isinstance(error, OperatorFault):
-        # The operator needs some time, and further calls would only fail too.
-        return NextTry(now + _QUARTER_OF_AN_HOUR, counts=False)
-    if isinstance(error, RateLimited | StoreUnavailable):
-        return NextTry(now + max(timedelta(seconds=error.retry_after_s or 0), _NO_WAIT), counts=False)
-    if isinstance(error, AccountError):
-        wait = None if ruling is None else _AFTER_REFUSAL.get(ruling)
-        return NextTry(now + wait if wait else None, counts=True)
-    if isinstance(error, DataError) or failures >= len(WINDOW_DELAYS):
-        # The same call would give the same answer.
-        return NextTry(None, counts=True)
-    asked = timedelta(seconds=getattr(error, "retry_after_s", None) or 0)
-    return NextTry(now + max(WINDOW_DELAYS[failures], asked), counts=True)
-
-
-def due_after_success(
-    job: WindowJob, answer: AnswerClass, asked_at: datetime, loaded: bool, now: datetime
-) -> DueChanges:
-    """Return when a series is due again after a window is stored that was asked for at ``asked_at``.
-
-    ``loaded``: whether the whole history is. If days are missing again, after a pause or a loss of Redis, it goes on.
-    """
-    changes = DueChanges()
-    if loaded or is_backfill(job):
-        changes["history_due_at"] = None if loaded else now
-    else:
-        changes["history_due_if_loaded"] = now
-    if is_look_back(job) or _is_turn(job, now):
-        changes |= DueChanges(asked_at=asked_at, last_answer=answer.value, again_at=None, failures=0)
-    return changes
-
-
-def due_after_failure(job: WindowJob, after: NextTry, failures: int, answer: AnswerClass, now: datetime) -> DueChanges:
-    """Return when a series is due again after a window failed; ``failures``: how many failed in a row before it."""
-    if run_kind(job) == REPAIR and after.counts:
-        # Open days are asked for again tomorrow, or with the series' next turn.
-        return DueChanges(next_ask=civil_date(now) + series_of(job).description.cadence_nights * ONE_DAY)
-    if not is_look_back(job):
-        return DueChanges()
-    if not after.counts:
-        # The turn is not over: the series keeps its place, and waits.
-        return DueChanges(again_at=after.at)
-    return DueChanges(asked_at=now, last_answer=answer.value, again_at=after.at, failures=failures + 1)
-
-
-def _is_turn(job: WindowJob, now: datetime) -> bool:
-    """Return whether a window of the history is the turn of a series that is asked for less than every night.
-
-    It asked for the last days: the night need not ask for them once more.
-    """
-    series, window = series_of(job), window_of(job)
-    return is_backfill(job) and not series.is_nightly and window.end >= civil_date(now)
-
-
-log = logging.getLogger("releve.sync")
-_NOT_OF_THIS_METER: Final = "by its contract, this meter is not read often enough, or in the right way, for this series"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -386,3 +325,59 @@ def _log_stored(result: WindowResult, now: datetime) -> None:
     for change in ("created", "updated", "removed", "unchanged"):
         DOCUMENTS.labels(change, series).inc(result[change])
     log.info("window stored", extra=fields(**_stored_fields(result, now)))
+
+
+def next_try(error: WorkerError, failures: int, now: datetime, ruling: Ruling | None = None) -> NextTry:
+    """Return when to try again after ``failures`` earlier failures in a row; ``ruling``: what the refusal led to."""
+    if isinstance(error, OperatorFault):
+        # The operator needs some time, and further calls would only fail too.
+        return NextTry(now + _QUARTER_OF_AN_HOUR, counts=False)
+    if isinstance(error, RateLimited | StoreUnavailable):
+        return NextTry(now + max(timedelta(seconds=error.retry_after_s or 0), _NO_WAIT), counts=False)
+    if isinstance(error, AccountError):
+        wait = None if ruling is None else _AFTER_REFUSAL.get(ruling)
+        return NextTry(now + wait if wait else None, counts=True)
+    if isinstance(error, DataError) or failures >= len(WINDOW_DELAYS):
+        # The same call would give the same answer.
+        return NextTry(None, counts=True)
+    asked = timedelta(seconds=getattr(error, "retry_after_s", None) or 0)
+    return NextTry(now + max(WINDOW_DELAYS[failures], asked), counts=True)
+
+
+def due_after_success(
+    job: WindowJob, answer: AnswerClass, asked_at: datetime, loaded: bool, now: datetime
+) -> DueChanges:
+    """Return when a series is due again after a window is stored that was asked for at ``asked_at``.
+
+    ``loaded``: whether the whole history is. If days are missing again, after a pause or a loss of Redis, it goes on.
+    """
+    changes = DueChanges()
+    if loaded or is_backfill(job):
+        changes["history_due_at"] = None if loaded else now
+    else:
+        changes["history_due_if_loaded"] = now
+    if is_look_back(job) or _is_turn(job, now):
+        changes |= DueChanges(asked_at=asked_at, last_answer=answer.value, again_at=None, failures=0)
+    return changes
+
+
+def due_after_failure(job: WindowJob, after: NextTry, failures: int, answer: AnswerClass, now: datetime) -> DueChanges:
+    """Return when a series is due again after a window failed; ``failures``: how many failed in a row before it."""
+    if run_kind(job) == REPAIR and after.counts:
+        # Open days are asked for again tomorrow, or with the series' next turn.
+        return DueChanges(next_ask=civil_date(now) + series_of(job).description.cadence_nights * ONE_DAY)
+    if not is_look_back(job):
+        return DueChanges()
+    if not after.counts:
+        # The turn is not over: the series keeps its place, and waits.
+        return DueChanges(again_at=after.at)
+    return DueChanges(asked_at=now, last_answer=answer.value, again_at=after.at, failures=failures + 1)
+
+
+def _is_turn(job: WindowJob, now: datetime) -> bool:
+    """Return whether a window of the history is the turn of a series that is asked for less than every night.
+
+    It asked for the last days: the night need not ask for them once more.
+    """
+    series, window = series_of(job), window_of(job)
+    return is_backfill(job) and not series.is_nightly and window.end >= civil_date(now)

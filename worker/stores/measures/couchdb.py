@@ -1,19 +1,17 @@
-"""The CouchDB measure store in the plain layout: one database a doctype, partitioned by account where the server can.
+"""CouchDB: the measure store in the plain layout, requests over HTTP with errors in plain words, a server's set-up.
 
-The first write creates a database.  Whether a server and a database are partitioned costs no request of its own: a
-partition read is tried, and its failure is remembered in the process.  An account is read in one request a doctype, and
-written in one request for 500 documents.
+There is one database a doctype, partitioned by account where the server can. The first write creates a database.
+Whether a server and a database are partitioned costs no request of its own: a partition read is tried, and its failure
+is remembered in the process. An account is read in one request a doctype, and written in one request for 500 documents.
 
     database   com-grandlyon-enedis-day
     document   {"_id": "k9x4w:2024-07-25", "_rev": "1-967a…", "load": 7.654321, "year": 2024, …}
 
 Source: CouchDB 3.5 documentation, ``_all_docs``, ``_bulk_docs`` and partitioned databases.
 
-CouchDB over HTTP: requests through the ``couchdb`` package, errors in plain words, and the set-up of a server.
-
-No other module uses the package.  It is fast, but has traps, which this module avoids (seen in its source, CouchDB
-1.2): no time-out by default, a cache of GET answers, connections that are returned to the pool twice after some errors
-or stay open after a time-out, and 5xx answers that surface as AttributeError, TypeError or ValueError.
+No other module uses the ``couchdb`` package. It is fast, but has traps, which are avoided here (seen in its source,
+CouchDB 1.2): no time-out by default, a cache of GET answers, connections that are returned to the pool twice after some
+errors or stay open after a time-out, and 5xx answers that surface as AttributeError, TypeError or ValueError.
 """
 
 from __future__ import annotations
@@ -45,6 +43,17 @@ _STATUS_OF: Final = {
 MOST_BYTES: Final = 64 * 1024**2  # Far above the longest range that is read: three years of half-hours.
 _TRY_LATER: Final = {408, 409, 425, 429}  # Client errors that pass with time.
 _NOT_AN_ANSWER: Final = (AttributeError, TypeError, ValueError, OSError, HTTPException, http.RedirectLimit)
+MOST_DOCUMENTS_A_REQUEST: Final = 500
+# Sent with each read: without a limit, a server with a cap on partition reads silently leaves out the rest.
+_MOST_ROWS: Final = 1_000_000
+_FRUITLESS_ROUNDS: Final = 3  # One is usual: the package may have sent the deletion twice.
+_NO_DATABASE: Final = {"Database does not exist.", "no_db_file"}  # CouchDB 3; CouchDB 1 and 2, pouchdb-server.
+# Errors of single rows that are the server's fault; any other error except a conflict is a refusal.
+_ROW_OUTAGES: Final = {"internal_server_error", "service_unavailable", "timeout", "unknown_error"}
+_DATABASE_NAME: Final = re.compile(r"[a-z][a-z0-9_$()+-]*")
+SYSTEM_DATABASES: Final = ("_users", "_replicator")
+_OLDEST_VERSION: Final = 3
+_STAND_IN: Final = "express-pouchdb"  # pouchdb-server, whose versions are its own.
 
 
 class UserRefused(StoreUnavailable):
@@ -67,283 +76,6 @@ class CouchAnswer:
     @property
     def ok(self) -> bool:
         return self.status < 300
-
-
-class CouchServer:
-    """One CouchDB server; connects at first use, again in each process, and is safe with threads.
-
-    ``origin`` is its URL without user and password.  ``partitions`` turns false once a store has seen that the server
-    has no partitioned databases.
-    """
-
-    def __init__(self, origin: str, credentials: tuple[str, str] | None, timeout_s: float) -> None:
-        self.origin = origin.rstrip("/")
-        self.partitions = True
-        self._timeout_s = timeout_s
-        # A closure, because the ``repr`` of an attribute would show the password.
-        self._credentials: Callable[[], tuple[str, str] | None] = lambda: credentials
-        self._resource_of: dict[int, Any] = {}  # By process id.
-
-    def __repr__(self) -> str:
-        return f"CouchServer({self.origin!r})"
-
-    def request(self, method: str, *path: str, body: Json = None, **query: str | int) -> CouchAnswer:
-        """Send a request; the answer is a success or a refusal other than 401 and 403.
-
-        After a lost connection the package sends it again, so a repeat must be harmless.  Raises StoreUnavailable for
-        every other answer, and WriteRefused for a body that is not JSON.
-        """
-        # Two processes on one connection would read each other's answers.  A child leaves its parent's entry alone:
-        # dropping it could close a connection that the parent uses.
-        resource = self._resource_of.get(os.getpid()) or self._connect()
-        extra = {} if body is None else {"body": _to_json(body)}
-        succeeded = False
-        try:
-            # The package has one function for each method: get_json, put_json and post_json.
-            status, _, answer = getattr(resource, f"{method.lower()}_json")(list(path), **extra, **query)
-            if status >= 300 or not isinstance(answer, dict | list | int):  # A redirect, or a proxy's HTML page.
-                raise StoreUnavailable(f"{self.origin} does not answer like CouchDB: check the address")
-            succeeded = True
-        except http.HTTPError as error:
-            return self._refusal(error, path[0])
-        except _NOT_AN_ANSWER as error:
-            raise StoreUnavailable(f"CouchDB at {self.origin} {_outage(error)}: check that it runs") from error
-        finally:
-            resource.session.connection_pool.settle(succeeded)
-        return CouchAnswer(status, answer)
-
-    def _connect(self) -> Any:
-        """Return this process's link to the server, which opens connections when requests are sent."""
-        session = http.Session(timeout=self._timeout_s, retry_delays=[0])  # An empty list makes the package fail.
-        connections = _Connections(self._timeout_s)
-        session.cache, session.connection_pool = _NoCache(), connections
-        weakref.finalize(self, connections.close)
-        # Credentials are set here, because the package misreads those with ':' or '@' in a URL.
-        resource = http.Resource(self.origin, session, headers={"Content-Type": "application/json"})
-        resource.credentials = self._credentials()
-        return self._resource_of.setdefault(os.getpid(), resource)
-
-    def _refusal(self, failure: http.HTTPError, database: str) -> CouchAnswer:
-        """Return a 4xx as an answer.
-
-        Raises UserRefused for 401 and 403, which the operator must cure, and StoreUnavailable for outages.
-        """
-        status, text = _status_and_text(failure)
-        place = database or "its first page"
-        error, reason = text if isinstance(text, tuple) else ("", "")
-        if status in (401, 403):
-            raise UserRefused(
-                f"CouchDB at {self.origin} refuses this user on {place} ({status}): check user name and password; "
-                "the user must be an admin, or a member of a database that an admin created"
-            ) from failure
-        if status in _TRY_LATER or not 400 <= status < 500:
-            raise StoreUnavailable(f"CouchDB at {self.origin} answers {status} ({error_name(error)})") from failure
-        return CouchAnswer(status, error=str(error), reason=str(reason))
-
-
-def _to_json(body: Json) -> bytes:
-    try:
-        return json.dumps(body, allow_nan=False, separators=(",", ":")).encode()
-    except (TypeError, ValueError):
-        raise WriteRefused("a document has a value that JSON can't represent") from None
-
-
-def _status_and_text(failure: http.HTTPError) -> tuple[int, Any]:
-    if isinstance(failure, http.ServerError):
-        status, text = failure.args[0]
-        return int(status), text
-    return _STATUS_OF[type(failure)], failure.args[0]
-
-
-def error_name(error: object) -> str:
-    """Return CouchDB's short name of an error; any other text might quote a document."""
-    return error if isinstance(error, str) and re.fullmatch(r"[a-z_]{1,40}", error) else "an error without a name"
-
-
-def _outage(error: Exception) -> str:
-    if isinstance(error, TimeoutError):
-        return "does not answer in time"
-    if isinstance(error, OSError):
-        return f"can't be reached ({error.strerror or type(error).__name__})"
-    return "gives a broken answer"
-
-
-class _NoCache:
-    """A replacement for the package's cache of GET answers that caches nothing."""
-
-    def get(self, url: str) -> None:
-        return None
-
-    def put(self, url: str, response: object) -> None:
-        return None
-
-    def remove(self, url: str) -> None:
-        return None
-
-
-class _BoundedResponse(HTTPResponse):
-    """An answer of which no more than ``MOST_BYTES`` are read at once: the package reads any answer as a whole."""
-
-    def read(self, amt: int | None = None) -> bytes:
-        if amt is not None or 0 <= (self.length or -1) <= MOST_BYTES:
-            return super().read(amt)  # Without ``amt`` it tells where an answer breaks off.
-        body = super().read(MOST_BYTES + 1)
-        if len(body) > MOST_BYTES:
-            raise HTTPException(f"an answer of more than {MOST_BYTES} bytes")
-        return body
-
-
-class _Connections(http.ConnectionPool):  # type: ignore[misc]  # The package has no types.
-    """The package's connection pool, to which a connection returns once, after the request, if it succeeded.
-
-    The package itself returns a connection twice after some error pages, so that two threads would read each other's
-    answers, and does not close it after a time-out.
-    """
-
-    def __init__(self, timeout_s: float) -> None:
-        super().__init__(timeout_s)
-        self._local = threading.local()
-
-    def get(self, url: str) -> HTTPConnection:
-        connection: HTTPConnection = super().get(url)
-        connection.response_class = _BoundedResponse
-        # A list, because a redirect takes another one.
-        self._local.taken = [*getattr(self._local, "taken", ()), (url, connection)]
-        return connection
-
-    def release(self, url: str, conn: HTTPConnection) -> None:
-        """Do nothing: the package calls this too early or twice."""
-
-    def close(self) -> None:
-        """Close the idle connections."""
-        for connections in self.conns.values():
-            for connection in connections:
-                connection.close()
-
-    def settle(self, succeeded: bool) -> None:
-        """Return this thread's connections to the pool, or close them: the rest of an answer may be left in them."""
-        taken, self._local.taken = getattr(self._local, "taken", ()), ()
-        for url, connection in taken:
-            if succeeded:
-                super().release(url, connection)
-            else:
-                connection.close()
-
-
-_OLDEST: Final = 3
-_STAND_IN: Final = "express-pouchdb"  # pouchdb-server, whose versions are its own.
-
-
-def check_server(server: CouchServer) -> str:
-    """Return the server's version.
-
-    Raises ServerUnsuitable where it is no CouchDB, or an older one than 3, and StoreUnavailable.
-    """
-    welcome = server.request("GET", "").body
-    known = isinstance(welcome, dict) and ("couchdb" in welcome or _STAND_IN in welcome)
-    if not known:
-        raise ServerUnsuitable(
-            f"the server at {server.origin} is not CouchDB: check the address in RELEVE_MEASURES_URL"
-        )
-    version = str(welcome.get("version") or "of unknown version")
-    major = re.match(r"[0-9]{1,4}", version)
-    if _STAND_IN not in welcome and major and int(major[0]) < _OLDEST:
-        raise ServerUnsuitable(
-            f"CouchDB {version[:20]} at {server.origin} is too old: update it to CouchDB {_OLDEST} or newer"
-        )
-    return version
-
-
-SYSTEM_DATABASES: Final = ("_users", "_replicator")
-
-
-def create_system_database(admin: CouchServer, name: str, replicas: int | None = None) -> str:
-    """Create a system database, with its replicas (n), or the server's default; return ``made`` or ``there``."""
-    answer = admin.request("PUT", name, **({} if replicas is None else {"n": replicas}))
-    if answer.ok or answer.status == 412:  # 412: It exists already.
-        return "made" if answer.ok else "there"
-    raise _write_refused(f"database {name} can't be created", answer)
-
-
-def set_up_user(admin: CouchServer, user: CouchServer, name: str, password: str) -> str:
-    """Create the user ``name``, or set its password where the connection ``user`` can't log in with it.
-
-    Returns ``made``, ``changed`` or ``there``.
-    """
-    stored = read_or_none(admin, "_users", f"org.couchdb.user:{name}")
-    if stored is not None and _can_log_in(user):
-        return "there"
-    document = {**(stored or {"name": name, "type": "user", "roles": []}), "password": password}
-    answer = admin.request("PUT", "_users", f"org.couchdb.user:{name}", body=document)
-    if not answer.ok:
-        raise _write_refused(f"user {name} can't be written", answer)
-    return "made" if stored is None else "changed"
-
-
-def grant_access(admin: CouchServer, database: str, name: str) -> str:
-    """Make the user the only member of ``database`` beside the admins; return ``made`` or ``there``.
-
-    A member reads and writes documents, but no design documents, which hold code that CouchDB runs.
-    """
-    security = {"admins": {"names": [], "roles": ["_admin"]}, "members": {"names": [name], "roles": []}}
-    if read_or_none(admin, database, "_security") == security:
-        return "there"
-    answer = admin.request("PUT", database, "_security", body=security)
-    if not answer.ok:
-        raise _write_refused(f"the members of {database} can't be set", answer)
-    return "made"
-
-
-def limit_revisions(admin: CouchServer, database: str, count: int) -> str:
-    """Let CouchDB remember ``count`` old revisions of each document; return ``changed`` or ``there``.
-
-    Returns ``left`` where the server has no such limit, or ``admin`` may not set it.
-    Source: CouchDB 3.5, PUT /{db}/_revs_limit.
-    """
-    answer = admin.request("GET", database, "_revs_limit")
-    if answer.status == 404:
-        return "left"
-    if answer.ok and answer.body == count:
-        return "there"
-    if answer.ok:
-        try:
-            answer = admin.request("PUT", database, "_revs_limit", body=count)
-        except UserRefused:
-            return "left"  # A member of the database may write to it, and not more.
-    if not answer.ok:
-        raise _write_refused(f"the limit of revisions of {database} can't be set", answer)
-    return "changed"
-
-
-def read_or_none(server: CouchServer, *path: str) -> dict[str, Any] | None:
-    """Return the JSON object at a path; None where there is none.  Raises StoreUnavailable and WriteRefused."""
-    answer = server.request("GET", *path)
-    if answer.status == 404:
-        return None
-    if not answer.ok or not isinstance(answer.body, dict):
-        raise _write_refused(f"{path[0]} can't be read", answer)
-    return answer.body
-
-
-def _can_log_in(user: CouchServer) -> bool:
-    try:
-        return user.request("GET", "_session").ok  # It refuses a wrong password and needs no rights.
-    except UserRefused:
-        return False
-
-
-def _write_refused(failure: str, answer: CouchAnswer) -> WriteRefused:
-    return WriteRefused(f"CouchDB: {failure}: it answers {answer.status}")
-
-
-MOST_DOCUMENTS_A_REQUEST: Final = 500
-# Sent with each read: without a limit, a server with a cap on partition reads silently leaves out the rest.
-_MOST_ROWS: Final = 1_000_000
-_FRUITLESS_ROUNDS: Final = 3  # One is usual: the package may have sent the deletion twice.
-_NO_DATABASE: Final = {"Database does not exist.", "no_db_file"}  # CouchDB 3; CouchDB 1 and 2, pouchdb-server.
-# Errors of single rows that are the server's fault; any other error except a conflict is a refusal.
-_ROW_OUTAGES: Final = {"internal_server_error", "service_unavailable", "timeout", "unknown_error"}
-_DATABASE_NAME: Final = re.compile(r"[a-z][a-z0-9_$()+-]*")
 
 
 class CouchStore:
@@ -570,3 +302,263 @@ def deletion_of(document: Document) -> Document:
     CouchDB 3.5 answers "ok" where the document never existed: then it is gone all the same.
     """
     return {"_id": document["_id"], "_rev": document["_rev"], "_deleted": True}
+
+
+class CouchServer:
+    """One CouchDB server; connects at first use, again in each process, and is safe with threads.
+
+    ``origin`` is its URL without user and password.  ``partitions`` turns false once a store has seen that the server
+    has no partitioned databases.
+    """
+
+    def __init__(self, origin: str, credentials: tuple[str, str] | None, timeout_s: float) -> None:
+        self.origin = origin.rstrip("/")
+        self.partitions = True
+        self._timeout_s = timeout_s
+        # A closure, because the ``repr`` of an attribute would show the password.
+        self._credentials: Callable[[], tuple[str, str] | None] = lambda: credentials
+        self._resource_of: dict[int, Any] = {}  # By process id.
+
+    def __repr__(self) -> str:
+        return f"CouchServer({self.origin!r})"
+
+    def request(self, method: str, *path: str, body: Json = None, **query: str | int) -> CouchAnswer:
+        """Send a request; the answer is a success or a refusal other than 401 and 403.
+
+        After a lost connection the package sends it again, so a repeat must be harmless.  Raises StoreUnavailable for
+        every other answer, and WriteRefused for a body that is not JSON.
+        """
+        # Two processes on one connection would read each other's answers.  A child leaves its parent's entry alone:
+        # dropping it could close a connection that the parent uses.
+        resource = self._resource_of.get(os.getpid()) or self._connect()
+        extra = {} if body is None else {"body": _to_json(body)}
+        succeeded = False
+        try:
+            # The package has one function for each method: get_json, put_json and post_json.
+            status, _, answer = getattr(resource, f"{method.lower()}_json")(list(path), **extra, **query)
+            if status >= 300 or not isinstance(answer, dict | list | int):  # A redirect, or a proxy's HTML page.
+                raise StoreUnavailable(f"{self.origin} does not answer like CouchDB: check the address")
+            succeeded = True
+        except http.HTTPError as error:
+            return self._refusal(error, path[0])
+        except _NOT_AN_ANSWER as error:
+            raise StoreUnavailable(f"CouchDB at {self.origin} {_outage(error)}: check that it runs") from error
+        finally:
+            resource.session.connection_pool.settle(succeeded)
+        return CouchAnswer(status, answer)
+
+    def _connect(self) -> Any:
+        """Return this process's link to the server, which opens connections when requests are sent."""
+        session = http.Session(timeout=self._timeout_s, retry_delays=[0])  # An empty list makes the package fail.
+        connections = _Connections(self._timeout_s)
+        session.cache, session.connection_pool = _NoCache(), connections
+        weakref.finalize(self, connections.close)
+        # Credentials are set here, because the package misreads those with ':' or '@' in a URL.
+        resource = http.Resource(self.origin, session, headers={"Content-Type": "application/json"})
+        resource.credentials = self._credentials()
+        return self._resource_of.setdefault(os.getpid(), resource)
+
+    def _refusal(self, failure: http.HTTPError, database: str) -> CouchAnswer:
+        """Return a 4xx as an answer.
+
+        Raises UserRefused for 401 and 403, which the operator must cure, and StoreUnavailable for outages.
+        """
+        status, text = _status_and_text(failure)
+        place = database or "its first page"
+        error, reason = text if isinstance(text, tuple) else ("", "")
+        if status in (401, 403):
+            raise UserRefused(
+                f"CouchDB at {self.origin} refuses this user on {place} ({status}): check user name and password; "
+                "the user must be an admin, or a member of a database that an admin created"
+            ) from failure
+        if status in _TRY_LATER or not 400 <= status < 500:
+            raise StoreUnavailable(f"CouchDB at {self.origin} answers {status} ({error_name(error)})") from failure
+        return CouchAnswer(status, error=str(error), reason=str(reason))
+
+
+def _to_json(body: Json) -> bytes:
+    try:
+        return json.dumps(body, allow_nan=False, separators=(",", ":")).encode()
+    except (TypeError, ValueError):
+        raise WriteRefused("a document has a value that JSON can't represent") from None
+
+
+def _status_and_text(failure: http.HTTPError) -> tuple[int, Any]:
+    if isinstance(failure, http.ServerError):
+        status, text = failure.args[0]
+        return int(status), text
+    return _STATUS_OF[type(failure)], failure.args[0]
+
+
+def error_name(error: object) -> str:
+    """Return CouchDB's short name of an error; any other text might quote a document."""
+    return error if isinstance(error, str) and re.fullmatch(r"[a-z_]{1,40}", error) else "an error without a name"
+
+
+def _outage(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "does not answer in time"
+    if isinstance(error, OSError):
+        return f"can't be reached ({error.strerror or type(error).__name__})"
+    return "gives a broken answer"
+
+
+class _NoCache:
+    """A replacement for the package's cache of GET answers that caches nothing."""
+
+    def get(self, url: str) -> None:
+        return None
+
+    def put(self, url: str, response: object) -> None:
+        return None
+
+    def remove(self, url: str) -> None:
+        return None
+
+
+class _BoundedResponse(HTTPResponse):
+    """An answer of which no more than ``MOST_BYTES`` are read at once: the package reads any answer as a whole."""
+
+    def read(self, amt: int | None = None) -> bytes:
+        if amt is not None or 0 <= (self.length or -1) <= MOST_BYTES:
+            return super().read(amt)  # Without ``amt`` it tells where an answer breaks off.
+        body = super().read(MOST_BYTES + 1)
+        if len(body) > MOST_BYTES:
+            raise HTTPException(f"an answer of more than {MOST_BYTES} bytes")
+        return body
+
+
+class _Connections(http.ConnectionPool):  # type: ignore[misc]  # The package has no types.
+    """The package's connection pool, to which a connection returns once, after the request, if it succeeded.
+
+    The package itself returns a connection twice after some error pages, so that two threads would read each other's
+    answers, and does not close it after a time-out.
+    """
+
+    def __init__(self, timeout_s: float) -> None:
+        super().__init__(timeout_s)
+        self._local = threading.local()
+
+    def get(self, url: str) -> HTTPConnection:
+        connection: HTTPConnection = super().get(url)
+        connection.response_class = _BoundedResponse
+        # A list, because a redirect takes another one.
+        self._local.taken = [*getattr(self._local, "taken", ()), (url, connection)]
+        return connection
+
+    def release(self, url: str, conn: HTTPConnection) -> None:
+        """Do nothing: the package calls this too early or twice."""
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        for connections in self.conns.values():
+            for connection in connections:
+                connection.close()
+
+    def settle(self, succeeded: bool) -> None:
+        """Return this thread's connections to the pool, or close them: the rest of an answer may be left in them."""
+        taken, self._local.taken = getattr(self._local, "taken", ()), ()
+        for url, connection in taken:
+            if succeeded:
+                super().release(url, connection)
+            else:
+                connection.close()
+
+
+def check_server(server: CouchServer) -> str:
+    """Return the server's version.
+
+    Raises ServerUnsuitable where it is no CouchDB, or an older one than 3, and StoreUnavailable.
+    """
+    welcome = server.request("GET", "").body
+    known = isinstance(welcome, dict) and ("couchdb" in welcome or _STAND_IN in welcome)
+    if not known:
+        raise ServerUnsuitable(
+            f"the server at {server.origin} is not CouchDB: check the address in RELEVE_MEASURES_URL"
+        )
+    version = str(welcome.get("version") or "of unknown version")
+    major = re.match(r"[0-9]{1,4}", version)
+    if _STAND_IN not in welcome and major and int(major[0]) < _OLDEST_VERSION:
+        raise ServerUnsuitable(
+            f"CouchDB {version[:20]} at {server.origin} is too old: update it to CouchDB {_OLDEST_VERSION} or newer"
+        )
+    return version
+
+
+def create_system_database(admin: CouchServer, name: str, replicas: int | None = None) -> str:
+    """Create a system database, with its replicas (n), or the server's default; return ``made`` or ``there``."""
+    answer = admin.request("PUT", name, **({} if replicas is None else {"n": replicas}))
+    if answer.ok or answer.status == 412:  # 412: It exists already.
+        return "made" if answer.ok else "there"
+    raise _write_refused(f"database {name} can't be created", answer)
+
+
+def set_up_user(admin: CouchServer, user: CouchServer, name: str, password: str) -> str:
+    """Create the user ``name``, or set its password where the connection ``user`` can't log in with it.
+
+    Returns ``made``, ``changed`` or ``there``.
+    """
+    stored = read_or_none(admin, "_users", f"org.couchdb.user:{name}")
+    if stored is not None and _can_log_in(user):
+        return "there"
+    document = {**(stored or {"name": name, "type": "user", "roles": []}), "password": password}
+    answer = admin.request("PUT", "_users", f"org.couchdb.user:{name}", body=document)
+    if not answer.ok:
+        raise _write_refused(f"user {name} can't be written", answer)
+    return "made" if stored is None else "changed"
+
+
+def grant_access(admin: CouchServer, database: str, name: str) -> str:
+    """Make the user the only member of ``database`` beside the admins; return ``made`` or ``there``.
+
+    A member reads and writes documents, but no design documents, which hold code that CouchDB runs.
+    """
+    security = {"admins": {"names": [], "roles": ["_admin"]}, "members": {"names": [name], "roles": []}}
+    if read_or_none(admin, database, "_security") == security:
+        return "there"
+    answer = admin.request("PUT", database, "_security", body=security)
+    if not answer.ok:
+        raise _write_refused(f"the members of {database} can't be set", answer)
+    return "made"
+
+
+def limit_revisions(admin: CouchServer, database: str, count: int) -> str:
+    """Let CouchDB remember ``count`` old revisions of each document; return ``changed`` or ``there``.
+
+    Returns ``left`` where the server has no such limit, or ``admin`` may not set it.
+    Source: CouchDB 3.5, PUT /{db}/_revs_limit.
+    """
+    answer = admin.request("GET", database, "_revs_limit")
+    if answer.status == 404:
+        return "left"
+    if answer.ok and answer.body == count:
+        return "there"
+    if answer.ok:
+        try:
+            answer = admin.request("PUT", database, "_revs_limit", body=count)
+        except UserRefused:
+            return "left"  # A member of the database may write to it, and not more.
+    if not answer.ok:
+        raise _write_refused(f"the limit of revisions of {database} can't be set", answer)
+    return "changed"
+
+
+def read_or_none(server: CouchServer, *path: str) -> dict[str, Any] | None:
+    """Return the JSON object at a path; None where there is none.  Raises StoreUnavailable and WriteRefused."""
+    answer = server.request("GET", *path)
+    if answer.status == 404:
+        return None
+    if not answer.ok or not isinstance(answer.body, dict):
+        raise _write_refused(f"{path[0]} can't be read", answer)
+    return answer.body
+
+
+def _can_log_in(user: CouchServer) -> bool:
+    try:
+        return user.request("GET", "_session").ok  # It refuses a wrong password and needs no rights.
+    except UserRefused:
+        return False
+
+
+def _write_refused(failure: str, answer: CouchAnswer) -> WriteRefused:
+    return WriteRefused(f"CouchDB: {failure}: it answers {answer.status}")

@@ -1,16 +1,14 @@
 """The packed layout: a local day of load curve, or a year of daily values, is one document (a pack).
 
-Callers see the documents of the plain layout, each with its own revision and its own conflicts.  A write reads the
-packs that it changes and replaces each one as a whole; where another writer replaced a pack first, it reads the pack
-again and decides again, value by value.  Before a write of only new values no pack is read: usually there is none yet,
-and where there is, the store reports a conflict.
+Callers see the documents of the plain layout, each with its own revision and its own conflicts. A write reads the packs
+that it changes and replaces each one as a whole; where another writer replaced a pack first, it reads the pack again
+and decides again, value by value. Before a write of only new values no pack is read: usually there is none yet, and
+where there is, the store reports a conflict.
 
-Compare-and-set for single values that share a pack.
-
-Each value has a revision of its own, such as ``3-9f2c04ab``: the version of the pack when the value was written, and a
-salt drawn when the pack was created.  A pack is replaced as a whole, and only by a writer that read its last state, so
-no two writes make the same version; after an erasure the salt is another.  A writer names the revision of the value
-that it replaces.  Changes of other values in the same pack do not disturb it.
+The revision of a value, such as ``3-9f2c04ab``, is the version of the pack when the value was written, and a salt drawn
+when the pack was created. A pack is replaced only by a writer that read its last state, so no two writes make the same
+version; after an erasure the salt is another. A writer names the revision of the value that it replaces. Changes of
+other values in the same pack do not disturb it.
 """
 
 from __future__ import annotations
@@ -43,6 +41,12 @@ from worker.stores.measures.measure_store import NO_ROWS, Document, DocumentsByD
 if TYPE_CHECKING:
     from worker.stores.measures.couchdb import CouchDatabase, CouchStore
 
+MOST_RACES: Final = 20  # Races for one pack, before the store counts as unavailable.
+# Values of a complete pack, for reads with a limit: the hours of a day, or the months of a year.
+_FEWEST_HOURS, _FEWEST_MONTHS = 23, 12
+_ALL_PACKS: Final = ("", "~")
+PackId = tuple[str, str]  # The account id and the pack's key, such as ("k9x4w", "2024-07-25").
+
 
 class ValueWrite(NamedTuple):
     """One value to write, or None to remove it.
@@ -55,6 +59,9 @@ class ValueWrite(NamedTuple):
     value: PackedValue | None
 
 
+Changes = dict[Doctype, list[ValueWrite]]
+
+
 @dataclass(frozen=True)
 class PackDecision:
     """The outcome for one pack.
@@ -65,64 +72,6 @@ class PackDecision:
 
     fields: dict[str, Any] | None
     conflicting: Mapping[Doctype, frozenset[str]]
-
-
-def revision_of(value: PackedValue, fields: Fields) -> str:
-    return f"{value.version}-{fields['salt']}"
-
-
-def decide_writes(
-    stored: Fields | None, pack: str, changes: Mapping[Doctype, Sequence[ValueWrite]], salt: str
-) -> PackDecision:
-    """Decide which of the changes are written to a pack; ``salt`` is for a pack that is created.
-
-    Where a reading lost its race, no total of this pack is written: it was computed from a reading that is not the
-    stored one.  ``changes`` has readings before totals.  Raises UnknownPack.
-    """
-    fields: dict[str, Any] = dict(stored) if stored is not None else {"format": FORMAT, "version": 0, "salt": salt}
-    version = _version(fields) + 1
-    lost: dict[Doctype, frozenset[str]] = {}
-    won_any = False
-    for doctype, writes in changes.items():
-        values = unpack_values(fields, pack, doctype)
-        lost_readings = lost.get(doctype.series.inputs)
-        won = [] if lost_readings else [write for write in writes if _fits(write, values, fields)]
-        lost[doctype] = frozenset(write.key for write in writes) - {write.key for write in won}
-        if won:
-            won_any = True
-            for write in won:
-                if write.value is None:
-                    del values[write.key]
-                else:
-                    values[write.key] = write.value._replace(version=version)
-            fields.pop(doctype.value, None)
-            if values:
-                fields[doctype.value] = pack_values(values, doctype)
-    if won_any and not any(doctype.value in fields for doctype in Doctype):
-        return PackDecision({"_rev": fields["_rev"], "_deleted": True}, lost)
-    return PackDecision({**fields, "version": version} if won_any else None, lost)
-
-
-def _fits(write: ValueWrite, values: ValuesByKey, fields: Fields) -> bool:
-    """Return whether the write names the stored revision of its value."""
-    stored = values.get(write.key)
-    return write.revision == (revision_of(stored, fields) if stored is not None else None)
-
-
-def _version(fields: Fields) -> int:
-    check_format(fields)
-    try:
-        return int(fields["version"])
-    except (KeyError, TypeError, ValueError):
-        raise UnknownPack("a packed document is damaged: restore it from a backup, or delete it") from None
-
-
-MOST_RACES: Final = 20  # Races for one pack, before the store counts as unavailable.
-# Values of a complete pack, for reads with a limit: the hours of a day, or the months of a year.
-_FEWEST_HOURS, _FEWEST_MONTHS = 23, 12
-_ALL_PACKS: Final = ("", "~")
-PackId = tuple[str, str]  # The account id and the pack's key, such as ("k9x4w", "2024-07-25").
-Changes = dict[Doctype, list[ValueWrite]]
 
 
 class PackedStore:
@@ -301,3 +250,53 @@ def _codec_errors() -> Iterator[None]:
         yield
     except UnknownPack as error:
         raise StoreUnavailable(str(error)) from None
+
+
+def revision_of(value: PackedValue, fields: Fields) -> str:
+    return f"{value.version}-{fields['salt']}"
+
+
+def decide_writes(
+    stored: Fields | None, pack: str, changes: Mapping[Doctype, Sequence[ValueWrite]], salt: str
+) -> PackDecision:
+    """Decide which of the changes are written to a pack; ``salt`` is for a pack that is created.
+
+    Where a reading lost its race, no total of this pack is written: it was computed from a reading that is not the
+    stored one.  ``changes`` has readings before totals.  Raises UnknownPack.
+    """
+    fields: dict[str, Any] = dict(stored) if stored is not None else {"format": FORMAT, "version": 0, "salt": salt}
+    version = _version(fields) + 1
+    lost: dict[Doctype, frozenset[str]] = {}
+    won_any = False
+    for doctype, writes in changes.items():
+        values = unpack_values(fields, pack, doctype)
+        lost_readings = lost.get(doctype.series.inputs)
+        won = [] if lost_readings else [write for write in writes if _fits(write, values, fields)]
+        lost[doctype] = frozenset(write.key for write in writes) - {write.key for write in won}
+        if won:
+            won_any = True
+            for write in won:
+                if write.value is None:
+                    del values[write.key]
+                else:
+                    values[write.key] = write.value._replace(version=version)
+            fields.pop(doctype.value, None)
+            if values:
+                fields[doctype.value] = pack_values(values, doctype)
+    if won_any and not any(doctype.value in fields for doctype in Doctype):
+        return PackDecision({"_rev": fields["_rev"], "_deleted": True}, lost)
+    return PackDecision({**fields, "version": version} if won_any else None, lost)
+
+
+def _fits(write: ValueWrite, values: ValuesByKey, fields: Fields) -> bool:
+    """Return whether the write names the stored revision of its value."""
+    stored = values.get(write.key)
+    return write.revision == (revision_of(stored, fields) if stored is not None else None)
+
+
+def _version(fields: Fields) -> int:
+    check_format(fields)
+    try:
+        return int(fields["version"])
+    except (KeyError, TypeError, ValueError):
+        raise UnknownPack("a packed document is damaged: restore it from a backup, or delete it") from None

@@ -1,8 +1,6 @@
-"""Redis: progress, claims, locks, heartbeats, incidents, and the embedded server.
+"""What is kept in Redis, and its URLs: their check in the settings, and the parser of ``sentinel://`` URLs.
 
-Redis URLs: checks of the URLs in settings, and the parser of ``sentinel://`` URLs.
-
-A file of its own because settings are read before the metrics, which ``connection`` imports, can be set up.
+The URLs stand here because settings are read before the metrics, which ``connection`` imports, can be set up.
 """
 
 from __future__ import annotations

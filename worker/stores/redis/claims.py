@@ -1,42 +1,31 @@
-"""Claims on windows in flight, one sorted set for each lane, and on ticks.  The claims of a lane are its backlog.
+"""Progress of all accounts in Redis: claims on windows, failures, finished days, last runs, and shared texts.
 
-A claim keeps a window from being published a second time; its expiry lets lost work be published again.
+Everything here may be lost; a lost key repeats work. All keys have one prefix (``releve:``) and plain text values:
 
-    releve:inflight:nightly    sorted set: k9x4w:daily 1721890000123456, k9x4w:load_curve 1721890000123457
-    releve:slot:resume_night:28698123  1, the tick is taken
-    releve:failures:k9x4w:load_curve   hash: 2024-07-11/2024-07-18 to 2, the failures of windows of the history
-
-The score is the moment of the claim in µs by the server's clock, and no two claims of one script run are equal.  So the
-score also tells the holder: a message that came twice can't release the claim of the next window.
-
-Progress in Redis: finished days, states of runs, claims, and texts that all workers share.
-
-Everything here may be lost; a lost key repeats work.  All keys have one prefix (``releve:``) and plain text values:
-
-    history:<series>:<letters>    hash: account to its finished days (``coverage``)
+    inflight:<lane>               sorted set: k9x4w:daily 1721890000123456, k9x4w:load_curve 1721890000123457
+    slot:<name>                   1, the tick is taken, such as resume_night:28698123
+    failures:<account>:<series>   hash: 2024-07-11/2024-07-18 to 2, the failures of windows of the history
+    history:<series>:<letters>    hash: account to its finished windows, oldest first, for example
+                                  k9x4w  2021-11-25/2024-11-24
+                                  k9xab  ?2024-11-01/2024-11-24
+                                  k9xz2  2021-11-25/2022-01-01,2022-02-01/2024-11-24
     task:<account>:<series>       hash: the state of the last run while it is needed: state ok, window
                                   2024-06-25/2024-07-25, run_id 20240725T041209.000001, error "",
                                   answer:data:backfill 2024-07-25T04:12:09+00:00 2024-06-25/2024-07-25
-    inflight:<lane>               sorted set: the windows in flight (``claims``)
-    failures:<account>:<series>   hash: windows of the history that failed (``claims``)
     secret:<name>                 an encrypted text
     text:<name>                   a text, such as the summary of the last audit
-    lock:<name>, slot:<name>      ``locks``
+    lock:<name>                   ``locks``
 
-The hash of a task takes some 400 bytes.  So that of a good run lasts for 15 minutes, in which waiting commands read it,
+A claim keeps a window from being published a second time; its expiry lets lost work be published again. The claims of a
+lane are its backlog. The score is the moment of the claim in µs by the server's clock, and no two claims of one script
+run are equal. So the score also tells the holder: a message that came twice can't release the claim of the next window.
+
+A million accounts have two million series with finished days, so each one is a field of a small hash, which Redis
+stores compactly. Since Redis was emptied, the days are known as a whole only once they were read back from the measure
+store; until then the text begins with ``?``.
+
+The hash of a task takes some 400 bytes. So that of a good run lasts for 15 minutes, in which waiting commands read it,
 and a good night makes none: its outcome is in the registry for good.
-
-The finished days of each account's series in Redis: the flags of the loaded history.
-
-A million accounts have two million of these, so each one is a field of a small hash, which Redis stores compactly:
-
-    releve:history:daily:k9x   hash: account to the finished windows, oldest first, for example
-                               k9x4w  2021-11-25/2024-11-24
-                               k9xab  ?2024-11-01/2024-11-24
-                               k9xz2  2021-11-25/2022-01-01,2022-02-01/2024-11-24
-
-Since Redis was emptied, the days are known as a whole only once they were read back from the measure store; until then
-the text begins with ``?``.
 """
 
 from __future__ import annotations
@@ -51,6 +40,12 @@ from worker.stores.redis.connection import PrefixedKeys, escape_glob
 from worker.stores.redis.locks import Locks
 
 FAILURES_TTL_S: Final = 24 * 3600
+TASK_TTL_S: Final = 90 * 24 * 3600
+SUCCESS_TTL_S: Final = 15 * 60
+ACCOUNT_KINDS: Final = frozenset({"history", "task", "inflight", "failures", "secret", "text", "slot"})
+# Ids begin with one of 22 letters and go on with one of 32 signs, so a million accounts make 44 fields a hash.  By
+# default Redis stores hashes compactly up to 128 fields (older versions: 512) of at most 64 bytes.
+BUCKET_LETTERS: Final = 3
 # KEYS: releve:inflight:nightly.  ARGV: µs that a claim lives (900000000), then members (k9x4w:daily …).
 # Returns the claim of each member as text (1721890000123456), empty where it is claimed already.
 _CLAIM = """
@@ -77,10 +72,33 @@ for place = 1, #ARGV, 2 do
 end
 return released
 """
+# Merges windows with the stored ones.  ISO dates sort as texts.
+# KEYS: releve:history:daily:k9x.  ARGV: account (k9x4w), ``add`` or ``replace``, then windows (2024-03-04/2024-03-11).
+# Returns the text that is stored then.
+_STORE = """
+local stored = ARGV[2] == 'add' and (redis.call('HGET', KEYS[1], ARGV[1]) or '?') or ''
+local windows = {unpack(ARGV, 3)}
+for window in string.gmatch(stored, '[%d/-]+') do table.insert(windows, window) end
+table.sort(windows)
+local merged = {}
+for _, window in ipairs(windows) do
+  local first, after = string.match(window, '(.*)/(.*)')
+  local last = merged[#merged]
+  if last and first <= last[2] then
+    if after > last[2] then last[2] = after end
+  else
+    table.insert(merged, {first, after})
+  end
+end
+for place, pair in ipairs(merged) do merged[place] = pair[1] .. '/' .. pair[2] end
+local text = (string.sub(stored, 1, 1) == '?' and '?' or '') .. table.concat(merged, ',')
+redis.call('HSET', KEYS[1], ARGV[1], text)
+return text
+"""
 
 
 class ClaimStore(PrefixedKeys):
-    """Claims and failures of windows in Redis; every method raises StoreUnavailable.
+    """Claims and failures of windows in Redis.
 
     ``lane`` is a queue.  Members are texts of account and series (``member_of``).
     """
@@ -149,34 +167,6 @@ def series_of_member(member: str) -> str:
     return member.rpartition(":")[2]
 
 
-# Ids begin with one of 22 letters and go on with one of 32 signs, so a million accounts make 44 fields a hash.  By
-# default Redis stores hashes compactly up to 128 fields (older versions: 512) of at most 64 bytes.
-BUCKET_LETTERS: Final = 3
-# Merges windows with the stored ones.  ISO dates sort as texts.
-# KEYS: releve:history:daily:k9x.  ARGV: account (k9x4w), ``add`` or ``replace``, then windows (2024-03-04/2024-03-11).
-# Returns the text that is stored then.
-_STORE = """
-local stored = ARGV[2] == 'add' and (redis.call('HGET', KEYS[1], ARGV[1]) or '?') or ''
-local windows = {unpack(ARGV, 3)}
-for window in string.gmatch(stored, '[%d/-]+') do table.insert(windows, window) end
-table.sort(windows)
-local merged = {}
-for _, window in ipairs(windows) do
-  local first, after = string.match(window, '(.*)/(.*)')
-  local last = merged[#merged]
-  if last and first <= last[2] then
-    if after > last[2] then last[2] = after end
-  else
-    table.insert(merged, {first, after})
-  end
-end
-for place, pair in ipairs(merged) do merged[place] = pair[1] .. '/' .. pair[2] end
-local text = (string.sub(stored, 1, 1) == '?' and '?' or '') .. table.concat(merged, ',')
-redis.call('HSET', KEYS[1], ARGV[1], text)
-return text
-"""
-
-
 class SeriesCoverage(NamedTuple):
     """The finished days of a series, in the fewest windows, oldest first.
 
@@ -190,7 +180,7 @@ class SeriesCoverage(NamedTuple):
 
 
 class CoverageStore(PrefixedKeys):
-    """The finished days of all accounts; every method raises StoreUnavailable.  ``series`` is a Series or its value."""
+    """The finished days of all accounts.  ``series`` is a Series or its value."""
 
     def is_empty(self) -> bool:
         """Return whether no finished day of any account is known, as after a loss of Redis."""
@@ -229,16 +219,8 @@ def _parse(text: str) -> SeriesCoverage:
     )
 
 
-TASK_TTL_S: Final = 90 * 24 * 3600
-SUCCESS_TTL_S: Final = 15 * 60
-ACCOUNT_KINDS: Final = frozenset({"history", "task", "inflight", "failures", "secret", "text", "slot"})
-
-
 class ProgressStore(CoverageStore, ClaimStore, Locks):
-    """The progress of all accounts in Redis; every method raises StoreUnavailable.
-
-    ``series`` is a Series or its value.
-    """
+    """The progress of all accounts in Redis.  ``series`` is a Series or its value."""
 
     # -- The last run of a series
 

@@ -1,22 +1,21 @@
-"""Heartbeats in Redis, in one hash: who is alive, and whether the loop from beat over a queue to a worker goes round.
+"""Who is alive, by heartbeats in Redis, and the messages in its broker: queued, reserved by workers, or waiting.
 
     releve:heartbeat   hash, a JSON text for each process:
         host-17-a1b2c3   {"name": "nightly@host", "seen_at": 1721890000.5, "progress_at": 1721889990.25, "running": 2,
                          "slots": 16, "queues": ["control", "nightly"], "restarts": 0}
         beat, tick       1721890000.5
 
-All times are seconds since 1970 by Redis' clock.  The hash expires a day after the last heartbeat; a lost one costs a
-false alarm, and messages of living workers that are done twice.
+All times are seconds since 1970 by Redis' clock. The tick says that the loop from beat over a queue to a worker goes
+round. The hash expires a day after the last heartbeat; a lost one costs a false alarm, and messages of living workers
+that are done twice.
 
-Messages in the Redis broker: queued, reserved by workers, or waiting for a countdown.
+kombu keeps the messages that workers have taken and not acknowledged in one hash, without the worker's name. So the
+messages of a dead worker come back only after the visibility time-out. Each of our workers has a hash of its own
+(``unacked:<worker>``), and the messages of a worker without a heartbeat are requeued at once, as are those of a worker
+that has lost its connection and connected again. A worker that was only frozen, or still ran the task, then does its
+work a second time, which changes nothing.
 
-kombu keeps the messages that workers have taken and not acknowledged in one hash, without the worker's name.  So the
-messages of a dead worker come back only after the visibility time-out.  Each of our workers has a hash of its own
-(``unacked:<worker>``) and a heartbeat, and the messages of a worker without a heartbeat are requeued at once, as are
-those of a worker that has lost its connection and connected again.  A worker that was only frozen, or still ran the
-task, then does its work a second time, which changes nothing.
-
-Formats: kombu 5.7, ``kombu/transport/redis.py`` (``QoS.append``, ``_do_restore_message``).  Examples:
+Formats: kombu 5.7, ``kombu/transport/redis.py`` (``QoS.append``, ``_do_restore_message``). Examples:
 
     unacked:host-17-a1b2c3         hash: delivery tag to JSON ``[message, exchange, queue]``
     unacked_index:host-17-a1b2c3   sorted set: delivery tags by the time they were taken
@@ -39,6 +38,12 @@ FORGET_S: Final = 900.0  # A worker that vanished without a word is listed this 
 _TTL_S: Final = 24 * 3600
 _BEAT: Final = "beat"
 _TICK: Final = "tick"
+UNACKED: Final = "unacked"
+_INDEX: Final = "unacked_index"
+# With more messages than this, lost ones are not searched for: their claims expire.
+_MOST_MESSAGES: Final = 20_000
+_PAGE: Final = 500
+_WORD: Final = re.compile(r"[\w.]+", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +68,7 @@ class WorkerHeartbeat:
 
 
 class Heartbeats(PrefixedKeys):
-    """Heartbeats of workers and beat; every method raises StoreUnavailable."""
+    """Heartbeats of workers and beat."""
 
     def now(self) -> float:
         """Return Redis' time, by which heartbeats are written and judged."""
@@ -132,14 +137,6 @@ class Heartbeats(PrefixedKeys):
             pipe.execute()
 
 
-UNACKED: Final = "unacked"
-_INDEX: Final = "unacked_index"
-# With more messages than this, lost ones are not searched for: their claims expire.
-_MOST_MESSAGES: Final = 20_000
-_PAGE: Final = 500
-_WORD: Final = re.compile(r"[\w.]+", re.ASCII)
-
-
 def broker_keys(worker: str) -> dict[str, str]:
     """Return the transport options that give a worker its own hash of unacknowledged messages."""
     return {
@@ -150,10 +147,7 @@ def broker_keys(worker: str) -> dict[str, str]:
 
 
 class BrokerMessages(PrefixedKeys):
-    """The messages in the broker's queues and in the workers' hashes; every method raises StoreUnavailable.
-
-    ``prefix`` is the broker's key prefix.
-    """
+    """The messages in the broker's queues and in the workers' hashes.  ``prefix`` is the broker's key prefix."""
 
     def workers_with_messages(self) -> set[str]:
         """Return the workers that hold unacknowledged messages, dead workers included."""

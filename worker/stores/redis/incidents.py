@@ -35,10 +35,7 @@ DAY_S: Final = 24 * 3600
 
 
 class IncidentStore(PrefixedKeys):
-    """Incidents in Redis; every method raises StoreUnavailable.
-
-    A slot is what one incident blocks: a series, or a kind of refusal.
-    """
+    """Incidents in Redis. A slot is what one incident blocks: a series, or a kind of refusal."""
 
     def record_answer(self, job: WindowJob, kind: IncidentKind | None, now: datetime) -> None:
         """Record how a call ended; ``kind`` is None for a good answer."""

@@ -1,14 +1,14 @@
-"""Locks in Redis, which all expire.
+"""Locks in Redis, and the limits of calls by token, session, browser and address.
 
-They save quota and repeated work but protect no data: a process that was frozen beyond its lock's time may still write.
-Keys and revisions in the stores protect the measures.
+Locks save quota and repeated work but protect no data. All of them expire, so a process that was frozen beyond its
+lock's time may still write: keys and revisions in the stores protect the measures.
 
-    releve:lock:token    the holder's random token (redis-py)
+    releve:lock:token             the holder's random token (redis-py)
+    releve:limit:api:token:5f2c   the number of calls of its window
 
-Rate limits by token, session, browser and address, counted in Redis for all processes together.
-
-A window begins with the first call of a subject and ends by its key's expiry. So at the border of two windows a subject
-may make up to twice its calls within a short time, which is accepted: the limits are there against thousands of tries.
+Calls are counted for all processes together. A window begins with the first call of a subject and ends by its key's
+expiry. So at the border of two windows a subject may make up to twice its calls within a short time, which is accepted:
+the limits are there against thousands of tries.
 """
 
 from __future__ import annotations
@@ -94,10 +94,7 @@ class Rate:
 
 
 class RateLimiter(PrefixedKeys):
-    """Call counter. Every method raises StoreUnavailable: without a count, no call is allowed.
-
-    The key ``releve:limit:api:token:5f2c`` has the number of calls of its window.
-    """
+    """Call counter. Where Redis fails, nothing is counted and no call is allowed."""
 
     def count_call(self, rate: Rate, subject: str) -> int:
         """Count a call of ``subject``. Return 0 where it may go on, else the seconds until the next may."""

@@ -1,6 +1,9 @@
-"""Connection requests in Redis: sealed, for seven days at most, one a browser, and without a proof three a meter.
+"""What a consent needs until it is proven, in Redis: connection requests, consent flows, and the files of a proof.
 
-The registry knows nothing of a request before it is proven. A lost key means that the person starts again.
+A lost key means that the person starts again, or that the operator uploads the files again.
+
+Connection requests are sealed and live for seven days at most: one a browser, and without a proof three a meter. The
+registry knows nothing of a request before it is proven.
 
     connection_request:<id>                sealed JSON of a ConnectionRequest
     connection_request:declared:<id>       the request has declared a right, and no answer has come yet
@@ -13,21 +16,18 @@ The registry knows nothing of a request before it is proven. A lost key means th
     connection_requests:due                sorted set of ids by the second of their next try
     connection_requests:held               sorted set of ids that wait for the operator, by the second of their start
 
-Consent flows in progress: the state that is needed when the browser returns from the supplier's consent page.
-
-The supplier returns a ``state`` of at most 100 characters; everything else is stored here under it, for 15 minutes.  A
-state works once: the callback becomes a connection request.  A lost key means that the person starts again.
+A consent flow is what is needed when the browser returns from the supplier's consent page. The supplier returns a
+``state`` of at most 100 characters; everything else is stored here under it, for 15 minutes. A state works once: the
+callback becomes a connection request.
 
     consent_flow:<state>       {"supplier":"enedis","browser":"…","begun_on":"2024-07-25",…}: the flow, deleted by
                                the first callback
     proxy_code:<hash of code>  sealed text: what a code of the proxy stands for; a code works once
 
-Files of a proof on their way from the operator's page to the worker that sends them, sealed, for a day at most.
+The files of a proof are on their way from the operator's page to the worker that sends them, sealed, for a day at most.
 
-A lost key means that the operator uploads them again.
-
-    proof_files:<right>      list: a sealed JSON for each file, {"name": "consent.pdf", "content": "<base64>"}
-    proof_files:waiting      set of the ids of rights with files
+    proof_files:<right>        list: a sealed JSON for each file, {"name": "consent.pdf", "content": "<base64>"}
+    proof_files:waiting        set of the ids of rights with files
     proof_files:fault:<right>  the code with which the supplier has refused the last files; empty for another fault
 """
 
@@ -57,9 +57,11 @@ from worker.stores.redis.connection import PrefixedKeys
 
 MOST_OF_A_SUBJECT: Final = 3
 _MOST_ABOUT: Final = 50
-_LIFE_S: Final = int(REQUEST_LIFE.total_seconds())
+_REQUEST_LIFE_S: Final = int(REQUEST_LIFE.total_seconds())
 # A page that is loaded again finds what came of the request for this long.
 _OUTCOME_LIFE_S: Final = 900
+_FLOW_LIFE_S: Final = 900
+_FILES_LIFE_S: Final = 24 * 3600
 _FINAL: Final = (RequestState.CONNECTED, RequestState.HANDED_OVER, RequestState.DECLARED, RequestState.REFUSED)
 # What a final request forgets: the meter, the token, and what the person has typed.
 _FORGOTTEN: Final[Mapping[str, Any]] = {
@@ -70,11 +72,12 @@ _FORGOTTEN: Final[Mapping[str, Any]] = {
     "readings": {},
     "declaration": None,
 }
-_JSON: Final = TypeAdapter(ConnectionRequest)
+_REQUEST_JSON: Final = TypeAdapter(ConnectionRequest)
+ProofFile = tuple[str, bytes]  # Name and content.
 
 
 class ConnectionRequests(PrefixedKeys):
-    """Connection requests by id; every method raises StoreUnavailable.
+    """Connection requests by id.
 
     ``digest`` hashes what a request is about under a key of ours: a meter's number is easily guessed from a plain hash.
     """
@@ -89,7 +92,8 @@ class ConnectionRequests(PrefixedKeys):
         It takes the place of those of its browser, by any of its names. Without an invitation or a code it takes that
         of the oldest beyond three like it that name the same meter, too. What something came of stays.
         """
-        if not self._redis.set(self._key("connection_request", request.id), self._seal(request), ex=_LIFE_S, nx=True):
+        key = self._key("connection_request", request.id)
+        if not self._redis.set(key, self._seal(request), ex=_REQUEST_LIFE_S, nx=True):
             return False
         for request_id in self._ids_of(request.names):
             self._drop(request_id)
@@ -100,7 +104,7 @@ class ConnectionRequests(PrefixedKeys):
                 pipe.lpush(key, request.id)
                 pipe.lrange(key, MOST_OF_A_SUBJECT, -1)
                 pipe.ltrim(key, 0, MOST_OF_A_SUBJECT - 1)
-                pipe.expire(key, _LIFE_S)
+                pipe.expire(key, _REQUEST_LIFE_S)
                 older: list[str] = pipe.execute()[1]
             for request_id in older:
                 self._drop(request_id)
@@ -113,7 +117,7 @@ class ConnectionRequests(PrefixedKeys):
         if sealed is None:
             return None
         try:
-            return _JSON.validate_json(self._sealer.unseal(str(sealed), _place_of(request_id)))
+            return _REQUEST_JSON.validate_json(self._sealer.unseal(str(sealed), _request_place(request_id)))
         except OperatorFault:
             return None
 
@@ -128,7 +132,7 @@ class ConnectionRequests(PrefixedKeys):
     def bind(self, request: ConnectionRequest) -> None:
         """Let the browser with the request's name find it, and an erasure by all names of this browser."""
         with self._redis.pipeline() as pipe:
-            pipe.set(self._key("connection_requests", "browser", request.browser), request.id, ex=_LIFE_S)
+            pipe.set(self._key("connection_requests", "browser", request.browser), request.id, ex=_REQUEST_LIFE_S)
             self._note(pipe, request, [f"browser {name}" for name in request.names])
             pipe.execute()
 
@@ -137,7 +141,7 @@ class ConnectionRequests(PrefixedKeys):
 
         The browser's cookie lives no longer than this note.
         """
-        return bool(self._redis.set(self._key("connection_requests", "opened", name), "1", ex=_LIFE_S, nx=True))
+        return bool(self._redis.set(self._key("connection_requests", "opened", name), "1", ex=_REQUEST_LIFE_S, nx=True))
 
     def unmark_opened(self, name: str) -> None:
         """Forget that a session is opened: none was."""
@@ -149,7 +153,7 @@ class ConnectionRequests(PrefixedKeys):
         That is one from which no answer came: the supplier may have registered the right.
         """
         key = self._key("connection_request", "declared", request_id)
-        return self._redis.set(key, "1", ex=_LIFE_S, get=True) is not None
+        return self._redis.set(key, "1", ex=_REQUEST_LIFE_S, get=True) is not None
 
     def forget_declaration(self, request_id: str) -> None:
         """Forget that a request has declared a right, because the supplier has not registered one for it."""
@@ -251,17 +255,14 @@ class ConnectionRequests(PrefixedKeys):
         for key in map(self._about, subjects):
             pipe.zadd(key, {request.id: int(request.created_at.timestamp())})
             pipe.zremrangebyrank(key, 0, -_MOST_ABOUT - 1)
-            pipe.expire(key, _LIFE_S)
+            pipe.expire(key, _REQUEST_LIFE_S)
 
     def _seal(self, request: ConnectionRequest) -> str:
-        return self._sealer.seal(_JSON.dump_json(request).decode(), _place_of(request.id))
+        return self._sealer.seal(_REQUEST_JSON.dump_json(request).decode(), _request_place(request.id))
 
 
-def _place_of(request_id: str) -> str:
+def _request_place(request_id: str) -> str:
     return f"connection_request/{request_id}"
-
-
-LIFE_S: Final = 900
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,22 +283,22 @@ class ConsentFlow:
     caller: ProxyCaller | None = None
 
 
-_CONSENT_FLOWS_JSON: Final = TypeAdapter(ConsentFlow)
+_FLOW_JSON: Final = TypeAdapter(ConsentFlow)
 
 
 class ConsentFlows(PrefixedKeys):
-    """Consent flows in Redis, by state; every method raises StoreUnavailable."""
+    """Consent flows in Redis, by state."""
 
     def start(self, flow: ConsentFlow) -> str:
         """Store a new flow and return its state: 43 random characters."""
         state = secrets.token_urlsafe(32)
-        self._redis.set(self._key("consent_flow", state), _CONSENT_FLOWS_JSON.dump_json(flow).decode(), ex=LIFE_S)
+        self._redis.set(self._key("consent_flow", state), _FLOW_JSON.dump_json(flow).decode(), ex=_FLOW_LIFE_S)
         return state
 
     def read(self, state: str) -> ConsentFlow | None:
         """Return the flow without taking it; None for a state that is unknown, used or expired."""
         text = self._redis.get(self._key("consent_flow", state))
-        return None if text is None else _CONSENT_FLOWS_JSON.validate_json(str(text))
+        return None if text is None else _FLOW_JSON.validate_json(str(text))
 
     def end(self, state: str) -> None:
         """Delete a flow whose callback has become a connection request."""
@@ -311,7 +312,7 @@ class ConsentFlows(PrefixedKeys):
 
     def store_code(self, code: str, sealed: str) -> None:
         """Store for 15 minutes the sealed facts that a code redeems, whether it is new or was redeemed."""
-        self._redis.set(self._key("proxy_code", _digest(code)), sealed, ex=LIFE_S)
+        self._redis.set(self._key("proxy_code", _digest(code)), sealed, ex=_FLOW_LIFE_S)
 
     def redeem_code(self, code: str) -> str | None:
         """Return the sealed facts to the first caller, and None to others."""
@@ -329,12 +330,8 @@ def _digest(code: str) -> str:
     return hashlib.sha256(code.encode()).hexdigest()
 
 
-_PROOF_FILES_LIFE_S: Final = 24 * 3600
-ProofFile = tuple[str, bytes]  # Name and content.
-
-
 class ProofFiles(PrefixedKeys):
-    """The files that wait to be sent, by our own id of their right; every method raises StoreUnavailable."""
+    """The files that wait to be sent, by our own id of their right."""
 
     def __init__(self, redis: Redis, sealer: Sealer, prefix: str = "releve:") -> None:
         super().__init__(redis, prefix)
@@ -346,8 +343,8 @@ class ProofFiles(PrefixedKeys):
         texts = [{"name": name, "content": base64.b64encode(content).decode()} for name, content in files]
         with self._redis.pipeline(transaction=True) as pipe:
             pipe.delete(key, self._key("proof_files", "fault", right_id))
-            pipe.rpush(key, *(self._sealer.seal(json.dumps(text), _proof_files_place_of(right_id)) for text in texts))
-            pipe.expire(key, _PROOF_FILES_LIFE_S)
+            pipe.rpush(key, *(self._sealer.seal(json.dumps(text), _files_place(right_id)) for text in texts))
+            pipe.expire(key, _FILES_LIFE_S)
             pipe.sadd(self._key("proof_files", "waiting"), right_id)
             pipe.execute()
 
@@ -358,7 +355,7 @@ class ProofFiles(PrefixedKeys):
     def get(self, right_id: str) -> list[ProofFile]:
         """Return the files of a right; none where they are gone. Raises OperatorFault where their key is missing."""
         texts = self._redis.lrange(self._key("proof_files", right_id), 0, -1)
-        files = [json.loads(self._sealer.unseal(str(text), _proof_files_place_of(right_id))) for text in texts]
+        files = [json.loads(self._sealer.unseal(str(text), _files_place(right_id))) for text in texts]
         return [(str(file["name"]), base64.b64decode(file["content"])) for file in files]
 
     def end(self, right_id: str, fault: str | None = None) -> None:
@@ -367,7 +364,7 @@ class ProofFiles(PrefixedKeys):
             pipe.delete(self._key("proof_files", right_id))
             pipe.srem(self._key("proof_files", "waiting"), right_id)
             if fault is not None:
-                pipe.set(self._key("proof_files", "fault", right_id), fault, ex=_PROOF_FILES_LIFE_S)
+                pipe.set(self._key("proof_files", "fault", right_id), fault, ex=_FILES_LIFE_S)
             pipe.execute()
 
     def is_waiting(self, right_id: str) -> bool:
@@ -379,5 +376,5 @@ class ProofFiles(PrefixedKeys):
         return bool(self._redis.exists(self._key("proof_files", "fault", right_id)))
 
 
-def _proof_files_place_of(right_id: str) -> str:
+def _files_place(right_id: str) -> str:
     return f"proof_files/{right_id}"

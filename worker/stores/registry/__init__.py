@@ -1,1 +1,1 @@
-"""The registry in SQL: accounts, tokens, consents, outcomes, completeness, notices."""
+"""The registry in SQL: accounts with their consents, tokens and outcomes, households, operators, notices, outputs."""

@@ -1,22 +1,15 @@
-"""The table of access keys (``domain.consent.access_keys``): made, opened by their text, ended.
+"""Who may use the web: the tables of access keys (sessions, links, recovery codes) and of operators.
 
-A key's text is ``<kind>_<id>_<secret>`` such as ``household_k3q7d0fr2mxx_Zr0…`` (``SecretTexts``); a recovery code is
-one that a person can write down (``RecoveryTexts``). What counts of a row is sealed at its place, under a key that only
-the web application has: a person who can write the table, but lacks this key, can end sessions and make none.
+A key's text is ``<kind>_<id>_<secret>`` such as ``household_k3q7d0fr2mxx_Zr0…`` (``SecretTexts``). A recovery code is
+one that a person can write down, such as ``K7QD-0FR2-MXH4-T8Q2-WZ5P-9N3C-7HYD`` (``RecoveryTexts``). Its letters are
+Crockford's base 32, which has no I, L, O and U; those that look alike are read as the digit. All 28 are random, which
+makes 140 bits: nobody guesses one, so that one round of SHA-256 is enough to store it. The row is found by another hash
+of them. Source: https://www.crockford.com/base32.html
 
-Lists and ends of access keys, which need no key: a process that can make no session can still end any of them.
-
-Recovery codes as a person writes them down, such as ``K7QD-0FR2-MXH4-T8Q2-WZ5P-9N3C-7HYD``.
-
-The letters are Crockford's base 32, which has no I, L, O and U; those that look alike are read as the digit. All 28 are
-random, which makes 140 bits: nobody guesses one, so that one round of SHA-256 is enough to store it. The row is found
-by another hash of them. Source: https://www.crockford.com/base32.html
-
-The table of operators (``domain.consent.operators``): made, checked, ended.
-
-The password's argon2id hash, the key of the second factor and its last used step are sealed at the operator's row,
-under a key that only the web application has. A person who can write the table, but lacks this key, can make no
-operator.
+What counts of a key, and an operator's argon2id hash of the password, key of the second factor and last used step, are
+sealed at their row, under a key that only the web application has. A person who can write the tables, but lacks this
+key, can end sessions and make neither a session nor an operator. Lists and ends of access keys need no key: a process
+that can make no session can still end any of them.
 """
 
 from __future__ import annotations
@@ -59,13 +52,22 @@ from worker.stores.encryption import Sealer, SecretTexts
 from worker.stores.registry.tables import ACCESS_KEYS, HOUSEHOLD_ACCOUNTS, OPERATORS
 
 SESSIONS: Final = frozenset({KeyKind.HOUSEHOLD_SESSION, KeyKind.OPERATOR_SESSION})
+log = logging.getLogger("releve.access")
+# A visit is recorded once in this time: SQLite has one writer.
+_VISIT_RECORDED_EVERY: Final = timedelta(minutes=1)
+_CODE_LETTERS: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_CODE_LENGTH: Final = 28
+_CODE_GROUP: Final = 4
+_CODE_ID_LENGTH: Final = 16
+_LOOK_ALIKE: Final = str.maketrans("ILO", "110")
+_HASHER: Final = PasswordHasher()  # argon2id (RFC 9106) as the library sets it.
+# A check takes 64 MiB and a tenth of a second of all cores: tries must not take all memory and all threads.
+_CHECKS_AT_ONCE: Final = threading.BoundedSemaphore(2)
+_LIVING: Final = OPERATORS.c.ended_at.is_(None)
 
 
 class SessionTable(ClockedTable):
-    """The table of access keys, for lists and ends; every method raises StoreUnavailable.
-
-    ``now`` is the real time even if the fleet runs at a simulated one.
-    """
+    """The table of access keys, for lists and ends."""
 
     def end(self, key_id: str, *, owners: Collection[str] | None = None) -> bool:
         """End the key of this id, with ``owners`` only where it is one of theirs; return whether there was one."""
@@ -123,57 +125,8 @@ def _to_key(row: Row[Any]) -> AccessKey:
     return AccessKey(row.id, KeyKind(row.kind), row.owner, row.created_at, row.last_seen_at, row.expires_at, row.device)
 
 
-_LETTERS: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-_LENGTH: Final = 28
-_GROUP: Final = 4
-_ID_LENGTH: Final = 16
-_LOOK_ALIKE: Final = str.maketrans("ILO", "110")
-
-
-class RecoveryTexts:
-    """The texts of recovery codes; the same as ``encryption.SecretTexts``, for people."""
-
-    def create(self) -> tuple[str, str, str]:
-        """Return a new id, the hash to store, and the text to show."""
-        letters = "".join(secrets.choice(_LETTERS) for _ in range(_LENGTH))
-        groups = (letters[at : at + _GROUP] for at in range(0, _LENGTH, _GROUP))
-        return _id_of(letters), _hash("secret", letters), "-".join(groups)
-
-    def read_id(self, text: str) -> str | None:
-        """Return the id of a text, or None for one that is no code; blanks, dashes and small letters don't matter."""
-        letters = _to_letters(text)
-        return _id_of(letters) if letters else None
-
-    def matches(self, text: str, stored_hash: str | None) -> bool:
-        """Return whether the text has the secret of a stored hash, compared in constant time."""
-        letters = _to_letters(text)
-        return letters is not None and hmac.compare_digest(stored_hash or "", _hash("secret", letters))
-
-
-def _to_letters(text: str) -> str | None:
-    letters = re.sub(r"[\s–-]", "", text[:100]).upper().translate(_LOOK_ALIKE)
-    return letters if len(letters) == _LENGTH and all(letter in _LETTERS for letter in letters) else None
-
-
-def _id_of(letters: str) -> str:
-    return _hash("id", letters)[:_ID_LENGTH]
-
-
-def _hash(purpose: str, letters: str) -> str:
-    return hashlib.sha256(f"{purpose}:{letters}".encode()).hexdigest()
-
-
-log = logging.getLogger("releve.access")
-# A visit is recorded once in this time: SQLite has one writer.
-_VISIT_RECORDED_EVERY: Final = timedelta(minutes=1)
-
-_TEXTS: Final[Mapping[KeyKind, SecretTexts | RecoveryTexts]] = {
-    kind: RecoveryTexts() if kind is KeyKind.RECOVERY_CODE else SecretTexts(kind.value) for kind in KeyKind
-}
-
-
 class AccessKeyTable(SessionTable):
-    """The table of access keys, for those who can make and open them; every method raises StoreUnavailable."""
+    """The table of access keys, for those who can make and open them."""
 
     def __init__(self, database: Database, sealer: Sealer, now: Clock = real_clock) -> None:
         super().__init__(database, now)
@@ -281,10 +234,42 @@ def _get_row(connection: Connection, key_id: str, *, lock: bool = False) -> Row[
     return connection.execute(query.with_for_update() if lock else query).one_or_none()
 
 
-_HASHER: Final = PasswordHasher()  # argon2id (RFC 9106) as the library sets it.
-# A check takes 64 MiB and a tenth of a second of all cores: tries must not take all memory and all threads.
-_CHECKS_AT_ONCE: Final = threading.BoundedSemaphore(2)
-_LIVING: Final = OPERATORS.c.ended_at.is_(None)
+class RecoveryTexts:
+    """The texts of recovery codes; the same as ``encryption.SecretTexts``, for people."""
+
+    def create(self) -> tuple[str, str, str]:
+        """Return a new id, the hash to store, and the text to show."""
+        letters = "".join(secrets.choice(_CODE_LETTERS) for _ in range(_CODE_LENGTH))
+        groups = (letters[at : at + _CODE_GROUP] for at in range(0, _CODE_LENGTH, _CODE_GROUP))
+        return _id_of(letters), _hash_letters("secret", letters), "-".join(groups)
+
+    def read_id(self, text: str) -> str | None:
+        """Return the id of a text, or None for one that is no code; blanks, dashes and small letters don't matter."""
+        letters = _to_letters(text)
+        return _id_of(letters) if letters else None
+
+    def matches(self, text: str, stored_hash: str | None) -> bool:
+        """Return whether the text has the secret of a stored hash, compared in constant time."""
+        letters = _to_letters(text)
+        return letters is not None and hmac.compare_digest(stored_hash or "", _hash_letters("secret", letters))
+
+
+def _to_letters(text: str) -> str | None:
+    letters = re.sub(r"[\s–-]", "", text[:100]).upper().translate(_LOOK_ALIKE)
+    return letters if len(letters) == _CODE_LENGTH and all(letter in _CODE_LETTERS for letter in letters) else None
+
+
+def _id_of(letters: str) -> str:
+    return _hash_letters("id", letters)[:_CODE_ID_LENGTH]
+
+
+def _hash_letters(purpose: str, letters: str) -> str:
+    return hashlib.sha256(f"{purpose}:{letters}".encode()).hexdigest()
+
+
+_TEXTS: Final[Mapping[KeyKind, SecretTexts | RecoveryTexts]] = {
+    kind: RecoveryTexts() if kind is KeyKind.RECOVERY_CODE else SecretTexts(kind.value) for kind in KeyKind
+}
 
 
 class OperatorRefused(DataError):
@@ -306,7 +291,7 @@ class _Sealed:
 
 
 class OperatorTable(SqlTable):
-    """The table of operators; every method raises StoreUnavailable. An operator that has ended is none any more.
+    """The table of operators. An operator that has ended is none any more.
 
     ``now`` is the real time even if the fleet runs at a simulated one: authenticator apps go by it.
     """
@@ -323,7 +308,7 @@ class OperatorTable(SqlTable):
         name = plain_name(name)
         if not is_name(name):
             raise OperatorRefused(f"a name must have 1 to {LONGEST_NAME} letters, digits, dots, dashes or underscores")
-        hash_ = None if password is None else _operators_hash(password, name)
+        hash_ = None if password is None else _hash_password(password, name)
         operator_id, now = secrets.token_hex(8), self._now().replace(microsecond=0)
         sealed = self._seal(operator_id, _Sealed(name, hash_, totp_key))
         row = {"id": operator_id, "name": name, "sealed": sealed, "created_at": now}
@@ -394,7 +379,7 @@ class OperatorTable(SqlTable):
             raise UnknownOperator(
                 "this operator can't be read, because the session key has changed: remove it and add it again"
             )
-        hash_ = _operators_hash(password, operator.name)  # It takes long, so not inside the transaction.
+        hash_ = _hash_password(password, operator.name)  # It takes long, so not inside the transaction.
         with self._database.writing() as connection:
             _, sealed = self._load(connection, OPERATORS.c.id == operator_id, lock=True)
             if sealed is not None:
@@ -462,7 +447,7 @@ def _to_operator(row: Row[Any], sealed: _Sealed) -> Operator:
     return Operator(row.id, row.name, row.created_at, row.signed_in_at, *factors)
 
 
-def _operators_hash(password: str, name: str) -> str:
+def _hash_password(password: str, name: str) -> str:
     if fault := find_password_fault(password, name):
         raise OperatorRefused(PASSWORD_FAULTS[fault])
     with _CHECKS_AT_ONCE:

@@ -1,10 +1,10 @@
-"""API tokens: created, looked up, revoked and listed. The registry stores only the hash of a token (``SecretTexts``).
+"""API tokens and tenants.
 
-A token's text is ``releve_<id>_<secret>``, for example ``releve_k3q7d0fr2mxx_Zr0…``.
+A token's text is ``releve_<id>_<secret>``, for example ``releve_k3q7d0fr2mxx_Zr0…`` (``SecretTexts``); the registry
+stores only its hash.
 
-Tenants in the registry: the name that households read, and the webhook, whose address and secret are sealed.
-
-The default tenant exists without a row. Its webhook is that of the settings, never one of this table.
+A tenant has a name that households read, and a webhook, whose address and secret are sealed. The default tenant exists
+without a row. Its webhook is that of the settings, never one of this table.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ USUAL_LIFE: Final = timedelta(days=90)
 LONGEST_LIFE: Final = timedelta(days=366)
 ENDS_SOON: Final = timedelta(days=14)  # Before its end the operator is told.
 _USE_RECORDED_EVERY: Final = timedelta(minutes=1)  # SQLite has one writer, so not every call may write.
+_HAS_WEBHOOK: Final = TENANTS.c.sealed_webhook.is_not(None).label("has_webhook")
 
 
 class UnknownToken(DataError):
@@ -53,11 +54,26 @@ class ApiToken:
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
 
-class ApiTokenTable(ClockedTable):
-    """The table of API tokens; every method raises StoreUnavailable.
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """A tenant without its webhook's secret; only the default one may have no ``title`` and no ``created_at``."""
 
-    ``now`` is the real time even if the fleet runs at a simulated one: a token must not live longer than it should.
-    """
+    id: str
+    title: str | None = None
+    has_webhook: bool = False
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookTarget:
+    """Where a tenant gets its notices, and the secret that signs them."""
+
+    url: str = field(repr=False)
+    secret: str = field(repr=False)
+
+
+class ApiTokenTable(ClockedTable):
+    """The table of API tokens."""
 
     def create(
         self,
@@ -161,29 +177,8 @@ def _to_token(row: Row[Any]) -> ApiToken:
     return ApiToken(row.id, row.name, frozenset(row.scopes.split()), *moments, row.tenant)
 
 
-_HAS_WEBHOOK: Final = TENANTS.c.sealed_webhook.is_not(None).label("has_webhook")
-
-
-@dataclass(frozen=True, slots=True)
-class Tenant:
-    """A tenant without its webhook's secret; only the default one may have no ``title`` and no ``created_at``."""
-
-    id: str
-    title: str | None = None
-    has_webhook: bool = False
-    created_at: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class WebhookTarget:
-    """Where a tenant gets its notices, and the secret that signs them."""
-
-    url: str = field(repr=False)
-    secret: str = field(repr=False)
-
-
 class TenantTable(SealedTable):
-    """The table of tenants; every method raises StoreUnavailable. ``now`` is the real time."""
+    """The table of tenants. ``now`` is the real time."""
 
     def __init__(self, database: Database, sealer: Sealer, now: Clock = real_clock) -> None:
         super().__init__(database, sealer)

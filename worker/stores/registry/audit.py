@@ -19,7 +19,7 @@ _C = AUDIT_LOG.c
 
 
 class AuditTable(SqlTable):
-    """The table of audit entries; every method raises StoreUnavailable."""
+    """The table of audit entries."""
 
     def append(self, entry: AuditEntry) -> AuditEntry:
         """Append an entry and return it. Without a tenant it gets that of its account, where there is such an account.

@@ -1,13 +1,11 @@
-"""The consents on record: recording one, its end, and its erasure after the account is removed.
+"""The consents on record, and refusals that may end them: suspension and reinstatement of accounts, and erasure.
 
 An operator must be able to prove that the holder of a meter agreed, so the evidence is kept after its account is
 removed, for the number of days that the operator has set. It is a chain of rows that are never changed (``evidence``);
 the meter's number and the reference are sealed beside it and erased with the account.
 
-The table of pending refusals, and the suspension and reinstatement of accounts.
-
 A refusal by the supplier may be the supplier's own mistake. It stays pending until it is confirmed later, which
-suspends the account, or until a success clears it (``outcomes.record``).
+suspends the account, or until a success clears it (``outcomes.OutcomeTable.record``).
 """
 
 from __future__ import annotations
@@ -61,10 +59,7 @@ class GivenConsent:
 
 
 class ConsentTable(SealedTable):
-    """The consents on record.
-
-    Every method raises StoreUnavailable; a method that takes an account id raises UnknownAccount.
-    """
+    """The consents on record. A method that takes an account id raises UnknownAccount."""
 
     def __init__(self, database: Database, sealer: Sealer) -> None:
         super().__init__(database, sealer)
@@ -301,10 +296,7 @@ def _copy_dates_to_account(connection: Connection, proof: ConsentProof) -> None:
 
 
 class PendingRefusals(SealedTable):
-    """The table of pending refusals.
-
-    Every method raises StoreUnavailable; a method that writes for an account raises UnknownAccount.
-    """
+    """The table of pending refusals. A method that writes for an account raises UnknownAccount."""
 
     def __init__(self, database: Database, sealer: Sealer) -> None:
         super().__init__(database, sealer)

@@ -1,10 +1,10 @@
-"""The series that are due, in the order in which they are asked: one query a lane over ``series_outcomes``.
+"""The series that are due, in the order in which they are asked: one query a lane, and the policies of the fleet.
 
-A row is written once, at the end of a window; publishing writes nothing here. So a lost message, a lost Redis or a dead
-feeder leaves the row due and in its place. Each query reads a partial index (``tables.SERIES_OUTCOMES``); what was
-measured with a million accounts is in docs/reference/benchmarks.md.
+The queries read ``series_outcomes``. A row is written once, at the end of a window; publishing writes nothing here. So
+a lost message, a lost Redis or a dead feeder leaves the row due and in its place. Each query reads a partial index
+(``tables.SERIES_OUTCOMES``); what was measured with a million accounts is in docs/reference/benchmarks.md.
 
-The table of fleet policies that an operator has chosen, each with its first night and its plan.
+A policy is what an operator has chosen for the fleet, with its first night and its plan.
 """
 
 from __future__ import annotations
@@ -46,14 +46,25 @@ class SeriesDays(NamedTuple):
     ledger: DayLedger
 
 
-class DueTable:
-    """The lanes as queries; every method raises StoreUnavailable.
+@dataclass(frozen=True, slots=True)
+class AppliedPolicy:
+    """A chosen policy; ``arithmetic`` is the plan as `releve plan --json` prints it."""
+
+    since: date
+    policy: FleetPolicy
+    applied_at: datetime
+    arithmetic: Mapping[str, Any]
+
+
+class DueTable(SqlTable):
+    """The lanes as queries.
 
     No query returns a row whose ``ask_until``, the last day of the consent, is over at the caller's time.
     """
 
     def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic) -> None:
-        self._database, self._clock = database, clock
+        super().__init__(database)
+        self._clock = clock
         self._floors: dict[tuple[Series, int], tuple[datetime, float]] = {}
 
     def list_nightly(self, series: Series, every: int, before: datetime, now: datetime, limit: int) -> list[DueRow]:
@@ -62,7 +73,7 @@ class DueTable:
         floor, until = self._floors.get((series, every), (None, 0.0))
         use_floor = floor is not None and self._clock() < until
         query = (
-            _rows(_day_of(now), _waits_for_no_try(now), _C.series == series, _C.every == every, _C.asked_at < before)
+            _rows(civil_date(now), _waits_for_no_try(now), _C.series == series, _C.every == every, _C.asked_at < before)
             .order_by(_C.asked_at, _C.account_id)
             .limit(limit)
         )
@@ -83,18 +94,18 @@ class DueTable:
         # An expression, so that no server reads the order of the nights' index and sorts a million rows.
         asked_at = func.coalesce(_C.asked_at, NEVER)
         lacking = _C.every == 1, _C.last_day < yesterday, asked_at < before, asked_at >= (since or NEVER)
-        query = _rows(_day_of(now), _waits_for_no_try(now), _C.series == series, *lacking)
+        query = _rows(civil_date(now), _waits_for_no_try(now), _C.series == series, *lacking)
         return self._list(query.order_by(_C.last_day, _C.account_id).limit(limit))
 
     def list_again(self, now: datetime, limit: int, series: Collection[Series] = tuple(Series)) -> list[DueRow]:
         """Return the rows of these series whose next try after a failure has come, the earliest first."""
         due = _C.series.in_(list(series)), _C.again_at.is_not(None), _C.again_at <= now
-        return self._list(_rows(_day_of(now), *due).order_by(_C.again_at).limit(limit))
+        return self._list(_rows(civil_date(now), *due).order_by(_C.again_at).limit(limit))
 
     def list_histories(self, series: Series, now: datetime, limit: int) -> list[DueRow]:
         """Return the rows whose history is not loaded and goes on now, the longest waiting first."""
         due = _C.series == series, _C.history_due_at.is_not(None), _C.history_due_at <= now
-        return self._list(_rows(_day_of(now), *due).order_by(_C.history_due_at, _C.account_id).limit(limit))
+        return self._list(_rows(civil_date(now), *due).order_by(_C.history_due_at, _C.account_id).limit(limit))
 
     def list_repairs(self, today: date, limit: int, series: Collection[Series] = tuple(Series)) -> list[DueRow]:
         """Return the rows of these series with open days that are due, the earliest first.
@@ -157,27 +168,13 @@ def _rows(today: date, *conditions: ColumnElement[bool]) -> Select[Any]:
     return select(*columns).where(_ACTIVE, may_be_asked_on(today), and_(*conditions))
 
 
-def _day_of(now: datetime) -> date:
-    return civil_date(now)
-
-
 def _waits_for_no_try(now: datetime) -> ColumnElement[bool]:
     """Return the condition that no later try is set: a row that waits after a failure is asked by ``list_again``."""
     return or_(_C.again_at.is_(None), _C.again_at <= now)
 
 
-@dataclass(frozen=True, slots=True)
-class AppliedPolicy:
-    """A chosen policy; ``arithmetic`` is the plan as `releve plan --json` prints it."""
-
-    since: date
-    policy: FleetPolicy
-    applied_at: datetime
-    arithmetic: Mapping[str, Any]
-
-
 class PolicyTable(SqlTable):
-    """The table of policies, one row a first night; every method raises StoreUnavailable."""
+    """The table of policies, one row a first night."""
 
     def load_current(self, today: date) -> FleetPolicy:
         """Return the policy in force; without a choice, every account is due every night."""

@@ -1,12 +1,9 @@
-"""The memory of erased meters: what was erased stays closed to every proof that is older than the erasure.
+"""Meters by their keyed hashes: the memory of those that were erased, and wrong tries to prove one by its display (P4).
 
-The table has keyed hashes, so its readers learn no meter. A row goes at the end of the consent that there
-was, three years after the erasure at most.
-
-Wrong tries to prove a meter by a reading of its display (P4): three a day and ten in all, over all people who try.
-
-A row has the keyed hash of the meter, so its readers learn no meter. Rows stay: to forget wrong tries would allow
-further guesses.
+Readers of these tables learn no meter. What was erased stays closed to every proof that is older than the erasure; its
+row goes at the end of the consent that there was, three years after the erasure at most. There may be three wrong tries
+a day and ten in all, over all people who try; their rows stay, because to forget wrong tries would allow further
+guesses.
 """
 
 from __future__ import annotations
@@ -21,9 +18,11 @@ from worker.stores.database import Database, SqlTable, build_insert
 from worker.stores.encryption import KeyedHashes
 from worker.stores.registry.tables import ERASURES, READING_TRIES
 
+_C = READING_TRIES.c
 
-class ErasureTable(SqlTable):
-    """The table of erased meters; every method raises StoreUnavailable."""
+
+class _HashedMeters(SqlTable):
+    """Base of the tables of meters by their keyed hashes."""
 
     def __init__(self, database: Database, hashes: KeyedHashes) -> None:
         super().__init__(database)
@@ -32,6 +31,10 @@ class ErasureTable(SqlTable):
     def digests(self, supplier: str, usage_point_id: str) -> list[str]:
         """Return the keyed hashes of a meter, the one under the newest key first: rows may have any of them."""
         return self._hashes.all_hashes("meter", f"{supplier}:{usage_point_id}")
+
+
+class ErasureTable(_HashedMeters):
+    """The table of erased meters."""
 
     def remember(self, connection: Connection, meter: str, erased_at: datetime, forget_on: date) -> None:
         """Remember the erasure of a meter, by its keyed hash, until the day ``forget_on``.
@@ -69,19 +72,12 @@ class ErasureTable(SqlTable):
         return self._database.change(delete(ERASURES).where(ERASURES.c.forget_on <= today))
 
 
-_C = READING_TRIES.c
-
-
-class ReadingTryTable(SqlTable):
-    """The table of wrong tries; every method raises StoreUnavailable. ``today``: the date in Europe/Paris."""
-
-    def __init__(self, database: Database, hashes: KeyedHashes) -> None:
-        super().__init__(database)
-        self._hashes = hashes
+class ReadingTryTable(_HashedMeters):
+    """The table of wrong tries. ``today``: the date in Europe/Paris."""
 
     def lock_name(self, supplier: str, usage_point_id: str) -> str:
         """Return a name of the meter that tells nobody its number."""
-        return self._digests(supplier, usage_point_id)[0][:32]
+        return self.digests(supplier, usage_point_id)[0][:32]
 
     def may_try(self, supplier: str, usage_point_id: str, today: date) -> bool:
         """Return whether the meter has a try left today."""
@@ -93,7 +89,7 @@ class ReadingTryTable(SqlTable):
         """Count a wrong try, and return whether it was the last one until an operator opens the meter again."""
         is_meter = self._is_meter(supplier, usage_point_id)
         counted = {"tries": case((_C.day == today, _C.tries + 1), else_=1), "day": today, "wrong": _C.wrong + 1}
-        newest = self._digests(supplier, usage_point_id)[0]
+        newest = self.digests(supplier, usage_point_id)[0]
         first = build_insert(self._database.dialect, READING_TRIES).values(meter=newest, day=today, tries=1, wrong=1)
         with self._database.writing() as connection:
             if not connection.execute(update(READING_TRIES).where(is_meter).values(counted)).rowcount:
@@ -105,8 +101,5 @@ class ReadingTryTable(SqlTable):
         """Forget a meter's wrong tries, after a right one or as an operator asks; return whether there were any."""
         return bool(self._database.change(delete(READING_TRIES).where(self._is_meter(supplier, usage_point_id))))
 
-    def _digests(self, supplier: str, usage_point_id: str) -> list[str]:
-        return self._hashes.all_hashes("meter", f"{supplier}:{usage_point_id}")
-
     def _is_meter(self, supplier: str, usage_point_id: str) -> ColumnElement[bool]:
-        return _C.meter.in_(self._digests(supplier, usage_point_id))
+        return _C.meter.in_(self.digests(supplier, usage_point_id))

@@ -1,14 +1,12 @@
-"""The chain of evidence in SQL: appending rows, erasing personal parts, and dropping old rows at its beginning.
+"""The chain of evidence in SQL: appending rows, erasing personal parts, dropping old rows, and the check of all of it.
 
-Every method works inside a transaction that its caller has opened. An append locks the head until the transaction
-ends, so a transaction takes all its other locks before its first append: otherwise two could wait for each other.
+Every method of ``EvidenceChain`` works inside a transaction that its caller has opened. An append locks the head until
+the transaction ends, so a transaction takes all its other locks before its first append: otherwise two could wait for
+each other. ``EvidenceCheck`` also reads what an operator hands out in a dispute.
 
-The check of the chain of evidence, and what an operator hands out of it in a dispute.
-
-The move of the consents of before step 0004 into the chain of evidence.
-
-A migration has no keys, so the first process that has them does this, before the chain has its first row. Later rows
-of the old table are left where they are: nothing of ours writes them, and the check of the chain names them.
+``import_older_consents`` moves the consents of before step 0004 into the chain. A migration has no keys, so the first
+process that has them does this, before the chain has its first row. Later rows of the old table are left where they
+are: nothing of ours writes them, and the check of the chain names them.
 """
 
 from __future__ import annotations
@@ -63,6 +61,8 @@ CONSENT_QUERY: Final = (
 _SHARED: Final = ("consent_id", "account_id", "tenant", "supplier", "kind", "proof")
 _OF_GIVEN_ALONE: Final = ("browser", "consent_from", "consent_until", "dates_from", "line")
 _FACTS: Final = (*_SHARED[1:], *_OF_GIVEN_ALONE)
+_PAGE_SIZE: Final = 500
+_COLUMNS: Final = tuple(column.name for column in CONSENT_EVIDENCE.columns)
 
 
 class EvidenceChain:
@@ -210,10 +210,6 @@ def _place_of_personal(consent_id: str) -> str:
     return place_of(CONSENT_EVIDENCE.c.sealed_personal, consent_id)
 
 
-_PAGE_SIZE: Final = 500
-_COLUMNS: Final = tuple(column.name for column in CONSENT_EVIDENCE.columns)
-
-
 @dataclass(frozen=True, slots=True)
 class ChainSummary:
     """What a check has seen: the number of rows, the last one as the sealed head names it, and how many faults."""
@@ -224,7 +220,7 @@ class ChainSummary:
 
 
 class EvidenceCheck(SealedTable):
-    """The chain as it stands at one moment, even while others append. Every method raises StoreUnavailable."""
+    """The chain as it stands at one moment, even while others append."""
 
     def __init__(self, database: Database, sealer: Sealer) -> None:
         super().__init__(database, sealer)

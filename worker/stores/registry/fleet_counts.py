@@ -49,7 +49,7 @@ class FailingSeries:
 
 
 class Overview(SqlTable):
-    """Counts over the whole fleet; every method raises StoreUnavailable."""
+    """Counts over the whole fleet."""
 
     def count_accounts_by_state(self) -> dict[AccountState, int]:
         """Return the number of accounts in each state, zero included."""

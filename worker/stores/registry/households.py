@@ -1,22 +1,18 @@
-"""Homes: accounts that their household has joined, so that their pages stand side by side.
+"""Homes, households, and the mail addresses of households.
 
-A home is a text that its accounts share (``accounts.home``). It opens nothing: a page shows those of its accounts that
-the browser's session shows by itself.
+A home is a text that the accounts share which their household has joined, so that their pages stand side by side. It
+opens nothing: a page shows those of its accounts that the browser's session shows by itself.
 
-Households: which accounts the browsers of one household may see, whichever of them connected them.
+A household says which accounts its browsers may see, whichever of them connected them. What counts is sealed at the
+household's row, under a key that only the web application has. A row of ``household_accounts`` makes an account
+findable: without it the account is not shown either, so a deletion of the row (an erasure, by any process) takes it
+away.
 
-What counts is sealed at the household's row, under a key that only the web application has. A row of
-``household_accounts`` makes an account findable: without it the account is not shown either, so a deletion of the row
-(an erasure, by any process) takes it away.
-
-Mail addresses of households, to which a link to sign in may be sent, and notices about their accounts.
-
-A row is written when the household has confirmed the address by a link that was mailed there. The address is sealed at
-its household's row, under a key that only the web application has, and found by a keyed hash. A person who can write
-the table, but lacks this key, can add no address and move none to another household.
-
-What is sealed is ``{"address": "anne@example.org", "notices": true}``. An address that was confirmed before there were
-notices is sealed as it is: it was given for links alone, so it gets none until its household wants them.
+To a mail address a link to sign in may be sent, and notices about the household's accounts. Its row is written when the
+household has confirmed the address by a link that was mailed there. The address is sealed in the same way, and found by
+a keyed hash. A person who can write the table, but lacks this key, can add no address and move none to another
+household. What is sealed is ``{"address": "anne@example.org", "notices": true}``. An address that was confirmed before
+there were notices is sealed as it is: it was given for links alone, so it gets none until its household wants them.
 """
 
 from __future__ import annotations
@@ -39,9 +35,13 @@ from worker.stores.registry import account_rows
 from worker.stores.registry.access_keys import end_keys_of
 from worker.stores.registry.tables import ACCOUNTS, HOUSEHOLD_ACCOUNTS, HOUSEHOLDS, MAIL_ADDRESSES
 
+MOST_ACCOUNTS: Final = 50  # The accounts that came first give way.
+_PURPOSE: Final = "mail address"
+_MOST_HOUSEHOLDS: Final = 20  # Of one address; the newest come first.
+
 
 class HomeTable(SqlTable):
-    """The homes of accounts; every method raises StoreUnavailable, and is safe to repeat."""
+    """The homes of accounts. Every method is safe to repeat."""
 
     def join(self, account_ids: Collection[str]) -> None:
         """Join these accounts to a home of their own; each leaves the one that it had. Raises UnknownAccount."""
@@ -58,9 +58,6 @@ class HomeTable(SqlTable):
             connection.execute(update(ACCOUNTS).where(ACCOUNTS.c.id.in_(account_ids)).values(home=home))
 
 
-MOST_ACCOUNTS: Final = 50  # The accounts that came first give way.
-
-
 @dataclass(frozen=True, slots=True)
 class Household:
     """A household: its accounts with the session number that each had when it came, in the order in which they came."""
@@ -71,7 +68,7 @@ class Household:
 
 
 class HouseholdTable(SqlTable):
-    """The table of households; every method raises StoreUnavailable. A household that was changed by others is None."""
+    """The table of households. A household that was changed by others is None."""
 
     def __init__(self, database: Database, sealer: Sealer, now: Clock = real_clock) -> None:
         super().__init__(database)
@@ -173,10 +170,6 @@ def end_empty(connection: Connection, household_ids: Collection[str]) -> None:
     connection.execute(delete(HOUSEHOLDS).where(HOUSEHOLDS.c.id.in_(empty)))
 
 
-_PURPOSE: Final = "mail address"
-_MOST_HOUSEHOLDS: Final = 20  # Of one address; the newest come first.
-
-
 @dataclass(frozen=True, slots=True)
 class MailAddress:
     """The confirmed address of a household. ``language``: of the mails that are sent there.
@@ -192,7 +185,7 @@ class MailAddress:
 
 
 class MailAddressTable(SqlTable):
-    """The table of mail addresses; every method raises StoreUnavailable. A row that others have changed is none."""
+    """The table of mail addresses. A row that others have changed is none."""
 
     def __init__(self, database: Database, sealer: Sealer, hashes: KeyedHashes, now: Clock = real_clock) -> None:
         super().__init__(database)

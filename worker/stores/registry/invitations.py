@@ -35,7 +35,7 @@ class UnknownInvitation(DataError):
 
 
 class InvitationTable(SealedTable):
-    """The table of invitations; every method raises StoreUnavailable.
+    """The table of invitations.
 
     ``now`` is the real time even if the fleet runs at a simulated one: a link must not live longer than it should.
     A transaction that also locks an account locks it first, so that two can't wait for each other.

@@ -1,14 +1,10 @@
-"""What came of each account's series, and when it is due again: the rows of ``series_outcomes``.
+"""What came of each account's series, and when it is due again: the rows of ``series_outcomes``, and freshness counts.
 
-``series_choice`` says which rows there are. There are four kinds of columns besides. The verdict (code, message, run)
+``series_switches`` says which rows there are. There are five kinds of columns besides. The verdict (code, message, run)
 is that of the newest run: a late task of an older run doesn't overwrite it. The facts (last success, last stored day,
-anything ever stored) only grow, in whatever order the runs report. The marks of days are merged. The times at which the
-row is due again (``due.py``) are set by the caller.
-
-The day ledger of each account and series (``series_outcomes.days``), and freshness counts.
-
-The ledgers are in the registry and not in the measure store, because a day's mark must change in the same transaction
-as the outcome of its window.
+anything ever stored) only grow, in whatever order the runs report. The marks of days, a ledger of each account and
+series, are merged; they are in the registry and not in the measure store, because a day's mark must change in the same
+transaction as the outcome of its window. The times at which the row is due again (``due.py``) are set by the caller.
 """
 
 from __future__ import annotations
@@ -44,6 +40,7 @@ from worker.stores.registry.tables import ACCOUNTS, ACTIVE, FRESHNESS, NEVER, NO
 _SECRET = re.compile(r"(?<!\d)\d{14}(?!\d)|[\w+/=-]{32,}")
 _MAX_MESSAGE_LENGTH = 500
 _C = SERIES_OUTCOMES.c
+_ACTIVE = text(ACTIVE)
 _ROW = (_C.account_id == bindparam("p_account"), _C.series == bindparam("p_series"))
 # Building these statements costs more than running them.
 _STATE = select(ACCOUNTS.c.state).where(ACCOUNTS.c.id == _C.account_id).scalar_subquery()
@@ -96,8 +93,22 @@ class SeriesOutcome:
     repair_on: date | None
 
 
+class HourFreshness(NamedTuple):
+    """Number of active accounts at an hour, and of those with a complete yesterday."""
+
+    hour: datetime
+    series: Series
+    active: int
+    complete: int
+
+    @property
+    def share(self) -> float | None:
+        """The share of complete accounts, or None if there are no active ones."""
+        return self.complete / self.active if self.active else None
+
+
 class OutcomeTable(SeriesChoice):
-    """The rows of all accounts; every method raises StoreUnavailable."""
+    """The rows of all accounts."""
 
     def record(
         self,
@@ -258,6 +269,90 @@ class OutcomeTable(SeriesChoice):
         return {row.series: _to_outcome(row) for row in self._database.fetch(query)}
 
 
+class CompletenessTable(SqlTable):
+    """The ledgers of days."""
+
+    def replace_if_unchanged(self, account_id: str, series: Series, known: DayLedger, ledger: DayLedger) -> bool:
+        """Replace the whole ledger if it is still equal to ``known`` (compare-and-set), and return whether it was.
+
+        Raises UnknownAccount.
+        """
+        with self._database.writing() as connection:
+            account_rows.lock(connection, account_id, shared=True)
+            row = lock_row(connection, account_id, series)
+            if row is None or row.days != str(known):
+                return False
+            columns = ledger_columns(connection, account_id, series, ledger)
+            update_row(connection, account_id, series, columns)
+            return True
+
+    def load_ledger(self, account_id: str, series: Series) -> DayLedger:
+        """Return the ledger of an account and series; an empty one if there is no row."""
+        with self._database.reading() as connection:
+            return DayLedger.parse(connection.execute(_DAYS, _key(account_id, series)).scalar() or "")
+
+    def load_ledgers(self, account_ids: Iterable[str]) -> dict[tuple[str, Series], DayLedger]:
+        """Return the ledgers of these accounts, by account and series. Missing ones are left out."""
+        query = select(_C.account_id, _C.series, _C.days).where(_C.account_id.in_(list(account_ids)))
+        return {(row.account_id, row.series): DayLedger.parse(row.days) for row in self._database.fetch(query)}
+
+    def find_missing_curve(self, account_id: str) -> MissingCurve | None:
+        """Return since when an account's load curve is missing; None if it is collected or nothing is known."""
+        return find_missing_curve(*(self.load_ledger(account_id, series) for series in COMPARED_SERIES))
+
+    def count_due(self, today: date) -> dict[Series, int]:
+        """Return the number of accounts with due open days, by series; a series without any is left out.
+
+        Load curves that the supplier does not collect are left out.
+        """
+        query = (
+            select(_C.series, func.count())
+            .where(
+                _ACTIVE,
+                may_be_asked_on(today),
+                _C.next_ask.is_not(None),
+                _C.next_ask <= today,
+                _C.every == 1,
+            )
+            .group_by(_C.series)
+        )
+        return dict(self._database.fetch(query))
+
+    def count_active(self) -> dict[Series, int]:
+        """Return the number of active accounts that each series is asked for; one without any is left out."""
+        return dict(self._database.fetch(select(_C.series, func.count()).where(_ACTIVE).group_by(_C.series)))
+
+    def count_complete_since(self, series: Series, day: date) -> tuple[int, int]:
+        """Return the number of active accounts, and of those for which ``day`` or a later day is complete.
+
+        For the load curve, accounts that never had a complete day don't count: its collection is not switched on.
+        """
+        rows = select(func.count()).where(_ACTIVE, _C.series == series)
+        # A curve that never came is not collected, unless nobody has asked for it yet.
+        collected = or_(_C.last_complete.is_not(None), _C.days == "")
+        active = rows.where(collected) if series.description.optional else rows
+        complete = rows.where(_C.last_complete >= day)
+        with self._database.reading() as connection:
+            return connection.execute(active).scalar_one(), connection.execute(complete).scalar_one()
+
+    # The freshness of the fleet, hour by hour.
+
+    def save_freshness(self, freshness: HourFreshness) -> None:
+        """Save the counts of an hour, in place of those saved before for the same hour."""
+        statement = build_insert(self._database.dialect, FRESHNESS).values(freshness._asdict())
+        counts = {name: statement.excluded[name] for name in ("active", "complete")}
+        self._database.change(statement.on_conflict_do_update(index_elements=["hour", "series"], set_=counts))
+
+    def list_freshness_since(self, moment: datetime) -> list[HourFreshness]:
+        """Return the saved hours from ``moment`` on, the oldest first."""
+        query = select(FRESHNESS).where(FRESHNESS.c.hour >= moment).order_by(FRESHNESS.c.hour, FRESHNESS.c.series)
+        return [HourFreshness(*row) for row in self._database.fetch(query)]
+
+    def delete_freshness_before(self, moment: datetime) -> int:
+        """Delete the hours before ``moment`` and return their number."""
+        return self._database.change(FRESHNESS.delete().where(FRESHNESS.c.hour < moment))
+
+
 def _days_of_file(
     known: DayLedger, days: Mapping[date, DayMark], answer: FinishedAnswer
 ) -> Iterator[tuple[date, DayMark]]:
@@ -341,115 +436,3 @@ def _to_showable(message: str) -> str:
     """
     printable = "".join(character if character.isprintable() else " " for character in message)
     return _SECRET.sub("…", " ".join(printable.split()))[:_MAX_MESSAGE_LENGTH]
-
-
-_COMPLETENESS_C = SERIES_OUTCOMES.c
-_ACTIVE = text(ACTIVE)
-_COMPLETENESS_DAYS = select(_COMPLETENESS_C.days).where(
-    _COMPLETENESS_C.account_id == bindparam("account_id"), _COMPLETENESS_C.series == bindparam("series")
-)
-
-
-class HourFreshness(NamedTuple):
-    """Number of active accounts at an hour, and of those with a complete yesterday."""
-
-    hour: datetime
-    series: Series
-    active: int
-    complete: int
-
-    @property
-    def share(self) -> float | None:
-        """The share of complete accounts, or None if there are no active ones."""
-        return self.complete / self.active if self.active else None
-
-
-class CompletenessTable(SqlTable):
-    """The ledgers of days; every method that opens the database raises StoreUnavailable."""
-
-    def replace_if_unchanged(self, account_id: str, series: Series, known: DayLedger, ledger: DayLedger) -> bool:
-        """Replace the whole ledger if it is still equal to ``known`` (compare-and-set), and return whether it was.
-
-        Raises UnknownAccount.
-        """
-        with self._database.writing() as connection:
-            account_rows.lock(connection, account_id, shared=True)
-            row = lock_row(connection, account_id, series)
-            if row is None or row.days != str(known):
-                return False
-            columns = ledger_columns(connection, account_id, series, ledger)
-            update_row(connection, account_id, series, columns)
-            return True
-
-    def load_ledger(self, account_id: str, series: Series) -> DayLedger:
-        """Return the ledger of an account and series; an empty one if there is no row."""
-        with self._database.reading() as connection:
-            parameters = {"account_id": account_id, "series": series}
-            return DayLedger.parse(connection.execute(_COMPLETENESS_DAYS, parameters).scalar() or "")
-
-    def load_ledgers(self, account_ids: Iterable[str]) -> dict[tuple[str, Series], DayLedger]:
-        """Return the ledgers of these accounts, by account and series. Missing ones are left out."""
-        query = select(_COMPLETENESS_C.account_id, _COMPLETENESS_C.series, _COMPLETENESS_C.days).where(
-            _COMPLETENESS_C.account_id.in_(list(account_ids))
-        )
-        return {(row.account_id, row.series): DayLedger.parse(row.days) for row in self._database.fetch(query)}
-
-    def find_missing_curve(self, account_id: str) -> MissingCurve | None:
-        """Return since when an account's load curve is missing; None if it is collected or nothing is known."""
-        return find_missing_curve(*(self.load_ledger(account_id, series) for series in COMPARED_SERIES))
-
-    def count_due(self, today: date) -> dict[Series, int]:
-        """Return the number of accounts with due open days, by series; a series without any is left out.
-
-        Load curves that the supplier does not collect are left out.
-        """
-        query = (
-            select(_COMPLETENESS_C.series, func.count())
-            .where(
-                _ACTIVE,
-                may_be_asked_on(today),
-                _COMPLETENESS_C.next_ask.is_not(None),
-                _COMPLETENESS_C.next_ask <= today,
-                _COMPLETENESS_C.every == 1,
-            )
-            .group_by(_COMPLETENESS_C.series)
-        )
-        return dict(self._database.fetch(query))
-
-    def count_active(self) -> dict[Series, int]:
-        """Return the number of active accounts that each series is asked for; one without any is left out."""
-        return dict(
-            self._database.fetch(
-                select(_COMPLETENESS_C.series, func.count()).where(_ACTIVE).group_by(_COMPLETENESS_C.series)
-            )
-        )
-
-    def count_complete_since(self, series: Series, day: date) -> tuple[int, int]:
-        """Return the number of active accounts, and of those for which ``day`` or a later day is complete.
-
-        For the load curve, accounts that never had a complete day don't count: its collection is not switched on.
-        """
-        rows = select(func.count()).where(_ACTIVE, _COMPLETENESS_C.series == series)
-        # A curve that never came is not collected, unless nobody has asked for it yet.
-        collected = or_(_COMPLETENESS_C.last_complete.is_not(None), _COMPLETENESS_C.days == "")
-        active = rows.where(collected) if series.description.optional else rows
-        complete = rows.where(_COMPLETENESS_C.last_complete >= day)
-        with self._database.reading() as connection:
-            return connection.execute(active).scalar_one(), connection.execute(complete).scalar_one()
-
-    # The freshness of the fleet, hour by hour.
-
-    def save_freshness(self, freshness: HourFreshness) -> None:
-        """Save the counts of an hour, in place of those saved before for the same hour."""
-        statement = build_insert(self._database.dialect, FRESHNESS).values(freshness._asdict())
-        counts = {name: statement.excluded[name] for name in ("active", "complete")}
-        self._database.change(statement.on_conflict_do_update(index_elements=["hour", "series"], set_=counts))
-
-    def list_freshness_since(self, moment: datetime) -> list[HourFreshness]:
-        """Return the saved hours from ``moment`` on, the oldest first."""
-        query = select(FRESHNESS).where(FRESHNESS.c.hour >= moment).order_by(FRESHNESS.c.hour, FRESHNESS.c.series)
-        return [HourFreshness(*row) for row in self._database.fetch(query)]
-
-    def delete_freshness_before(self, moment: datetime) -> int:
-        """Delete the hours before ``moment`` and return their number."""
-        return self._database.change(FRESHNESS.delete().where(FRESHNESS.c.hour < moment))

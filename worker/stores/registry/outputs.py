@@ -1,14 +1,12 @@
-"""The outbox: which part of which series of an account has changed and is still to be sent to which output.
+"""Outputs: what each is for, its sealed options, how its last delivery ended, and what is still to be sent to it.
 
-There is one row for each output, account and series, so that the outbox is bounded, however long an output is away:
-several changes become one part, from the first reading that changed to the last one. What is sent is read from the
-measure store when it is sent.
+The outbox says which part of which series of an account has changed. There is one row for each output, account and
+series, so that it is bounded, however long an output is away: several changes become one part, from the first reading
+that changed to the last one. What is sent is read from the measure store when it is sent.
 
 A window notes its part before it writes and closes it after its outcome. Between the two nothing of the row counts as
 sent, so that a window that is killed in between loses nothing, although the next one finds nothing to change. After a
 delivery a row is deleted only if no window has noted or closed anything since it was read.
-
-The table of outputs: what each of them is for, its sealed options, and how its last delivery ended.
 """
 
 from __future__ import annotations
@@ -60,6 +58,22 @@ log = logging.getLogger("releve.outputs")
 BEGINNING: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _ROW: Final = OUTPUT_CHANGES.c
 _STATES: Final = tuple(series for series in Series if series.is_state)
+_MOST_DUE: Final = 500  # Outputs in one round.
+# Whether an output is for an account: it is of this one, or of all of the account's tenant.
+_IS_SENT_TO: Final = or_(
+    OUTPUTS.c.account_id == ACCOUNTS.c.id,
+    and_(OUTPUTS.c.account_id.is_(None), OUTPUTS.c.tenant == ACCOUNTS.c.tenant),
+)
+# The outputs that an account is sent to; none of one that was removed. A window runs these statements, and building one
+# costs more than running it, so each is built once.
+_OUTPUTS_OF: Final = (
+    select(OUTPUTS.c.id)
+    .join_from(OUTPUTS, ACCOUNTS, _IS_SENT_TO)
+    .where(ACCOUNTS.c.id == bindparam("account_id"), NOT_REMOVED)
+    .order_by(OUTPUTS.c.id)
+)
+# The lock keeps account and output from being removed before the row is there. It takes them in the order of a removal.
+_OUTPUTS_OF_LOCKED: Final = _OUTPUTS_OF.with_for_update(read=True, key_share=True, of=[ACCOUNTS, OUTPUTS])
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +89,34 @@ class WaitingChange:
     since: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class OutputState:
+    """An output without its options.
+
+    ``account_id``: None for one of all accounts of its tenant. ``waiting``: accounts of which something is still to be
+    sent, the first of it since ``waiting_since``. ``code`` and ``error`` tell the last failure, and are empty after a
+    success; ``failing_since`` is the first one in a row.
+    """
+
+    id: str
+    kind: str
+    tenant: str
+    account_id: str | None
+    created_at: datetime
+    last_sent_at: datetime | None
+    failing_since: datetime | None
+    next_try_at: datetime | None
+    tries: int
+    code: str
+    error: str
+    waiting: int
+    waiting_since: datetime | None
+
+    def may_try(self, now: datetime) -> bool:
+        """Return whether its next try is due; one later than any delay was set before the clock was set back."""
+        return self.next_try_at is None or not now < self.next_try_at <= now + OUTPUT_DELAYS[-1]
+
+
 def is_ready(now: datetime, writer_expiry: timedelta) -> ColumnElement[bool]:
     """Return the condition of the rows that no window is writing; one whose note is older was killed.
 
@@ -85,7 +127,7 @@ def is_ready(now: datetime, writer_expiry: timedelta) -> ColumnElement[bool]:
 
 
 class OutboxTable(SqlTable):
-    """The table of what is still to be sent; every method raises StoreUnavailable unless it says otherwise."""
+    """The table of what is still to be sent."""
 
     def __init__(self, database: Database, now: Clock, writer_expiry: timedelta) -> None:
         """``writer_expiry``: after this long a window that noted a change and never closed it counts as killed."""
@@ -177,7 +219,7 @@ class OutboxTable(SqlTable):
                 select(*columns)
                 .join_from(SERIES_OUTCOMES, ACCOUNTS, ACCOUNTS.c.id == SERIES_OUTCOMES.c.account_id)
                 .join(OUTPUTS, OUTPUTS.c.id == output_id)
-                .where(NOT_REMOVED, _is_sent_to, SERIES_OUTCOMES.c.series.not_in(_STATES))
+                .where(NOT_REMOVED, _IS_SENT_TO, SERIES_OUTCOMES.c.series.not_in(_STATES))
             )
             names = ("output_id", "account_id", "series", "first_at", "last_at", "writers", "number", "since")
             insert = build_insert(connection.dialect.name, OUTPUT_CHANGES)
@@ -231,24 +273,6 @@ def _key_of(change: WaitingChange) -> tuple[ColumnElement[bool], ...]:
     )
 
 
-# Whether an output is for an account: it is of this one, or of all of the account's tenant.
-_is_sent_to: Final = or_(
-    OUTPUTS.c.account_id == ACCOUNTS.c.id,
-    and_(OUTPUTS.c.account_id.is_(None), OUTPUTS.c.tenant == ACCOUNTS.c.tenant),
-)
-
-# The outputs that an account is sent to; none of one that was removed. A window runs these statements, and building one
-# costs more than running it, so each is built once.
-_OUTPUTS_OF: Final = (
-    select(OUTPUTS.c.id)
-    .join_from(OUTPUTS, ACCOUNTS, _is_sent_to)
-    .where(ACCOUNTS.c.id == bindparam("account_id"), NOT_REMOVED)
-    .order_by(OUTPUTS.c.id)
-)
-# The lock keeps account and output from being removed before the row is there. It takes them in the order of a removal.
-_OUTPUTS_OF_LOCKED: Final = _OUTPUTS_OF.with_for_update(read=True, key_share=True, of=[ACCOUNTS, OUTPUTS])
-
-
 @cache
 def _upsert_statement(dialect: str, *, notes: bool) -> Any:
     """Return the statement that inserts or widens a row, when a window notes its part or else when it closes it."""
@@ -271,39 +295,8 @@ def _merging(insert: Any, writers: ColumnElement[int], *, notes: bool) -> Any:
     return insert.on_conflict_do_update(index_elements=["output_id", "account_id", "series"], set_=changes)
 
 
-_MOST_DUE: Final = 500  # Outputs in one round.
-
-
-@dataclass(frozen=True, slots=True)
-class OutputState:
-    """An output without its options.
-
-    ``account_id``: None for one of all accounts of its tenant. ``waiting``: accounts of which something is still to be
-    sent, the first of it since ``waiting_since``. ``code`` and ``error`` tell the last failure, and are empty after a
-    success; ``failing_since`` is the first one in a row.
-    """
-
-    id: str
-    kind: str
-    tenant: str
-    account_id: str | None
-    created_at: datetime
-    last_sent_at: datetime | None
-    failing_since: datetime | None
-    next_try_at: datetime | None
-    tries: int
-    code: str
-    error: str
-    waiting: int
-    waiting_since: datetime | None
-
-    def may_try(self, now: datetime) -> bool:
-        """Return whether its next try is due; one later than any delay was set before the clock was set back."""
-        return self.next_try_at is None or not now < self.next_try_at <= now + OUTPUT_DELAYS[-1]
-
-
 class OutputTable(SealedTable):
-    """The table of outputs; every method raises StoreUnavailable, and those that take an id UnknownOutput."""
+    """The table of outputs. A method that takes an id raises UnknownOutput."""
 
     def __init__(self, database: Database, sealer: Sealer, writer_expiry: timedelta) -> None:
         """``writer_expiry``: after this long a window that noted a change and never closed it counts as killed."""
@@ -416,16 +409,15 @@ def list_outputs(database: Database, *, tenant: str | None = None) -> list[Outpu
 def list_outputs_of(database: Database, account_id: str, tenant: str) -> list[OutputState]:
     """Return the outputs that an account is sent to, with what waits of this account alone. Raises StoreUnavailable."""
     of_tenant = and_(OUTPUTS.c.account_id.is_(None), OUTPUTS.c.tenant == tenant)
-    states = _states([or_(OUTPUTS.c.account_id == account_id, of_tenant)], [OUTPUT_CHANGES.c.account_id == account_id])
+    states = _states([or_(OUTPUTS.c.account_id == account_id, of_tenant)], [_ROW.account_id == account_id])
     return [OutputState(*row) for row in database.fetch(states)]
 
 
 def _states(conditions: Iterable[ColumnElement[bool]], counted: Iterable[ColumnElement[bool]] = ()) -> Select[Any]:
     """Return the query of outputs, with what waits of the accounts that ``counted`` names."""
-    row = OUTPUT_CHANGES.c
-    accounts = func.count(distinct(row.account_id)).label("waiting")
-    waiting = select(row.output_id, accounts, func.min(row.since).label("since")).where(*counted)
-    found = waiting.group_by(row.output_id).subquery()
+    accounts = func.count(distinct(_ROW.account_id)).label("waiting")
+    waiting = select(_ROW.output_id, accounts, func.min(_ROW.since).label("since")).where(*counted)
+    found = waiting.group_by(_ROW.output_id).subquery()
     of = OUTPUTS.c
     states = select(
         of.id, of.kind, of.tenant, of.account_id, of.created_at, of.last_sent_at, of.failing_since

@@ -1,11 +1,9 @@
-"""Clients of the consent proxy: created, authenticated, revoked and listed. Only the hash of a secret is stored.
+"""The OAuth proxy of consents: its clients, and their grants with an access token and refresh tokens.
 
-The client_id is the row's id; the secret's text names it: ``proxyclient_<client_id>_<secret>``.
-
-Grants of the consent proxy, and their tokens: an access token for an hour, and refresh tokens that work once.
-
-The tokens' texts name their grant: ``proxyaccess_<grant>_<secret>`` and ``proxyrefresh_<grant>_<secret>``. The registry
-stores their hashes. A meter is stored as the keyed hash that the memory of erasures uses, so a grant names nobody.
+An access token lives for an hour, and a refresh token works once. The registry stores hashes alone; the texts name
+their client or grant: ``proxyclient_<client_id>_<secret>``, ``proxyaccess_<grant>_<secret>`` and
+``proxyrefresh_<grant>_<secret>``. A meter is stored as the keyed hash that the memory of erasures uses, so a grant
+names nobody.
 """
 
 from __future__ import annotations
@@ -27,11 +25,17 @@ from worker.stores.encryption import SecretTexts
 from worker.stores.registry.tables import PROXY_CLIENTS, PROXY_GRANTS, PROXY_REFRESH_TOKENS, belongs_to
 
 log = logging.getLogger("releve.proxy")
-_ACCESS: Final = SecretTexts("proxyaccess")  # Our logs recognise both.
+# Our logs recognise all three.
+_CLIENT: Final = SecretTexts("proxyclient")
+_ACCESS: Final = SecretTexts("proxyaccess")
 _REFRESH: Final = SecretTexts("proxyrefresh")
 # A refresh token that comes again after this time is refused as an unknown one. A grant has up to 24 a day.
 _USED_TOKENS_KEPT: Final = timedelta(days=30)
 _GRANT_COLUMNS: Final = tuple(column for column in PROXY_GRANTS.c if column.name in ProxyGrant.__dataclass_fields__)
+
+
+class UnknownProxyClient(DataError):
+    """The error for a client_id that does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +46,65 @@ class ProxyTokens:
     refresh: str = field(repr=False)
 
 
-class ProxyGrantTable(ClockedTable):
-    """The tables of grants and refresh tokens; every method raises StoreUnavailable.
+class ProxyClientTable(ClockedTable):
+    """The table of the proxy's clients."""
 
-    ``now`` is the real time even if the fleet runs at a simulated one: a token must not live longer than it should.
-    """
+    def create(self, name: str, redirect_uris: Sequence[str], tenant: str, *, pkce: bool) -> tuple[ProxyClient, str]:
+        """Create a client and return it with its secret, which can't be read again later.
+
+        The caller has checked the addresses, which have no spaces.
+        """
+        client_id, secret_hash, secret = _CLIENT.create()
+        client = ProxyClient(client_id, tenant, name, tuple(redirect_uris), pkce, self._now())
+        row = {"id": client_id, "tenant": tenant, "name": name, "hash": secret_hash, "pkce": pkce}
+        addresses = " ".join(client.redirect_uris)
+        self._database.change(
+            insert(PROXY_CLIENTS).values(**row, redirect_uris=addresses, created_at=client.created_at)
+        )
+        return client, secret
+
+    def find(self, client_id: str) -> ProxyClient | None:
+        """Return the client; None where it is unknown or revoked."""
+        row = self._get_row(client_id)
+        return _to_client(row) if row is not None and row.revoked_at is None else None
+
+    def authenticate(self, client_id: str, secret: str) -> ProxyClient | None:
+        """Return the client with this id and secret, or None where it is unknown, revoked, or the secret is wrong."""
+        row = self._get_row(client_id)
+        is_right = _CLIENT.matches(secret, row.hash if row else None)
+        return _to_client(row) if row is not None and is_right and row.revoked_at is None else None
+
+    def revoke(self, client_id: str) -> ProxyClient:
+        """Revoke the client and end its grants. Safe to repeat: the first moment stays. Raises UnknownProxyClient."""
+        has_id, now = PROXY_CLIENTS.c.id == client_id, self._now()
+        with self._database.writing() as connection:
+            revoking = update(PROXY_CLIENTS).where(has_id, PROXY_CLIENTS.c.revoked_at.is_(None))
+            connection.execute(revoking.values(revoked_at=now))
+            end_grants(connection, EndReason.CLIENT_REVOKED, now, PROXY_GRANTS.c.client_id == client_id)
+            row = connection.execute(select(PROXY_CLIENTS).where(has_id)).one_or_none()
+        if row is None:
+            # The message doesn't repeat the id: a user may have passed the whole secret.
+            raise UnknownProxyClient("no client has this id: `releve proxy-clients list` shows the ids")
+        return _to_client(row)
+
+    def _get_row(self, client_id: str) -> Row[Any] | None:
+        with self._database.reading() as connection:
+            return connection.execute(select(PROXY_CLIENTS).where(PROXY_CLIENTS.c.id == client_id)).one_or_none()
+
+    def list_clients(self, tenant: str | None = None) -> list[ProxyClient]:
+        """Return all clients, or those of a tenant, even revoked ones, the oldest first."""
+        query = select(PROXY_CLIENTS).where(*belongs_to(PROXY_CLIENTS, tenant))
+        oldest_first = query.order_by(PROXY_CLIENTS.c.created_at, PROXY_CLIENTS.c.id)
+        return [_to_client(row) for row in self._database.fetch(oldest_first)]
+
+
+def _to_client(row: Row[Any]) -> ProxyClient:
+    addresses = tuple(row.redirect_uris.split())
+    return ProxyClient(row.id, row.tenant, row.name, addresses, row.pkce, row.created_at, row.revoked_at)
+
+
+class ProxyGrantTable(ClockedTable):
+    """The tables of grants and refresh tokens."""
 
     def create(
         self,
@@ -194,67 +252,3 @@ def end_grants(connection: Connection, reason: EndReason, now: datetime, *which:
 
 def _to_grant(row: Any) -> ProxyGrant:
     return ProxyGrant(**{column.name: row._mapping[column.name] for column in _GRANT_COLUMNS})
-
-
-_TEXTS: Final = SecretTexts("proxyclient")  # Our logs recognise it, too.
-
-
-class UnknownProxyClient(DataError):
-    """The error for a client_id that does not exist."""
-
-
-class ProxyClientTable(ClockedTable):
-    """The table of the proxy's clients; every method raises StoreUnavailable. ``now`` is the real time."""
-
-    def create(self, name: str, redirect_uris: Sequence[str], tenant: str, *, pkce: bool) -> tuple[ProxyClient, str]:
-        """Create a client and return it with its secret, which can't be read again later.
-
-        The caller has checked the addresses, which have no spaces.
-        """
-        client_id, secret_hash, secret = _TEXTS.create()
-        client = ProxyClient(client_id, tenant, name, tuple(redirect_uris), pkce, self._now())
-        row = {"id": client_id, "tenant": tenant, "name": name, "hash": secret_hash, "pkce": pkce}
-        addresses = " ".join(client.redirect_uris)
-        self._database.change(
-            insert(PROXY_CLIENTS).values(**row, redirect_uris=addresses, created_at=client.created_at)
-        )
-        return client, secret
-
-    def find(self, client_id: str) -> ProxyClient | None:
-        """Return the client; None where it is unknown or revoked."""
-        row = self._get_row(client_id)
-        return _to_client(row) if row is not None and row.revoked_at is None else None
-
-    def authenticate(self, client_id: str, secret: str) -> ProxyClient | None:
-        """Return the client with this id and secret, or None where it is unknown, revoked, or the secret is wrong."""
-        row = self._get_row(client_id)
-        is_right = _TEXTS.matches(secret, row.hash if row else None)
-        return _to_client(row) if row is not None and is_right and row.revoked_at is None else None
-
-    def revoke(self, client_id: str) -> ProxyClient:
-        """Revoke the client and end its grants. Safe to repeat: the first moment stays. Raises UnknownProxyClient."""
-        has_id, now = PROXY_CLIENTS.c.id == client_id, self._now()
-        with self._database.writing() as connection:
-            revoking = update(PROXY_CLIENTS).where(has_id, PROXY_CLIENTS.c.revoked_at.is_(None))
-            connection.execute(revoking.values(revoked_at=now))
-            end_grants(connection, EndReason.CLIENT_REVOKED, now, PROXY_GRANTS.c.client_id == client_id)
-            row = connection.execute(select(PROXY_CLIENTS).where(has_id)).one_or_none()
-        if row is None:
-            # The message doesn't repeat the id: a user may have passed the whole secret.
-            raise UnknownProxyClient("no client has this id: `releve proxy-clients list` shows the ids")
-        return _to_client(row)
-
-    def _get_row(self, client_id: str) -> Row[Any] | None:
-        with self._database.reading() as connection:
-            return connection.execute(select(PROXY_CLIENTS).where(PROXY_CLIENTS.c.id == client_id)).one_or_none()
-
-    def list_clients(self, tenant: str | None = None) -> list[ProxyClient]:
-        """Return all clients, or those of a tenant, even revoked ones, the oldest first."""
-        query = select(PROXY_CLIENTS).where(*belongs_to(PROXY_CLIENTS, tenant))
-        oldest_first = query.order_by(PROXY_CLIENTS.c.created_at, PROXY_CLIENTS.c.id)
-        return [_to_client(row) for row in self._database.fetch(oldest_first)]
-
-
-def _to_client(row: Row[Any]) -> ProxyClient:
-    addresses = tuple(row.redirect_uris.split())
-    return ProxyClient(row.id, row.tenant, row.name, addresses, row.pkce, row.created_at, row.revoked_at)

@@ -38,7 +38,7 @@ _HOPEFUL: Final = (RightState.PENDING, RightState.ACTIVE, RightState.TO_CHECK)
 
 
 class RightTable(SealedTable):
-    """The table of rights; every method raises StoreUnavailable. Rows that no key opens are left out of lists.
+    """The table of rights. Rows that no key opens are left out of lists.
 
     ``suppliers``: the names of those that register rights.
     """

@@ -57,7 +57,7 @@ class ChosenSeries:
 
 
 class SeriesChoice(SqlTable):
-    """The choices of all accounts; every method raises StoreUnavailable. ``fleet``: the series that it collects."""
+    """The choices of all accounts. ``fleet``: the series that it collects."""
 
     def __init__(self, database: Database, fleet: Sequence[Series] = USUAL_SERIES) -> None:
         super().__init__(database)

@@ -1,12 +1,10 @@
-"""The table of corrections: readings that the supplier has changed, with the old and the new value.
+"""What suppliers answered: readings that they have changed, raw answers as they came, and deviations in the quarantine.
 
-The table of raw answers: each supplier answer as it came, sealed, by account and month.
-
-Answers are appended one by one; a past month is later packed into one row. They are in the registry and not in the
-measure store for two reasons: only the registry's lock on the account prevents an answer from being stored after the
-account's removal, and every measure store would need a second kind of document for them.
-
-The quarantine table: deviations of supplier answers from the known shapes, one row a deviation.
+A correction has the old and the new value of a reading. A raw answer is sealed, by account and month: answers are
+appended one by one, and a past month is later packed into one row. They are in the registry and not in the measure
+store for two reasons: only the registry's lock on the account prevents an answer from being stored after the account's
+removal, and every measure store would need a second kind of document for them. The quarantine has one row for each
+deviation of supplier answers from the known shapes.
 """
 
 from __future__ import annotations
@@ -29,12 +27,19 @@ from worker.stores.registry import account_rows
 from worker.stores.registry import notices as notice_rows
 from worker.stores.registry.tables import CORRECTIONS, QUARANTINE, RAW_ANSWERS
 
+_RAW = RAW_ANSWERS.c
+PAGE = 50
+_QUARANTINE = QUARANTINE.c
+_ENTRY = [column for column in _QUARANTINE if column is not _QUARANTINE.sealed_sample]
+# A supplier that sends a new deviation each time must fill neither the disk nor the mailbox.
+MAX_ROWS: Final = 200
+
 
 @dataclass(frozen=True, slots=True)
 class Correction:
     """A changed reading, its amounts as in ``documents.Entry``; ``first_seen`` is None if the old reading had no date.
 
-    ``became_amount`` is ``overlaps.REMOVED`` for a step whose place steps of other bounds have taken, and for a daily
+    ``became_amount`` is ``documents.REMOVED`` for a step whose place steps of other bounds have taken, and for a daily
     value that no meter can reach.
     """
 
@@ -54,7 +59,7 @@ class Correction:
 
 
 class CorrectionTable(SqlTable):
-    """The table of corrections; every method raises StoreUnavailable."""
+    """The table of corrections."""
 
     def record(self, corrections: Iterable[Correction]) -> None:
         """Insert the corrections; one that exists stays as it was recorded first. Raises UnknownAccount."""
@@ -91,15 +96,8 @@ class CorrectionTable(SqlTable):
         return self._database.change(delete(CORRECTIONS).where(CORRECTIONS.c.changed_at < moment))
 
 
-_C = RAW_ANSWERS.c
-PAGE = 50
-
-
 class RawAnswerTable(SealedTable):
-    """The table of raw answers.
-
-    Every method raises StoreUnavailable; a method that unseals answers raises OperatorFault if their key is missing.
-    """
+    """The table of raw answers."""
 
     def record_answer(self, account_id: str, answer: RawAnswer) -> None:
         """Store an answer; it is on disk when this returns. Raises UnknownAccount, also for a removed account."""
@@ -112,25 +110,27 @@ class RawAnswerTable(SealedTable):
 
     def list_months(self, account_id: str) -> list[str]:
         """Return the months with stored answers, for example "2024-07", the oldest first."""
-        query = select(_C.month).where(_C.account_id == account_id).distinct().order_by(_C.month)
+        query = select(_RAW.month).where(_RAW.account_id == account_id).distinct().order_by(_RAW.month)
         return [row.month for row in self._database.fetch(query)]
 
     def read_answers(self, account_id: str) -> Iterator[RawAnswer]:
         """Yield all answers of an account in the order of their requests, with one month in memory at a time."""
         for month in self.list_months(account_id):
-            yield from self._unseal(self._database.fetch(select(_C.id, _C.sealed).where(*_in_month(account_id, month))))
+            yield from self._unseal(
+                self._database.fetch(select(_RAW.id, _RAW.sealed).where(*_in_month(account_id, month)))
+            )
 
     def delete_before(self, moment: datetime) -> int:
         """Delete the rows whose last answer is older than ``moment`` and return their number.
 
         A packed month is deleted as a whole.
         """
-        return self._database.change(delete(RAW_ANSWERS).where(_C.last_at < moment))
+        return self._database.change(delete(RAW_ANSWERS).where(_RAW.last_at < moment))
 
     def pack_past_months(self, now: datetime, limit: int) -> int:
         """Pack at most ``limit`` past months into one row each and return how many were packed."""
-        unpacked = select(_C.month, _C.account_id).where(_C.packed.is_(False), _C.month < month_of(now))
-        months = self._database.fetch(unpacked.distinct().order_by(_C.month, _C.account_id).limit(limit))
+        unpacked = select(_RAW.month, _RAW.account_id).where(_RAW.packed.is_(False), _RAW.month < month_of(now))
+        months = self._database.fetch(unpacked.distinct().order_by(_RAW.month, _RAW.account_id).limit(limit))
         return sum(self._pack(account_id, month) for month, account_id in months)
 
     def _pack(self, account_id: str, month: str) -> bool:
@@ -149,16 +149,16 @@ class RawAnswerTable(SealedTable):
             elif rows:
                 packed_id = notice_rows.new_id()
                 sealed = self._seal(packed_id, self._unseal(rows))
-                connection.execute(delete(RAW_ANSWERS).where(_C.id.in_([row.id for row in rows])))
+                connection.execute(delete(RAW_ANSWERS).where(_RAW.id.in_([row.id for row in rows])))
                 span = (min(row.first_at for row in rows), max(row.last_at for row in rows))
                 self._insert(connection, packed_id, account_id, month, span, sealed, packed=True)
             return bool(rows)
 
     def _seal(self, answer_id: str, answers: list[RawAnswer]) -> bytes:
-        return self._sealer.seal_bytes(pack_raw_answers(answers), place_of(_C.sealed, answer_id))
+        return self._sealer.seal_bytes(pack_raw_answers(answers), place_of(_RAW.sealed, answer_id))
 
     def _unseal(self, rows: Iterable[Row[Any]]) -> list[RawAnswer]:
-        contents = [self._sealer.unseal_bytes(row.sealed, place_of(_C.sealed, row.id)) for row in rows]
+        contents = [self._sealer.unseal_bytes(row.sealed, place_of(_RAW.sealed, row.id)) for row in rows]
         answers = [answer for content in contents for answer in unpack_raw_answers(content)]
         return sorted(answers, key=lambda answer: answer.asked_at)
 
@@ -183,13 +183,7 @@ def month_of(moment: datetime) -> str:
 
 
 def _in_month(account_id: str, month: str) -> tuple[ColumnElement[bool], ...]:
-    return (_C.account_id == account_id, _C.month == month)
-
-
-_UNKNOWN_ANSWERS_C = QUARANTINE.c
-_ENTRY = [column for column in _UNKNOWN_ANSWERS_C if column is not _UNKNOWN_ANSWERS_C.sealed_sample]
-# A supplier that sends a new deviation each time must fill neither the disk nor the mailbox.
-MAX_ROWS: Final = 200
+    return (_RAW.account_id == account_id, _RAW.month == month)
 
 
 class QuarantineResult(Enum):
@@ -215,7 +209,7 @@ class QuarantineEntry:
 
 
 class QuarantineTable(SealedTable):
-    """The quarantine table; every method raises StoreUnavailable."""
+    """The quarantine table."""
 
     def record(
         self,
@@ -230,10 +224,8 @@ class QuarantineTable(SealedTable):
         The notices that ``notices`` returns for the result are inserted in the same transaction.
         """
         with self._database.writing() as connection:
-            has_fingerprint = _UNKNOWN_ANSWERS_C.fingerprint == deviation.fingerprint
-            add_times = (
-                update(QUARANTINE).where(has_fingerprint).values(times=_UNKNOWN_ANSWERS_C.times + times, last_seen=now)
-            )
+            has_fingerprint = _QUARANTINE.fingerprint == deviation.fingerprint
+            add_times = update(QUARANTINE).where(has_fingerprint).values(times=_QUARANTINE.times + times, last_seen=now)
             # Most deviations are known, so the update comes before the insert.
             if connection.execute(add_times).rowcount:
                 return QuarantineResult.KNOWN
@@ -249,14 +241,14 @@ class QuarantineTable(SealedTable):
 
     def list_entries(self) -> Iterable[QuarantineEntry]:
         """Return all deviations, the newest first."""
-        query = select(*_ENTRY).order_by(_UNKNOWN_ANSWERS_C.first_seen.desc(), _UNKNOWN_ANSWERS_C.fingerprint)
+        query = select(*_ENTRY).order_by(_QUARANTINE.first_seen.desc(), _QUARANTINE.fingerprint)
         return [QuarantineEntry(*row) for row in self._database.fetch(query)]
 
     def get(self, fingerprint: str) -> tuple[QuarantineEntry, str] | None:
         """Return a deviation and its sample, or None. Raises OperatorFault if the encryption key is missing."""
         with self._database.reading() as connection:
             row = connection.execute(
-                select(*_ENTRY, _UNKNOWN_ANSWERS_C.sealed_sample).where(_UNKNOWN_ANSWERS_C.fingerprint == fingerprint)
+                select(*_ENTRY, _QUARANTINE.sealed_sample).where(_QUARANTINE.fingerprint == fingerprint)
             ).one_or_none()
         if row is None:
             return None
@@ -265,11 +257,11 @@ class QuarantineTable(SealedTable):
 
     def delete(self, fingerprint: str) -> bool:
         """Delete a deviation, so that it is new when it comes again; return whether it was there."""
-        return bool(self._database.change(delete(QUARANTINE).where(_UNKNOWN_ANSWERS_C.fingerprint == fingerprint)))
+        return bool(self._database.change(delete(QUARANTINE).where(_QUARANTINE.fingerprint == fingerprint)))
 
     def delete_before(self, moment: datetime) -> int:
         """Delete the deviations that were last seen before ``moment`` and return their number."""
-        return self._database.change(delete(QUARANTINE).where(_UNKNOWN_ANSWERS_C.last_seen < moment))
+        return self._database.change(delete(QUARANTINE).where(_QUARANTINE.last_seen < moment))
 
     def _insert(self, connection: Connection, deviation: Deviation, times: int, preset: str, now: datetime) -> bool:
         sample = to_sample(deviation.sample).encode()
@@ -286,10 +278,10 @@ class QuarantineTable(SealedTable):
         }
         statement = build_insert(self._database.dialect, QUARANTINE).values(**row)
         insert_once = statement.on_conflict_do_nothing(index_elements=["fingerprint"]).returning(
-            _UNKNOWN_ANSWERS_C.fingerprint
+            _QUARANTINE.fingerprint
         )
         return connection.execute(insert_once).first() is not None
 
 
 def _place_of(fingerprint: str) -> str:
-    return place_of(_UNKNOWN_ANSWERS_C.sealed_sample, fingerprint)
+    return place_of(_QUARANTINE.sealed_sample, fingerprint)

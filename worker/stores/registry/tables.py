@@ -137,7 +137,7 @@ TOKEN_USERS = Table(
     Column("token_id", _sortable(32), ForeignKey("tokens.id"), nullable=False),
     Index("ix_token_users_token_id", "token_id"),
 )
-# A row for each series that an account is or was asked for (``series_choice.py``): when it was asked, when it is due,
+# A row for each series that an account is or was asked for (``series_switches.py``): when it was asked, when it is due,
 # what came of it.
 # The partial indexes are the lanes' orders (``due.py``). A query must repeat an index's condition word for word.
 _R = "series_outcomes"
@@ -446,8 +446,8 @@ OPERATORS = Table(
         postgresql_where=text("ended_at IS NULL"),
     ),
 )
-# Sessions, recovery codes and links (``domain.consent.access_keys``). What counts is sealed, under a key that only the
-# web application has: the secret's hash, kind, owner and end. The other columns are for lists and for deleting.
+# Sessions, recovery codes and links (``domain.sessions``). What counts is sealed, under a key that only the web
+# application has: the secret's hash, kind, owner and end. The other columns are for lists and for deleting.
 ACCESS_KEYS = Table(
     "access_keys",
     METADATA,

@@ -41,10 +41,7 @@ class UnusedToken:
 
 
 class TokenTable(SealedTable):
-    """The table of users' tokens; every method raises StoreUnavailable.
-
-    Token texts are secrets. ``expires_at`` is the end of the access token.
-    """
+    """The table of users' tokens, whose texts are secrets. ``expires_at`` is the end of the access token."""
 
     def load(self, account_id: str) -> str | None:
         """Return the last saved token text, or None. Raises OperatorFault if its encryption key is missing."""

@@ -11,9 +11,8 @@ version before may go on while it runs, so each step says its phase, and a test 
 Each step is a transaction of its own, so that no table stays locked while rows are filled. Importing Alembic takes a
 tenth of a second, so it is imported only for an upgrade.
 
-The PostgreSQL role of the workers: it may read and write the registry's rows, but not change its tables.
-
-`releve migrate` calls these steps as the owner of the tables. Each step is safe to repeat and returns what it did.
+The workers' PostgreSQL role may read and write the registry's rows, but not change its tables. `releve migrate` sets it
+up as the owner of the tables, by ``set_up_role`` and ``grant_rows``, which are safe to repeat and return what they did.
 """
 
 from __future__ import annotations
@@ -37,6 +36,11 @@ _VERSION = table("alembic_version", column("version_num"))
 _LOCK: Final = 0x52656C6576
 # A step that waits for a table makes all others wait behind it, so it gives up before a worker's call does.
 _LOCK_TIMEOUT: Final = "5s"
+_RIGHTS: Final = ("SELECT", "INSERT", "UPDATE", "DELETE")
+_APPEND_ONLY: Final = (AUDIT_LOG.name,)
+_STEPS_TABLE: Final = "alembic_version"  # A worker reads the schema's step when it starts.
+_ROLE_EXISTS: Final = text("SELECT 1 FROM pg_roles WHERE rolname = :role")
+_HAS_RIGHT: Final = text("SELECT has_table_privilege(:role, quote_ident(:table), :right)")
 
 
 class MigrationPhase(StrEnum):
@@ -140,13 +144,6 @@ def newest_step() -> str:
 def known_steps() -> set[str]:
     """Return all steps of this program, for example {"0007", "0008"}."""
     return {file.name.partition("_")[0] for file in _FOLDER.glob("versions/[0-9]*_*.py")}
-
-
-_RIGHTS: Final = ("SELECT", "INSERT", "UPDATE", "DELETE")
-_APPEND_ONLY: Final = (AUDIT_LOG.name,)
-_STEPS_TABLE: Final = "alembic_version"  # A worker reads the schema's step when it starts.
-_ROLE_EXISTS: Final = text("SELECT 1 FROM pg_roles WHERE rolname = :role")
-_HAS_RIGHT: Final = text("SELECT has_table_privilege(:role, quote_ident(:table), :right)")
 
 
 def set_up_role(owner: Database, url: str) -> str:
