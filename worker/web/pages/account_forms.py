@@ -46,7 +46,7 @@ from worker.web.pages.charts import title_of
 from worker.web.rendering import refuse_form, render, render_message
 from worker.web.texts import Words
 
-series_router = APIRouter()
+router = APIRouter()
 # A series that is switched on is asked for at once, which takes calls of the quota that all households share.
 _CHANGES: Final = Rate("series-choice", calls=10, window_s=3600)
 
@@ -67,7 +67,7 @@ class Box:
         return self.state == "on"
 
 
-@series_router.get("/accounts/{account_id}/series")
+@router.get("/accounts/{account_id}/series")
 def show_series_form(
     request: Request, runtime: RuntimeDep, account: OwnAccount, saved: Annotated[str, Query()] = ""
 ) -> Response:
@@ -77,7 +77,7 @@ def show_series_form(
     return render(request, "series.html", account=account, boxes=_load_boxes(runtime, account), saved=bool(saved))
 
 
-@series_router.post("/accounts/{account_id}/series")
+@router.post("/accounts/{account_id}/series")
 def save_series(
     request: Request,
     runtime: RuntimeDep,
@@ -130,10 +130,7 @@ def _name_state(switch: SeriesSwitch, collected: bool) -> str:
     return "on" if collected else "off"
 
 
-stop_router = APIRouter()
-
-
-@stop_router.get("/accounts/{account_id}/stop")
+@router.get("/accounts/{account_id}/stop")
 def show_stop_form(request: Request, account: OwnAccount) -> Response:
     """Show the form; an account without a consent to stop is shown as it is."""
     if not account.may_be_stopped:
@@ -141,7 +138,7 @@ def show_stop_form(request: Request, account: OwnAccount) -> Response:
     return render(request, "stop.html", account=account)
 
 
-@stop_router.post("/accounts/{account_id}/stop")
+@router.post("/accounts/{account_id}/stop")
 def stop_account(
     request: Request,
     runtime: RuntimeDep,
@@ -158,17 +155,16 @@ def stop_account(
     return RedirectResponse(f"/accounts/{account.id}#connection", 303)
 
 
-remove_router = APIRouter()
 # The other counts of an erasure are of our own upkeep.
 _RECEIPT_LINES: Final = ("documents", "usage_points", "tokens", "consent_proofs_kept")
 
 
-@remove_router.get("/accounts/{account_id}/remove")
+@router.get("/accounts/{account_id}/remove")
 def show_remove_form(request: Request, runtime: RuntimeDep, account: OwnAccount) -> Response:
     return render(request, "remove.html", account=account, is_home=runtime.settings.is_home)
 
 
-@remove_router.post("/accounts/{account_id}/remove")
+@router.post("/accounts/{account_id}/remove")
 def remove_account(
     request: Request,
     runtime: RuntimeDep,
@@ -198,9 +194,6 @@ def remove_account(
 def receipt_of(erased: Mapping[str, int]) -> list[tuple[str, int]]:
     """Return what the receipt of an erasure tells, of all its counts."""
     return [(name, erased[name]) for name in _RECEIPT_LINES if name in erased]
-
-
-joined_router = APIRouter()
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +233,7 @@ def _share_home(account: Account, others: Iterable[Account]) -> list[Account]:
     return [other for other in others if account.home and other.home == account.home and other.id != account.id]
 
 
-@joined_router.post("/accounts/{account_id}/home")
+@router.post("/accounts/{account_id}/home")
 def join_accounts(
     request: Request,
     runtime: RuntimeDep,
@@ -260,7 +253,7 @@ def join_accounts(
     return RedirectResponse(page, 303)
 
 
-@joined_router.post("/accounts/{account_id}/home/part")
+@router.post("/accounts/{account_id}/home/part")
 def part_accounts(
     request: Request, runtime: RuntimeDep, session: SessionDep, account: OwnAccount, csrf: Annotated[str, Form()] = ""
 ) -> Response:

@@ -53,7 +53,7 @@ from worker.web.file_uploads import FIELD, ImportReport, import_files, read_file
 from worker.web.rendering import refuse_form, render, render_message, words_of
 from worker.web.texts import Words, language_of
 
-download_router = APIRouter()
+router = APIRouter()
 FirstDays = dict[Doctype, date | None]
 
 
@@ -65,7 +65,7 @@ class FileGroup:
     files: list[tuple[str, str]]
 
 
-@download_router.get("/accounts/{account_id}/download")
+@router.get("/accounts/{account_id}/download")
 def show_download(request: Request, runtime: RuntimeDep, account: OwnAccount) -> Response:
     known = runtime.registry.outcomes.known(account.id)
     first = _first_days(runtime, account.id, known)
@@ -109,9 +109,6 @@ def _energy_files(daily: Series, periods: list[Period]) -> FileGroup:
     return FileGroup(f"direction.{daily.description.direction}", files)
 
 
-download_file_router = APIRouter()
-
-
 class FileForm(StrEnum):
     CSV = "csv"
     JSON = "json"
@@ -124,7 +121,7 @@ class Columns(StrEnum):
     FIELDS = "fields"
 
 
-@download_file_router.get("/accounts/{account_id}/download/file")
+@router.get("/accounts/{account_id}/download/file")
 def download_file(
     request: Request,
     runtime: RuntimeDep,
@@ -159,7 +156,6 @@ def _name_fields(account: Account, series: Series, by: Period, doctype: Doctype)
     return {"account": account.id, "series": series, "doctype": doctype.full_name, "unit": unit, "by": by}
 
 
-import_files_router = APIRouter()
 _LOOK: Final = "look"  # The button that only looks.
 _MEGABYTE: Final = 1024 * 1024
 
@@ -172,7 +168,7 @@ class Found:
     facts: tuple[tuple[str, str], ...]
 
 
-@import_files_router.get("/accounts/{account_id}/import")
+@router.get("/accounts/{account_id}/import")
 def show_import_form(request: Request, account: OwnAccount) -> Response:
     """Show the form; an account that another person has taken over is shown as it is."""
     if not account.may_choose_series:
@@ -180,7 +176,7 @@ def show_import_form(request: Request, account: OwnAccount) -> Response:
     return _render(request, account)
 
 
-@import_files_router.post("/accounts/{account_id}/import")
+@router.post("/accounts/{account_id}/import")
 async def import_into_account(
     request: Request, runtime: RuntimeDep, session: SessionDep, account: OwnAccount
 ) -> Response:

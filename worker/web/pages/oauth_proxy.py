@@ -136,11 +136,11 @@ def authenticate_client(
     raise HttpRefusal(401, "invalid_client", "client_id or client_secret is wrong", headers)
 
 
-routes_router = APIRouter()
+router = APIRouter(prefix="/proxy")
 _FIELDS = ("client_id", "redirect_uri", "response_type", "state", "code_challenge", "code_challenge_method")
 
 
-@routes_router.get("/{supplier}/auth")
+@router.get("/{supplier}/auth")
 def show_client(request: Request, supplier: str, runtime: RuntimeDep) -> Response:
     """Show who asks for the data, and the button that leads on. Nothing is stored before it is pressed."""
     check_supplier(supplier)
@@ -164,7 +164,7 @@ def show_client(request: Request, supplier: str, runtime: RuntimeDep) -> Respons
     return response
 
 
-@routes_router.post("/{supplier}/auth")
+@router.post("/{supplier}/auth")
 def lead_on(
     request: Request,
     supplier: str,
@@ -208,8 +208,8 @@ def lead_on(
     return response
 
 
-@routes_router.get("/{supplier}/redirect")
-@routes_router.get(f"/{{supplier}}/redirect{PORTAL_SUFFIX}")
+@router.get("/{supplier}/redirect")
+@router.get(f"/{{supplier}}/redirect{PORTAL_SUFFIX}")
 def receive_callback(request: Request, supplier: str, runtime: RuntimeDep, session: SessionDep) -> Response:
     """Receive a person who comes back from the supplier's page.
 
@@ -247,7 +247,6 @@ def _open_invitation(
     return runtime.invitations.open(secret, renamed.newest, names.hashes)
 
 
-token_router = APIRouter()
 _FORM_TYPE: Final = "application/x-www-form-urlencoded"
 _basic = HTTPBasic(realm="releve", auto_error=False)
 
@@ -266,7 +265,7 @@ async def read_form(request: Request) -> dict[str, str]:
     return dict(pairs)
 
 
-@token_router.post("/{supplier}/token")
+@router.post("/{supplier}/token")
 def issue_token(
     request: Request,
     supplier: str,
@@ -326,7 +325,6 @@ def _required_field(form: Mapping[str, str], name: str) -> str:
     return form[name]
 
 
-data_router = APIRouter()
 _REALM: Final = 'Bearer realm="releve"'
 _MOST_BYTES: Final = 5_000_000  # Of an answer: a week of load curve has some 100 kB, three years of days some 200 kB.
 _WRONG_TOKENS: Final = Rate("proxy-token", calls=60, window_s=300)
@@ -339,7 +337,7 @@ _REFUSALS: Final = {
 }
 
 
-@data_router.get("/{supplier}/data/{path:path}")
+@router.get("/{supplier}/data/{path:path}")
 def read_data(
     request: Request,
     supplier: str,

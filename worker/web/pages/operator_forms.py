@@ -55,11 +55,11 @@ from worker.web.pages.operator_overview import operator_page
 from worker.web.rendering import refuse_form, render, render_message
 from worker.web.request_audit import note_refusal, note_subject
 
-erase_router = APIRouter(prefix=PATH)
+router = APIRouter(prefix=PATH)
 _LONGEST_ID: Final = 32
 
 
-@erase_router.post("/erase")
+@router.post("/erase")
 def erase_account(
     request: Request,
     runtime: RuntimeDep,
@@ -95,12 +95,11 @@ def _exists(runtime: Runtime, account_id: str) -> bool:
     return True
 
 
-invitations_router = APIRouter(prefix="/operator/invitations")
 _BACK: Final = "/operator#invitations"
 _METER: Final = re.compile(r"[0-9]{14}")  # Of electricity; one of gas may have the same form.
 
 
-@invitations_router.post("")
+@router.post("/invitations")
 def invite(
     request: Request,
     runtime: RuntimeDep,
@@ -155,7 +154,7 @@ def invite(
     return render(request, "operator_invitation.html", **values)
 
 
-@invitations_router.post("/{invitation_id}/revoke")
+@router.post("/invitations/{invitation_id}/revoke")
 def revoke(request: Request, invitation_id: str, runtime: RuntimeDep, csrf: Annotated[str, Form()] = "") -> Response:
     if not may_change(request, runtime, csrf):
         return refuse_form(request, PATH)
@@ -180,13 +179,12 @@ def _create(
 
 
 log = logging.getLogger("releve.web")
-proofs_router = APIRouter(prefix="/operator/rights")
 _PROOFS_BACK: Final = "/operator#proofs"
 _NAME: Final = re.compile(r"[^A-Za-z0-9._-]+")
 _MOST_FIELDS: Final = 2
 
 
-@proofs_router.post("/{right_id}/proofs")
+@router.post("/rights/{right_id}/proofs")
 async def upload(request: Request, right_id: str, runtime: RuntimeDep) -> Response:
     """Take one to three files of a proof."""
     if not await run_in_threadpool(is_logged_in, request, runtime):
@@ -231,11 +229,10 @@ def _refuse(request: Request, fault: str, status: int = 422) -> Response:
     return render_message(request, f"operator.proofs.{fault}", status, (_PROOFS_BACK, "operator.proofs.back"))
 
 
-own_access_router = APIRouter(prefix=PATH)
 _OWN_ACCESS_BACK: Final = "/operator#access"
 
 
-@own_access_router.post("/password")
+@router.post("/password")
 def change_password(
     request: Request,
     runtime: RuntimeDep,
@@ -262,7 +259,7 @@ def change_password(
     return open_operator_session(request, runtime, operator, to=_OWN_ACCESS_BACK)
 
 
-@own_access_router.post("/sessions/end-others")
+@router.post("/sessions/end-others")
 def end_other_sessions(request: Request, runtime: RuntimeDep, csrf: Annotated[str, Form()] = "") -> Response:
     """End the operator's sessions in all other browsers."""
     if (session := load_form_session(request, runtime, csrf)) is None:

@@ -57,7 +57,7 @@ from worker.web.rendering import refuse_form, render, render_message, words_of
 from worker.web.request_audit import note_refusal, note_subject
 
 log = logging.getLogger("releve.web")
-overview_router = APIRouter()
+router = APIRouter(prefix=PATH)
 MOST_INVITATIONS: Final = 20
 
 
@@ -71,7 +71,7 @@ class SupplierQuota:
     gate_s: int
 
 
-@overview_router.get("/operator")
+@router.get("")
 def show_operator(request: Request, runtime: RuntimeDep) -> Response:
     if not runtime.web_access.operators.has_any():
         return render_message(request, "operator.closed", 404)
@@ -195,14 +195,13 @@ def _queues(runtime: Runtime) -> dict[str, int] | None:
         return None
 
 
-accounts_router = APIRouter(prefix=PATH)
 ACCOUNTS_A_PAGE: Final = 100
 ENDING_WITHIN: Final = timedelta(days=30)
 _MOST_DAYS: Final = 10
 _LONGEST: Final = 100
 
 
-@accounts_router.post("/search")
+@router.post("/search")
 def search(
     request: Request,
     runtime: RuntimeDep,
@@ -223,7 +222,7 @@ def search(
     return RedirectResponse(f"{PATH}/accounts/{accounts[0].id}#state", 303)
 
 
-@accounts_router.get("/accounts")
+@router.get("/accounts")
 def list_accounts(request: Request, runtime: RuntimeDep) -> Response:
     """List the accounts with an error code, or without one those whose consent ends within a month."""
     if load_operator_session(request, runtime) is None:
@@ -247,7 +246,7 @@ def list_accounts(request: Request, runtime: RuntimeDep) -> Response:
     return render(request, "operator_accounts.html", title=title, code=code, rows=shown, older=more)
 
 
-@accounts_router.get("/accounts/{account_id}")
+@router.get("/accounts/{account_id}")
 def show_account(request: Request, account_id: str, runtime: RuntimeDep) -> Response:
     """Show state, reason and missing days of an account, and a button that makes an invitation."""
     if (session := load_operator_session(request, runtime)) is None:
@@ -289,13 +288,12 @@ def _name_tenant(runtime: Runtime, account: Account) -> str:
     return tenants.get(account.tenant, account.tenant) if len(tenants) > 1 else ""
 
 
-audit_router = APIRouter(prefix="/operator/audit", include_in_schema=False)
 ENTRIES_A_PAGE: Final = 50
 _AUDIT_LONGEST: Final = 100
 _FILTERS: Final = ("account", "actor", "action", "since", "until")
 
 
-@audit_router.get("")
+@router.get("/audit")
 def show_audit(request: Request, runtime: RuntimeDep) -> Response:
     """Show a page of the trail; a filter that can't be understood is left out, as an empty one is."""
     if not is_logged_in(request, runtime):

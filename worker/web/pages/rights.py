@@ -150,7 +150,7 @@ def offers_consent_page(runtime: Runtime) -> bool:
     return runtime.settings.grdf_authorize_url is not None or runtime.settings.speaks_to_gas_simulator
 
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter()
 AGAIN: Final = "/connect/right/again"
 # Each declaration takes a call of the supplier's quota, which all households share.
 DECLARATIONS: Final = Rate("right-declared", calls=20, window_s=3600)

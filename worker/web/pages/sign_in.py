@@ -46,7 +46,7 @@ from worker.web.pages.consent_callback import BROWSER_COOKIE
 from worker.web.rendering import refuse_form, render, render_message, render_with_form
 
 log = logging.getLogger("releve.access")
-sign_in_router = APIRouter(include_in_schema=False)
+router = APIRouter()
 PATH: Final = "/sign-in"
 _FORM_LIFE_S: Final = 24 * 3600
 LONGEST_ADDRESS: Final = 254  # RFC 5321, 4.5.3.1.3
@@ -55,12 +55,12 @@ _WRONG_OF_CODE: Final = Rate("sign-in-code", calls=5, window_s=300)
 _MAILS_OF_CLIENT: Final = Rate("sign-in-mail", calls=10, window_s=3600)
 
 
-@sign_in_router.get("/sign-in")
+@router.get("/sign-in")
 def show_sign_in(request: Request, runtime: RuntimeDep) -> Response:
     return _sign_in_page(request, runtime)
 
 
-@sign_in_router.post("/sign-in/code")
+@router.post("/sign-in/code")
 def sign_in_by_code(
     request: Request,
     runtime: RuntimeDep,
@@ -86,7 +86,7 @@ def sign_in_by_code(
     return response
 
 
-@sign_in_router.post("/sign-in/mail")
+@router.post("/sign-in/mail")
 def mail_sign_in_link(
     request: Request,
     runtime: RuntimeDep,
@@ -108,13 +108,13 @@ def mail_sign_in_link(
     return response
 
 
-@sign_in_router.get("/sign-in/link")
+@router.get("/sign-in/link")
 def show_link_form(request: Request) -> Response:
     """Show the button that uses a link; its secret stands in the fragment, which the server does not see."""
     return link_page(request, "sign_in.link", "/sign-in/link")
 
 
-@sign_in_router.post("/sign-in/link")
+@router.post("/sign-in/link")
 def sign_in_by_link(
     request: Request,
     runtime: RuntimeDep,
@@ -207,13 +207,12 @@ def _sign_in_page(
     return response
 
 
-sessions_router = APIRouter(prefix="/access", include_in_schema=False)
 SESSIONS_PATH: Final = "/access/sessions"
 _HOUSEHOLD: Final = (KeyKind.HOUSEHOLD_SESSION,)
 Csrf = Annotated[str, Form()]
 
 
-@sessions_router.get("/sessions")
+@router.get("/access/sessions")
 def show_sessions(request: Request, runtime: RuntimeDep, session: SessionDep) -> Response:
     """Show the browsers that see the household's meters; a browser without a session is sent to the first page."""
     if session.household is None:
@@ -225,7 +224,7 @@ def show_sessions(request: Request, runtime: RuntimeDep, session: SessionDep) ->
     return render(request, "sessions.html", own=own, others=others, is_home=runtime.settings.is_home)
 
 
-@sessions_router.post("/sessions/{key_id}/end")
+@router.post("/access/sessions/{key_id}/end")
 def end_session(request: Request, key_id: str, runtime: RuntimeDep, session: SessionDep, csrf: Csrf = "") -> Response:
     """End one session of the household; one that has ended already is no error."""
     if not is_session_form(runtime, session, csrf) or session.household is None:
@@ -234,7 +233,7 @@ def end_session(request: Request, key_id: str, runtime: RuntimeDep, session: Ses
     return _after_end(runtime, ended_own=key_id == session.sid)
 
 
-@sessions_router.post("/sessions/end-others")
+@router.post("/access/sessions/end-others")
 def end_other_sessions(request: Request, runtime: RuntimeDep, session: SessionDep, csrf: Csrf = "") -> Response:
     """End all sessions that see a meter of this household but this one, and what else lets other households see it."""
     if not is_session_form(runtime, session, csrf) or session.household is None:
@@ -244,7 +243,7 @@ def end_other_sessions(request: Request, runtime: RuntimeDep, session: SessionDe
     return RedirectResponse(SESSIONS_PATH, 303)
 
 
-@sessions_router.post("/log-out")
+@router.post("/access/log-out")
 def log_out(request: Request, runtime: RuntimeDep, session: SessionDep, csrf: Csrf = "") -> Response:
     """End this browser's session."""
     if not is_session_form(runtime, session, csrf):
