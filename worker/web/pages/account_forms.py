@@ -1,16 +1,8 @@
-"""The page on which a household chooses what is asked for its meter: a box for each series that the supplier has.
+"""Forms of an account's page: choose its series, stop its consent, remove it, join it with another account of the home.
 
-The page on which a household stops its consent: a form to confirm; what is stored stays.
-
-The page that removes an account: a form to confirm, then the erasure with its receipt.
-
-The accounts that a household has joined: tabs on their pages, and the forms that join and part them.
-
-A home has one account a supplier. Only accounts that this browser's session shows are ever named.
-
-The energy of a home's accounts in one sum of kWh: only where somebody asks for it, and with what is added.
-
-Only days that are known of all of them are added, or the sum would compare unequal times.
+A home has one account a supplier, and only accounts that this browser's session shows are ever named. The sum of a
+home's energies (kWh) is made only where somebody asks for it, and says what is added. It takes the days that are known
+of all its accounts, or it would compare unequal times.
 """
 
 from __future__ import annotations
@@ -49,6 +41,8 @@ from worker.web.texts import Words
 router = APIRouter()
 # A series that is switched on is asked for at once, which takes calls of the quota that all households share.
 _CHANGES: Final = Rate("series-choice", calls=10, window_s=3600)
+# The other counts of an erasure are of our own upkeep.
+_RECEIPT_LINES: Final = ("documents", "usage_points", "tokens", "consent_proofs_kept")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +59,34 @@ class Box:
     @property
     def ticked(self) -> bool:
         return self.state == "on"
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """``accounts``: those of a home that the session shows, in the order of suppliers; one where nothing is joined.
+
+    ``joinable``: accounts of the session that may be joined to it.
+    """
+
+    accounts: list[Account]
+    joinable: list[Account]
+
+    @property
+    def is_joined(self) -> bool:
+        return len(self.accounts) > 1
+
+
+@dataclass(frozen=True, slots=True)
+class SummedSpan:
+    """A day, month or year in words. ``parts``: the keys of the energies' names, and what each is of the total.
+
+    ``note``: over how many days, where these are not all.
+    """
+
+    title: str
+    total: str
+    parts: list[tuple[str, str]]
+    note: str
 
 
 @router.get("/accounts/{account_id}/series")
@@ -155,10 +177,6 @@ def stop_account(
     return RedirectResponse(f"/accounts/{account.id}#connection", 303)
 
 
-# The other counts of an erasure are of our own upkeep.
-_RECEIPT_LINES: Final = ("documents", "usage_points", "tokens", "consent_proofs_kept")
-
-
 @router.get("/accounts/{account_id}/remove")
 def show_remove_form(request: Request, runtime: RuntimeDep, account: OwnAccount) -> Response:
     return render(request, "remove.html", account=account, is_home=runtime.settings.is_home)
@@ -194,21 +212,6 @@ def remove_account(
 def receipt_of(erased: Mapping[str, int]) -> list[tuple[str, int]]:
     """Return what the receipt of an erasure tells, of all its counts."""
     return [(name, erased[name]) for name in _RECEIPT_LINES if name in erased]
-
-
-@dataclass(frozen=True, slots=True)
-class Home:
-    """``accounts``: those of a home that the session shows, in the order of suppliers; one where nothing is joined.
-
-    ``joinable``: accounts of the session that may be joined to it.
-    """
-
-    accounts: list[Account]
-    joinable: list[Account]
-
-    @property
-    def is_joined(self) -> bool:
-        return len(self.accounts) > 1
 
 
 def find_home(runtime: Runtime, session: Session, account: Account) -> Home:
@@ -263,19 +266,6 @@ def part_accounts(
         return refuse_form(request, page)
     runtime.homes.part([one.id for one in find_home(runtime, session, account).accounts])
     return RedirectResponse(page, 303)
-
-
-@dataclass(frozen=True, slots=True)
-class SummedSpan:
-    """A day, month or year in words. ``parts``: the keys of the energies' names, and what each is of the total.
-
-    ``note``: over how many days, where these are not all.
-    """
-
-    title: str
-    total: str
-    parts: list[tuple[str, str]]
-    note: str
 
 
 def build_sum(runtime: Runtime, accounts: Sequence[Account], at: date | None, words: Words) -> list[SummedSpan]:

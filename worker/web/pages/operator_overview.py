@@ -1,12 +1,8 @@
-"""The operator's page: the state of the fleet in numbers, the open invitations, and the operator's own access.
+"""The operator's pages: the fleet in numbers, the search and lists of accounts, and the audit trail.
 
-It shows no measure, and no account id but those of open invitations; ``accounts`` has those that are searched for.
-
-The search of an account by its meter or id, and lists of accounts with an error or a consent that ends.
-
-A meter's number comes in a form alone, never in an address, and no page shows it again. No page here shows a measure.
-
-The audit trail on the operator's pages: a table with filters, the newest entry first.
+The first page has the open invitations and the operator's own access too, and no account id but those of the
+invitations. Accounts are searched for by meter or id, and listed where they have an error or a consent that ends. A
+meter's number comes in a form alone, never in an address, and no page shows it again. No page here shows a measure.
 """
 
 from __future__ import annotations
@@ -59,6 +55,12 @@ from worker.web.request_audit import note_refusal, note_subject
 log = logging.getLogger("releve.web")
 router = APIRouter(prefix=PATH)
 MOST_INVITATIONS: Final = 20
+ACCOUNTS_A_PAGE: Final = 100
+ENTRIES_A_PAGE: Final = 50
+ENDING_WITHIN: Final = timedelta(days=30)
+_MOST_DAYS: Final = 10
+_LONGEST: Final = 100  # Of a text that is searched for.
+_FILTERS: Final = ("account", "actor", "action", "since", "until")  # Of the audit trail.
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,9 +168,8 @@ def _further_quotas(runtime: Runtime) -> list[SupplierQuota]:
 def _invitations(runtime: Runtime) -> dict[str, Any]:
     """Return the newest open invitations, whether there are more, and the tenants' titles if there are several."""
     newest = runtime.invitations.list_invitations(open_only=True, limit=MOST_INVITATIONS + 1)
-    tenants = {tenant.id: tenant.title or tenant.id for tenant in runtime.tenants.list_tenants()}
     return {
-        "tenants": tenants if len(tenants) > 1 else {},
+        "tenants": _titles_of_tenants(runtime),
         "energies": list(runtime.suppliers_consents) if len(runtime.suppliers_consents) > 1 else [],
         "invitations": newest[:MOST_INVITATIONS],
         "more_invitations": len(newest) > MOST_INVITATIONS,
@@ -193,12 +194,6 @@ def _queues(runtime: Runtime) -> dict[str, int] | None:
     except StoreUnavailable as error:
         log.warning("queues can't be read", extra=fields(reason=str(error)))
         return None
-
-
-ACCOUNTS_A_PAGE: Final = 100
-ENDING_WITHIN: Final = timedelta(days=30)
-_MOST_DAYS: Final = 10
-_LONGEST: Final = 100
 
 
 @router.post("/search")
@@ -284,13 +279,14 @@ def _find(runtime: Runtime, text: str) -> Sequence[Account]:
 
 def _name_tenant(runtime: Runtime, account: Account) -> str:
     """Return the title of the account's service; empty where there is only one."""
+    tenants = _titles_of_tenants(runtime)
+    return tenants.get(account.tenant, account.tenant) if tenants else ""
+
+
+def _titles_of_tenants(runtime: Runtime) -> dict[str, str]:
+    """Return the titles of the tenants by id; none where there is only one."""
     tenants = {tenant.id: tenant.title or tenant.id for tenant in runtime.tenants.list_tenants()}
-    return tenants.get(account.tenant, account.tenant) if len(tenants) > 1 else ""
-
-
-ENTRIES_A_PAGE: Final = 50
-_AUDIT_LONGEST: Final = 100
-_FILTERS: Final = ("account", "actor", "action", "since", "until")
+    return tenants if len(tenants) > 1 else {}
 
 
 @router.get("/audit")
@@ -298,16 +294,15 @@ def show_audit(request: Request, runtime: RuntimeDep) -> Response:
     """Show a page of the trail; a filter that can't be understood is left out, as an empty one is."""
     if not is_logged_in(request, runtime):
         return RedirectResponse(PATH, 303)
-    typed = {name: request.query_params.get(name, "").strip()[:_AUDIT_LONGEST] for name in _FILTERS}
+    typed = {name: request.query_params.get(name, "").strip()[:_LONGEST] for name in _FILTERS}
     days = _parse_day(typed["since"]), _parse_day(typed["until"])
     action = typed["action"] if typed["action"] in set(AuditAction) else ""
     wanted = AuditFilter(_to_text(typed["account"]), _to_text(typed["actor"]), action or None, None, *days_of(*days))
-    before = request.query_params.get("before", "")[:_AUDIT_LONGEST].replace("\x00", "")
+    before = request.query_params.get("before", "")[:_LONGEST].replace("\x00", "")
     # One entry more than shown tells whether there are older ones.
     entries = runtime.audit.page(wanted, ENTRIES_A_PAGE + 1, before=before)
     shown, more = entries[:ENTRIES_A_PAGE], len(entries) > ENTRIES_A_PAGE
     kept = {name: text for name, text in typed.items() if text}
-    tenants = {tenant.id: tenant.title or tenant.id for tenant in runtime.tenants.list_tenants()}
     return render(
         request,
         "operator_audit.html",
@@ -316,7 +311,7 @@ def show_audit(request: Request, runtime: RuntimeDep) -> Response:
         kinds=list(ActorKind),
         actions=list(AuditAction),
         typed={**typed, "since": days[0] or "", "until": days[1] or ""},
-        tenants=tenants if len(tenants) > 1 else {},
+        tenants=_titles_of_tenants(runtime),
         newest=f"{PATH}/audit?{urlencode(kept)}" if before else None,
         older=f"{PATH}/audit?{urlencode({**kept, 'before': shown[-1].id})}" if more else None,
     )
