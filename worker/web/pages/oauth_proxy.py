@@ -65,7 +65,7 @@ _FIELDS: Final = ("client_id", "redirect_uri", "response_type", "state", "code_c
 _FORM_TYPE: Final = "application/x-www-form-urlencoded"
 _REALM: Final = 'Bearer realm="releve"'
 _MOST_BYTES: Final = 5_000_000  # Of an answer: a week of load curve has some 100 kB, three years of days some 200 kB.
-_REFUSALS: Final = {
+_REFUSED_ANSWERS: Final = {
     AnswerKind.NO_DATA: (404, "no_data", "the supplier has no data for these days"),
     AnswerKind.BEFORE_HISTORY: (400, "invalid_request", "the supplier's history begins later: ask for later days"),
     AnswerKind.TOO_LONG: (400, "invalid_request", "these are more days than the supplier sends in one answer"),
@@ -394,7 +394,7 @@ def _find_grant(request: Request, runtime: Runtime, bearer: HTTPAuthorizationCre
 
 def _to_response(answer: Answer) -> Response:
     if answer.kind is not AnswerKind.DATA:
-        raise HttpRefusal(*_REFUSALS[answer.kind])
+        raise HttpRefusal(*_REFUSED_ANSWERS[answer.kind])
     response = JSONResponse(answer.payload)
     if len(response.body) > _MOST_BYTES:
         raise HttpRefusal(502, "server_error", "the supplier's answer is too long: ask for fewer days")

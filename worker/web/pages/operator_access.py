@@ -35,7 +35,6 @@ from worker.web.request_audit import note_actor, note_refusal
 
 log = logging.getLogger("releve.web")
 PATH: Final = "/operator"
-LINK_PATH: Final = "/operator/link"
 router = APIRouter(prefix=PATH)
 _FORM_LIFE_S: Final = 86_400
 _WRONG_TRIES: Final = Rate("operator-login", calls=5, window_s=300)
