@@ -51,7 +51,7 @@ _OF_FLEET: Final = (
     operator_access,
     operator_forms,
 )
-# A home has neither a supplier's consent page, nor invitations, the proxy and operators. Its first page is its own.
+# A home has no supplier's consent page, no invitations, proxy and operators. Its own first page comes before the other.
 _OF_HOME: Final = (own_home, *_OF_BOTH)
 _OF_HOME_WITH_RIGHTS: Final = (rights, *_OF_HOME)
 

@@ -50,7 +50,7 @@ SESSION_COOKIE: Final = "releve_session"
 OPERATOR_COOKIE: Final = "releve_operator"
 FORM_COOKIE: Final = "releve_form"
 RIGHT_STATE: Final = "/connect/right/state"  # Where a browser sees what has become of the right that it declared.
-DEVICE: Final = "127.0.0.1"  # What the page of sessions names it.
+DEVICE: Final = "127.0.0.1"  # How the page of sessions names the home's own computer.
 _FORWARDED: Final = ("forwarded", "via", "x-real-ip", "true-client-ip", "cf-connecting-ip")
 _FORWARDED_PREFIX: Final = "x-forwarded"
 

@@ -41,7 +41,7 @@ from worker.runtime.sync_parts import Runtime
 from worker.stores.measures.measure_store import MeasureStore
 from worker.texts import load_texts
 from worker.web.pages.chart_values import Slot, Span, SpanMeasures, View, quality_of, read_entries, with_unit
-from worker.web.pages.charts import NARROW, WIDE, draw_chart, slot_label, title_of
+from worker.web.pages.charts import SIZES, draw_chart, slot_label, title_of
 from worker.web.texts import Words
 
 _UNKNOWN: Final = "–"
@@ -220,7 +220,7 @@ def to_power(series: Series, peaks: Sequence[Peak], contracts: Sequence[Entry], 
         drawings, notes = [], [words("chart.nothing")]
     else:
         label = words("power.told", title=title, power=words.power(highest.amount, _PLACES))
-        drawings, notes = [draw_chart(shown, words, size, label, limits=limits) for size in (WIDE, NARROW)], []
+        drawings, notes = [draw_chart(shown, words, size, label, limits=limits) for size in SIZES], []
     return PowerCard(
         series=series,
         view=span.view,
@@ -325,9 +325,7 @@ def to_registers(series: Series, entries: Sequence[Entry], at: Span, words: Word
         shown=title_of(span, words),
         year=str(year.start.year),
         rows=[
-            RegisterRow(
-                name, _explain_period(name, words), _kwh(registers.get(name), words), _kwh(sums.get(name), words)
-            )
+            RegisterRow(name, _about(name, words), _kwh(registers.get(name), words), _kwh(sums.get(name), words))
             for name in periods
         ],
         total=RegisterRow(
@@ -361,7 +359,7 @@ def _kwh(watt_hours: int | None, words: Words) -> str:
     return _UNKNOWN if watt_hours is None else words.kwh(watt_hours * MILLIWATT_HOURS_PER_WH, _PLACES)
 
 
-def _explain_period(period: str, words: Words) -> str:
+def _about(period: str, words: Words) -> str:
     """Return what a tariff period is in plain words; empty where we do not know its name."""
     key = f"register.{period}"
     return words(key) if key in load_texts() else ""
@@ -456,9 +454,7 @@ def to_contract(series: Series, entries: Sequence[Entry], words: Words) -> Contr
         return None
     is_gas = series.is_gas
     describe, in_short = (
-        (describe_gas_contract, gas_contract_in_short)
-        if is_gas
-        else (_describe_power_contract, _power_contract_in_short)
+        (describe_gas_contract, gas_contract_in_short) if is_gas else (_describe_power_contract, _power_in_short)
     )
     since = _day_in_words((entries[-1].details or {}).get("activated_on") or "", words)
     facts = {**describe(entries[-1], words), "contract.since": since}
@@ -496,7 +492,7 @@ def _describe_tariff(tariff: str, words: Words) -> str:
     return f"{words(key)} ({tariff})" if key in load_texts() else tariff
 
 
-def _power_contract_in_short(entry: Entry, words: Words) -> str:
+def _power_in_short(entry: Entry, words: Words) -> str:
     details = entry.details or {}
     parts = [words.power(entry.amount) if entry.amount else "", details.get("tariff") or ""]
     return ", ".join(

@@ -166,9 +166,7 @@ def to_chart(
         kind=_kind_of(daily),
         span=span,
         summary=summary,
-        drawings=[]
-        if empty
-        else [draw_chart(measures, words, size, label, fed=fed, links=links) for size in (WIDE, NARROW)],
+        drawings=[] if empty else [draw_chart(measures, words, size, label, fed=fed, links=links) for size in SIZES],
         rows=rows,
         notes=list(_notes(measures, daily, fed, words)),
         navigation=build_navigation(span, measures.against, first, last, words),
@@ -485,6 +483,7 @@ class Size:
 
 WIDE: Final = Size("wide", 920, 320, 13)
 NARROW: Final = Size("narrow", 358, 250, 7)
+SIZES: Final = (WIDE, NARROW)
 
 
 @dataclass(frozen=True, slots=True)
