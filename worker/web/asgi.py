@@ -1,9 +1,7 @@
-"""The FastAPI application: its routes, static files, headers and error handlers.
+"""The web application (FastAPI): the routes of a fleet or of a home, static files, and what every request goes through.
 
-What every request goes through: the check of its body's length, its audit entry, the headers of its answer.
-
-It is plain ASGI. The middleware of FastAPI's decorator would end the body of an answer that its route has aborted, and
-a part of a file would look like the whole.
+``RequestGuard`` is plain ASGI. The middleware of FastAPI's decorator would end the body of an answer that its route has
+aborted, and a part of a file would look like the whole.
 """
 
 from __future__ import annotations
@@ -19,14 +17,43 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from worker.ops.machine import in_container
 from worker.runtime.sync_parts import Runtime
-from worker.web import api, pages
+from worker.web import api
 from worker.web.dependencies import LocalSession, names_proxy
 from worker.web.error_pages import add_error_handlers, refuse_body, to_response
-from worker.web.pages import consent, recovery, rights, sign_in
-from worker.web.pages import home as home_pages
-from worker.web.pages.home import OWN_PAGES, refuse_foreign
+from worker.web.pages import (
+    account,
+    account_forms,
+    consent,
+    files,
+    home,
+    oauth_proxy,
+    operator_access,
+    operator_forms,
+    operator_overview,
+    own_home,
+    recovery,
+    rights,
+    sign_in,
+)
 from worker.web.rendering import set_security_headers
 from worker.web.request_audit import record_request
+
+_FOLDER: Final = Path(__file__).parent
+# Modules of routes, which are asked in this order.
+_OF_BOTH: Final = (home, account, account_forms, files, sign_in)
+_OF_FLEET: Final = (
+    consent,
+    rights,
+    oauth_proxy,
+    *_OF_BOTH,
+    recovery,
+    operator_overview,
+    operator_access,
+    operator_forms,
+)
+# A home has no supplier's consent page, no invitations, proxy and operators. Its own first page comes before the other.
+_OF_HOME: Final = (own_home, *_OF_BOTH)
+_OF_HOME_WITH_RIGHTS: Final = (rights, *_OF_HOME)
 
 
 class RequestGuard:
@@ -51,11 +78,11 @@ class RequestGuard:
                 await record_request(request, message["status"])
                 headers = MutableHeaders(scope=message)
                 if settings.is_home:
-                    headers.setdefault("Referrer-Policy", OWN_PAGES)
+                    headers.setdefault("Referrer-Policy", own_home.OWN_PAGES)
                 set_security_headers(request, headers, message["status"])
             await send(message)
 
-        refusal = refuse_foreign(request, settings.public_url) if settings.is_home else None
+        refusal = own_home.refuse_foreign(request, settings.public_url) if settings.is_home else None
         refusal = refusal or refuse_body(request)
         app = to_response(request, refusal) if refusal else self.app
         try:
@@ -64,23 +91,6 @@ class RequestGuard:
             if not is_answered:
                 await record_request(request, 500)
             raise
-
-
-_FOLDER: Final = Path(__file__).parent
-# ``/connect/reading`` comes before ``/connect/{supplier}``.
-_OF_FLEET: Final[tuple[APIRouter, ...]] = (
-    consent.reading_router,
-    consent.routes_router,
-    consent.invitation_router,
-    rights.router,
-    pages.proxy_router,
-    pages.pages_router,
-    sign_in.sign_in_router,
-    recovery.router,
-    sign_in.sessions_router,
-    pages.operator_router,
-    api.router,
-)
 
 
 def create_app(runtime: Runtime) -> FastAPI:
@@ -104,18 +114,7 @@ def create_app(runtime: Runtime) -> FastAPI:
 def _build_router(*, is_home: bool, has_rights: bool) -> APIRouter:
     """Return the router of a fleet or a home, kept, because FastAPI needs most of a second to build its routes."""
     router = APIRouter()
-    for part in _of_home(has_rights=has_rights) if is_home else _OF_FLEET:
-        router.include_router(part)
+    for pages in (_OF_HOME_WITH_RIGHTS if has_rights else _OF_HOME) if is_home else _OF_FLEET:
+        router.include_router(pages.router, include_in_schema=False)
+    router.include_router(api.router)
     return router
-
-
-def _of_home(*, has_rights: bool) -> tuple[APIRouter, ...]:
-    """Return what a home has: neither a supplier's consent page, nor invitations, the proxy and operators."""
-    return (
-        *([rights.router] if has_rights else []),
-        home_pages.pages_router,
-        pages.pages_router,
-        sign_in.sign_in_router,
-        sign_in.sessions_router,
-        api.router,
-    )

@@ -1,6 +1,6 @@
-"""Addresses of clients: what limits count a request under, who is on this machine, which proxies are believed.
+"""Clients by address and device: what limits count them under, who is on this machine, which proxies are believed.
 
-A browser as its person would name it, from its User-Agent.
+A device is named as its person would name it, from the browser's User-Agent.
 """
 
 from __future__ import annotations
@@ -21,6 +21,24 @@ NO_PROXY: Final = "none"
 # One home or server has a whole /64 of IPv6 addresses, so a count of single addresses limits nobody.
 _IPV6_SITE_BITS: Final = 64
 _LOOPBACK_NAME: Final = "localhost"
+# The first that matches counts: most browsers also name those that they descend from.
+_BROWSERS: Final = (
+    ("Firefox", r"Firefox/|FxiOS/"),
+    ("Edge", r"Edg(e|A|iOS)?/"),
+    ("Opera", r"OPR/|Opera"),
+    ("Samsung Internet", r"SamsungBrowser/"),
+    ("Chrome", r"Chrome/|CriOS/"),
+    ("Safari", r"Safari/"),
+)
+_SYSTEMS: Final = (
+    ("iPhone", r"iPhone"),
+    ("iPad", r"iPad"),
+    ("Android", r"Android"),
+    ("Windows", r"Windows"),
+    ("macOS", r"Mac OS X|Macintosh"),
+    ("ChromeOS", r"CrOS"),
+    ("Linux", r"Linux"),
+)
 
 
 def client_address(request: Request) -> str:
@@ -78,26 +96,6 @@ def _parse_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address |
     except ValueError:
         return None
     return (address.ipv4_mapped or address) if isinstance(address, ipaddress.IPv6Address) else address
-
-
-# The first that matches counts: most browsers also name those that they descend from.
-_BROWSERS: Final = (
-    ("Firefox", r"Firefox/|FxiOS/"),
-    ("Edge", r"Edg(e|A|iOS)?/"),
-    ("Opera", r"OPR/|Opera"),
-    ("Samsung Internet", r"SamsungBrowser/"),
-    ("Chrome", r"Chrome/|CriOS/"),
-    ("Safari", r"Safari/"),
-)
-_SYSTEMS: Final = (
-    ("iPhone", r"iPhone"),
-    ("iPad", r"iPad"),
-    ("Android", r"Android"),
-    ("Windows", r"Windows"),
-    ("macOS", r"Mac OS X|Macintosh"),
-    ("ChromeOS", r"CrOS"),
-    ("Linux", r"Linux"),
-)
 
 
 def name_device(user_agent: str) -> str:

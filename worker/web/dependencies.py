@@ -1,21 +1,18 @@
-"""What every route may ask for: the runtime, the browser's session, and its cookies.
+"""What routes ask for: the runtime, the browser's session, its own account; cookies, forms, and tasks to publish.
 
-``app.state.runtime`` holds the runtime. Routes get it by ``RuntimeDep``, and the session by ``SessionDep``.
+``app.state.runtime`` holds the runtime. Routes get it by ``RuntimeDep``, and the session by ``SessionDep``. Every page
+of an account gets it by ``OwnAccount``, which lets a browser see its own accounts alone.
 
-Browser sessions: a row of the registry for each, opened by the text in the browser's cookie.
+A session is a row of the registry, opened by the text in the browser's cookie. A household's session shows the accounts
+of its household, each under the session number that the account had when the household got it. Where the number was
+raised meanwhile, the session shows the account no more. A cookie that is forged, over or of another kind gives an empty
+session.
 
-A household's session shows the accounts of its household, each under the session number that the account had when the
-household got it. Where the number was raised meanwhile, the session shows the account no more. A cookie that is forged,
-over or of another kind gives an empty session.
-
-The session of browsers on the home's own computer, which are asked for nothing.
-
-They share one session of the home's household, made when the first of them comes. Each part of ``is_local`` closes a
-way in: a container's port is reached by other machines through an address of its own, a proxy on this machine passes
-them on, and a foreign page may have a name that leads to this machine. A proxy need not say so (nginx as it is shipped
-asks for 127.0.0.1 and adds no header), so nobody comes in where the address of the pages tells that there is one.
-
-``OwnAccount``, the dependency that lets a browser see its own accounts alone; every page of an account has it.
+Browsers on the home's own computer are asked for nothing. They share one session of the home's household, made when the
+first of them comes. Each part of ``is_local`` closes a way in: a container's port is reached by other machines through
+an address of its own, a proxy on this machine passes them on, and a foreign page may have a name that leads to this
+machine. A proxy need not say so (nginx as it is shipped asks for 127.0.0.1 and adds no header), so nobody comes in
+where the address of the pages tells that there is one.
 """
 
 from __future__ import annotations
@@ -48,8 +45,14 @@ from worker.web.client_addresses import name_device
 from worker.web.request_audit import note_actor, note_event
 from worker.web.texts import Words
 
+log = logging.getLogger("releve.web")
 SESSION_COOKIE: Final = "releve_session"
 OPERATOR_COOKIE: Final = "releve_operator"
+FORM_COOKIE: Final = "releve_form"
+RIGHT_STATE: Final = "/connect/right/state"  # Where a browser sees what has become of the right that it declared.
+DEVICE: Final = "127.0.0.1"  # How the page of sessions names the home's own computer.
+_FORWARDED: Final = ("forwarded", "via", "x-real-ip", "true-client-ip", "cf-connecting-ip")
+_FORWARDED_PREFIX: Final = "x-forwarded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +130,6 @@ def replace_session(
     return Session(key, household), text
 
 
-DEVICE: Final = "127.0.0.1"  # What the page of sessions names it.
-_FORWARDED: Final = ("forwarded", "via", "x-real-ip", "true-client-ip", "cf-connecting-ip")
-_FORWARDED_PREFIX: Final = "x-forwarded"
-
-
 class LocalSession:
     """The one session of all browsers on this computer.
 
@@ -165,11 +163,6 @@ def is_local(request: Request) -> bool:
     if not is_loopback_host(peer) or not is_loopback_host(request.url.hostname or ""):
         return False
     return not any(name in _FORWARDED or name.startswith(_FORWARDED_PREFIX) for name in request.headers)
-
-
-log = logging.getLogger("releve.web")
-FORM_COOKIE: Final = "releve_form"
-RIGHT_STATE: Final = "/connect/right/state"  # Where a browser sees what has become of the right that it declared.
 
 
 def get_runtime(request: Request) -> Runtime:

@@ -1,14 +1,12 @@
-"""Formats of a file of documents: JSON and CSV with the stored fields, and spreadsheets for people.
+"""Files of stored documents: their formats, the range that a caller asks for, and a whole file as an answer.
 
-A spreadsheet is written as the programs of its reader's country expect it (Excel reads a file by the settings of the
-machine): in French with semicolons and decimal commas. The byte order mark says that it is UTF-8.
+The formats are JSON and CSV with the stored fields, and spreadsheets for people. A spreadsheet is written as the
+programs of its reader's country expect it (Excel reads a file by the settings of the machine): in French with
+semicolons and decimal commas. The byte order mark says that it is UTF-8.
 
-A range of stored documents, read page by page: what a caller asks for, and the name of its file.
-
-One whole file as an answer, sent page by page.
-
-Where the store fails in the middle, or the reader's session or token ends, the connection is closed before the body's
-end: a browser and a client then tell a failed download, and nobody takes a part for the whole.
+A range is read, and its file sent, page by page. Where the store fails in the middle, or the reader's session or token
+ends, the connection is closed before the body's end: a browser and a client then tell a failed download, and nobody
+takes a part for the whole.
 """
 
 from __future__ import annotations
@@ -46,7 +44,10 @@ from worker.stores.measures.measure_store import MeasureStore
 from worker.texts import translate
 from worker.web.error_pages import AbortedAnswer, HttpRefusal
 
+log = logging.getLogger("releve.web")
 CSV_TYPE: Final = "text/csv; charset=utf-8"
+MOST_DOCUMENTS: Final = 5000  # Of one page; so much of a file is in memory.
+_FIRST_DAY, _LAST_DAY = date(2000, 1, 1), date(2099, 12, 31)  # Between these, keys sort by time.
 _BYTE_ORDER_MARK: Final = "\ufeff"
 _SEPARATORS: Final = {"fr": ";", "en": ","}  # Of cells.
 _DECIMAL_SIGNS: Final = {"fr": ",", "en": "."}
@@ -158,10 +159,6 @@ class JsonFile(FileFormat):
         return '\n], "next": null}\n'
 
 
-MOST_DOCUMENTS: Final = 5000  # Of one page; so much of a file is in memory.
-_FIRST_DAY, _LAST_DAY = date(2000, 1, 1), date(2099, 12, 31)  # Between these, keys sort by time.
-
-
 @dataclass
 class StoredRange:
     """A range of an account's documents: from the key ``first``, or behind the key ``after``, to ``end``, excluded."""
@@ -233,9 +230,6 @@ def name_file(account_id: str, series: Series | None, by: Period, days: DateWind
     first = "all" if days.start == _FIRST_DAY else days.start.isoformat()
     named = [series.value] if series else []
     return "-".join(["releve", account_id, *named, by.value, first, (days.end - ONE_DAY).isoformat()])
-
-
-log = logging.getLogger("releve.web")
 
 
 def stream_file(

@@ -1,8 +1,7 @@
-"""The import of uploaded files into an account, for its page and for the API.
+"""Uploaded files: read in pieces and within bounds, and imported into an account, for its page and for the API.
 
-Bodies with files: read in pieces, within bounds, to private temporary files that nobody else can open.
-
-Only a route that has looked at who sends a body reads it; see ``worker.web.error_pages.UPLOADS``.
+A large file lies in a private temporary file that nobody else can open. Only a route that has looked at who sends a
+body reads it; see ``worker.web.error_pages.UPLOADS``.
 """
 
 from __future__ import annotations
@@ -27,7 +26,15 @@ from worker.sync.file_import import FileComparison, describe_counts
 from worker.web.error_pages import LARGEST_IMPORT, HttpRefusal
 from worker.web.request_audit import leave_out, note_refusal, note_subject
 
+FIELD: Final = "file"  # The name of the part of each file.
+MOST_FILES: Final = 200  # Two years of exports of a week each.
 _LONGEST_FIELD: Final = 1024
+_MOST_FIELDS: Final = 4
+# An import takes some seconds of the processor, and memory for the largest file.
+IMPORTS: Final = Rate("import", calls=60, window_s=3600)  # By account.
+_MOST_AT_ONCE: Final = 2  # Of one process, whose pages go on meanwhile.
+_AGAIN_S: Final = 10
+_slots = BoundedSemaphore(_MOST_AT_ONCE)
 
 
 async def read_upload(request: Request, most_bytes: int, *, most_files: int, most_fields: int) -> FormData:
@@ -59,16 +66,6 @@ async def _count_bytes(request: Request, most_bytes: int) -> AsyncGenerator[byte
         if size > most_bytes:
             raise HttpRefusal(413, "too_large", f"an upload may have at most {most_bytes} bytes")
         yield chunk
-
-
-FIELD: Final = "file"  # The name of the part of each file.
-MOST_FILES: Final = 200  # Two years of exports of a week each.
-_MOST_FIELDS: Final = 4
-# An import takes some seconds of the processor, and memory for the largest file.
-IMPORTS: Final = Rate("import", calls=60, window_s=3600)  # By account.
-_MOST_AT_ONCE: Final = 2  # Of one process, whose pages go on meanwhile.
-_AGAIN_S: Final = 10
-_slots = BoundedSemaphore(_MOST_AT_ONCE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,7 @@
-"""HTML pages from Jinja templates, in the reader's language.
+"""HTML pages from Jinja templates, in the reader's language, and the security headers of every answer.
 
-Security headers of every answer: content only from this server, no frames, no guessing of content types.
-
-The notice above a household's pages: its code waits to be kept, it has no way back, or its session ends soon.
+The headers allow content only from this server, no frames and no guessing of content types. The notice above a
+household's pages says that its code waits to be kept, that it has no way back, or that its session ends soon.
 """
 
 from __future__ import annotations
@@ -50,66 +49,13 @@ _HEADERS: Final = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-
-
-def policy_with_form_to(*addresses: str | None) -> str:
-    """Return the content policy of a page with a form that leads on to other sites.
-
-    Browsers count the redirects that answer a form as targets of the form.
-    """
-    parts = [urlsplit(address or "") for address in addresses]
-    origins = " ".join(f"{part.scheme}://{part.netloc}" for part in parts)
-    return CONTENT_SECURITY_POLICY.replace("form-action 'self'", f"form-action 'self' {origins}")
-
-
-def set_security_headers(request: Request, headers: MutableHeaders, status: int) -> None:
-    """Set what every answer has, unless its route has said otherwise."""
-    for name, value in _HEADERS.items():
-        headers.setdefault(name, value)
-    # Personal data stays out of caches; the address of a static file changes with its content.
-    is_static = request.url.path.startswith("/static/") and "v" in request.query_params and status == 200
-    headers.setdefault("Cache-Control", "public, max-age=31536000, immutable" if is_static else "no-store")
-    if request.url.scheme == "https":
-        headers.setdefault("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
-
-
-_SHOWN_BEFORE: Final = timedelta(days=14)
-# These pages say it themselves, or are not the household's.
-_WITHOUT: Final = ("/access", "/sign-in", "/operator", "/proxy")
-
-
-@dataclass(frozen=True, slots=True)
-class AccessNotice:
-    """What a household should know of its access. ``key``: that of its text; ``ends_at``: the session's last moment."""
-
-    key: str
-    ends_at: datetime | None
-
-
-def find_access_notice(runtime: Runtime, session: Session, path: str) -> AccessNotice | None:
-    """Return the notice for a page of this session, or None. A page is shown without it while the registry is away."""
-    key, household = session.key, session.household
-    if key is None or household is None or not household.accounts or path.startswith(_WITHOUT):
-        return None
-    if runtime.settings.is_home:  # Its way back is the machine itself.
-        return None
-    try:
-        ways = runtime.web_access.ways_back.find(household.id, key.details)
-    except StoreUnavailable:
-        return None
-    if ways.shown_code:
-        return AccessNotice("access.notice.code", key.expires_at)
-    if not ways.is_safe:
-        return AccessNotice("access.notice.none", key.expires_at)
-    if key.expires_at is not None and key.expires_at - datetime.now(UTC) < _SHOWN_BEFORE:
-        return AccessNotice("access.notice.ends", key.expires_at)
-    return None
-
-
 SIGN_IN: Final = ("/sign-in", "sign_in.go")  # What to do next, for ``render_message``.
 _NOT_LET_IN: Final = (403, 404, 409, 410)
 _FOLDER: Final = Path(__file__).parent
 _FORM_LIFE_S: Final = 7 * 86_400
+_SHOWN_BEFORE: Final = timedelta(days=14)
+# These pages say it themselves, or are not the household's.
+_WITHOUT: Final = ("/access", "/sign-in", "/operator", "/proxy")
 ENVIRONMENT: Final = Environment(
     loader=FileSystemLoader(_FOLDER / "templates"),
     autoescape=True,
@@ -221,3 +167,52 @@ def _address_in_language(request: Request, language: str) -> str:
     # A path that began with "//" or "/\\" would name another host.
     path = "/" + quote(path.lstrip("/\\"), safe="/-._~")
     return f"{path}?{urlencode([*query, (LANGUAGE_PARAMETER, language)])}"
+
+
+def policy_with_form_to(*addresses: str | None) -> str:
+    """Return the content policy of a page with a form that leads on to other sites.
+
+    Browsers count the redirects that answer a form as targets of the form.
+    """
+    parts = [urlsplit(address or "") for address in addresses]
+    origins = " ".join(f"{part.scheme}://{part.netloc}" for part in parts)
+    return CONTENT_SECURITY_POLICY.replace("form-action 'self'", f"form-action 'self' {origins}")
+
+
+def set_security_headers(request: Request, headers: MutableHeaders, status: int) -> None:
+    """Set what every answer has, unless its route has said otherwise."""
+    for name, value in _HEADERS.items():
+        headers.setdefault(name, value)
+    # Personal data stays out of caches; the address of a static file changes with its content.
+    is_static = request.url.path.startswith("/static/") and "v" in request.query_params and status == 200
+    headers.setdefault("Cache-Control", "public, max-age=31536000, immutable" if is_static else "no-store")
+    if request.url.scheme == "https":
+        headers.setdefault("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
+
+
+@dataclass(frozen=True, slots=True)
+class AccessNotice:
+    """What a household should know of its access. ``key``: that of its text; ``ends_at``: the session's last moment."""
+
+    key: str
+    ends_at: datetime | None
+
+
+def find_access_notice(runtime: Runtime, session: Session, path: str) -> AccessNotice | None:
+    """Return the notice for a page of this session, or None. A page is shown without it while the registry is away."""
+    key, household = session.key, session.household
+    if key is None or household is None or not household.accounts or path.startswith(_WITHOUT):
+        return None
+    if runtime.settings.is_home:  # Its way back is the machine itself.
+        return None
+    try:
+        ways = runtime.web_access.ways_back.find(household.id, key.details)
+    except StoreUnavailable:
+        return None
+    if ways.shown_code:
+        return AccessNotice("access.notice.code", key.expires_at)
+    if not ways.is_safe:
+        return AccessNotice("access.notice.none", key.expires_at)
+    if key.expires_at is not None and key.expires_at - datetime.now(UTC) < _SHOWN_BEFORE:
+        return AccessNotice("access.notice.ends", key.expires_at)
+    return None

@@ -1,20 +1,17 @@
-"""The HTTP server (uvicorn) of the web application, without an access log: a request's address may name an account.
+"""The HTTP server (uvicorn) of the web application, the limits of its connections, and a thread for mails.
 
-HTTP/1.1 on one connection: uvicorn's protocol on h11, with the limits of ``connection_limits`` and a strict parser.
+There is no access log, because a request's address may name an account. Log lines of the server that say the same again
+and again come once a minute, with the number of those left out.
 
-uvicorn takes a protocol class (``http=``), and has no option for what is added here: the number of connections before
-a request, the time of heads and bodies, and the refusal of requests that two readers may take for different ones.
-
-Limits of the connections to the web server: how many, and how long each may take for what it sends.
+HTTP/1.1 on one connection is uvicorn's protocol on h11 with a strict parser. uvicorn takes a protocol class
+(``http=``), and has no option for what is added here: the number of connections before a request, the time of heads and
+bodies, and the refusal of requests that two readers may take for different ones.
 
 ``ConnectionRegister`` admits connections and, once a second, cuts those that are overdue. One sweep over at most a
 thousand connections takes the place of a timer for each. All its methods are called by the event loop.
 
-Log lines of the server that say the same again and again: one a minute, with the number of those left out.
-
-The thread of `releve web` that mails notices to households, for no worker can read their addresses.
-
-Workers insert the notices. Several web processes send each of them once: a sender claims it first.
+The thread of ``releve web`` mails notices to households, for no worker can read their addresses. Workers insert the
+notices. Several web processes send each of them once: a sender claims it first.
 """
 
 from __future__ import annotations
@@ -50,9 +47,94 @@ from worker.web.client_addresses import network_of
 from worker.web.error_pages import AbortedAnswer
 
 log = logging.getLogger("releve.web")
+notices_log = logging.getLogger("releve.notices")
+DEFAULT_HOST: Final = "127.0.0.1"
+DEFAULT_PORT: Final = 8000
+_SHUTDOWN_GRACE_S: Final = 2  # For requests that still run; progress streams end by themselves.
+_SWEEP_EVERY_S: Final = 1.0
 _LOG_EVERY_S: Final = 60.0
+_MOST_KINDS: Final = 200  # The kind that was seen longest ago is forgotten first.
+# A client that sends odd requests, or many at once, must not fill the log with lines of uvicorn and the event loop.
+_LOGGERS: Final = ("uvicorn.error", "asyncio")
+_REQUEST_LINES: Final = frozenset({"request not served"})
+_NOTICES_EVERY_S: Final = 60.0
+_MAIL_GRACE_S: Final = 20.0  # A mail that is being sent may take as long; a claimed one is sent again later.
+LONGEST_HEAD: Final = 16 * 1024  # Request line and headers.
+_FULL_TEXT: Final = b"Too many connections: try again later"
+_FULL: Final = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nRetry-After: 10\r\nConnection: close\r\n"
+    b"Content-Length: %d\r\n\r\n%s" % (len(_FULL_TEXT), _FULL_TEXT)
+)
+_END_OF_HEAD: Final = b"\r\n\r\n"
+# A line that ends with LF or CR alone, and one that goes on in the next (obs-fold).
+_ODD_LINES: Final = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)|\r\n[ \t]")
+_VERSIONS: Final = (b"1.0", b"1.1")
 # Beside the connections: those that wait to be accepted, and what the process has open itself.
 _OTHER_DESCRIPTORS: Final = 256
+
+
+def serve(app: ASGIApp, host: str, port: int, on_start: Callable[[str], None], proxies: str | None) -> None:
+    """Serve until interrupted. ``on_start`` is called with the address, which port 0 leaves open.
+
+    ``proxies``: the addresses whose X-Forwarded-For and X-Forwarded-Proto are believed; None for nobody's. Raises
+    OSError where the port is taken.
+    """
+    with listen(host, port) as listener:
+        server = WebServer(app, fit_descriptors(ConnectionLimits()), proxies)
+        on_start(address_of(listener))
+        with suppress(KeyboardInterrupt):  # Ctrl-C is the usual end.
+            server.run(listener)
+
+
+class WebServer:
+    """A uvicorn whose connections have limits. ``sweep_every_s`` is for tests alone."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        limits: ConnectionLimits,
+        proxies: str | None = None,
+        sweep_every_s: float = _SWEEP_EVERY_S,
+    ) -> None:
+        self._sweep_every_s = sweep_every_s
+        config = uvicorn.Config(
+            app,
+            access_log=False,
+            log_config=None,  # The process has configured its logging already.
+            lifespan="off",
+            ws="none",
+            server_header=False,
+            proxy_headers=proxies is not None,
+            forwarded_allow_ips=proxies,
+            backlog=limits.waiting,  # Also how many the event loop accepts at once.
+            timeout_graceful_shutdown=_SHUTDOWN_GRACE_S,
+        )
+        trusted = ProxyHeadersMiddleware(config.app, proxies or []).trusted_hosts  # type: ignore[arg-type]
+        self.connections = ConnectionRegister(limits, lambda peer: peer in trusted)
+        config.http = type("WebProtocol", (BoundedProtocol,), {"register": self.connections})
+        self._server = uvicorn.Server(config)
+        self.loop: asyncio.AbstractEventLoop | None = None
+
+    def run(self, listener: socket.socket) -> None:
+        """Serve until interrupted, or until ``stop``."""
+        with limit_repeated_lines():
+            asyncio.run(self._serve(listener))
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+
+    async def _serve(self, listener: socket.socket) -> None:
+        self.loop = asyncio.get_running_loop()
+        sweeps = asyncio.create_task(self._sweep())
+        try:
+            await self._server.serve(sockets=[listener])
+        finally:
+            sweeps.cancel()
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(self._sweep_every_s)
+            self.connections.sweep(time.monotonic())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,18 +271,6 @@ class ConnectionRegister:
                 return self.limits.stalled_s
 
 
-LONGEST_HEAD: Final = 16 * 1024  # Request line and headers.
-_FULL_TEXT: Final = b"Too many connections: try again later"
-_FULL: Final = (
-    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nRetry-After: 10\r\nConnection: close\r\n"
-    b"Content-Length: %d\r\n\r\n%s" % (len(_FULL_TEXT), _FULL_TEXT)
-)
-_END_OF_HEAD: Final = b"\r\n\r\n"
-# A line that ends with LF or CR alone, and one that goes on in the next (obs-fold).
-_ODD_LINES: Final = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)|\r\n[ \t]")
-_VERSIONS: Final = (b"1.0", b"1.1")
-
-
 class StrictConnection(h11.Connection):
     """h11's parser, which refuses a head that a proxy before us may read otherwise (RFC 9112, 2.2, 5.2 and 6.1)."""
 
@@ -296,14 +366,6 @@ class BoundedProtocol(H11Protocol, LimitedConnection):
         return is_over and self.conn.their_state is h11.SEND_BODY
 
 
-_EVERY_S: Final = 60.0
-_MOST_KINDS: Final = 200  # The kind that was seen longest ago is forgotten first.
-# A client that sends odd requests, or many at once, must not fill the log with lines of uvicorn and the event loop.
-_LOGGERS: Final = ("uvicorn.error", "asyncio")
-_REQUEST_LOGGER: Final = "releve.web"
-_REQUEST_LINES: Final = frozenset({"request not served"})
-
-
 class RepetitionFilter(logging.Filter):
     """A filter that lets a line through once a minute. ``only``: the messages that it looks at; None for all."""
 
@@ -322,7 +384,7 @@ class RepetitionFilter(logging.Filter):
         if now < next_at:
             self._kinds[kind] = next_at, left_out + 1
             return False
-        self._kinds[kind] = now + _EVERY_S, 0
+        self._kinds[kind] = now + _LOG_EVERY_S, 0
         while len(self._kinds) > _MOST_KINDS:
             self._kinds.popitem(last=False)
         if left_out:
@@ -334,7 +396,7 @@ class RepetitionFilter(logging.Filter):
 def limit_repeated_lines() -> Iterator[None]:
     """Limit the server's lines within the block."""
     filters = [(logging.getLogger(name), RepetitionFilter()) for name in _LOGGERS]
-    filters.append((logging.getLogger(_REQUEST_LOGGER), RepetitionFilter(_REQUEST_LINES)))
+    filters.append((log, RepetitionFilter(_REQUEST_LINES)))
     for logger, repetitions in filters:
         logger.addFilter(repetitions)
     try:
@@ -354,81 +416,6 @@ def _kind(record: logging.LogRecord) -> Hashable:
     return first_line, type(error), frames[-1] if frames else None
 
 
-DEFAULT_HOST: Final = "127.0.0.1"
-DEFAULT_PORT: Final = 8000
-_SHUTDOWN_GRACE_S: Final = 2  # For requests that still run; progress streams end by themselves.
-_SWEEP_EVERY_S: Final = 1.0
-
-
-def serve(app: ASGIApp, host: str, port: int, on_start: Callable[[str], None], proxies: str | None) -> None:
-    """Serve until interrupted. ``on_start`` is called with the address, which port 0 leaves open.
-
-    ``proxies``: the addresses whose X-Forwarded-For and X-Forwarded-Proto are believed; None for nobody's. Raises
-    OSError where the port is taken.
-    """
-    with listen(host, port) as listener:
-        server = WebServer(app, fit_descriptors(ConnectionLimits()), proxies)
-        on_start(address_of(listener))
-        with suppress(KeyboardInterrupt):  # Ctrl-C is the usual end.
-            server.run(listener)
-
-
-class WebServer:
-    """A uvicorn whose connections have limits. ``sweep_every_s`` is for tests alone."""
-
-    def __init__(
-        self,
-        app: ASGIApp,
-        limits: ConnectionLimits,
-        proxies: str | None = None,
-        sweep_every_s: float = _SWEEP_EVERY_S,
-    ) -> None:
-        self._sweep_every_s = sweep_every_s
-        config = uvicorn.Config(
-            app,
-            access_log=False,
-            log_config=None,  # The process has configured its logging already.
-            lifespan="off",
-            ws="none",
-            server_header=False,
-            proxy_headers=proxies is not None,
-            forwarded_allow_ips=proxies,
-            backlog=limits.waiting,  # Also how many the event loop accepts at once.
-            timeout_graceful_shutdown=_SHUTDOWN_GRACE_S,
-        )
-        trusted = ProxyHeadersMiddleware(config.app, proxies or []).trusted_hosts  # type: ignore[arg-type]
-        self.connections = ConnectionRegister(limits, lambda peer: peer in trusted)
-        config.http = type("WebProtocol", (BoundedProtocol,), {"register": self.connections})
-        self._server = uvicorn.Server(config)
-        self.loop: asyncio.AbstractEventLoop | None = None
-
-    def run(self, listener: socket.socket) -> None:
-        """Serve until interrupted, or until ``stop``."""
-        with limit_repeated_lines():
-            asyncio.run(self._serve(listener))
-
-    def stop(self) -> None:
-        self._server.should_exit = True
-
-    async def _serve(self, listener: socket.socket) -> None:
-        self.loop = asyncio.get_running_loop()
-        sweeps = asyncio.create_task(self._sweep())
-        try:
-            await self._server.serve(sockets=[listener])
-        finally:
-            sweeps.cancel()
-
-    async def _sweep(self) -> None:
-        while True:
-            await asyncio.sleep(self._sweep_every_s)
-            self.connections.sweep(time.monotonic())
-
-
-household_notices_log = logging.getLogger("releve.notices")
-_HOUSEHOLD_NOTICES_EVERY_S: Final = 60.0
-_GRACE_S: Final = 20.0  # A mail that is being sent may take as long; a claimed one is sent again later.
-
-
 def deliver_household_notices(sender: NoticeSender) -> int:
     """Send the notices to households that are due, and return how many were taken."""
     due = sender.notices.list_due(sender.now(), to_households=True)
@@ -444,11 +431,11 @@ def mailing_notices(runtime: Runtime) -> Iterator[None]:
         return
 
     def run() -> None:
-        while not stop.wait(_HOUSEHOLD_NOTICES_EVERY_S):
+        while not stop.wait(_NOTICES_EVERY_S):
             try:
                 deliver_household_notices(access.notice_sender)
             except WorkerError as error:
-                household_notices_log.warning("household notices not sent", extra=fields(reason=str(error)))
+                notices_log.warning("household notices not sent", extra=fields(reason=str(error)))
 
     thread = threading.Thread(target=run, name="household notices", daemon=True)
     thread.start()
@@ -456,4 +443,4 @@ def mailing_notices(runtime: Runtime) -> Iterator[None]:
         yield
     finally:
         stop.set()
-        thread.join(_GRACE_S)
+        thread.join(_MAIL_GRACE_S)

@@ -44,17 +44,8 @@ async def refuse_unknown_query(request: Request, _: CallerDep) -> None:
 
 
 router = APIRouter(prefix=_PREFIX, dependencies=[Depends(refuse_unknown_query)])
-for _module in (
-    accounts.accounts_router,
-    accounts.series_router,
-    invitations.router,
-    measures.measures_router,
-    measures.imports_router,
-    measures.document_schemas_router,
-    progress.router,
-    accounts.audit_router,
-):
-    router.include_router(_module)
+for _routes in (accounts, invitations, measures, progress):
+    router.include_router(_routes.router)
 
 
 class _DescribedApp(FastAPI):

@@ -1,8 +1,6 @@
-"""API routes of accounts: list, show, add, pause, resume, stop, erase, and their status.
+"""API routes of accounts: list, find, show, add, pause, resume, stop and erase them, and choose their series.
 
-API routes of what an account is asked for: show it, and choose it.
-
-API route of the audit trail: who did what to the accounts of a client's service.
+The audit trail tells a client who did what to the accounts of its service.
 """
 
 from __future__ import annotations
@@ -41,11 +39,12 @@ from worker.web.dependencies import RuntimeDep, publish_backfills, publish_revoc
 from worker.web.error_pages import HttpRefusal, meter_elsewhere
 from worker.web.request_audit import note_subject
 
-accounts_router = APIRouter(tags=["accounts"])
-MOST_ACCOUNTS = 500
+router = APIRouter()
+MOST_ACCOUNTS: Final = 500
+MOST_ENTRIES: Final = 500
 
 
-@accounts_router.get("/accounts", summary="List accounts", responses=error_responses(422))
+@router.get("/accounts", tags=["accounts"], summary="List accounts", responses=error_responses(422))
 def list_accounts(
     runtime: RuntimeDep,
     caller: ReadAccounts,
@@ -62,8 +61,9 @@ def list_accounts(
     return AccountPage(accounts=page, next=f"/api/accounts?limit={limit}&after={page[-1].account}" if more else None)
 
 
-@accounts_router.post(
+@router.post(
     "/accounts/search",
+    tags=["accounts"],
     summary="Find the account of a meter",
     responses=error_responses(400, 411, 413, 422),
 )
@@ -77,18 +77,15 @@ def search_accounts(search: AccountSearch, runtime: RuntimeDep, caller: ReadAsCl
     return AccountPage(accounts=[_summarize(account, caller) for account in found], next=None)
 
 
-@accounts_router.get(
-    "/accounts/{account_id}",
-    summary="Show an account",
-    responses=error_responses(404, 422),
-)
+@router.get("/accounts/{account_id}", tags=["accounts"], summary="Show an account", responses=error_responses(404, 422))
 def read_account(account_id: AccountId, runtime: RuntimeDep, caller: ReadAccounts) -> AccountSummary:
     """Its state and consent; nothing of its measures."""
     return _summarize(caller.load_account(runtime, account_id), caller)
 
 
-@accounts_router.post(
+@router.post(
     "/accounts",
+    tags=["accounts"],
     summary="Add an account",
     status_code=201,
     responses=error_responses(400, 409, 411, 413, 422),
@@ -131,8 +128,9 @@ def add_account(
     return _summarize(account, caller)
 
 
-@accounts_router.post(
+@router.post(
     "/accounts/{account_id}/pause",
+    tags=["accounts"],
     summary="Stop automatic runs",
     responses=error_responses(404, 409, 422),
 )
@@ -141,8 +139,9 @@ def pause_account(account_id: AccountId, runtime: RuntimeDep, caller: WriteAccou
     return _set_state(runtime, caller, account_id, AccountState.PAUSED)
 
 
-@accounts_router.post(
+@router.post(
     "/accounts/{account_id}/resume",
+    tags=["accounts"],
     summary="Let an account run again",
     responses=error_responses(404, 409, 422),
 )
@@ -151,8 +150,9 @@ def resume_account(account_id: AccountId, runtime: RuntimeDep, caller: WriteAcco
     return _set_state(runtime, caller, account_id, AccountState.READY)
 
 
-@accounts_router.post(
+@router.post(
     "/accounts/{account_id}/stop",
+    tags=["accounts"],
     summary="Stop an account's consent",
     responses=error_responses(404, 409, 422),
 )
@@ -171,10 +171,8 @@ def stop_account(account_id: AccountId, runtime: RuntimeDep, caller: MayStop) ->
     return _summarize(caller.load_account(runtime, account_id), caller)
 
 
-@accounts_router.delete(
-    "/accounts/{account_id}",
-    summary="Erase an account",
-    responses=error_responses(404, 422),
+@router.delete(
+    "/accounts/{account_id}", tags=["accounts"], summary="Erase an account", responses=error_responses(404, 422)
 )
 def remove_account(account_id: AccountId, runtime: RuntimeDep, caller: MayErase) -> Receipt:
     """Its measures, tokens and state, now and for good; the receipt counts them. The scope is `erase:accounts`.
@@ -190,8 +188,9 @@ def remove_account(account_id: AccountId, runtime: RuntimeDep, caller: MayErase)
     return receipt
 
 
-@accounts_router.get(
+@router.get(
     "/accounts/{account_id}/status",
+    tags=["accounts"],
     summary="Show an account's state",
     responses=error_responses(404, 422),
 )
@@ -201,29 +200,9 @@ def read_status(account_id: AccountId, runtime: RuntimeDep, caller: ReadAccounts
     return status_of(account, runtime.history)
 
 
-def _actor(caller: Caller) -> str:
-    """Return who ends a consent, as its evidence names them."""
-    return HOUSEHOLD if caller.token_id is None else f"token:{caller.token_id}"
-
-
-def _set_state(runtime: Runtime, caller: Caller, account_id: str, state: AccountState) -> AccountSummary:
-    caller.load_account(runtime, account_id)
-    try:
-        runtime.registry.set_state(account_id, state, now=runtime.now())
-    except ValueError as error:
-        raise HttpRefusal(409, "wrong_state", str(error)) from None
-    return _summarize(caller.load_account(runtime, account_id), caller)
-
-
-def _summarize(account: Account, caller: Caller) -> AccountSummary:
-    return AccountSummary.from_account(account, with_digits=caller.session is not None)
-
-
-series_router = APIRouter(tags=["accounts"])
-
-
-@series_router.get(
+@router.get(
     "/accounts/{account_id}/series",
+    tags=["accounts"],
     summary="Show an account's series",
     responses=error_responses(404, 422),
 )
@@ -233,8 +212,9 @@ def read_series(account_id: AccountId, runtime: RuntimeDep, caller: ReadAccounts
     return runtime.series_chooser.load(account_id)
 
 
-@series_router.patch(
+@router.patch(
     "/accounts/{account_id}/series",
+    tags=["accounts"],
     summary="Choose an account's series",
     responses=error_responses(400, 404, 409, 411, 413, 422),
 )
@@ -256,11 +236,7 @@ def choose_series(
     return SeriesSwitches(account=account_id, series={name: state.switch for name, state in chosen.series.items()})
 
 
-audit_router = APIRouter(tags=["audit"])
-MOST_ENTRIES: Final = 500
-
-
-@audit_router.get("/audit", summary="Read the audit trail", responses=error_responses(422))
+@router.get("/audit", tags=["audit"], summary="Read the audit trail", responses=error_responses(422))
 def read_audit(
     runtime: RuntimeDep,
     caller: ReadAudit,
@@ -295,3 +271,21 @@ def read_audit(
     query = urlencode({name: value for name, value in facts.items() if value is not None})
     more = len(entries) > limit
     return AuditPage(entries=page, next=f"/api/audit?{query}&before={page[-1].id}" if more else None)
+
+
+def _actor(caller: Caller) -> str:
+    """Return who ends a consent, as its evidence names them."""
+    return HOUSEHOLD if caller.token_id is None else f"token:{caller.token_id}"
+
+
+def _set_state(runtime: Runtime, caller: Caller, account_id: str, state: AccountState) -> AccountSummary:
+    caller.load_account(runtime, account_id)
+    try:
+        runtime.registry.set_state(account_id, state, now=runtime.now())
+    except ValueError as error:
+        raise HttpRefusal(409, "wrong_state", str(error)) from None
+    return _summarize(caller.load_account(runtime, account_id), caller)
+
+
+def _summarize(account: Account, caller: Caller) -> AccountSummary:
+    return AccountSummary.from_account(account, with_digits=caller.session is not None)

@@ -225,11 +225,7 @@ def _api_rate(runtime: Runtime) -> Rate:
 
 def _count_call(limiter: RateLimiter, rate: Rate, subject: str) -> None:
     if wait_s := limiter.count_call(rate, subject):
-        raise _too_many(wait_s)
-
-
-def _too_many(wait_s: int) -> HttpRefusal:
-    return HttpRefusal(429, "too_many_requests", f"too many calls: try again in {wait_s} s", wait_s=wait_s)
+        raise HttpRefusal(429, "too_many_requests", f"too many calls: try again in {wait_s} s", wait_s=wait_s)
 
 
 def _unauthorized(message: str, extra: str = "") -> HttpRefusal:

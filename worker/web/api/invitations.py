@@ -111,14 +111,10 @@ def _create(runtime: Runtime, new: NewInvitation, caller: Caller) -> tuple[Invit
     by = f"token:{caller.token_id}"
     for supplier, meter in ((ENEDIS.name, new.usage_point), (GRDF.name, new.pce)):
         if meter is not None:
-            _check_set_up(runtime, supplier)
+            if supplier not in runtime.suppliers:
+                raise HttpRefusal(422, "invalid_request", "pce: gas is not set up")
             return runtime.inviter.invite_meter(supplier, meter, by, new_holder=new.new_holder, tenant=caller.tenant)
     return runtime.inviter.invite_account(caller.load_account(runtime, str(new.account)).id, by)
-
-
-def _check_set_up(runtime: Runtime, supplier: str) -> None:
-    if supplier not in runtime.suppliers:
-        raise HttpRefusal(422, "invalid_request", "pce: gas is not set up")
 
 
 def _summarize(invitation: Invitation) -> InvitationSummary:

@@ -1,8 +1,6 @@
-"""API route of measures: the stored documents, in pages or as one CSV file.
+"""API routes of measures: read the stored documents, in pages or as one CSV file; import files; describe the documents.
 
-API route that takes files of measures.
-
-API routes of the JSON Schemas of stored documents, one a doctype; they hold nothing of any account.
+The JSON Schemas are one a doctype, and hold nothing of any account.
 """
 
 from __future__ import annotations
@@ -44,9 +42,24 @@ from worker.web.file_formats import (
 )
 from worker.web.file_uploads import FIELD, import_files, read_files
 
-measures_router = APIRouter(tags=["measures"])
+router = APIRouter()
 _USUAL_DOCUMENTS: Final = 1000
 _KEY: Final = r"^[0-9]{4}(-[0-9]{2}(-[0-9]{2}(T[0-9]{2}:[0-9]{2}Z)?)?)?$"
+_SCHEMA: Final = "application/schema+json"
+_BODY_WITH_FILES: Final[dict[str, Any]] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": [FIELD],
+                    "properties": {FIELD: {"type": "array", "items": {"type": "string", "format": "binary"}}},
+                }
+            }
+        },
+    }
+}
 
 
 class Form(StrEnum):
@@ -54,8 +67,9 @@ class Form(StrEnum):
     CSV = "csv"
 
 
-@measures_router.get(
+@router.get(
     "/accounts/{account_id}/measures",
+    tags=["measures"],
     summary="Read measures",
     response_model=MeasurePage,
     responses={
@@ -128,23 +142,6 @@ def _query(parameters: Mapping[str, object], after: str) -> str:
     return urlencode({name: value for name, value in parameters.items() if value is not None} | {"after": after})
 
 
-imports_router = APIRouter(tags=["accounts"])
-_BODY: Final[dict[str, Any]] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": [FIELD],
-                    "properties": {FIELD: {"type": "array", "items": {"type": "string", "format": "binary"}}},
-                }
-            }
-        },
-    }
-}
-
-
 class ImportedSeries(BaseModel):
     """As a line of `releve import --json`."""
 
@@ -189,11 +186,12 @@ class ImportAnswer(BaseModel):
     refused: list[RefusedFile]
 
 
-@imports_router.post(
+@router.post(
     "/accounts/{account_id}/import",
+    tags=["accounts"],
     summary="Import files of measures",
     responses=error_responses(404, 411, 413, 422),
-    openapi_extra=_BODY,
+    openapi_extra=_BODY_WITH_FILES,
 )
 async def import_measures(
     account_id: AccountId,
@@ -228,12 +226,8 @@ async def import_measures(
     )
 
 
-document_schemas_router = APIRouter(tags=["schemas"])
-_MEDIA_TYPE = "application/schema+json"
-
-
-@document_schemas_router.get(
-    "/schemas", summary="List the doctypes", response_model=SchemaList, responses=error_responses()
+@router.get(
+    "/schemas", tags=["schemas"], summary="List the doctypes", response_model=SchemaList, responses=error_responses()
 )
 def list_schemas(runtime: RuntimeDep) -> dict[str, Any]:
     """List the doctypes of stored documents, each with its series, its period and the path of its JSON Schema."""
@@ -251,11 +245,12 @@ def list_schemas(runtime: RuntimeDep) -> dict[str, Any]:
     }
 
 
-@document_schemas_router.get(
+@router.get(
     "/schemas/{doctype}",
+    tags=["schemas"],
     summary="Read the JSON Schema of a doctype",
     responses={
-        200: {"description": "A JSON Schema, draft 2020-12.", "content": {_MEDIA_TYPE: {"schema": {"type": "object"}}}},
+        200: {"description": "A JSON Schema, draft 2020-12.", "content": {_SCHEMA: {"schema": {"type": "object"}}}},
         **error_responses(404, 422),
     },
 )
@@ -270,7 +265,7 @@ def read_schema(
     known = _doctypes(runtime)
     if doctype not in known:
         raise HttpRefusal(404, "unknown_doctype", "no such doctype: GET /api/schemas lists them")
-    return JSONResponse(document_schema(known[doctype]), media_type=_MEDIA_TYPE)
+    return JSONResponse(document_schema(known[doctype]), media_type=_SCHEMA)
 
 
 def _doctypes(runtime: Runtime) -> dict[str, Doctype]:

@@ -1,9 +1,8 @@
 """API routes of a first sync's progress: one answer, or a stream of server-sent events.
 
 Each stream asks for itself every two seconds: more than a few households at once can't be in their first sync, because
-the supplier's quota lets only about one account a second through. Callers beyond MOST_STREAMS poll the single answer.
-
-Limits of the progress streams of one caller in one process. Each open stream asks for itself every two seconds.
+the supplier's quota lets only about one account a second through. The streams of one process are limited, in all and by
+caller; callers beyond that poll the single answer.
 """
 
 from __future__ import annotations
@@ -29,8 +28,24 @@ from worker.web.api.schemas import AccountId, error_responses
 from worker.web.dependencies import RuntimeDep
 from worker.web.error_pages import HttpRefusal
 
+log = logging.getLogger("releve.api")
+router = APIRouter(tags=["progress"])
+POLL_EVERY_S: Final = 2.0
+LONGEST_S: Final = 900.0  # Then the browser reconnects.
+MOST_STREAMS: Final = 400  # In one process.
 MOST_OF_SESSION: Final = 4  # Tabs of one household.
 MOST_OF_TOKEN: Final = 200
+_RECONNECT_MS: Final = 3000
+_EVENT: Final = {
+    "type": "object",
+    "properties": {
+        "event": {"type": "string", "enum": ["progress", "loaded", "removed"]},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+        "id": {"type": "string", "enum": ["loaded", "removed"]},
+        "retry": {"type": "integer"},
+    },
+    "required": ["event", "data"],
+}
 
 
 class StreamCounter:
@@ -70,24 +85,8 @@ def _subject(caller: Caller) -> str:
     return f"token {caller.token_id}" if caller.session is None else f"session {caller.session.sid}"
 
 
-log = logging.getLogger("releve.api")
-router = APIRouter(tags=["progress"])
-POLL_EVERY_S: Final = 2.0
-LONGEST_S: Final = 900.0  # Then the browser reconnects.
-MOST_STREAMS: Final = 400  # In one process.
-_RECONNECT_MS: Final = 3000
 _streams = asyncio.Semaphore(MOST_STREAMS)
 _limits = StreamCounter()
-_EVENT: Final = {
-    "type": "object",
-    "properties": {
-        "event": {"type": "string", "enum": ["progress", "loaded", "removed"]},
-        "data": {"type": "string", "contentMediaType": "application/json"},
-        "id": {"type": "string", "enum": ["loaded", "removed"]},
-        "retry": {"type": "integer"},
-    },
-    "required": ["event", "data"],
-}
 
 
 @router.get(

@@ -1,8 +1,7 @@
 """The page of an account: progress of the first sync, charts, and the state of the connection with what to do.
 
-What is stored of an account's energy, by series of daily values, and the chart and figures read from it.
-
-Why values are missing from a chart, and why the newest day is late: in the sentences of ``releve explain``.
+The chart and the figures show the energy of each series of daily values that is stored. Why values are missing from a
+chart, and why the newest day is late, is said in the sentences of ``releve explain``.
 """
 
 from __future__ import annotations
@@ -46,93 +45,19 @@ from worker.web.pages.charts import Chart, Summary, summarize, to_chart
 from worker.web.rendering import render, words_of
 from worker.web.texts import Words
 
+router = APIRouter()
+# Whether all is well, the household waits or it has to act.
+KINDS: Final = {
+    AccountState.NEW: "wait",
+    AccountState.READY: "good",
+    AccountState.PAUSED: "wait",
+    AccountState.ACTION_NEEDED: "act",
+    AccountState.CLOSED: "wait",
+}
+RATE_LIMITED: Final = "state.rate_limited"
+RETRYING: Final = "state.retrying"
+_GAP_REACH: Final = timedelta(days=30)
 _TOLERANCE: Final = timedelta(days=2)  # Of values that come some days after their day anyway.
-
-
-def explain_gaps(
-    runtime: Runtime, account: Account, daily: Series, measures: SpanMeasures, words: Words
-) -> tuple[str, ...]:
-    """Return why values of the chart are missing, a sentence for each reason. Raises StoreUnavailable.
-
-    The months of a year have none: their days do.
-    """
-    match measures.span.view:
-        case View.DAY:
-            return tuple(_explain_day(runtime, account, daily, measures, words))
-        case View.YEAR:
-            return ()
-        case _:
-            return tuple(_explain_days(runtime, account, daily, measures, words))
-
-
-def explain_asked_day(runtime: Runtime, account: Account, daily: Series, day: date, words: Words) -> str:
-    """Return why nothing is there of a day outside of the stored ones; empty at the ends of the calendar."""
-    if day.year in (MINYEAR, MAXYEAR):
-        return ""
-    return words.choose(runtime.explainer.explain_days(account, daily, [day])[day].sentences)
-
-
-def explain_lateness(runtime: Runtime, account: Account, daily: Series, status: AccountStatus, words: Words) -> str:
-    """Return why the newest day that should be stored is not; empty where it is, or where nobody could have asked yet.
-
-    Raises StoreUnavailable.
-    """
-    series, today = status.series.get(daily), runtime.history.today()
-    if series is None or series.last_day is None:
-        return ""
-    due = today - daily.description.published_after_days * ONE_DAY - (_TOLERANCE if daily.comes_late else timedelta())
-    if series.last_day >= due:
-        return ""
-    explanation = runtime.explainer.explain_days(account, daily, [due])[due]
-    waits_for_tonight = explanation.reason is Reason.NOT_ASKED_YET and series.last_day >= due - ONE_DAY
-    return "" if waits_for_tonight or explanation.reason.is_complete else words.choose(explanation.sentences)
-
-
-def _explain_day(
-    runtime: Runtime, account: Account, daily: Series, measures: SpanMeasures, words: Words
-) -> Iterator[str]:
-    """Yield why a day has no total, or else why it has no whole curve; of a whole one what a file has told."""
-    curve, day = find_curve(daily), measures.span.start
-    lacks_curve = curve is not None and (measures.empty or measures.gaps > 0)
-    series = daily if measures.total is None else (curve if lacks_curve else None)
-    if series is None:
-        told = (runtime.explainer.explain_days(account, one, [day])[day] for one in (daily, curve) if one)
-        yield from (words.choose(one.sentences) for one in told if one.reason is Reason.FROM_FILE)
-        return
-    explanation = runtime.explainer.explain(account, day).series.get(series)
-    if explanation is None or explanation.reason.is_complete:
-        return
-    if explanation.reason is Reason.NOT_ASKED_YET and explanation.stored.amount is not None:
-        return  # The ledger was lost.
-    yield words.choose(explanation.sentences)
-
-
-def _explain_days(
-    runtime: Runtime, account: Account, daily: Series, measures: SpanMeasures, words: Words
-) -> Iterator[str]:
-    """Yield for each reason how many days of a week or month are missing, and why."""
-    today = runtime.history.today()
-    days = [slot.start.date() for slot in measures.slots if slot.gap or (measures.empty and slot.energy is None)]
-    explanations = runtime.explainer.explain_days(account, daily, [day for day in days if day < today])
-    by_reason: dict[Reason, list[date]] = {}
-    for day, explanation in explanations.items():
-        by_reason.setdefault(explanation.reason, []).append(day)
-    for reason, missing in by_reason.items():
-        newest = explanations[missing[-1]]
-        if measures.empty:  # Nothing is drawn, so nothing is hatched.
-            yield words.choose(newest.sentences)
-        else:
-            yield _describe_gaps(reason, len(missing), newest, daily, words)
-
-
-def _describe_gaps(reason: Reason, number: int, newest: SeriesExplanation, daily: Series, words: Words) -> str:
-    """Return how many days are missing and why; of the newest one where the reason has no words for several."""
-    if has_text(f"chart.gaps.{reason}.one"):
-        return words.count(f"chart.gaps.{reason}", number, supplier=words(f"supplier.{daily.description.supplier}"))
-    count = words.count("chart.gaps.days", number)
-    return count if reason.is_complete else f"{count} {words.choose(newest.sentences)}"
-
-
 _MOST_NAMED: Final = 3  # Days whose value was set aside.
 
 
@@ -153,84 +78,13 @@ class StoredFlow:
         return self.daily.description.direction
 
 
-def find_flows(runtime: Runtime, account: Account, known: Sequence[Series]) -> list[StoredFlow]:
-    """Return the directions of which energy is stored, the consumption first. ``known``: the account's series."""
-    outcomes = runtime.registry.outcomes.load(account.id)
-    flows = []
-    for daily in dailies_of(account.supplier):
-        pair = [series for series in (daily, find_curve(daily)) if series is not None and series in known]
-        first_days = [first_day(runtime.measures, account.id, series.inputs) for series in pair]
-        last_days = {series: day for series in pair if (outcome := outcomes.get(series)) and (day := outcome.last_day)}
-        if any(first_days) and last_days:
-            first, last = min(filter(None, first_days)), max(last_days.values())
-            flows.append(StoredFlow(daily, first, last, last_days.get(daily)))
-    return flows
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Who reads the account's data, since when and until when, both days included; None where that isn't known."""
 
-
-def build_chart(
-    runtime: Runtime,
-    account: Account,
-    words: Words,
-    flows: Sequence[StoredFlow],
-    *,
-    view: View | None,
-    at: date | None,
-    against: Against,
-) -> Chart | None:
-    """Return the chart of the span that holds ``at``, or None while nothing is stored.
-
-    A day outside of its reach, which is from the first stored day up to yesterday, or up to the last stored day of an
-    account that is not asked for, gives the nearest one, and says why.
-    """
-    if not flows:
-        return None
-    first, last = min(flow.first for flow in flows), max(flow.last for flow in flows)
-    newest = max(last, runtime.history.today() - ONE_DAY) if account.active else last
-    shown = min(max(at or last, first), newest)
-    span, daily = Span.containing(view or View.MONTH, shown), flows[0].daily
-    measures, *fed = (_read_flow(runtime, account, flow, span, against, words) for flow in flows)
-    if at is not None and not span.start <= at < span.end:
-        reason = explain_asked_day(runtime, account, daily, at, words)
-        measures = replace(measures, reasons=tuple(filter(None, (reason, *measures.reasons))))
-    return to_chart(measures, words, first, newest, daily=daily, fed=fed[0] if fed else None)
-
-
-def _read_flow(
-    runtime: Runtime, account: Account, flow: StoredFlow, span: Span, against: Against, words: Words
-) -> SpanMeasures:
-    measures = read_measures(runtime.measures, account.id, span, flow.last + ONE_DAY, flow.daily, against)
-    ledger = runtime.registry.completeness.load_ledger(account.id, flow.daily)
-    set_aside = [day for day in span.days() if ledger.mark_of(day).state is DayState.SET_ASIDE]
-    reasons = explain_gaps(runtime, account, flow.daily, measures, words)
-    return replace(measures, days_set_aside=tuple(set_aside[:_MOST_NAMED]), reasons=reasons)
-
-
-def build_figures(runtime: Runtime, account_id: str, flows: Sequence[StoredFlow], words: Words) -> list[Summary]:
-    """Return the sums of the last day, its month and its year, each compared to the one before."""
-    if not flows or (last := flows[0].last_total) is None:
-        return []
-    window = DateWindow(date(last.year - 1, 1, 1), last + ONE_DAY)
-    days, *days_of_others = (read_days(runtime.measures, account_id, window, flow.daily) for flow in flows)
-    figures = []
-    for span in (Span.containing(view, last) for view in CALENDAR_VIEWS):
-        measures, *others = (measures_by_day(span, known, span.end) for known in (days, *days_of_others))
-        fed = next((other for other in others if other.total is not None), None)
-        figures.append(summarize(measures, words, fed))
-    return figures
-
-
-router = APIRouter()
-# Whether all is well, the household waits or it has to act.
-KINDS: Final = {
-    AccountState.NEW: "wait",
-    AccountState.READY: "good",
-    AccountState.PAUSED: "wait",
-    AccountState.ACTION_NEEDED: "act",
-    AccountState.CLOSED: "wait",
-}
-RATE_LIMITED: Final = "state.rate_limited"
-RETRYING: Final = "state.retrying"
-_GAP_REACH: Final = timedelta(days=30)
+    service: str
+    since: date
+    until: date | None
 
 
 @router.get("/accounts/{account_id}")
@@ -331,15 +185,6 @@ def _explain_lack_of_days(runtime: Runtime, account: Account, words: Words, supp
     return explain_lack_of_days(entries, words, supplier)
 
 
-@dataclass(frozen=True, slots=True)
-class Reader:
-    """Who reads the account's data, since when and until when, both days included; None where that isn't known."""
-
-    service: str
-    since: date
-    until: date | None
-
-
 def _find_reader(runtime: Runtime, account: Account, today: date, words: Words) -> Reader | None:
     """Return who may read the data by the consent in force; None where nobody does any more."""
     if account.refusal_on(today) is not None:
@@ -390,3 +235,153 @@ def _count_gaps(runtime: Runtime, account: Account, today: date) -> dict[str, in
             gap.hole is Hole.TRANSMISSION and gap.day >= first for gap in (curve.open_days if curve else ())
         ),
     }
+
+
+def find_flows(runtime: Runtime, account: Account, known: Sequence[Series]) -> list[StoredFlow]:
+    """Return the directions of which energy is stored, the consumption first. ``known``: the account's series."""
+    outcomes = runtime.registry.outcomes.load(account.id)
+    flows = []
+    for daily in dailies_of(account.supplier):
+        pair = [series for series in (daily, find_curve(daily)) if series is not None and series in known]
+        first_days = [first_day(runtime.measures, account.id, series.inputs) for series in pair]
+        last_days = {series: day for series in pair if (outcome := outcomes.get(series)) and (day := outcome.last_day)}
+        if any(first_days) and last_days:
+            first, last = min(filter(None, first_days)), max(last_days.values())
+            flows.append(StoredFlow(daily, first, last, last_days.get(daily)))
+    return flows
+
+
+def build_chart(
+    runtime: Runtime,
+    account: Account,
+    words: Words,
+    flows: Sequence[StoredFlow],
+    *,
+    view: View | None,
+    at: date | None,
+    against: Against,
+) -> Chart | None:
+    """Return the chart of the span that holds ``at``, or None while nothing is stored.
+
+    A day outside of its reach, which is from the first stored day up to yesterday, or up to the last stored day of an
+    account that is not asked for, gives the nearest one, and says why.
+    """
+    if not flows:
+        return None
+    first, last = min(flow.first for flow in flows), max(flow.last for flow in flows)
+    newest = max(last, runtime.history.today() - ONE_DAY) if account.active else last
+    shown = min(max(at or last, first), newest)
+    span, daily = Span.containing(view or View.MONTH, shown), flows[0].daily
+    measures, *fed = (_read_flow(runtime, account, flow, span, against, words) for flow in flows)
+    if at is not None and not span.start <= at < span.end:
+        reason = explain_asked_day(runtime, account, daily, at, words)
+        measures = replace(measures, reasons=tuple(filter(None, (reason, *measures.reasons))))
+    return to_chart(measures, words, first, newest, daily=daily, fed=fed[0] if fed else None)
+
+
+def _read_flow(
+    runtime: Runtime, account: Account, flow: StoredFlow, span: Span, against: Against, words: Words
+) -> SpanMeasures:
+    measures = read_measures(runtime.measures, account.id, span, flow.last + ONE_DAY, flow.daily, against)
+    ledger = runtime.registry.completeness.load_ledger(account.id, flow.daily)
+    set_aside = [day for day in span.days() if ledger.mark_of(day).state is DayState.SET_ASIDE]
+    reasons = explain_gaps(runtime, account, flow.daily, measures, words)
+    return replace(measures, days_set_aside=tuple(set_aside[:_MOST_NAMED]), reasons=reasons)
+
+
+def build_figures(runtime: Runtime, account_id: str, flows: Sequence[StoredFlow], words: Words) -> list[Summary]:
+    """Return the sums of the last day, its month and its year, each compared to the one before."""
+    if not flows or (last := flows[0].last_total) is None:
+        return []
+    window = DateWindow(date(last.year - 1, 1, 1), last + ONE_DAY)
+    days, *days_of_others = (read_days(runtime.measures, account_id, window, flow.daily) for flow in flows)
+    figures = []
+    for span in (Span.containing(view, last) for view in CALENDAR_VIEWS):
+        measures, *others = (measures_by_day(span, known, span.end) for known in (days, *days_of_others))
+        fed = next((other for other in others if other.total is not None), None)
+        figures.append(summarize(measures, words, fed))
+    return figures
+
+
+def explain_gaps(
+    runtime: Runtime, account: Account, daily: Series, measures: SpanMeasures, words: Words
+) -> tuple[str, ...]:
+    """Return why values of the chart are missing, a sentence for each reason. Raises StoreUnavailable.
+
+    The months of a year have none: their days do.
+    """
+    match measures.span.view:
+        case View.DAY:
+            return tuple(_explain_day(runtime, account, daily, measures, words))
+        case View.YEAR:
+            return ()
+        case _:
+            return tuple(_explain_days(runtime, account, daily, measures, words))
+
+
+def explain_asked_day(runtime: Runtime, account: Account, daily: Series, day: date, words: Words) -> str:
+    """Return why nothing is there of a day outside of the stored ones; empty at the ends of the calendar."""
+    if day.year in (MINYEAR, MAXYEAR):
+        return ""
+    return words.choose(runtime.explainer.explain_days(account, daily, [day])[day].sentences)
+
+
+def explain_lateness(runtime: Runtime, account: Account, daily: Series, status: AccountStatus, words: Words) -> str:
+    """Return why the newest day that should be stored is not; empty where it is, or where nobody could have asked yet.
+
+    Raises StoreUnavailable.
+    """
+    series, today = status.series.get(daily), runtime.history.today()
+    if series is None or series.last_day is None:
+        return ""
+    due = today - daily.description.published_after_days * ONE_DAY - (_TOLERANCE if daily.comes_late else timedelta())
+    if series.last_day >= due:
+        return ""
+    explanation = runtime.explainer.explain_days(account, daily, [due])[due]
+    waits_for_tonight = explanation.reason is Reason.NOT_ASKED_YET and series.last_day >= due - ONE_DAY
+    return "" if waits_for_tonight or explanation.reason.is_complete else words.choose(explanation.sentences)
+
+
+def _explain_day(
+    runtime: Runtime, account: Account, daily: Series, measures: SpanMeasures, words: Words
+) -> Iterator[str]:
+    """Yield why a day has no total, or else why it has no whole curve; of a whole one what a file has told."""
+    curve, day = find_curve(daily), measures.span.start
+    lacks_curve = curve is not None and (measures.empty or measures.gaps > 0)
+    series = daily if measures.total is None else (curve if lacks_curve else None)
+    if series is None:
+        told = (runtime.explainer.explain_days(account, one, [day])[day] for one in (daily, curve) if one)
+        yield from (words.choose(one.sentences) for one in told if one.reason is Reason.FROM_FILE)
+        return
+    explanation = runtime.explainer.explain(account, day).series.get(series)
+    if explanation is None or explanation.reason.is_complete:
+        return
+    if explanation.reason is Reason.NOT_ASKED_YET and explanation.stored.amount is not None:
+        return  # The ledger was lost.
+    yield words.choose(explanation.sentences)
+
+
+def _explain_days(
+    runtime: Runtime, account: Account, daily: Series, measures: SpanMeasures, words: Words
+) -> Iterator[str]:
+    """Yield for each reason how many days of a week or month are missing, and why."""
+    today = runtime.history.today()
+    days = [slot.start.date() for slot in measures.slots if slot.gap or (measures.empty and slot.energy is None)]
+    explanations = runtime.explainer.explain_days(account, daily, [day for day in days if day < today])
+    by_reason: dict[Reason, list[date]] = {}
+    for day, explanation in explanations.items():
+        by_reason.setdefault(explanation.reason, []).append(day)
+    for reason, missing in by_reason.items():
+        newest = explanations[missing[-1]]
+        if measures.empty:  # Nothing is drawn, so nothing is hatched.
+            yield words.choose(newest.sentences)
+        else:
+            yield _describe_gaps(reason, len(missing), newest, daily, words)
+
+
+def _describe_gaps(reason: Reason, number: int, newest: SeriesExplanation, daily: Series, words: Words) -> str:
+    """Return how many days are missing and why; of the newest one where the reason has no words for several."""
+    if has_text(f"chart.gaps.{reason}.one"):
+        return words.count(f"chart.gaps.{reason}", number, supplier=words(f"supplier.{daily.description.supplier}"))
+    count = words.count("chart.gaps.days", number)
+    return count if reason.is_complete else f"{count} {words.choose(newest.sentences)}"

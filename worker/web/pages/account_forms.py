@@ -1,16 +1,8 @@
-"""The page on which a household chooses what is asked for its meter: a box for each series that the supplier has.
+"""Forms of an account's page: choose its series, stop its consent, remove it, join it with another account of the home.
 
-The page on which a household stops its consent: a form to confirm; what is stored stays.
-
-The page that removes an account: a form to confirm, then the erasure with its receipt.
-
-The accounts that a household has joined: tabs on their pages, and the forms that join and part them.
-
-A home has one account a supplier. Only accounts that this browser's session shows are ever named.
-
-The energy of a home's accounts in one sum of kWh: only where somebody asks for it, and with what is added.
-
-Only days that are known of all of them are added, or the sum would compare unequal times.
+A home has one account a supplier, and only accounts that this browser's session shows are ever named. The sum of a
+home's energies (kWh) is made only where somebody asks for it, and says what is added. It takes the days that are known
+of all its accounts, or it would compare unequal times.
 """
 
 from __future__ import annotations
@@ -46,9 +38,11 @@ from worker.web.pages.charts import title_of
 from worker.web.rendering import refuse_form, render, render_message
 from worker.web.texts import Words
 
-series_router = APIRouter()
+router = APIRouter()
 # A series that is switched on is asked for at once, which takes calls of the quota that all households share.
 _CHANGES: Final = Rate("series-choice", calls=10, window_s=3600)
+# The other counts of an erasure are of our own upkeep.
+_RECEIPT_LINES: Final = ("documents", "usage_points", "tokens", "consent_proofs_kept")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +61,35 @@ class Box:
         return self.state == "on"
 
 
-@series_router.get("/accounts/{account_id}/series")
+@dataclass(frozen=True, slots=True)
+class Home:
+    """``accounts``: those of a home that the session shows, in the order of suppliers; one where nothing is joined.
+
+    ``joinable``: accounts of the session that may be joined to it.
+    """
+
+    accounts: list[Account]
+    joinable: list[Account]
+
+    @property
+    def is_joined(self) -> bool:
+        return len(self.accounts) > 1
+
+
+@dataclass(frozen=True, slots=True)
+class SummedSpan:
+    """A day, month or year in words. ``parts``: the keys of the energies' names, and what each is of the total.
+
+    ``note``: over how many days, where these are not all.
+    """
+
+    title: str
+    total: str
+    parts: list[tuple[str, str]]
+    note: str
+
+
+@router.get("/accounts/{account_id}/series")
 def show_series_form(
     request: Request, runtime: RuntimeDep, account: OwnAccount, saved: Annotated[str, Query()] = ""
 ) -> Response:
@@ -77,7 +99,7 @@ def show_series_form(
     return render(request, "series.html", account=account, boxes=_load_boxes(runtime, account), saved=bool(saved))
 
 
-@series_router.post("/accounts/{account_id}/series")
+@router.post("/accounts/{account_id}/series")
 def save_series(
     request: Request,
     runtime: RuntimeDep,
@@ -130,10 +152,7 @@ def _name_state(switch: SeriesSwitch, collected: bool) -> str:
     return "on" if collected else "off"
 
 
-stop_router = APIRouter()
-
-
-@stop_router.get("/accounts/{account_id}/stop")
+@router.get("/accounts/{account_id}/stop")
 def show_stop_form(request: Request, account: OwnAccount) -> Response:
     """Show the form; an account without a consent to stop is shown as it is."""
     if not account.may_be_stopped:
@@ -141,7 +160,7 @@ def show_stop_form(request: Request, account: OwnAccount) -> Response:
     return render(request, "stop.html", account=account)
 
 
-@stop_router.post("/accounts/{account_id}/stop")
+@router.post("/accounts/{account_id}/stop")
 def stop_account(
     request: Request,
     runtime: RuntimeDep,
@@ -158,17 +177,12 @@ def stop_account(
     return RedirectResponse(f"/accounts/{account.id}#connection", 303)
 
 
-remove_router = APIRouter()
-# The other counts of an erasure are of our own upkeep.
-_RECEIPT_LINES: Final = ("documents", "usage_points", "tokens", "consent_proofs_kept")
-
-
-@remove_router.get("/accounts/{account_id}/remove")
+@router.get("/accounts/{account_id}/remove")
 def show_remove_form(request: Request, runtime: RuntimeDep, account: OwnAccount) -> Response:
     return render(request, "remove.html", account=account, is_home=runtime.settings.is_home)
 
 
-@remove_router.post("/accounts/{account_id}/remove")
+@router.post("/accounts/{account_id}/remove")
 def remove_account(
     request: Request,
     runtime: RuntimeDep,
@@ -200,24 +214,6 @@ def receipt_of(erased: Mapping[str, int]) -> list[tuple[str, int]]:
     return [(name, erased[name]) for name in _RECEIPT_LINES if name in erased]
 
 
-joined_router = APIRouter()
-
-
-@dataclass(frozen=True, slots=True)
-class Home:
-    """``accounts``: those of a home that the session shows, in the order of suppliers; one where nothing is joined.
-
-    ``joinable``: accounts of the session that may be joined to it.
-    """
-
-    accounts: list[Account]
-    joinable: list[Account]
-
-    @property
-    def is_joined(self) -> bool:
-        return len(self.accounts) > 1
-
-
 def find_home(runtime: Runtime, session: Session, account: Account) -> Home:
     """Return the home of an account that the session shows. Raises StoreUnavailable."""
     own = session.own(runtime.registry.get_many(list(session.accounts)))
@@ -240,7 +236,7 @@ def _share_home(account: Account, others: Iterable[Account]) -> list[Account]:
     return [other for other in others if account.home and other.home == account.home and other.id != account.id]
 
 
-@joined_router.post("/accounts/{account_id}/home")
+@router.post("/accounts/{account_id}/home")
 def join_accounts(
     request: Request,
     runtime: RuntimeDep,
@@ -260,7 +256,7 @@ def join_accounts(
     return RedirectResponse(page, 303)
 
 
-@joined_router.post("/accounts/{account_id}/home/part")
+@router.post("/accounts/{account_id}/home/part")
 def part_accounts(
     request: Request, runtime: RuntimeDep, session: SessionDep, account: OwnAccount, csrf: Annotated[str, Form()] = ""
 ) -> Response:
@@ -270,19 +266,6 @@ def part_accounts(
         return refuse_form(request, page)
     runtime.homes.part([one.id for one in find_home(runtime, session, account).accounts])
     return RedirectResponse(page, 303)
-
-
-@dataclass(frozen=True, slots=True)
-class SummedSpan:
-    """A day, month or year in words. ``parts``: the keys of the energies' names, and what each is of the total.
-
-    ``note``: over how many days, where these are not all.
-    """
-
-    title: str
-    total: str
-    parts: list[tuple[str, str]]
-    note: str
 
 
 def build_sum(runtime: Runtime, accounts: Sequence[Account], at: date | None, words: Words) -> list[SummedSpan]:

@@ -1,20 +1,13 @@
-"""The cards below the chart of an account's page: power, registers, billed periods, contract; where there is one.
+"""The cards below the chart of an account's page, where there are some: power, registers, billed periods, contract.
 
-The contract on the account's page: subscribed power, tariff, off-peak hours, since when, and what it was before.
-
-The maximum powers on the account's page, against the subscribed one: of each day, of the month and of the year.
-
-A day's chart is that of its month: a day has one maximum power.
-
-The meter's registers on the account's page: by tariff period, what the meter showed and the sums of month and year.
-
-Periods are named as the supplier sends them, with an explanation where one is known (``register.<name>``).
-
-The billed periods on the page of a gas account: a table of them, and their months against the sums of the days.
-
-Days and periods are two measures of the same gas, so they stand beside each other and are never added up.
-
-The contract of a gas meter: how often it is read, the tariff, the annual reference consumption, since when.
+- Power: the maximum of each day, of the month and of the year, against the subscribed power. A day's chart is that of
+  its month, because a day has one maximum power.
+- Registers: by tariff period, what the meter showed and the sums of month and year. Periods are named as the supplier
+  sends them, with an explanation where one is known (``register.<name>``).
+- Billed periods of gas: a table of them, and their months against the sums of the days. Days and periods are two
+  measures of the same gas, so they stand beside each other and are never added up.
+- Contract: subscribed power, tariff and off-peak hours; of gas how often the meter is read, the tariff and the annual
+  reference consumption. Both tell since when it is in force, and what it was before.
 """
 
 from __future__ import annotations
@@ -48,10 +41,20 @@ from worker.runtime.sync_parts import Runtime
 from worker.stores.measures.measure_store import MeasureStore
 from worker.texts import load_texts
 from worker.web.pages.chart_values import Slot, Span, SpanMeasures, View, quality_of, read_entries, with_unit
-from worker.web.pages.charts import NARROW, WIDE, draw_chart, slot_label, title_of
+from worker.web.pages.charts import SIZES, draw_chart, slot_label, title_of
 from worker.web.texts import Words
 
-_PLACES: Final = 3  # The supplier sends whole VA.
+_UNKNOWN: Final = "–"
+_PLACES: Final = 3  # Powers are sent in whole VA, registers in whole Wh.
+_KEY_LENGTHS: Final = {View.MONTH: 7, View.YEAR: 4}
+_BREAKS: Final = {
+    BreakCause.FELL_BACK: "registers.break.fell_back",
+    BreakCause.CALENDAR_CHANGED: "registers.break.calendar",
+    BreakCause.METER_REPLACED: "registers.break.meter",
+}
+# "HC (22H00-6H00)", "HC (2H00-7H00;12h30-14h00)": every form seen is of this kind.
+_OFF_PEAK: Final = re.compile(r"HC ?\((.+)\)", re.IGNORECASE)
+_RANGE: Final = re.compile(r"(\d{1,2})h(\d{2})?-(\d{1,2})h(\d{2})?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,114 +80,6 @@ class PowerCard:
     drawings: list[Markup]
     rows: list[PowerRow]
     notes: list[str]
-
-
-def build_power(
-    measures: MeasureStore, account_id: str, series: Series, contracts: Sequence[Entry], at: Span, words: Words
-) -> PowerCard | None:
-    """Return the maximum powers of the span's year; None where none is stored."""
-    year = Span.containing(View.YEAR, at.start)
-    entries = read_entries(measures, account_id, series, DateWindow(year.start, year.end))
-    return to_power(series, to_peaks(entries, contracts), contracts, at, words) if entries else None
-
-
-def to_power(series: Series, peaks: Sequence[Peak], contracts: Sequence[Entry], at: Span, words: Words) -> PowerCard:
-    """Return the card of ``at``; ``peaks``: those of its year."""
-    span = at if at.view is View.YEAR else Span.containing(View.MONTH, at.start)
-    by_slot = _peaks_by_slot(span, peaks)
-    slots = _slots(by_slot, peaks[-1].day + ONE_DAY)
-    limits = [subscribed_on(slot_span.end - ONE_DAY, contracts) for slot_span in by_slot]
-    shown = SpanMeasures(span, slots, None, None)
-    highest = find_highest(peak for peak in by_slot.values() if peak is not None)
-    title = title_of(span, words)
-    if highest is None:
-        drawings, notes = [], [words("chart.nothing")]
-    else:
-        label = words("power.told", title=title, power=words.power(highest.amount, _PLACES))
-        drawings, notes = [draw_chart(shown, words, size, label, limits=limits) for size in (WIDE, NARROW)], []
-    return PowerCard(
-        series=series,
-        view=span.view,
-        title=title,
-        subscribed="" if limits[-1] is None else words.power(limits[-1]),
-        highest=list(_highest_in_words(at, peaks, words)),
-        above=_days_above(peaks, at.start.year, words),
-        drawings=drawings,
-        rows=[
-            _to_row(slot_label(slot, span.view, words), peak, limit, span.view, words)
-            for slot, peak, limit in zip(slots, by_slot.values(), limits, strict=True)
-        ],
-        notes=notes,
-    )
-
-
-def _peaks_by_slot(span: Span, peaks: Sequence[Peak]) -> dict[Span, Peak | None]:
-    """Return the maximum power of each day of a month, or of each month of a year."""
-    view = View.DAY if span.view is View.MONTH else View.MONTH
-    slots = dict.fromkeys(Span.containing(view, day) for day in span.days())
-    return {slot: _find_highest_within(slot, peaks) for slot in slots}
-
-
-def _find_highest_within(span: Span, peaks: Sequence[Peak]) -> Peak | None:
-    return find_highest(peak for peak in peaks if span.start <= peak.day < span.end)
-
-
-def _slots(by_slot: Mapping[Span, Peak | None], next_day: date) -> tuple[Slot, ...]:
-    return tuple(
-        Slot(
-            local_midnight(span.start),
-            day_length(span.start) if span.view is View.DAY else timedelta(days=len(span.days())),
-            None if peak is None else peak.amount,
-            None,
-            pending=span.start >= next_day,
-        )
-        for span, peak in by_slot.items()
-    )
-
-
-def _highest_in_words(at: Span, peaks: Sequence[Peak], words: Words) -> Iterator[tuple[str, str]]:
-    """Yield the maximum power of the day, its month and its year, as far as the span tells them."""
-    longer = [view for view in (View.MONTH, View.YEAR) if len(Span.containing(view, at.start).days()) > len(at.days())]
-    for view in (at.view, *longer):
-        span = Span.containing(view, at.start)
-        highest = _find_highest_within(span, peaks)
-        if highest is not None:
-            yield title_of(span, words), _in_words(highest, words, with_day=view is not View.DAY)
-
-
-def _in_words(peak: Peak, words: Words, *, with_day: bool) -> str:
-    power = words.power(peak.amount, _PLACES)
-    if peak.at is None:
-        return f"{power}, {words.day(peak.day)}" if with_day else power
-    return words(
-        f"power.at.{'day' if with_day else 'clock'}", power=power, day=words.day(peak.day), clock=words.clock(peak.at)
-    )
-
-
-def _days_above(peaks: Sequence[Peak], year: int, words: Words) -> str:
-    """Return on how many days more than the subscribed power was drawn; empty where that is not known."""
-    if all(peak.subscribed is None for peak in peaks):
-        return ""
-    number = sum(peak.exceeds for peak in peaks)
-    return words.count("power.above", number, year=year) if number else words("power.never_above", year=year)
-
-
-def _to_row(label: str, peak: Peak | None, limit: int | None, view: View, words: Words) -> PowerRow:
-    subscribed = "–" if limit is None else words.power(limit)
-    if peak is None:
-        return PowerRow(label, "–", "", subscribed)
-    clock = words.clock(peak.at) if peak.at else ""
-    day = f"{words.short_day(peak.day)} " if view is View.YEAR else ""
-    return PowerRow(label, words.kwh(peak.amount, _PLACES), f"{day}{clock}".strip(), subscribed)
-
-
-_REGISTERS_PLACES: Final = 3
-_KEY_LENGTHS: Final = {View.MONTH: 7, View.YEAR: 4}
-_BREAKS: Final = {
-    BreakCause.FELL_BACK: "registers.break.fell_back",
-    BreakCause.CALENDAR_CHANGED: "registers.break.calendar",
-    BreakCause.METER_REPLACED: "registers.break.meter",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,85 +119,6 @@ class RegistersCard:
     notes: list[str]
 
 
-def build_registers(
-    measures: MeasureStore, account_id: str, series: Series, at: Span, words: Words, today: date
-) -> RegistersCard | None:
-    """Return the registers of the span's year; None where none is stored."""
-    year = Span.containing(View.YEAR, at.start)
-    # The midnight that ends the year's last day is the next day's.
-    entries = read_entries(measures, account_id, series, DateWindow(year.start, year.end + ONE_DAY))
-    return to_registers(series, entries, at, words, today) if entries else None
-
-
-def to_registers(series: Series, entries: Sequence[Entry], at: Span, words: Words, today: date) -> RegistersCard:
-    """Return the card of ``at``; ``entries``: those of its year, in order."""
-    year = Span.containing(View.YEAR, at.start)
-    days = [energy for energy in day_energies(entries) if year.start <= energy.day < year.end]
-    months = month_energies(days, today)
-    span = year if at.view is View.YEAR else Span.containing(View.MONTH, at.start)
-    within = [energy for energy in months if energy.month.startswith(span.start.isoformat()[: _KEY_LENGTHS[span.view]])]
-    last, sums = entries[-1], _sums(within)
-    registers = read_registers(last)
-    periods = list(dict.fromkeys([*registers, *(period for energy in months for period in energy.by_period)]))
-    return RegistersCard(
-        series=series,
-        direction=series.description.direction,
-        calendar=(last.details or {}).get("calendar") or "",
-        day=words.day(date.fromisoformat(last.key)),
-        shown=title_of(span, words),
-        year=str(year.start.year),
-        rows=[
-            RegisterRow(name, _about(name, words), _kwh(registers.get(name), words), _kwh(sums.get(name), words))
-            for name in periods
-        ],
-        total=RegisterRow(
-            words("registers.total"),
-            "",
-            words.kwh(last.amount, _REGISTERS_PLACES),
-            _kwh(sum(energy.total for energy in within) if within else None, words),
-        ),
-        periods=periods,
-        months=[_month_row(energy, periods, words) for energy in months],
-        notes=list(_notes(entries, within, words)),
-    )
-
-
-def _sums(months: Sequence[MonthEnergy]) -> Mapping[str, int]:
-    """Return the energy of the months by tariff period, in Wh."""
-    sums = Counter[str]()
-    for energy in months:
-        sums.update(energy.by_period)
-    return sums
-
-
-def _month_row(energy: MonthEnergy, periods: Sequence[str], words: Words) -> MonthRow:
-    month = date.fromisoformat(f"{energy.month}-01")
-    note = words.count("chart.missing_days", energy.lacking) if energy.lacking else ""
-    energies = [_kwh(energy.by_period.get(period), words) for period in periods]
-    return MonthRow(words.month_name(month), energies, _kwh(energy.total, words), note)
-
-
-def _kwh(watt_hours: int | None, words: Words) -> str:
-    return "–" if watt_hours is None else words.kwh(watt_hours * MILLIWATT_HOURS_PER_WH, _REGISTERS_PLACES)
-
-
-def _about(period: str, words: Words) -> str:
-    """Return what a tariff period is in plain words; empty where we do not know its name."""
-    key = f"register.{period}"
-    return words(key) if key in load_texts() else ""
-
-
-def _notes(entries: Sequence[Entry], shown: Sequence[MonthEnergy], words: Words) -> Iterator[str]:
-    """Yield what the totals lack: days without a value, and where counting starts again."""
-    if lacking := sum(energy.lacking for energy in shown):
-        yield words.count("registers.lacking", lacking)
-    for sequence_break in find_breaks(entries):
-        yield words(_BREAKS[sequence_break.cause], day=words.day(sequence_break.day))
-
-
-_UNKNOWN: Final = "–"
-
-
 @dataclass(frozen=True, slots=True)
 class PeriodRow:
     """A period, from a reading of the meter to the next, in words; what is not known is a dash."""
@@ -340,6 +156,223 @@ class BilledCard:
     months: list[BilledMonth]
 
 
+@dataclass(frozen=True, slots=True)
+class ContractCard:
+    """Everything that the template shows. ``title``: its key. ``facts``: keys of their names, and values.
+
+    ``changes``: a day on which another contract was found, and that contract in a few words; the newest first.
+    """
+
+    series: Series
+    title: str
+    facts: list[tuple[str, str]]
+    changes: list[tuple[str, str]]
+
+
+Card = PowerCard | RegistersCard | BilledCard | ContractCard
+
+
+def build_cards(
+    runtime: Runtime, account_id: str, known: Sequence[Series], at: Span, words: Words
+) -> list[tuple[str, Card]]:
+    """Return the cards of the account's series with their templates; ``at``: the span that the page shows."""
+    measures, today = runtime.measures, runtime.history.today()
+    by_series = {series: series.description.granularity for series in known}
+    states = [series for series, granularity in by_series.items() if granularity is Granularity.STATE]
+    contracts = {series: read_entries(measures, account_id, series) for series in states}
+    subscribed = next((contracts[series] for series in states if _is_power(series)), [])
+    cards: list[tuple[str, Card | None]] = []
+    for series, granularity in by_series.items():
+        if granularity is Granularity.INSTANT and _is_power(series):
+            cards.append(("power.html", build_power(measures, account_id, series, subscribed, at, words)))
+        elif granularity is Granularity.REGISTER:
+            cards.append(("registers.html", build_registers(measures, account_id, series, at, words, today)))
+        elif granularity is Granularity.INTERVAL:
+            cards.append(("billed.html", build_billed(measures, account_id, series, at, words)))
+        elif granularity is Granularity.STATE:
+            cards.append(("contract.html", to_contract(series, contracts[series], words)))
+    return [(template, card) for template, card in cards if card is not None]
+
+
+def _is_power(series: Series) -> bool:
+    return series.description.quantity is Quantity.APPARENT_POWER
+
+
+def build_power(
+    measures: MeasureStore, account_id: str, series: Series, contracts: Sequence[Entry], at: Span, words: Words
+) -> PowerCard | None:
+    """Return the maximum powers of the span's year; None where none is stored."""
+    year = Span.containing(View.YEAR, at.start)
+    entries = read_entries(measures, account_id, series, DateWindow(year.start, year.end))
+    return to_power(series, to_peaks(entries, contracts), contracts, at, words) if entries else None
+
+
+def to_power(series: Series, peaks: Sequence[Peak], contracts: Sequence[Entry], at: Span, words: Words) -> PowerCard:
+    """Return the card of ``at``; ``peaks``: those of its year."""
+    span = at if at.view is View.YEAR else Span.containing(View.MONTH, at.start)
+    by_slot = _peaks_by_slot(span, peaks)
+    slots = _power_slots(by_slot, peaks[-1].day + ONE_DAY)
+    limits = [subscribed_on(slot_span.end - ONE_DAY, contracts) for slot_span in by_slot]
+    shown = SpanMeasures(span, slots, None, None)
+    highest = find_highest(peak for peak in by_slot.values() if peak is not None)
+    title = title_of(span, words)
+    if highest is None:
+        drawings, notes = [], [words("chart.nothing")]
+    else:
+        label = words("power.told", title=title, power=words.power(highest.amount, _PLACES))
+        drawings, notes = [draw_chart(shown, words, size, label, limits=limits) for size in SIZES], []
+    return PowerCard(
+        series=series,
+        view=span.view,
+        title=title,
+        subscribed="" if limits[-1] is None else words.power(limits[-1]),
+        highest=list(_highest_in_words(at, peaks, words)),
+        above=_days_above(peaks, at.start.year, words),
+        drawings=drawings,
+        rows=[
+            _power_row(slot_label(slot, span.view, words), peak, limit, span.view, words)
+            for slot, peak, limit in zip(slots, by_slot.values(), limits, strict=True)
+        ],
+        notes=notes,
+    )
+
+
+def _peaks_by_slot(span: Span, peaks: Sequence[Peak]) -> dict[Span, Peak | None]:
+    """Return the maximum power of each day of a month, or of each month of a year."""
+    view = View.DAY if span.view is View.MONTH else View.MONTH
+    slots = dict.fromkeys(Span.containing(view, day) for day in span.days())
+    return {slot: _find_highest_within(slot, peaks) for slot in slots}
+
+
+def _find_highest_within(span: Span, peaks: Sequence[Peak]) -> Peak | None:
+    return find_highest(peak for peak in peaks if span.start <= peak.day < span.end)
+
+
+def _power_slots(by_slot: Mapping[Span, Peak | None], next_day: date) -> tuple[Slot, ...]:
+    return tuple(
+        Slot(
+            local_midnight(span.start),
+            day_length(span.start) if span.view is View.DAY else timedelta(days=len(span.days())),
+            None if peak is None else peak.amount,
+            None,
+            pending=span.start >= next_day,
+        )
+        for span, peak in by_slot.items()
+    )
+
+
+def _highest_in_words(at: Span, peaks: Sequence[Peak], words: Words) -> Iterator[tuple[str, str]]:
+    """Yield the maximum power of the day, its month and its year, as far as the span tells them."""
+    longer = [view for view in (View.MONTH, View.YEAR) if len(Span.containing(view, at.start).days()) > len(at.days())]
+    for view in (at.view, *longer):
+        span = Span.containing(view, at.start)
+        highest = _find_highest_within(span, peaks)
+        if highest is not None:
+            yield title_of(span, words), _peak_in_words(highest, words, with_day=view is not View.DAY)
+
+
+def _peak_in_words(peak: Peak, words: Words, *, with_day: bool) -> str:
+    power = words.power(peak.amount, _PLACES)
+    if peak.at is None:
+        return f"{power}, {words.day(peak.day)}" if with_day else power
+    return words(
+        f"power.at.{'day' if with_day else 'clock'}", power=power, day=words.day(peak.day), clock=words.clock(peak.at)
+    )
+
+
+def _days_above(peaks: Sequence[Peak], year: int, words: Words) -> str:
+    """Return on how many days more than the subscribed power was drawn; empty where that is not known."""
+    if all(peak.subscribed is None for peak in peaks):
+        return ""
+    number = sum(peak.exceeds for peak in peaks)
+    return words.count("power.above", number, year=year) if number else words("power.never_above", year=year)
+
+
+def _power_row(label: str, peak: Peak | None, limit: int | None, view: View, words: Words) -> PowerRow:
+    subscribed = _UNKNOWN if limit is None else words.power(limit)
+    if peak is None:
+        return PowerRow(label, _UNKNOWN, "", subscribed)
+    clock = words.clock(peak.at) if peak.at else ""
+    day = f"{words.short_day(peak.day)} " if view is View.YEAR else ""
+    return PowerRow(label, words.kwh(peak.amount, _PLACES), f"{day}{clock}".strip(), subscribed)
+
+
+def build_registers(
+    measures: MeasureStore, account_id: str, series: Series, at: Span, words: Words, today: date
+) -> RegistersCard | None:
+    """Return the registers of the span's year; None where none is stored."""
+    year = Span.containing(View.YEAR, at.start)
+    # The midnight that ends the year's last day is the next day's.
+    entries = read_entries(measures, account_id, series, DateWindow(year.start, year.end + ONE_DAY))
+    return to_registers(series, entries, at, words, today) if entries else None
+
+
+def to_registers(series: Series, entries: Sequence[Entry], at: Span, words: Words, today: date) -> RegistersCard:
+    """Return the card of ``at``; ``entries``: those of its year, in order."""
+    year = Span.containing(View.YEAR, at.start)
+    days = [energy for energy in day_energies(entries) if year.start <= energy.day < year.end]
+    months = month_energies(days, today)
+    span = year if at.view is View.YEAR else Span.containing(View.MONTH, at.start)
+    within = [energy for energy in months if energy.month.startswith(span.start.isoformat()[: _KEY_LENGTHS[span.view]])]
+    last, sums = entries[-1], _sum_by_period(within)
+    registers = read_registers(last)
+    periods = list(dict.fromkeys([*registers, *(period for energy in months for period in energy.by_period)]))
+    return RegistersCard(
+        series=series,
+        direction=series.description.direction,
+        calendar=(last.details or {}).get("calendar") or "",
+        day=words.day(date.fromisoformat(last.key)),
+        shown=title_of(span, words),
+        year=str(year.start.year),
+        rows=[
+            RegisterRow(name, _about(name, words), _kwh(registers.get(name), words), _kwh(sums.get(name), words))
+            for name in periods
+        ],
+        total=RegisterRow(
+            words("registers.total"),
+            "",
+            words.kwh(last.amount, _PLACES),
+            _kwh(sum(energy.total for energy in within) if within else None, words),
+        ),
+        periods=periods,
+        months=[_registers_month(energy, periods, words) for energy in months],
+        notes=list(_registers_notes(entries, within, words)),
+    )
+
+
+def _sum_by_period(months: Sequence[MonthEnergy]) -> Mapping[str, int]:
+    """Return the energy of the months by tariff period, in Wh."""
+    sums = Counter[str]()
+    for energy in months:
+        sums.update(energy.by_period)
+    return sums
+
+
+def _registers_month(energy: MonthEnergy, periods: Sequence[str], words: Words) -> MonthRow:
+    month = date.fromisoformat(f"{energy.month}-01")
+    note = words.count("chart.missing_days", energy.lacking) if energy.lacking else ""
+    energies = [_kwh(energy.by_period.get(period), words) for period in periods]
+    return MonthRow(words.month_name(month), energies, _kwh(energy.total, words), note)
+
+
+def _kwh(watt_hours: int | None, words: Words) -> str:
+    return _UNKNOWN if watt_hours is None else words.kwh(watt_hours * MILLIWATT_HOURS_PER_WH, _PLACES)
+
+
+def _about(period: str, words: Words) -> str:
+    """Return what a tariff period is in plain words; empty where we do not know its name."""
+    key = f"register.{period}"
+    return words(key) if key in load_texts() else ""
+
+
+def _registers_notes(entries: Sequence[Entry], shown: Sequence[MonthEnergy], words: Words) -> Iterator[str]:
+    """Yield what the totals lack: days without a value, and where counting starts again."""
+    if lacking := sum(energy.lacking for energy in shown):
+        yield words.count("registers.lacking", lacking)
+    for sequence_break in find_breaks(entries):
+        yield words(_BREAKS[sequence_break.cause], day=words.day(sequence_break.day))
+
+
 def build_billed(measures: MeasureStore, account_id: str, series: Series, at: Span, words: Words) -> BilledCard | None:
     """Return the periods of the year that the page shows; None where no period is stored. Raises StoreUnavailable."""
     periods = read_entries(measures, account_id, series)
@@ -356,17 +389,19 @@ def build_billed(measures: MeasureStore, account_id: str, series: Series, at: Sp
     return BilledCard(
         series=series,
         year=str(year.start.year),
-        last=words("gas.billed.last", period=_label(periods[-1], words), energy=words.energy(periods[-1].amount)),
+        last=words(
+            "gas.billed.last", period=_period_label(periods[-1], words), energy=words.energy(periods[-1].amount)
+        ),
         deviation=_describe_deviation(shown, words) if shown else "",
-        rows=[_billed_to_row(period, places, words) for period in rows],
-        months=_to_months([month for month in months if month.is_whole], compared, words),
+        rows=[_period_row(period, places, words) for period in rows],
+        months=_billed_months([month for month in months if month.is_whole], compared, words),
     )
 
 
-def _billed_to_row(period: Entry, places: int, words: Words) -> PeriodRow:
+def _period_row(period: Entry, places: int, words: Words) -> PeriodRow:
     details = period.details or {}
     return PeriodRow(
-        label=_label(period, words),
+        label=_period_label(period, words),
         energy=words.kwh(period.amount, places),
         volume=with_unit(details["volume"], "m³", words) if "volume" in details else _UNKNOWN,
         coefficient=with_unit(details["coefficient"], "", words).strip() if "coefficient" in details else _UNKNOWN,
@@ -374,20 +409,20 @@ def _billed_to_row(period: Entry, places: int, words: Words) -> PeriodRow:
     )
 
 
-def _label(period: Entry, words: Words) -> str:
+def _period_label(period: Entry, words: Words) -> str:
     days = interval_days(period)
     return words("gas.billed.period", start=words.medium_day(days.start), end=words.medium_day(days.end))
 
 
-def _to_months(
+def _billed_months(
     months: Sequence[IntervalMonth], compared: Mapping[str, MonthComparison], words: Words
 ) -> list[BilledMonth]:
     amounts = [month.amount for month in months]
     places = count_places([*amounts, *(month.daily for month in compared.values())], least=0)
-    return [_to_month(month, compared.get(month.key), places, words) for month in months]
+    return [_billed_month(month, compared.get(month.key), places, words) for month in months]
 
 
-def _to_month(month: IntervalMonth, comparison: MonthComparison | None, places: int, words: Words) -> BilledMonth:
+def _billed_month(month: IntervalMonth, comparison: MonthComparison | None, places: int, words: Words) -> BilledMonth:
     first = calendar_month(month.key).start
     label, published = words.month_name(first), words.kwh(month.amount, places)
     if comparison is None:
@@ -413,63 +448,15 @@ def _describe_deviation(month: MonthComparison, words: Words) -> str:
     )
 
 
-def describe_gas_contract(entry: Entry, words: Words) -> dict[str, str]:
-    """Return what is known of a contract, by the keys of the names; what is not told is empty."""
-    details = entry.details or {}
-    return {
-        "gas.contract.frequency": _gas_contract_in_words("frequency", details, words),
-        "gas.contract.tariff": _gas_contract_in_words("transport_tariff", details, words),
-        # 0 stands for an annual consumption that was not told.
-        "gas.contract.yearly": words.energy(entry.amount, 0) if entry.amount else "",
-    }
-
-
-def gas_contract_in_short(entry: Entry, words: Words) -> str:
-    return ", ".join(filter(None, describe_gas_contract(entry, words).values()))
-
-
-def explain_lack_of_days(contracts: Sequence[Entry], words: Words, supplier: str) -> str:
-    """Return why the meter has no daily values, as its newest contract tells; empty where it may have some."""
-    details = (contracts[-1].details or {}) if contracts else {}
-    frequency = details.get("frequency")
-    lacks_days = frequency in daily_of(supplier=GRDF.name).description.not_of_meters_read
-    return words(f"gas.no_days.{frequency}", supplier=supplier) if lacks_days else ""
-
-
-def _gas_contract_in_words(name: str, details: Mapping[str, Any], words: Words) -> str:
-    """Return the words for a value; a value that nobody knows as it was sent."""
-    value = str(details.get(name) or "")
-    key = f"gas.{name}.{value}"
-    return words(key) if key in load_texts() else value
-
-
-# "HC (22H00-6H00)", "HC (2H00-7H00;12h30-14h00)": every form seen is of this kind.
-_OFF_PEAK: Final = re.compile(r"HC ?\((.+)\)", re.IGNORECASE)
-_RANGE: Final = re.compile(r"(\d{1,2})h(\d{2})?-(\d{1,2})h(\d{2})?", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True)
-class ContractCard:
-    """Everything that the template shows. ``title``: its key. ``facts``: keys of their names, and values.
-
-    ``changes``: a day on which another contract was found, and that contract in a few words; the newest first.
-    """
-
-    series: Series
-    title: str
-    facts: list[tuple[str, str]]
-    changes: list[tuple[str, str]]
-
-
 def to_contract(series: Series, entries: Sequence[Entry], words: Words) -> ContractCard | None:
     """Return the contract in force and those before it; None where none is stored. ``entries``: in order."""
     if not entries:
         return None
     is_gas = series.is_gas
     describe, in_short = (
-        (describe_gas_contract, gas_contract_in_short) if is_gas else (_describe_power_contract, _in_short)
+        (describe_gas_contract, gas_contract_in_short) if is_gas else (_describe_power_contract, _power_in_short)
     )
-    since = _day((entries[-1].details or {}).get("activated_on") or "", words)
+    since = _day_in_words((entries[-1].details or {}).get("activated_on") or "", words)
     facts = {**describe(entries[-1], words), "contract.since": since}
     changes = [(words.day(date.fromisoformat(entry.key)), in_short(entry, words)) for entry in reversed(entries)]
     shown = [(name, value) for name, value in facts.items() if value]
@@ -505,7 +492,7 @@ def _describe_tariff(tariff: str, words: Words) -> str:
     return f"{words(key)} ({tariff})" if key in load_texts() else tariff
 
 
-def _in_short(entry: Entry, words: Words) -> str:
+def _power_in_short(entry: Entry, words: Words) -> str:
     details = entry.details or {}
     parts = [words.power(entry.amount) if entry.amount else "", details.get("tariff") or ""]
     return ", ".join(
@@ -513,37 +500,38 @@ def _in_short(entry: Entry, words: Words) -> str:
     )
 
 
-def _day(text: str, words: Words) -> str:
+def _day_in_words(text: str, words: Words) -> str:
     try:
         return words.day(date.fromisoformat(text))
     except ValueError:
         return text
 
 
-Card = PowerCard | RegistersCard | BilledCard | ContractCard
+def describe_gas_contract(entry: Entry, words: Words) -> dict[str, str]:
+    """Return what is known of a contract, by the keys of the names; what is not told is empty."""
+    details = entry.details or {}
+    return {
+        "gas.contract.frequency": _gas_value("frequency", details, words),
+        "gas.contract.tariff": _gas_value("transport_tariff", details, words),
+        # 0 stands for an annual consumption that was not told.
+        "gas.contract.yearly": words.energy(entry.amount, 0) if entry.amount else "",
+    }
 
 
-def build_cards(
-    runtime: Runtime, account_id: str, known: Sequence[Series], at: Span, words: Words
-) -> list[tuple[str, Card]]:
-    """Return the cards of the account's series with their templates; ``at``: the span that the page shows."""
-    measures, today = runtime.measures, runtime.history.today()
-    by_series = {series: series.description.granularity for series in known}
-    states = [series for series, granularity in by_series.items() if granularity is Granularity.STATE]
-    contracts = {series: read_entries(measures, account_id, series) for series in states}
-    subscribed = next((contracts[series] for series in states if _is_power(series)), [])
-    cards: list[tuple[str, Card | None]] = []
-    for series, granularity in by_series.items():
-        if granularity is Granularity.INSTANT and _is_power(series):
-            cards.append(("power.html", build_power(measures, account_id, series, subscribed, at, words)))
-        elif granularity is Granularity.REGISTER:
-            cards.append(("registers.html", build_registers(measures, account_id, series, at, words, today)))
-        elif granularity is Granularity.INTERVAL:
-            cards.append(("billed.html", build_billed(measures, account_id, series, at, words)))
-        elif granularity is Granularity.STATE:
-            cards.append(("contract.html", to_contract(series, contracts[series], words)))
-    return [(template, card) for template, card in cards if card is not None]
+def gas_contract_in_short(entry: Entry, words: Words) -> str:
+    return ", ".join(filter(None, describe_gas_contract(entry, words).values()))
 
 
-def _is_power(series: Series) -> bool:
-    return series.description.quantity is Quantity.APPARENT_POWER
+def explain_lack_of_days(contracts: Sequence[Entry], words: Words, supplier: str) -> str:
+    """Return why the meter has no daily values, as its newest contract tells; empty where it may have some."""
+    details = (contracts[-1].details or {}) if contracts else {}
+    frequency = details.get("frequency")
+    lacks_days = frequency in daily_of(supplier=GRDF.name).description.not_of_meters_read
+    return words(f"gas.no_days.{frequency}", supplier=supplier) if lacks_days else ""
+
+
+def _gas_value(name: str, details: Mapping[str, Any], words: Words) -> str:
+    """Return the words for a value; a value that nobody knows as it was sent."""
+    value = str(details.get(name) or "")
+    key = f"gas.{name}.{value}"
+    return words(key) if key in load_texts() else value

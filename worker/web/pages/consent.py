@@ -1,18 +1,15 @@
-"""Routes of the household's consent: to the supplier's page and back, with an invitation or without one.
+"""A household's consent: an invitation, the way to the supplier's page and back, and the proof by a meter reading.
 
-The bound of consents that are begun, each of which keeps a key in Redis for a quarter of an hour.
+The secret of an invitation comes in the fragment of its link, which no server and no log sees. A small script puts it
+into the field; without scripts the person pastes it. Loading the page uses nothing up, because mail programs load links
+too. The button binds the invitation to this browser and leads to the supplier's page.
 
-Strangers of one address share a count. An invited person and a household have their own, so that no stranger of the
-same address shuts them out; and what other sites' pages load on their own begins nothing.
+Each consent that is begun keeps a key in Redis for a quarter of an hour, so starts are bounded. Strangers of one
+address share a count. An invited person and a household have their own, so that no stranger of the same address shuts
+them out; and what other sites' pages load on their own begins nothing.
 
-The page of an invitation: its secret comes in the fragment of the link, which no server and no log sees.
-
-A small script puts it into the field; without scripts the person pastes it. Loading the page uses nothing up, because
-mail programs load links too. The button binds the invitation to this browser and leads to the supplier's page.
-
-The page on which a person proves that it is their meter: they type what its display shows (P4).
-
-It belongs to the browser's last connection request and says nothing of its meter. What is typed is compared by a task.
+Without another proof a person proves that it is their meter by typing what its display shows (P4). That page belongs to
+the browser's last connection request and says nothing of its meter. What is typed is compared by a task.
 """
 
 from __future__ import annotations
@@ -59,48 +56,180 @@ from worker.web.pages.consent_callback import (
 from worker.web.rendering import policy_with_form_to, refuse_form, render_with_form
 from worker.web.request_audit import note_subject
 
+router = APIRouter()
+PORTAL_SUFFIX: Final = "_parent"  # Enedis' portal of 2026 sometimes appends it to the redirect address.
 CONSENT_STARTS: Final = Rate("consent", calls=60)
 # A secret of 256 bits can't be guessed; this keeps wrong ones from costing us. The right one is always heard.
 WRONG_INVITATIONS: Final = Rate("invitation", calls=20)
+_AN_HOUR_S: Final = 3600
+REQUEST_TRIES: Final = Rate("reading-request", calls=5, window_s=_AN_HOUR_S)
+ADDRESS_TRIES: Final = Rate("reading-address", calls=20, window_s=_AN_HOUR_S)
+_REGISTER_FIELD: Final = "register_"
+_OUTCOME: Final = "/connect/reading/outcome"
+_PRETENDER: Final = "simulator"
 
 
-def is_visit(request: Request) -> bool:
-    """Return whether a person goes to this page, and no page loads it as an image or a frame of its own.
-
-    Browsers say so (Fetch Metadata, https://www.w3.org/TR/fetch-metadata/); what says nothing may be an old one.
-    """
-    headers = request.headers
-    if headers.get("Sec-Fetch-Dest", "document") != "document":
-        return False
-    return headers.get("Sec-Fetch-Site") != "cross-site" or headers.get("Sec-Fetch-Mode", "navigate") == "navigate"
+@router.get("/invitation")
+def show_invitation(request: Request, runtime: RuntimeDep) -> Response:
+    """Show the form. It says nothing of the invitation, which the server has not seen."""
+    response = render_with_form(request, "invitation.html", several=gas_suffix(runtime))
+    response.headers["Content-Security-Policy"] = policy_with_form_to(runtime.endpoints.authorize_url)
+    return response
 
 
-def count_start(
-    request: Request, runtime: Runtime, session: Session, names: BrowserNames, invitation: Invitation | None
-) -> int:
-    """Count a start. Return 0 where it may go on, else the seconds until the next may.
+@router.post("/invitation")
+def open_invitation(
+    request: Request,
+    runtime: RuntimeDep,
+    session: SessionDep,
+    invitation: Annotated[str, Form(max_length=2000)] = "",
+    csrf: Annotated[str, Form()] = "",
+) -> Response:
+    """Bind the invitation to this browser, and go on: to the supplier's page, or to the history of a closed account."""
+    if not is_own_form(runtime, request, csrf):
+        return refuse_form(request, "/invitation")
+    secret = invitation.strip().rpartition("#")[2]  # The whole link may be pasted.
+    names = read_browser_names(runtime, request)
+    renamed = names.with_new()
+    opened = runtime.invitations.open(secret, renamed.newest, names.hashes)
+    if opened is not None:
+        return _go_on(request, runtime, session, opened, renamed)
+    if again := _open_again(request, runtime, session, secret, names):
+        return again
+    wait_s = count_wrong_invitation(request, runtime)
+    return consent_page(request, "too_many", wait_s) if wait_s else consent_page(request, "invitation_over")
 
-    ``invitation``: the one that it begins with; without it, one that this browser has opened counts as well.
-    """
-    if session.household is not None and session.accounts:
-        subject = f"household:{session.household.id}"
-    elif opened := invitation or runtime.invitations.find_opened(names.hashes):
-        subject = f"invitation:{opened.id}"
+
+@router.post("/invitation/pretend")
+def invite_to_pretend_home(
+    request: Request,
+    runtime: RuntimeDep,
+    session: SessionDep,
+    usage_point_id: Annotated[str, Form(pattern=r"^([0-9]{14})?$")] = "",
+) -> Response:
+    """Invite this browser to a home of the simulator, where the settings allow it (RELEVE_PRETEND_HOMES)."""
+    if not runtime.settings.pretend_homes:
+        return consent_page(request, "unknown_supplier")
+    renamed = read_browser_names(runtime, request).with_new()
+    meter = usage_point_id or f"{10**13 + secrets.randbelow(9 * 10**13)}"
+    account = runtime.registry.find(ENEDIS.name, meter)
+    if account is None:
+        invited = runtime.invitations.create(InvitationPurpose.METER, ENEDIS.name, _PRETENDER, usage_point_id=meter)
     else:
-        subject = client_address(request)
-    return RateLimiter(runtime.redis).count_call(CONSENT_STARTS, subject)
+        # Pretend homes are everybody's.
+        invited = runtime.invitations.create(InvitationPurpose.ACCOUNT, ENEDIS.name, _PRETENDER, account_id=account.id)
+    opened = runtime.invitations.open(invited[1], renamed.newest)
+    if opened is None:
+        return consent_page(request, "invitation_over")
+    return _go_on(request, runtime, session, opened, renamed)
 
 
-def count_wrong_invitation(request: Request, runtime: Runtime) -> int:
-    """Count an invitation that opens nothing. Return 0, or the seconds until the next is looked at."""
-    return RateLimiter(runtime.redis).count_call(WRONG_INVITATIONS, client_address(request))
+def _go_on(
+    request: Request, runtime: Runtime, session: Session, invitation: Invitation, renamed: BrowserNames
+) -> Response:
+    account = runtime.registry.account_of(invitation)
+    note_subject(request, invitation.id, account_id=account.id if account else None, tenant=invitation.tenant)
+    if invitation.account_id is not None and account is None:
+        return consent_page(request, "invitation_over")
+    if account is not None and account.state is AccountState.CLOSED:
+        return _open_history(request, runtime, session, invitation, account)
+    if invitation.supplier not in runtime.suppliers:
+        return consent_page(request, "unknown_supplier")
+    if runtime.suppliers[invitation.supplier].supplier.rights is not None:
+        response = RedirectResponse(f"/invitation/{invitation.id}/right", 303)
+        set_browser_names(runtime, response, renamed)
+        return response
+    meter = account.usage_point_id if account else invitation.usage_point_id
+    return redirect_to_supplier(
+        request, runtime, session, invitation.supplier, meter, invitation=invitation, renamed=renamed
+    )
 
 
-routes_router = APIRouter(include_in_schema=False)
-PORTAL_SUFFIX: Final = "_parent"  # Enedis' portal of 2026 sometimes appends it to the redirect address.
+def _open_history(
+    request: Request, runtime: Runtime, session: Session, invitation: Invitation, account: Account
+) -> Response:
+    """Open a closed account, which needs no new consent: nothing is read for it any more."""
+    with runtime.registry.database.writing() as connection:
+        used = runtime.invitations.use(connection, invitation.id)
+    if not used:
+        return consent_page(request, "invitation_over")
+    response = RedirectResponse(f"/accounts/{account.id}", 303)
+    note_subject(request, account_id=account.id)
+    show_accounts(runtime, request, response, session, [account])
+    return response
 
 
-@routes_router.get("/connect/{supplier}")
+def _open_again(
+    request: Request, runtime: Runtime, session: Session, secret: str, names: BrowserNames
+) -> Response | None:
+    """Return the account to the browser that has used this invitation for it, once, and None to others.
+
+    A crash may have kept the session from a browser whose consent is recorded.
+    """
+    invitation, mine = runtime.invitations.find(secret), names.hashes
+    if invitation is None or invitation.used_at is None or invitation.browser not in mine:
+        return None
+    account = runtime.registry.account_of(invitation)
+    if account is None and invitation.usage_point_id is not None:
+        account = runtime.registry.find(invitation.supplier, invitation.usage_point_id)
+    if account is None and any(right.page for right in runtime.rights.of_browser(mine)):
+        return RedirectResponse(RIGHT_STATE, 303)  # It was used for a right that waits for its holder.
+    if account is None or runtime.consents.browser_of(account.id) not in mine:
+        return None
+    return open_accounts(request, runtime, session, [account], invitation.id)
+
+
+# It comes before ``/connect/{supplier}``, which matches it too.
+@router.get("/connect/reading")
+def show_reading_form(request: Request, runtime: RuntimeDep) -> Response:
+    """Show the form to the browser whose last request has no proof yet."""
+    if runtime.connector.find_unproven(read_browser_names(runtime, request).hashes) is None:
+        return consent_page(request, "no_reading")
+    return render_with_form(request, "reading.html", contracts=DISPLAYED_PERIODS, typed={}, unread=False)
+
+
+@router.post("/connect/reading")
+async def type_reading(request: Request, runtime: RuntimeDep, session: SessionDep) -> Response:
+    """Take what the display shows, whole kWh by tariff period; fields that are left empty count as not shown."""
+    form = {name: str(text) for name, text in (await request.form()).items()}
+    return await run_in_threadpool(_take_reading, request, runtime, session, form)
+
+
+def _take_reading(request: Request, runtime: RuntimeDep, session: Session, form: dict[str, str]) -> Response:
+    if not is_own_form(runtime, request, form.get("csrf", "")):
+        return refuse_form(request, "/")
+    registers = [name for periods in DISPLAYED_PERIODS.values() for name in periods]
+    typed = {name: text for name in registers if (text := form.get(_REGISTER_FIELD + name, "").strip())}
+    readings = {name: parse_displayed(text) for name, text in typed.items()}
+    known = {name: kwh for name, kwh in readings.items() if kwh is not None}
+    if not known or len(known) < len(readings):
+        return render_with_form(request, "reading.html", 400, contracts=DISPLAYED_PERIODS, typed=typed, unread=True)
+    names = read_browser_names(runtime, request)
+    unproven = runtime.connector.find_unproven(names.hashes)
+    if unproven is None:
+        return consent_page(request, "no_reading")
+    limiter = RateLimiter(runtime.redis)
+    # A browser gets a new name with each try, so its tries are counted by what it tries to prove.
+    tries = ((REQUEST_TRIES, unproven.id), (ADDRESS_TRIES, client_address(request)))
+    if wait_s := max(limiter.count_call(rate, subject) for rate, subject in tries):
+        return consent_page(request, "too_many", min(wait_s, _AN_HOUR_S))
+    renamed = names.with_new()
+    compared = runtime.connector.compare_reading(names.hashes, known, browser=renamed.newest, session=session.accounts)
+    if compared is None:
+        return consent_page(request, "no_reading")
+    response = RedirectResponse(_OUTCOME, 303)
+    set_browser_names(runtime, response, renamed)
+    return response
+
+
+@router.get(_OUTCOME)
+def show_outcome(request: Request, runtime: RuntimeDep, session: SessionDep) -> Response:
+    """Show what came of it; the page loads itself again until there is an outcome."""
+    own = runtime.connection_requests.of_browser(read_browser_names(runtime, request).hashes)
+    return consent_page(request, "no_reading") if own is None else answer_request(request, runtime, session, own)
+
+
+@router.get("/connect/{supplier}")
 def start_consent(request: Request, supplier: str, runtime: RuntimeDep, session: SessionDep) -> Response:
     """Redirect to the supplier's page. ``?usage_point_id=`` chooses a home of the simulator."""
     if supplier != runtime.clients.supplier.name:
@@ -110,7 +239,7 @@ def start_consent(request: Request, supplier: str, runtime: RuntimeDep, session:
     return redirect_to_supplier(request, runtime, session, supplier, request.query_params.get("usage_point_id"))
 
 
-@routes_router.get("/callback/{supplier}")
+@router.get("/callback/{supplier}")
 def receive_callback(request: Request, supplier: str, runtime: RuntimeDep, session: SessionDep) -> Response:
     """Receive a person who comes back from the supplier's page."""
     name = supplier.removesuffix(PORTAL_SUFFIX)
@@ -119,7 +248,7 @@ def receive_callback(request: Request, supplier: str, runtime: RuntimeDep, sessi
     return answer_callback(request, runtime, session, name)
 
 
-@routes_router.post("/connect/new-holder")
+@router.post("/connect/new-holder")
 def confirm_new_holder(
     request: Request,
     runtime: RuntimeDep,
@@ -209,172 +338,33 @@ def _hints(
     return {"pce": usage_point_id} if runtime.settings.speaks_to_gas_simulator else {}
 
 
-invitation_router = APIRouter(include_in_schema=False)
-_PRETENDER: Final = "simulator"
+def is_visit(request: Request) -> bool:
+    """Return whether a person goes to this page, and no page loads it as an image or a frame of its own.
 
-
-@invitation_router.get("/invitation")
-def show_invitation(request: Request, runtime: RuntimeDep) -> Response:
-    """Show the form. It says nothing of the invitation, which the server has not seen."""
-    response = render_with_form(request, "invitation.html", several=gas_suffix(runtime))
-    response.headers["Content-Security-Policy"] = policy_with_form_to(runtime.endpoints.authorize_url)
-    return response
-
-
-@invitation_router.post("/invitation")
-def open_invitation(
-    request: Request,
-    runtime: RuntimeDep,
-    session: SessionDep,
-    invitation: Annotated[str, Form(max_length=2000)] = "",
-    csrf: Annotated[str, Form()] = "",
-) -> Response:
-    """Bind the invitation to this browser, and go on: to the supplier's page, or to the history of a closed account."""
-    if not is_own_form(runtime, request, csrf):
-        return refuse_form(request, "/invitation")
-    secret = invitation.strip().rpartition("#")[2]  # The whole link may be pasted.
-    names = read_browser_names(runtime, request)
-    renamed = names.with_new()
-    opened = runtime.invitations.open(secret, renamed.newest, names.hashes)
-    if opened is not None:
-        return _go_on(request, runtime, session, opened, renamed)
-    if again := _open_again(request, runtime, session, secret, names):
-        return again
-    wait_s = count_wrong_invitation(request, runtime)
-    return consent_page(request, "too_many", wait_s) if wait_s else consent_page(request, "invitation_over")
-
-
-@invitation_router.post("/invitation/pretend")
-def invite_to_pretend_home(
-    request: Request,
-    runtime: RuntimeDep,
-    session: SessionDep,
-    usage_point_id: Annotated[str, Form(pattern=r"^([0-9]{14})?$")] = "",
-) -> Response:
-    """Invite this browser to a home of the simulator, where the settings allow it (RELEVE_PRETEND_HOMES)."""
-    if not runtime.settings.pretend_homes:
-        return consent_page(request, "unknown_supplier")
-    renamed = read_browser_names(runtime, request).with_new()
-    meter = usage_point_id or f"{10**13 + secrets.randbelow(9 * 10**13)}"
-    account = runtime.registry.find(ENEDIS.name, meter)
-    if account is None:
-        invited = runtime.invitations.create(InvitationPurpose.METER, ENEDIS.name, _PRETENDER, usage_point_id=meter)
-    else:
-        # Pretend homes are everybody's.
-        invited = runtime.invitations.create(InvitationPurpose.ACCOUNT, ENEDIS.name, _PRETENDER, account_id=account.id)
-    opened = runtime.invitations.open(invited[1], renamed.newest)
-    if opened is None:
-        return consent_page(request, "invitation_over")
-    return _go_on(request, runtime, session, opened, renamed)
-
-
-def _go_on(
-    request: Request, runtime: Runtime, session: Session, invitation: Invitation, renamed: BrowserNames
-) -> Response:
-    account = runtime.registry.account_of(invitation)
-    note_subject(request, invitation.id, account_id=account.id if account else None, tenant=invitation.tenant)
-    if invitation.account_id is not None and account is None:
-        return consent_page(request, "invitation_over")
-    if account is not None and account.state is AccountState.CLOSED:
-        return _open_history(request, runtime, session, invitation, account)
-    if invitation.supplier not in runtime.suppliers:
-        return consent_page(request, "unknown_supplier")
-    if runtime.suppliers[invitation.supplier].supplier.rights is not None:
-        response = RedirectResponse(f"/invitation/{invitation.id}/right", 303)
-        set_browser_names(runtime, response, renamed)
-        return response
-    meter = account.usage_point_id if account else invitation.usage_point_id
-    return redirect_to_supplier(
-        request, runtime, session, invitation.supplier, meter, invitation=invitation, renamed=renamed
-    )
-
-
-def _open_history(
-    request: Request, runtime: Runtime, session: Session, invitation: Invitation, account: Account
-) -> Response:
-    """Open a closed account, which needs no new consent: nothing is read for it any more."""
-    with runtime.registry.database.writing() as connection:
-        used = runtime.invitations.use(connection, invitation.id)
-    if not used:
-        return consent_page(request, "invitation_over")
-    response = RedirectResponse(f"/accounts/{account.id}", 303)
-    note_subject(request, account_id=account.id)
-    show_accounts(runtime, request, response, session, [account])
-    return response
-
-
-def _open_again(
-    request: Request, runtime: Runtime, session: Session, secret: str, names: BrowserNames
-) -> Response | None:
-    """Return the account to the browser that has used this invitation for it, once, and None to others.
-
-    A crash may have kept the session from a browser whose consent is recorded.
+    Browsers say so (Fetch Metadata, https://www.w3.org/TR/fetch-metadata/); what says nothing may be an old one.
     """
-    invitation, mine = runtime.invitations.find(secret), names.hashes
-    if invitation is None or invitation.used_at is None or invitation.browser not in mine:
-        return None
-    account = runtime.registry.account_of(invitation)
-    if account is None and invitation.usage_point_id is not None:
-        account = runtime.registry.find(invitation.supplier, invitation.usage_point_id)
-    if account is None and any(right.page for right in runtime.rights.of_browser(mine)):
-        return RedirectResponse(RIGHT_STATE, 303)  # It was used for a right that waits for its holder.
-    if account is None or runtime.consents.browser_of(account.id) not in mine:
-        return None
-    return open_accounts(request, runtime, session, [account], invitation.id)
+    headers = request.headers
+    if headers.get("Sec-Fetch-Dest", "document") != "document":
+        return False
+    return headers.get("Sec-Fetch-Site") != "cross-site" or headers.get("Sec-Fetch-Mode", "navigate") == "navigate"
 
 
-reading_router = APIRouter(include_in_schema=False)
-_AN_HOUR_S: Final = 3600
-REQUEST_TRIES: Final = Rate("reading-request", calls=5, window_s=_AN_HOUR_S)
-ADDRESS_TRIES: Final = Rate("reading-address", calls=20, window_s=_AN_HOUR_S)
-_FIELD: Final = "register_"
-_OUTCOME: Final = "/connect/reading/outcome"
+def count_start(
+    request: Request, runtime: Runtime, session: Session, names: BrowserNames, invitation: Invitation | None
+) -> int:
+    """Count a start. Return 0 where it may go on, else the seconds until the next may.
+
+    ``invitation``: the one that it begins with; without it, one that this browser has opened counts as well.
+    """
+    if session.household is not None and session.accounts:
+        subject = f"household:{session.household.id}"
+    elif opened := invitation or runtime.invitations.find_opened(names.hashes):
+        subject = f"invitation:{opened.id}"
+    else:
+        subject = client_address(request)
+    return RateLimiter(runtime.redis).count_call(CONSENT_STARTS, subject)
 
 
-@reading_router.get("/connect/reading")
-def show_reading_form(request: Request, runtime: RuntimeDep) -> Response:
-    """Show the form to the browser whose last request has no proof yet."""
-    if runtime.connector.find_unproven(read_browser_names(runtime, request).hashes) is None:
-        return consent_page(request, "no_reading")
-    return render_with_form(request, "reading.html", contracts=DISPLAYED_PERIODS, typed={}, unread=False)
-
-
-@reading_router.post("/connect/reading")
-async def type_reading(request: Request, runtime: RuntimeDep, session: SessionDep) -> Response:
-    """Take what the display shows, whole kWh by tariff period; fields that are left empty count as not shown."""
-    form = {name: str(text) for name, text in (await request.form()).items()}
-    return await run_in_threadpool(_take, request, runtime, session, form)
-
-
-def _take(request: Request, runtime: RuntimeDep, session: Session, form: dict[str, str]) -> Response:
-    if not is_own_form(runtime, request, form.get("csrf", "")):
-        return refuse_form(request, "/")
-    registers = [name for periods in DISPLAYED_PERIODS.values() for name in periods]
-    typed = {name: text for name in registers if (text := form.get(_FIELD + name, "").strip())}
-    readings = {name: parse_displayed(text) for name, text in typed.items()}
-    known = {name: kwh for name, kwh in readings.items() if kwh is not None}
-    if not known or len(known) < len(readings):
-        return render_with_form(request, "reading.html", 400, contracts=DISPLAYED_PERIODS, typed=typed, unread=True)
-    names = read_browser_names(runtime, request)
-    unproven = runtime.connector.find_unproven(names.hashes)
-    if unproven is None:
-        return consent_page(request, "no_reading")
-    limiter = RateLimiter(runtime.redis)
-    # A browser gets a new name with each try, so its tries are counted by what it tries to prove.
-    tries = ((REQUEST_TRIES, unproven.id), (ADDRESS_TRIES, client_address(request)))
-    if wait_s := max(limiter.count_call(rate, subject) for rate, subject in tries):
-        return consent_page(request, "too_many", min(wait_s, _AN_HOUR_S))
-    renamed = names.with_new()
-    compared = runtime.connector.compare_reading(names.hashes, known, browser=renamed.newest, session=session.accounts)
-    if compared is None:
-        return consent_page(request, "no_reading")
-    response = RedirectResponse(_OUTCOME, 303)
-    set_browser_names(runtime, response, renamed)
-    return response
-
-
-@reading_router.get(_OUTCOME)
-def show_outcome(request: Request, runtime: RuntimeDep, session: SessionDep) -> Response:
-    """Show what came of it; the page loads itself again until there is an outcome."""
-    own = runtime.connection_requests.of_browser(read_browser_names(runtime, request).hashes)
-    return consent_page(request, "no_reading") if own is None else answer_request(request, runtime, session, own)
+def count_wrong_invitation(request: Request, runtime: Runtime) -> int:
+    """Count an invitation that opens nothing. Return 0, or the seconds until the next is looked at."""
+    return RateLimiter(runtime.redis).count_call(WRONG_INVITATIONS, client_address(request))

@@ -1,16 +1,15 @@
-"""The second half of a consent: the callback from the supplier's page, and the page of what came of it.
+"""The way back from the supplier's page: the callback, the page of what came of it, and the names of a browser.
 
-Whatever a callback says can be typed by anybody, so it becomes a connection request (``domain.consent``), which changes
-nothing without a proof. A state works once, and only in the browser that began. The first answer gives the browser a
-new name, to which the request is bound, before anything comes of it: where it waits, the page reloads itself, and the
-outcome is for the browser that has this name. A session opens by it once. If the supplier has to be asked, a task
-does it.
+Whatever a callback says can be typed by anybody, so it becomes a connection request
+(``domain.connection_request``), which changes nothing without a proof. A state works once, and only in the browser that
+began. The first answer gives the browser a new name, to which the request is bound, before anything comes of it: where
+it waits, the page reloads itself, and the outcome is for the browser that has this name. A session opens by it once. If
+the supplier has to be asked, a task does it.
 
-The names of a browser in consents: random texts in a cookie, a new one for each handshake.
-
-What a handshake leads to is bound to a name that its own answer sets, never to one that the browser had before. So a
-person who has planted a name in somebody's browser, and knows it, sees nothing of what that browser does afterwards.
-What a browser may go on with is asked of all its names, so that each of its tabs goes its own way.
+The names of a browser are random texts in a cookie, a new one for each handshake. What a handshake leads to is bound to
+a name that its own answer sets, never to one that the browser had before. So a person who has planted a name in
+somebody's browser, and knows it, sees nothing of what that browser does afterwards. What a browser may go on with is
+asked of all its names, so that each of its tabs goes its own way.
 
     releve_connect    67474f2eZr0….67474ee1k3q…    the names, the newest first; each begins with the second in which it
                                                    was made, as eight hexadecimal digits
@@ -63,54 +62,10 @@ from worker.web.dependencies import (
 from worker.web.rendering import SIGN_IN, render, render_message, render_with_form, words_of
 from worker.web.request_audit import note_event
 
+log = logging.getLogger("releve.web")
 BROWSER_COOKIE: Final = "releve_connect"
 MOST_NAMES: Final = 30  # More than a person makes tries with one invitation, whose name must stay.
 _NAME: Final = re.compile(r"([0-9a-f]{8})[A-Za-z0-9_-]{32}", re.ASCII)
-
-
-@dataclass(frozen=True, slots=True)
-class BrowserNames:
-    """The names of one browser, the newest first; none for a browser that has begun no consent lately."""
-
-    texts: tuple[str, ...] = field(default=(), repr=False)
-
-    @property
-    def hashes(self) -> tuple[str, ...]:
-        """How the stores know the names, the newest first: their readers can't make the cookie."""
-        return tuple(hashlib.sha256(text.encode()).hexdigest() for text in self.texts)
-
-    @property
-    def newest(self) -> str:
-        """The hash of the newest name."""
-        return self.hashes[0]
-
-    def with_new(self) -> BrowserNames:
-        """Return the names with a new one in front; the oldest beyond thirty is forgotten."""
-        name = f"{int(real_clock().timestamp()):08x}{secrets.token_urlsafe(24)}"
-        return BrowserNames((name, *self.texts)[:MOST_NAMES])
-
-
-def read_browser_names(runtime: Runtime, request: Request) -> BrowserNames:
-    """Return the names in the browser's cookie. One that is older than a request may be counts as none.
-
-    Names need no signature: nothing is bound to one that we have not made. The time in a name is a part of what is
-    hashed, so nobody can prolong it.
-    """
-    texts = (read_cookie(runtime, request, BROWSER_COOKIE) or "").split(".", MOST_NAMES)[:MOST_NAMES]
-    return BrowserNames(tuple(text for text in texts if _is_current(text)))
-
-
-def set_browser_names(runtime: Runtime, response: Response, names: BrowserNames) -> None:
-    """Set the cookie with the browser's names."""
-    set_cookie(runtime, response, BROWSER_COOKIE, ".".join(names.texts), int(REQUEST_LIFE.total_seconds()))
-
-
-def _is_current(text: str) -> bool:
-    match = _NAME.fullmatch(text)
-    return match is not None and real_clock() < datetime.fromtimestamp(int(match[1], 16), UTC) + REQUEST_LIFE
-
-
-log = logging.getLogger("releve.web")
 _STATE: Final = re.compile(rf"[A-Za-z0-9_-]{{20,{LONGEST_STATE}}}", re.ASCII)
 _SHORTEST_WAIT_S: Final = 2
 _PUBLISHED: Final = Rate("request-published", calls=1, window_s=_SHORTEST_WAIT_S)  # However often the page is loaded.
@@ -166,6 +121,28 @@ _PAGES: Final[dict[str, tuple[int, tuple[str, str]]]] = {  # Name of a page -> i
 }
 _PAGES_WITHOUT_ERROR: Final = ("code_refused", "unusable")  # OAuth has no words for them.
 _FAILURES: Final = ("access_denied", "server_error", "no_usage_point")  # The others share the page ``refused``.
+
+
+@dataclass(frozen=True, slots=True)
+class BrowserNames:
+    """The names of one browser, the newest first; none for a browser that has begun no consent lately."""
+
+    texts: tuple[str, ...] = field(default=(), repr=False)
+
+    @property
+    def hashes(self) -> tuple[str, ...]:
+        """How the stores know the names, the newest first: their readers can't make the cookie."""
+        return tuple(hashlib.sha256(text.encode()).hexdigest() for text in self.texts)
+
+    @property
+    def newest(self) -> str:
+        """The hash of the newest name."""
+        return self.hashes[0]
+
+    def with_new(self) -> BrowserNames:
+        """Return the names with a new one in front; the oldest beyond thirty is forgotten."""
+        name = f"{int(real_clock().timestamp()):08x}{secrets.token_urlsafe(24)}"
+        return BrowserNames((name, *self.texts)[:MOST_NAMES])
 
 
 def answer_callback(request: Request, runtime: Runtime, session: Session, supplier: str) -> Response:
@@ -374,3 +351,23 @@ def _failure_page(failure: str) -> str:
 def _request_id(state: str) -> str:
     """Return the id of the request that a state leads to. It may stand in a log, because it opens nothing."""
     return hashlib.sha256(state.encode()).hexdigest()[:32]
+
+
+def read_browser_names(runtime: Runtime, request: Request) -> BrowserNames:
+    """Return the names in the browser's cookie. One that is older than a request may be counts as none.
+
+    Names need no signature: nothing is bound to one that we have not made. The time in a name is a part of what is
+    hashed, so nobody can prolong it.
+    """
+    texts = (read_cookie(runtime, request, BROWSER_COOKIE) or "").split(".", MOST_NAMES)[:MOST_NAMES]
+    return BrowserNames(tuple(text for text in texts if _is_current(text)))
+
+
+def set_browser_names(runtime: Runtime, response: Response, names: BrowserNames) -> None:
+    """Set the cookie with the browser's names."""
+    set_cookie(runtime, response, BROWSER_COOKIE, ".".join(names.texts), int(REQUEST_LIFE.total_seconds()))
+
+
+def _is_current(text: str) -> bool:
+    match = _NAME.fullmatch(text)
+    return match is not None and real_clock() < datetime.fromtimestamp(int(match[1], 16), UTC) + REQUEST_LIFE

@@ -1,10 +1,8 @@
-"""The download page: links to files of each doctype (``download_file``), and a form for some days.
+"""Files of an account's measures: the page and the files to download, and the import of files that a household has.
 
-The form is for the energies, which have several periods. Other series have one document a day at most: one small file.
-
-The files of the download page: whole, for a spreadsheet in the reader's language, or for programs.
-
-The page on which a household imports files of measures: what is in them, and what came of it.
+The page of downloads has links to a file of each doctype, and a form for some days. The form is for the energies, which
+have several periods. Other series have one document a day at most: one small file. Files are whole, for a spreadsheet
+in the reader's language or for programs. The page of imports shows what is in the files, and what came of it.
 """
 
 from __future__ import annotations
@@ -53,7 +51,9 @@ from worker.web.file_uploads import FIELD, ImportReport, import_files, read_file
 from worker.web.rendering import refuse_form, render, render_message, words_of
 from worker.web.texts import Words, language_of
 
-download_router = APIRouter()
+router = APIRouter()
+_LOOK: Final = "look"  # The button that only looks.
+_MEGABYTE: Final = 1024 * 1024
 FirstDays = dict[Doctype, date | None]
 
 
@@ -65,7 +65,27 @@ class FileGroup:
     files: list[tuple[str, str]]
 
 
-@download_router.get("/accounts/{account_id}/download")
+class FileForm(StrEnum):
+    CSV = "csv"
+    JSON = "json"
+
+
+class Columns(StrEnum):
+    """Columns of CSV: those of a spreadsheet, or the stored fields for programs."""
+
+    TIMES = "times"
+    FIELDS = "fields"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A series of a file as the page shows it: ``facts`` are the keys of names, with values."""
+
+    file: str
+    facts: tuple[tuple[str, str], ...]
+
+
+@router.get("/accounts/{account_id}/download")
 def show_download(request: Request, runtime: RuntimeDep, account: OwnAccount) -> Response:
     known = runtime.registry.outcomes.known(account.id)
     first = _first_days(runtime, account.id, known)
@@ -109,22 +129,7 @@ def _energy_files(daily: Series, periods: list[Period]) -> FileGroup:
     return FileGroup(f"direction.{daily.description.direction}", files)
 
 
-download_file_router = APIRouter()
-
-
-class FileForm(StrEnum):
-    CSV = "csv"
-    JSON = "json"
-
-
-class Columns(StrEnum):
-    """Columns of CSV: those of a spreadsheet, or the stored fields for programs."""
-
-    TIMES = "times"
-    FIELDS = "fields"
-
-
-@download_file_router.get("/accounts/{account_id}/download/file")
+@router.get("/accounts/{account_id}/download/file")
 def download_file(
     request: Request,
     runtime: RuntimeDep,
@@ -159,28 +164,15 @@ def _name_fields(account: Account, series: Series, by: Period, doctype: Doctype)
     return {"account": account.id, "series": series, "doctype": doctype.full_name, "unit": unit, "by": by}
 
 
-import_files_router = APIRouter()
-_LOOK: Final = "look"  # The button that only looks.
-_MEGABYTE: Final = 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A series of a file as the page shows it: ``facts`` are the keys of names, with values."""
-
-    file: str
-    facts: tuple[tuple[str, str], ...]
-
-
-@import_files_router.get("/accounts/{account_id}/import")
+@router.get("/accounts/{account_id}/import")
 def show_import_form(request: Request, account: OwnAccount) -> Response:
     """Show the form; an account that another person has taken over is shown as it is."""
     if not account.may_choose_series:
         return RedirectResponse(f"/accounts/{account.id}", 303)
-    return _render(request, account)
+    return _import_page(request, account)
 
 
-@import_files_router.post("/accounts/{account_id}/import")
+@router.post("/accounts/{account_id}/import")
 async def import_into_account(
     request: Request, runtime: RuntimeDep, session: SessionDep, account: OwnAccount
 ) -> Response:
@@ -188,14 +180,14 @@ async def import_into_account(
     try:
         form = await read_files(request)
     except MultiPartException:
-        return await run_in_threadpool(_refuse, request, account, "too_many")
+        return await run_in_threadpool(_refuse_import, request, account, "too_many")
     try:
-        return await run_in_threadpool(_take, request, runtime, session, account, form)
+        return await run_in_threadpool(_take_files, request, runtime, session, account, form)
     finally:
         await form.close()
 
 
-def _take(request: Request, runtime: Runtime, session: Session, account: Account, form: FormData) -> Response:
+def _take_files(request: Request, runtime: Runtime, session: Session, account: Account, form: FormData) -> Response:
     page = f"/accounts/{account.id}/import"
     if not is_session_form(runtime, session, str(form.get("csrf", ""))):
         return refuse_form(request, page)
@@ -207,15 +199,17 @@ def _take(request: Request, runtime: Runtime, session: Session, account: Account
     except HttpRefusal as refusal:
         if refusal.code not in ("too_many_requests", "busy"):
             raise
-        answer = _refuse(request, account, refusal.code, refusal.status)
+        answer = _refuse_import(request, account, refusal.code, refusal.status)
         answer.headers.update(refusal.headers)
         return answer
     if not report.series and not report.refused:
-        return _refuse(request, account, "none")
-    return _render(request, account, report, looks=looks)
+        return _refuse_import(request, account, "none")
+    return _import_page(request, account, report, looks=looks)
 
 
-def _render(request: Request, account: Account, report: ImportReport | None = None, *, looks: bool = False) -> Response:
+def _import_page(
+    request: Request, account: Account, report: ImportReport | None = None, *, looks: bool = False
+) -> Response:
     words = words_of(request)
     return render(
         request,
@@ -247,5 +241,5 @@ def _to_found(found: FileComparison, words: Words) -> Found:
     return Found(found.file.file, tuple((name, value) for name, value in facts.items() if value))
 
 
-def _refuse(request: Request, account: Account, fault: str, status: int = 422) -> Response:
+def _refuse_import(request: Request, account: Account, fault: str, status: int = 422) -> Response:
     return render_message(request, f"import.{fault}", status, (f"/accounts/{account.id}/import", "message.again"))

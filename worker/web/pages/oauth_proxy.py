@@ -1,10 +1,15 @@
-"""Who asks: the client in a request for a consent, and the client that authenticates at the token endpoint.
+"""The OAuth proxy, for clients with accounts of their own, such as Cozy stacks: one callback address at the supplier.
 
-The data route of the proxy (v5, 2026): a series of the one meter of a grant, as the supplier sends it.
+1. A client sends the person to ``/auth``, whose page names the client. Its button leads on to the supplier's page.
+2. The supplier sends the person to ``/redirect``. Where the consent is proven, the person goes on to the client's own
+   address with a code of ours.
+3. The client exchanges the code at ``/token``, and later renews its token there, in plain OAuth 2.0 (RFC 6749, 4.1.3
+   and 6).
+4. With v5 and 2026 it reads the one meter of its grant at ``/data``, as the supplier sends it: the application's own
+   token never leaves us.
 
-The proxy's page that names the client, its button, and the callback.
-
-The token endpoint of the proxy: the exchange of a code, and each renewal (RFC 6749, 4.1.3 and 6).
+The supplier takes 100 characters of state and knows one callback address, so the client's state and address wait in
+Redis. A client is one that ``releve proxy-clients new`` has made.
 """
 
 from __future__ import annotations
@@ -55,9 +60,23 @@ from worker.web.rendering import policy_with_form_to, refuse_form, render_messag
 from worker.web.request_audit import leave_out, note_actor, note_subject
 
 log = logging.getLogger("releve.proxy")
+router = APIRouter(prefix="/proxy")
+_FIELDS: Final = ("client_id", "redirect_uri", "response_type", "state", "code_challenge", "code_challenge_method")
+_FORM_TYPE: Final = "application/x-www-form-urlencoded"
+_REALM: Final = 'Bearer realm="releve"'
+_MOST_BYTES: Final = 5_000_000  # Of an answer: a week of load curve has some 100 kB, three years of days some 200 kB.
+_REFUSED_ANSWERS: Final = {
+    AnswerKind.NO_DATA: (404, "no_data", "the supplier has no data for these days"),
+    AnswerKind.BEFORE_HISTORY: (400, "invalid_request", "the supplier's history begins later: ask for later days"),
+    AnswerKind.TOO_LONG: (400, "invalid_request", "these are more days than the supplier sends in one answer"),
+    AnswerKind.END_TOO_LATE: (400, "invalid_request", "the end must be a day earlier"),
+}
+_basic = HTTPBasic(realm="releve", auto_error=False)
+_bearer = HTTPBearer(auto_error=False)
 # A secret of 256 bits can't be guessed, and the right one is always heard. These bounds make tries visible and cheap.
-_WRONG_OF_ADDRESS = Rate("proxy-address", calls=10, window_s=300)
-_WRONG_OF_CLIENT = Rate("proxy-client", calls=50, window_s=300)
+_WRONG_OF_ADDRESS: Final = Rate("proxy-address", calls=10, window_s=300)
+_WRONG_OF_CLIENT: Final = Rate("proxy-client", calls=50, window_s=300)
+_WRONG_TOKENS: Final = Rate("proxy-token", calls=60, window_s=300)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,73 +93,7 @@ class AuthorizationRequest:
         return ConsentFlow(supplier, browser, invitation=invitation_id, tenant=self.client.tenant, caller=self.caller)
 
 
-def read_authorization_request(
-    request: Request, runtime: Runtime, pairs: list[tuple[str, str]]
-) -> AuthorizationRequest | Response:
-    """Return the request for a consent in these parameters, or the answer that refuses it.
-
-    Where client or address are wrong, the person stays here; for the rest the client hears of it (RFC 6749, 4.1.2.1).
-    """
-    parameters = dict(pairs)
-    client = runtime.proxy_clients.find(parameters.get("client_id", ""))
-    redirect_uri = parameters.get("redirect_uri", "")
-    # A parameter that is named twice may mean its other value to another reader.
-    if client is None or redirect_uri not in client.redirect_uris or len(parameters) < len(pairs):
-        return render_message(request, "proxy.unknown", 400, ("/", "connect.home"))
-    state, challenge = parameters.get("state", ""), parameters.get("code_challenge") or None
-    has_state = 0 < len(state) <= LONGEST_STATE
-    caller = ProxyCaller(client.id, redirect_uri, state if has_state else "", challenge)
-    if fault := _find_fault(client, parameters, has_state=has_state, challenge=challenge):
-        error, description = fault
-        return RedirectResponse(caller.address(error=error, error_description=description), 302)
-    return AuthorizationRequest(client, caller, parameters.get("usage_point_id"), parameters)
-
-
-def _find_fault(
-    client: ProxyClient, parameters: Mapping[str, str], *, has_state: bool, challenge: str | None
-) -> tuple[str, str] | None:
-    """Return the error and its description of a request that can't be served; None where it can."""
-    if parameters.get("response_type", "code") != "code":
-        return "unsupported_response_type", "only response_type=code is supported"
-    if not has_state:
-        return "invalid_request", f"state is missing or longer than {LONGEST_STATE} characters"
-    method = parameters.get("code_challenge_method")
-    if challenge is None and client.pkce:
-        return "invalid_request", "this client needs a code_challenge"
-    if challenge is None and method is None:
-        return None
-    if challenge is None or method != CHALLENGE_METHOD or not is_code_challenge(challenge):
-        return "invalid_request", f"code_challenge must have the method {CHALLENGE_METHOD} and 43 characters"
-    return None
-
-
-def authenticate_client(
-    request: Request, runtime: Runtime, form: Mapping[str, str], basic: HTTPBasicCredentials | None
-) -> ProxyClient:
-    """Return the client whose id and secret came in a Basic header or in the form (RFC 6749, 2.3.1).
-
-    Raises HttpRefusal 401, or 429 after too many wrong ones of an address or a client.
-    """
-    sent = (basic.username, basic.password) if basic else (form.get("client_id", ""), form.get("client_secret", ""))
-    client = runtime.proxy_clients.authenticate(*sent)
-    if client is not None:
-        return client
-    limiter, address = RateLimiter(runtime.redis), client_address(request)
-    known = runtime.proxy_clients.find(sent[0])  # Made-up ids would fill Redis.
-    waits_s = [limiter.count_call(_WRONG_OF_ADDRESS, address)]
-    waits_s += [limiter.count_call(_WRONG_OF_CLIENT, known.id)] if known else []
-    log.warning("proxy client refused", extra=fields(address=address, client=known.id if known else None))
-    if wait_s := max(waits_s):
-        raise HttpRefusal(429, "temporarily_unavailable", "too many wrong secrets: try again later", wait_s=wait_s)
-    headers = {"WWW-Authenticate": 'Basic realm="releve"'} if basic else None
-    raise HttpRefusal(401, "invalid_client", "client_id or client_secret is wrong", headers)
-
-
-routes_router = APIRouter()
-_FIELDS = ("client_id", "redirect_uri", "response_type", "state", "code_challenge", "code_challenge_method")
-
-
-@routes_router.get("/{supplier}/auth")
+@router.get("/{supplier}/auth")
 def show_client(request: Request, supplier: str, runtime: RuntimeDep) -> Response:
     """Show who asks for the data, and the button that leads on. Nothing is stored before it is pressed."""
     check_supplier(supplier)
@@ -164,7 +117,7 @@ def show_client(request: Request, supplier: str, runtime: RuntimeDep) -> Respons
     return response
 
 
-@routes_router.post("/{supplier}/auth")
+@router.post("/{supplier}/auth")
 def lead_on(
     request: Request,
     supplier: str,
@@ -208,8 +161,8 @@ def lead_on(
     return response
 
 
-@routes_router.get("/{supplier}/redirect")
-@routes_router.get(f"/{{supplier}}/redirect{PORTAL_SUFFIX}")
+@router.get("/{supplier}/redirect")
+@router.get(f"/{{supplier}}/redirect{PORTAL_SUFFIX}")
 def receive_callback(request: Request, supplier: str, runtime: RuntimeDep, session: SessionDep) -> Response:
     """Receive a person who comes back from the supplier's page.
 
@@ -217,6 +170,46 @@ def receive_callback(request: Request, supplier: str, runtime: RuntimeDep, sessi
     """
     check_supplier(supplier)
     return answer_callback(request, runtime, session, runtime.clients.supplier.name)
+
+
+def read_authorization_request(
+    request: Request, runtime: Runtime, pairs: list[tuple[str, str]]
+) -> AuthorizationRequest | Response:
+    """Return the request for a consent in these parameters, or the answer that refuses it.
+
+    Where client or address are wrong, the person stays here; for the rest the client hears of it (RFC 6749, 4.1.2.1).
+    """
+    parameters = dict(pairs)
+    client = runtime.proxy_clients.find(parameters.get("client_id", ""))
+    redirect_uri = parameters.get("redirect_uri", "")
+    # A parameter that is named twice may mean its other value to another reader.
+    if client is None or redirect_uri not in client.redirect_uris or len(parameters) < len(pairs):
+        return render_message(request, "proxy.unknown", 400, ("/", "connect.home"))
+    state, challenge = parameters.get("state", ""), parameters.get("code_challenge") or None
+    has_state = 0 < len(state) <= LONGEST_STATE
+    caller = ProxyCaller(client.id, redirect_uri, state if has_state else "", challenge)
+    if fault := _find_fault(client, parameters, has_state=has_state, challenge=challenge):
+        error, description = fault
+        return RedirectResponse(caller.address(error=error, error_description=description), 302)
+    return AuthorizationRequest(client, caller, parameters.get("usage_point_id"), parameters)
+
+
+def _find_fault(
+    client: ProxyClient, parameters: Mapping[str, str], *, has_state: bool, challenge: str | None
+) -> tuple[str, str] | None:
+    """Return the error and its description of a request that can't be served; None where it can."""
+    if parameters.get("response_type", "code") != "code":
+        return "unsupported_response_type", "only response_type=code is supported"
+    if not has_state:
+        return "invalid_request", f"state is missing or longer than {LONGEST_STATE} characters"
+    method = parameters.get("code_challenge_method")
+    if challenge is None and client.pkce:
+        return "invalid_request", "this client needs a code_challenge"
+    if challenge is None and method is None:
+        return None
+    if challenge is None or method != CHALLENGE_METHOD or not is_code_challenge(challenge):
+        return "invalid_request", f"code_challenge must have the method {CHALLENGE_METHOD} and 43 characters"
+    return None
 
 
 def check_supplier(supplier: str) -> None:
@@ -247,11 +240,6 @@ def _open_invitation(
     return runtime.invitations.open(secret, renamed.newest, names.hashes)
 
 
-token_router = APIRouter()
-_FORM_TYPE: Final = "application/x-www-form-urlencoded"
-_basic = HTTPBasic(realm="releve", auto_error=False)
-
-
 async def read_form(request: Request) -> dict[str, str]:
     """Return the form's fields. A name that comes twice is refused: another reader might take the other value."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM_TYPE:
@@ -266,7 +254,7 @@ async def read_form(request: Request) -> dict[str, str]:
     return dict(pairs)
 
 
-@token_router.post("/{supplier}/token")
+@router.post("/{supplier}/token")
 def issue_token(
     request: Request,
     supplier: str,
@@ -285,6 +273,28 @@ def issue_token(
     if form.get("grant_type") == "refresh_token":
         leave_out(request)  # A client comes each hour, and reads nothing more than before.
     return answer
+
+
+def authenticate_client(
+    request: Request, runtime: Runtime, form: Mapping[str, str], basic: HTTPBasicCredentials | None
+) -> ProxyClient:
+    """Return the client whose id and secret came in a Basic header or in the form (RFC 6749, 2.3.1).
+
+    Raises HttpRefusal 401, or 429 after too many wrong ones of an address or a client.
+    """
+    sent = (basic.username, basic.password) if basic else (form.get("client_id", ""), form.get("client_secret", ""))
+    client = runtime.proxy_clients.authenticate(*sent)
+    if client is not None:
+        return client
+    limiter, address = RateLimiter(runtime.redis), client_address(request)
+    known = runtime.proxy_clients.find(sent[0])  # Made-up ids would fill Redis.
+    waits_s = [limiter.count_call(_WRONG_OF_ADDRESS, address)]
+    waits_s += [limiter.count_call(_WRONG_OF_CLIENT, known.id)] if known else []
+    log.warning("proxy client refused", extra=fields(address=address, client=known.id if known else None))
+    if wait_s := max(waits_s):
+        raise HttpRefusal(429, "temporarily_unavailable", "too many wrong secrets: try again later", wait_s=wait_s)
+    headers = {"WWW-Authenticate": 'Basic realm="releve"'} if basic else None
+    raise HttpRefusal(401, "invalid_client", "client_id or client_secret is wrong", headers)
 
 
 def _answer(runtime: Runtime, client: ProxyClient, form: Mapping[str, str]) -> TokenAnswer:
@@ -326,20 +336,7 @@ def _required_field(form: Mapping[str, str], name: str) -> str:
     return form[name]
 
 
-data_router = APIRouter()
-_REALM: Final = 'Bearer realm="releve"'
-_MOST_BYTES: Final = 5_000_000  # Of an answer: a week of load curve has some 100 kB, three years of days some 200 kB.
-_WRONG_TOKENS: Final = Rate("proxy-token", calls=60, window_s=300)
-_bearer = HTTPBearer(auto_error=False)
-_REFUSALS: Final = {
-    AnswerKind.NO_DATA: (404, "no_data", "the supplier has no data for these days"),
-    AnswerKind.BEFORE_HISTORY: (400, "invalid_request", "the supplier's history begins later: ask for later days"),
-    AnswerKind.TOO_LONG: (400, "invalid_request", "these are more days than the supplier sends in one answer"),
-    AnswerKind.END_TOO_LATE: (400, "invalid_request", "the end must be a day earlier"),
-}
-
-
-@data_router.get("/{supplier}/data/{path:path}")
+@router.get("/{supplier}/data/{path:path}")
 def read_data(
     request: Request,
     supplier: str,
@@ -397,7 +394,7 @@ def _find_grant(request: Request, runtime: Runtime, bearer: HTTPAuthorizationCre
 
 def _to_response(answer: Answer) -> Response:
     if answer.kind is not AnswerKind.DATA:
-        raise HttpRefusal(*_REFUSALS[answer.kind])
+        raise HttpRefusal(*_REFUSED_ANSWERS[answer.kind])
     response = JSONResponse(answer.payload)
     if len(response.body) > _MOST_BYTES:
         raise HttpRefusal(502, "server_error", "the supplier's answer is too long: ask for fewer days")

@@ -1,16 +1,14 @@
-"""Sign-in of operators: by name, password and code, or by a one-time link from the command line; and log-out.
+"""How operators sign in and out: by name, password and code, or by a one-time link from the command line.
 
-A link stands for the password: its maker has the machine. Elsewhere than on loopback the code is asked for as well. Its
-secret comes in the fragment, as that of an invitation, and loading the page uses nothing up.
+A session is a row of the registry, opened by the text in the browser's cookie.
 
-The session of an operator's browser: a row of the registry, opened by the text in the browser's cookie.
+A link stands for the password: its maker has the machine. Its secret comes in the fragment, as that of an invitation,
+and loading the page uses nothing up.
 
-The check of an operator's password and code, with limits that lock out nobody.
-
-On a loopback address the password is enough; elsewhere the code of the second factor is always asked. A wrong try is
-counted under its address and name after it was looked at, so the right password and code are heard however many wrong
-ones came before. What a wrong try costs us is bounded: elsewhere a wrong code is refused before the password is hashed;
-on loopback, once the limit is reached, one try in ten seconds is looked at.
+On a loopback address the password or the link is enough; elsewhere the code of the second factor is always asked.
+Limits lock out nobody: a wrong try is counted under its address and name after it was looked at, so the right password
+and code are heard however many wrong ones came before. What a wrong try costs us is bounded: elsewhere a wrong code is
+refused before the password is hashed; on loopback, once the limit is reached, one try in ten seconds is looked at.
 """
 
 from __future__ import annotations
@@ -35,7 +33,14 @@ from worker.web.dependencies import OPERATOR_COOKIE, RuntimeDep, delete_cookie, 
 from worker.web.rendering import refuse_form, render_message, render_with_form
 from worker.web.request_audit import note_actor, note_refusal
 
+log = logging.getLogger("releve.web")
 PATH: Final = "/operator"
+router = APIRouter(prefix=PATH)
+_FORM_LIFE_S: Final = 86_400
+_WRONG_TRIES: Final = Rate("operator-login", calls=5, window_s=300)
+_LATE_TRIES: Final = Rate("operator-login-late", calls=1, window_s=10)
+_CONFIRMED: Final = "confirmed_at"
+_FRESH: Final = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,62 +49,6 @@ class OperatorSession:
 
     key: AccessKey
     operator: Operator
-
-
-def load_operator_session(request: Request, runtime: Runtime) -> OperatorSession | None:
-    """Return the session of the operator whose browser this is; None where nobody has signed in."""
-    access = runtime.web_access
-    key = access.keys.find(KeyKind.OPERATOR_SESSION, read_cookie(runtime, request, OPERATOR_COOKIE))
-    operator = access.operators.get(key.owner) if key else None
-    if key is None or operator is None:
-        return None
-    note_actor(request, ActorKind.OPERATOR, operator.name)
-    return OperatorSession(key, operator)
-
-
-def open_operator_session(request: Request, runtime: Runtime, operator: Operator, *, to: str = PATH) -> Response:
-    """Return the answer that lets the operator in. The session that the browser had before ends (session fixation)."""
-    access, before = runtime.web_access, load_operator_session(request, runtime)
-    note_actor(request, ActorKind.OPERATOR, operator.name)
-    device = name_device(request.headers.get("User-Agent", ""))
-    _, text = access.keys.create(KeyKind.OPERATOR_SESSION, operator.id, device=device)
-    if before is not None:
-        access.keys.end(before.key.id)
-    longest = KEY_LIVES[KeyKind.OPERATOR_SESSION].longest
-    assert longest is not None  # noqa: S101 - each session has an end
-    response = RedirectResponse(to, 303)
-    set_cookie(runtime, response, OPERATOR_COOKIE, text, int(longest.total_seconds()))
-    return response
-
-
-def form_token(runtime: Runtime, session: OperatorSession) -> str:
-    """Return the hidden field of the session's forms."""
-    return runtime.web_access.signer.csrf_token(session.key.id)
-
-
-def is_logged_in(request: Request, runtime: Runtime) -> bool:
-    """Return whether the browser is that of an operator who has signed in."""
-    return load_operator_session(request, runtime) is not None
-
-
-def load_form_session(request: Request, runtime: Runtime, csrf: str) -> OperatorSession | None:
-    """Return the session whose page has sent this form; None for a form from elsewhere, or without a session."""
-    session = load_operator_session(request, runtime)
-    if session is None or not runtime.web_access.signer.is_valid_csrf_token(session.key.id, csrf):
-        return None
-    return session
-
-
-def may_change(request: Request, runtime: Runtime, csrf: str) -> bool:
-    """Return whether a form comes from the page of an operator who has signed in."""
-    return load_form_session(request, runtime, csrf) is not None
-
-
-log = logging.getLogger("releve.web")
-_WRONG_TRIES: Final = Rate("operator-login", calls=5, window_s=300)
-_LATE_TRIES: Final = Rate("operator-login-late", calls=1, window_s=10)
-_CONFIRMED: Final = "confirmed_at"
-_FRESH: Final = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,78 +69,6 @@ class SignInRefusal:
         if self.wait_s:
             response.headers["Retry-After"] = str(self.wait_s)
         return response
-
-
-def needs_code(request: Request, runtime: Runtime) -> bool:
-    """Return whether the code of the second factor is asked for."""
-    return not is_on_this_machine(request, runtime.settings.public_url)
-
-
-def check_operator(request: Request, runtime: Runtime, name: str, password: str, code: str) -> Operator | SignInRefusal:
-    """Return the operator whose name, password and code these are, or why nobody is let in."""
-    asks_code = needs_code(request, runtime)
-    if not asks_code and (wait_s := _wait_for_late_try(request, runtime, name)):
-        note_refusal(request, "operator.slow")
-        return SignInRefusal("operator.slow", 429, wait_s)
-    operator = runtime.web_access.operators.check(name, password, code if asks_code else None)
-    return operator or refuse_try(request, runtime, name)
-
-
-def _wait_for_late_try(request: Request, runtime: Runtime, name: str) -> int:
-    """Return the seconds until the next try beyond the limit is looked at; 0 where this one is."""
-    limiter, subject = RateLimiter(runtime.redis), _subject(request, name)
-    return limiter.closed_for_s(_WRONG_TRIES, subject) and limiter.count_call(_LATE_TRIES, subject)
-
-
-def refuse_try(request: Request, runtime: Runtime, name: str) -> SignInRefusal:
-    """Count a wrong try, and return its refusal."""
-    log.warning("operator login refused", extra=fields(address=client_address(request)))
-    wait_s = RateLimiter(runtime.redis).count_call(_WRONG_TRIES, _subject(request, name))
-    note_refusal(request, "operator.wrong")
-    wrong = "operator.wrong.code" if needs_code(request, runtime) else "operator.wrong"
-    return SignInRefusal("operator.slow", 429, wait_s) if wait_s else SignInRefusal(wrong)
-
-
-def check_again(
-    request: Request, runtime: Runtime, session: OperatorSession, password: str, code: str
-) -> SignInRefusal | None:
-    """Ask an operator who has signed in for password and code once more; return why they are refused."""
-    checked = check_operator(request, runtime, session.operator.name, password, code)
-    return checked if isinstance(checked, SignInRefusal) else None
-
-
-def is_fresh(session: OperatorSession) -> bool:
-    """Return whether the operator has given password and code, or a link, within the last hour."""
-    confirmed = session.key.details.get(_CONFIRMED)
-    at = session.key.created_at.timestamp() if confirmed is None else float(confirmed)
-    return real_clock().timestamp() < at + _FRESH.total_seconds()
-
-
-def check_fresh(
-    request: Request, runtime: Runtime, session: OperatorSession, password: str, code: str
-) -> SignInRefusal | None:
-    """Ask for password and code once an hour; return why they are refused."""
-    if is_fresh(session):
-        return None
-    refusal = check_again(request, runtime, session, password, code)
-    if refusal is None:
-        confirmed = {**session.key.details, _CONFIRMED: str(real_clock().timestamp())}
-        runtime.web_access.keys.set_details(session.key, confirmed)
-    return refusal
-
-
-def _subject(request: Request, name: str) -> str:
-    """Return what wrong tries are counted under: the address, and the name as one of 256 groups.
-
-    Groups bound what one address can make Redis keep, and the count tells nobody which names there are.
-    """
-    group = hashlib.sha256(plain_name(name).encode("utf-8", "replace")).hexdigest()[:2]
-    return f"{client_address(request)}:{group}"
-
-
-router = APIRouter(prefix=PATH)
-LINK_PATH: Final = "/operator/link"
-_FORM_LIFE_S: Final = 86_400
 
 
 def sign_in_page(request: Request, runtime: Runtime, refusal: SignInRefusal | None = None, name: str = "") -> Response:
@@ -276,3 +153,119 @@ def _form_page(
         request, template, status, form_life_s=_FORM_LIFE_S, asks_code=asks_code, **shown, **values
     )
     return refusal.mark(response) if refusal else response
+
+
+def load_operator_session(request: Request, runtime: Runtime) -> OperatorSession | None:
+    """Return the session of the operator whose browser this is; None where nobody has signed in."""
+    access = runtime.web_access
+    key = access.keys.find(KeyKind.OPERATOR_SESSION, read_cookie(runtime, request, OPERATOR_COOKIE))
+    operator = access.operators.get(key.owner) if key else None
+    if key is None or operator is None:
+        return None
+    note_actor(request, ActorKind.OPERATOR, operator.name)
+    return OperatorSession(key, operator)
+
+
+def open_operator_session(request: Request, runtime: Runtime, operator: Operator, *, to: str = PATH) -> Response:
+    """Return the answer that lets the operator in. The session that the browser had before ends (session fixation)."""
+    access, before = runtime.web_access, load_operator_session(request, runtime)
+    note_actor(request, ActorKind.OPERATOR, operator.name)
+    device = name_device(request.headers.get("User-Agent", ""))
+    _, text = access.keys.create(KeyKind.OPERATOR_SESSION, operator.id, device=device)
+    if before is not None:
+        access.keys.end(before.key.id)
+    longest = KEY_LIVES[KeyKind.OPERATOR_SESSION].longest
+    assert longest is not None  # noqa: S101 - each session has an end
+    response = RedirectResponse(to, 303)
+    set_cookie(runtime, response, OPERATOR_COOKIE, text, int(longest.total_seconds()))
+    return response
+
+
+def form_token(runtime: Runtime, session: OperatorSession) -> str:
+    """Return the hidden field of the session's forms."""
+    return runtime.web_access.signer.csrf_token(session.key.id)
+
+
+def is_logged_in(request: Request, runtime: Runtime) -> bool:
+    """Return whether the browser is that of an operator who has signed in."""
+    return load_operator_session(request, runtime) is not None
+
+
+def load_form_session(request: Request, runtime: Runtime, csrf: str) -> OperatorSession | None:
+    """Return the session whose page has sent this form; None for a form from elsewhere, or without a session."""
+    session = load_operator_session(request, runtime)
+    if session is None or not runtime.web_access.signer.is_valid_csrf_token(session.key.id, csrf):
+        return None
+    return session
+
+
+def may_change(request: Request, runtime: Runtime, csrf: str) -> bool:
+    """Return whether a form comes from the page of an operator who has signed in."""
+    return load_form_session(request, runtime, csrf) is not None
+
+
+def needs_code(request: Request, runtime: Runtime) -> bool:
+    """Return whether the code of the second factor is asked for."""
+    return not is_on_this_machine(request, runtime.settings.public_url)
+
+
+def check_operator(request: Request, runtime: Runtime, name: str, password: str, code: str) -> Operator | SignInRefusal:
+    """Return the operator whose name, password and code these are, or why nobody is let in."""
+    asks_code = needs_code(request, runtime)
+    if not asks_code and (wait_s := _wait_for_late_try(request, runtime, name)):
+        note_refusal(request, "operator.slow")
+        return SignInRefusal("operator.slow", 429, wait_s)
+    operator = runtime.web_access.operators.check(name, password, code if asks_code else None)
+    return operator or refuse_try(request, runtime, name)
+
+
+def _wait_for_late_try(request: Request, runtime: Runtime, name: str) -> int:
+    """Return the seconds until the next try beyond the limit is looked at; 0 where this one is."""
+    limiter, subject = RateLimiter(runtime.redis), _subject(request, name)
+    return limiter.closed_for_s(_WRONG_TRIES, subject) and limiter.count_call(_LATE_TRIES, subject)
+
+
+def refuse_try(request: Request, runtime: Runtime, name: str) -> SignInRefusal:
+    """Count a wrong try, and return its refusal."""
+    log.warning("operator login refused", extra=fields(address=client_address(request)))
+    wait_s = RateLimiter(runtime.redis).count_call(_WRONG_TRIES, _subject(request, name))
+    note_refusal(request, "operator.wrong")
+    wrong = "operator.wrong.code" if needs_code(request, runtime) else "operator.wrong"
+    return SignInRefusal("operator.slow", 429, wait_s) if wait_s else SignInRefusal(wrong)
+
+
+def check_again(
+    request: Request, runtime: Runtime, session: OperatorSession, password: str, code: str
+) -> SignInRefusal | None:
+    """Ask an operator who has signed in for password and code once more; return why they are refused."""
+    checked = check_operator(request, runtime, session.operator.name, password, code)
+    return checked if isinstance(checked, SignInRefusal) else None
+
+
+def is_fresh(session: OperatorSession) -> bool:
+    """Return whether the operator has given password and code, or a link, within the last hour."""
+    confirmed = session.key.details.get(_CONFIRMED)
+    at = session.key.created_at.timestamp() if confirmed is None else float(confirmed)
+    return real_clock().timestamp() < at + _FRESH.total_seconds()
+
+
+def check_fresh(
+    request: Request, runtime: Runtime, session: OperatorSession, password: str, code: str
+) -> SignInRefusal | None:
+    """Ask for password and code once an hour; return why they are refused."""
+    if is_fresh(session):
+        return None
+    refusal = check_again(request, runtime, session, password, code)
+    if refusal is None:
+        confirmed = {**session.key.details, _CONFIRMED: str(real_clock().timestamp())}
+        runtime.web_access.keys.set_details(session.key, confirmed)
+    return refusal
+
+
+def _subject(request: Request, name: str) -> str:
+    """Return what wrong tries are counted under: the address, and the name as one of 256 groups.
+
+    Groups bound what one address can make Redis keep, and the count tells nobody which names there are.
+    """
+    group = hashlib.sha256(plain_name(name).encode("utf-8", "replace")).hexdigest()[:2]
+    return f"{client_address(request)}:{group}"

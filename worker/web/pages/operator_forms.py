@@ -1,13 +1,9 @@
-"""The erasure of an account by an operator, who gives password and code again for it.
+"""Forms of the operator's page: erase an account, invite, upload a proof, and change the operator's own access.
 
-Invitations on the operator's page: a form that makes one and shows its link once, and a button that revokes one.
-
-Proofs of consents on the operator's page: those that the supplier awaits, and their upload.
-
-The upload is a route of its own, because its body is large: who sends it is checked before it is read, and its size
-while it is. It goes to private temporary files, and from there, sealed, to the worker that sends it on.
-
-What an operator changes of its own access: the password, and its sessions in other browsers.
+To erase an account the operator gives password and code again. The link of an invitation is shown once. Proofs are
+those of consents that the supplier awaits. Their upload is a route of its own, because its body is large: who sends it
+is checked before it is read, and its size while it is. It goes to private temporary files, and from there, sealed, to
+the worker that sends it on.
 """
 
 from __future__ import annotations
@@ -56,11 +52,18 @@ from worker.web.pages.operator_overview import operator_page
 from worker.web.rendering import refuse_form, render, render_message
 from worker.web.request_audit import note_refusal, note_subject
 
-erase_router = APIRouter(prefix=PATH)
+log = logging.getLogger("releve.web")
+router = APIRouter(prefix=PATH)
+_INVITATIONS: Final = f"{PATH}#invitations"  # Where a form leads back to.
+_PROOFS: Final = f"{PATH}#proofs"
+_OWN_ACCESS: Final = f"{PATH}#access"
 _LONGEST_ID: Final = 32
+_METER: Final = re.compile(r"[0-9]{14}")  # Of electricity; one of gas may have the same form.
+_UNUSUAL: Final = re.compile(r"[^A-Za-z0-9._-]+")  # In the name of a file.
+_MOST_FIELDS: Final = 2
 
 
-@erase_router.post("/erase")
+@router.post("/erase")
 def erase_account(
     request: Request,
     runtime: RuntimeDep,
@@ -96,12 +99,7 @@ def _exists(runtime: Runtime, account_id: str) -> bool:
     return True
 
 
-invitations_router = APIRouter(prefix="/operator/invitations")
-_BACK: Final = "/operator#invitations"
-_METER: Final = re.compile(r"[0-9]{14}")  # Of electricity; one of gas may have the same form.
-
-
-@invitations_router.post("")
+@router.post("/invitations")
 def invite(
     request: Request,
     runtime: RuntimeDep,
@@ -137,7 +135,7 @@ def invite(
     try:
         require_tenant(runtime.registry.database, tenant)
         by = session.operator.actor
-        invitation, link = _create(runtime, whom, energy, by, new_holder=is_new, tenant=tenant)
+        invitation, link = _create_invitation(runtime, whom, energy, by, new_holder=is_new, tenant=tenant)
     except UnknownAccount:
         return show_again("operator.invite.unknown", 404)
     except MeterHasAccount as error:
@@ -156,23 +154,23 @@ def invite(
     return render(request, "operator_invitation.html", **values)
 
 
-@invitations_router.post("/{invitation_id}/revoke")
+@router.post("/invitations/{invitation_id}/revoke")
 def revoke(request: Request, invitation_id: str, runtime: RuntimeDep, csrf: Annotated[str, Form()] = "") -> Response:
     if not may_change(request, runtime, csrf):
         return refuse_form(request, PATH)
     try:
         revoked = runtime.invitations.revoke(invitation_id)
     except UnknownInvitation:
-        return render_message(request, "failure.not_found", 404, (_BACK, "operator.invited.back"))
+        return render_message(request, "failure.not_found", 404, (_INVITATIONS, "operator.invited.back"))
     note_subject(request, account_id=revoked.account_id, tenant=revoked.tenant)
-    return RedirectResponse(_BACK, 303)
+    return RedirectResponse(_INVITATIONS, 303)
 
 
 def _is_meter(whom: str, energy: str) -> bool:
     return is_gas_meter(whom.upper()) if energy == GRDF.name else _METER.fullmatch(whom) is not None
 
 
-def _create(
+def _create_invitation(
     runtime: Runtime, whom: str, energy: str, by: str, *, new_holder: bool, tenant: str
 ) -> tuple[Invitation, str]:
     if _is_meter(whom, energy):
@@ -180,14 +178,7 @@ def _create(
     return runtime.inviter.invite_account(whom, by)
 
 
-log = logging.getLogger("releve.web")
-proofs_router = APIRouter(prefix="/operator/rights")
-_PROOFS_BACK: Final = "/operator#proofs"
-_NAME: Final = re.compile(r"[^A-Za-z0-9._-]+")
-_MOST_FIELDS: Final = 2
-
-
-@proofs_router.post("/{right_id}/proofs")
+@router.post("/rights/{right_id}/proofs")
 async def upload(request: Request, right_id: str, runtime: RuntimeDep) -> Response:
     """Take one to three files of a proof."""
     if not await run_in_threadpool(is_logged_in, request, runtime):
@@ -195,23 +186,23 @@ async def upload(request: Request, right_id: str, runtime: RuntimeDep) -> Respon
     try:
         form = await read_upload(request, LARGEST_UPLOAD, most_files=MOST_PROOFS, most_fields=_MOST_FIELDS)
     except MultiPartException:
-        return await run_in_threadpool(_refuse, request, "too_many")
+        return await run_in_threadpool(_refuse_proofs, request, "too_many")
     try:
-        return await run_in_threadpool(_take, request, runtime, right_id, form)
+        return await run_in_threadpool(_take_proofs, request, runtime, right_id, form)
     finally:
         await form.close()
 
 
-def _take(request: Request, runtime: Runtime, right_id: str, form: FormData) -> Response:
+def _take_proofs(request: Request, runtime: Runtime, right_id: str, form: FormData) -> Response:
     if not may_change(request, runtime, str(form.get("csrf", ""))):
         return refuse_form(request, PATH)
     if right_id not in {awaited.right_id for awaited in runtime.proof_uploads.list_awaited()}:
-        return _refuse(request, "not_awaited", 404)
+        return _refuse_proofs(request, "not_awaited", 404)
     uploads = [part for part in form.getlist("proof") if isinstance(part, UploadFile) and part.filename]
     if not uploads:
-        return _refuse(request, "none")
+        return _refuse_proofs(request, "none")
     if any(not 0 < (part.size or 0) <= LARGEST_PROOF for part in uploads):
-        return _refuse(request, "size")
+        return _refuse_proofs(request, "size")
     files: list[ProofFile] = [(_plain_name(part.filename or ""), part.file.read()) for part in uploads]
     runtime.proof_uploads.files.put(right_id, files)
     log.info("proof taken", extra=fields(right=right_id, files=len(files)))
@@ -219,24 +210,20 @@ def _take(request: Request, runtime: Runtime, right_id: str, form: FormData) -> 
         enqueue_proofs(broker_url=runtime.broker_url)
     except StoreUnavailable as error:  # Beat's task sends it a little later.
         log.warning("proof not published", extra=fields(right=right_id, reason=str(error)))
-    return RedirectResponse(_PROOFS_BACK, 303)
+    return RedirectResponse(_PROOFS, 303)
 
 
 def _plain_name(name: str) -> str:
     """Return a file's name without folders and unusual characters: it goes to the supplier, and may name a person."""
-    suffix = _NAME.sub("", PurePath(name).suffix)[:8]
+    suffix = _UNUSUAL.sub("", PurePath(name).suffix)[:8]
     return f"proof{suffix}"
 
 
-def _refuse(request: Request, fault: str, status: int = 422) -> Response:
-    return render_message(request, f"operator.proofs.{fault}", status, (_PROOFS_BACK, "operator.proofs.back"))
+def _refuse_proofs(request: Request, fault: str, status: int = 422) -> Response:
+    return render_message(request, f"operator.proofs.{fault}", status, (_PROOFS, "operator.proofs.back"))
 
 
-own_access_router = APIRouter(prefix=PATH)
-_OWN_ACCESS_BACK: Final = "/operator#access"
-
-
-@own_access_router.post("/password")
+@router.post("/password")
 def change_password(
     request: Request,
     runtime: RuntimeDep,
@@ -260,13 +247,13 @@ def change_password(
         )
         return refusal.mark(page)
     runtime.web_access.operators.set_password(operator.id, new)
-    return open_operator_session(request, runtime, operator, to=_OWN_ACCESS_BACK)
+    return open_operator_session(request, runtime, operator, to=_OWN_ACCESS)
 
 
-@own_access_router.post("/sessions/end-others")
+@router.post("/sessions/end-others")
 def end_other_sessions(request: Request, runtime: RuntimeDep, csrf: Annotated[str, Form()] = "") -> Response:
     """End the operator's sessions in all other browsers."""
     if (session := load_form_session(request, runtime, csrf)) is None:
         return refuse_form(request, PATH)
     runtime.web_access.operators.end_sessions(session.operator.id, but=session.key.id)
-    return RedirectResponse(_OWN_ACCESS_BACK, 303)
+    return RedirectResponse(_OWN_ACCESS, 303)

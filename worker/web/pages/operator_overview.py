@@ -1,12 +1,8 @@
-"""The operator's page: the state of the fleet in numbers, the open invitations, and the operator's own access.
+"""The operator's pages: the fleet in numbers, the search and lists of accounts, and the audit trail.
 
-It shows no measure, and no account id but those of open invitations; ``accounts`` has those that are searched for.
-
-The search of an account by its meter or id, and lists of accounts with an error or a consent that ends.
-
-A meter's number comes in a form alone, never in an address, and no page shows it again. No page here shows a measure.
-
-The audit trail on the operator's pages: a table with filters, the newest entry first.
+The first page has the open invitations and the operator's own access too, and no account id but those of the
+invitations. Accounts are searched for by meter or id, and listed where they have an error or a consent that ends. A
+meter's number comes in a form alone, never in an address, and no page shows it again. No page here shows a measure.
 """
 
 from __future__ import annotations
@@ -57,8 +53,14 @@ from worker.web.rendering import refuse_form, render, render_message, words_of
 from worker.web.request_audit import note_refusal, note_subject
 
 log = logging.getLogger("releve.web")
-overview_router = APIRouter()
+router = APIRouter(prefix=PATH)
 MOST_INVITATIONS: Final = 20
+ACCOUNTS_A_PAGE: Final = 100
+ENTRIES_A_PAGE: Final = 50
+ENDING_WITHIN: Final = timedelta(days=30)
+_MOST_DAYS: Final = 10
+_LONGEST: Final = 100  # Of a text that is searched for.
+_FILTERS: Final = ("account", "actor", "action", "since", "until")  # Of the audit trail.
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ class SupplierQuota:
     gate_s: int
 
 
-@overview_router.get("/operator")
+@router.get("")
 def show_operator(request: Request, runtime: RuntimeDep) -> Response:
     if not runtime.web_access.operators.has_any():
         return render_message(request, "operator.closed", 404)
@@ -166,9 +168,8 @@ def _further_quotas(runtime: Runtime) -> list[SupplierQuota]:
 def _invitations(runtime: Runtime) -> dict[str, Any]:
     """Return the newest open invitations, whether there are more, and the tenants' titles if there are several."""
     newest = runtime.invitations.list_invitations(open_only=True, limit=MOST_INVITATIONS + 1)
-    tenants = {tenant.id: tenant.title or tenant.id for tenant in runtime.tenants.list_tenants()}
     return {
-        "tenants": tenants if len(tenants) > 1 else {},
+        "tenants": _titles_of_tenants(runtime),
         "energies": list(runtime.suppliers_consents) if len(runtime.suppliers_consents) > 1 else [],
         "invitations": newest[:MOST_INVITATIONS],
         "more_invitations": len(newest) > MOST_INVITATIONS,
@@ -195,14 +196,7 @@ def _queues(runtime: Runtime) -> dict[str, int] | None:
         return None
 
 
-accounts_router = APIRouter(prefix=PATH)
-ACCOUNTS_A_PAGE: Final = 100
-ENDING_WITHIN: Final = timedelta(days=30)
-_MOST_DAYS: Final = 10
-_LONGEST: Final = 100
-
-
-@accounts_router.post("/search")
+@router.post("/search")
 def search(
     request: Request,
     runtime: RuntimeDep,
@@ -223,7 +217,7 @@ def search(
     return RedirectResponse(f"{PATH}/accounts/{accounts[0].id}#state", 303)
 
 
-@accounts_router.get("/accounts")
+@router.get("/accounts")
 def list_accounts(request: Request, runtime: RuntimeDep) -> Response:
     """List the accounts with an error code, or without one those whose consent ends within a month."""
     if load_operator_session(request, runtime) is None:
@@ -247,7 +241,7 @@ def list_accounts(request: Request, runtime: RuntimeDep) -> Response:
     return render(request, "operator_accounts.html", title=title, code=code, rows=shown, older=more)
 
 
-@accounts_router.get("/accounts/{account_id}")
+@router.get("/accounts/{account_id}")
 def show_account(request: Request, account_id: str, runtime: RuntimeDep) -> Response:
     """Show state, reason and missing days of an account, and a button that makes an invitation."""
     if (session := load_operator_session(request, runtime)) is None:
@@ -285,31 +279,30 @@ def _find(runtime: Runtime, text: str) -> Sequence[Account]:
 
 def _name_tenant(runtime: Runtime, account: Account) -> str:
     """Return the title of the account's service; empty where there is only one."""
+    tenants = _titles_of_tenants(runtime)
+    return tenants.get(account.tenant, account.tenant) if tenants else ""
+
+
+def _titles_of_tenants(runtime: Runtime) -> dict[str, str]:
+    """Return the titles of the tenants by id; none where there is only one."""
     tenants = {tenant.id: tenant.title or tenant.id for tenant in runtime.tenants.list_tenants()}
-    return tenants.get(account.tenant, account.tenant) if len(tenants) > 1 else ""
+    return tenants if len(tenants) > 1 else {}
 
 
-audit_router = APIRouter(prefix="/operator/audit", include_in_schema=False)
-ENTRIES_A_PAGE: Final = 50
-_AUDIT_LONGEST: Final = 100
-_FILTERS: Final = ("account", "actor", "action", "since", "until")
-
-
-@audit_router.get("")
+@router.get("/audit")
 def show_audit(request: Request, runtime: RuntimeDep) -> Response:
     """Show a page of the trail; a filter that can't be understood is left out, as an empty one is."""
     if not is_logged_in(request, runtime):
         return RedirectResponse(PATH, 303)
-    typed = {name: request.query_params.get(name, "").strip()[:_AUDIT_LONGEST] for name in _FILTERS}
+    typed = {name: request.query_params.get(name, "").strip()[:_LONGEST] for name in _FILTERS}
     days = _parse_day(typed["since"]), _parse_day(typed["until"])
     action = typed["action"] if typed["action"] in set(AuditAction) else ""
     wanted = AuditFilter(_to_text(typed["account"]), _to_text(typed["actor"]), action or None, None, *days_of(*days))
-    before = request.query_params.get("before", "")[:_AUDIT_LONGEST].replace("\x00", "")
+    before = request.query_params.get("before", "")[:_LONGEST].replace("\x00", "")
     # One entry more than shown tells whether there are older ones.
     entries = runtime.audit.page(wanted, ENTRIES_A_PAGE + 1, before=before)
     shown, more = entries[:ENTRIES_A_PAGE], len(entries) > ENTRIES_A_PAGE
     kept = {name: text for name, text in typed.items() if text}
-    tenants = {tenant.id: tenant.title or tenant.id for tenant in runtime.tenants.list_tenants()}
     return render(
         request,
         "operator_audit.html",
@@ -318,7 +311,7 @@ def show_audit(request: Request, runtime: RuntimeDep) -> Response:
         kinds=list(ActorKind),
         actions=list(AuditAction),
         typed={**typed, "since": days[0] or "", "until": days[1] or ""},
-        tenants=tenants if len(tenants) > 1 else {},
+        tenants=_titles_of_tenants(runtime),
         newest=f"{PATH}/audit?{urlencode(kept)}" if before else None,
         older=f"{PATH}/audit?{urlencode({**kept, 'before': shown[-1].id})}" if more else None,
     )

@@ -19,7 +19,7 @@ from worker.web.pages.sign_in import LONGEST_ADDRESS, link_page, refuse_link
 from worker.web.pages.sign_in import PATH as SIGN_IN
 from worker.web.rendering import refuse_form, render, render_message, words_of
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter()
 PATH: Final = "/access"
 _CONFIRM: Final = "/access/confirm"
 _ADDRESSES: Final = Rate("address-links", calls=5, window_s=3600)

@@ -1,9 +1,8 @@
-"""The form of a declaration: what is asked, what was typed, and what is wrong with it. Nothing of it is kept.
+"""Declaring a right of access to gas data: the form, the supplier's own page instead of it, and what becomes of it.
 
-Routes of a right of access: the form, the supplier's own page instead of it, and what becomes of the declaration.
-
-A form opens with an invitation of this browser, or from an account of its session; nobody else declares a meter. The
-supplier is asked by a task, so the page of the state loads itself again, as other pages that wait do.
+A form opens with an invitation of this browser, or from an account of its session; nobody else declares a meter.
+Nothing that is typed is kept. The supplier is asked by a task, so the page of the state loads itself again, as other
+pages that wait do.
 """
 
 from __future__ import annotations
@@ -45,6 +44,11 @@ from worker.web.pages.consent_callback import (
 )
 from worker.web.rendering import policy_with_form_to, refuse_form, render_with_form, words_of
 
+router = APIRouter()
+AGAIN: Final = "/connect/right/again"
+# Each declaration takes a call of the supplier's quota, which all households share.
+DECLARATIONS: Final = Rate("right-declared", calls=20, window_s=3600)
+_WAITS: Final = {"right_pending": 60, "right_proof": 60, "right_to_check": 300}  # Seconds until a page loads again.
 _LONGEST: Final = 254  # Of an e-mail address; the other fields are shorter.
 
 
@@ -108,53 +112,6 @@ def read_typed(
         email=email.strip(),
         consent=bool(consent),
     )
-
-
-def find_faults(typed: TypedRight, declaration: HouseholdDeclaration) -> tuple[str, ...]:
-    """Return the names of the fields with a fault, in the form's order."""
-    return (*declaration.faults(), *(() if typed.consent else ("consent",)))
-
-
-def render_form(
-    request: Request,
-    runtime: Runtime,
-    place: FormPlace,
-    typed: TypedRight | None = None,
-    faults: tuple[str, ...] = (),
-) -> Response:
-    """Return the page of the form, with what was typed and its faults where there are some."""
-    words, clients = words_of(request), runtime.suppliers[GRDF.name]
-    response = render_with_form(
-        request,
-        "right.html",
-        422 if faults else 200,
-        place=place,
-        typed=typed or TypedRight(),
-        faults=faults,
-        offers_page=offers_consent_page(runtime),
-        service=name_service(runtime, place.tenant, words),
-        duration=words.duration(clients.endpoints.preset.consent_duration),
-        days_back=words.duration(f"P{daily_of(supplier=GRDF.name).description.history_days}D"),
-        periods_back=words.duration(f"P{intervals_of(GRDF.name).description.history_days}D"),
-    )
-    if offers_consent_page(runtime):
-        response.headers["Content-Security-Policy"] = policy_with_form_to(clients.endpoints.authorize_url)
-    return response
-
-
-def offers_consent_page(runtime: Runtime) -> bool:
-    """Return whether people may consent on the supplier's own page instead (Client Connect).
-
-    In production that takes a contract for it, so the operator says so by setting RELEVE_GRDF_AUTHORIZE_URL.
-    """
-    return runtime.settings.grdf_authorize_url is not None or runtime.settings.speaks_to_gas_simulator
-
-
-router = APIRouter(include_in_schema=False)
-AGAIN: Final = "/connect/right/again"
-# Each declaration takes a call of the supplier's quota, which all households share.
-DECLARATIONS: Final = Rate("right-declared", calls=20, window_s=3600)
-_WAITS: Final = {"right_pending": 60, "right_proof": 60, "right_to_check": 300}  # Seconds until a page loads again.
 
 
 def find_place(
@@ -274,6 +231,46 @@ def show_form_again(request: Request, runtime: RuntimeDep, session: SessionDep) 
     accounts = session.own(runtime.registry.get_many(list(session.accounts)))
     usable = [account for account in accounts if account.may_choose_series]
     return RedirectResponse(f"/accounts/{usable[0].id}/gas" if usable else "/invitation", 303)
+
+
+def find_faults(typed: TypedRight, declaration: HouseholdDeclaration) -> tuple[str, ...]:
+    """Return the names of the fields with a fault, in the form's order."""
+    return (*declaration.faults(), *(() if typed.consent else ("consent",)))
+
+
+def render_form(
+    request: Request,
+    runtime: Runtime,
+    place: FormPlace,
+    typed: TypedRight | None = None,
+    faults: tuple[str, ...] = (),
+) -> Response:
+    """Return the page of the form, with what was typed and its faults where there are some."""
+    words, clients = words_of(request), runtime.suppliers[GRDF.name]
+    response = render_with_form(
+        request,
+        "right.html",
+        422 if faults else 200,
+        place=place,
+        typed=typed or TypedRight(),
+        faults=faults,
+        offers_page=offers_consent_page(runtime),
+        service=name_service(runtime, place.tenant, words),
+        duration=words.duration(clients.endpoints.preset.consent_duration),
+        days_back=words.duration(f"P{daily_of(supplier=GRDF.name).description.history_days}D"),
+        periods_back=words.duration(f"P{intervals_of(GRDF.name).description.history_days}D"),
+    )
+    if offers_consent_page(runtime):
+        response.headers["Content-Security-Policy"] = policy_with_form_to(clients.endpoints.authorize_url)
+    return response
+
+
+def offers_consent_page(runtime: Runtime) -> bool:
+    """Return whether people may consent on the supplier's own page instead (Client Connect).
+
+    In production that takes a contract for it, so the operator says so by setting RELEVE_GRDF_AUTHORIZE_URL.
+    """
+    return runtime.settings.grdf_authorize_url is not None or runtime.settings.speaks_to_gas_simulator
 
 
 def _show_right(request: Request, runtime: Runtime, session: Session, names: BrowserNames, right: Right) -> Response:

@@ -1,12 +1,10 @@
-"""Signing in without a supplier: with the recovery code, or with a link that was mailed.
+"""How households sign in without a supplier, by a recovery code or a mailed link, and the page of their sessions.
 
 A right code or link is always heard; wrong ones are counted after they were checked. Nothing that a page says, nor when
 it says so, tells whether a code or an address is known. Loading a page changes nothing: mail programs load links too.
 
-The page of a household's sessions: which browsers see its meters, and the forms that end them.
-
-``Others`` are browsers of another household that sees one of the same accounts, such as one that connected the same
-meter by itself.
+The page of sessions shows which browsers see the household's meters, with forms that end them. ``others`` are browsers
+of another household that sees one of the same accounts, such as one that connected the same meter by itself.
 """
 
 from __future__ import annotations
@@ -46,27 +44,30 @@ from worker.web.pages.consent_callback import BROWSER_COOKIE
 from worker.web.rendering import refuse_form, render, render_message, render_with_form
 
 log = logging.getLogger("releve.access")
-sign_in_router = APIRouter(include_in_schema=False)
+router = APIRouter()
 PATH: Final = "/sign-in"
+_SESSIONS: Final = "/access/sessions"
+_HOUSEHOLD: Final = (KeyKind.HOUSEHOLD_SESSION,)
 _FORM_LIFE_S: Final = 24 * 3600
 LONGEST_ADDRESS: Final = 254  # RFC 5321, 4.5.3.1.3
 WRONG_OF_ADDRESS: Final = Rate("sign-in", calls=20, window_s=300)
 _WRONG_OF_CODE: Final = Rate("sign-in-code", calls=5, window_s=300)
 _MAILS_OF_CLIENT: Final = Rate("sign-in-mail", calls=10, window_s=3600)
+Csrf = Annotated[str, Form()]
 
 
-@sign_in_router.get("/sign-in")
+@router.get("/sign-in")
 def show_sign_in(request: Request, runtime: RuntimeDep) -> Response:
     return _sign_in_page(request, runtime)
 
 
-@sign_in_router.post("/sign-in/code")
+@router.post("/sign-in/code")
 def sign_in_by_code(
     request: Request,
     runtime: RuntimeDep,
     session: SessionDep,
     code: Annotated[str, Form(max_length=200)] = "",
-    csrf: Annotated[str, Form()] = "",
+    csrf: Csrf = "",
 ) -> Response:
     """Open a session of the household whose code this is; the page that it leads to shows the next code."""
     if not is_own_form(runtime, request, csrf):
@@ -86,12 +87,12 @@ def sign_in_by_code(
     return response
 
 
-@sign_in_router.post("/sign-in/mail")
+@router.post("/sign-in/mail")
 def mail_sign_in_link(
     request: Request,
     runtime: RuntimeDep,
     address: Annotated[str, Form(max_length=LONGEST_ADDRESS)] = "",
-    csrf: Annotated[str, Form()] = "",
+    csrf: Csrf = "",
 ) -> Response:
     """Answer the same for every address. Whether it is known is looked up after the answer has been sent."""
     if not runtime.web_access.mail_links.sends_mail:
@@ -108,19 +109,19 @@ def mail_sign_in_link(
     return response
 
 
-@sign_in_router.get("/sign-in/link")
+@router.get("/sign-in/link")
 def show_link_form(request: Request) -> Response:
     """Show the button that uses a link; its secret stands in the fragment, which the server does not see."""
     return link_page(request, "sign_in.link", "/sign-in/link")
 
 
-@sign_in_router.post("/sign-in/link")
+@router.post("/sign-in/link")
 def sign_in_by_link(
     request: Request,
     runtime: RuntimeDep,
     session: SessionDep,
     link: Annotated[str, Form(max_length=2000)] = "",
-    csrf: Annotated[str, Form()] = "",
+    csrf: Csrf = "",
 ) -> Response:
     """Open a session of the household to which this link was mailed, in whichever browser it is used."""
     if not is_own_form(runtime, request, csrf):
@@ -134,6 +135,46 @@ def sign_in_by_link(
     response = RedirectResponse(f"/accounts/{own[0].id}" if len(own) == 1 else "/", 303)
     _enter(runtime, request, response, session, household, details)
     return response
+
+
+@router.get("/access/sessions")
+def show_sessions(request: Request, runtime: RuntimeDep, session: SessionDep) -> Response:
+    """Show the browsers that see the household's meters; a browser without a session is sent to the first page."""
+    if session.household is None:
+        return RedirectResponse("/", 303)
+    mine = runtime.sessions.list_keys([session.household.id], _HOUSEHOLD)
+    others = runtime.sessions.list_keys(_other_households(runtime, session), _HOUSEHOLD)
+    this = [key for key in mine if key.id == session.sid]
+    own = [*this, *(key for key in mine if key.id != session.sid)]
+    return render(request, "sessions.html", own=own, others=others, is_home=runtime.settings.is_home)
+
+
+@router.post("/access/sessions/{key_id}/end")
+def end_session(request: Request, key_id: str, runtime: RuntimeDep, session: SessionDep, csrf: Csrf = "") -> Response:
+    """End one session of the household; one that has ended already is no error."""
+    if not is_session_form(runtime, session, csrf) or session.household is None:
+        return refuse_form(request, _SESSIONS)
+    runtime.sessions.end(key_id, owners=[session.household.id])
+    return _after_end(runtime, ended_own=key_id == session.sid)
+
+
+@router.post("/access/sessions/end-others")
+def end_other_sessions(request: Request, runtime: RuntimeDep, session: SessionDep, csrf: Csrf = "") -> Response:
+    """End all sessions that see a meter of this household but this one, and what else lets other households see it."""
+    if not is_session_form(runtime, session, csrf) or session.household is None:
+        return refuse_form(request, _SESSIONS)
+    runtime.web_access.households.remove_from_others(list(session.accounts), session.household.id)
+    runtime.sessions.end_of([session.household.id], _HOUSEHOLD, but=session.sid)
+    return RedirectResponse(_SESSIONS, 303)
+
+
+@router.post("/access/log-out")
+def log_out(request: Request, runtime: RuntimeDep, session: SessionDep, csrf: Csrf = "") -> Response:
+    """End this browser's session."""
+    if not is_session_form(runtime, session, csrf):
+        return refuse_form(request, _SESSIONS)
+    runtime.sessions.end(session.sid)
+    return _after_end(runtime, ended_own=True)
 
 
 def link_page(request: Request, name: str, action: str) -> Response:
@@ -207,52 +248,6 @@ def _sign_in_page(
     return response
 
 
-sessions_router = APIRouter(prefix="/access", include_in_schema=False)
-SESSIONS_PATH: Final = "/access/sessions"
-_HOUSEHOLD: Final = (KeyKind.HOUSEHOLD_SESSION,)
-Csrf = Annotated[str, Form()]
-
-
-@sessions_router.get("/sessions")
-def show_sessions(request: Request, runtime: RuntimeDep, session: SessionDep) -> Response:
-    """Show the browsers that see the household's meters; a browser without a session is sent to the first page."""
-    if session.household is None:
-        return RedirectResponse("/", 303)
-    mine = runtime.sessions.list_keys([session.household.id], _HOUSEHOLD)
-    others = runtime.sessions.list_keys(_other_households(runtime, session), _HOUSEHOLD)
-    this = [key for key in mine if key.id == session.sid]
-    own = [*this, *(key for key in mine if key.id != session.sid)]
-    return render(request, "sessions.html", own=own, others=others, is_home=runtime.settings.is_home)
-
-
-@sessions_router.post("/sessions/{key_id}/end")
-def end_session(request: Request, key_id: str, runtime: RuntimeDep, session: SessionDep, csrf: Csrf = "") -> Response:
-    """End one session of the household; one that has ended already is no error."""
-    if not is_session_form(runtime, session, csrf) or session.household is None:
-        return refuse_form(request, SESSIONS_PATH)
-    runtime.sessions.end(key_id, owners=[session.household.id])
-    return _after_end(runtime, ended_own=key_id == session.sid)
-
-
-@sessions_router.post("/sessions/end-others")
-def end_other_sessions(request: Request, runtime: RuntimeDep, session: SessionDep, csrf: Csrf = "") -> Response:
-    """End all sessions that see a meter of this household but this one, and what else lets other households see it."""
-    if not is_session_form(runtime, session, csrf) or session.household is None:
-        return refuse_form(request, SESSIONS_PATH)
-    runtime.web_access.households.remove_from_others(list(session.accounts), session.household.id)
-    runtime.sessions.end_of([session.household.id], _HOUSEHOLD, but=session.sid)
-    return RedirectResponse(SESSIONS_PATH, 303)
-
-
-@sessions_router.post("/log-out")
-def log_out(request: Request, runtime: RuntimeDep, session: SessionDep, csrf: Csrf = "") -> Response:
-    """End this browser's session."""
-    if not is_session_form(runtime, session, csrf):
-        return refuse_form(request, SESSIONS_PATH)
-    runtime.sessions.end(session.sid)
-    return _after_end(runtime, ended_own=True)
-
-
 def _other_households(runtime: Runtime, session: Session) -> list[str]:
     """Return the other households that see an account of this one, under its present session number."""
     accounts = runtime.registry.get_many(list(session.accounts))
@@ -269,7 +264,7 @@ def _sees_one(runtime: Runtime, household_id: str, numbers: Mapping[str, int]) -
 
 def _after_end(runtime: Runtime, *, ended_own: bool) -> Response:
     if not ended_own:
-        return RedirectResponse(SESSIONS_PATH, 303)
+        return RedirectResponse(_SESSIONS, 303)
     response = RedirectResponse("/", 303, {"Clear-Site-Data": '"cache", "storage"'})
     for cookie in (SESSION_COOKIE, BROWSER_COOKIE):  # The names of what it has begun may open an account again.
         delete_cookie(runtime, response, cookie)
