@@ -230,7 +230,7 @@ def compare(
         seen=str(recent),
         late_days=sorted({civil_day_of(entry.key, series).isoformat() for entry in settled.late}),
         stored_totals={doctype.value: list(map(to_entry, documents[doctype])) for doctype in series.totals},
-        rest={doctype.value: sums_within(ranges[doctype], rest, doctype) for doctype in series.totals},
+        rest={doctype.value: _sums_within(ranges[doctype], rest, doctype) for doctype in series.totals},
         facts={**facts, "open": open_days(window, covered_time_by_day(series, asked_for))},
     )
 
@@ -279,7 +279,7 @@ def _later_keys(
     }
 
 
-def sums_within(keys: KeyRange, entries: Iterable[Entry], doctype: Doctype) -> dict[str, int]:
+def _sums_within(keys: KeyRange, entries: Iterable[Entry], doctype: Doctype) -> dict[str, int]:
     """Return the sums of the entries for the totals that the window touches."""
     first_key, end_key = keys
     return {key: energy for key, energy in total_entries(entries, doctype).items() if first_key <= key < end_key}

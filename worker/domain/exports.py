@@ -1,20 +1,17 @@
-"""JSON Schemas of stored documents, one a doctype, made from its description in ``series``.
-
-They describe documents as the measure store keeps them (docs/reference/documents.md), so a client can check what it
-reads. A schema is strict: a field that it does not name is none of ours.
-
-Documents as their readers get them from the API, the command line and files: fields of JSON, columns of CSV.
+"""What readers get of stored documents: fields of JSON, columns of CSV, spreadsheets for people, and JSON Schemas.
 
 Every CSV begins with the same columns, ``PUBLIC_FIELDS``; the further fields of the doctype follow. A detail of
 energies has a column for each tariff period (``registers.HP``, in Wh): a spreadsheet subtracts and adds up columns, and
 a row stays a document. Which periods there are is known from the documents alone (``find_tariff_periods``). An empty
 cell is what the supplier did not tell.
 
-Rows of spreadsheets for people, such as ``2024-07-25 00:30``, ``2024-07-25 01:00``, ``0.206``.
+Spreadsheets have rows such as ``2024-07-25 00:30``, ``2024-07-25 01:00``, ``0.206``. A cell is a date, a local time or
+a number, never a text of the supplier's, so no cell can be a formula. What is a text (calendars, tariffs, qualities) is
+in JSON and CSV, the files for programs. A heading is the key of its text, for the pages have the languages.
 
-A cell is a date, a local time or a number, never a text of the supplier's, so no cell can be a formula. What is a text
-(calendars, tariffs, qualities) is in the files for programs (``public_documents``). A heading is the key of its text,
-for the pages have the languages.
+The JSON Schemas, one a doctype, are made from its description in ``series``. They describe documents as the measure
+store keeps them (docs/reference/documents.md), so a client can check what it reads. A schema is strict: a field that it
+does not name is none of ours.
 """
 
 from __future__ import annotations
@@ -42,7 +39,29 @@ from worker.domain.totals import IntervalMonth
 from worker.domain.windows import ONE_DAY, PARIS
 
 Schema = dict[str, Any]
+Cell = date | datetime | Decimal | None
+PUBLIC_FIELDS: Final = ("load", "year", "month", "day", "hour", "minute", "fold")
+VOLT_AMPERES: Final = "va"
+# Of a month of periods; ``whole`` says whether they are the calendar month.
+MONTH_FIELDS: Final = ("load", "year", "month", "begins_on", "ends_on", "days", "whole")
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+_AMOUNT_OF_ONE_VA: Final = 1000
+_IN_VA: Final = frozenset(
+    doctype for doctype in Doctype if doctype.series.description.quantity is Quantity.APPARENT_POWER
+)
+_NUMBERS: Final = frozenset(
+    detail.name for doctype in Doctype for detail in doctype.details if detail.type is DetailType.NUMBER
+)
+_FORMULA_SIGNS: Final = ("=", "+", "-", "@", "\t", "\r")
+_HOUR: Final = timedelta(hours=1)
+_WH_TO_KWH: Final = -3  # A shift of the decimal point.
+_LOADS: Final = {"kWh": "kwh", "kVA": "kva", "m³": "volume"}
+_TIMES: Final = {Granularity.REGISTER: ("read_at",), Granularity.STATE: ("since",)}
+_START_AND_END: Final = ("start", "end")
+_DATES: Final[Mapping[str, Callable[[str], date]]] = {
+    "activated_on": date.fromisoformat,
+    "at": lambda text: _to_local(datetime.fromisoformat(text)),
+}
 _ACCOUNT: Final = "[a-z][a-z0-9]{0,31}"
 _DAY: Final = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _KEYS: Final = {
@@ -54,79 +73,6 @@ _KEYS: Final = {
 }
 _RANGES: Final = {"year": (2000, 2099), "month": (1, 12), "day": (1, 31), "hour": (0, 23), "minute": (0, 59)}
 _UTC: Final = {"type": "string", "pattern": f"^{_DAY}T[0-9]{{2}}:[0-9]{{2}}:[0-9]{{2}}\\+00:00$"}
-
-
-def document_schema(doctype: Doctype) -> Schema:
-    """Return the JSON Schema (draft 2020-12) of the stored documents of a doctype."""
-    period, described = doctype.period, doctype.series.description
-    properties: Schema = {
-        "_id": {
-            "type": "string",
-            "pattern": f"^{_ACCOUNT}:{_KEYS[period]}$",
-            "description": "The account and the key, joined by a colon; keys sort as time does.",
-        },
-        "_rev": {"type": "string", "description": "The store's revision; absent in copies without it."},
-        "load": {"type": "number", "minimum": 0, "description": f"In {described.quantity.load_unit}."},
-        **_civil_time(doctype),
-        "created_at": _UTC,
-        "updated_at": _UTC,
-        "source_account": {"type": "string", "pattern": f"^{_ACCOUNT}$", "description": "The account's opaque id."},
-    }
-    optional = {"_rev"}
-    if period in (Period.MINUTE, Period.HOUR):
-        properties["fold"] = {"const": 1, "description": "The second pass of the hour that comes twice in October."}
-        optional.add("fold")
-    if period is Period.MINUTE:
-        properties["step"] = {"type": "integer", "minimum": 1, "description": "Minutes of a step that isn't 30."}
-        optional.add("step")
-    properties |= {detail.name: detail_schema(detail) for detail in doctype.details}
-    optional.update(doctype.detail_names)
-    return {
-        "$schema": DIALECT,
-        "$id": f"/api/schemas/{doctype.full_name}",
-        "title": doctype.full_name,
-        "description": f"{described.label.title['en']}, by {period}",
-        "type": "object",
-        "properties": properties,
-        "required": [name for name in properties if name not in optional],
-        "additionalProperties": False,
-    }
-
-
-def detail_schema(detail: Detail) -> Schema:
-    """Return the schema of a further field, which is absent where the supplier tells nothing."""
-    if detail.type is DetailType.ENERGIES:
-        energies = {"type": "integer", "minimum": 0}
-        return {"type": "object", "additionalProperties": energies, "description": _sentence(detail)}
-    return {"type": "number" if detail.type is DetailType.NUMBER else "string", "description": _sentence(detail)}
-
-
-def _civil_time(doctype: Doctype) -> Schema:
-    """Return the schema of the local time (Europe/Paris) at which the period begins, or of the value's instant."""
-    has_instant = doctype.series.description.granularity is Granularity.INSTANT
-    fixed = {} if has_instant else PLACE_HOLDERS[doctype.period]
-    return {
-        name: {"const": fixed[name]} if name in fixed else {"type": "integer", "minimum": least, "maximum": most}
-        for name, (least, most) in _RANGES.items()
-    }
-
-
-def _sentence(detail: Detail) -> str:
-    return f"{detail.description[0].upper()}{detail.description[1:]}."
-
-
-PUBLIC_FIELDS: Final = ("load", "year", "month", "day", "hour", "minute", "fold")
-VOLT_AMPERES: Final = "va"
-# Of a month of periods; ``whole`` says whether they are the calendar month.
-MONTH_FIELDS: Final = ("load", "year", "month", "begins_on", "ends_on", "days", "whole")
-_AMOUNT_OF_ONE_VA: Final = 1000
-_IN_VA: Final = frozenset(
-    doctype for doctype in Doctype if doctype.series.description.quantity is Quantity.APPARENT_POWER
-)
-_NUMBERS: Final = frozenset(
-    detail.name for doctype in Doctype for detail in doctype.details if detail.type is DetailType.NUMBER
-)
-_FORMULA_SIGNS: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
 def to_public_fields(document: Document, doctype: Doctype) -> Document:
@@ -180,6 +126,11 @@ def to_csv_fields(document: Document, doctype: Doctype) -> Document:
     return {name: _as_text(value) if isinstance(value, str) else value for name, value in fields.items()}
 
 
+def _as_text(text: str) -> str:
+    """Return a text that a spreadsheet takes for no formula: the supplier's texts are not ours."""
+    return f"'{text}" if text.startswith(_FORMULA_SIGNS) else text
+
+
 def _names_of_energies(doctype: Doctype) -> tuple[str, ...]:
     return tuple(detail.name for detail in doctype.details if detail.type is DetailType.ENERGIES)
 
@@ -187,23 +138,6 @@ def _names_of_energies(doctype: Doctype) -> tuple[str, ...]:
 def to_plain_number(value: Any) -> Any:
     """Return a whole number without its decimal point, for some stores keep all as fractions; another value as is."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _as_text(text: str) -> str:
-    """Return a text that a spreadsheet takes for no formula: the supplier's texts are not ours."""
-    return f"'{text}" if text.startswith(_FORMULA_SIGNS) else text
-
-
-Cell = date | datetime | Decimal | None
-_HOUR: Final = timedelta(hours=1)
-_WH_TO_KWH: Final = -3  # A shift of the decimal point.
-_LOADS: Final = {"kWh": "kwh", "kVA": "kva", "m³": "volume"}
-_TIMES: Final = {Granularity.REGISTER: ("read_at",), Granularity.STATE: ("since",)}
-_START_AND_END: Final = ("start", "end")
-_DATES: Final[Mapping[str, Callable[[str], date]]] = {
-    "activated_on": date.fromisoformat,
-    "at": lambda text: _to_local(datetime.fromisoformat(text)),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,3 +225,62 @@ def _parse_date(parse: Callable[[str], date], text: str) -> date | None:
 def _to_local(instant: datetime) -> datetime:
     """Return the local time of an instant, without its offset: spreadsheets know no zones."""
     return instant.astimezone(PARIS).replace(tzinfo=None)
+
+
+def document_schema(doctype: Doctype) -> Schema:
+    """Return the JSON Schema (draft 2020-12) of the stored documents of a doctype."""
+    period, described = doctype.period, doctype.series.description
+    properties: Schema = {
+        "_id": {
+            "type": "string",
+            "pattern": f"^{_ACCOUNT}:{_KEYS[period]}$",
+            "description": "The account and the key, joined by a colon; keys sort as time does.",
+        },
+        "_rev": {"type": "string", "description": "The store's revision; absent in copies without it."},
+        "load": {"type": "number", "minimum": 0, "description": f"In {described.quantity.load_unit}."},
+        **_civil_time(doctype),
+        "created_at": _UTC,
+        "updated_at": _UTC,
+        "source_account": {"type": "string", "pattern": f"^{_ACCOUNT}$", "description": "The account's opaque id."},
+    }
+    optional = {"_rev"}
+    if period in (Period.MINUTE, Period.HOUR):
+        properties["fold"] = {"const": 1, "description": "The second pass of the hour that comes twice in October."}
+        optional.add("fold")
+    if period is Period.MINUTE:
+        properties["step"] = {"type": "integer", "minimum": 1, "description": "Minutes of a step that isn't 30."}
+        optional.add("step")
+    properties |= {detail.name: detail_schema(detail) for detail in doctype.details}
+    optional.update(doctype.detail_names)
+    return {
+        "$schema": DIALECT,
+        "$id": f"/api/schemas/{doctype.full_name}",
+        "title": doctype.full_name,
+        "description": f"{described.label.title['en']}, by {period}",
+        "type": "object",
+        "properties": properties,
+        "required": [name for name in properties if name not in optional],
+        "additionalProperties": False,
+    }
+
+
+def detail_schema(detail: Detail) -> Schema:
+    """Return the schema of a further field, which is absent where the supplier tells nothing."""
+    if detail.type is DetailType.ENERGIES:
+        energies = {"type": "integer", "minimum": 0}
+        return {"type": "object", "additionalProperties": energies, "description": _sentence(detail)}
+    return {"type": "number" if detail.type is DetailType.NUMBER else "string", "description": _sentence(detail)}
+
+
+def _civil_time(doctype: Doctype) -> Schema:
+    """Return the schema of the local time (Europe/Paris) at which the period begins, or of the value's instant."""
+    has_instant = doctype.series.description.granularity is Granularity.INSTANT
+    fixed = {} if has_instant else PLACE_HOLDERS[doctype.period]
+    return {
+        name: {"const": fixed[name]} if name in fixed else {"type": "integer", "minimum": least, "maximum": most}
+        for name, (least, most) in _RANGES.items()
+    }
+
+
+def _sentence(detail: Detail) -> str:
+    return f"{detail.description[0].upper()}{detail.description[1:]}."

@@ -59,7 +59,7 @@ REDIS_LONGEST_DELAY_S: Final = 1.0
 # What a browser or an API client is asked to wait while a server of ours is away.
 CLIENT_DELAY_S: Final = 5.0
 # What a refusal that tells no wait counts as.
-DEFAULT_WAIT_S: Final = 60.0
+_DEFAULT_WAIT_S: Final = 60.0
 _LONGEST_WAIT_S: Final = 24 * 3600.0
 _SECOND_QUOTA_WAIT_S: Final = 1.0
 _MAX_CLOCK_ERROR: Final = timedelta(minutes=15)
@@ -94,7 +94,7 @@ def quota_wait_s(headers: Mapping[str, str], envelope: Mapping[str, Json], now: 
     # In v4 only the text says which of the two quotas is used up.
     if match := _V4_QUOTA.search(_text(envelope.get("error_description"))):
         return _SECOND_QUOTA_WAIT_S if match[1] == "3" else _seconds_until(_next_hour(now), now)
-    return DEFAULT_WAIT_S
+    return _DEFAULT_WAIT_S
 
 
 def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
@@ -154,8 +154,8 @@ def _seconds_until(moment: datetime, now: datetime) -> float:
         wait_s = (moment - now).total_seconds()
     except OverflowError:
         # A date near the years 1 and 9999 leaves the calendar when its zone changes.
-        return DEFAULT_WAIT_S
-    return min(wait_s, _LONGEST_WAIT_S) if wait_s > 0 else DEFAULT_WAIT_S
+        return _DEFAULT_WAIT_S
+    return min(wait_s, _LONGEST_WAIT_S) if wait_s > 0 else _DEFAULT_WAIT_S
 
 
 def _text(value: Json) -> str:
