@@ -146,7 +146,7 @@ class Source:
         raise FileRefused(f"{self.file}{place}: {reason}", why) from None
 
 
-class BoundedReader(io.RawIOBase):
+class _BoundedReader(io.RawIOBase):
     """Bytes of a file up to a limit; it leaves the file open. Raises FileRefused beyond it, and for damaged files."""
 
     def __init__(self, stream: BinaryIO, source: Source, limit: int = MAX_BYTES) -> None:
@@ -175,7 +175,7 @@ class BoundedReader(io.RawIOBase):
 
 def open_bounded(stream: BinaryIO, source: Source, limit: int = MAX_BYTES) -> io.BufferedReader:
     """Return the bytes of a file within bounds, with a beginning that can be peeked at."""
-    return io.BufferedReader(BoundedReader(stream, source, limit))
+    return io.BufferedReader(_BoundedReader(stream, source, limit))
 
 
 def read_lines(stream: io.BufferedReader, source: Source) -> Iterator[tuple[int, str]]:

@@ -134,7 +134,7 @@ def _is_of_series(consumption: Mapping[str, Json], is_daily: bool) -> bool:
 def _is_gap(consumption: Mapping[str, Json]) -> bool:
     """Return whether the supplier says that nothing was measured; a null must be there to say so."""
     is_null = "energie" in consumption and consumption["energie"] in (None, "")
-    return is_null or is_absent(consumption.get("type_qualif_conso"))
+    return is_null or to_plain(parse_text(consumption.get("type_qualif_conso")) or "") == _ABSENT
 
 
 def _to_reading(fields: Mapping[str, Json], consumption: Mapping[str, Json], is_daily: bool) -> IntervalReading | None:
@@ -167,8 +167,8 @@ def _details_of(fields: Mapping[str, Json], consumption: Mapping[str, Json]) -> 
         "coefficient": _first_number(object_of(consumption, "coeff_calcul").get("coeff_conversion")),
         "index_start": indexes[0],
         "index_end": indexes[1],
-        "quality": translate_quality(consumption.get("type_qualif_conso")),
-        "status": translate_status(consumption.get("statut_conso")),
+        "quality": _translate(consumption.get("type_qualif_conso"), _QUALITIES),
+        "status": _translate(consumption.get("statut_conso"), _STATES),
     }
     return {name: value for name, value in details.items() if value is not None}
 
@@ -224,21 +224,7 @@ def object_of(fields: Mapping[str, Json], name: str) -> Mapping[str, Json]:
     return clean_names(fields.get(name))
 
 
-def is_absent(quality: Json) -> bool:
-    """Return whether the word says that there is no reading."""
-    return to_plain(parse_text(quality) or "") == _ABSENT
-
-
-def translate_quality(raw: Json) -> str | None:
-    """Return ``measured``, ``estimated`` or ``corrected``; an unknown word in lower case."""
-    return _translate(raw, _QUALITIES)
-
-
-def translate_status(raw: Json) -> str | None:
-    """Return ``provisional`` or ``final``; an unknown word in lower case."""
-    return _translate(raw, _STATES)
-
-
 def _translate(raw: Json, words: Mapping[str, str]) -> str | None:
+    """Return our word for the supplier's; an unknown one in lower case."""
     text = parse_text(raw)
     return None if text is None else words.get(to_plain(text), text.lower())
