@@ -152,7 +152,7 @@ def spreadsheet_headings(doctype: Doctype, tariff_periods: Collection[str] = ())
     """Return the headings of these documents, in order: times, load, and what else is a date or a number."""
     described = doctype.series.description
     names = [*_TIMES.get(described.granularity, _START_AND_END), _LOADS[described.quantity.load_unit]]
-    if _has_clock(doctype):
+    if doctype.period in (Period.MINUTE, Period.HOUR):
         names.append("utc_offset")  # It tells the two passes of the hour that comes twice from each other.
     names += [detail.name for detail in doctype.details if _has_column(detail)]
     has_energies = any(detail.type is DetailType.ENERGIES for detail in doctype.details)
@@ -193,10 +193,6 @@ def _read_times(document: Document, doctype: Doctype) -> dict[str, Cell]:
             return {"start": first, "end": (first + 31 * ONE_DAY).replace(day=1)}
         case Period.YEAR:
             return {"start": date(int(key), 1, 1), "end": date(int(key) + 1, 1, 1)}
-
-
-def _has_clock(doctype: Doctype) -> bool:
-    return doctype.period in (Period.MINUTE, Period.HOUR)
 
 
 def _has_column(detail: Detail) -> bool:

@@ -47,6 +47,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from itertools import chain
 from typing import Any, Final
 
 from worker.domain.files.cells import (
@@ -228,7 +229,7 @@ class _Block:
 def _read_blocks(table: Table) -> Iterator[FileSeries]:
     """Read the blocks of a file, each by what its header names."""
     block = _Block()
-    lines = _from_first_line(table)
+    lines: Iterator[TableLine] = chain([table.header], table.below)
     rows = 0
     while (line := next(lines, None)) is not None:
         names = line.names()
@@ -244,23 +245,13 @@ def _read_blocks(table: Table) -> Iterator[FileSeries]:
             later: list[TableLine] = []
             block.calendars = list(_read_footer(lines, names, later))
             if later:
-                lines = _again(later[0], lines)
+                lines = chain(later, lines)
         else:
             rows += 1
             _add_row(line, block)
     if not rows:
         table.source.fail("has no row below its header", why=FileFault.EMPTY)
     yield from _series_of(table, block)
-
-
-def _from_first_line(table: Table) -> Iterator[TableLine]:
-    yield table.header
-    yield from table.below
-
-
-def _again(line: TableLine, lines: Iterator[TableLine]) -> Iterator[TableLine]:
-    yield line
-    yield from lines
 
 
 def _read_head(line: TableLine, names: Mapping[str, int], values: TableLine | None) -> _Block:

@@ -12,7 +12,7 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
-from worker.domain.documents import MILLIWATT_HOURS_PER_WH, Entry, keep_last
+from worker.domain.documents import MILLIWATT_HOURS_PER_WH, USUAL_STEP_MINUTES, Entry, keep_last
 from worker.domain.files.cells import FileSeries, Source
 from worker.domain.parsing.electricity import parse_daily, parse_load_curve, parse_registers
 from worker.domain.parsing.timestamps import is_newest_first, to_instants
@@ -22,7 +22,6 @@ from worker.domain.tariffs import day_energies
 from worker.domain.windows import ONE_DAY, PARIS, IntervalReading, civil_date, day_length, local_midnight
 
 STEPS: Final = (5, 10, 15, 30, 60)  # In minutes: the step lengths that Enedis publishes.
-_USUAL_STEP: Final = 30
 _MINUTE: Final = timedelta(minutes=1)
 _TICK: Final = timedelta(microseconds=1)
 
@@ -86,7 +85,7 @@ class Origin:
         return {"grandeurMetier": direction, "grandeurPhysique": physical, "unite": unit, **content}
 
 
-def build_curve(origin: Origin, rows: Sequence[StepRow], usual: int = 30) -> FileSeries:
+def build_curve(origin: Origin, rows: Sequence[StepRow], usual: int = USUAL_STEP_MINUTES) -> FileSeries:
     """Return the curve of rows in the order of the file; ``usual``: the step of a row without neighbours."""
     lengths = [row.minutes for row in rows]
     if None in lengths:
@@ -215,7 +214,7 @@ def day_of_midnight(moment: datetime) -> tuple[date, bool] | None:
     return None
 
 
-def infer_lengths(ends: Sequence[datetime], usual: int = _USUAL_STEP) -> list[int]:
+def infer_lengths(ends: Sequence[datetime], usual: int = USUAL_STEP_MINUTES) -> list[int]:
     """Return the length of the step before each end label, in minutes, in the order of ``ends``.
 
     Labels are naive local times or have an offset, oldest or newest first. ``usual``: of a step without neighbours.
@@ -228,7 +227,7 @@ def infer_lengths(ends: Sequence[datetime], usual: int = _USUAL_STEP) -> list[in
     return [lengths[place] for place in range(len(ends))]
 
 
-def infer_minutes(ends: Sequence[datetime], usual: int = _USUAL_STEP) -> list[int]:
+def infer_minutes(ends: Sequence[datetime], usual: int = USUAL_STEP_MINUTES) -> list[int]:
     """Return the length of the step before each of ``ends`` (rising instants), in minutes."""
     if not ends:
         return []
