@@ -1,7 +1,7 @@
 """Celery's configuration: broker, delivery, pool, queues and the beat schedule.
 
 The names are Celery's own settings.  Broker, hour of the night and intervals come from ``config.settings``; options
-that differ between Redis and RabbitMQ come from ``config.brokers``.
+that differ between Redis and RabbitMQ come from ``config.validation``.
 """
 
 from __future__ import annotations

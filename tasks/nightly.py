@@ -1,6 +1,6 @@
-"""The nightly run, its catch-up, and the reconciler that publishes lost windows again.
+"""The nightly run, its catch-up, the backfill of histories, and the reconciler that publishes lost windows again.
 
-Backfill of an account's history, one window of each series in flight: the end of a chain starts the next.
+A history has one window of each series in flight: the end of a chain starts the next.
 """
 
 from __future__ import annotations
@@ -67,6 +67,21 @@ def catch_up(run: str | None = None) -> None:
         catch_up.apply_async(args=(run,), countdown=MORE_SOON_S)
 
 
+@shared_task(name="tasks.backfill.backfill_account", base=ControlTask)
+def backfill_account(account_id: str) -> None:
+    """Publish the next missing window of each series, if one is missing and none is in flight.
+
+    Enqueued when the account is created, and by the end of each window. A history that finds its lane full stays due,
+    and ``resume_backfills`` comes back to it.
+    """
+    due, history = get_runtime().due_windows, get_runtime().history
+    account = get_runtime().registry.get(account_id)
+    if account.active and account.refusal_on(history.today()) is None:
+        for series in get_runtime().registry.outcomes.collected(account_id):
+            if due.has_history_room(series):
+                publish(due.next_of_history(account_id, series))
+
+
 @shared_task(name="tasks.nightly.resume_backfills", base=ControlTask)
 def resume_backfills() -> None:
     """Continue histories that are due and have no window in flight, also those whose message was lost."""
@@ -112,18 +127,3 @@ def _is_first_of_tick(name: str) -> bool:
     every_s = get_runtime().settings.reconcile_every_s
     tick = int(datetime.now(PARIS).timestamp() / every_s)
     return get_runtime().progress.slot(f"{name}:{tick}", 2 * every_s)
-
-
-@shared_task(name="tasks.backfill.backfill_account", base=ControlTask)
-def backfill_account(account_id: str) -> None:
-    """Publish the next missing window of each series, if one is missing and none is in flight.
-
-    Enqueued when the account is created, and by the end of each window. A history that finds its lane full stays due,
-    and ``resume_backfills`` comes back to it.
-    """
-    due, history = get_runtime().due_windows, get_runtime().history
-    account = get_runtime().registry.get(account_id)
-    if account.active and account.refusal_on(history.today()) is None:
-        for series in get_runtime().registry.outcomes.collected(account_id):
-            if due.has_history_room(series):
-                publish(due.next_of_history(account_id, series))

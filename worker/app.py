@@ -32,6 +32,15 @@ from worker.ops.broker import (
 from worker.ops.logging_setup import configure_process
 from worker.ops.machine import keep_files_private
 
+BACKFILL_TASK: Final = "tasks.backfill.backfill_account"
+LOOK_BACK_TASK: Final = "tasks.nightly.sync_account"
+WINDOW_TASK: Final = "tasks.upkeep.request_window"
+REQUEST_TASK: Final = "tasks.consent.conclude"
+REVOCATION_TASK: Final = "tasks.upkeep.revoke_tokens"
+RIGHTS_TASK: Final = "tasks.consent.check_rights"
+WITHDRAWAL_TASK: Final = "tasks.consent.withdraw_rights"
+PROOFS_TASK: Final = "tasks.consent.send_proofs"
+
 register_transports()
 app = Celery("releve")
 app.config_from_object("config.celery_options")
@@ -89,16 +98,6 @@ def _prepare_beat(**_: Any) -> None:
     from worker.ops.startup import prepare_beat
 
     signals.after_task_publish.connect(prepare_beat(_resources), weak=False)
-
-
-BACKFILL_TASK: Final = "tasks.backfill.backfill_account"
-LOOK_BACK_TASK: Final = "tasks.nightly.sync_account"
-WINDOW_TASK: Final = "tasks.upkeep.request_window"
-REQUEST_TASK: Final = "tasks.consent.conclude"
-REVOCATION_TASK: Final = "tasks.upkeep.revoke_tokens"
-RIGHTS_TASK: Final = "tasks.consent.check_rights"
-WITHDRAWAL_TASK: Final = "tasks.consent.withdraw_rights"
-PROOFS_TASK: Final = "tasks.consent.send_proofs"
 
 
 @contextmanager

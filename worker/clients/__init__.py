@@ -1,1 +1,1 @@
-"""Clients of the suppliers: one folder a supplier with the same five files, and what they share."""
+"""Clients of the suppliers: one folder a supplier with the same three files, and what they share."""

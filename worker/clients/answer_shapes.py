@@ -1,8 +1,7 @@
-"""Expected shapes of an answer of measures, and the deviations of an answer from them.
+"""Expected shapes of an answer of measures, the deviations from them, and the reduction to the fields that are needed.
 
-Each supplier's expected answers are pydantic models in its ``answers.py``.
-
-The reduction of an answer to the fields that are needed: nothing else leaves the client.
+Each supplier's expected answers are pydantic models in its ``presets.py``. Nothing but the fields that are needed
+leaves a client.
 """
 
 from __future__ import annotations
@@ -18,6 +17,17 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from worker.domain.answers import Deviation, DeviationKind, Json, clean_name, mask_text, mask_unless_code, names_of
 
 MAX_DEVIATIONS: Final = 20  # Of one answer.
+# The name for the value itself, where an object may come as a single text or number.
+ITSELF: Final = ""
+_Parts = tuple[DeviationKind, str, str]  # Kind, place and detail.
+# Of pydantic's types of errors; any other one is an unknown shape.
+_KINDS: Final[Mapping[str, DeviationKind]] = {
+    "extra_forbidden": DeviationKind.FIELD,
+    "literal_error": DeviationKind.CODE,
+    "missing": DeviationKind.EMPTY,
+    **{kind.value: kind for kind in DeviationKind},
+}
+_TYPE_NAMES: Final = {dict: "object", list: "list", str: "text", bool: "boolean", int: "number", float: "number"}
 
 
 class AnswerPart(BaseModel):
@@ -57,16 +67,6 @@ def find_deviations(payload: Json, shapes: Sequence[AnswerShape]) -> list[Deviat
     return [Deviation(*parts, payload) for parts in islice(distinct, MAX_DEVIATIONS)]
 
 
-_Parts = tuple[DeviationKind, str, str]  # Kind, place and detail.
-# Of pydantic's types of errors; any other one is an unknown shape.
-_KINDS: Final[Mapping[str, DeviationKind]] = {
-    "extra_forbidden": DeviationKind.FIELD,
-    "literal_error": DeviationKind.CODE,
-    "missing": DeviationKind.EMPTY,
-    **{kind.value: kind for kind in DeviationKind},
-}
-
-
 def _compare_answer(payload: Json, shapes: Sequence[AnswerShape]) -> list[_Parts]:
     if payload is None or payload == {} or payload == []:
         return [(DeviationKind.EMPTY, "answer", _type_name(payload))]
@@ -101,15 +101,8 @@ def _place_of(location: tuple[str | int, ...]) -> str:
     return "".join(names).removeprefix(".")
 
 
-_TYPE_NAMES: Final = {dict: "object", list: "list", str: "text", bool: "boolean", int: "number", float: "number"}
-
-
 def _type_name(value: Json) -> str:
     return _TYPE_NAMES.get(type(value), "null")
-
-
-# The name for the value itself, where an object may come as a single text or number.
-ITSELF: Final = ""
 
 
 def keep_fields(body: Json, kept: Mapping[str, Json] | None) -> Json:

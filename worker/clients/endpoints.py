@@ -1,9 +1,7 @@
-"""The presets of suppliers, and the addresses that are called.
+"""The presets of suppliers, the addresses that are called, and the callback of a consent page, the same for all.
 
 A *preset* is one generation of a supplier's API as it is published, as data. *Endpoints* are a preset on real hosts:
 production, sandbox, or another one such as our simulator.
-
-The callback of a supplier's consent page, the same for all suppliers.
 """
 
 from __future__ import annotations
@@ -22,6 +20,10 @@ TokenMode = Literal["user", "application", "bearer"]
 ConsentStyle = Literal["usage_point", "autorisation", "right"]
 TOKEN_API: Final = "token"  # noqa: S105 - the name of a quota, not a secret
 SHARED_QUOTA: Final = "data"  # Of all calls that have no quota of their own.
+# In characters. Enedis returns a longer state cut, or not at all.
+LONGEST_STATE: Final = 100
+# A failure is shown and logged, so only words are accepted, and no ids.
+_FAILURE: Final = re.compile(r"[a-z_-]{2,40}", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,12 +207,6 @@ def _allows_plain_http(host: str) -> bool:
     except ValueError:
         return "." not in host or host.endswith((".localhost", ".internal"))
     return address.is_loopback or address.is_private
-
-
-# In characters. Enedis returns a longer state cut, or not at all.
-LONGEST_STATE: Final = 100
-# A failure is shown and logged, so only words are accepted, and no ids.
-_FAILURE: Final = re.compile(r"[a-z_-]{2,40}", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,22 +1,14 @@
-"""HTTP calls that end: a time for the whole of each, and a size that no answer exceeds.
+"""HTTP calls within bounds: of time and size, to allowed addresses alone, and signed where a webhook is called.
 
 The time-outs of requests count between two bytes, so an answer that drips never times out, and requests reads an
 answer of any size. Here a call has ``longest_s`` from its sending to the last byte, and a body is unpacked in small
-pieces, until it is over or has more than ``BodyLimits`` allow. Then the connection is closed.
+pieces, until it is over or has more than ``BodyLimits`` allow. Then the connection is closed. It needs urllib3 2.6,
+which unpacks no more than it is asked for, and no body that was packed more than five times.
 
-It needs urllib3 2.6, which unpacks no more than it is asked for, and no body that was packed more than five times.
-
-HTTP calls to addresses that somebody has typed: never into a private network that the operator has not named.
-
-What counts is the address that the connection has reached, looked at before anything is sent, so that no name can hide
-another one. Plain http is for this machine and for the networks that are named.
-
-Connections to addresses that somebody has typed: never into a private network that the operator has not named.
-
-What counts is the address that the connection has reached, looked at before anything is sent, so that no name can hide
-another one. A connection without TLS is for this machine and for the networks that are named.
-
-Signed POST requests to an address that somebody has typed: of notices, and of measures.
+An address that somebody has typed never leads into a private network that the operator has not named. What counts is
+the address that the connection has reached, looked at before anything is sent, so that no name can hide another one. A
+connection without TLS is for this machine and for the networks that are named. Notices and measures are sent to such an
+address in signed POST requests.
 """
 
 from __future__ import annotations
@@ -40,9 +32,11 @@ from urllib3.exceptions import HTTPError
 from worker.domain.networks import Network, may_be_called
 from worker.errors import AnswerTooLarge, NotDelivered, SupplierTooSlow
 
+LONGEST_CALL_S: Final = 30.0
+SIGNATURE_HEADER: Final = "X-Releve-Signature"
+TIMEOUTS_S: Final = (5.0, 15.0)
 _MEGABYTE: Final = 1024**2
 _CHUNK: Final = 16 * 1024
-LONGEST_CALL_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,10 +248,6 @@ class GuardedHttp(BoundedHttp):
             ConnectionCls = GuardedTlsConnection
 
         self.poolmanager.pool_classes_by_scheme = {"http": GuardedPool, "https": GuardedTlsPool}
-
-
-SIGNATURE_HEADER: Final = "X-Releve-Signature"
-TIMEOUTS_S: Final = (5.0, 15.0)
 
 
 def sign_body(secret: str, unix_time_s: int, body: bytes) -> str:

@@ -42,6 +42,7 @@ from worker.errors import (
     UnusableToken,
 )
 
+StoreT = TypeVar("StoreT", bound=TokenStore)
 # A token that ends within this time is renewed before a call.
 RENEW_AHEAD_S: Final = 300.0
 _CONSENT_AGAIN: Final = "this account has no usable token: its holder must consent again"
@@ -215,9 +216,6 @@ class OAuthClient:
             refresh=answer.get("refresh_token"),
             expires_at=None if life_s is None else int(time.time() + life_s),
         )
-
-
-StoreT = TypeVar("StoreT", bound=TokenStore)
 
 
 class _StoredToken(Generic[StoreT]):

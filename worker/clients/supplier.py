@@ -1,18 +1,13 @@
-"""A supplier as Relève sees it: what its client answers, and its description.
+"""A supplier as Relève sees it: what its client answers, its description, and its side of a consent.
 
 A further supplier is a folder beside ``enedis`` with the same files, and a line in ``suppliers.SUPPLIERS``:
 
 =============== ====================================================================================================
-``presets.py``  the generations of its API: paths of the series, names of parameters, kinds of tokens, limits, quotas
-``client.py``   a ``SupplierClient``
-``errors.py``   what its answers mean: an ``Answer``, or one of ``worker.errors``
-``answers.py``  the shapes of its answers, for each of its series
+``presets.py``  the generations of its API (paths of the series, names of parameters, kinds of tokens, limits, quotas)
+                and the shapes of its answers, for each of its series
+``client.py``   a ``SupplierClient``, and what answers mean: an ``Answer``, or one of ``worker.errors``
 ``consent.py``  the address of its consent page, the callback, the meters of a consent, and rights of access
 =============== ====================================================================================================
-
-What a consent needs of the supplier: the address of its page, and what it says of a callback.
-
-What suppliers differ in stands in their description (``clients.supplier.ConsentCalls``).
 """
 
 from __future__ import annotations
@@ -75,8 +70,9 @@ class RightCalls:
     """The calls of a supplier that registers rights of access; each takes a session of the application.
 
     ``declare`` raises RightRefused and UnknownUsagePoint. ``list_rights`` takes ``longest_list`` meters at most, and
-    asks for the rights of these alone. ``withdraw`` and ``upload`` take the supplier's id of a right; a right that is gone
-    counts as withdrawn. ``upload`` sends one to three files, by name and content. Each raises what a session does, too.
+    asks for the rights of these alone. ``withdraw`` and ``upload`` take the supplier's id of a right; a right that is
+    gone counts as withdrawn. ``upload`` sends one to three files, by name and content. Each raises what a session does,
+    too.
     """
 
     declare: Callable[[SupplierSession, RightDeclaration], DeclaredRight]
@@ -121,11 +117,11 @@ class ConsentAnswer:
 
 @dataclass(frozen=True, kw_only=True)
 class SupplierConsents:
-    """The supplier's side of a consent.
+    """The supplier's side of a consent: the address of its page, and what it says of a callback.
 
-    ``duration`` is the setting for how long consent is requested, None for the preset's longest. ``account_tokens``
-    says whether each account has its own token (v4). ``open_session`` returns a session with the application's token.
-    ``redirect_uri``: the address of our callback.
+    What suppliers differ in is in ``calls``. ``duration`` is the setting for how long consent is requested, None for
+    the preset's longest. ``account_tokens`` says whether each account has its own token (v4). ``open_session`` returns
+    a session with the application's token. ``redirect_uri``: the address of our callback.
     """
 
     calls: ConsentCalls

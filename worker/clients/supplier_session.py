@@ -1,11 +1,10 @@
 """A session with the supplier: a permit for each request, one token renewal, and refusals raised as our errors.
 
 Callers never see a status code, and no request is sent without a permit. No other module sends requests to a supplier.
-A transport is safe with threads and after a fork, as neither shares a connection.
+A transport is safe with threads and after a fork, as neither shares a connection. A ``Reply`` is one HTTP answer, read
+to its end: its code, whether it refuses the token, how long it asks to wait.
 
-One HTTP answer of a supplier, read to its end: its code, whether it refuses the token, how long it asks to wait.
-
-Split requests: how a window is fetched from a supplier that may find it too long, too early or too late.
+``SplitFetch`` fetches a window from a supplier that may find it too long, too early or too late, in several requests.
 """
 
 from __future__ import annotations
@@ -53,23 +52,31 @@ from worker.errors import (
 )
 from worker.metrics import ANSWERS, CALL_SECONDS, CALLS, NO_ANSWER, OTHER, TOKEN_REFUSED, error_kind
 
+ResultT = TypeVar("ResultT")
+FetchPiece = Callable[[DateWindow], Answer]
+# The seconds to connect, and the seconds between two bytes of the answer.
+Timeouts = tuple[float, float]
+DEFAULT_TIMEOUTS: Final[Timeouts] = (5.0, 20.0)
+SHORT_ANSWER: Final = StreamLimits(stream_bytes=64 * 1024)  # Of a call that changes something.
 # Of the API gateway that stands before many suppliers (WSO2), and of OAuth.
 BAD_TOKEN_CODES: Final = {"900901", "900902", "900903", "unauthorized", "invalid-token"}
 _LONGEST_PAGE: Final = 20_000
+_LONGEST_REFUSAL: Final = 64 * 1024  # Bytes; what comes after them is not read.
+_CHUNK: Final = 16 * 1024
 _STRUCTURE: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]')  # Texts are passed over.
 # A code is written to logs and messages. So it must consist of words and a short number: no meter, no token.
 _CODE_FORM: Final = re.compile(r"(?=.{1,40}$)[a-z]{2,24}(-[a-z]{2,24}){0,5}(-?[0-9]{1,7})?|[0-9]{1,6}")
 _NESTING: Final = {b"{": 1, b"[": 1, b"}": -1, b"]": -1}
-
-
-def is_too_deep(body: bytes, most: int = StreamLimits().depth) -> bool:
-    """Return whether JSON opens more than ``most`` lists and objects in each other."""
-    depth = 0
-    for match in _STRUCTURE.finditer(body):
-        depth += _NESTING.get(match[0], 0)
-        if depth > most:
-            return True
-    return False
+_LOGIN_FAILED: Final = "{} refused the token again right after its renewal: the holder must consent again"
+_APPLICATION_REFUSED: Final = "{} refuses the application's fresh token: check its credentials and subscriptions"
+# At DEBUG the first two loggers write tokens and secrets, and the third the query with the meter's number. With
+# malformed headers the third does so at WARNING too. Nothing is lost: failures are raised as our errors.
+for _name, _level in (
+    ("requests_oauthlib", logging.INFO),
+    ("oauthlib", logging.INFO),
+    ("urllib3.connectionpool", logging.ERROR),
+):
+    logging.getLogger(_name).setLevel(_level)
 
 
 # Without slots, because cached_property needs a __dict__.
@@ -90,7 +97,7 @@ class Reply:
     def json(self) -> Json:
         """The parsed body; None if it is no JSON (or ``null``), or nested deeper than any answer is."""
         try:
-            return None if is_too_deep(self.body) else json.loads(self.body)
+            return None if _is_too_deep(self.body) else json.loads(self.body)
         except (ValueError, RecursionError):
             return None
 
@@ -144,6 +151,16 @@ def wait_of(reply: Reply, now: datetime) -> float:
     return quota_wait_s(reply.headers, reply.envelope or page, now)
 
 
+def _is_too_deep(body: bytes, most: int = StreamLimits().depth) -> bool:
+    """Return whether JSON opens more than ``most`` lists and objects in each other."""
+    depth = 0
+    for match in _STRUCTURE.finditer(body):
+        depth += _NESTING.get(match[0], 0)
+        if depth > most:
+            return True
+    return False
+
+
 class Permits(Protocol):
     """The quota of the application, shared by all workers; QuotaLedger implements it."""
 
@@ -158,25 +175,6 @@ class Permits(Protocol):
 
     def close_gate(self, retry_after_s: float, permit: str, code: str = "") -> None:
         """Stop all requests for a while: the supplier refused the one with this permit, with an error of this code."""
-
-
-ResultT = TypeVar("ResultT")
-_LOGIN_FAILED: Final = "{} refused the token again right after its renewal: the holder must consent again"
-_APPLICATION_REFUSED: Final = "{} refuses the application's fresh token: check its credentials and subscriptions"
-# The seconds to connect, and the seconds between two bytes of the answer.
-Timeouts = tuple[float, float]
-DEFAULT_TIMEOUTS: Final[Timeouts] = (5.0, 20.0)
-SHORT_ANSWER: Final = StreamLimits(stream_bytes=64 * 1024)  # Of a call that changes something.
-_LONGEST_REFUSAL: Final = 64 * 1024  # Bytes; what comes after them is not read.
-_CHUNK: Final = 16 * 1024
-# At DEBUG the first two loggers write tokens and secrets, and the third the query with the meter's number. With
-# malformed headers the third does so at WARNING too. Nothing is lost: failures are raised as our errors.
-for _name, _level in (
-    ("requests_oauthlib", logging.INFO),
-    ("oauthlib", logging.INFO),
-    ("urllib3.connectionpool", logging.ERROR),
-):
-    logging.getLogger(_name).setLevel(_level)
 
 
 class SupplierSession:
@@ -416,9 +414,6 @@ def as_signed(url: str) -> str:
     So a plain address is signed as https://, and ``_CountedHttp`` changes it back before it is sent.
     """
     return "https://" + url.removeprefix("http://") if url.startswith("http://") else url
-
-
-FetchPiece = Callable[[DateWindow], Answer]
 
 
 @dataclass

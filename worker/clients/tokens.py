@@ -24,9 +24,12 @@ from jwt.types import Options
 from worker.domain.answers import Json
 from worker.errors import TokenNeeded, TokenRefused, UnusableToken
 
+REFUSED_FOR_GOOD: Final = "the gateway refuses the token: make a new one on its page, then run `releve home token`"
 _NO_TOKEN: Final = "this account has no gateway token: add one with `releve home token`"  # noqa: S105
 _TOKEN_ENDED: Final = "the gateway's token has expired: make a new one on its page, then run `releve home token`"  # noqa: S105
-REFUSED_FOR_GOOD: Final = "the gateway refuses the token: make a new one on its page, then run `releve home token`"
+_METER: Final = re.compile(r"[0-9]{14}|GI[0-9]{6}")
+_METER_CLAIMS: Final = ("usage_point_id", "usage_points_id", "pce_id", "pce", "id_pce")
+_CONSENT_CLAIMS: Final = ("consentements", "consents")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +121,6 @@ class BearerTokens:
         if refused is None or token.access != refused.access:
             return token
         raise TokenRefused(REFUSED_FOR_GOOD)
-
-
-_METER: Final = re.compile(r"[0-9]{14}|GI[0-9]{6}")
-_METER_CLAIMS: Final = ("usage_point_id", "usage_points_id", "pce_id", "pce", "id_pce")
-_CONSENT_CLAIMS: Final = ("consentements", "consents")
 
 
 def usage_points_from_id_token(id_token: str, client_id: str, now: datetime) -> list[str]:

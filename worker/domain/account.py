@@ -1,7 +1,6 @@
-"""An account, which is one consent to read one meter, and its states.
+"""An account, which is one consent to read one meter, and its states; the tenant that it belongs to.
 
-Tenants: the services that share one Relève. Each has accounts, API tokens, invitations and a webhook of its own.
-
+Tenants are the services that share one Relève. Each has accounts, API tokens, invitations and a webhook of its own.
 With one service only, everything belongs to the default tenant.
 """
 
@@ -17,14 +16,7 @@ from worker.errors import AccountClosed, AccountError, ConsentEnded, ConsentStop
 
 DEFAULT_TENANT: Final = "default"
 LONGEST_TITLE: Final = 100
-_NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,31}")
-
-
-def check_tenant(name: str) -> str:
-    """Return the name. Raises ValueError for one that can't be a tenant's."""
-    if not _NAME.fullmatch(name):
-        raise ValueError("a tenant's name has 1 to 32 of the characters a-z 0-9 - and begins with a letter")
-    return name
+_TENANT_NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,31}")
 
 
 class AccountState(StrEnum):
@@ -114,3 +106,10 @@ class Account:
     def unconfirmed(self) -> bool:
         """Whether somebody vouched for it, and no answer of the supplier has confirmed it yet."""
         return self.state is AccountState.NEW and self.usage_point_id is not None
+
+
+def check_tenant(name: str) -> str:
+    """Return the name. Raises ValueError for one that can't be a tenant's."""
+    if not _TENANT_NAME.fullmatch(name):
+        raise ValueError("a tenant's name has 1 to 32 of the characters a-z 0-9 - and begins with a letter")
+    return name

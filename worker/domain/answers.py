@@ -1,6 +1,6 @@
-"""Answers of a supplier: the class of one reply, and the raw answer of a window as it is kept to be read again.
+"""Answers of a supplier: the class of one reply, the raw answer of a window, and deviations from what is expected.
 
-Raw answers are stored as compressed text with one JSON line per answer:
+Raw answers are kept to be read again, as compressed text with one JSON line per answer:
 
     {"series": "daily", "at": "2024-07-25T06:00:00+00:00", "window": "2024-06-25/2024-07-25",
      "pieces": [["2024-06-25/2024-07-25", {"meter_reading": …}]], "floor": null}
@@ -8,12 +8,11 @@ Raw answers are stored as compressed text with one JSON line per answer:
 Many lines are compressed together, because each night's answer repeats most of the night before (measured: a month
 of both series shrinks from 930 kB to 10 kB).
 
-Deviations of answers from what is expected, and what is kept of such an answer: texts without values, a sample.
-
 A *deviation* names its kind, its place and a short detail, all without values. The same deviation in another answer has
 the same fingerprint. Deviations inform the operator early; they never stop a reading, because the parser decides what
-is refused. A sample holds no meter number: it is stored without an account, so the erasure of an account would not
-delete it. Of a list, one item of each form is kept, because hundreds of points look alike.
+is refused. Of such an answer a *sample* is kept. It holds no meter number: it is stored without an account, so the
+erasure of an account would not delete it. Of a list, one item of each form is kept, because hundreds of points look
+alike.
 """
 
 from __future__ import annotations
@@ -33,18 +32,20 @@ from typing import Any, Final
 from worker.domain.series import Series
 from worker.domain.windows import DateWindow
 
-
-def parse_text(raw: Json) -> str | None:
-    """Return a short text without the blanks around it; None for anything else and for an empty one."""
-    text = " ".join(raw.split()) if isinstance(raw, str) and len(raw) <= _LONGEST_TEXT else ""
-    return text or None
-
-
-_LONGEST_TEXT: Final = 200
-
-
-_PRESET: Final = 1  # Ten times faster than the default of 6, for a quarter more bytes.
 Json = Any  # A body as the supplier sent it, before it is parsed.
+MAX_CHARACTERS: Final = 8_000
+_LONGEST_TEXT: Final = 200
+_PRESET: Final = 1  # Ten times faster than the default of 6, for a quarter more bytes.
+_MAX_ITEMS: Final = 6
+_MAX_FIELDS: Final = 40
+_MAX_DEPTH: Final = 12
+_MAX_TEXT_LENGTH: Final = 200
+_METER_NUMBER: Final = re.compile(r"\d{14}|GI\d{6}")
+_NO_METER_NUMBER: Final = "0" * 14
+_MIN_LONG_NUMBER: Final = 10**12  # A number this long may be a meter's.
+_MAX_DETAIL_LENGTH: Final = 60
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,40}", re.ASCII)
+_CODE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_. /-]{0,30}", re.ASCII)
 
 
 class AnswerKind(StrEnum):
@@ -118,17 +119,10 @@ def _from_json(line: dict[str, Any]) -> RawAnswer:
     )
 
 
-MAX_CHARACTERS: Final = 8_000
-_MAX_ITEMS: Final = 6
-_MAX_FIELDS: Final = 40
-_MAX_DEPTH: Final = 12
-_MAX_TEXT_LENGTH: Final = 200
-_METER_NUMBER: Final = re.compile(r"\d{14}|GI\d{6}")
-_NO_METER_NUMBER: Final = "0" * 14
-_MIN_LONG_NUMBER: Final = 10**12  # A number this long may be a meter's.
-_MAX_DETAIL_LENGTH: Final = 60
-_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,40}", re.ASCII)
-_CODE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_. /-]{0,30}", re.ASCII)
+def parse_text(raw: Json) -> str | None:
+    """Return a short text without the blanks around it; None for anything else and for an empty one."""
+    text = " ".join(raw.split()) if isinstance(raw, str) and len(raw) <= _LONGEST_TEXT else ""
+    return text or None
 
 
 class DeviationKind(StrEnum):

@@ -1,9 +1,8 @@
 """The comparison of an answer with what is stored: which readings are written, which go, and what their totals need.
 
-When a series was asked for lately, so that of two answers the one that was asked for last holds (rule K6).
-
-A document has the time of the answer that wrote it. An answer that confirms it writes nothing, so its time is kept
-here, as one short text for each account and series:
+Of two answers for the same time, the one that was asked for last holds (rule K6). A document has the time of the answer
+that wrote it. An answer that confirms it writes nothing, so its time is kept in ``RecentAnswers``, as one short text
+for each account and series:
 
     1721890000123456 2024-06-25/2024-07-25@1721976400123456 2024-07-18/2024-07-25@1721980000123456
 
@@ -44,7 +43,8 @@ from worker.domain.series import Doctype
 from worker.domain.totals import compare_states, keep_changed, total_entries
 from worker.domain.windows import DateWindow, merge_spans
 
-MOST: Final = 8
+_AN_HOUR: Final = timedelta(hours=1)
+MOST_LISTED: Final = 8
 _A_DAY_US: Final = 24 * 3600 * 1_000_000
 
 
@@ -96,7 +96,7 @@ class RecentAnswers:
     def _keep_latest(self, all_answers: Iterable[Answered]) -> RecentAnswers:
         answers = sorted(all_answers)
         oldest_us = answers[-1].asked_us - _A_DAY_US
-        kept = [listed for listed in answers if listed.asked_us >= oldest_us][-MOST:]
+        kept = [listed for listed in answers if listed.asked_us >= oldest_us][-MOST_LISTED:]
         forgotten = [listed.asked_us for listed in answers[: len(answers) - len(kept)]]
         return RecentAnswers(tuple(kept), max([self.forgotten_us, *forgotten]))
 
@@ -161,9 +161,6 @@ class FinishedAnswer:
             late_days=frozenset(map(date.fromisoformat, result["late_days"])),
             changed_days=frozenset(map(date.fromisoformat, result["changed_days"])),
         )
-
-
-_AN_HOUR: Final = timedelta(hours=1)
 
 
 def ranges_to_read(job: WindowJob) -> dict[Doctype, KeyRange]:
@@ -233,7 +230,7 @@ def compare(
         seen=str(recent),
         late_days=sorted({civil_day_of(entry.key, series).isoformat() for entry in settled.late}),
         stored_totals={doctype.value: list(map(to_entry, documents[doctype])) for doctype in series.totals},
-        rest={doctype.value: sums_within(ranges[doctype], rest, doctype) for doctype in series.totals},
+        rest={doctype.value: _sums_within(ranges[doctype], rest, doctype) for doctype in series.totals},
         facts={**facts, "open": open_days(window, covered_time_by_day(series, asked_for))},
     )
 
@@ -246,7 +243,7 @@ def _compare_states(
     recent: RecentAnswers,
     later_keys: Collection[str],
 ) -> Changes:
-    """Return the changes of a series that tells states (``states``); a day is covered where an answer told it."""
+    """Return the changes of a series that tells states (``totals``); a day is covered where an answer told it."""
     series = messages.series_of(job)
     changes = compare_states(entries, stored, later_keys)
     return Changes(
@@ -282,11 +279,11 @@ def _later_keys(
     }
 
 
-def _to_us(moment: datetime) -> int:
-    return round(moment.timestamp() * 1e6)
-
-
-def sums_within(keys: KeyRange, entries: Iterable[Entry], doctype: Doctype) -> dict[str, int]:
+def _sums_within(keys: KeyRange, entries: Iterable[Entry], doctype: Doctype) -> dict[str, int]:
     """Return the sums of the entries for the totals that the window touches."""
     first_key, end_key = keys
     return {key: energy for key, energy in total_entries(entries, doctype).items() if first_key <= key < end_key}
+
+
+def _to_us(moment: datetime) -> int:
+    return round(moment.timestamp() * 1e6)

@@ -1,4 +1,4 @@
-"""Which days of a series are complete, as one short text per account and series.
+"""Which days of a series are complete, as one short text per account and series, and why a day lacks its load curve.
 
 A *mark* says what is stored of one civil day and how old the day was when the supplier was last asked. A ledger is
 the first day and one mark for each day after it, written as runs:
@@ -15,12 +15,9 @@ Three years of a healthy meter take 20 bytes.
 Open days are asked for again when they are 1, 2, 4 and 8 days old, then weekly. A day without a reading counts as
 absent for good when it is ``GIVE_UP_AGE`` days old. A day for which two answers crossed is asked for at once.
 
-Summary of a ledger of days for display: counts, the days still open, and when they are asked for next.
-
-Why a day has no load curve: a comparison of the ledgers of days of daily values and curve, of each direction.
-
 Enedis collects a load curve only if the holder has switched its collection on; daily values are always collected. The
-answer is ``no_data_found`` both for a curve that is not collected and for a gap, so the ledgers are compared:
+answer is ``no_data_found`` both for a curve that is not collected and for a gap. So the ledgers of daily values and
+curve are compared, of each direction, to tell a *hole*:
 
 * many days in a row up to the newest with a daily value and no curve: the collection is not switched on;
 * a single day without a curve between days with one: a gap in the transmission;
@@ -45,6 +42,13 @@ from worker.domain.windows import ONE_DAY, PARIS, DateWindow, civil_date, day_le
 
 GIVE_UP_AGE: Final = 64
 ASKED_AT_AGES: Final = (1, 2, 4, *range(8, GIVE_UP_AGE + 1, 7))
+# How many days with a daily value and without a curve show that the collection is not switched on.
+MIN_EMPTY_DAYS: Final = 3
+# After a first curve the next ones may only be late for days because of the supplier. Nobody should be asked to switch
+# on what is on already.
+MIN_EMPTY_DAYS_AFTER_CURVE: Final = 8
+# Of the usual series, the ledgers of these two are compared, in this order.
+COMPARED_SERIES: Final = (daily_of(), curve_of(daily_of()))
 _HALF_HOUR: Final = timedelta(minutes=30)
 _MINUTE: Final = timedelta(minutes=1)
 _RUN: Final = re.compile(r"(\d+)([a-z])(\d*)(?:@(\d+))?", re.ASCII)
@@ -289,13 +293,6 @@ def interval_days(entry: Entry) -> DateWindow:
     return DateWindow(date.fromisoformat(entry.key), date.fromisoformat((entry.details or {})["ends_on"]))
 
 
-# How many days with a daily value and without a curve show that the collection is not switched on.
-MIN_EMPTY_DAYS: Final = 3
-# After a first curve the next ones may only be late for days because of the supplier. Nobody should be asked to switch
-# on what is on already.
-MIN_EMPTY_DAYS_AFTER_CURVE: Final = 8
-# Of the usual series, the ledgers of these two are compared, in this order.
-COMPARED_SERIES: Final = (daily_of(), curve_of(daily_of()))
 _EMPTY: Final = frozenset({DayState.LATE, DayState.ABSENT})
 _CURVE: Final = frozenset({DayState.COMPLETE, DayState.FILE, DayState.PARTIAL, DayState.AGAIN})
 
@@ -411,9 +408,10 @@ def summarize_days(
     holes: Mapping[date, Hole] | None = None,
     missing: MissingCurve | None = None,
 ) -> Coverage:
-    """Return the summary of a ledger. ``asked_next``: when a day is asked for again (``worker.domain``).
+    """Return the summary of a ledger for display.
 
-    ``holes`` and ``missing``: of a curve, from ``holes.py``.
+    ``asked_next``: when a day is asked for again (``schedule.next_request``). ``holes`` and ``missing``: of a curve,
+    from ``find_holes`` and ``find_missing_curve``.
     """
     days = list(ledger.days())
     return Coverage(

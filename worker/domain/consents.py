@@ -1,17 +1,15 @@
-"""Consents: the proof of a consent, a refusal that awaits confirmation, and the notices to owner and operator.
+"""Consents: their proof, how long they last, what they may be after an erasure, and the notices about them.
 
-The duration of a consent, as an ISO 8601 duration of years, months, weeks and days.
-
-Erased meters: how long an erasure is remembered, and which proofs are younger than it.
+``ConsentProof`` is the proof of a consent, ``PendingRefusal`` a refusal that awaits confirmation, ``Notice`` a message
+to an account's owner or to the operator. A duration is an ISO 8601 duration of years, months, weeks and days.
 
 What was erased stays closed to everything that began before: another tab, an invitation, a consent that is still in
 force at the supplier. Moments are real ones, even where the fleet runs at a simulated time; days are the fleet's own.
 
-Proof P4: what a person reads off the meter's display, compared with the supplier's registers (pure).
-
-A display shows each register in whole kWh. Who stands before the meter reads what it shows now: no less than at the
-last midnight that the supplier has told, and no more than the subscribed power allows until now. A number that is
-guessed is rarely within these bounds, and tries are few (``MOST_TRIES_A_DAY``, ``MOST_WRONG``).
+Proof P4 is what a person reads off the meter's display, compared with the supplier's registers. A display shows each
+register in whole kWh. Who stands before the meter reads what it shows now: no less than at the last midnight that the
+supplier has told, and no more than the subscribed power allows until now. A number that is guessed is rarely within
+these bounds, and tries are few (``MOST_TRIES_A_DAY``, ``MOST_WRONG``).
 """
 
 from __future__ import annotations
@@ -25,6 +23,24 @@ from enum import StrEnum
 from typing import Final
 
 REQUEST_LIFE: Final = timedelta(days=7)
+HOUSEHOLD_CHANNEL: Final = "household"  # By mail, to the address that the account's household has confirmed.
+MOST_TRIES_A_DAY: Final = 3  # For one meter, over all people who try.
+MOST_WRONG: Final = 10  # For one meter, until an operator opens it again.
+LARGEST_POWER_VA: Final = 36_000  # The largest connection that a home may have, where the contract tells no power.
+# The tariff periods that a Linky display names, by contract: base, peak and off-peak hours, Tempo.
+# Source: the Enedis files and the answers that docs/reference/simulator.md names.
+DISPLAYED_PERIODS: Final[Mapping[str, tuple[str, ...]]] = {
+    "base": ("BASE",),
+    "peak": ("HC", "HP"),
+    "tempo": ("BUHC", "BUHP", "BCHC", "BCHP", "RHC", "RHP"),
+}
+_DURATION: Final = re.compile(r"P(?=\d)(?:(\d{1,4})Y)?(?:(\d{1,4})M)?(?:(\d{1,4})W)?(?:(\d{1,4})D)?", re.ASCII)
+_LONGEST_CONSENT: Final = "P3Y"  # No supplier of ours accepts a longer consent.
+# A consent flow that was begun before, and its request, may still be on their way for as long as this.
+_SHORTEST_MEMORY: Final = REQUEST_LIFE + timedelta(days=1)
+_WH_PER_KWH: Final = 1000
+_HOUR: Final = timedelta(hours=1)
+_MOST_DIGITS: Final = 9
 
 
 class ConsentKind(StrEnum):
@@ -124,9 +140,6 @@ class NoticeKind(StrEnum):
     TOKEN_ENDS = "token_ends"  # noqa: S105 - An API token ends within two weeks.
 
 
-HOUSEHOLD_CHANNEL: Final = "household"  # By mail, to the address that the account's household has confirmed.
-
-
 @dataclass(frozen=True, slots=True)
 class Notice:
     """One message to send over one channel.
@@ -153,9 +166,6 @@ class Notice:
     def key(self) -> str:
         """The key that makes a notice unique: a second notice with the same key is not sent."""
         return f"{self.kind}:{self.account_id or '-'}:{self.about}:{self.channel}"
-
-
-_DURATION: Final = re.compile(r"P(?=\d)(?:(\d{1,4})Y)?(?:(\d{1,4})M)?(?:(\d{1,4})W)?(?:(\d{1,4})D)?", re.ASCII)
 
 
 def last_day_of(first_day: date, duration: str) -> date:
@@ -193,19 +203,14 @@ def _parts(duration: str) -> tuple[int, int, int, int]:
     return years, months, weeks, days
 
 
-_LONGEST: Final = "P3Y"  # No supplier of ours accepts a longer consent.
-# A consent flow that was begun before, and its request, may still be on their way for as long as this.
-_SHORTEST: Final = REQUEST_LIFE + timedelta(days=1)
-
-
 def forget_on(erased_on: date, consent_until: date | None) -> date:
     """Return the day on which an erasure is forgotten: after the consent's last day, at most three years later.
 
     ``consent_until`` is the last day, included; None where it is not known, so that three years count.
     """
-    latest = last_day_of(erased_on, _LONGEST) + timedelta(days=1)
+    latest = last_day_of(erased_on, _LONGEST_CONSENT) + timedelta(days=1)
     after_consent = latest if consent_until is None else consent_until + timedelta(days=1)
-    return max(min(after_consent, latest), erased_on + _SHORTEST)
+    return max(min(after_consent, latest), erased_on + _SHORTEST_MEMORY)
 
 
 def is_younger(proof: Proof, erased_at: datetime, begun_at: datetime | None, invited_at: datetime | None) -> bool:
@@ -225,21 +230,6 @@ def is_younger(proof: Proof, erased_at: datetime, begun_at: datetime | None, inv
 def is_asserted_younger(erased_on: date, consented_on: date | None, *, anew: bool) -> bool:
     """Return whether somebody vouches for a consent since the erasure, by its day or by saying so."""
     return anew or (consented_on is not None and consented_on >= erased_on)
-
-
-MOST_TRIES_A_DAY: Final = 3  # For one meter, over all people who try.
-MOST_WRONG: Final = 10  # For one meter, until an operator opens it again.
-LARGEST_POWER_VA: Final = 36_000  # The largest connection that a home may have, where the contract tells no power.
-# The tariff periods that a Linky display names, by contract: base, peak and off-peak hours, Tempo.
-# Source: the Enedis files and the answers that docs/reference/simulator.md names.
-DISPLAYED_PERIODS: Final[Mapping[str, tuple[str, ...]]] = {
-    "base": ("BASE",),
-    "peak": ("HC", "HP"),
-    "tempo": ("BUHC", "BUHP", "BCHC", "BCHP", "RHC", "RHP"),
-}
-_WH_PER_KWH: Final = 1000
-_HOUR: Final = timedelta(hours=1)
-_MOST_DIGITS: Final = 9
 
 
 def parse_displayed(text: str) -> int | None:

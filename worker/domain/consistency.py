@@ -1,13 +1,11 @@
-"""Checks that the stored documents agree with one another, each difference with its likely cause.
+"""The laws that stored documents must satisfy among one another, each difference with its likely cause.
+
+Before them comes what makes documents worth comparing: the days that the registry calls stored are there.
 
 Six laws of energy, for consumption and production each: no two steps overlap in time, the steps of an hour add up to
 the hour, the curve of a complete day to the day's value (to the watt-hour), the days of a month to the month, the days
 of a year to the year, and no day is more than a meter can deliver. The law of the day does not apply to a day with a
-gap in its curve. The recordings of real meters satisfy all six (tests/integration/test_real_recordings.py). Before them
-comes what makes documents worth comparing: the days that the registry calls stored are there. The laws of registers
-and of the maximum power are in ``meter_laws.py``.
-
-The laws of what else a meter tells: its registers make the daily values, its maximum power is above all steps.
+gap in its curve. The recordings of real meters satisfy all six (tests/integration/test_real_recordings.py).
 
 Registers and daily values are counted by the same meter, so the registers of a day's tariff periods add up to the
 day's value to the watt-hour. Apparent power (VA) is never below active power (W), and the highest of a day never below
@@ -15,15 +13,11 @@ the mean of a step, so a step above the maximum power shows that one of the two 
 both laws: two meters' registers, and the one day of which a maximum power and a curve are recorded
 (tests/integration/test_recorded_registers.py).
 
-Days whose value is still provisional although it should be final: a note to an operator, no fault.
-
-It stands alone because the law is about time, and compares no two documents.
-
-The days of a calendar month against what was published for it: two series that nearly agree, and are never added.
-
-A supplier of gas rounds each day's volume to whole m³ and corrects a period when it publishes it, so there is no exact
-law as between a curve and its days. A month agrees within one m³ of gas. What lies beyond is a *deviation*: it is told
-with both numbers, it is no error, and nothing repairs it.
+Two things are told to an operator and are no fault, so nothing repairs them: days whose value is still provisional
+although it should be final, and *deviations* of gas: months whose days and published periods, which are two series and
+never added, differ by too much. A supplier of gas rounds each day's volume to whole m³ and corrects a period when it
+publishes it, so there is no exact law as between a curve and its days. A month agrees within one m³ of gas; what lies
+beyond is told with both numbers.
 Source: measured on one home of 35 months (GRDF): 1 month equal, the others off by -10 to +12 kWh.
 """
 
@@ -55,9 +49,12 @@ from worker.domain.tariffs import DayEnergy
 from worker.domain.totals import calendar_month, coefficients_of, months_of_intervals, total_entries
 from worker.domain.windows import ONE_DAY, civil_date, day_length, local_midnight, to_windows
 
-_MILLIWATT_HOURS_PER_KWH: Final = 1_000_000
-_ONE_WATT_HOUR: Final = 1000  # In milliwatt-hours: the resolution of daily values.
+PROVISIONAL: Final = "provisional"  # The status of a document, as the parsers translate it.
+# In kWh a m³, where neither the days nor the periods tell one. France has about 10 to 12.
+USUAL_COEFFICIENT: Final = Decimal("11.2")
 _ONE_PERCENT: Final = 100
+_ONE_VOLT_AMPERE: Final = 1000  # In mVA. Both powers are rounded to whole watts and volt-amperes.
+_ONE_HOUR_MINUTES: Final = 60
 
 
 class Law(StrEnum):
@@ -122,17 +119,6 @@ class Discrepancy:
 _LAWS: Final = {Period.HOUR: Law.HOUR, Period.MONTH: Law.MONTH, Period.YEAR: Law.YEAR}
 
 
-def check_totals(inputs: Sequence[Entry], totals: Sequence[Entry], doctype: Doctype) -> Iterator[Discrepancy]:
-    """Compare hours with their steps, months or years with their days; both of the same time. Yields in key order."""
-    sums = {key: round_as_stored(energy, doctype) for key, energy in total_entries(inputs, doctype).items()}
-    energies = {entry.key: entry.amount for entry in totals}
-    for key in sorted(sums.keys() | energies.keys()):
-        expected, stored = sums.get(key), energies.get(key)
-        if expected != stored:
-            cause = _cause_of_total(expected, stored)
-            yield Discrepancy(_LAWS[doctype.period], key, expected, stored, cause, doctype.series)
-
-
 def check_stored(series: Series, expected: Iterable[date], stored: Collection[date]) -> Iterator[Discrepancy]:
     """Yield each run of days that the registry calls stored and that have no document, the oldest first.
 
@@ -145,9 +131,26 @@ def check_stored(series: Series, expected: Iterable[date], stored: Collection[da
         yield Discrepancy(Law.STORED, str(window), None, None, Cause.MISSING_DOCUMENTS, series)
 
 
+def check_totals(inputs: Sequence[Entry], totals: Sequence[Entry], doctype: Doctype) -> Iterator[Discrepancy]:
+    """Compare hours with their steps, months or years with their days; both of the same time. Yields in key order."""
+    sums = {key: round_as_stored(energy, doctype) for key, energy in total_entries(inputs, doctype).items()}
+    energies = {entry.key: entry.amount for entry in totals}
+    for key in sorted(sums.keys() | energies.keys()):
+        expected, stored = sums.get(key), energies.get(key)
+        if expected != stored:
+            cause = _cause_of_total(expected, stored)
+            yield Discrepancy(_LAWS[doctype.period], key, expected, stored, cause, doctype.series)
+
+
+def _cause_of_total(expected: int | None, stored: int | None) -> Cause:
+    if stored is None:
+        return Cause.MISSING_TOTAL
+    return Cause.ORPHAN_TOTAL if expected is None else Cause.STALE_TOTAL
+
+
 def beyond(days: Iterable[Entry], limit_kwh: float) -> dict[str, int]:
     """Return the daily values in milliwatt-hours, by day, that are more than a meter can deliver."""
-    limit = limit_kwh * _MILLIWATT_HOURS_PER_KWH
+    limit = limit_kwh * MILLIWATT_HOURS_PER_KWH
     return {entry.key: entry.amount for entry in days if entry.amount > limit}
 
 
@@ -155,7 +158,7 @@ def check_limit(
     series: Series, days: Sequence[Entry], set_aside: Iterable[date], limit_kwh: float
 ) -> Iterator[Discrepancy]:
     """Yield the stored days that are more than a meter can deliver, and those of which such a value was set aside."""
-    limit = round(limit_kwh * _MILLIWATT_HOURS_PER_KWH)
+    limit = round(limit_kwh * MILLIWATT_HOURS_PER_KWH)
     for day, stored in beyond(days, limit_kwh).items():
         yield Discrepancy(Law.LIMIT, day, limit, stored, Cause.BEYOND_LIMIT, series)
     for missing in set_aside:
@@ -175,12 +178,6 @@ def check_overlaps(series: Series, documents: Sequence[Document]) -> Iterator[Di
         yield Discrepancy(Law.STEPS, day.isoformat(), expected, stored, Cause.OVERLAPPING_STEPS, series)
 
 
-def _cause_of_total(expected: int | None, stored: int | None) -> Cause:
-    if stored is None:
-        return Cause.MISSING_TOTAL
-    return Cause.ORPHAN_TOTAL if expected is None else Cause.STALE_TOTAL
-
-
 def check_days(
     series: Series, steps: Sequence[Entry], days: Sequence[Entry], corrected: Collection[date] = ()
 ) -> Iterator[Discrepancy]:
@@ -189,14 +186,14 @@ def check_days(
     ``steps``: in key order, of whole civil days, best with one day more at both ends. ``corrected``: days for which the
     supplier changed a value.
     """
-    curve = steps_by_day(steps)
+    curve = _steps_by_day(steps)
     covered = covered_time_by_day(series, steps)
     for entry in sorted(days):
         day = date.fromisoformat(entry.key)
         if covered.get(day) != day_length(day):
             continue  # The curve has a gap or is missing, which the ledger of days records.
         energy = sum(step.amount for step in curve[day])
-        if abs(energy - entry.amount) >= _ONE_WATT_HOUR:
+        if abs(energy - entry.amount) >= MILLIWATT_HOURS_PER_WH:  # The resolution of daily values.
             cause = _cause_of_day(day, curve, energy, entry.amount, corrected)
             yield Discrepancy(Law.DAY, entry.key, energy, entry.amount, cause, series)
 
@@ -207,11 +204,11 @@ def _cause_of_day(
     if _is_shifted(day, curve, energy, value):
         return Cause.SHIFTED
     steps = {entry.step or USUAL_STEP_MINUTES for entry in curve[day]}
-    if any(minutes < 60 and is_near(energy * minutes, value * 60) for minutes in steps):
+    if any(minutes < 60 and _is_near(energy * minutes, value * 60) for minutes in steps):
         return Cause.WATTS_AS_ENERGY
-    if is_near(energy, 2 * value) or is_near(2 * energy, value):
+    if _is_near(energy, 2 * value) or _is_near(2 * energy, value):
         return Cause.FACTOR_OF_TWO
-    if is_near(energy, 1000 * value) or is_near(1000 * energy, value):
+    if _is_near(energy, 1000 * value) or _is_near(1000 * energy, value):
         return Cause.FACTOR_OF_THOUSAND
     if 2 * value < energy:
         return Cause.METER_REPLACED  # The new meter has counted since its installation only.
@@ -225,24 +222,7 @@ def _is_shifted(day: date, curve: Mapping[date, Sequence[Entry]], energy: int, v
     steps, steps_before, steps_after = curve[day], curve.get(day - ONE_DAY), curve.get(day + ONE_DAY)
     later = energy - steps[0].amount + steps_after[0].amount if steps_after else None
     earlier = energy - steps[-1].amount + steps_before[-1].amount if steps_before else None
-    return any(total is not None and abs(total - value) < _ONE_WATT_HOUR for total in (later, earlier))
-
-
-def is_near(value: int, reference: int) -> bool:
-    """Return whether two values are equal to one percent; two zeros prove nothing."""
-    return reference != 0 and abs(value - reference) * _ONE_PERCENT <= abs(reference)
-
-
-def steps_by_day(steps: Iterable[Entry]) -> dict[date, list[Entry]]:
-    """Return the steps of a curve by the civil day in which they start."""
-    by_day: defaultdict[date, list[Entry]] = defaultdict(list)
-    for entry in steps:
-        by_day[civil_day(entry.key)].append(entry)
-    return by_day
-
-
-_ONE_VOLT_AMPERE: Final = 1000  # In mVA. Both powers are rounded to whole watts and volt-amperes.
-_ONE_HOUR_MINUTES: Final = 60
+    return any(total is not None and abs(total - value) < MILLIWATT_HOURS_PER_WH for total in (later, earlier))
 
 
 def compared_with(series: Series) -> Series | None:
@@ -255,7 +235,7 @@ def check_registers(
 ) -> Iterator[Discrepancy]:
     """Compare the sum over the tariff periods of each day with the day's value, to the watt-hour.
 
-    ``energies``: from ``registers.day_energies``, which has no day with a midnight missing or a new sequence of
+    ``energies``: from ``tariffs.day_energies``, which has no day with a midnight missing or a new sequence of
     registers. ``days``: daily values. ``corrected``: days for which the supplier changed a value.
     """
     values = {date.fromisoformat(entry.key): entry.amount for entry in days}
@@ -271,9 +251,9 @@ def _cause_of_registers(day: date, expected: int, values: Mapping[date, int], co
     if expected and expected in (values.get(day - ONE_DAY), values.get(day + ONE_DAY)):
         return Cause.SHIFTED_DAY
     stored = values[day]
-    if is_near(expected, 1000 * stored) or is_near(1000 * expected, stored):
+    if _is_near(expected, 1000 * stored) or _is_near(1000 * expected, stored):
         return Cause.FACTOR_OF_THOUSAND
-    if is_near(expected, 2 * stored) or is_near(2 * expected, stored):
+    if _is_near(expected, 2 * stored) or _is_near(2 * expected, stored):
         return Cause.FACTOR_OF_TWO
     if day in corrected:
         return Cause.REPROCESSED
@@ -295,21 +275,18 @@ def check_peaks(
 
     A step that reaches over midnight is left out: its maximum power may be the next day's.
     """
-    curve = steps_by_day(steps)
+    curve = _steps_by_day(steps)
     for entry in peaks:
         day = date.fromisoformat(entry.key)
         midnight = int(local_midnight(day + ONE_DAY).timestamp()) // _ONE_HOUR_MINUTES
         within = [step for step in curve.get(day, ()) if interval_of(step).end <= midnight]
         mean = max((step.amount * _ONE_HOUR_MINUTES // length_of(step) for step in within), default=0)
         if mean > entry.amount + _ONE_VOLT_AMPERE:
-            if is_near(mean, 1000 * entry.amount):
+            if _is_near(mean, 1000 * entry.amount):
                 cause = Cause.FACTOR_OF_THOUSAND
             else:
                 cause = Cause.REPROCESSED if day in corrected else Cause.UNKNOWN
             yield Discrepancy(Law.PEAK, entry.key, mean, entry.amount, cause, series)
-
-
-PROVISIONAL: Final = "provisional"  # The status of a document, as the parsers translate it.
 
 
 def overdue_days(series: Series, rows: Iterable[Entry], today: date) -> list[date]:
@@ -325,10 +302,6 @@ def overdue_days(series: Series, rows: Iterable[Entry], today: date) -> list[dat
         settled_before = (settled_before - ONE_DAY).replace(day=1)
     provisional = (row for row in rows if (row.details or {}).get("status") == PROVISIONAL)
     return [day for day in (date.fromisoformat(row.key) for row in provisional) if day < settled_before]
-
-
-# In kWh a m³, where neither the days nor the periods tell one. France has about 10 to 12.
-USUAL_COEFFICIENT: Final = Decimal("11.2")
 
 
 @dataclass(frozen=True, slots=True)
@@ -377,3 +350,16 @@ def compare_months(
 def find_deviations(daily: Iterable[Entry], published: Iterable[Entry]) -> list[MonthComparison]:
     """Return the months that don't agree, the oldest first."""
     return [month for month in compare_months(daily, published) if not month.agrees]
+
+
+def _is_near(value: int, reference: int) -> bool:
+    """Return whether two values are equal to one percent; two zeros prove nothing."""
+    return reference != 0 and abs(value - reference) * _ONE_PERCENT <= abs(reference)
+
+
+def _steps_by_day(steps: Iterable[Entry]) -> dict[date, list[Entry]]:
+    """Return the steps of a curve by the civil day in which they start."""
+    by_day: defaultdict[date, list[Entry]] = defaultdict(list)
+    for entry in steps:
+        by_day[civil_day(entry.key)].append(entry)
+    return by_day

@@ -1,4 +1,4 @@
-"""Conversion of readings and totals to documents and back: keys, fields, kWh and rounding.
+"""Documents: how readings and totals are stored, their keys, fields and rounding, and which steps may stand together.
 
 The fields are those of the original konnector's doctypes: ``load`` in kWh and the local civil time as numbers. Keys of
 minutes and hours are in UTC, so the two passes of the autumn hour have different keys and keys sort as time does.
@@ -6,21 +6,19 @@ minutes and hours are in UTC, so the two passes of the autumn hour have differen
 for the usual 30. Some doctypes have further fields (``series.Detail``). A document of each doctype is shown in
 docs/reference/documents.md.
 
-Amounts as texts: stored energy in kWh, shares and changes in percent; rounded half up, away from zero.
-
-Energy comes in whole milliwatt-hours (mWh), the sixth decimal of a kWh, and nothing here is reckoned in floats: a value
-at the half would be rounded by chance, or to the even neighbour.
+Energy is reckoned in whole milliwatt-hours (mWh), the sixth decimal of a kWh, and never in floats: a value at the half
+would be rounded by chance, or to the even neighbour. A half is rounded up, away from zero. Shown are kWh, and shares
+and changes in percent.
 
 What is listed is shown with all its places (``count_places``), so that it adds up to its total exactly. A total that is
 shown with fewer is the true total rounded, never the sum of rounded parts. Days are whole Wh: 3 places. Half-hours of
 whole watts are half Wh: 4 places. Steps of 5 and 10 minutes have thirds of a Wh, and are stored in whole mWh: 6 places.
 What lies beyond these is lost when they are stored: 288 steps at 1 kW are 23.999904 kWh, shown as 24.00.
 
-Which of the steps that overlap in time are stored (rules K5 and K6): stored steps of a meter never overlap.
-
-Steps of different bounds that overlap, directly or through others, are one *cluster*, which is taken as a whole. If the
-steps of the later answer cover all the time of the earlier ones, they replace them; if they cover less, the earlier
-ones stay. Readings of the same bounds are no cluster: the later value holds.
+Stored steps of a meter never overlap in time (rules K5 and K6). Steps of different bounds that overlap, directly or
+through others, are one *cluster*, which is taken as a whole. If the steps of the later answer cover all the time of the
+earlier ones, they replace them; if they cover less, the earlier ones stay. Readings of the same bounds are no cluster:
+the later value holds.
 """
 
 from __future__ import annotations
@@ -44,83 +42,28 @@ from worker.domain.windows import (
     local_midnight,
 )
 
-# What a meter of 36 kVA, the largest that a home may have, delivers in the longest day, of 25 hours (rule K7).
-DAILY_LIMIT_KWH: Final = 900.0
-
-
-MILLIWATT_HOURS_PER_KWH: Final = 1_000_000
-MILLIWATT_HOURS_PER_WH: Final = 1000
-DAY_PLACES: Final = 3
-STEP_PLACES: Final = 4
-_MOST_PLACES: Final = 6
-
-
-def round_half_up(value: int, unit: int) -> int:
-    """Round to a multiple of ``unit``; a half is rounded away from zero."""
-    size = (2 * abs(value) + unit) // (2 * unit) * unit
-    return size if value >= 0 else -size
-
-
-def round_kwh(milliwatt_hours: int, places: int) -> Decimal:
-    """Return the energy in kWh with so many decimals, at most six."""
-    unit = 10 ** (_MOST_PLACES - places)
-    return Decimal(round_half_up(milliwatt_hours, unit) // unit).scaleb(-places)
-
-
-def format_kwh(milliwatt_hours: int, places: int | None = None) -> str:
-    """Return the energy in kWh as ``0.063``; without ``places`` with all it has and at least three, as ``0.0625``.
-
-    It has a point and no groups, for files and the command line. Pages write ``round_kwh`` as their language does.
-    """
-    return f"{round_kwh(milliwatt_hours, count_places([milliwatt_hours]) if places is None else places):f}"
-
-
-def count_places(energies: Iterable[int], least: int = DAY_PLACES) -> int:
-    """Return how many decimals of a kWh show each of the energies (mWh) exactly, at least ``least``."""
-    places = least
-    for energy in energies:
-        while energy % 10 ** (_MOST_PLACES - places):
-            places += 1
-    return places
-
-
-def to_kwh(milliwatt_hours: int) -> float:
-    """Return the energy in kWh as a number for JSON, where its shortest text has all its places."""
-    return milliwatt_hours / MILLIWATT_HOURS_PER_KWH
-
-
-def round_share(part: int, whole: int, steps: int) -> int:
-    """Return ``part`` of ``whole`` (not 0) as a number of ``steps``.
-
-    It is ``steps`` only where nothing lacks, and 0 only where nothing is there.
-    """
-    share = round_half_up(part * steps, whole) // whole
-    if 0 < part < whole:
-        return min(max(share, 1), steps - 1)
-    return share
-
-
-def round_percent(part: int, whole: int) -> Decimal:
-    """Return the share of ``whole`` (not 0) in percent with one decimal; 100 only where nothing lacks."""
-    return Decimal(round_share(part, whole, 1000)).scaleb(-1)
-
-
-def format_percent(part: int, whole: int) -> str:
-    """Return the share of ``whole`` (not 0) as ``99.6%``, for the command line."""
-    return f"{round_percent(part, whole)}%"
-
-
-def round_change(now: int, before: int) -> int:
-    """Return the change from ``before`` (not 0) in whole percents: 13 from 8 to 9; -100 only where nothing is left."""
-    change = round_half_up(100 * (now - before), before) // before
-    return max(change, -99) if now else change
-
-
 Document = dict[str, Any]
 KeyRange = tuple[str, str]  # The first key, and the first key after the range.
 ALL_KEYS: Final[KeyRange] = ("0", "~")
 USUAL_STEP_MINUTES: Final = 30
+MILLIWATT_HOURS_PER_KWH: Final = 1_000_000
+MILLIWATT_HOURS_PER_WH: Final = 1000
+DAY_PLACES: Final = 3
+STEP_PLACES: Final = 4
+# What a meter of 36 kVA, the largest that a home may have, delivers in the longest day, of 25 hours (rule K7).
+DAILY_LIMIT_KWH: Final = 900.0
+# What a removed reading became in the journal of corrections: nothing. The energy of a step is in other steps.
+REMOVED: Final = -1
+# The original konnector fills the parts that a period does not have with these values. No reader may use them.
+PLACE_HOLDERS: Final[Mapping[Period, Mapping[str, int]]] = {
+    Period.MINUTE: {},
+    Period.HOUR: {"minute": 0},
+    Period.DAY: {"hour": 0, "minute": 0},
+    Period.MONTH: {"day": 0, "hour": 0, "minute": 0},
+    Period.YEAR: {"month": 1, "day": 0, "hour": 0, "minute": 0},
+}
 _MINUTE: Final = timedelta(minutes=1)
+_MOST_PLACES: Final = 6
 _DECIMALS: Final = {Period.MINUTE: 6, Period.HOUR: 4, Period.DAY: 3, Period.MONTH: 4, Period.YEAR: 4}
 # The energy of gas is stored with all the decimals that the supplier sends: it is whole kWh, or hundredths and more.
 _LAST_PLACES: Final[dict[Doctype, int]] = {
@@ -130,14 +73,7 @@ _LAST_PLACES: Final[dict[Doctype, int]] = {
 _IN_UTC: Final = (Period.MINUTE, Period.HOUR)
 _LOCAL_KEY_LENGTH: Final = {Period.DAY: 10, Period.MONTH: 7, Period.YEAR: 4}
 _DETAIL_NAMES: Final = tuple(dict.fromkeys(name for doctype in Doctype for name in doctype.detail_names))
-# The original konnector fills the parts that a period does not have with these values. No reader may use them.
-PLACE_HOLDERS: Final[Mapping[Period, Mapping[str, int]]] = {
-    Period.MINUTE: {},
-    Period.HOUR: {"minute": 0},
-    Period.DAY: {"hour": 0, "minute": 0},
-    Period.MONTH: {"day": 0, "hour": 0, "minute": 0},
-    Period.YEAR: {"month": 1, "day": 0, "hour": 0, "minute": 0},
-}
+_STEPS: Final = curve_of(daily_of()).inputs
 
 
 class Entry(NamedTuple):
@@ -256,6 +192,27 @@ def to_document(account_id: str, doctype: Doctype, entry: Entry, now: datetime) 
     return document
 
 
+def _instant_fields(details: Mapping[str, Any]) -> Document:
+    """Return the civil hour and minute of a value that belongs to one instant of its day."""
+    if "at" not in details:
+        return {}
+    at = datetime.fromisoformat(details["at"])
+    return {"hour": at.hour, "minute": at.minute}
+
+
+# All accounts have the same keys in one night. The result is shared, so callers must copy it.
+@lru_cache(maxsize=8192)
+def civil_fields(key: str, doctype: Doctype) -> dict[str, int]:
+    """Return year to minute and fold of a period's start, as its document has them."""
+    if doctype.period in _IN_UTC:
+        local = datetime.fromisoformat(key).astimezone(PARIS)
+        names = ("year", "month", "day", "hour", "minute")
+        fields = {name: getattr(local, name) for name in names}
+        return fields | {"fold": 1} if local.fold else fields
+    numbers = dict(zip(("year", "month", "day"), map(int, key.split("-")), strict=False))
+    return {**numbers, **PLACE_HOLDERS[doctype.period]}
+
+
 def to_timestamp(instant: datetime) -> str:
     """Format an instant as documents store it: in UTC, to the second, so that texts sort as time does."""
     return instant.astimezone(UTC).isoformat(timespec="seconds")
@@ -275,14 +232,6 @@ def to_entry(document: Document) -> Entry:
 def details_of(document: Document) -> Document | None:
     """Return the further fields of the document's doctype; None where it has none."""
     return {name: document[name] for name in _DETAIL_NAMES if name in document} or None
-
-
-def _instant_fields(details: Mapping[str, Any]) -> Document:
-    """Return the civil hour and minute of a value that belongs to one instant of its day."""
-    if "at" not in details:
-        return {}
-    at = datetime.fromisoformat(details["at"])
-    return {"hour": at.hour, "minute": at.minute}
 
 
 def account_of(document: Document) -> str:
@@ -310,22 +259,65 @@ def to_amount(load: float) -> int:
     return round(load * MILLIWATT_HOURS_PER_KWH)
 
 
-# All accounts have the same keys in one night. The result is shared, so callers must copy it.
-@lru_cache(maxsize=8192)
-def civil_fields(key: str, doctype: Doctype) -> dict[str, int]:
-    """Return year to minute and fold of a period's start, as its document has them."""
-    if doctype.period in _IN_UTC:
-        local = datetime.fromisoformat(key).astimezone(PARIS)
-        names = ("year", "month", "day", "hour", "minute")
-        fields = {name: getattr(local, name) for name in names}
-        return fields | {"fold": 1} if local.fold else fields
-    numbers = dict(zip(("year", "month", "day"), map(int, key.split("-")), strict=False))
-    return {**numbers, **PLACE_HOLDERS[doctype.period]}
+def round_half_up(value: int, unit: int) -> int:
+    """Round to a multiple of ``unit``; a half is rounded away from zero."""
+    size = (2 * abs(value) + unit) // (2 * unit) * unit
+    return size if value >= 0 else -size
 
 
-# What a removed reading became in the journal of corrections: nothing.  The energy of a step is in other steps.
-REMOVED: Final = -1
-_STEPS: Final = curve_of(daily_of()).inputs
+def round_kwh(milliwatt_hours: int, places: int) -> Decimal:
+    """Return the energy in kWh with so many decimals, at most six."""
+    unit = 10 ** (_MOST_PLACES - places)
+    return Decimal(round_half_up(milliwatt_hours, unit) // unit).scaleb(-places)
+
+
+def format_kwh(milliwatt_hours: int, places: int | None = None) -> str:
+    """Return the energy in kWh as ``0.063``; without ``places`` with all it has and at least three, as ``0.0625``.
+
+    It has a point and no groups, for files and the command line. Pages write ``round_kwh`` as their language does.
+    """
+    return f"{round_kwh(milliwatt_hours, count_places([milliwatt_hours]) if places is None else places):f}"
+
+
+def count_places(energies: Iterable[int], least: int = DAY_PLACES) -> int:
+    """Return how many decimals of a kWh show each of the energies (mWh) exactly, at least ``least``."""
+    places = least
+    for energy in energies:
+        while energy % 10 ** (_MOST_PLACES - places):
+            places += 1
+    return places
+
+
+def to_kwh(milliwatt_hours: int) -> float:
+    """Return the energy in kWh as a number for JSON, where its shortest text has all its places."""
+    return milliwatt_hours / MILLIWATT_HOURS_PER_KWH
+
+
+def round_share(part: int, whole: int, steps: int) -> int:
+    """Return ``part`` of ``whole`` (not 0) as a number of ``steps``.
+
+    It is ``steps`` only where nothing lacks, and 0 only where nothing is there.
+    """
+    share = round_half_up(part * steps, whole) // whole
+    if 0 < part < whole:
+        return min(max(share, 1), steps - 1)
+    return share
+
+
+def round_percent(part: int, whole: int) -> Decimal:
+    """Return the share of ``whole`` (not 0) in percent with one decimal; 100 only where nothing lacks."""
+    return Decimal(round_share(part, whole, 1000)).scaleb(-1)
+
+
+def format_percent(part: int, whole: int) -> str:
+    """Return the share of ``whole`` (not 0) as ``99.6%``, for the command line."""
+    return f"{round_percent(part, whole)}%"
+
+
+def round_change(now: int, before: int) -> int:
+    """Return the change from ``before`` (not 0) in whole percents: 13 from 8 to 9; -100 only where nothing is left."""
+    change = round_half_up(100 * (now - before), before) // before
+    return max(change, -99) if now else change
 
 
 class Interval(NamedTuple):
@@ -372,17 +364,17 @@ def interval_of(entry: Entry) -> Interval:
     return Interval(start, start + length_of(entry))
 
 
-@lru_cache(maxsize=8192)  # All accounts have the same keys in one night.
-def _minute_of(key: str) -> int:
-    moment = datetime.fromisoformat(key)
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()) // 60
-
-
 def length_of(entry: Entry) -> int:
     """Return the minutes of a minute document's step; of a period of days those of days that all have 24 hours."""
     if ends_on := (entry.details or {}).get("ends_on"):
         return _minute_of(ends_on) - _minute_of(entry.key)
     return entry.step or USUAL_STEP_MINUTES
+
+
+@lru_cache(maxsize=8192)  # All accounts have the same keys in one night.
+def _minute_of(key: str) -> int:
+    moment = datetime.fromisoformat(key)
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()) // 60
 
 
 def keep_last(readings: Sequence[IntervalReading]) -> list[IntervalReading]:

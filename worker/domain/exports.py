@@ -1,20 +1,17 @@
-"""JSON Schemas of stored documents, one a doctype, made from its description in ``series``.
-
-They describe documents as the measure store keeps them (docs/reference/documents.md), so a client can check what it
-reads. A schema is strict: a field that it does not name is none of ours.
-
-Documents as their readers get them from the API, the command line and files: fields of JSON, columns of CSV.
+"""What readers get of stored documents: fields of JSON, columns of CSV, spreadsheets for people, and JSON Schemas.
 
 Every CSV begins with the same columns, ``PUBLIC_FIELDS``; the further fields of the doctype follow. A detail of
 energies has a column for each tariff period (``registers.HP``, in Wh): a spreadsheet subtracts and adds up columns, and
 a row stays a document. Which periods there are is known from the documents alone (``find_tariff_periods``). An empty
 cell is what the supplier did not tell.
 
-Rows of spreadsheets for people, such as ``2024-07-25 00:30``, ``2024-07-25 01:00``, ``0.206``.
+Spreadsheets have rows such as ``2024-07-25 00:30``, ``2024-07-25 01:00``, ``0.206``. A cell is a date, a local time or
+a number, never a text of the supplier's, so no cell can be a formula. What is a text (calendars, tariffs, qualities) is
+in JSON and CSV, the files for programs. A heading is the key of its text, for the pages have the languages.
 
-A cell is a date, a local time or a number, never a text of the supplier's, so no cell can be a formula. What is a text
-(calendars, tariffs, qualities) is in the files for programs (``public_documents``). A heading is the key of its text,
-for the pages have the languages.
+The JSON Schemas, one a doctype, are made from its description in ``series``. They describe documents as the measure
+store keeps them (docs/reference/documents.md), so a client can check what it reads. A schema is strict: a field that it
+does not name is none of ours.
 """
 
 from __future__ import annotations
@@ -42,7 +39,29 @@ from worker.domain.totals import IntervalMonth
 from worker.domain.windows import ONE_DAY, PARIS
 
 Schema = dict[str, Any]
+Cell = date | datetime | Decimal | None
+PUBLIC_FIELDS: Final = ("load", "year", "month", "day", "hour", "minute", "fold")
+VOLT_AMPERES: Final = "va"
+# Of a month of periods; ``whole`` says whether they are the calendar month.
+MONTH_FIELDS: Final = ("load", "year", "month", "begins_on", "ends_on", "days", "whole")
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+_AMOUNT_OF_ONE_VA: Final = 1000
+_IN_VA: Final = frozenset(
+    doctype for doctype in Doctype if doctype.series.description.quantity is Quantity.APPARENT_POWER
+)
+_NUMBERS: Final = frozenset(
+    detail.name for doctype in Doctype for detail in doctype.details if detail.type is DetailType.NUMBER
+)
+_FORMULA_SIGNS: Final = ("=", "+", "-", "@", "\t", "\r")
+_HOUR: Final = timedelta(hours=1)
+_WH_TO_KWH: Final = -3  # A shift of the decimal point.
+_LOADS: Final = {"kWh": "kwh", "kVA": "kva", "m³": "volume"}
+_TIMES: Final = {Granularity.REGISTER: ("read_at",), Granularity.STATE: ("since",)}
+_START_AND_END: Final = ("start", "end")
+_DATES: Final[Mapping[str, Callable[[str], date]]] = {
+    "activated_on": date.fromisoformat,
+    "at": lambda text: _to_local(datetime.fromisoformat(text)),
+}
 _ACCOUNT: Final = "[a-z][a-z0-9]{0,31}"
 _DAY: Final = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _KEYS: Final = {
@@ -54,6 +73,154 @@ _KEYS: Final = {
 }
 _RANGES: Final = {"year": (2000, 2099), "month": (1, 12), "day": (1, 31), "hour": (0, 23), "minute": (0, 59)}
 _UTC: Final = {"type": "string", "pattern": f"^{_DAY}T[0-9]{{2}}:[0-9]{{2}}:[0-9]{{2}}\\+00:00$"}
+
+
+def to_public_fields(document: Document, doctype: Doctype) -> Document:
+    """Return the public fields of a stored document: ``load``, the civil time, ``va`` where it is in kVA, details."""
+    fields = {name: document[name] for name in (*PUBLIC_FIELDS, *doctype.detail_names) if name in document}
+    for name in _NUMBERS.intersection(doctype.detail_names, fields):
+        fields[name] = to_plain_number(fields[name])
+    if doctype in _IN_VA:
+        fields[VOLT_AMPERES] = round_half_up(to_amount(document["load"]), _AMOUNT_OF_ONE_VA) // _AMOUNT_OF_ONE_VA
+    return fields
+
+
+def to_month_fields(month: IntervalMonth) -> Document:
+    """Return the public fields of a month of periods, which no document holds: with the days that it spans."""
+    return {
+        "load": to_kwh(month.amount),
+        "year": month.span.start.year,
+        "month": month.span.start.month,
+        "begins_on": month.span.start.isoformat(),
+        "ends_on": month.span.end.isoformat(),
+        "days": month.days,
+        "whole": month.is_whole,
+    }
+
+
+def find_tariff_periods(documents: Iterable[Document], doctype: Doctype) -> set[str]:
+    """Return the tariff periods that the documents have energies of."""
+    names = _names_of_energies(doctype)
+    return {period for document in documents for name in names for period in document.get(name, ())}
+
+
+def csv_varies(doctype: Doctype) -> bool:
+    """Return whether the columns of a CSV depend on its documents."""
+    return bool(_names_of_energies(doctype))
+
+
+def csv_columns(doctype: Doctype, tariff_periods: Collection[str] = ()) -> list[str]:
+    """Return the head of a CSV of these documents, in order."""
+    columns = [*PUBLIC_FIELDS, *([VOLT_AMPERES] if doctype in _IN_VA else ())]
+    for detail in doctype.details:
+        energies = detail.type is DetailType.ENERGIES
+        columns += [f"{detail.name}.{period}" for period in sorted(tariff_periods)] if energies else [detail.name]
+    return columns
+
+
+def to_csv_fields(document: Document, doctype: Doctype) -> Document:
+    """Return the public fields as a CSV has them: ``load`` as text with all its places, at least three."""
+    fields = {"fold": 0, **to_public_fields(document, doctype), "load": format_kwh(to_amount(document["load"]))}
+    for name in _names_of_energies(doctype):
+        fields |= {f"{name}.{period}": energy for period, energy in fields.pop(name, {}).items()}
+    return {name: _as_text(value) if isinstance(value, str) else value for name, value in fields.items()}
+
+
+def _as_text(text: str) -> str:
+    """Return a text that a spreadsheet takes for no formula: the supplier's texts are not ours."""
+    return f"'{text}" if text.startswith(_FORMULA_SIGNS) else text
+
+
+def _names_of_energies(doctype: Doctype) -> tuple[str, ...]:
+    return tuple(detail.name for detail in doctype.details if detail.type is DetailType.ENERGIES)
+
+
+def to_plain_number(value: Any) -> Any:
+    """Return a whole number without its decimal point, for some stores keep all as fractions; another value as is."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """The heading of a column: ``spreadsheet.<name>`` is its text, in which a tariff period may stand."""
+
+    name: str
+    tariff_period: str = ""
+
+
+def spreadsheet_headings(doctype: Doctype, tariff_periods: Collection[str] = ()) -> list[Heading]:
+    """Return the headings of these documents, in order: times, load, and what else is a date or a number."""
+    described = doctype.series.description
+    names = [*_TIMES.get(described.granularity, _START_AND_END), _LOADS[described.quantity.load_unit]]
+    if doctype.period in (Period.MINUTE, Period.HOUR):
+        names.append("utc_offset")  # It tells the two passes of the hour that comes twice from each other.
+    names += [detail.name for detail in doctype.details if _has_column(detail)]
+    has_energies = any(detail.type is DetailType.ENERGIES for detail in doctype.details)
+    energies = [Heading("kwh_of", period) for period in sorted(tariff_periods)] if has_energies else []
+    return [*map(Heading, names), *energies]
+
+
+def spreadsheet_cells(document: Document, doctype: Doctype, headings: Sequence[Heading]) -> list[Cell]:
+    """Return one row. A cell is None where the supplier told nothing, or a text that is no date."""
+    amount, registers = to_amount(document["load"]), document.get("registers", {})
+    cells = _read_times(document, doctype)
+    cells[_LOADS[doctype.series.description.quantity.load_unit]] = round_kwh(amount, count_places([amount]))
+    for detail in doctype.details:
+        if _has_column(detail) and detail.name in document:
+            cells[detail.name] = _read_detail(detail, document[detail.name])
+    return [
+        _read_energy(registers.get(heading.tariff_period)) if heading.tariff_period else cells.get(heading.name)
+        for heading in headings
+    ]
+
+
+def _read_times(document: Document, doctype: Doctype) -> dict[str, Cell]:
+    """Return the start and the end as dates, and as local times where the period is a part of a day."""
+    key = key_of(document)
+    match doctype.period:
+        case Period.MINUTE | Period.HOUR:
+            length = to_reading(document, doctype).length if doctype.period is Period.MINUTE else _HOUR
+            start = datetime.fromisoformat(key)
+            offset = Decimal((start.astimezone(PARIS).utcoffset() or timedelta()) // _HOUR)
+            return {"start": _to_local(start), "end": _to_local(start + length), "utc_offset": offset}
+        case Period.DAY:
+            day = date.fromisoformat(key)
+            midnight = datetime.combine(day, time.min)
+            end = _parse_date(date.fromisoformat, document["ends_on"]) if "ends_on" in document else day + ONE_DAY
+            return {"start": day, "end": end, "since": day, "read_at": midnight}
+        case Period.MONTH:
+            first = date.fromisoformat(f"{key}-01")
+            return {"start": first, "end": (first + 31 * ONE_DAY).replace(day=1)}
+        case Period.YEAR:
+            return {"start": date(int(key), 1, 1), "end": date(int(key) + 1, 1, 1)}
+
+
+def _has_column(detail: Detail) -> bool:
+    return detail.type is DetailType.NUMBER or detail.name in _DATES
+
+
+def _read_detail(detail: Detail, value: Any) -> Cell:
+    return (
+        Decimal(str(to_plain_number(value)))
+        if detail.type is DetailType.NUMBER
+        else _parse_date(_DATES[detail.name], value)
+    )
+
+
+def _read_energy(watt_hours: int | None) -> Cell:
+    return None if watt_hours is None else Decimal(watt_hours).scaleb(_WH_TO_KWH)
+
+
+def _parse_date(parse: Callable[[str], date], text: str) -> date | None:
+    try:
+        return parse(text)
+    except ValueError:
+        return None
+
+
+def _to_local(instant: datetime) -> datetime:
+    """Return the local time of an instant, without its offset: spreadsheets know no zones."""
+    return instant.astimezone(PARIS).replace(tzinfo=None)
 
 
 def document_schema(doctype: Doctype) -> Schema:
@@ -113,181 +280,3 @@ def _civil_time(doctype: Doctype) -> Schema:
 
 def _sentence(detail: Detail) -> str:
     return f"{detail.description[0].upper()}{detail.description[1:]}."
-
-
-PUBLIC_FIELDS: Final = ("load", "year", "month", "day", "hour", "minute", "fold")
-VOLT_AMPERES: Final = "va"
-# Of a month of periods; ``whole`` says whether they are the calendar month.
-MONTH_FIELDS: Final = ("load", "year", "month", "begins_on", "ends_on", "days", "whole")
-_AMOUNT_OF_ONE_VA: Final = 1000
-_IN_VA: Final = frozenset(
-    doctype for doctype in Doctype if doctype.series.description.quantity is Quantity.APPARENT_POWER
-)
-_NUMBERS: Final = frozenset(
-    detail.name for doctype in Doctype for detail in doctype.details if detail.type is DetailType.NUMBER
-)
-_FORMULA_SIGNS: Final = ("=", "+", "-", "@", "\t", "\r")
-
-
-def to_public_fields(document: Document, doctype: Doctype) -> Document:
-    """Return the public fields of a stored document: ``load``, the civil time, ``va`` where it is in kVA, details."""
-    fields = {name: document[name] for name in (*PUBLIC_FIELDS, *doctype.detail_names) if name in document}
-    for name in _NUMBERS.intersection(doctype.detail_names, fields):
-        fields[name] = to_plain_number(fields[name])
-    if doctype in _IN_VA:
-        fields[VOLT_AMPERES] = round_half_up(to_amount(document["load"]), _AMOUNT_OF_ONE_VA) // _AMOUNT_OF_ONE_VA
-    return fields
-
-
-def to_month_fields(month: IntervalMonth) -> Document:
-    """Return the public fields of a month of periods, which no document holds: with the days that it spans."""
-    return {
-        "load": to_kwh(month.amount),
-        "year": month.span.start.year,
-        "month": month.span.start.month,
-        "begins_on": month.span.start.isoformat(),
-        "ends_on": month.span.end.isoformat(),
-        "days": month.days,
-        "whole": month.is_whole,
-    }
-
-
-def find_tariff_periods(documents: Iterable[Document], doctype: Doctype) -> set[str]:
-    """Return the tariff periods that the documents have energies of."""
-    names = _names_of_energies(doctype)
-    return {period for document in documents for name in names for period in document.get(name, ())}
-
-
-def csv_varies(doctype: Doctype) -> bool:
-    """Return whether the columns of a CSV depend on its documents."""
-    return bool(_names_of_energies(doctype))
-
-
-def csv_columns(doctype: Doctype, tariff_periods: Collection[str] = ()) -> list[str]:
-    """Return the head of a CSV of these documents, in order."""
-    columns = [*PUBLIC_FIELDS, *([VOLT_AMPERES] if doctype in _IN_VA else ())]
-    for detail in doctype.details:
-        energies = detail.type is DetailType.ENERGIES
-        columns += [f"{detail.name}.{period}" for period in sorted(tariff_periods)] if energies else [detail.name]
-    return columns
-
-
-def to_csv_fields(document: Document, doctype: Doctype) -> Document:
-    """Return the public fields as a CSV has them: ``load`` as text with all its places, at least three."""
-    fields = {"fold": 0, **to_public_fields(document, doctype), "load": format_kwh(to_amount(document["load"]))}
-    for name in _names_of_energies(doctype):
-        fields |= {f"{name}.{period}": energy for period, energy in fields.pop(name, {}).items()}
-    return {name: _as_text(value) if isinstance(value, str) else value for name, value in fields.items()}
-
-
-def _names_of_energies(doctype: Doctype) -> tuple[str, ...]:
-    return tuple(detail.name for detail in doctype.details if detail.type is DetailType.ENERGIES)
-
-
-def to_plain_number(value: Any) -> Any:
-    """Return a whole number without its decimal point, for some stores keep all as fractions; another value as is."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _as_text(text: str) -> str:
-    """Return a text that a spreadsheet takes for no formula: the supplier's texts are not ours."""
-    return f"'{text}" if text.startswith(_FORMULA_SIGNS) else text
-
-
-Cell = date | datetime | Decimal | None
-_HOUR: Final = timedelta(hours=1)
-_WH_TO_KWH: Final = -3  # A shift of the decimal point.
-_LOADS: Final = {"kWh": "kwh", "kVA": "kva", "m³": "volume"}
-_TIMES: Final = {Granularity.REGISTER: ("read_at",), Granularity.STATE: ("since",)}
-_START_AND_END: Final = ("start", "end")
-_DATES: Final[Mapping[str, Callable[[str], date]]] = {
-    "activated_on": date.fromisoformat,
-    "at": lambda text: _to_local(datetime.fromisoformat(text)),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Heading:
-    """The heading of a column: ``spreadsheet.<name>`` is its text, in which a tariff period may stand."""
-
-    name: str
-    tariff_period: str = ""
-
-
-def spreadsheet_headings(doctype: Doctype, tariff_periods: Collection[str] = ()) -> list[Heading]:
-    """Return the headings of these documents, in order: times, load, and what else is a date or a number."""
-    described = doctype.series.description
-    names = [*_TIMES.get(described.granularity, _START_AND_END), _LOADS[described.quantity.load_unit]]
-    if _has_clock(doctype):
-        names.append("utc_offset")  # It tells the two passes of the hour that comes twice from each other.
-    names += [detail.name for detail in doctype.details if _has_column(detail)]
-    has_energies = any(detail.type is DetailType.ENERGIES for detail in doctype.details)
-    energies = [Heading("kwh_of", period) for period in sorted(tariff_periods)] if has_energies else []
-    return [*map(Heading, names), *energies]
-
-
-def spreadsheet_cells(document: Document, doctype: Doctype, headings: Sequence[Heading]) -> list[Cell]:
-    """Return one row. A cell is None where the supplier told nothing, or a text that is no date."""
-    amount, registers = to_amount(document["load"]), document.get("registers", {})
-    cells = _read_times(document, doctype)
-    cells[_LOADS[doctype.series.description.quantity.load_unit]] = round_kwh(amount, count_places([amount]))
-    for detail in doctype.details:
-        if _has_column(detail) and detail.name in document:
-            cells[detail.name] = _read_detail(detail, document[detail.name])
-    return [
-        _read_energy(registers.get(heading.tariff_period)) if heading.tariff_period else cells.get(heading.name)
-        for heading in headings
-    ]
-
-
-def _read_times(document: Document, doctype: Doctype) -> dict[str, Cell]:
-    """Return the start and the end as dates, and as local times where the period is a part of a day."""
-    key = key_of(document)
-    match doctype.period:
-        case Period.MINUTE | Period.HOUR:
-            length = to_reading(document, doctype).length if doctype.period is Period.MINUTE else _HOUR
-            start = datetime.fromisoformat(key)
-            offset = Decimal((start.astimezone(PARIS).utcoffset() or timedelta()) // _HOUR)
-            return {"start": _to_local(start), "end": _to_local(start + length), "utc_offset": offset}
-        case Period.DAY:
-            day = date.fromisoformat(key)
-            midnight = datetime.combine(day, time.min)
-            end = _parse_date(date.fromisoformat, document["ends_on"]) if "ends_on" in document else day + ONE_DAY
-            return {"start": day, "end": end, "since": day, "read_at": midnight}
-        case Period.MONTH:
-            first = date.fromisoformat(f"{key}-01")
-            return {"start": first, "end": (first + 31 * ONE_DAY).replace(day=1)}
-        case Period.YEAR:
-            return {"start": date(int(key), 1, 1), "end": date(int(key) + 1, 1, 1)}
-
-
-def _has_clock(doctype: Doctype) -> bool:
-    return doctype.period in (Period.MINUTE, Period.HOUR)
-
-
-def _has_column(detail: Detail) -> bool:
-    return detail.type is DetailType.NUMBER or detail.name in _DATES
-
-
-def _read_detail(detail: Detail, value: Any) -> Cell:
-    return (
-        Decimal(str(to_plain_number(value)))
-        if detail.type is DetailType.NUMBER
-        else _parse_date(_DATES[detail.name], value)
-    )
-
-
-def _read_energy(watt_hours: int | None) -> Cell:
-    return None if watt_hours is None else Decimal(watt_hours).scaleb(_WH_TO_KWH)
-
-
-def _parse_date(parse: Callable[[str], date], text: str) -> date | None:
-    try:
-        return parse(text)
-    except ValueError:
-        return None
-
-
-def _to_local(instant: datetime) -> datetime:
-    """Return the local time of an instant, without its offset: spreadsheets know no zones."""
-    return instant.astimezone(PARIS).replace(tzinfo=None)

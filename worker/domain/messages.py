@@ -70,9 +70,9 @@ class Changes(WindowJob):
     ``stored_totals``: the touched totals, with the revisions that they had BEFORE the inputs were read. If another run
     writes a total in between, the write of ours fails and the total is computed again. ``rest``: by period and key, the
     sum of the stored inputs that are not being replaced. ``replaced``: the stored steps of other bounds that go
-    (``overlaps``), ``reshaped``: the keys of those that come for them; where there are any, ``answer`` has all readings
-    of the answer, because such steps are settled together. ``seen``: the answers known before the comparison
-    (``recent_answers``); ``late_days``: the days of readings that a later answer kept out.
+    (``documents.settle``), ``reshaped``: the keys of those that come for them; where there are any, ``answer`` has all
+    readings of the answer, because such steps are settled together. ``seen``: the answers known before the comparison
+    (``comparison.RecentAnswers``); ``late_days``: the days of readings that a later answer kept out.
     """
 
     changed: Sequence[Row]

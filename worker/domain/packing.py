@@ -16,7 +16,7 @@ each doctype in it. A day with two half-hours, the second of them written later:
     written   How many values in a row were written together, in which version of the pack, last when, and first when if
               that is another time.
 
-The store adds ``_id``, ``version`` and ``salt`` (``stores/measures/pack_revisions.py``).
+The store adds ``_id``, ``version`` and ``salt`` (``stores/measures/packed.py``).
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""How often what failed is tried again, and after which delays: the one table of retries.
+"""How often what failed is tried again and after which delays, and the wait that a supplier asks for with a 429.
 
-Not here, because they count something else: the days after which a gap is asked for again
-(``domain.measures.completeness``), the probes of an incident (``domain.fleet.incidents``) and the gate after a 429
-(``worker.quota.ledger``).
+The constants are the one table of retries. Not here, because they count something else: the days after which a gap is
+asked for again (``domain.completeness``), the probes of an incident (``domain.incident``) and the gate after a 429
+(``quota.ledger``).
 
-The wait that a supplier asks for when it refuses a call (429), in each of the forms in which it says so.
+A supplier that refuses a call (429) says in one of these forms how long to wait:
 
     body (v5)        {"nextAccessTime": "2030-Jan-17 05:00:00+0000 UTC", "description": "... access API after 2030-..."}
     body (gateways)  {"quota_reset_at": "2030-01-17T06:00:00"}, local time
@@ -38,7 +38,7 @@ WINDOW_DELAYS: Final = tuple(timedelta(minutes=minutes) for minutes in (5, 15, 3
 NOTICE_DELAYS: Final = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 15, 60, 180, 360, 720, 720))
 # An output that took nothing, after the first failure, the second …; the last delay stays: nothing is given up.
 OUTPUT_DELAYS: Final = tuple(timedelta(minutes=minutes) for minutes in (1, 2, 5, 15, 30))
-# Publishing a message, in kombu's words.  A finished step outlasts a restart of the broker, some 20 s; a person who
+# Publishing a message, in kombu's words. A finished step outlasts a restart of the broker, some 20 s; a person who
 # waits for an answer does not.
 PUBLISH_POLICY: Final[Mapping[str, float]] = {
     "max_retries": 23,
@@ -58,6 +58,14 @@ REDIS_FIRST_DELAY_S: Final = 0.05
 REDIS_LONGEST_DELAY_S: Final = 1.0
 # What a browser or an API client is asked to wait while a server of ours is away.
 CLIENT_DELAY_S: Final = 5.0
+# What a refusal that tells no wait counts as.
+_DEFAULT_WAIT_S: Final = 60.0
+_LONGEST_WAIT_S: Final = 24 * 3600.0
+_SECOND_QUOTA_WAIT_S: Final = 1.0
+_MAX_CLOCK_ERROR: Final = timedelta(minutes=15)
+_GATEWAY_TIME: Final = re.compile(r"([0-9]{4})-([A-Za-z]{3})-([0-9]{1,2}) ([0-9]{2}:[0-9]{2}:[0-9]{2})([+-][0-9]{4})")
+_V4_QUOTA: Final = re.compile(r"\bquota q([34])\b", re.IGNORECASE)
+_SECONDS: Final = re.compile(r"[0-9]{1,9}")
 
 
 def retry_delay_s(retries: int, asked_s: float | None, jitter: Callable[[], float]) -> float:
@@ -70,15 +78,6 @@ def retry_delay_s(retries: int, asked_s: float | None, jitter: Callable[[], floa
     if asked_s is not None:
         return asked_s + ceiling * jitter()
     return ceiling * (0.5 + 0.5 * jitter())
-
-
-DEFAULT_WAIT_S: Final = 60.0
-_LONGEST_WAIT_S: Final = 24 * 3600.0
-_SECOND_QUOTA_WAIT_S: Final = 1.0
-_MAX_CLOCK_ERROR: Final = timedelta(minutes=15)
-_GATEWAY_TIME: Final = re.compile(r"([0-9]{4})-([A-Za-z]{3})-([0-9]{1,2}) ([0-9]{2}:[0-9]{2}:[0-9]{2})([+-][0-9]{4})")
-_V4_QUOTA: Final = re.compile(r"\bquota q([34])\b", re.IGNORECASE)
-_SECONDS: Final = re.compile(r"[0-9]{1,9}")
 
 
 def quota_wait_s(headers: Mapping[str, str], envelope: Mapping[str, Json], now: datetime) -> float:
@@ -95,7 +94,7 @@ def quota_wait_s(headers: Mapping[str, str], envelope: Mapping[str, Json], now: 
     # In v4 only the text says which of the two quotas is used up.
     if match := _V4_QUOTA.search(_text(envelope.get("error_description"))):
         return _SECOND_QUOTA_WAIT_S if match[1] == "3" else _seconds_until(_next_hour(now), now)
-    return DEFAULT_WAIT_S
+    return _DEFAULT_WAIT_S
 
 
 def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
@@ -155,8 +154,8 @@ def _seconds_until(moment: datetime, now: datetime) -> float:
         wait_s = (moment - now).total_seconds()
     except OverflowError:
         # A date near the years 1 and 9999 leaves the calendar when its zone changes.
-        return DEFAULT_WAIT_S
-    return min(wait_s, _LONGEST_WAIT_S) if wait_s > 0 else DEFAULT_WAIT_S
+        return _DEFAULT_WAIT_S
+    return min(wait_s, _LONGEST_WAIT_S) if wait_s > 0 else _DEFAULT_WAIT_S
 
 
 def _text(value: Json) -> str:

@@ -1,17 +1,15 @@
-"""The hours at which a gateway may be asked for an account: those of a person's morning, and an afternoon's.
+"""When a series of an account is asked for: the hours of a gateway, the nights of the fleet policy, the next request.
 
-Each account has a moment of its own in both, by its id and at an odd second, so that many homes do not ask at once.
-Histories keep to no hours: the quota spaces them. Source: what the author of conso-api asks of programs.
+A gateway may be asked in the hours of a person's morning and of an afternoon. Each account has a moment of its own in
+both, by its id and at an odd second, so that many homes do not ask at once. Histories keep to no hours: the quota
+spaces them. Source: what the author of conso-api asks of programs.
 
-When an open day of a series is asked for next: the nights, the catch-ups of the afternoon, and the repair.
+The fleet policy says how often each series is asked for: every night or every k-th one. With a small quota a night asks
+for a share of the accounts, the longest unasked first (``sync.due``), so that each has its turn within k nights.
 
-The lanes themselves are queries (``worker.stores.registry.due``). This says of one day and one row what they will do,
-for people: ``releve explain``, ``completeness`` and ``status``, and the household's page.
-
-The fleet policy: how often each series of an account is asked for, every night or every k-th one.
-
-With a small quota a night asks for a share of the accounts, the longest unasked first (``worker.sync.due``), so that
-each has its turn within k nights.
+``next_request`` says when an open day is asked for next: in a night, in a catch-up of the afternoon, or in the repair.
+What these do is decided by queries (``stores.registry.due``); here it is said of one day and one row, for people:
+``releve explain``, ``completeness`` and ``status``, and the household's page.
 """
 
 from __future__ import annotations
@@ -28,6 +26,12 @@ from worker.domain.windows import ONE_DAY, PARIS, civil_date, plan_look_back
 
 # An account without a load curve is asked for it once a week: when the collection begins, one call returns all of it.
 NIGHTS_WITHOUT_CURVE: Final = 7
+# One call returns seven days of curve. With more nights between two turns, each turn would cost two calls.
+MOST_NIGHTS: Final = 7
+# The catch-ups begin in these hours, and the repair in every hour; beat's schedule is built from these.
+CATCH_UP_HOURS: Final = (14, 15)
+CATCH_UP_MINUTE: Final = 30
+REPAIR_MINUTE: Final = 45
 
 
 class _Hours(NamedTuple):
@@ -94,10 +98,6 @@ def _is_within(hours: _Hours, now: datetime) -> bool:
     return hours.first <= now.astimezone(PARIS).time() < hours.end
 
 
-# One call returns seven days of curve. With more nights between two turns, each turn would cost two calls.
-MOST_NIGHTS: Final = 7
-
-
 def night_start(now: datetime, nightly_at: time) -> datetime:
     """Return the beginning of the night that is under way: the last moment at which the clock showed ``nightly_at``."""
     local = now.astimezone(PARIS)
@@ -127,12 +127,6 @@ class FleetPolicy:
             return series.description.cadence_nights
         policy = self.curve_every if series.has_steps else self.daily_every
         return max(policy, series.description.cadence_nights)
-
-
-# The catch-ups begin in these hours, and the repair in every hour; beat's schedule is built from these.
-CATCH_UP_HOURS: Final = (14, 15)
-CATCH_UP_MINUTE: Final = 30
-REPAIR_MINUTE: Final = 45
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

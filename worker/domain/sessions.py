@@ -1,14 +1,13 @@
-"""Access keys: what lets a browser in. Sessions, recovery codes, links that are sent by mail, an operator's first link.
+"""What lets a browser or a program in: access keys, the names, passwords and second factors of operators, API scopes.
 
-Only the text that its holder has opens a key. A session belongs to a household or to an operator, its *owner*, and so
-does everything that leads to one.
+Access keys are sessions, recovery codes, links that are sent by mail, and an operator's first link. Only the text that
+its holder has opens a key. A session belongs to a household or to an operator, its *owner*, and so does everything that
+leads to one.
 
-Operators: the people who run this Relève. Each has a name, a password and, as a rule, a second factor (TOTP).
+Operators are the people who run this Relève. Each has a name, a password and, as a rule, a second factor (TOTP). Who
+may use what stands in the table (``stores.registry.access_keys``) and on the pages (``web.pages``).
 
-The rules of names and passwords, and the codes of the second factor, are here; who may use what stands in the table
-(``stores.registry.access.operators``) and on the pages (``web.pages.operator``).
-
-The scopes of API tokens: what a client of the API may do.
+Scopes are what a client of the API may do with its token.
 """
 
 from __future__ import annotations
@@ -23,6 +22,15 @@ from enum import StrEnum
 from typing import Final
 
 import pyotp
+
+LONGEST_NAME: Final = 32
+SHORTEST_PASSWORD: Final = 12
+LONGEST_PASSWORD: Final = 200
+_ESTIMATED: Final = 72  # zxcvbn takes no more characters, for its time grows with their number.
+_LEAST_SCORE: Final = 3  # Of 0 to 4: more than 10^8 guesses.
+_OUR_WORDS: Final = ("releve", "relève", "operator", "linky", "enedis", "grdf")
+_NAME: Final = re.compile(rf"[\w.-]{{1,{LONGEST_NAME}}}")
+_ISSUER: Final = "Relève"
 
 
 class KeyKind(StrEnum):
@@ -76,16 +84,6 @@ class AccessKey:
         """Return whether the key has neither reached its end nor been idle for too long."""
         idle = KEY_LIVES[self.kind].idle
         return (self.expires_at is None or now < self.expires_at) and (idle is None or now < self.last_seen_at + idle)
-
-
-LONGEST_NAME: Final = 32
-SHORTEST_PASSWORD: Final = 12
-LONGEST_PASSWORD: Final = 200
-_ESTIMATED: Final = 72  # zxcvbn takes no more characters, for its time grows with their number.
-_LEAST_SCORE: Final = 3  # Of 0 to 4: more than 10^8 guesses.
-_OUR_WORDS: Final = ("releve", "relève", "operator", "linky", "enedis", "grdf")
-_NAME: Final = re.compile(rf"[\w.-]{{1,{LONGEST_NAME}}}")
-_ISSUER: Final = "Relève"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""A meter's registers: the energy of each civil day by tariff period, as the difference of two midnights.
+"""Tariff periods: the energy of each civil day by period, from a meter's registers, and the off-peak hours.
 
 An entry of a series of registers says what the meter showed at the midnight that begins its day. Two midnights one day
 apart are the day's energy; a day of which either is missing has none. Registers count upwards for as long as meter and
@@ -6,12 +6,12 @@ calendar of tariff periods stay the same: that is one *sequence*. Where a regist
 a register rises by more than a meter can deliver, a new sequence begins: no difference is taken across, so no energy
 is ever negative or invented, and ``find_breaks`` names the place.
 
-Off-peak hours: every form that suppliers send, one text form, and their time ranges.
+Off-peak hours come in many forms and are stored in one; a range may pass midnight.
 
     sent        HC (22H00-6H00)    HC (2H00-7H00;12h30-14h00)    HC (23h00-7h30)    hc(22H-6H)
     text form   HC (22H00-6H00)    HC (2H00-7H00;12H30-14H00)    HC (23H00-7H30)    HC (22H00-6H00)
 
-A range may pass midnight. Source: Enedis, swagger customers_upc v5, and answers of v5 and SGE seen in public.
+Source: Enedis, swagger customers_upc v5, and answers of v5 and SGE seen in public.
 """
 
 from __future__ import annotations
@@ -30,7 +30,10 @@ from worker.domain.answers import Json, parse_text
 from worker.domain.documents import DAILY_LIMIT_KWH, MILLIWATT_HOURS_PER_WH, Entry
 from worker.domain.windows import ONE_DAY
 
+TimeRange = tuple[time, time]  # From, and until; a range whose end comes before its start passes midnight.
 _MOST_WATT_HOURS_A_DAY: Final = 1000 * DAILY_LIMIT_KWH
+_OFF_PEAK_HOURS: Final = re.compile(r"(?:HC)? ?\(?([^()]*)\)?", re.IGNORECASE | re.ASCII)
+_TIME_RANGE: Final = re.compile(r"(\d{1,2})[H:](\d{2})? ?- ?(\d{1,2})[H:](\d{2})?", re.IGNORECASE | re.ASCII)
 
 
 class BreakCause(StrEnum):
@@ -113,6 +116,11 @@ def month_energies(days: Iterable[DayEnergy], today: date) -> list[MonthEnergy]:
     return months
 
 
+def read_registers(entry: Entry) -> Mapping[str, int]:
+    """Return what each register showed in Wh by tariff period; empty where the supplier tells the total alone."""
+    return (entry.details or {}).get("registers") or {}
+
+
 def _break_cause(first: Entry, second: Entry) -> BreakCause | None:
     """Return why two readings that follow each other are not of one sequence; None if they are."""
     risen, days = _watt_hours(second) - _watt_hours(first), (_day_of(second) - _day_of(first)).days
@@ -137,11 +145,6 @@ def _differences(first: Entry, second: Entry) -> dict[str, int]:
     return {period: after[period] - before for period, before in read_registers(first).items()}
 
 
-def read_registers(entry: Entry) -> Mapping[str, int]:
-    """Return what each register showed in Wh by tariff period; empty where the supplier tells the total alone."""
-    return (entry.details or {}).get("registers") or {}
-
-
 def _watt_hours(entry: Entry) -> int:
     return entry.amount // MILLIWATT_HOURS_PER_WH
 
@@ -150,15 +153,10 @@ def _day_of(entry: Entry) -> date:
     return date.fromisoformat(entry.key)
 
 
-TimeRange = tuple[time, time]  # From, and until; a range whose end comes before its start passes midnight.
-_WHOLE: Final = re.compile(r"(?:HC)? ?\(?([^()]*)\)?", re.IGNORECASE | re.ASCII)
-_RANGE: Final = re.compile(r"(\d{1,2})[H:](\d{2})? ?- ?(\d{1,2})[H:](\d{2})?", re.IGNORECASE | re.ASCII)
-
-
 def parse_off_peak_hours(raw: Json) -> tuple[TimeRange, ...]:
     """Return the ranges of local time in order of their start; none where the text can't be read as a whole."""
     text = parse_text(raw)
-    whole = _WHOLE.fullmatch(text) if text else None
+    whole = _OFF_PEAK_HOURS.fullmatch(text) if text else None
     if whole is None:
         return ()
     ranges = [_parse_range(part.strip()) for part in re.split(r"[;,]", whole[1])]
@@ -172,7 +170,7 @@ def format_off_peak_hours(ranges: tuple[TimeRange, ...]) -> str | None:
 
 
 def _parse_range(text: str) -> TimeRange | None:
-    match = _RANGE.fullmatch(text)
+    match = _TIME_RANGE.fullmatch(text)
     if match is None:
         return None
     start, end = _parse_time(match[1], match[2]), _parse_time(match[3], match[4])

@@ -1,22 +1,20 @@
-"""Which readings are new or changed, and the totals by hour, month and year of stored readings.
+"""What is computed of stored readings: which are new, totals by hour, month and year, states, peaks, billed months.
 
 Totals are always computed again from what is stored, for every doctype that a window touches. So a repeated run
 repairs a wrong total, and no reading is counted twice.
 
-A state that holds until another one is told, such as a contract: a row for each change, not one for each answer.
+A *state* holds until another one is told, such as a contract. An answer tells the state of one day, but a row is stored
+only where it differs from the row before it: the state of a day is the newest row up to that day. Answers of different
+days may come in any order, and each asked day reads as it was told, with one exception that rows can't tell: a day
+whose answer repeated the row before it has no row of its own. If the answer for an earlier day comes afterwards and
+differs, that day reads like this one until the next row.
 
-An answer tells the state of one day. A row is stored only where the state differs from the row before it, so the state
-of a day is the newest row up to that day. Answers of different days may come in any order, and each asked day reads as
-it was told, with one exception that rows can't tell: a day whose answer repeated the row before it has no row of its
-own. If the answer for an earlier day comes afterwards and differs, that day reads like this one until the next row.
+A *peak* is the maximum power of a day with its instant, against the subscribed power in force on the day.
 
-The maximum power of days, months and years with its instant, against the subscribed power in force on the day.
-
-The months of a series of periods: computed on reading, because no document holds them.
-
-A month is the sum of the periods that begin in it. A supplier that cuts its periods at the first of each month makes
-calendar months so; a meter that is read every six months has "months" of half a year, which ``is_whole`` tells apart.
-Source: measured on 64 published periods of one home (GRDF): cut at the 1st and at the day of the reading.
+The months of a series of periods are computed on reading, because no document holds them: a month is the sum of the
+periods that begin in it. A supplier that cuts its periods at the first of each month makes calendar months so; a meter
+that is read every six months has "months" of half a year, which ``is_whole`` tells apart. Source: measured on 64
+published periods of one home (GRDF): cut at the 1st and at the day of the reading.
 """
 
 from __future__ import annotations
@@ -112,6 +110,10 @@ def compare_states(entries: Iterable[Entry], stored: Mapping[str, Entry], later_
     )
 
 
+def _is_same_state(entry: Entry, other: Entry) -> bool:
+    return (entry.amount, entry.details) == (other.amount, other.details)
+
+
 def state_on(day: date, rows: Sequence[Entry]) -> Entry | None:
     """Return the row in force on a day: the latest not after it, else the first; None where there is none.
 
@@ -137,10 +139,6 @@ def lacking_in(entries: Sequence[Entry], series: Series) -> list[Series]:
     frequency = (entries[-1].details or {}).get(FREQUENCY)
     others = of_supplier(series.description.supplier)
     return [other for other in others if frequency in other.description.not_of_meters_read]
-
-
-def _is_same_state(entry: Entry, other: Entry) -> bool:
-    return (entry.amount, entry.details) == (other.amount, other.details)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,15 +176,15 @@ def to_peaks(entries: Iterable[Entry], contracts: Sequence[Entry] = ()) -> list[
     return [_to_peak(entry, contracts) for entry in entries]
 
 
-def find_highest(peaks: Iterable[Peak]) -> Peak | None:
-    """Return the maximum power, the earliest of equal ones; None of none."""
-    return max(peaks, key=lambda peak: (peak.amount, -peak.day.toordinal()), default=None)
-
-
 def _to_peak(entry: Entry, contracts: Sequence[Entry]) -> Peak:
     day, at = date.fromisoformat(entry.key), (entry.details or {}).get("at")
     instant = datetime.fromisoformat(at).astimezone(PARIS) if at else None
     return Peak(day, instant, entry.amount, subscribed_on(day, contracts))
+
+
+def find_highest(peaks: Iterable[Peak]) -> Peak | None:
+    """Return the maximum power, the earliest of equal ones; None of none."""
+    return max(peaks, key=lambda peak: (peak.amount, -peak.day.toordinal()), default=None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,12 @@
-"""Basic types: interval readings and windows of days.
-
-All code counts in whole *amounts*, the sixth decimal of a document's ``load``: milliwatt-hours of energy, millivolt-
-amperes of apparent power. So stored and fetched values add up exactly and to the same sum.
-
-Windows of days to ask the supplier for: look-back, backfill and repair.
+"""Windows of days and how they are planned (look-back, backfill, repair), and the civil days and readings in them.
 
 A *window* is a run of whole local days with an excluded end, no longer than the supplier accepts. Each nightly run asks
 for the *look-back* again, so values that the supplier publishes late, corrects or fills in are stored without further
 action. A *backfill* is the history before the look-back, in windows that are marked done one by one. ``today`` is
 always an argument, so that a test can choose the day.
+
+Amounts are whole, the sixth decimal of a document's ``load``: milliwatt-hours of energy, millivolt-amperes of apparent
+power. So stored and fetched values add up exactly and to the same sum.
 """
 
 from __future__ import annotations
@@ -24,20 +22,8 @@ from worker.domain.series import Series
 
 PARIS = ZoneInfo("Europe/Paris")  # All civil dates are in the meter's zone, never in the worker's.
 ONE_DAY = timedelta(days=1)
+MAX_LOAD_CURVE_HISTORY_DAYS: Final = 745  # Enedis keeps 24 months and 15 days.
 Point = TypeVar("Point", int, date, datetime)  # Where a span begins or ends.
-
-
-@dataclass(frozen=True, slots=True)
-class IntervalReading:
-    """What was measured from ``start`` (zone-aware, Europe/Paris) during ``length``.
-
-    ``details``: the further fields of its doctype (``series.Doctype``), without those that the supplier does not tell.
-    """
-
-    start: datetime
-    length: timedelta
-    amount: int
-    details: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -79,6 +65,19 @@ class DateWindow:
         return local_midnight(self.start).astimezone(UTC), local_midnight(self.end).astimezone(UTC)
 
 
+@dataclass(frozen=True, slots=True)
+class IntervalReading:
+    """What was measured from ``start`` (zone-aware, Europe/Paris) during ``length``.
+
+    ``details``: the further fields of its doctype (``series.Doctype``), without those that the supplier does not tell.
+    """
+
+    start: datetime
+    length: timedelta
+    amount: int
+    details: Mapping[str, Any] | None = None
+
+
 def merge_spans(spans: Iterable[tuple[Point, Point]]) -> list[tuple[Point, Point]]:
     """Return the same time in the fewest spans (start, and end excluded), in order."""
     merged: list[tuple[Point, Point]] = []
@@ -118,9 +117,6 @@ def local_midnight(day: date) -> datetime:
 def day_length(day: date) -> timedelta:
     """Return the length of a civil day: 23, 24 or 25 hours."""
     return local_midnight(day + ONE_DAY).astimezone(UTC) - local_midnight(day).astimezone(UTC)
-
-
-MAX_LOAD_CURVE_HISTORY_DAYS: Final = 745  # Enedis keeps 24 months and 15 days.
 
 
 def plan_look_back(today: date, series: Series, last_complete: date | None = None) -> DateWindow:

@@ -1,9 +1,14 @@
 """The permit ledger of a supplier in Redis, shared by all workers and hosts, with a lane for each kind of work.
 
 The limit a second is a pace: permits are evenly spaced and booked a moment ahead at most. The limits an hour and a day
-(half a day where the supplier is a gateway) are sliding counts, which are safe however the supplier counts its hour.
-One script checks all limits and the gate by the server's clock. So a permit is taken of all limits or of none, and the
-clocks of the hosts don't matter. If Redis loses its data, the supplier refuses some calls, and its 429 closes the gate.
+(half a day where the supplier is a gateway) are sliding counts of all calls in any span of this length, so that no
+order of calls can exceed them, however the supplier counts its hour. One script checks all limits and the gate by the
+server's clock. So a permit is taken of all limits or of none, and the clocks of the hosts don't matter. If Redis loses
+its data, the supplier refuses some calls, and its 429 closes the gate.
+
+What the lanes have not used of their floors is lent to the others, evenly over the window: a lane may take a permit if
+after it the floors of the others can still come evenly, together with what drops out of the window by then. So nothing
+lies idle, and a lane that begins to work finds its floor coming back at once.
 
 A 429 closes the gate for all workers, and it opens by itself, slowly: the pace grows from a twentieth to the whole
 within a minute, so that the first calls test whether the supplier is ready. If a call is refused within ten minutes of
@@ -13,13 +18,6 @@ under way when it closes may all be refused: together they count as one refusal.
 A permit is a text: the moment in µs, the lane (1 to 5), and the API:
 
     1721880000250000/2/data
-
-The limits of a supplier and the shares of the lanes, as the numbers with which the ledger's script counts.
-
-A limit over an hour or a day counts all calls in any span of this length, so no order of calls can exceed it. What the
-lanes have not used of their floors is lent to the others, evenly over the window: a lane may take a permit if after it
-the floors of the others can still come evenly, together with what drops out of the window by then. So nothing lies
-idle, and a lane that begins to work finds its floor coming back at once.
 """
 
 from __future__ import annotations
@@ -53,6 +51,13 @@ _PERCENT_OF_PATIENCE: Final = (85, 65, 45, 25, 15)
 # A caller waits for a permit of the next slots, so that calls which follow each other are made even at 1 call a second.
 _SLOTS_WAITED_FOR: Final = 4
 _SHORTEST_WAIT_S: Final = 1.0
+_SHORTEST_SLEEP_S: Final = 0.001
+_JITTER: Final = 0.1
+# The same as in ``lua_scripts.TAKE_PERMIT``.
+_FIRST_PACE: Final = 0.05
+_REFUSAL_MEMORY_US: Final = RAMP_US + 600_000_000
+# This limits what we add; the wait that the supplier asks for has no limit here.
+_LONGEST_ADDED_US: Final = 3_600_000_000
 
 
 def spacing_us(calls: int, window_ms: int = SECOND_MS) -> int:
@@ -78,7 +83,7 @@ class QuotaSpan:
         return self.length_us // BUCKETS
 
     def numbers(self, lane: Lane, shares: Shares) -> list[int]:
-        """Return the window's arguments of ``scripts.TAKE_PERMIT``, in its order."""
+        """Return the window's arguments of ``lua_scripts.TAKE_PERMIT``, in its order."""
         return [
             self.calls,
             self.bucket_us,
@@ -116,7 +121,7 @@ class Limits:
         return max(_SHORTEST_WAIT_S, _SLOTS_WAITED_FOR * self.spacing_us / 1e6)
 
     def numbers(self, lane: Lane, shares: Shares, longest_us: int) -> list[int]:
-        """Return the arguments of ``scripts.TAKE_PERMIT`` that are the same in all calls of ``lane``."""
+        """Return the arguments of ``lua_scripts.TAKE_PERMIT`` that are the same in all calls of ``lane``."""
         spacing = self.spacing_us
         floor = shares.floor(lane)
         percent = 100 if shares == EQUAL_SHARES else _PERCENT_OF_PATIENCE[_rank(lane, shares)]
@@ -137,15 +142,6 @@ class Limits:
 def _rank(lane: Lane, shares: Shares) -> int:
     """Return how many lanes are served before this one; none with equal shares."""
     return 0 if shares == EQUAL_SHARES else QUOTA_LANES.index(lane)
-
-
-_SHORTEST_SLEEP_S: Final = 0.001
-_JITTER: Final = 0.1
-# The same as in ``scripts.TAKE_PERMIT``.
-_FIRST_PACE: Final = 0.05
-_REFUSAL_MEMORY_US: Final = RAMP_US + 600_000_000
-# This limits what we add; the wait that the supplier asks for has no limit here.
-_LONGEST_ADDED_US: Final = 3_600_000_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.strategies import many
-from worker.domain.comparison import MOST, Answered, FinishedAnswer, RecentAnswers
+from worker.domain.comparison import MOST_LISTED, Answered, FinishedAnswer, RecentAnswers
 from worker.domain.windows import ONE_DAY, DateWindow
 
 DAY = date(2024, 7, 20)
@@ -34,7 +34,7 @@ def after(*recorded: Answered) -> RecentAnswers:
 def test_a_text_reads_back_and_lists_few(recorded: list[Answered]) -> None:
     recent = after(*recorded)
     assert RecentAnswers.parse(str(recent)) == recent
-    assert len(recent.answers) <= MOST
+    assert len(recent.answers) <= MOST_LISTED
     assert RecentAnswers.parse("") == RecentAnswers()
 
 
@@ -45,7 +45,7 @@ def test_no_later_answer_is_missed_however_many_are_forgotten(recorded: list[Ans
     later = {day for one in recorded if one.asked_us > late.asked_us for day in one.days_in(late.window)}
     found = after(*recorded).days_answered_later(late, 41 * HOUR_US)
     assert later <= found <= set(late.window.dates())
-    if len(recorded) <= MOST and all(one.asked_us >= 17 * HOUR_US for one in recorded):
+    if len(recorded) <= MOST_LISTED and all(one.asked_us >= 17 * HOUR_US for one in recorded):
         assert found == later
 
 
@@ -68,7 +68,7 @@ def test_days_are_in_doubt_where_two_were_compared_with_the_store_at_once() -> N
 
 
 def test_an_answer_that_was_forgotten_before_it_was_seen_leaves_all_days_in_doubt() -> None:
-    seen = after(*(answer((3 + number) * HOUR_US) for number in range(MOST)))
+    seen = after(*(answer((3 + number) * HOUR_US) for number in range(MOST_LISTED)))
     last = FinishedAnswer(answer(20 * HOUR_US), seen, wrote=False, overwrote=False, late_days=frozenset())
     assert seen.days_in_doubt(last) == set()
     assert seen.with_answer(answer(2 * HOUR_US)).days_in_doubt(last) == set(last.answer.window.dates())

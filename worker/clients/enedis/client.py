@@ -1,6 +1,6 @@
-"""The client of the series of Enedis, the same for all three generations of the API.
+"""The client of Enedis, the same for all three generations of the API: its calls, and what its answers mean.
 
-The meaning of Enedis answers: data, no data, or one of our errors.
+An answer is data, no data, or one of our errors.
 
     v4, v5       {"error": "ADAM-DC-0008", "error_description": "No consent can be found for this customer …"}
     gateway      {"fault": {"code": 900901, "message": "Invalid Credentials", "description": "…"}}
@@ -44,6 +44,9 @@ from worker.errors import (
     WrongMeter,
 )
 
+USAGE_POINT: Final = re.compile(r"[0-9]{14}")
+_METER_FIELD: Final = "usage_point_id"  # In contracts of all generations.
+_ANOTHER_METER: Final = "the supplier answered for another meter than the one asked for"
 # Codes are compared in lower case, with "-" in place of "_" and of blanks.
 _KIND_BY_CODE: Final = {
     "no-data-found": AnswerKind.NO_DATA,
@@ -197,10 +200,6 @@ def _over_quota(payload: Json) -> bool:
     return isinstance(payload, dict) and payload.get("valid") is False and payload.get("quota_reached") is True
 
 
-USAGE_POINT: Final = re.compile(r"[0-9]{14}")
-_METER_FIELD: Final = "usage_point_id"  # In contracts of all generations.
-
-
 class EnedisClient:
     """The series of one account or application.
 
@@ -227,9 +226,9 @@ class EnedisClient:
 
         Measures take one call, and their payload is the supplier's. v4 and v5: ``meter_reading.interval_reading[]``
         with ``date`` and ``value`` (a text); 2026: ``grandeur[].points[]`` with ``d`` and ``v``, and registers as
-        ``domain.parsing.registers`` shows them. Values of a day are in Wh by local day. A curve is in W; each value has
-        the end of its step (local time without a zone) and the length of the step. Maximum powers are in VA, each with
-        its instant.
+        ``domain.parsing.electricity`` shows them. Values of a day are in Wh by local day. A curve is in W; each value
+        has the end of its step (local time without a zone) and the length of the step. Maximum powers are in VA, each
+        with its instant.
 
         A contract takes one call (v4, v5) or three (2026), which tell what holds now, so ``window`` is not sent. The
         payload has the supplier's answers by the names that the preset gives them, with the fields alone that it names.
@@ -288,9 +287,6 @@ class EnedisClient:
         if meters and meter not in meters:
             raise WrongMeter(_ANOTHER_METER)
         return Answer(AnswerKind.DATA, keep_meter(body, _METER_FIELD, meter) if meters else body)
-
-
-_ANOTHER_METER: Final = "the supplier answered for another meter than the one asked for"
 
 
 def _echoed_usage_point(payload: Json) -> str | None:

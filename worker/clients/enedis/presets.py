@@ -1,22 +1,19 @@
-"""The three generations of the Enedis API: hosts, paths, parameter names, consent page, quotas and series of each.
+"""The three generations of the Enedis API: hosts, paths, parameters, consent page, quotas, series, shapes of answers.
 
-What one generation has and another has not is data here. Source: Enedis, guide d'implémentation Data Connect v4 and v5;
-the swaggers of Data Connect 2026 (mesure_synchrone_auto v2, Services souscrits, Situation contractuelle, Synthèse
-contractuelle, Situation comptage); the paths of customers' data of v4 are those of the public client
-enedis-data-connect.
-
-Expected shapes of an Enedis answer, for each series and all generations of the API.
+What one generation has and another has not is data here. The expected shapes of answers are, for each series:
 
 ========================= =============================================================
 v4, v5                    ``meter_reading.interval_reading[]``; gateways also send it without its envelope
 older list under          ``usage_point[].meter_reading.interval_reading[]``
 ``usage_point``
 2026                      ``grandeur[].points[]``; registers ``contexte[].grandeur[]``
-contract                  as the client reduces it (``domain.parsing.contract``)
+contract                  as the client reduces it (``domain.parsing.contracts``)
 ========================= =============================================================
 
-Source: the Enedis swaggers of Data Connect v5 (v4 has the same JSON) and of "mesure synchrone auto" v2 (2026), those of
-contracts, and recorded answers.
+Source: Enedis, guide d'implémentation Data Connect v4 and v5, and the swaggers of v5 (v4 has the same JSON); the
+swaggers of Data Connect 2026 (mesure_synchrone_auto v2, Services souscrits, Situation contractuelle, Synthèse
+contractuelle, Situation comptage) and those of contracts; recorded answers. The paths of customers' data of v4 are
+those of the public client enedis-data-connect.
 """
 
 from __future__ import annotations
@@ -166,8 +163,6 @@ SERIES_OF_SERVICES: Final[Mapping[str, frozenset[Series]]] = {
     "IDX": frozenset({Series.REGISTERS, Series.PRODUCTION_REGISTERS}),
     "ITC": frozenset({Series.CONTRACT}),  # Technical and contractual information.
 }
-
-
 _VALUE: Final = re.compile(r"\s*(?:-?\d{1,12}(?:\.\d{0,12})?|null|)\s*", re.ASCII)
 
 

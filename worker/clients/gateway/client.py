@@ -1,6 +1,4 @@
-"""The client of a gateway to Enedis, whose answers are Enedis' own, with or without their envelope.
-
-The meaning of a gateway's answers: Enedis' own, passed on, or one of the gateway's.
+"""The client of a gateway to Enedis: its calls are Enedis', and its answers Enedis' own, passed on, or the gateway's.
 
     passed on    {"status": 403, "message": "The Enedis API returned an error", "error": {"error": "ADAM-DC-0008", …}}
     its own      {"status": 401, "message": "Votre token est invalide ou ne permet pas d'accéder à ce PRM"}
@@ -8,7 +6,8 @@ The meaning of a gateway's answers: Enedis' own, passed on, or one of the gatewa
                  {"status": 500, "message": "Erreur inconnue. Réessayez plus tard"}
     banned       403 with a page of the network before it (Cloudflare)
 
-Source: conso-api's code in November 2026 (bokub/conso-api), and answers in the issues of ha-linky and conso-api.
+Answers of Enedis come with or without their envelope. Source: conso-api's code in November 2026 (bokub/conso-api), and
+answers in the issues of ha-linky and conso-api.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ _INVALID_PARAMETERS: Final = "Paramètres invalides"
 def interpret(reply: Reply, end: date | None, now: datetime, report: Callable[[Deviation], object]) -> Answer:
     """Return the answer to a request for the days before ``end``; what Enedis said is read as from Enedis itself.
 
-    Raises GatewayBanned, and what ``enedis.errors.interpret`` does but for ApplicationRefused: the application at
+    Raises GatewayBanned, and what ``enedis.client.interpret`` does but for ApplicationRefused: the application at
     Enedis is the gateway's, so that is a fault of the gateway. A refused token is the session's to see.
     """
     if reply.status == 403 and reply.json is None:

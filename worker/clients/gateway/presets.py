@@ -1,15 +1,11 @@
-"""The API of conso-api, which any gateway of one's own may have too: paths, names of parameters and limits.
+"""The API of conso-api, which any gateway of one's own may have too: paths, parameters, limits, shapes of answers.
 
-Source: conso.boris.sh, its documentation and its code in November 2026 (bokub/conso-api): each path is the type of the
-series, ``pointId``, ``dateDebut`` and ``dateFin`` (excluded) are the parameters, and the token of each home is the
-bearer. Its author bans addresses of 100 calls or more in a half-day, so Relève makes 60 at most.
+Each path is the type of the series, ``pointId``, ``dateDebut`` and ``dateFin`` (excluded) are the parameters, and the
+token of each home is the bearer. Its author bans addresses of 100 calls or more in a half-day, so Relève makes 60 at
+most. Answers are those of Enedis, passed on: of v5 the content of ``meter_reading`` without that key, of 2026 as Enedis
+sends them.
 
-The shapes of a gateway's answers: those of Enedis, which it passes on, of either generation.
-
-v5                        the content of ``meter_reading``, without that key
-2026                      as Enedis sends it
-
-Source: conso-api's documentation in November 2026, and recorded answers of it.
+Source: conso.boris.sh, its documentation and its code in November 2026 (bokub/conso-api), and recorded answers of it.
 """
 
 from __future__ import annotations

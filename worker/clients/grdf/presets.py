@@ -1,17 +1,17 @@
-"""GRDF's API ADICT: hosts, paths, scope and limits; production and its sandbox ("bas"), which lie on one host.
+"""GRDF's API ADICT: hosts, paths, scope, limits and shapes of answers; production and its sandbox ("bas") on one host.
 
-Source: GRDF, swagger of ADICT v2 and the digest of its kit; the code of the public clients lowatt-grdf and aeneria. One
-client asks production under /adict/v6, so base and scope are settings too. The limits a second and a day are those of
-the contract for fewer than 5 000 meters, as one public client tells them.
+One client asks production under /adict/v6, so base and scope are settings too. The limits a second and a day are those
+of the contract for fewer than 5 000 meters, as one public client tells them.
 
-Expected shapes of GRDF's answers, for each series, as the client hands them on.
+The expected shapes of answers are, for each series, as the client hands them on:
 
 ========== ==========================================================================================================
 measures   ``records[].consommation`` with the readings at both ends; billed periods have a ``bordereau_publication``
 contract   ``donnees_techniques`` and ``donnees_contractuelles``, reduced to the fields that are needed
 ========== ==========================================================================================================
 
-What is not expected is noted, and read all the same. Source: GRDF, swagger of ADICT v2; recorded answers.
+What is not expected is noted, and read all the same. Source: GRDF, swagger of ADICT v2 and the digest of its kit;
+recorded answers; the code of the public clients lowatt-grdf and aeneria.
 """
 
 from __future__ import annotations
@@ -113,6 +113,8 @@ _Day = Annotated[Any, check_scalar(_is_day)]
 _Scalar = Annotated[Any, check_scalar(lambda value: True)]
 # The swagger has the word "null" where an object lacks.
 _or_null = BeforeValidator(lambda value: None if value == "null" else value)
+# A number that stands for itself, or in an object.
+_CURRENT: Final = BeforeValidator(lambda value: value.get("car_actuelle") if isinstance(value, dict) else value)
 
 
 class _Meter(AnswerPart):
@@ -195,10 +197,6 @@ class _Characteristics(AnswerPart):
 
 class _Technical(AnswerPart):
     caracteristiques_compteur: _Characteristics | None = None
-
-
-# A number that stands for itself, or in an object.
-_CURRENT: Final = BeforeValidator(lambda value: value.get("car_actuelle") if isinstance(value, dict) else value)
 
 
 class _Contractual(AnswerPart):

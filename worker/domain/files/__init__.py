@@ -1,8 +1,7 @@
-"""Readers of the files that people download: exports of customer sites, of portals and of other tools.
+"""Files that people download, from customer sites, portals and other tools: ``read_file`` reads any of them.
 
-The reading of files of any known format, which is recognised by its content.
-
-The recognition of a file by its content: of what kind its bytes are, and which format its table has.
+A file is recognised by its content: of what kind its bytes are, and which format its table has (``FORMAT_NAMES``). One
+that is known for what it is and not read is refused with what to download in its place.
 """
 
 from __future__ import annotations
@@ -47,9 +46,7 @@ from worker.domain.files.workbooks import (
 # The first that a header fits holds.
 _TABLES: Final[Sequence[TableFormat]] = (
     *enedis_portal.FORMATS,
-    *enedis_site.ENEDIS_EXPORTS_FORMATS,
     *enedis_site.FORMATS,
-    *enedis_site.OTHER_TOOLS_FORMATS,
     *grdf_site.FORMATS,
 )
 FORMAT_NAMES: Final = sorted({one.name for one in _TABLES} | {enedis_portal.R63_JSON, enedis_portal.R64_JSON})
@@ -57,85 +54,6 @@ _HEAD_ROWS: Final = 60
 _LONGEST_START: Final = 4096
 _LARGEST_JSON: Final = 16 * MEGABYTE
 _COMMAS_A_POINT: Final = 8
-
-
-def read_document(source: Source, stream: io.BufferedReader) -> Iterator[FileSeries]:
-    """Yield the series of one file that is neither an archive nor a workbook. Raises FileRefused."""
-    start = stream.peek(_LONGEST_START)[:_LONGEST_START]
-    if not start.strip(b"\xef\xbb\xbf \r\n\t"):
-        source.fail("it is empty", why=FileFault.EMPTY)
-    if reason := explain_bytes(start):
-        source.fail(reason, why=FileFault.UNSUPPORTED)
-    if b"\0" in start and not start.startswith(UTF_16):
-        source.fail(explain_name(source.name), why=FileFault.UNKNOWN)
-    if start.lstrip(b"\xef\xbb\xbf \r\n\t")[:1] in (b"{", b"["):
-        yield from _read_json(source, stream)
-    else:
-        yield from _read_text(source, read_lines(stream, source))
-
-
-def read_rows(source: Source, rows: Iterator[TableLine]) -> Iterator[FileSeries] | None:
-    """Return the series of a sheet; None where none of its first rows is the header of a known format."""
-    head = list(islice(rows, _HEAD_ROWS))
-    for place, header in enumerate(head):
-        if table_format := _find_format(header):
-            below = bounded_rows(chain(head[place + 1 :], rows))
-            return table_format.read(Table(source, head[:place], header, below))
-    if reason := explain_rows(head):
-        source.fail(reason, why=FileFault.UNSUPPORTED)
-    return None
-
-
-def _read_json(source: Source, stream: io.BufferedReader) -> Iterator[FileSeries]:
-    text = stream.read(_LARGEST_JSON + 1)
-    if len(text) > _LARGEST_JSON:
-        source.fail(
-            f"more than {_LARGEST_JSON // MEGABYTE} MB of JSON: ask for CSV, or one year at a time",
-            why=FileFault.TOO_LARGE,
-        )
-    # Brackets and commas are counted first: an object takes thirty times the memory of its two brackets.
-    if max(text.count(b"{"), text.count(b"[")) > MAX_ROWS or text.count(b",") > _COMMAS_A_POINT * MAX_ROWS:
-        source.fail(f"more than {MAX_ROWS} values: split the file by year", why=FileFault.TOO_LARGE)
-    try:
-        payload: Any = json.loads(text)
-    except (ValueError, RecursionError):
-        source.fail("not JSON, or incomplete: download it again")
-    del text
-    header = payload.get("header") if isinstance(payload, dict) else None
-    code = header.get("codeFlux") if isinstance(header, dict) else None
-    if reason := explain_flux(str(code)[:8]):
-        source.fail(reason, why=FileFault.UNSUPPORTED)
-    if not isinstance(payload, dict) or "mesures" not in payload:
-        source.fail(explain_name(source.name), why=FileFault.UNKNOWN)
-    yield from enedis_portal.read_measures(payload, source)
-
-
-def _read_text(source: Source, lines: Iterator[tuple[int, str]]) -> Iterator[FileSeries]:
-    head = list(islice(lines, _HEAD_ROWS))
-    for number, text in head:
-        for delimiter in DELIMITERS:
-            if _find_format(TableLine(source, number, split_cells(text, delimiter) or [])):
-                rows = split_lines(chain(head, lines), source, delimiter)
-                yield from read_rows(source, rows) or ()
-                return
-    for delimiter in DELIMITERS:
-        if reason := explain_rows(_rows_of(head, source, delimiter)):
-            source.fail(reason, why=FileFault.UNSUPPORTED)
-    source.fail(explain_name(source.name), why=FileFault.UNKNOWN)
-
-
-def _rows_of(head: Iterable[tuple[int, str]], source: Source, delimiter: str) -> Iterator[TableLine]:
-    for number, text in head:
-        if cells := split_cells(text, delimiter):
-            yield TableLine(source, number, cells)
-
-
-def _find_format(header: TableLine) -> TableFormat | None:
-    """Return the format whose columns this row names; None where there is none."""
-    names = header.names().keys()
-    return next((table_format for table_format in _TABLES if table_format.columns <= names), None)
-
-
 _ZIP: Final = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
 _GZIP: Final = b"\x1f\x8b"
 _NESTED: Final = "an archive inside an archive is not supported: unpack it"
@@ -157,7 +75,7 @@ def read_file(name: str, content: BinaryIO) -> Iterator[FileSeries]:
         with gzip.GzipFile(fileobj=content, mode="rb") as unpacked:
             yield from _read_inner(source, cast(BinaryIO, unpacked))
     else:
-        yield from _not_empty(source, read_document(source, open_bounded(content, source)))
+        yield from _not_empty(source, _read_document(source, open_bounded(content, source)))
 
 
 def _read_archive(source: Source, content: BinaryIO) -> Iterator[FileSeries]:
@@ -191,7 +109,7 @@ def _read_inner(source: Source, content: BinaryIO) -> Iterator[FileSeries]:
     if start.startswith(_GZIP):
         source.fail(_NESTED, why=FileFault.UNSUPPORTED)
     if not start.startswith(_ZIP):
-        yield from _not_empty(source, read_document(source, stream))
+        yield from _not_empty(source, _read_document(source, stream))
         return
     with open_archive(io.BytesIO(stream.read()), source) as archive:
         names = archive.namelist()
@@ -204,7 +122,7 @@ def _read_workbook(source: Source, archive: ZipFile) -> Iterator[FileSeries]:
     """Yield the series of the sheets that have any; others, such as a cover, are passed over."""
     is_known = False
     for sheet_source, rows in read_sheets(archive, source):
-        if (found := read_rows(sheet_source, rows)) is not None:
+        if (found := _read_rows(sheet_source, rows)) is not None:
             is_known = True
             yield from _not_empty(sheet_source, found)
     if not is_known:
@@ -219,3 +137,80 @@ def _not_empty(source: Source, found: Iterator[FileSeries]) -> Iterator[FileSeri
         yield series
     if is_empty:
         source.fail("it has no load curve, no index and no daily energy")
+
+
+def _read_document(source: Source, stream: io.BufferedReader) -> Iterator[FileSeries]:
+    """Yield the series of one file that is neither an archive nor a workbook. Raises FileRefused."""
+    start = stream.peek(_LONGEST_START)[:_LONGEST_START]
+    if not start.strip(b"\xef\xbb\xbf \r\n\t"):
+        source.fail("it is empty", why=FileFault.EMPTY)
+    if reason := explain_bytes(start):
+        source.fail(reason, why=FileFault.UNSUPPORTED)
+    if b"\0" in start and not start.startswith(UTF_16):
+        source.fail(explain_name(source.name), why=FileFault.UNKNOWN)
+    if start.lstrip(b"\xef\xbb\xbf \r\n\t")[:1] in (b"{", b"["):
+        yield from _read_json(source, stream)
+    else:
+        yield from _read_text(source, read_lines(stream, source))
+
+
+def _read_json(source: Source, stream: io.BufferedReader) -> Iterator[FileSeries]:
+    text = stream.read(_LARGEST_JSON + 1)
+    if len(text) > _LARGEST_JSON:
+        source.fail(
+            f"more than {_LARGEST_JSON // MEGABYTE} MB of JSON: ask for CSV, or one year at a time",
+            why=FileFault.TOO_LARGE,
+        )
+    # Brackets and commas are counted first: an object takes thirty times the memory of its two brackets.
+    if max(text.count(b"{"), text.count(b"[")) > MAX_ROWS or text.count(b",") > _COMMAS_A_POINT * MAX_ROWS:
+        source.fail(f"more than {MAX_ROWS} values: split the file by year", why=FileFault.TOO_LARGE)
+    try:
+        payload: Any = json.loads(text)
+    except (ValueError, RecursionError):
+        source.fail("not JSON, or incomplete: download it again")
+    del text
+    header = payload.get("header") if isinstance(payload, dict) else None
+    code = header.get("codeFlux") if isinstance(header, dict) else None
+    if reason := explain_flux(str(code)[:8]):
+        source.fail(reason, why=FileFault.UNSUPPORTED)
+    if not isinstance(payload, dict) or "mesures" not in payload:
+        source.fail(explain_name(source.name), why=FileFault.UNKNOWN)
+    yield from enedis_portal.read_measures(payload, source)
+
+
+def _read_text(source: Source, lines: Iterator[tuple[int, str]]) -> Iterator[FileSeries]:
+    head = list(islice(lines, _HEAD_ROWS))
+    for number, text in head:
+        for delimiter in DELIMITERS:
+            if _find_format(TableLine(source, number, split_cells(text, delimiter) or [])):
+                rows = split_lines(chain(head, lines), source, delimiter)
+                yield from _read_rows(source, rows) or ()
+                return
+    for delimiter in DELIMITERS:
+        if reason := explain_rows(_rows_of(head, source, delimiter)):
+            source.fail(reason, why=FileFault.UNSUPPORTED)
+    source.fail(explain_name(source.name), why=FileFault.UNKNOWN)
+
+
+def _rows_of(head: Iterable[tuple[int, str]], source: Source, delimiter: str) -> Iterator[TableLine]:
+    for number, text in head:
+        if cells := split_cells(text, delimiter):
+            yield TableLine(source, number, cells)
+
+
+def _read_rows(source: Source, rows: Iterator[TableLine]) -> Iterator[FileSeries] | None:
+    """Return the series of a sheet; None where none of its first rows is the header of a known format."""
+    head = list(islice(rows, _HEAD_ROWS))
+    for place, header in enumerate(head):
+        if table_format := _find_format(header):
+            below = bounded_rows(chain(head[place + 1 :], rows))
+            return table_format.read(Table(source, head[:place], header, below))
+    if reason := explain_rows(head):
+        source.fail(reason, why=FileFault.UNSUPPORTED)
+    return None
+
+
+def _find_format(header: TableLine) -> TableFormat | None:
+    """Return the format whose columns this row names; None where there is none."""
+    names = header.names().keys()
+    return next((table_format for table_format in _TABLES if table_format.columns <= names), None)

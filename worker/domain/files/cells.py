@@ -1,20 +1,15 @@
-"""Rows of tables, from text or from a workbook, and the values in their cells.
+"""What all readers of files share: bytes within bounds, lines, rows and cells of tables, names of files, the series.
 
 A cell is a text such as ``1 234,5``, ``31/01/2025 00:30:00`` or ``NA``, or what a workbook holds: a number, a date or a
 time. What says that a value is missing (empty, NA, null) is none, never zero.
 
-The file that is read: its name as errors show it, its bytes within bounds, its lines as text.
-
-What the name of a file tells: the meter's number, the time of the export and the direction, where content has none.
+The name of a file tells the meter's number, the time of the export and the direction, where content has none. People
+rename files, so a name never says what the format is, and content wins over it.
 
     Enedis_Conso_Heure_20221024-20240725_99000000000011.csv          the meter's number
     99000000000011_Export_energie_Consommation_01012025-07012025.xlsx
     ENEDIS_R63_P_CdC_M0000001_00001_20250313101500.csv               the time of the export
     historique_prod_99000000000011.csv                               the direction
-
-People rename files, so a name never says what the format is, and content wins over it.
-
-What a reader makes of a file: the series of one meter, as the readings that an answer of the supplier has too.
 """
 
 from __future__ import annotations
@@ -40,40 +35,37 @@ from worker.domain.series import Series
 from worker.domain.windows import PARIS, IntervalReading
 from worker.errors import DataError
 
+MAX_BYTES: Final = 64 * 1024 * 1024  # Of a file, unpacked: two years of half-hours of a dozen meters.
+MAX_ROWS: Final = 200_000  # Of a file: four years of ten-minute steps.
+MEGABYTE: Final = 1024 * 1024
+# What the readers of packed files raise for damaged ones.
+DAMAGE: Final = (OSError, EOFError, RuntimeError, ValueError, zlib.error, struct.error, BadZipFile)
+UTF_16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+DELIMITERS: Final = (";", ",", "\t")
+METER_NUMBER: Final = re.compile(r"(?<![0-9])[0-9]{14}(?![0-9])", re.ASCII)
+_MOST_LINES: Final = 4 * MAX_ROWS  # With the blank ones.
+_MOST_CELLS: Final = 500  # Of a line; footers of indexes have a hundred.
+_LONGEST_LINE: Final = 32 * 1024  # Footers of indexes have three thousand characters.
+_LONGEST_NAME: Final = 255  # No system of files has longer ones; an archive and a form may.
+_YEARS: Final = range(1980, 2100)  # Near the ends of the calendar no time zone can be applied.
+_MISSING: Final = frozenset({"", "na", "n/a", "#n/a", "null", "none", "nan", "-", "--"})
+_NUMBER: Final = re.compile(r"[+-]?\d{1,12}(?:[.,]\d{0,12})?", re.ASCII)
+_GROUPED: Final = re.compile(r"\d{1,3}(?:[\u0020\u00a0\u202f]\d{3})+(?:[.,]\d{0,12})?", re.ASCII)
+_PLACES: Final = Decimal("1e-9")  # Below it, a number of a workbook is what its binary form has added.
+_LARGEST: Final = 10**12  # No meter shows more.
+_ISO: Final = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?(?:Z|[+-]\d\d:?\d\d)?)?", re.ASCII)
+_FRENCH: Final = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4})(?:[ T]+(\d{1,2})[:hH](\d\d)(?::(\d\d))?)?", re.ASCII)
+_FIRST_SERIAL: Final = datetime(1899, 12, 30)  # noqa: DTZ001  # Day 0 of a workbook, in local time.
+_SERIALS: Final = range(29_221, 73_051)  # From 1980 to 2099.
+_SCIENTIFIC: Final = re.compile(r"\d(?:[.,]\d+)?E\+?1\d", re.IGNORECASE)
+_HALF_SECOND: Final = timedelta(milliseconds=500)
 # A number that lost its first zero in a spreadsheet is a meter's as well.
-_METER: Final = re.compile(r"(?:[0-9]{6,}|GI[0-9]{2})(?=[0-9]{4}(?![0-9]))", re.IGNORECASE)
-_NAMES_NUMBER: Final = re.compile(r"(?<![0-9])[0-9]{14}(?![0-9])", re.ASCII)
+_SHOWN_METER: Final = re.compile(r"(?:[0-9]{6,}|GI[0-9]{2})(?=[0-9]{4}(?![0-9]))", re.IGNORECASE)
 _EXPORTED: Final = re.compile(
     r"ENEDIS_[RC][0-9]{2}[A-Z]?_.*?(20[0-9]{6})([0-9]{6})?(?:_[0-9]{1,5})?(?=\.[A-Z]|$)", re.IGNORECASE
 )
 _TIME: Final = re.compile(r"20[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])(?:[01][0-9]|2[0-3])(?:[0-5][0-9]){2}")
 _PRODUCTION: Final = re.compile(r"(?<![a-z])prod(?:uction)?(?![a-z])")
-
-
-def shown_name(name: str) -> str:
-    """Return a file's name with meter numbers cut to their last four digits: ``…0011.daily.csv``."""
-    return _METER.sub("…", "".join(letter if letter.isprintable() else "?" for letter in name))
-
-
-def number_in_name(name: str) -> str | None:
-    """Return the meter's number; None where there is none, or several. A time such as 20250313101500 is none."""
-    numbers = {number for number in _NAMES_NUMBER.findall(name) if not _TIME.fullmatch(number)}
-    return numbers.pop() if len(numbers) == 1 else None
-
-
-def time_in_name(name: str) -> datetime | None:
-    """Return when the portal wrote a file; of a name with a date alone its first instant, which is early enough."""
-    match = _EXPORTED.search(name.removesuffix(".gz"))
-    if match is None:
-        return None
-    with suppress(ValueError):
-        return datetime.strptime(match[1] + (match[2] or "000000"), "%Y%m%d%H%M%S").replace(tzinfo=PARIS)
-    return None
-
-
-def names_production(name: str) -> bool:
-    """Return whether a name says that the file is of what a meter feeds in."""
-    return bool(_PRODUCTION.search(to_plain(name)))
 
 
 class FileFault(StrEnum):
@@ -125,17 +117,6 @@ class FileSeries:
     marks: Mapping[str, tuple[str, str, str]] = field(default_factory=dict, repr=False)
 
 
-MAX_BYTES: Final = 64 * 1024 * 1024  # Of a file, unpacked: two years of half-hours of a dozen meters.
-MAX_ROWS: Final = 200_000  # Of a file: four years of ten-minute steps.
-_MOST_LINES: Final = 4 * MAX_ROWS  # With the blank ones.
-MEGABYTE: Final = 1024 * 1024
-_LONGEST_LINE: Final = 32 * 1024  # Footers of indexes have three thousand characters.
-_LONGEST_NAME: Final = 255  # No system of files has longer ones; an archive and a form may.
-# What the readers of packed files raise for damaged ones.
-DAMAGE: Final = (OSError, EOFError, RuntimeError, ValueError, zlib.error, struct.error, BadZipFile)
-UTF_16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-
-
 @dataclass(frozen=True, slots=True)
 class Source:
     """File, or sheet of a workbook, that is read; ``name`` as it was given, ``file`` as it is shown.
@@ -165,7 +146,7 @@ class Source:
         raise FileRefused(f"{self.file}{place}: {reason}", why) from None
 
 
-class BoundedReader(io.RawIOBase):
+class _BoundedReader(io.RawIOBase):
     """Bytes of a file up to a limit; it leaves the file open. Raises FileRefused beyond it, and for damaged files."""
 
     def __init__(self, stream: BinaryIO, source: Source, limit: int = MAX_BYTES) -> None:
@@ -194,7 +175,7 @@ class BoundedReader(io.RawIOBase):
 
 def open_bounded(stream: BinaryIO, source: Source, limit: int = MAX_BYTES) -> io.BufferedReader:
     """Return the bytes of a file within bounds, with a beginning that can be peeked at."""
-    return io.BufferedReader(BoundedReader(stream, source, limit))
+    return io.BufferedReader(_BoundedReader(stream, source, limit))
 
 
 def read_lines(stream: io.BufferedReader, source: Source) -> Iterator[tuple[int, str]]:
@@ -228,22 +209,6 @@ def _decode(line: str) -> str:
     except UnicodeEncodeError:
         return line.encode("utf-8", "surrogateescape").decode("cp1252", "replace")
     return line
-
-
-DELIMITERS: Final = (";", ",", "\t")
-_YEARS: Final = range(1980, 2100)  # Near the ends of the calendar no time zone can be applied.
-_MISSING: Final = frozenset({"", "na", "n/a", "#n/a", "null", "none", "nan", "-", "--"})
-_NUMBER: Final = re.compile(r"[+-]?\d{1,12}(?:[.,]\d{0,12})?", re.ASCII)
-_GROUPED: Final = re.compile(r"\d{1,3}(?:[\u0020\u00a0\u202f]\d{3})+(?:[.,]\d{0,12})?", re.ASCII)
-_MOST_CELLS: Final = 500  # Of a line; footers of indexes have a hundred.
-_PLACES: Final = Decimal("1e-9")  # Below it, a number of a workbook is what its binary form has added.
-_LARGEST: Final = 10**12  # No meter shows more.
-_ISO: Final = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?(?:Z|[+-]\d\d:?\d\d)?)?", re.ASCII)
-_FRENCH: Final = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4})(?:[ T]+(\d{1,2})[:hH](\d\d)(?::(\d\d))?)?", re.ASCII)
-_FIRST_SERIAL: Final = datetime(1899, 12, 30)  # noqa: DTZ001  # Day 0 of a workbook, in local time.
-_SERIALS: Final = range(29_221, 73_051)  # From 1980 to 2099.
-_SCIENTIFIC: Final = re.compile(r"\d(?:[.,]\d+)?E\+?1\d", re.IGNORECASE)
-_HALF_SECOND: Final = timedelta(milliseconds=500)
 
 
 @dataclass(frozen=True, slots=True)
@@ -446,3 +411,29 @@ def digits_of(cell: Any) -> str:
     if isinstance(cell, float) and math.isfinite(cell) and cell == int(cell):
         return str(int(cell)) if abs(cell) < _LARGEST * 1000 else ""
     return "" if cell is None else str(cell).strip("'\"= ")
+
+
+def shown_name(name: str) -> str:
+    """Return a file's name with meter numbers cut to their last four digits: ``…0011.daily.csv``."""
+    return _SHOWN_METER.sub("…", "".join(letter if letter.isprintable() else "?" for letter in name))
+
+
+def number_in_name(name: str) -> str | None:
+    """Return the meter's number; None where there is none, or several. A time such as 20250313101500 is none."""
+    numbers = {number for number in METER_NUMBER.findall(name) if not _TIME.fullmatch(number)}
+    return numbers.pop() if len(numbers) == 1 else None
+
+
+def time_in_name(name: str) -> datetime | None:
+    """Return when the portal wrote a file; of a name with a date alone its first instant, which is early enough."""
+    match = _EXPORTED.search(name.removesuffix(".gz"))
+    if match is None:
+        return None
+    with suppress(ValueError):
+        return datetime.strptime(match[1] + (match[2] or "000000"), "%Y%m%d%H%M%S").replace(tzinfo=PARIS)
+    return None
+
+
+def names_production(name: str) -> bool:
+    """Return whether a name says that the file is of what a meter feeds in."""
+    return bool(_PRODUCTION.search(to_plain(name)))

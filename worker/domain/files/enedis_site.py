@@ -1,4 +1,6 @@
-"""The files of Enedis' customer site since 2025, as workbooks and as the CSV that people save of them.
+"""The exports of Enedis' customer site: since 2025, until 2024, and what other people's tools make of the site.
+
+Since 2025: workbooks, and the CSV that people save of them.
 
     Point Référence Mesure (PRM) :  | 99000000000011 | Type de comptage :  | Consommation Quotidienne
     Date       | Valeur (en kWh)
@@ -12,7 +14,7 @@ The header stands anywhere, its columns too. Times are texts, dates of the workb
 time; start and end together tell the length of a step, the order of the rows tells the two passes of the autumn hour.
 Below the data there may be notes.
 
-The CSV files of Enedis' customer site until 2024: the load curve, and the indexes of consumption and production.
+Until 2024: CSV of the load curve, and of the indexes of consumption and production.
 
     Identifiant PRM;Type de donnees;Date de debut;Date de fin;Grandeur physique;Grandeur metier;Etape metier;Unite
     99000000000011;Index;09/01/2024;25/07/2024;Energie active;Consommation;Comptage Brut;Wh
@@ -25,7 +27,7 @@ The CSV files of Enedis' customer site until 2024: the load curve, and the index
 several; a block of the day's maximum power (``Puissance maximale quotidienne``) is passed over. The footer names the
 registers: those of the supplier (F) and of the distributor (D) for the time from its label on.
 
-The files that other people's tools make of Enedis' customer site.
+Other people's tools:
 
     debut;fin;kW                                                       a browser's extension (October 2025)
     2025-10-01T00:00:00+02:00;2025-10-01T00:30:00+02:00;"0,412"
@@ -45,9 +47,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from itertools import chain
 from typing import Any, Final
 
 from worker.domain.files.cells import (
+    METER_NUMBER,
     FileFault,
     FileSeries,
     Table,
@@ -74,22 +78,44 @@ from worker.domain.windows import PARIS, day_length
 
 CURVE: Final = "enedis-site-curve"
 DAYS: Final = "enedis-site-days"
+EXTENSION: Final = "extension-history"
+SCRIPT: Final = "script-curve"
+HOUR: Final = "enedis-hour"
+INDEX: Final = "enedis-index"
+PRODUCTION_INDEX: Final = "enedis-production-index"
 _KILO: Final = 1000
 _DAY: Final = timedelta(hours=24)
 _MINUTE: Final = timedelta(minutes=1)
-_NUMBER: Final = re.compile(r"(?<![0-9])[0-9]{14}(?![0-9])", re.ASCII)
+_TOTALS: Final = {Direction.CONSUMPTION: "eas t", Direction.PRODUCTION: "eai t"}
+_SUPPLIER: Final = [f"eas f{number}" for number in range(1, 11)]
+_DISTRIBUTOR: Final = [f"eas d{number}" for number in range(1, 5)]
+_CURVES: Final = "courbe"
+_INDEXES: Final = "index"
+_END: Final = "horodate fin de pas"
+_WATTS: Final = "puissance moyenne (w)"
 
 
-def _read_curve(table: Table, unit: str = "valeur (en kw)", factor: int = _KILO) -> Iterator[FileSeries]:
+def _read_curve(
+    table: Table, unit: str = "valeur (en kw)", factor: int = _KILO, name: str = CURVE
+) -> Iterator[FileSeries]:
     rows = []
     for line in data_rows(table, ("debut", "fin", unit)):
         start, end = line.moment("debut"), line.moment("fin")
-        rows.append(StepRow(end, _times(line.number_or_none(unit), factor), minutes_between(line, start, end)))
-    yield build_curve(origin_of(table, CURVE), rows)
+        rows.append(StepRow(end, _times(line.number_or_none(unit), factor), _minutes_between(line, start, end)))
+    yield build_curve(_origin_of(table, name), rows)
 
 
 def _read_curve_in_watts(table: Table) -> Iterator[FileSeries]:
     return _read_curve(table, "valeur (en w)", 1)
+
+
+def _read_extension(table: Table) -> Iterator[FileSeries]:
+    return _read_curve(table, "kw", name=EXTENSION)
+
+
+def _read_script(table: Table) -> Iterator[FileSeries]:
+    rows = [StepRow(line.moment(_END), line.number_or_none(_WATTS)) for line in data_rows(table, (_END, _WATTS))]
+    yield build_curve(_origin_of(table, SCRIPT), rows)
 
 
 def _read_days(table: Table, unit: str = "valeur (en kwh)", factor: int = _KILO) -> Iterator[FileSeries]:
@@ -99,7 +125,7 @@ def _read_days(table: Table, unit: str = "valeur (en kwh)", factor: int = _KILO)
         if (moment.hour, moment.minute) != (0, 0):
             line.fail("a day must have no time of day")
         rows.append((moment.date(), _times(line.number_or_none(unit), factor)))
-    yield build_days(origin_of(table, DAYS), rows)
+    yield build_days(_origin_of(table, DAYS), rows)
 
 
 def _read_days_in_watt_hours(table: Table) -> Iterator[FileSeries]:
@@ -117,7 +143,7 @@ def data_rows(table: Table, columns: tuple[str, ...]) -> Iterator[TableLine]:
     for line in table.rows(*columns):
         cells = [line.value(column) for column in columns]
         line.check_width()
-        if not any(cell not in (None, "") for cell in cells[1:]) and not is_time(cells[0]):
+        if not any(cell not in (None, "") for cell in cells[1:]) and not _is_time(cells[0]):
             note = note or (line if rows else None)
             continue
         if note is not None:
@@ -128,12 +154,12 @@ def data_rows(table: Table, columns: tuple[str, ...]) -> Iterator[TableLine]:
         table.source.fail("has no row below its header", why=FileFault.EMPTY)
 
 
-def is_time(cell: Any) -> bool:
+def _is_time(cell: Any) -> bool:
     """Return whether a cell begins as a date does."""
     return isinstance(cell, date | float) or (isinstance(cell, str) and cell[:1].isdigit())
 
 
-def minutes_between(line: TableLine, start: datetime, end: datetime) -> int:
+def _minutes_between(line: TableLine, start: datetime, end: datetime) -> int:
     """Return the length of a step in minutes; local times across a clock change are an hour apart from it."""
     if (start.tzinfo is None) is not (end.tzinfo is None):
         line.fail("one of the two times has an offset, the other has none")
@@ -146,14 +172,14 @@ def minutes_between(line: TableLine, start: datetime, end: datetime) -> int:
     return minutes[0]
 
 
-def origin_of(table: Table, format_name: str) -> Origin:
+def _origin_of(table: Table, format_name: str) -> Origin:
     """Return where a table's series come from: meter and direction from above its header, else from the name."""
     source = table.source
-    usage_point = find_usage_point(table) or number_in_name(source.name)
-    return Origin(source, format_name, usage_point, direction_of(table), time_in_name(source.name))
+    usage_point = _find_usage_point(table) or number_in_name(source.name)
+    return Origin(source, format_name, usage_point, _direction_of(table), time_in_name(source.name))
 
 
-def direction_of(table: Table) -> Direction:
+def _direction_of(table: Table) -> Direction:
     """Return the direction that the sheet's name, a row above the header, or at last the name of the file says."""
     rows = [[table.source.sheet], *(line.cells for line in reversed(table.above))]
     for cells in rows:
@@ -164,36 +190,18 @@ def direction_of(table: Table) -> Direction:
     return Direction.PRODUCTION if names_production(table.source.name) else Direction.CONSUMPTION
 
 
-def find_usage_point(table: Table) -> str | None:
+def _find_usage_point(table: Table) -> str | None:
     """Return the meter's number from above the header: in a cell that names it, or in the next one that isn't empty."""
     for line in table.above:
         for place, cell in enumerate(line.cells):
             if not isinstance(cell, str) or not re.search(r"\bprm\b|point reference mesure", plain_name(cell)):
                 continue
-            if match := _NUMBER.search(cell):
+            if match := METER_NUMBER.search(cell):
                 return match[0]
             number = next((digits_of(other) for other in line.cells[place + 1 :] if other not in (None, "")), "")
             if number.isascii() and number.isdigit() and len(number) in (13, 14):
                 return number.zfill(14)
     return None
-
-
-FORMATS: Final = (
-    TableFormat(CURVE, frozenset({"debut", "fin", "valeur (en kw)"}), _read_curve),
-    TableFormat(CURVE, frozenset({"debut", "fin", "valeur (en w)"}), _read_curve_in_watts),
-    TableFormat(DAYS, frozenset({"date", "valeur (en kwh)"}), _read_days),
-    TableFormat(DAYS, frozenset({"date", "valeur (en wh)"}), _read_days_in_watt_hours),
-)
-
-
-HOUR: Final = "enedis-hour"
-INDEX: Final = "enedis-index"
-PRODUCTION_INDEX: Final = "enedis-production-index"
-_TOTALS: Final = {Direction.CONSUMPTION: "eas t", Direction.PRODUCTION: "eai t"}
-_SUPPLIER: Final = [f"eas f{number}" for number in range(1, 11)]
-_DISTRIBUTOR: Final = [f"eas d{number}" for number in range(1, 5)]
-_CURVES: Final = "courbe"
-_INDEXES: Final = "index"
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,10 +226,10 @@ class _Block:
     calendars: list[_Calendar] = field(default_factory=list)
 
 
-def _read(table: Table) -> Iterator[FileSeries]:
+def _read_blocks(table: Table) -> Iterator[FileSeries]:
     """Read the blocks of a file, each by what its header names."""
     block = _Block()
-    lines = _from_first_line(table)
+    lines: Iterator[TableLine] = chain([table.header], table.below)
     rows = 0
     while (line := next(lines, None)) is not None:
         names = line.names()
@@ -237,23 +245,13 @@ def _read(table: Table) -> Iterator[FileSeries]:
             later: list[TableLine] = []
             block.calendars = list(_read_footer(lines, names, later))
             if later:
-                lines = _again(later[0], lines)
+                lines = chain(later, lines)
         else:
             rows += 1
             _add_row(line, block)
     if not rows:
         table.source.fail("has no row below its header", why=FileFault.EMPTY)
     yield from _series_of(table, block)
-
-
-def _from_first_line(table: Table) -> Iterator[TableLine]:
-    yield table.header
-    yield from table.below
-
-
-def _again(line: TableLine, lines: Iterator[TableLine]) -> Iterator[TableLine]:
-    yield line
-    yield from lines
 
 
 def _read_head(line: TableLine, names: Mapping[str, int], values: TableLine | None) -> _Block:
@@ -279,14 +277,14 @@ def _read_head(line: TableLine, names: Mapping[str, int], values: TableLine | No
 
 def _check_header(line: TableLine, names: dict[str, int], block: _Block) -> TableLine:
     if block.kind.startswith(_INDEXES) or not (block.kind or "valeur" in names):
-        total = _TOTALS[block.direction or _direction_of(line, names)]
+        total = _TOTALS[block.direction or _direction_of_columns(line, names)]
         line.need("horodate", total)
     else:
         line.need("horodate", "valeur")
     return replace(line, columns=names)
 
 
-def _direction_of(line: TableLine, names: Mapping[str, int]) -> Direction:
+def _direction_of_columns(line: TableLine, names: Mapping[str, int]) -> Direction:
     """Return the direction of a file whose first lines were cut away."""
     is_production = "eas t" not in names if "eai t" in names else names_production(line.source.name)
     return Direction.PRODUCTION if is_production else Direction.CONSUMPTION
@@ -338,7 +336,7 @@ def _series_of(table: Table, block: _Block) -> Iterator[FileSeries]:
     header = block.header
     if header is None or not (block.steps or block.indexes):
         return
-    direction = block.direction or _direction_of(header, header.columns)
+    direction = block.direction or _direction_of_columns(header, header.columns)
     usage_point = block.usage_point or number_in_name(name)
     format_name = PRODUCTION_INDEX if direction is Direction.PRODUCTION else INDEX
     origin = Origin(source, HOUR if block.steps else format_name, usage_point, direction, time_in_name(name))
@@ -391,35 +389,16 @@ def _names_at(block: _Block, moment: datetime) -> Mapping[str, tuple[str, str]]:
     return {column: names for column, names in named.items() if names[1]}
 
 
-ENEDIS_EXPORTS_FORMATS: Final = (
-    TableFormat(HOUR, frozenset({"identifiant prm", "type de donnees"}), _read),
-    TableFormat(HOUR, frozenset({"horodate", "valeur"}), _read),
-    TableFormat(INDEX, frozenset({"horodate", "eas t"}), _read),
-    TableFormat(PRODUCTION_INDEX, frozenset({"horodate", "eai t"}), _read),
-    TableFormat(INDEX, frozenset({"horodate", "type de releve"}), _read),
-)
-
-
-EXTENSION: Final = "extension-history"
-SCRIPT: Final = "script-curve"
-_END: Final = "horodate fin de pas"
-_WATTS: Final = "puissance moyenne (w)"
-
-
-def _read_extension(table: Table) -> Iterator[FileSeries]:
-    rows = []
-    for line in data_rows(table, ("debut", "fin", "kw")):
-        start, end, power = line.moment("debut"), line.moment("fin"), line.number_or_none("kw")
-        rows.append(StepRow(end, None if power is None else power * 1000, minutes_between(line, start, end)))
-    yield build_curve(origin_of(table, EXTENSION), rows)
-
-
-def _read_script(table: Table) -> Iterator[FileSeries]:
-    rows = [StepRow(line.moment(_END), line.number_or_none(_WATTS)) for line in data_rows(table, (_END, _WATTS))]
-    yield build_curve(origin_of(table, SCRIPT), rows)
-
-
-OTHER_TOOLS_FORMATS: Final = (
+FORMATS: Final = (
+    TableFormat(HOUR, frozenset({"identifiant prm", "type de donnees"}), _read_blocks),
+    TableFormat(HOUR, frozenset({"horodate", "valeur"}), _read_blocks),
+    TableFormat(INDEX, frozenset({"horodate", "eas t"}), _read_blocks),
+    TableFormat(PRODUCTION_INDEX, frozenset({"horodate", "eai t"}), _read_blocks),
+    TableFormat(INDEX, frozenset({"horodate", "type de releve"}), _read_blocks),
+    TableFormat(CURVE, frozenset({"debut", "fin", "valeur (en kw)"}), _read_curve),
+    TableFormat(CURVE, frozenset({"debut", "fin", "valeur (en w)"}), _read_curve_in_watts),
+    TableFormat(DAYS, frozenset({"date", "valeur (en kwh)"}), _read_days),
+    TableFormat(DAYS, frozenset({"date", "valeur (en wh)"}), _read_days_in_watt_hours),
     TableFormat(EXTENSION, frozenset({"debut", "fin", "kw"}), _read_extension),
     TableFormat(SCRIPT, frozenset({_END, _WATTS}), _read_script),
 )

@@ -1,6 +1,6 @@
 """Series of a file, made by the parsers of answers: the file's rows are put in the form of an answer of 2026.
 
-The lengths of the steps of a curve whose file tells the end of each step alone: its neighbours say them.
+Where a file tells the end of each step of a curve alone, its neighbours say how long the step is.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
-from worker.domain.documents import MILLIWATT_HOURS_PER_WH, Entry, keep_last
+from worker.domain.documents import MILLIWATT_HOURS_PER_WH, USUAL_STEP_MINUTES, Entry, keep_last
 from worker.domain.files.cells import FileSeries, Source
 from worker.domain.parsing.electricity import parse_daily, parse_load_curve, parse_registers
 from worker.domain.parsing.timestamps import is_newest_first, to_instants
@@ -22,57 +22,6 @@ from worker.domain.tariffs import day_energies
 from worker.domain.windows import ONE_DAY, PARIS, IntervalReading, civil_date, day_length, local_midnight
 
 STEPS: Final = (5, 10, 15, 30, 60)  # In minutes: the step lengths that Enedis publishes.
-_USUAL_STEP: Final = 30
-_ONE_MINUTE: Final = timedelta(minutes=1)
-
-
-def infer_lengths(ends: Sequence[datetime], usual: int = _USUAL_STEP) -> list[int]:
-    """Return the length of the step before each end label, in minutes, in the order of ``ends``.
-
-    Labels are naive local times or have an offset, oldest or newest first. ``usual``: of a step without neighbours.
-    """
-    if is_newest_first(ends):
-        return infer_lengths(ends[::-1], usual)[::-1]
-    instants = to_instants(ends)
-    order = sorted(range(len(ends)), key=lambda place: instants[place])
-    lengths = dict(zip(order, infer_minutes([instants[place] for place in order], usual), strict=True))
-    return [lengths[place] for place in range(len(ends))]
-
-
-def infer_minutes(ends: Sequence[datetime], usual: int = _USUAL_STEP) -> list[int]:
-    """Return the length of the step before each of ``ends`` (rising instants), in minutes."""
-    if not ends:
-        return []
-    gaps = [None, *((later - earlier) // _ONE_MINUTE for earlier, later in pairwise(ends))]
-    plausible_gaps = [
-        gap if gap in STEPS and end.minute % gap == 0 else None for end, gap in zip(ends, gaps, strict=True)
-    ]
-    step_gaps = [_without_missing_step(plausible_gaps, index) for index in range(len(plausible_gaps))]
-    return _fill_unknown_steps(step_gaps, usual)
-
-
-def _without_missing_step(gaps: Sequence[int | None], index: int) -> int | None:
-    """Return the gap at ``index``, or a shorter neighbour where no neighbour is as long: a step is missing there."""
-    gap = gaps[index]
-    before = gaps[index - 1] if index else None
-    after = gaps[index + 1] if index + 1 < len(gaps) else None
-    if gap is None or gap in (before, after):
-        return gap
-    shorter = [other for other in (after, before) if other is not None and other < gap]
-    return shorter[0] if shorter else gap
-
-
-def _fill_unknown_steps(steps: Sequence[int | None], usual: int) -> list[int]:
-    """Replace each unknown step by the next known one, else by the one before, else by the usual one."""
-    filled = list(steps)
-    for index in reversed(range(len(filled) - 1)):
-        filled[index] = filled[index] or filled[index + 1]
-    complete: list[int] = []
-    for step in filled:
-        complete.append(step or (complete[-1] if complete else usual))
-    return complete
-
-
 _MINUTE: Final = timedelta(minutes=1)
 _TICK: Final = timedelta(microseconds=1)
 
@@ -136,7 +85,7 @@ class Origin:
         return {"grandeurMetier": direction, "grandeurPhysique": physical, "unite": unit, **content}
 
 
-def build_curve(origin: Origin, rows: Sequence[StepRow], usual: int = 30) -> FileSeries:
+def build_curve(origin: Origin, rows: Sequence[StepRow], usual: int = USUAL_STEP_MINUTES) -> FileSeries:
     """Return the curve of rows in the order of the file; ``usual``: the step of a row without neighbours."""
     lengths = [row.minutes for row in rows]
     if None in lengths:
@@ -263,3 +212,50 @@ def day_of_midnight(moment: datetime) -> tuple[date, bool] | None:
     if clock == (1, 0, 0) and local.dst():
         return civil_date(local), False
     return None
+
+
+def infer_lengths(ends: Sequence[datetime], usual: int = USUAL_STEP_MINUTES) -> list[int]:
+    """Return the length of the step before each end label, in minutes, in the order of ``ends``.
+
+    Labels are naive local times or have an offset, oldest or newest first. ``usual``: of a step without neighbours.
+    """
+    if is_newest_first(ends):
+        return infer_lengths(ends[::-1], usual)[::-1]
+    instants = to_instants(ends)
+    order = sorted(range(len(ends)), key=lambda place: instants[place])
+    lengths = dict(zip(order, infer_minutes([instants[place] for place in order], usual), strict=True))
+    return [lengths[place] for place in range(len(ends))]
+
+
+def infer_minutes(ends: Sequence[datetime], usual: int = USUAL_STEP_MINUTES) -> list[int]:
+    """Return the length of the step before each of ``ends`` (rising instants), in minutes."""
+    if not ends:
+        return []
+    gaps = [None, *((later - earlier) // _MINUTE for earlier, later in pairwise(ends))]
+    plausible_gaps = [
+        gap if gap in STEPS and end.minute % gap == 0 else None for end, gap in zip(ends, gaps, strict=True)
+    ]
+    step_gaps = [_without_missing_step(plausible_gaps, index) for index in range(len(plausible_gaps))]
+    return _fill_unknown_steps(step_gaps, usual)
+
+
+def _without_missing_step(gaps: Sequence[int | None], index: int) -> int | None:
+    """Return the gap at ``index``, or a shorter neighbour where no neighbour is as long: a step is missing there."""
+    gap = gaps[index]
+    before = gaps[index - 1] if index else None
+    after = gaps[index + 1] if index + 1 < len(gaps) else None
+    if gap is None or gap in (before, after):
+        return gap
+    shorter = [other for other in (after, before) if other is not None and other < gap]
+    return shorter[0] if shorter else gap
+
+
+def _fill_unknown_steps(steps: Sequence[int | None], usual: int) -> list[int]:
+    """Replace each unknown step by the next known one, else by the one before, else by the usual one."""
+    filled = list(steps)
+    for index in reversed(range(len(filled) - 1)):
+        filled[index] = filled[index] or filled[index + 1]
+    complete: list[int] = []
+    for step in filled:
+        complete.append(step or (complete[-1] if complete else usual))
+    return complete

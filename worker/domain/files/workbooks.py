@@ -1,13 +1,12 @@
-"""Workbooks (XLSX): their sheets as rows, read by python-calamine after their parts have been checked.
+"""ZIP archives and workbooks (XLSX), within bounds: the members of an archive, and the sheets of a workbook as rows.
 
-A workbook is a ZIP of XML. Before its reader sees it, each part is unpacked within bounds and looked through: no
-document type (so no entity that multiplies), no cell so far out that the sheet between would fill the memory, no text
-that is repeated beyond bounds. The reader gets a new archive of exactly the parts that were checked. Formulas are not
-calculated: a cell has the value that was stored with it.
+The sizes that an archive declares are checked before anything is unpacked, and what is unpacked is counted. Its members
+are read one after the other; a ZIP in a ZIP is refused.
 
-ZIP archives: their members within bounds, read one after the other; a ZIP in a ZIP is refused.
-
-The sizes that an archive declares are checked before anything is unpacked, and what is unpacked is counted.
+A workbook is a ZIP of XML, read by python-calamine. Before its reader sees it, each part is unpacked within bounds and
+looked through: no document type (so no entity that multiplies), no cell so far out that the sheet between would fill
+the memory, no text that is repeated beyond bounds. The reader gets a new archive of exactly the parts that were
+checked. Formulas are not calculated: a cell has the value that was stored with it.
 """
 
 from __future__ import annotations
@@ -37,6 +36,16 @@ _END_64: Final = b"PK\x06\x07"
 _LONGEST_END: Final = 22 + 65_535
 _LARGEST_DIRECTORY: Final = MEGABYTE
 _JUNK: Final = ("__MACOSX/", "thumbs.db", "desktop.ini")
+_LARGEST: Final = 32 * MEGABYTE  # Of all XML of a workbook; a year of half-hours has two.
+_MOST_ROWS: Final = 100_000
+_MOST_COLUMNS: Final = 200
+_MOST_CELLS: Final = 1_000_000
+_LONGEST_TEXTS: Final = 32 * MEGABYTE
+_MOST_SHEETS: Final = 20
+_PARTS: Final = (".xml", ".rels")
+_REFERENCE: Final = re.compile(r"([A-Z]{1,3})([0-9]{1,7})", re.ASCII)
+_OTHER_BOOKS: Final = ("xl/workbook.bin", "content.xml")
+_Result = TypeVar("_Result")
 
 
 def open_archive(content: BinaryIO, source: Source) -> ZipFile:
@@ -111,16 +120,59 @@ def _check_member(member: ZipInfo, place: int, source: Source) -> None:
         source.fail("it unpacks to far more than a file of measures can", place, FileFault.TOO_LARGE)
 
 
-_LARGEST: Final = 32 * MEGABYTE  # Of all XML of a workbook; a year of half-hours has two.
-_MOST_ROWS: Final = 100_000
-_MOST_COLUMNS: Final = 200
-_MOST_CELLS: Final = 1_000_000
-_LONGEST_TEXTS: Final = 32 * MEGABYTE
-_MOST_SHEETS: Final = 20
-_PARTS: Final = (".xml", ".rels")
-_REFERENCE: Final = re.compile(r"([A-Z]{1,3})([0-9]{1,7})", re.ASCII)
-_OTHER_BOOKS: Final = ("xl/workbook.bin", "content.xml")
-_Result = TypeVar("_Result")
+def is_workbook(names: list[str]) -> bool:
+    """Return whether an archive with these members is a workbook of a kind that is read."""
+    lower = {name.lower() for name in names}
+    return "xl/workbook.xml" in lower and not lower.intersection(_OTHER_BOOKS)
+
+
+def explain_other_book(names: list[str]) -> str | None:
+    """Return why an archive with these members is another document, which isn't read; None if it is none."""
+    lower = {name.lower() for name in names}
+    if any(name.endswith(".iwa") or name == "index.zip" for name in lower):
+        return "a Numbers document is not supported: export it as .xlsx or .csv"
+    if "content.xml" in lower and "mimetype" in lower:
+        return "an OpenDocument file is not supported: save it as .xlsx or .csv"
+    if "xl/workbook.bin" in lower:
+        return "a binary workbook (.xlsb) is not supported: save it as .xlsx or .csv"
+    if "[content_types].xml" in lower and "xl/workbook.xml" not in lower:
+        return "it is a document, not a workbook"
+    return None
+
+
+def read_sheets(archive: ZipFile, source: Source) -> Iterator[tuple[Source, Iterator[TableLine]]]:
+    """Yield each sheet of a workbook with its rows, in its order. Raises FileRefused."""
+    with _open(_copy_checked(archive, source), source) as book:
+        names = book.sheet_names
+        if len(names) > _MOST_SHEETS:
+            source.fail(f"a workbook with more than {_MOST_SHEETS} sheets", why=FileFault.TOO_LARGE)
+        for place, name in enumerate(names):
+            noun = "row" if len(names) == 1 else f"sheet {place + 1}, row"
+            sheet_source = Source(source.name, source.file, noun, name)
+            yield sheet_source, _read_rows(_load(book, place, source), sheet_source)
+
+
+def _copy_checked(archive: ZipFile, source: Source) -> io.BytesIO:
+    """Return an archive of the parts of a workbook, each of which was looked through."""
+    copy = io.BytesIO()
+    checker, seen = _Checker(source), set[str]()
+    parts = [member for member in archive.infolist() if member.filename.lower().endswith(_PARTS)]
+    if sum(member.file_size for member in parts) > _LARGEST:
+        source.fail(
+            f"a workbook larger than {_LARGEST // MEGABYTE} MB unpacked: split it by year", why=FileFault.TOO_LARGE
+        )
+    parts.sort(key=lambda member: not member.filename.lower().endswith("sharedstrings.xml"))
+    with ZipFile(copy, "w", ZIP_STORED) as checked:
+        for member in parts:
+            if member.filename.lower() in seen:
+                source.fail("a damaged workbook: it has a part twice")
+            seen.add(member.filename.lower())
+            with open_member(archive, member, source) as stream:
+                xml = open_bounded(stream, source).read()
+            checker.check(xml)
+            checked.writestr(member.filename, xml)
+    copy.seek(0)
+    return copy
 
 
 @dataclass
@@ -214,59 +266,11 @@ class _Checker:
         return int(text)
 
 
-def is_workbook(names: list[str]) -> bool:
-    """Return whether an archive with these members is a workbook of a kind that is read."""
-    lower = {name.lower() for name in names}
-    return "xl/workbook.xml" in lower and not lower.intersection(_OTHER_BOOKS)
-
-
-def explain_other_book(names: list[str]) -> str | None:
-    """Return why an archive with these members is another document, which isn't read; None if it is none."""
-    lower = {name.lower() for name in names}
-    if any(name.endswith(".iwa") or name == "index.zip" for name in lower):
-        return "a Numbers document is not supported: export it as .xlsx or .csv"
-    if "content.xml" in lower and "mimetype" in lower:
-        return "an OpenDocument file is not supported: save it as .xlsx or .csv"
-    if "xl/workbook.bin" in lower:
-        return "a binary workbook (.xlsb) is not supported: save it as .xlsx or .csv"
-    if "[content_types].xml" in lower and "xl/workbook.xml" not in lower:
-        return "it is a document, not a workbook"
-    return None
-
-
-def read_sheets(archive: ZipFile, source: Source) -> Iterator[tuple[Source, Iterator[TableLine]]]:
-    """Yield each sheet of a workbook with its rows, in its order. Raises FileRefused."""
-    with _open(_copy_checked(archive, source), source) as book:
-        names = book.sheet_names
-        if len(names) > _MOST_SHEETS:
-            source.fail(f"a workbook with more than {_MOST_SHEETS} sheets", why=FileFault.TOO_LARGE)
-        for place, name in enumerate(names):
-            noun = "row" if len(names) == 1 else f"sheet {place + 1}, row"
-            sheet_source = Source(source.name, source.file, noun, name)
-            yield sheet_source, _read_rows(_load(book, place, source), sheet_source)
-
-
-def _copy_checked(archive: ZipFile, source: Source) -> io.BytesIO:
-    """Return an archive of the parts of a workbook, each of which was looked through."""
-    copy = io.BytesIO()
-    checker, seen = _Checker(source), set[str]()
-    parts = [member for member in archive.infolist() if member.filename.lower().endswith(_PARTS)]
-    if sum(member.file_size for member in parts) > _LARGEST:
-        source.fail(
-            f"a workbook larger than {_LARGEST // MEGABYTE} MB unpacked: split it by year", why=FileFault.TOO_LARGE
-        )
-    parts.sort(key=lambda member: not member.filename.lower().endswith("sharedstrings.xml"))
-    with ZipFile(copy, "w", ZIP_STORED) as checked:
-        for member in parts:
-            if member.filename.lower() in seen:
-                source.fail("a damaged workbook: it has a part twice")
-            seen.add(member.filename.lower())
-            with open_member(archive, member, source) as stream:
-                xml = open_bounded(stream, source).read()
-            checker.check(xml)
-            checked.writestr(member.filename, xml)
-    copy.seek(0)
-    return copy
+def _column_of(letters: str) -> int:
+    number = 0
+    for letter in letters:
+        number = number * 26 + ord(letter) - ord("A") + 1
+    return number
 
 
 def _open(content: BinaryIO, source: Source) -> CalamineWorkbook:
@@ -296,10 +300,3 @@ def _read_rows(sheet: CalamineSheet, source: Source) -> Iterator[TableLine]:
         stripped = [cell.strip() if isinstance(cell, str) else cell for cell in cells]
         if any(cell not in ("", None) for cell in stripped):
             yield TableLine(source, number, stripped)
-
-
-def _column_of(letters: str) -> int:
-    number = 0
-    for letter in letters:
-        number = number * 26 + ord(letter) - ord("A") + 1
-    return number

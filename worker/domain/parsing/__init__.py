@@ -1,6 +1,6 @@
-"""Parsers of suppliers' answers: units and time stamps are converted here and nowhere else.
+"""Parsers of suppliers' answers: ``parse`` reads an answer of any series, with the parser that ``PARSERS`` has for it.
 
-The parser of each series.
+Units and time stamps are converted here and nowhere else.
 """
 
 from __future__ import annotations
@@ -18,6 +18,11 @@ from worker.domain.windows import DateWindow
 
 # An answer and the window that was asked for. Raises MalformedAnswer where it is no answer of the series at all.
 Parser = Callable[[Json, DateWindow], ParsedAnswer]
+
+
+def parse(payload: Json, series: Series, window: DateWindow) -> ParsedAnswer:
+    """Parse an answer of a series to the request for a window. Raises MalformedAnswer."""
+    return PARSERS[series](payload, window)
 
 
 def _for(series: Series, parse_series: Callable[[Json, Series], ParsedAnswer]) -> Parser:
@@ -38,8 +43,3 @@ PARSERS: Final[Mapping[Series, Parser]] = {
     Series.GAS_PUBLISHED: lambda payload, window: parse_gas_periods(payload),
     Series.GAS_CONTRACT: parse_gas_contract,
 }
-
-
-def parse(payload: Json, series: Series, window: DateWindow) -> ParsedAnswer:
-    """Parse an answer of a series to the request for a window. Raises MalformedAnswer."""
-    return PARSERS[series](payload, window)

@@ -1,4 +1,9 @@
-"""The parser of the contract: subscribed power, tariff, off-peak hours, activation, state of the meter.
+"""The parsers of contracts, of electricity and of gas: what holds on the last day of the window that was asked for.
+
+An answer tells what holds today, so that day is the day of the reading. The clients have taken names and addresses out
+already, and nothing but the fields below is read.
+
+Electricity: subscribed power, tariff, off-peak hours, activation, state of the meter.
 
     v4, v5   {"contracts": {"customer": {"usage_points": [{"usage_point": {"usage_point_status": "com"},
                 "contracts": {"segment": "C5", "subscribed_power": "9 kVA", "last_activation_date": "2013-08-14+01:00",
@@ -10,23 +15,18 @@
                                 "services_level": "Communicant (ouvert aux services)"},
               "comptage": {"relais": {"plageHeuresCreuses": "HC (22H00-6H00)"}}}
 
-The answers of 2026 are three; only the first must be there. The client has taken names and addresses out already, and
-nothing but the fields above is read. A meter whose home also feeds in has a contract of
-its own for that, without a power: the one with a power is read. Without any, there is no reading. The day of a reading
-is the last of the window that was asked for, because an answer tells what holds today.
+The answers of 2026 are three; only the first must be there. A meter whose home also feeds in has a contract of its own
+for that, without a power: the one with a power is read. Without any, there is no reading. Source: Enedis, swagger
+customers_upc v5; swaggers Situation contractuelle, Synthèse contractuelle and Situation comptage of 2026; recorded
+answers.
 
-Source: Enedis, swagger customers_upc v5; swaggers Situation contractuelle, Synthèse contractuelle and Situation
-comptage of 2026; recorded answers.
-
-The parser of the contract of gas: how often the meter is read, the tariff, the yearly reference consumption (CAR).
+Gas: how often the meter is read, the tariff, the yearly reference consumption (CAR).
 
     {"donnees_techniques": {"caracteristiques_compteur": {"frequence": "1M"}},
      "donnees_contractuelles": {"car": 9426, "tarif_acheminement": "T2", "date_mes": "2020-12-07"}}
 
-Newer answers have ``"car": {"car_actuelle": 9426}``. The client has left out the address already. The contractual part
-may lack. The day of a reading is the last of the window that was asked for, because an answer tells what holds today.
-
-Source: GRDF, swagger of ADICT v2 (the number) and the digest of its kit 1.9 (the object); recorded answers.
+Newer answers have ``"car": {"car_actuelle": 9426}``. The contractual part may lack. Source: GRDF, swagger of ADICT v2
+(the number) and the digest of its kit 1.9 (the object); recorded answers.
 """
 
 from __future__ import annotations
@@ -50,8 +50,13 @@ from worker.domain.tariffs import format_off_peak_hours, parse_off_peak_hours
 from worker.domain.windows import ONE_DAY, DateWindow, IntervalReading, day_length, local_midnight
 from worker.errors import WrongShape
 
+TECHNICAL: Final = "donnees_techniques"
+CONTRACTUAL: Final = "donnees_contractuelles"
+FREQUENCIES: Final = frozenset({"6m", "1m", "mm", "jj"})
+TARIFFS: Final = frozenset({"t1", "t2", "t3", "t4", "tp"})
 _POWER: Final = re.compile(r"([\d.,]+) ?([a-z]+)", re.ASCII | re.IGNORECASE)
-_MILLIONTHS: Final = {"kva": 1_000_000, "va": 1_000}  # Of a kVA.
+_MILLIONTHS_OF_KVA: Final = {"kva": 1_000_000, "va": 1_000}  # By the unit of a power.
+_MILLIONTHS_OF_KWH: Final = 1_000_000
 
 
 def parse_contract(payload: Json, window: DateWindow) -> ParsedAnswer:
@@ -64,10 +69,6 @@ def parse_contract(payload: Json, window: DateWindow) -> ParsedAnswer:
     day = window.end - ONE_DAY
     known = {name: value for name, value in details.items() if value is not None}
     return ParsedAnswer([IntervalReading(local_midnight(day), day_length(day), power, known or None)])
-
-
-def _is_consumers(details: Mapping[str, Any]) -> bool:
-    return str(details["segment"]).startswith("C")
 
 
 def _contracts(payload: Json) -> Iterator[tuple[Json, dict[str, Any]]]:
@@ -113,6 +114,10 @@ def _contracts_2026(payload: Mapping[str, Json]) -> Iterator[tuple[Json, dict[st
         yield item.get("subscribed_power"), {**shared, "tariff": tariff, "segment": segment}
 
 
+def _is_consumers(details: Mapping[str, Any]) -> bool:
+    return str(details["segment"]).startswith("C")
+
+
 def _object(raw: Json) -> Mapping[str, Json]:
     return raw if isinstance(raw, dict) else {}
 
@@ -125,15 +130,8 @@ def _parse_power(raw: Json) -> int | None:
         match = _POWER.fullmatch(text) if (text := parse_text(raw)) else None
         value, unit = (match[1], match[2]) if match else (None, None)
     number = parse_number(value.replace(",", ".") if isinstance(value, str) else value)
-    scale = _MILLIONTHS.get((unit or "").lower())
+    scale = _MILLIONTHS_OF_KVA.get((unit or "").lower())
     return to_whole(number * scale) if number is not None and scale else None
-
-
-TECHNICAL: Final = "donnees_techniques"
-CONTRACTUAL: Final = "donnees_contractuelles"
-FREQUENCIES: Final = frozenset({"6m", "1m", "mm", "jj"})
-TARIFFS: Final = frozenset({"t1", "t2", "t3", "t4", "tp"})
-_GAS_CONTRACT_MILLIONTHS: Final = 1_000_000  # Of a kWh.
 
 
 def parse_gas_contract(payload: Json, window: DateWindow) -> ParsedAnswer:
@@ -153,5 +151,5 @@ def parse_gas_contract(payload: Json, window: DateWindow) -> ParsedAnswer:
     known = {name: value for name, value in details.items() if value is not None}
     if number is None and not known:
         return ParsedAnswer(())
-    day, amount = window.end - ONE_DAY, to_whole((number or Decimal()) * _GAS_CONTRACT_MILLIONTHS)
+    day, amount = window.end - ONE_DAY, to_whole((number or Decimal()) * _MILLIONTHS_OF_KWH)
     return ParsedAnswer([IntervalReading(local_midnight(day), day_length(day), amount, known or None)])

@@ -1,20 +1,20 @@
-"""The parsers of Enedis' energies and curves, of consumption and production, to interval readings.
+"""The parsers of Enedis' energies and curves, of maximum powers and of registers, of both directions.
 
 A point with an unusable value, date or step is left out and counted. Only an answer that is no answer of measures at
 all raises an error, which is always MalformedAnswer.
 
-The parser of the maximum power of each day, in VA, with its instant.
+The maximum power of each day is in VA, with its instant.
 
     v4, v5      {"value": "4638", "date": "2023-04-01 12:06:20"}
     2026        {"v": "4638", "d": "2023-04-01 12:06:20"}
 
 The label is the instant of the maximum power, so it is on no grid. A reading belongs to the civil day of its label. Of
 two readings of one civil day the higher holds, of two alike the earlier. Instants in the hour that comes twice in
-autumn are its first pass, as in rule 1 of ``labels``: a day has one such label, so no order could tell the second pass.
-An instant in the hour that spring skips is an hour later. Source: Enedis, guide d'implémentation Data Connect v5
+autumn are its first pass, as in rule 1 of ``timestamps``: a day has one such label, so no order could tell the second
+pass. An instant in the hour that spring skips is an hour later. Source: Enedis, guide d'implémentation Data Connect v5
 (daily_consumption_max_power), swagger mesure_synchrone_auto v2 of 2026, and a recorded answer.
 
-The parser of meter registers (2026): what a meter shows at each midnight, by period of the tariff.
+Registers (2026) are what a meter shows at each midnight, by period of the tariff.
 
     {"idPrm": "…", "periode": {…}, "grandeur": [], "contexte": [{"typeReleve": "AQ", "grandeur": [
       {"grandeurMetier": "CONS", "grandeurPhysique": "EA", "unite": "Wh",
@@ -42,7 +42,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from worker.domain.answers import Json, parse_text
-from worker.domain.documents import keep_last
+from worker.domain.documents import MILLIWATT_HOURS_PER_WH, keep_last
 from worker.domain.parsing.timestamps import Label, parse_day, parse_step_minutes, to_starts
 from worker.domain.parsing.values import (
     ROOTS_2026,
@@ -60,12 +60,19 @@ from worker.domain.series import Series
 from worker.domain.windows import ONE_DAY, PARIS, IntervalReading, civil_date, day_length, local_midnight
 from worker.errors import WrongShape
 
+Registers = dict[str, int]  # Wh by the name of a period.
 _ONE_DAY_STEPS: Final = (None, "", "P1D", "86400", 86_400)
 # Only whole minutes are accepted, because keys have no seconds: two steps would have the same key.
 _LABEL: Final = re.compile(r"20\d\d-\d\d-\d\d[T ]\d\d:\d\d(?::00)?(?:\.0{1,6})?(?:Z|[+-]\d\d:?\d\d)?", re.ASCII)
+_INSTANT: Final = re.compile(
+    r"20\d\d-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d)?(?:\.\d{1,6})?(?:Z|[+-]\d\d:?\d\d)?",
+    re.ASCII,
+)
 _MINUTE: Final = timedelta(minutes=1)
 _MAX_RANK: Final = 500_000  # More steps than any answer has. The bound prevents an overflow of dates.
 _MAX_DAY_RANK: Final = 4_000
+_DISTRIBUTOR: Final = "D"
+_ROOTS_OF_REGISTERS: Final = ("contexte", *ROOTS_2026)
 
 
 def parse_daily(payload: Json, series: Series = Series.DAILY) -> ParsedAnswer:
@@ -162,17 +169,10 @@ def _to_rank(raw: Json) -> int | None:
     return int(number)
 
 
-_INSTANT: Final = re.compile(
-    r"20\d\d-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d)?(?:\.\d{1,6})?(?:Z|[+-]\d\d:?\d\d)?",
-    re.ASCII,
-)
-_NO_STEPS: Final = (None, "", "P1D", "86400", 86_400)
-
-
 def parse_max_power(payload: Json, series: Series = Series.MAX_POWER) -> ParsedAnswer:
     """Parse a reading for each civil day; its detail ``at`` is the instant, absent where only the day is told."""
     rows = open_envelope(payload, series)
-    readings = [reading for row in rows if (reading := _to_reading(row)) is not None]
+    readings = [reading for row in rows if (reading := _to_peak(row)) is not None]
     highest: dict[datetime, IntervalReading] = {}
     for reading in readings:
         known = highest.get(reading.start)
@@ -188,10 +188,10 @@ def _rank(reading: IntervalReading) -> tuple[int, bool, datetime]:
     return -reading.amount, at is None, datetime.fromisoformat(at) if at else reading.start
 
 
-def _to_reading(row: RawRow) -> IntervalReading | None:
+def _to_peak(row: RawRow) -> IntervalReading | None:
     amount, instant = to_thousandths(row.value), _to_instant(row.label)
     day = parse_day(row.label) if instant is None else civil_date(instant)
-    if amount is None or day is None or row.step not in _NO_STEPS:
+    if amount is None or day is None or row.step not in _ONE_DAY_STEPS:
         return None
     details = {"at": instant.isoformat(timespec="seconds")} if instant else None
     return IntervalReading(local_midnight(day), day_length(day), amount, details)
@@ -210,12 +210,6 @@ def _to_instant(raw: Json) -> datetime | None:
     return (moment if moment.tzinfo else moment.replace(tzinfo=PARIS)).astimezone(UTC).astimezone(PARIS)
 
 
-_DISTRIBUTOR: Final = "D"
-_MILLIWATT_HOURS: Final = 1000  # Of a Wh.
-_ROOTS: Final = ("contexte", *ROOTS_2026)
-Registers = dict[str, int]  # Wh by the name of a period.
-
-
 @dataclass
 class _Points:
     """The values of an answer by midnight; registers by calendar, too."""
@@ -225,12 +219,26 @@ class _Points:
     dropped: int = 0
     differing: int = 0
 
-    def add_total(self, point: Mapping[str, Json]) -> None:
+    def add_quantity(self, item: Mapping[str, Json]) -> None:
+        total = item.get("cadranTotalisateur")
+        for register in list_of_objects([total] if isinstance(total, dict) else total, "cadranTotalisateur"):
+            for point in list_of_objects(register.get("valeur"), "valeur"):
+                self._add_total(point)
+        for calendar in list_of_objects(item.get("calendrier"), "calendrier"):
+            calendar_name = (
+                parse_text(calendar.get("idCalendrier")) or parse_text(calendar.get("libelleCalendrier")) or ""
+            )
+            for period in list_of_objects(calendar.get("classeTemporelle"), "classeTemporelle"):
+                name = parse_text(period.get("idClasseTemporelle")) or parse_text(period.get("codeCadran"))
+                for point in list_of_objects(period.get("valeur"), "valeur"):
+                    self._add_register(calendar_name, name, point)
+
+    def _add_total(self, point: Mapping[str, Json]) -> None:
         if (value := self._read(point)) is not None:
             self.differing += self.totals.get(value[0], value[1]) != value[1]
             self.totals[value[0]] = value[1]
 
-    def add_register(self, calendar: str, name: str | None, point: Mapping[str, Json]) -> None:
+    def _add_register(self, calendar: str, name: str | None, point: Mapping[str, Json]) -> None:
         value = self._read(point)
         if value is None or name is None:
             self.dropped += value is not None
@@ -249,7 +257,22 @@ class _Points:
     def days(self) -> list[date]:
         return sorted({*self.totals, *(day for days in self.registers.values() for day in days)})
 
-    def calendar_of(self, day: date) -> tuple[str, bool] | None:
+    def reading_of(self, day: date) -> IntervalReading | None:
+        """Return the reading of a midnight; None for one without a total."""
+        total, details = self.totals.get(day), dict[str, Any]()
+        if chosen := self._calendar_of(day):
+            calendar, is_whole = chosen
+            registers = self.registers[calendar][day]
+            details = {"registers": dict(sorted(registers.items()))}
+            if calendar:
+                details["calendar"] = calendar
+            if total is None and is_whole:
+                total = sum(registers.values())
+        if total is None:
+            return None
+        return IntervalReading(local_midnight(day), day_length(day), total * MILLIWATT_HOURS_PER_WH, details or None)
+
+    def _calendar_of(self, day: date) -> tuple[str, bool] | None:
         """Return the calendar that holds at a midnight, and whether all its registers are there."""
         ranked = [
             (self.registers[name][day].keys() == self._names(name), not name.startswith(_DISTRIBUTOR), max(days), name)
@@ -267,40 +290,12 @@ class _Points:
 
 def parse_registers(payload: Json, series: Series = Series.REGISTERS) -> ParsedAnswer:
     """Parse a reading for each midnight: the total, with ``calendar`` and ``registers`` (Wh) as details."""
-    if not isinstance(payload, dict) or not any(root in payload for root in _ROOTS):
+    if not isinstance(payload, dict) or not any(root in payload for root in _ROOTS_OF_REGISTERS):
         raise WrongShape("the answer is not about registers")
     points = _Points()
     for context in list_of_objects(payload.get("contexte"), "contexte"):
         for item in pick_quantities_2026(context.get("grandeur"), series):
-            _registers_collect(item, points)
+            points.add_quantity(item)
     days = points.days()
-    readings = [reading for day in days if (reading := _registers_to_reading(points, day)) is not None]
+    readings = [reading for day in days if (reading := points.reading_of(day)) is not None]
     return ParsedAnswer(readings, points.dropped + len(days) - len(readings), points.differing)
-
-
-def _registers_collect(item: Mapping[str, Json], points: _Points) -> None:
-    total = item.get("cadranTotalisateur")
-    for register in list_of_objects([total] if isinstance(total, dict) else total, "cadranTotalisateur"):
-        for point in list_of_objects(register.get("valeur"), "valeur"):
-            points.add_total(point)
-    for calendar in list_of_objects(item.get("calendrier"), "calendrier"):
-        calendar_name = parse_text(calendar.get("idCalendrier")) or parse_text(calendar.get("libelleCalendrier")) or ""
-        for period in list_of_objects(calendar.get("classeTemporelle"), "classeTemporelle"):
-            name = parse_text(period.get("idClasseTemporelle")) or parse_text(period.get("codeCadran"))
-            for point in list_of_objects(period.get("valeur"), "valeur"):
-                points.add_register(calendar_name, name, point)
-
-
-def _registers_to_reading(points: _Points, day: date) -> IntervalReading | None:
-    total, details = points.totals.get(day), dict[str, Any]()
-    if chosen := points.calendar_of(day):
-        calendar, is_whole = chosen
-        registers = points.registers[calendar][day]
-        details = {"registers": dict(sorted(registers.items()))}
-        if calendar:
-            details["calendar"] = calendar
-        if total is None and is_whole:
-            total = sum(registers.values())
-    if total is None:
-        return None
-    return IntervalReading(local_midnight(day), day_length(day), total * _MILLIWATT_HOURS, details or None)

@@ -16,13 +16,11 @@ another of its days has its own. Of periods that overlap, the one that ends late
 records of another kind (hours, injections, the other series) and those of GRDF's customer site, whose names are written
 in another way.
 
-Source: GRDF, swagger of ADICT v2; recorded answers; the code of lowatt-grdf, PyGazpar and aeneria. That a day without
-``journee_gaziere`` is the one of its first instant is inferred.
-
-The records of GRDF's answers: their names as they are meant, the words in them, and what a record says of itself.
-
 GRDF has misspelt one of its own names with a colon at its end (``"perim_donnees_techniques:"``), so blanks and colons
 there are no part of any name. Its words come with accents and without, in any case.
+
+Source: GRDF, swagger of ADICT v2; recorded answers; the code of lowatt-grdf, PyGazpar and aeneria. That a day without
+``journee_gaziere`` is the one of its first instant is inferred.
 """
 
 from __future__ import annotations
@@ -39,6 +37,9 @@ from worker.domain.parsing.values import ParsedAnswer, parse_date, parse_decimal
 from worker.domain.windows import ONE_DAY, DateWindow, IntervalReading, civil_date, local_midnight
 from worker.errors import WrongShape
 
+CONSUMPTION: Final = "consommation"
+DAILY_TYPES: Final = frozenset({"informative journalier", "informative journaliere"})
+PUBLISHED_TYPES: Final = frozenset({"publiee"})
 _ABSENT: Final = "absence de donnees"
 _QUALITIES: Final = {"mesure": "measured", "estime": "estimated", "corrige": "corrected"}
 _STATES: Final = {
@@ -48,44 +49,6 @@ _STATES: Final = {
 }
 KNOWN_QUALITIES: Final = frozenset({*_QUALITIES, _ABSENT})
 KNOWN_STATES: Final = frozenset(_STATES)
-
-
-def clean_names(record: Json) -> Mapping[str, Json]:
-    """Return the fields of a record by their names without what a typing error has added; empty if it is no object."""
-    if not isinstance(record, dict):
-        return {}
-    # A name that is right as it stands wins over a misspelt one.
-    return {name.rstrip(": "): value for name, value in sorted(record.items(), key=lambda field: -len(field[0]))}
-
-
-def object_of(fields: Mapping[str, Json], name: str) -> Mapping[str, Json]:
-    """Return the object of this name; empty where there is none."""
-    return clean_names(fields.get(name))
-
-
-def is_absent(quality: Json) -> bool:
-    """Return whether the word says that there is no reading."""
-    return to_plain(parse_text(quality) or "") == _ABSENT
-
-
-def translate_quality(raw: Json) -> str | None:
-    """Return ``measured``, ``estimated`` or ``corrected``; an unknown word in lower case."""
-    return _translate(raw, _QUALITIES)
-
-
-def translate_status(raw: Json) -> str | None:
-    """Return ``provisional`` or ``final``; an unknown word in lower case."""
-    return _translate(raw, _STATES)
-
-
-def _translate(raw: Json, words: Mapping[str, str]) -> str | None:
-    text = parse_text(raw)
-    return None if text is None else words.get(to_plain(text), text.lower())
-
-
-DAILY_TYPES: Final = frozenset({"informative journalier", "informative journaliere"})
-PUBLISHED_TYPES: Final = frozenset({"publiee"})
-CONSUMPTION: Final = "consommation"
 _MILLIONTHS: Final = 1_000_000  # Of a kWh.
 _LONGEST: Final = timedelta(days=3 * 366)  # A longer record is a mistake.
 
@@ -171,7 +134,7 @@ def _is_of_series(consumption: Mapping[str, Json], is_daily: bool) -> bool:
 def _is_gap(consumption: Mapping[str, Json]) -> bool:
     """Return whether the supplier says that nothing was measured; a null must be there to say so."""
     is_null = "energie" in consumption and consumption["energie"] in (None, "")
-    return is_null or is_absent(consumption.get("type_qualif_conso"))
+    return is_null or to_plain(parse_text(consumption.get("type_qualif_conso")) or "") == _ABSENT
 
 
 def _to_reading(fields: Mapping[str, Json], consumption: Mapping[str, Json], is_daily: bool) -> IntervalReading | None:
@@ -204,8 +167,8 @@ def _details_of(fields: Mapping[str, Json], consumption: Mapping[str, Json]) -> 
         "coefficient": _first_number(object_of(consumption, "coeff_calcul").get("coeff_conversion")),
         "index_start": indexes[0],
         "index_end": indexes[1],
-        "quality": translate_quality(consumption.get("type_qualif_conso")),
-        "status": translate_status(consumption.get("statut_conso")),
+        "quality": _translate(consumption.get("type_qualif_conso"), _QUALITIES),
+        "status": _translate(consumption.get("statut_conso"), _STATES),
     }
     return {name: value for name, value in details.items() if value is not None}
 
@@ -246,3 +209,22 @@ def _shorten_to_day(reading: IntervalReading) -> IntervalReading:
     """Return a reading of one day: that of several days has come as the one of their first day."""
     day = reading.start.date()
     return replace(reading, length=_length_of(DateWindow(day, day + ONE_DAY)))
+
+
+def clean_names(record: Json) -> Mapping[str, Json]:
+    """Return the fields of a record by their names without what a typing error has added; empty if it is no object."""
+    if not isinstance(record, dict):
+        return {}
+    # A name that is right as it stands wins over a misspelt one.
+    return {name.rstrip(": "): value for name, value in sorted(record.items(), key=lambda field: -len(field[0]))}
+
+
+def object_of(fields: Mapping[str, Json], name: str) -> Mapping[str, Json]:
+    """Return the object of this name; empty where there is none."""
+    return clean_names(fields.get(name))
+
+
+def _translate(raw: Json, words: Mapping[str, str]) -> str | None:
+    """Return our word for the supplier's; an unknown one in lower case."""
+    text = parse_text(raw)
+    return None if text is None else words.get(to_plain(text), text.lower())

@@ -1,6 +1,6 @@
-"""The parser of one value: a number as JSON or as text, its amount in whole thousandths of its unit, words and days.
+"""What all parsers share: the value of a point, the envelopes of Enedis answers, and what a parser makes of an answer.
 
-The envelopes of Enedis answers, opened to their points; the shape of an answer shows its generation.
+Envelopes are opened to their points; the shape of an answer shows its generation.
 
 ========================= =============================================================
 v4, v5                    ``meter_reading.interval_reading[] {value, date, interval_length}``
@@ -13,8 +13,6 @@ older list under          ``usage_point[].meter_reading.interval_reading[] {valu
 So no answer is misread while an account moves from one generation to the next. Nothing in an answer of v4 or v5 tells
 production from consumption: the question does. Source: the Enedis swaggers of Data Connect v5 (v4 has the same JSON)
 and of "mesure synchrone auto" v2 (2026). The older list is that of the v3 API.
-
-What a parser makes of an answer.
 """
 
 from __future__ import annotations
@@ -32,10 +30,68 @@ from worker.domain.series import Direction, Quantity, Series
 from worker.domain.windows import DateWindow, IntervalReading, civil_date
 from worker.errors import WrongMeter, WrongShape, WrongUnit
 
+ROOTS_2026: Final = ("grandeur", "idPrm", "periode")
+NAMES_OF_DIRECTIONS_2026: Final = {Direction.CONSUMPTION: "CONS", Direction.PRODUCTION: "PROD"}
 _NUMBER = re.compile(r"[+-]?\d{1,12}(\.\d{0,12})?", re.ASCII)  # No exponent, no "NaN", no endless digits.
 _LARGEST: Final = Decimal(10**9)  # No connection draws a gigawatt, so a larger value is noise.
 _DECIMAL: Final = re.compile(r"[+-]?\d{1,30}(\.\d{0,60})?(e[+-]?\d{1,2})?", re.ASCII | re.IGNORECASE)
 _DATE: Final = re.compile(r"(20\d\d|19\d\d)-\d\d-\d\d(?:[+-]\d\d:?\d\d|Z)?", re.ASCII)
+
+
+class MeasuredQuantity(NamedTuple):
+    """What an answer says that it measures; ``kind`` and ``aggregate`` are optional fields of v4 and v5."""
+
+    unit: str
+    kind: str
+    aggregate: str
+    name_2026: str
+
+
+QUANTITIES: Final = {
+    Quantity.ENERGY: MeasuredQuantity("Wh", "energy", "sum", "EA"),
+    Quantity.POWER: MeasuredQuantity("W", "power", "average", "PA"),
+    # 2026 has the three phases of a meter beside it, as PMA1 to PMA3.
+    Quantity.APPARENT_POWER: MeasuredQuantity("VA", "power", "maximum", "PMA"),
+}
+
+
+class RawRow(NamedTuple):
+    """One point as sent. ``rank`` counts steps from ``origin`` if there is no label."""
+
+    value: Json
+    label: Json
+    step: Json
+    rank: Json = None
+    origin: Json = None
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedAnswer:
+    """The readings of one answer in time order, each step once, and how many points were left out.
+
+    ``dropped``: points with an unusable value, date or step. ``differing``: points that came again with another value;
+    the last one counts. ``left_out``: points that gave way to another one of their time: to a later one of other
+    bounds, or to a higher one of the same day's maximum power.
+    """
+
+    readings: Sequence[IntervalReading]
+    dropped: int = 0
+    differing: int = 0
+    left_out: int = 0
+
+    def clip_to(self, window: DateWindow, *, reaching_in: bool = False) -> ParsedAnswer:
+        """Return only the readings that begin in the window that was asked for; the others are counted as dropped.
+
+        ``reaching_in``: those that begin before it and end in it stay, too.
+        """
+        start, _ = window.instants()
+        inside = [
+            reading
+            for reading in self.readings
+            if (window.start <= reading.start.date() < window.end)
+            or (reaching_in and reading.start < start < reading.start.astimezone(UTC) + reading.length)
+        ]
+        return ParsedAnswer(inside, self.dropped + len(self.readings) - len(inside), self.differing, self.left_out)
 
 
 def parse_number(raw: Json) -> Decimal | None:
@@ -111,37 +167,6 @@ def to_plain(text: str) -> str:
     """Return a text in lower case without accents, with straight quotes and single blanks, to compare words."""
     letters = unicodedata.normalize("NFKD", text.replace("\u2019", "'"))
     return " ".join("".join(letter for letter in letters if not unicodedata.combining(letter)).casefold().split())
-
-
-ROOTS_2026: Final = ("grandeur", "idPrm", "periode")
-NAMES_OF_DIRECTIONS_2026: Final = {Direction.CONSUMPTION: "CONS", Direction.PRODUCTION: "PROD"}
-
-
-class MeasuredQuantity(NamedTuple):
-    """What an answer says that it measures; ``kind`` and ``aggregate`` are optional fields of v4 and v5."""
-
-    unit: str
-    kind: str
-    aggregate: str
-    name_2026: str
-
-
-QUANTITIES: Final = {
-    Quantity.ENERGY: MeasuredQuantity("Wh", "energy", "sum", "EA"),
-    Quantity.POWER: MeasuredQuantity("W", "power", "average", "PA"),
-    # 2026 has the three phases of a meter beside it, as PMA1 to PMA3.
-    Quantity.APPARENT_POWER: MeasuredQuantity("VA", "power", "maximum", "PMA"),
-}
-
-
-class RawRow(NamedTuple):
-    """One point as sent. ``rank`` counts steps from ``origin`` if there is no label."""
-
-    value: Json
-    label: Json
-    step: Json
-    rank: Json = None
-    origin: Json = None
 
 
 def open_envelope(payload: Json, series: Series) -> list[RawRow]:
@@ -228,32 +253,3 @@ def list_of_objects(raw: Json, name: str) -> list[dict[str, Json]]:
     if not isinstance(raw, list) or not all(isinstance(item, dict) for item in raw):
         raise WrongShape(f"{name} is not a list of objects")
     return raw
-
-
-@dataclass(frozen=True, slots=True)
-class ParsedAnswer:
-    """The readings of one answer in time order, each step once, and how many points were left out.
-
-    ``dropped``: points with an unusable value, date or step. ``differing``: points that came again with another value;
-    the last one counts. ``left_out``: points that gave way to another one of their time: to a later one of other
-    bounds, or to a higher one of the same day's maximum power.
-    """
-
-    readings: Sequence[IntervalReading]
-    dropped: int = 0
-    differing: int = 0
-    left_out: int = 0
-
-    def clip_to(self, window: DateWindow, *, reaching_in: bool = False) -> ParsedAnswer:
-        """Return only the readings that begin in the window that was asked for; the others are counted as dropped.
-
-        ``reaching_in``: those that begin before it and end in it stay, too.
-        """
-        start, _ = window.instants()
-        inside = [
-            reading
-            for reading in self.readings
-            if (window.start <= reading.start.date() < window.end)
-            or (reaching_in and reading.start < start < reading.start.astimezone(UTC) + reading.length)
-        ]
-        return ParsedAnswer(inside, self.dropped + len(self.readings) - len(inside), self.differing, self.left_out)
