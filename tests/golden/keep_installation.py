@@ -10,6 +10,8 @@ sealed values differ from run to run, the rest is the same.
 - ``redis.json``: every key with its type, value and remaining seconds.
 - ``secrets.json``: the keys, and what holders have: an API token, a session, the secret of an invitation.
 - ``backup.zip`` and ``ledger.ndjson``: what `releve backup` saves, and the ledger of erasures beside it.
+
+``tests.golden.keep_messages`` then adds ``messages.json``, with the messages between the steps of a window.
 """
 
 from __future__ import annotations
