@@ -43,6 +43,7 @@ from drill.expected_documents import (
 from worker.app import RIGHTS_TASK, enqueue, enqueue_backfill
 from worker.cli.access import new_operator_link
 from worker.cli.parameters import json_option, print_json, print_result
+from worker.cli.processes import LOOPBACK, WEB_PORT
 from worker.cli.show import plot_loads
 from worker.clients.endpoints import Preset
 from worker.clients.enedis.presets import PRESETS
@@ -51,12 +52,11 @@ from worker.domain.documents import Document, format_kwh, key_range, to_amount, 
 from worker.domain.series import Direction, Doctype, Series, SeriesSwitch, curve_of, daily_of, intervals_of
 from worker.domain.windows import plan_look_back
 from worker.errors import PageNotReady, ProcessFailed
-from worker.ops.startup import USER as FLOWER_USER
+from worker.ops.startup import FLOWER_USER
 from worker.ops.supervisor import public_url, shown_command, start_part, use_pretend_settings
 from worker.runtime.sync_parts import Runtime
 from worker.stores.child_processes import Supervisor, answers, free_port
 from worker.stores.redis.embedded import EmbeddedRedis
-from worker.web.server import DEFAULT_HOST, DEFAULT_PORT
 
 _DEMO_HOMES_TIMEOUT_S: Final = 30.0
 _MOST_HOPS: Final = 10
@@ -68,6 +68,16 @@ _OWN_PAGE: Final = re.compile(r"/accounts/([a-z0-9]+)$")
 HOMES: Final = {"flat": "30001000000014", "studio": "30001000000035", "house": "30001000000027"}
 HOME_WITH_PANELS: Final = "house"
 _PANELS_WP: Final = 4_500
+HOME_WITH_GAS: Final = "studio"
+_METER: Final = "21546874100017"
+_CSRF: Final = re.compile(r'name="csrf" value="([^"]+)"')
+_TIMEOUT_S: Final = 30.0
+_POLL_S: Final = 0.25
+_OPERATOR: Final = "demo"
+_FLOWER_PASSWORD: Final = "demo"  # noqa: S105 - It shows pretend homes.
+_LONGEST_S: Final = 300.0
+_INTERRUPTED: Final = 130  # Before all was checked.
+_RETRY_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,12 +205,6 @@ def _kwh(days: dict[str, float]) -> float:
     return to_kwh(sum(map(to_amount, days.values())))
 
 
-HOME_WITH_GAS: Final = "studio"
-_METER: Final = "21546874100017"
-_CSRF: Final = re.compile(r'name="csrf" value="([^"]+)"')
-_TIMEOUT_S: Final = 30.0
-
-
 @dataclass(frozen=True, slots=True)
 class GasResult:
     """What is stored of the home's gas; ``ok`` where every document equals the simulator's values, to the last digit.
@@ -271,13 +275,6 @@ def _find_csrf(page: str) -> str:
     if found is None:
         raise PageNotReady("the page has no form")
     return found[1]
-
-
-_POLL_S: Final = 0.25
-_OPERATOR: Final = "demo"
-_FLOWER_PASSWORD: Final = "demo"  # noqa: S105 - It shows pretend homes.
-_LONGEST_S: Final = 300.0
-_INTERRUPTED: Final = 130  # Before all was checked.
 
 
 @click.command()
@@ -468,9 +465,6 @@ def _start(folder: Path, preset: str, console: Console) -> Iterator[Demo]:
             yield Demo(folder, supervisor, runtime, preset, simulator, web, console)
 
 
-_RETRY_S: Final = 1.0
-
-
 @click.command("pretend-homes")
 @click.option("--web", help="URL of the web service. Default: RELEVE_PUBLIC_URL.")
 @click.option(
@@ -493,7 +487,7 @@ def pretend_homes(web: str | None, patience: int, as_json: bool) -> None:
         raise ConfigError(
             "pretend homes need the simulator: set RELEVE_ENEDIS_URL to its address, and RELEVE_PRETEND_HOMES=true"
         )
-    public = public_url(settings, DEFAULT_HOST, DEFAULT_PORT)
+    public = public_url(settings, LOOPBACK, WEB_PORT)
     web_url = (web or public).rstrip("/")
     deadline = time.monotonic() + patience
     origins = _origins(settings, public, web_url)

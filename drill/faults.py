@@ -30,6 +30,10 @@ _NO_FAULT_END_S: Final = 8.0  # No fault begins in these last seconds.
 _EVERY_KIND_FROM_S: Final = 300.0
 _LEAST_S: Final = 3.0
 _START_S: Final = 9.0  # A fault lasts for this time where processes must start first.
+_FORWARDED_HEADERS: Final = ("accept", "authorization", "content-type", "if-none-match")
+_HOP_HEADERS: Final = {"connection", "content-length", "date", "keep-alive", "server", "transfer-encoding"}
+_SLOW_S: Final = 1.5
+_TIMEOUT_S: Final = 60.0
 
 
 class FaultKind(StrEnum):
@@ -143,12 +147,6 @@ def _plan_lasting(
             span_s = 0.0 if kind in INSTANT else max(lasts_s * scale, _START_S if kind in WORK_CONTINUES else _LEAST_S)
             yield PlannedFault(round(at_s, 1), kind, round(span_s, 1), source.getrandbits(32))
             at_s += span_s + gap_s * scale
-
-
-_FORWARDED_HEADERS: Final = ("accept", "authorization", "content-type", "if-none-match")
-_HOP_HEADERS: Final = {"connection", "content-length", "date", "keep-alive", "server", "transfer-encoding"}
-_SLOW_S: Final = 1.5
-_TIMEOUT_S: Final = 60.0
 
 
 class CouchdbRelay:

@@ -39,6 +39,13 @@ from worker.sync.claims import HISTORY_LANES, LANES
 
 _ASK_AGAIN: Final = timedelta(seconds=5)  # A fault may lose a request for a look-back.
 _NO_HISTORY: Final = -1
+_RECOVER_S: Final = 60.0
+# Example of such a line: "window stored account_id=… series=daily … fetched=30 … updated=2".
+_STORED: Final = re.compile(r"window stored (account_id=\w+ series=\w+ .*?) fetched=.* updated=(\d+)")
+_TICK_S: Final = 0.1
+_PROGRESS_EVERY_S: Final = 10.0
+_ASK_AGAIN_S: Final = 5.0
+_SETTLE_S: Final = 120.0
 
 
 @dataclass
@@ -153,11 +160,6 @@ class RecoveryTracker:
         return {account for account in accounts if account in of_worker or account not in of_all}
 
 
-_RECOVER_S: Final = 60.0
-# Example of such a line: "window stored account_id=… series=daily … fetched=30 … updated=2".
-_STORED: Final = re.compile(r"window stored (account_id=\w+ series=\w+ .*?) fetched=.* updated=(\d+)")
-
-
 @dataclass
 class DrillReport:
     """Result of a drill, as ``--json`` prints it."""
@@ -239,12 +241,6 @@ def _summarize(recoveries: list[Recovery]) -> dict[str, Any]:
         "longest_s": max(alone, default=None),
         "longest_in_all_s": max(in_all, default=None),
     }
-
-
-_TICK_S: Final = 0.1
-_PROGRESS_EVERY_S: Final = 10.0
-_ASK_AGAIN_S: Final = 5.0
-_SETTLE_S: Final = 120.0
 
 
 class Drill:

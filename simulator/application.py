@@ -34,6 +34,10 @@ from simulator.running_state import SimulatorState
 from simulator.switches import SimulatorOptions
 from worker.stores.sockets import address_of, listen
 
+DEFAULT_HOST: Final = "127.0.0.1"
+DEFAULT_PORT: Final = 8765
+_SHUTDOWN_S: Final = 1  # A call that an injected fault delays must not delay the end of the server.
+
 
 def gas_routes(simulator: SimulatorState) -> list[Route]:
     """Return the routes of GRDF: tokens, consent page, data and rights, of production and sandbox."""
@@ -83,11 +87,6 @@ def create_app(options: SimulatorOptions, on_recordings: Callable[[RecordedFolde
 async def _reject(request: Request) -> Response:
     """Answer every unknown path as the supplier's web firewall does."""
     raise Refused(ERROR_TABLE["firewall"])
-
-
-DEFAULT_HOST: Final = "127.0.0.1"
-DEFAULT_PORT: Final = 8765
-_SHUTDOWN_S: Final = 1  # A call that an injected fault delays must not delay the end of the server.
 
 
 def serve(

@@ -54,6 +54,7 @@ Action = Callable[[SimulatorState, Request, Json], object]
 _BASE: Final = "/__sim__"
 _JSON: Final = "application/json"
 HEALTH: Final = "/health"  # It tells nothing, and the process's supervisor calls it.
+Scope = Literal["informatives", "publiees", "contractuelles", "techniques"]
 
 
 def admin_route(simulator: SimulatorState, path: str, **actions: Action) -> Route:
@@ -108,9 +109,6 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-Scope = Literal["informatives", "publiees", "contractuelles", "techniques"]
 
 
 class _DailyLimits(SwitchModel):

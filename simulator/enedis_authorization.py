@@ -58,6 +58,12 @@ _FAILURES: Final[Mapping[str, Mapping[str, str]]] = {
     "bare_server_error": {"code": "server_error", "error_description": "server_error"},
 }
 _FAILURE_2026: Final = {"error": "invalid_request", "error_description": "demande_non_aboutie"}
+_FORM_TYPE: Final = "application/x-www-form-urlencoded"
+_SCOPE_V4: Final = (
+    "/v4/metering_data/daily_consumption.GET /v4/metering_data/consumption_load_curve.GET "
+    "/v4/metering_data/consumption_max_power.GET"
+)
+_API: Final = "subscribed_services"
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,13 +179,6 @@ def _consent_page(path: str, parameters: Mapping[str, str]) -> Response:
     )
 
 
-_FORM_TYPE: Final = "application/x-www-form-urlencoded"
-_SCOPE_V4: Final = (
-    "/v4/metering_data/daily_consumption.GET /v4/metering_data/consumption_load_curve.GET "
-    "/v4/metering_data/consumption_max_power.GET"
-)
-
-
 def token_routes(simulator: SimulatorState) -> list[Route]:
     """Return the routes of the token endpoints."""
 
@@ -279,9 +278,6 @@ def _basic_credentials(request: Request) -> tuple[str, str] | None:
     except (binascii.Error, UnicodeDecodeError):
         return ("", "")
     return client_id, secret
-
-
-_API: Final = "subscribed_services"
 
 
 class _ServicesQuery(BaseModel):

@@ -71,6 +71,19 @@ _HEADS_2026: Final[Mapping[str, Mapping[str, str]]] = {
 _DIRECTIONS_2026: Final = {Direction.CONSUMPTION: "CONS", Direction.PRODUCTION: "PROD"}
 _REGISTER_CODES: Final = {Direction.CONSUMPTION: "IDX_EAS", Direction.PRODUCTION: "IDX_EAI"}
 _DISTRIBUTOR_CALENDAR: Final = ("DI000001", "Sans différenciation temporelle")
+# Recorded answers of Data Connect 2026 came with this type, so a client must not rely on it.
+BINARY_CONTENT_TYPE: Final = "application/octet-stream"
+_SEGMENT_OF_HOMES: Final = "C5"
+_SEGMENT_OF_PRODUCTION: Final = "P4"
+_CUSTOMER_ID: Final = "-1000000001"
+# Nobody's: no such town, and numbers that are never given out.
+_HOLDER: Final = {
+    "customer": {
+        "customer": {"adress": {"line1": "M DUPONT-ESSAI Camille", "line4": "1 RUE INVENTEE", "line6": "00000"}}
+    },
+    "contact_data": {"email": "camille.dupont-essai@example.org", "landline": "0100000000", "phone": "0600000000"},
+    "person": {"title": "M", "lastname": "DUPONT-ESSAI", "firstname": "Camille"},
+}
 
 
 def to_body_v5(query: MeasureQuery, rows: Sequence[Row]) -> Json:
@@ -173,10 +186,6 @@ def _name_fields(names: Sequence[str], rows: Sequence[Row]) -> list[Json]:
     return [dict(zip(names, row, strict=False)) for row in rows]
 
 
-# Recorded answers of Data Connect 2026 came with this type, so a client must not rely on it.
-BINARY_CONTENT_TYPE: Final = "application/octet-stream"
-
-
 def data_routes(simulator: SimulatorState) -> list[Route]:
     """Return the routes of the measure endpoints."""
     return [_data_route(simulator, resource) for resource in RESOURCES]
@@ -239,19 +248,6 @@ def _read_peaks(meter: Meter, window: DateWindow, monthly: bool) -> list[Row]:
 def _to_text(number: Number) -> str:
     """Return a number as Enedis sends it: text, without a decimal point where it is whole."""
     return str(int(number)) if number == int(number) else str(number)
-
-
-_SEGMENT_OF_HOMES: Final = "C5"
-_SEGMENT_OF_PRODUCTION: Final = "P4"
-_CUSTOMER_ID: Final = "-1000000001"
-# Nobody's: no such town, and numbers that are never given out.
-_HOLDER: Final = {
-    "customer": {
-        "customer": {"adress": {"line1": "M DUPONT-ESSAI Camille", "line4": "1 RUE INVENTEE", "line6": "00000"}}
-    },
-    "contact_data": {"email": "camille.dupont-essai@example.org", "landline": "0100000000", "phone": "0600000000"},
-    "person": {"title": "M", "lastname": "DUPONT-ESSAI", "firstname": "Camille"},
-}
 
 
 class MeterContract(NamedTuple):

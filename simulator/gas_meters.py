@@ -40,6 +40,9 @@ _DEFAULT_SWITCHES: Final = GasMeterSwitches()
 PUBLISHED_AT: Final = time(8)  # Local time.
 _LONGEST_DELAY_DAYS: Final = 3
 GasHome = PretendGasHome | RecordedGasHome
+# The words that documents have for those of GRDF.
+_QUALITIES: Final[Mapping[str, str]] = {MEASURED: "measured", ESTIMATED: "estimated", CORRECTED: "corrected"}
+_STATUSES: Final[Mapping[str, str]] = {PROVISIONAL: "provisional", FINAL: "final"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,11 +201,6 @@ class GasMeters:
     def reset_switches(self, pce: str) -> None:
         """Reset a meter to the switches that it had at the start."""
         self._switches.pop(pce, None)
-
-
-# The words that documents have for those of GRDF.
-_QUALITIES: Final[Mapping[str, str]] = {MEASURED: "measured", ESTIMATED: "estimated", CORRECTED: "corrected"}
-_STATUSES: Final[Mapping[str, str]] = {PROVISIONAL: "provisional", FINAL: "final"}
 
 
 def expected_gas(meter: GasMeter, series: Series, window: DateWindow | None) -> Json:

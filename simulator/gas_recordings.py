@@ -18,6 +18,7 @@ from simulator.gas_homes import GasMeterSwitches, GasReading, PeriodCuts
 from worker.domain.access_right import RightState
 
 _USUAL_READING_DAY = 3
+ALL_SCOPES: Final = frozenset({"informatives", "publiees", "contractuelles", "techniques"})
 
 
 @dataclass(slots=True)
@@ -81,9 +82,6 @@ def merge_gas(homes: Mapping[str, RecordedGasHome]) -> dict[str, RecordedGasHome
     for home in homes.values():
         home.periods = sorted({period.start: period for period in home.periods}.values())
     return dict(homes)
-
-
-ALL_SCOPES: Final = frozenset({"informatives", "publiees", "contractuelles", "techniques"})
 
 
 class SandboxPce(NamedTuple):

@@ -36,6 +36,9 @@ _FORM_TYPE: Final = "application/x-www-form-urlencoded"
 _SCOPES: Final = {base: f"{base} u0001 ESSAI" for base in BASES}  # GRDF adds words of its own.
 _ID_TOKEN_LIFE_S: Final = 3_600
 _PAIR_PCE: Final = "GI000000"  # Beside the holder's own, where the id_token names several.
+AUTHORIZE_PATH: Final = "/openam/oauth2/realms/externeGrdf/authorize"
+_CONSENT_DAYS: Final = timedelta(days=3 * 365)
+_MOST_SHOWN: Final = 20
 
 
 def gas_token_routes(simulator: SimulatorState) -> list[Route]:
@@ -156,11 +159,6 @@ def _right_id(simulator: SimulatorState, pce: str) -> str:
 
 def _base64url(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
-
-
-AUTHORIZE_PATH: Final = "/openam/oauth2/realms/externeGrdf/authorize"
-_CONSENT_DAYS: Final = timedelta(days=3 * 365)
-_MOST_SHOWN: Final = 20
 
 
 def gas_consent_routes(simulator: SimulatorState) -> list[Route]:

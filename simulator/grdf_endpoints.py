@@ -50,6 +50,23 @@ _DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 _PERIOD: Final = re.compile(
     r"([0-9]{4})(?:-(0[1-9]|1[0-2]))?", re.ASCII
 )  # Of the eight forms, those of a year or month.
+_REASON_TEXTS = {"RNO": "Relevé normal"}
+_SCOPES: Final = {"contractuelles": "donnees_contractuelles", "techniques": "donnees_techniques"}
+STATES: Final[Mapping[RightState, str]] = {
+    RightState.ACTIVE: "Active",
+    RightState.PENDING: "A valider",
+    RightState.REVOKED: "Révoquée",
+    RightState.TO_CHECK: "A revérifier",
+    RightState.OBSOLETE: "Obsolète",
+    RightState.REFUSED: "Refusée",
+}
+PROOF_STATES: Final[Mapping[ProofState, str]] = {
+    ProofState.AWAITED: "Preuve en attente",
+    ProofState.IN_REVIEW: "Preuve en cours de vérification",
+    ProofState.ACCEPTED: "Preuve Vérifiée OK",
+    ProofState.REJECTED: "Preuve Vérifiée KO",
+}
+_RIGHTS_BODIES_SCOPES: Final = ("informatives", "contractuelles", "techniques", "publiees")
 
 
 class GasQuery(NamedTuple):
@@ -187,7 +204,6 @@ def echo(query: GasQuery) -> Mapping[str, object]:
 
 
 _MORNING = time(6)  # A gas day begins at six, local time.
-_REASON_TEXTS = {"RNO": "Relevé normal"}
 
 
 def to_daily_record(reading: GasReading, head: Mapping[str, Json]) -> dict[str, Json]:
@@ -276,9 +292,6 @@ def _stamp(day: date) -> str:
     return datetime.combine(day, _MORNING, PARIS).isoformat()
 
 
-_SCOPES: Final = {"contractuelles": "donnees_contractuelles", "techniques": "donnees_techniques"}
-
-
 def gas_contract_routes(simulator: SimulatorState) -> list[Route]:
     """Return the routes of both endpoints, of production and sandbox."""
     return [_contracts_route(simulator, base, scope) for base in BASES for scope in _SCOPES]
@@ -339,23 +352,6 @@ def _technical(meter: GasMeter) -> dict[str, Json]:
         },
         "pitd": {"identifiant_pitd": "GD0000", "libelle_pitd": "VILLE D'ESSAI"},
     }
-
-
-STATES: Final[Mapping[RightState, str]] = {
-    RightState.ACTIVE: "Active",
-    RightState.PENDING: "A valider",
-    RightState.REVOKED: "Révoquée",
-    RightState.TO_CHECK: "A revérifier",
-    RightState.OBSOLETE: "Obsolète",
-    RightState.REFUSED: "Refusée",
-}
-PROOF_STATES: Final[Mapping[ProofState, str]] = {
-    ProofState.AWAITED: "Preuve en attente",
-    ProofState.IN_REVIEW: "Preuve en cours de vérification",
-    ProofState.ACCEPTED: "Preuve Vérifiée OK",
-    ProofState.REJECTED: "Preuve Vérifiée KO",
-}
-_RIGHTS_BODIES_SCOPES: Final = ("informatives", "contractuelles", "techniques", "publiees")
 
 
 def to_record(right: AccessRight, switches: GasServiceSwitches) -> dict[str, Json]:

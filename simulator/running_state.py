@@ -38,6 +38,15 @@ from worker.domain.windows import ONE_DAY
 
 _FIRST_AUTORISATION_ID: Final = 900_001
 _CODE_LIFE: Final = timedelta(minutes=3)
+AUTHORIZED: Final = "AUTORISE_CONTRAT_FOURNITURE"
+OWN: Final = "DETENTEUR_CONTRAT_FOURNITURE"
+TIERS_DIRECT: Final = "TIERS_DIRECT"
+CLIENT_CONNECT: Final = "CLIENT_CONNECT"
+BY_HOLDER, BY_SUPPLIER, BY_THIRD_PARTY = "TITULAIRE", "GRDF", "TIERS"
+_EARLIEST: Final = date(2000, 1, 1)
+_LATEST: Final = date(2099, 12, 31)
+_PROOF_DAYS: Final = 15
+USUAL_LIMIT: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,16 +174,6 @@ class Tokens:
 
     def _unless_expired(self, token: IssuedToken | None) -> IssuedToken | None:
         return token if token is not None and self._clock.now() < token.expires_at else None
-
-
-AUTHORIZED: Final = "AUTORISE_CONTRAT_FOURNITURE"
-OWN: Final = "DETENTEUR_CONTRAT_FOURNITURE"
-TIERS_DIRECT: Final = "TIERS_DIRECT"
-CLIENT_CONNECT: Final = "CLIENT_CONNECT"
-BY_HOLDER, BY_SUPPLIER, BY_THIRD_PARTY = "TITULAIRE", "GRDF", "TIERS"
-_EARLIEST: Final = date(2000, 1, 1)
-_LATEST: Final = date(2099, 12, 31)
-_PROOF_DAYS: Final = 15
 
 
 @dataclass(slots=True, kw_only=True)
@@ -436,9 +435,6 @@ class CallReport:
             "refusals": self._by_status[429],
             "tokens": dict(sorted(self._tokens.items())),
         }
-
-
-USUAL_LIMIT: Final = 100
 
 
 class Bans:

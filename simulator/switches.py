@@ -40,6 +40,11 @@ Api = Literal[
     "synth_contrat_auto",
     "comptage_auto",
 ]
+TIMEOUT_S: Final = 120.0
+_SLOW_PIECES: Final = 20
+KINDS: Final = ("timeout", "throttled", "slow", "truncated", "cut", "refresh_lost", *ERROR_TABLE)
+CLIENT_ID: Final = "releve-simulator"
+CLIENT_SECRET: Final = "releve-simulator-secret"  # noqa: S105 - opens nothing but pretend homes
 
 
 class DataGap(NamedTuple):
@@ -176,11 +181,6 @@ class ServiceSwitches(SwitchSet):
     gateway_bodies: Literal["2026", "v5"] = "2026"
 
 
-TIMEOUT_S: Final = 120.0
-_SLOW_PIECES: Final = 20
-KINDS: Final = ("timeout", "throttled", "slow", "truncated", "cut", "refresh_lost", *ERROR_TABLE)
-
-
 def _check_kind(kind: str | None) -> str | None:
     if kind is not None and kind not in KINDS:
         raise ValueError(f"no kind {kind!r}; there are {', '.join(KINDS)}")
@@ -315,10 +315,6 @@ class SimulatedClock:
     def today(self) -> date:
         """Return the simulated date in Paris."""
         return self.local_now().date()
-
-
-CLIENT_ID: Final = "releve-simulator"
-CLIENT_SECRET: Final = "releve-simulator-secret"  # noqa: S105 - opens nothing but pretend homes
 
 
 @dataclass(frozen=True, slots=True)

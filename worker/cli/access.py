@@ -72,6 +72,13 @@ _CODE_TRIES: Final = 3
 _password_option = click.option(
     "--password", metavar="-", help="Give - to read the password from standard input. Default: a prompt asks for it."
 )
+_KINDS: Final = {"household": KeyKind.HOUSEHOLD_SESSION, "operator": KeyKind.OPERATOR_SESSION}
+_kind_option = click.option(
+    "--kind", type=click.Choice(list(_KINDS)), help="Only sessions of households, or of operators."
+)
+_account_option = click.option(
+    "--account", "account_id", metavar="ACCOUNT", help="Only sessions that can show this account."
+)
 
 
 def new_operator_link(access: OperatorAccess, operator: Operator, public_url: str) -> str:
@@ -271,15 +278,6 @@ def _confirm_code(key: str) -> None:
             return
         warn("wrong code: check the clocks of this machine and of the phone")
     raise click.ClickException("no operator was added: the codes of the app are wrong")
-
-
-_KINDS: Final = {"household": KeyKind.HOUSEHOLD_SESSION, "operator": KeyKind.OPERATOR_SESSION}
-_kind_option = click.option(
-    "--kind", type=click.Choice(list(_KINDS)), help="Only sessions of households, or of operators."
-)
-_account_option = click.option(
-    "--account", "account_id", metavar="ACCOUNT", help="Only sessions that can show this account."
-)
 
 
 @click.group()

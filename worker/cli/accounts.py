@@ -57,6 +57,7 @@ from worker.texts import translate, translate_code
 
 _STDIN: Final = "-"
 _MOST_DAYS: Final = 5  # Named of each series; the others are counted.
+_TODAY: Final = "today"
 
 
 class MeterNumber(UsagePoint):
@@ -252,9 +253,6 @@ def add_own(
         "right_state": right.state.value,
     }
     print_result(row, line, as_json=as_json)
-
-
-_TODAY: Final = "today"
 
 
 class _ConsentDay(Day):

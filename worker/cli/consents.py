@@ -21,7 +21,6 @@ import click
 from worker.accounts.invitations import InvitationSummary, Inviter, SentInvitation
 from worker.accounts.notice_services import is_mail_address
 from worker.accounts.status import to_plain, to_row
-from worker.app import enqueue_backfill
 from worker.cli.accounts import proof_row
 from worker.cli.audit_trail import note_result
 from worker.cli.gas_option import GasOption, shows_gas
@@ -340,6 +339,8 @@ def accept(request_id: str) -> None:
     Example:
       releve requests accept 1f0c…
     """
+    from worker.app import enqueue_backfill  # Imported late, for the other subcommands need no Celery.
+
     with open_runtime() as runtime:
         accepted = runtime.connector.let_in(request_id, by=shell_user())
         if accepted is None:
@@ -452,7 +453,7 @@ def check(as_json: bool) -> None:
     with open_runtime() as runtime:
         summary = runtime.right_sweep.run()
         if summary.opened:
-            from worker.app import enqueue_backfill  # Imported late, for the list needs no Celery.
+            from worker.app import enqueue_backfill  # Imported late, for the other subcommands need no Celery.
 
             for account_id in summary.opened:
                 enqueue_backfill(account_id, broker_url=runtime.broker_url)

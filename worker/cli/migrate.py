@@ -40,6 +40,9 @@ from worker.stores.registry.migrations import find_step, grant_rows, newest_step
 from worker.sync.layout_migration import LayoutMigrator, MigrationCounts, RecomputeTotals
 from worker.sync.verification import all_accounts
 
+_CHECK_WORKERS_EVERY_S: Final = 30.0
+_REPORT_EVERY_S: Final = 10.0
+
 
 @dataclass(frozen=True, slots=True)
 class MigrationStep:
@@ -157,10 +160,6 @@ def _database(settings: Settings) -> Database:
     except ValueError as error:
         variable = "RELEVE_REGISTRY_ADMIN_URL" if settings.registry_admin_url else "RELEVE_REGISTRY_URL"
         raise ConfigError(f"{variable}: {error}") from None
-
-
-_CHECK_WORKERS_EVERY_S: Final = 30.0
-_REPORT_EVERY_S: Final = 10.0
 
 
 @click.command()

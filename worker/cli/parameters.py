@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import date, timedelta
 from itertools import chain
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
@@ -20,14 +20,14 @@ from worker.cli.gas_option import shows_gas
 from worker.cli.printing import print_table
 from worker.domain.access_right import is_gas_meter
 from worker.domain.account import DEFAULT_TENANT, Account, AccountState, check_tenant
-from worker.domain.consistency import MonthComparison
 from worker.domain.documents import format_kwh
 from worker.domain.series import Doctype, Period, Series, parse_series, usual_series
 from worker.ops.logging_setup import warn
-from worker.runtime.stores import open_current_database
-from worker.runtime.sync_parts import Runtime, announce_pretend_time
-from worker.stores.database import Database
-from worker.sync.verification import all_accounts
+
+if TYPE_CHECKING:
+    from worker.domain.consistency import MonthComparison
+    from worker.runtime.sync_parts import Runtime
+    from worker.stores.database import Database
 
 _DAY_COUNT: Final = re.compile(r"([0-9]{1,4})d?")
 LONGEST_NAME: Final = 100
@@ -47,6 +47,8 @@ state_option = click.option(
 @contextmanager
 def open_runtime() -> Iterator[Runtime]:
     """Open the runtime for the length of one command."""
+    from worker.runtime.sync_parts import Runtime, announce_pretend_time  # Imported late: not every command opens it.
+
     settings = get_settings()
     announce_pretend_time(settings, warn)
     with Runtime(settings, guarded=True) as runtime:
@@ -56,6 +58,8 @@ def open_runtime() -> Iterator[Runtime]:
 @contextmanager
 def open_registry_database() -> Iterator[Database]:
     """Open the registry's database and nothing else: some tables need no Redis and no measures."""
+    from worker.runtime.stores import open_current_database
+
     with ExitStack() as stack:
         yield open_current_database(get_settings(), stack)
 
@@ -80,6 +84,8 @@ def chosen_accounts(runtime: Runtime, account_id: str | None) -> Iterator[Accoun
     if account_id:
         yield runtime.registry.get_existing(account_id)
     else:
+        from worker.sync.verification import all_accounts
+
         yield from all_accounts(runtime.registry)
 
 

@@ -23,7 +23,6 @@ from typing import Any, Final
 import click
 
 from worker.accounts.status import break_to_json, discrepancy_to_json, month_to_json, to_row
-from worker.app import enqueue_backfill, enqueue_look_back, enqueue_window
 from worker.cli.parameters import (
     Day,
     chosen_accounts,
@@ -55,6 +54,8 @@ _NEED_TOKEN: Final = (TokenNeeded.code, TokenRefused.code)
 _NO_WORKER: Final = "no worker is running: start one with `releve up` or `celery -A worker worker`, or use --inline"
 inline_option = click.option("--inline", is_flag=True, help="Run now in this process, without the queue.")
 wait_option = click.option("--wait", is_flag=True, help="Queue it, then show progress until it is done.")
+_FIRST, _LAST = date(2000, 1, 1), date(2100, 1, 1)
+_UNKNOWN = "no sample in quarantine has this id: `releve quarantine list` shows the ids"
 
 
 def refuse_inline_with_wait(inline: bool, wait: bool) -> None:
@@ -139,6 +140,8 @@ def sync(account_id: str | None, everybody: bool, inline: bool, wait: bool, as_j
       releve sync 3kq7d0fr2m --inline
       releve sync --all --wait
     """
+    from worker.app import enqueue_look_back  # Imported late, for not every command here needs Celery.
+
     require_one_or_all(account_id, everybody)
     refuse_inline_with_wait(inline, wait)
     with open_runtime() as runtime:
@@ -173,6 +176,8 @@ def backfill(account_id: str, inline: bool, wait: bool, as_json: bool) -> int:
     Example:
       releve backfill 3kq7d0fr2m --inline
     """
+    from worker.app import enqueue_backfill
+
     refuse_inline_with_wait(inline, wait)
     with open_runtime() as runtime:
         account = runtime.registry.get_existing(account_id)
@@ -209,6 +214,8 @@ def verify(account_id: str | None, everybody: bool, sample: int | None, repair: 
       releve verify 3kq7d0fr2m
       releve verify --all --repair
     """
+    from worker.app import enqueue_window
+
     if sum((bool(account_id), everybody, sample is not None)) != 1:
         raise click.UsageError("give one ACCOUNT, --all or --sample N")
     with open_runtime() as runtime:
@@ -275,9 +282,6 @@ def _print_result(result: AuditResult, repairs: dict[str, int]) -> None:
     if repairs:
         written, asked = repairs["documents_written"], repairs["windows_asked_again"]
         click.echo(f"{result.account_id} repaired: {written} documents written, {asked} windows asked for again")
-
-
-_FIRST, _LAST = date(2000, 1, 1), date(2100, 1, 1)
 
 
 @click.command()
@@ -396,9 +400,6 @@ def clear(surprise_id: str) -> None:
         if not runtime.unknown_answers.delete(surprise_id):
             raise click.ClickException(_UNKNOWN)
     click.echo("cleared")
-
-
-_UNKNOWN = "no sample in quarantine has this id: `releve quarantine list` shows the ids"
 
 
 def _parse(sample: str) -> Any:

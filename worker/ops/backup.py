@@ -83,6 +83,15 @@ from worker.sync.verification import all_accounts
 
 PAGE_SIZE: Final = 500  # Documents that are in memory, or in one request to the store, at the same time.
 _CLOCK_SKEW: Final = timedelta(minutes=5)  # The machine that removes an account may have another clock than this one.
+FILLED: Final = (
+    "nothing was changed: the registry already has accounts; set RELEVE_REGISTRY_URL (or RELEVE_DATA_DIR) to an "
+    "empty one"
+)
+_SEALS_CHECKED: Final = 20
+_BATCH: Final = 500  # Accounts that are looked up at once.
+_ENDED: Final = (AccountState.CLOSED, AccountState.DELETED)
+_RECORD: Final = "restore"
+_RECORD_LIFE_S: Final = 7 * 24 * 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,13 +189,6 @@ def _removed_since(connection: Connection, moment: datetime) -> list[str]:
     return [row["id"] for row in accounts if datetime.fromisoformat(row["state_since"]) >= moment]
 
 
-FILLED: Final = (
-    "nothing was changed: the registry already has accounts; set RELEVE_REGISTRY_URL (or RELEVE_DATA_DIR) to an "
-    "empty one"
-)
-_SEALS_CHECKED: Final = 20
-
-
 @dataclass(frozen=True)
 class CheckedBackup:
     """A whole archive that our keys open, with all entries of the ledger of erasures.
@@ -271,10 +273,6 @@ def _check_registry(settings: Settings) -> None:
                 raise BackupRefused(FILLED)
 
 
-_BATCH: Final = 500  # Accounts that are looked up at once.
-_ENDED: Final = (AccountState.CLOSED, AccountState.DELETED)
-
-
 @dataclass(slots=True)
 class LedgerEffect:
     """How many accounts the ledger has changed in a restored registry."""
@@ -343,10 +341,6 @@ class _Replay:
     def _has_consented_since(self, account_id: str, moment: datetime) -> bool:
         proof = self._consents.newest_proofs([account_id]).get(account_id)
         return proof is not None and proof.consented_at > moment
-
-
-_RECORD: Final = "restore"
-_RECORD_LIFE_S: Final = 7 * 24 * 3600
 
 
 @dataclass(frozen=True, slots=True)

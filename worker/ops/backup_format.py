@@ -51,6 +51,14 @@ _BLOCK_SIZE: Final = 256_000
 MAX_UNPACKED: Final = _BLOCK_SIZE + MAX_LINE
 _MAX_SEALED: Final = MAX_UNPACKED + 10_000  # What doesn't compress grows a little, by zlib's frame and the sealing's.
 _LENGTH: Final = struct.Struct(">I")
+FORMAT: Final = 3  # Format 2 was the same, but no block was bound to its place; it is still read.
+HEADER: Final = "releve.json"
+MANIFEST: Final = "manifest"
+_FIRST_MANIFEST: Final = "manifest.json"  # Of format 1, which was neither sealed nor signed.
+_ABOUT: Final = "an encrypted backup of Relève: `releve backup-info FILE` shows what is in it"
+_MAX_HEADER: Final = 10_000
+_MAX_SEALED_MANIFEST: Final = MAX_UNPACKED + 10_000
+Row = Mapping[str, Any]
 
 
 class BadBlock(Exception):
@@ -135,14 +143,6 @@ def _write_block(lines: list[bytes], stream: IO[bytes], sealer: Sealer, place: s
     stream.write(sealed)
 
 
-FORMAT: Final = 3  # Format 2 was the same, but no block was bound to its place; it is still read.
-HEADER: Final = "releve.json"
-MANIFEST: Final = "manifest"
-_FIRST_MANIFEST: Final = "manifest.json"  # Of format 1, which was neither sealed nor signed.
-_ABOUT: Final = "an encrypted backup of Relève: `releve backup-info FILE` shows what is in it"
-_MAX_HEADER: Final = 10_000
-_MAX_SEALED_MANIFEST: Final = MAX_UNPACKED + 10_000
-Row = Mapping[str, Any]
 # Errors that zipfile and zlib raise for a file with a wrong byte in it.  RuntimeError is raised for a flag that
 # marks a member as encrypted, NotImplementedError (a RuntimeError too) for unknown compression methods and versions,
 # and OSError for offsets before the beginning of the file.

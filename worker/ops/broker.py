@@ -44,6 +44,7 @@ from worker.metrics import MESSAGES_GIVEN_BACK
 
 WORKER_ID: Final = f"{platform.node() or 'host'}-{os.getpid()}-{secrets.token_hex(3)}".replace(":", "-")
 PUBLISHED_AT: Final = "releve_published_at"  # A message header: seconds since 1970, like 1721890800.25.
+log = logging.getLogger("releve.broker")
 
 # -- errors
 
@@ -138,9 +139,6 @@ def _published_at(raw: bytes | str) -> float | None:
     except (ValueError, KeyError, TypeError):
         return None
     return float(moment) if isinstance(moment, int | float) else None
-
-
-log = logging.getLogger("releve.broker")
 
 
 class _ResilientChannel:

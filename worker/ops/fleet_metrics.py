@@ -251,6 +251,7 @@ TIMEOUT_S: Final = 6.0  # Prometheus itself waits 10 s by default.
 # A metric's value, None where it has none; with labels its values by the value of the label, or by a tuple of several.
 Value = float | None | Mapping[Any, float]
 Samples = Iterable[tuple[Definition, Value]]
+SILENT_S: Final = 60.0  # A worker sends a heartbeat every 4 s.
 
 
 class FleetCollector(Collector):
@@ -318,9 +319,6 @@ def to_metric(definition: Definition, value: Value) -> Metric:
 
 def _metrics_of(part: Callable[[], Samples]) -> list[Metric]:
     return [to_metric(definition, value) for definition, value in part()]
-
-
-SILENT_S: Final = 60.0  # A worker sends a heartbeat every 4 s.
 
 
 class FleetSources:

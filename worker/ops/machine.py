@@ -34,6 +34,11 @@ _ADVICE: Final = {
     errno.ENFILE: "raise the limit of open files (ulimit -n)",
     errno.ENOMEM: "give it more memory",
 }
+COMMIT_FILE: Final = (
+    "commit.txt"  # Of a wheel: 0123456789ab, with -dirty behind it where files differed from the commit.
+)
+_COMMIT: Final = re.compile(r"\s*([0-9a-f]{7,12})[0-9a-f]{0,28}(-dirty)?\s*")
+_GIT_TIMEOUT_S: Final = 10
 
 
 def keep_files_private() -> None:
@@ -62,11 +67,6 @@ def describe_machine_fault(error: OSError) -> str | None:
 
 
 _PACKAGE: Final = Path(__file__).parents[1]
-COMMIT_FILE: Final = (
-    "commit.txt"  # Of a wheel: 0123456789ab, with -dirty behind it where files differed from the commit.
-)
-_COMMIT: Final = re.compile(r"\s*([0-9a-f]{7,12})[0-9a-f]{0,28}(-dirty)?\s*")
-_GIT_TIMEOUT_S: Final = 10
 
 
 def describe_version() -> str:

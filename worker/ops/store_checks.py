@@ -39,6 +39,7 @@ _HOW_TO_CLOSE: Final = (
     "create an administrator ([admins] in local.ini, or COUCHDB_USER and COUCHDB_PASSWORD of its image) and set "
     "[chttpd] require_valid_user = true"
 )
+LONG_S: Final = 300.0
 
 # -- CouchDB
 
@@ -184,8 +185,6 @@ def sql_version(connection: Connection) -> str:
         return f"SQLite {sqlite3.sqlite_version}"
     return f"PostgreSQL {connection.exec_driver_sql('SHOW server_version').scalar()}"
 
-
-LONG_S: Final = 300.0
 
 # -- broker and queues
 

@@ -44,6 +44,10 @@ from worker.stores.registry.fleet_counts import Overview
 from worker.stores.registry.outputs import list_outputs
 from worker.stores.token_store import ApplicationTokenStore
 
+SUPPLIER: Final = GRDF.name
+IDLE_AFTER_S: Final = 300.0
+_START_ONE: Final = "start one with `releve up` or `celery -A worker worker -l INFO`"
+
 
 def check_supplier(connections: CheckConnections) -> Iterator[CheckNote]:
     """Check that the supplier gives the application a token for its credentials.
@@ -173,9 +177,6 @@ def check_night(connections: CheckConnections, supplier: str) -> Iterator[CheckN
     yield ok(capacity.describe()) if capacity.current.fits else warn(capacity.describe())
 
 
-SUPPLIER: Final = GRDF.name
-
-
 def has_gas(settings: Settings) -> bool:
     """Return whether gas is set up; without it nothing is checked or told of it."""
     return bool(settings.grdf_client_id)
@@ -247,10 +248,6 @@ def check_outputs(connections: CheckConnections) -> Iterator[CheckNote]:
                 f"then run `releve outputs test {output.id}`"
             )
     yield ok(f"{len(outputs)} set up" if outputs else "none")
-
-
-IDLE_AFTER_S: Final = 300.0
-_START_ONE: Final = "start one with `releve up` or `celery -A worker worker -l INFO`"
 
 
 def check_workers(connections: CheckConnections) -> Iterator[CheckNote]:

@@ -53,6 +53,7 @@ _REJECTION_TEXTS: Final = {
     "MESSAGE_DECODE_ERROR": "an unreadable message was discarded: run the same version in all workers",
 }
 _OTHER_LABEL: Final = "other"  # For tasks that are not ours: the number of label values must stay bounded.
+log = logging.getLogger("releve.metrics")
 
 
 def install() -> None:
@@ -192,9 +193,6 @@ def _hide_message_bodies() -> None:
         return True
 
     logging.getLogger(consumer.__name__).addFilter(without_body)
-
-
-log = logging.getLogger("releve.metrics")
 
 
 def metrics_endpoint_install() -> None:

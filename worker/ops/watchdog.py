@@ -43,6 +43,19 @@ heartbeat_log = logging.getLogger("releve.heartbeat")
 INTERVAL_S: Final = 4.0
 # The watchdog restarts the program in its own process, which keeps its environment.
 RESTARTS_VARIABLE: Final = "RELEVE_WATCHDOG_RESTARTS"
+log = logging.getLogger("releve.watchdog")
+CHECK_EVERY_S: Final = 15.0
+RECONNECTING_S: Final = 35.0  # Celery waits up to 30 s between two attempts to connect.
+GRACE_BEYOND_CALL_S: Final = 10.0  # Our supervisor grants the same time: worker/cli/processes.py.
+ANSWER_S: Final = 5.0
+LATE: Final = 1  # Exit code of a worker that did not end within its grace period.
+_CONNECT_S: Final = 5.0
+_AMQP_HEARTBEATS: Final = 3
+# The worker's own connection may wait without limit, but the probe's must not.
+_IO_TIME_OUTS: Final = {
+    "redis": {"socket_timeout": ANSWER_S, "socket_connect_timeout": _CONNECT_S},
+    "amqp": {"read_timeout": ANSWER_S, "write_timeout": ANSWER_S},
+}
 
 
 class WorkerActivity:
@@ -141,20 +154,6 @@ def requeue_orphans(heartbeats: Heartbeats, deliveries: BrokerMessages) -> int:
         heartbeat_log.warning("worker gone worker=%s messages_requeued=%d", worker, count)
     return total
 
-
-log = logging.getLogger("releve.watchdog")
-CHECK_EVERY_S: Final = 15.0
-RECONNECTING_S: Final = 35.0  # Celery waits up to 30 s between two attempts to connect.
-GRACE_BEYOND_CALL_S: Final = 10.0  # Our supervisor grants the same time: worker/cli/processes.py.
-ANSWER_S: Final = 5.0
-LATE: Final = 1  # Exit code of a worker that did not end within its grace period.
-_CONNECT_S: Final = 5.0
-_AMQP_HEARTBEATS: Final = 3
-# The worker's own connection may wait without limit, but the probe's must not.
-_IO_TIME_OUTS: Final = {
-    "redis": {"socket_timeout": ANSWER_S, "socket_connect_timeout": _CONNECT_S},
-    "amqp": {"read_timeout": ANSWER_S, "write_timeout": ANSWER_S},
-}
 
 # -- watchdog
 

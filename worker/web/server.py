@@ -354,8 +354,6 @@ def _kind(record: logging.LogRecord) -> Hashable:
     return first_line, type(error), frames[-1] if frames else None
 
 
-DEFAULT_HOST: Final = "127.0.0.1"
-DEFAULT_PORT: Final = 8000
 _SHUTDOWN_GRACE_S: Final = 2  # For requests that still run; progress streams end by themselves.
 _SWEEP_EVERY_S: Final = 1.0
 
