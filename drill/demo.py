@@ -1,15 +1,11 @@
-"""`releve demo`: the whole of Relève on one machine, with three pretend homes; it needs only Python.
+"""`releve demo`: the whole of Relève on one machine, with three pretend homes; and `releve pretend-homes`.
 
-Every part is real: a Redis-protocol server, a Celery worker and beat, the web service, HTTP to a simulator of the
-supplier.  The user's own settings are ignored, for a demo must never touch real data.
+Every part of the demo is real: a Redis-protocol server, a Celery worker and beat, the web service, HTTP to a simulator
+of the supplier.  The user's own settings are ignored, for a demo must never touch real data.
 
-The gas of the demo's second home: its holder declares the right on the home's own page and joins the two meters.
-
-The demo's three pretend homes: connecting them through the web pages, checking what is stored of them.
-
-The third has panels, and is asked for all series that the supplier's API has.
-
-`releve pretend-homes`: connect homes of the simulator through the web pages, as their holders would.
+Both commands connect homes of the simulator through the web pages, as their holders would; the demo checks what is
+stored of them.  The holder of the second home declares the right to its gas on the home's own page and joins the two
+meters.  The third has panels, and is asked for all series that the supplier's API has.
 """
 
 from __future__ import annotations
@@ -58,7 +54,6 @@ from worker.runtime.sync_parts import Runtime
 from worker.stores.child_processes import Supervisor, answers, free_port
 from worker.stores.redis.embedded import EmbeddedRedis
 
-_DEMO_HOMES_TIMEOUT_S: Final = 30.0
 _MOST_HOPS: Final = 10
 _RELOAD_S: Final = 0.3
 _ACCEPT: Final = 'name="decision" value="approve"'  # The button of the simulator's consent page.
@@ -120,7 +115,7 @@ def connect_home(
     """
     browser = browser or requests.Session()
     form = {"usage_point_id": HOMES[home]}
-    sent = browser.post(f"{web}/invitation/pretend", form, allow_redirects=False, timeout=_DEMO_HOMES_TIMEOUT_S)
+    sent = browser.post(f"{web}/invitation/pretend", form, allow_redirects=False, timeout=_TIMEOUT_S)
     if not sent.is_redirect:
         raise PageNotReady(f"the first page invites to no pretend home: status {sent.status_code}")
     return follow_pages(browser, sent.headers["Location"], home, origins)
@@ -138,7 +133,7 @@ def follow_pages(
     ``meanwhile`` is called before a page is loaded again.  Raises PageNotReady where they end elsewhere.
     """
     page = browse(browser, url, origins)
-    give_up_at = time.monotonic() + _DEMO_HOMES_TIMEOUT_S
+    give_up_at = time.monotonic() + _TIMEOUT_S
     while "Refresh" in page.headers and time.monotonic() < give_up_at:  # A worker asks the supplier meanwhile.
         meanwhile()
         time.sleep(_RELOAD_S)
@@ -155,7 +150,7 @@ def browse(browser: requests.Session, url: str, origins: Mapping[str, str] | Non
         parts = urlsplit(url)
         origin = f"{parts.scheme}://{parts.netloc}"
         own_url = (origins or {}).get(origin, origin) + parts._replace(scheme="", netloc="").geturl()
-        answer = browser.get(own_url, allow_redirects=False, timeout=_DEMO_HOMES_TIMEOUT_S)
+        answer = browser.get(own_url, allow_redirects=False, timeout=_TIMEOUT_S)
         if _ACCEPT in answer.text:
             url = f"{own_url}&decision=approve"
             continue
@@ -168,7 +163,7 @@ def browse(browser: requests.Session, url: str, origins: Mapping[str, str] | Non
 def give_panels(simulator: str) -> None:
     """Give the third home its panels.  Raises the errors of requests."""
     url = f"{simulator}/__sim__/meters/{HOMES[HOME_WITH_PANELS]}"
-    requests.post(url, json={"panels_wp": _PANELS_WP}, timeout=_DEMO_HOMES_TIMEOUT_S).raise_for_status()
+    requests.post(url, json={"panels_wp": _PANELS_WP}, timeout=_TIMEOUT_S).raise_for_status()
 
 
 def collect_all(runtime: Runtime, account_id: str, preset: Preset) -> None:

@@ -1,9 +1,9 @@
-"""Plan of a drill's faults; the same seed gives the same plan.
+"""Plan of a drill's faults, and the HTTP relay that makes those of a CouchDB-protocol server.
 
-Kills happen every few seconds during the whole drill.  The other faults happen one at a time with a gap after each,
-in rounds that contain every kind once.
+The same seed gives the same plan.  Kills happen every few seconds during the whole drill.  The other faults happen one
+at a time with a gap after each, in rounds that contain every kind once.
 
-HTTP relay in front of a CouchDB-protocol server, with faults: slow, conflicts, errors, half a bulk, lost answers.
+The relay stands in front of the server, with faults: slow, conflicts, errors, half a bulk, lost answers.
 """
 
 from __future__ import annotations

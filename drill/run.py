@@ -1,12 +1,11 @@
 """One drill from its start to its report: faults and work, then a last look-back, then the comparison.
 
-Recovery times of a drill: from the end of a fault until the accounts that it left unfinished are stored again.
+Recovery is timed from the end of a fault until the accounts that it left unfinished are stored again.  Unfinished are
+the accounts with a claim in Redis whose message the fault hit; new work is a look-back of one account, asked for when
+the fault is over.  A history that was in flight must have gone on too.  A later fault that hits the same accounts
+starts the clock again; such a recovery is called *overlapped*, and its full length is reported too.
 
-Unfinished are the accounts with a claim in Redis whose message the fault hit; new work is a look-back of one account,
-asked for when the fault is over. A history that was in flight must have gone on too. A later fault that hits the same
-accounts starts the clock again; such a recovery is called *overlapped*, and its full length is reported too.
-
-Report of a drill, and the counts of repeated work in the workers' logs.
+The report also counts repeated work in the workers' logs.
 """
 
 from __future__ import annotations

@@ -1,10 +1,8 @@
-"""Servers of a drill: Redis, CouchDB behind a relay, the simulator, the worker processes and a Runtime.
+"""Servers of a drill: Redis, CouchDB behind a relay, the simulator, the worker processes, a receiver and a Runtime.
 
 ``open_servers`` starts them all.  The pretended day is 4 November 2024: every history contains the day of 25 hours.
-
-Worker and beat processes of a drill, and their restart after a kill, as an operator's supervisor does it.
-
-The receiver of a drill's webhook of measures: it keeps what it is sent; the drill compares it with the store.
+Worker and beat are restarted after a kill, as an operator's supervisor does it.  The receiver keeps what the drill's
+webhook of measures is sent; the drill compares it with the store.
 """
 
 from __future__ import annotations

@@ -1,8 +1,6 @@
-"""Starlette application of the simulator, for all generations of the Enedis API, for GRDF's, and for a gateway.
+"""Starlette application of the simulator, for all generations of the Enedis API, GRDF's and a gateway, and its server.
 
-HTTP server of the simulator, which logs no requests.
-
-All routes of GRDF.
+The server logs no requests.
 """
 
 from __future__ import annotations

@@ -1,9 +1,7 @@
-"""Gateway of the simulated supplier: counts calls, applies injected faults, checks token and quota.
+"""Gate before each answer: it counts the call, applies injected faults, checks token and quota, and reads parameters.
 
-Measure requests of the three generations: paths, parameters, and the rules that refuse them.
-
-The gateway checks token and quota before; then come the formats of meter and dates, then the other rules.  Enedis does
-not publish this order; it is inferred from answers that clients have reported.
+Token and quota come first; then come the formats of meter and dates, then the other rules of measure requests.  Enedis
+does not publish this order; it is inferred from answers that clients have reported.
 
 Source: Enedis, swaggers of "Daily consumption", "Daily production", "Consumption load curve", "Production load curve"
 and "Daily consumption max power" (v5) and of "Mesure synchrone auto" (v2).  How far back registers go is published

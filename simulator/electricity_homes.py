@@ -2,28 +2,19 @@
 
 The energy of a day is the sum of its uses (base load, meals and evenings, heating, hot water); the curve distributes
 it over the hours in which French households use it.  So the curve adds up to the daily value exactly, and a year of
-daily values takes a few milliseconds because it needs no curve.
+daily values takes a few milliseconds because it needs no curve.  A *point* of the curve is the mean power over one
+step, stamped with its end.  All arithmetic keeps the energy of a day: the parts add up to the total, to the watt-hour.
 
-Sun and panels: what a pretend home feeds in, by season, time of day and weather.
+The weather is the same for all homes: a French year with spells of about a week.  All that the panels make is fed in,
+so consumption and production do not depend on each other.  The sun's height goes by the instant, not by the clock: a
+change of the clock moves no energy.
 
-All that the panels make is fed in, so consumption and production do not depend on each other.  The sun's height goes by
-the instant, not by the clock: a change of the clock moves no energy.
+A contract has subscribed power, tariff, and the tariff period of each half-hour.  Names of calendars and periods are as
+Enedis' index files have them; the distributor's tariffs as contract answers do.  The identifier of the supplier's
+calendar without periods is invented, as are the labels that no source shows.
 
-Pretend weather, the same for all homes: a French year with spells of about a week.
-
-Points of a meter's load curve, and arithmetic on the points of one day.
-
-A *point* is the mean power over one step, stamped with its end.  All arithmetic keeps the energy of a day: the parts
-add up to the total, to the watt-hour.
-
-Contracts of pretend homes: subscribed power, tariff, and the tariff period of each half-hour.
-
-Names of calendars and periods as Enedis' index files have them; the distributor's tariffs as contract answers do.  The
-identifier of the supplier's calendar without periods is invented, as are the labels that no source shows.
-
-What the registers of a pretend home's meter show: sums of its half-hours by tariff period, to the watt-hour.
-
-The months that no correction touches are summed once a home, for a meter counts over years.
+The registers of a meter show sums of its half-hours by tariff period, to the watt-hour.  The months that no correction
+touches are summed once a home, for a meter counts over years.
 """
 
 from __future__ import annotations

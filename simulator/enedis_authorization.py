@@ -1,16 +1,11 @@
-"""Consent page and its callback.
+"""Authorization at Enedis: the consent page and its callback, the token endpoints, and a consent's usage points.
 
-Source: Enedis, swagger of the Data Connect authorize API (v1); for v2, answers reported by its clients.
+Tokens are a user's rotating ones (v1) and the application's (v3); they can be revoked.  The exchange of an
+``autorisation_id`` for its usage points is the last step of a Data Connect 2026 consent.  A meter that both draws and
+feeds in has two groups of services, as clients have reported.
 
-Token endpoints: a user's rotating tokens (v1), the application's token (v3), and the revocation of tokens.
-
-Source: Enedis, swagger of the Data Connect token API.
-
-Exchange of an ``autorisation_id`` for its usage points, the last step of a Data Connect 2026 consent.
-
-A meter that both draws and feeds in has two groups of services, as clients have reported.
-
-Source: Enedis, swagger "Services souscrits".
+Source: Enedis, swaggers of the Data Connect authorize API (v1; for v2, answers reported by its clients), of the Data
+Connect token API, and "Services souscrits".
 """
 
 from __future__ import annotations

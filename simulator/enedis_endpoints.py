@@ -1,14 +1,12 @@
-"""Measure endpoints of all generations, which answer from the same meters and clock.
+"""Measure and contract endpoints of all generations of the Enedis API, which answer from the same meters and clock.
 
-Bodies of the measure answers of all generations.
+All that is personal in the answers about contracts is invented, for a reader to drop.
 
-Source of the JSON of 2026: Enedis, swagger of "Mesure synchrone auto" v2; of the registers' stamps, codes and calendars
-in it, answers of the sibling service SGE and Enedis' index files.
+Source of the JSON of measures of 2026: Enedis, swagger of "Mesure synchrone auto" v2; of the registers' stamps, codes
+and calendars in it, answers of the sibling service SGE and Enedis' index files.
 
-Contract endpoints of all generations; all that is personal in their answers is invented, for a reader to drop.
-
-Source: Enedis, swagger of "Customers usage points contracts" (v5; v4 wraps its answer in a list); swaggers of
-"Situation contractuelle", "Synthèse contractuelle" and "Situation comptage" (2026).
+Source of contracts: Enedis, swagger of "Customers usage points contracts" (v5; v4 wraps its answer in a list); swaggers
+of "Situation contractuelle", "Synthèse contractuelle" and "Situation comptage" (2026).
 """
 
 from __future__ import annotations

@@ -2,18 +2,14 @@
 
 The volume of a day is that of heating (by the degrees below the temperature at which heating begins) and of hot water.
 Everything is summed in whole litres, so the index is the sum of all days before, and a day's energy the difference of
-two rounded sums: days add up to their period to the kWh.
+two rounded sums: days add up to their period to the kWh.  Numbers of a reading are decimals, so that each is served as
+it was recorded.
 
-Billed periods: the days on which the distributor cuts them, and when it publishes them.
-
-Homes with a communicating meter (1M) are cut at the first of each month and at the reading day; the others (6M) are
-read twice a year; businesses are cut by month (MM) or by day (JJ).
-
+Billed periods: homes with a communicating meter (1M) are cut at the first of each month and at the reading day; the
+others (6M) are read twice a year; businesses are cut by month (MM) or by day (JJ).
 Source: a public series of one home over five years, and the digest of GRDF's kit for the times.
 
-One gas day or billed period of a meter.  Numbers are decimals, so that each is served as it was recorded.
-
-Switches of gas, for one meter (PCE) or for the whole service, as the JSON that ``/__sim__/gas/`` takes.
+Switches hold for one meter (PCE) or for the whole service; ``/__sim__/gas/`` takes them as JSON.
 """
 
 from __future__ import annotations

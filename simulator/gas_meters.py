@@ -2,7 +2,8 @@
 
 Source of the times: the digest of GRDF's kit as its public clients tell it.  The hour of the day is inferred.
 
-What a perfect copy of a gas meter would hold of each series, for tests and checks to compare with.
+``expected_values`` is what a perfect copy of a gas meter would hold of each series, for tests and checks to compare
+with.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""Recorded gas homes: the days and periods of the files ``PCE.gas_daily.csv`` and ``PCE.gas_published.csv``.
+"""Recorded gas homes, and the fictitious meters of GRDF's sandbox ("bas") with their rights.
 
-Fictitious meters of GRDF's sandbox ("bas") and their rights; their numbers are public test ids.
+The former are the days and periods of the files ``PCE.gas_daily.csv`` and ``PCE.gas_published.csv``; the numbers of the
+latter are public test ids.
 
-Source: the table of requests to the sandbox of the public client lowatt-grdf.
+Source of the sandbox: the table of requests to it of the public client lowatt-grdf.
 """
 
 from __future__ import annotations

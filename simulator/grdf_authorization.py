@@ -1,11 +1,12 @@
-"""GRDF's consent page (Client Connect) and its callback.
+"""Authorization at GRDF: the consent page (Client Connect) with its callback, and the token endpoint, as Okta answers.
 
-Source: the public clients aeneria and Grand Lyon's app (parameters and callback).  That a refusal comes back with the
-``error`` of OAuth is inferred.
+Tokens are the application's, and the ``id_token`` that a consent ends with.
 
-GRDF's token endpoint, as Okta answers: the application's token, and the ``id_token`` that a consent ends with.
+Source of page and callback: the public clients aeneria and Grand Lyon's app (parameters and callback).  That a refusal
+comes back with the ``error`` of OAuth is inferred.
 
-Source: the public clients of ADICT (form of the request, life, widened scope, claims); the swagger for HS256.
+Source of the tokens: the public clients of ADICT (form of the request, life, widened scope, claims); the swagger for
+HS256.
 """
 
 from __future__ import annotations

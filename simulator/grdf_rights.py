@@ -1,10 +1,9 @@
 """Endpoints of rights: declare one, list them, withdraw one, and send the proofs of a consent.
 
-Source: GRDF, swagger of ADICT v2; the public client lowatt-grdf for the shapes of the list.
+The fields of a declaration are checked in the order in which GRDF names them.
 
-Declarations of a right: the fields that GRDF checks, in the order in which it names them.
-
-Source: GRDF, swagger of ADICT v2 (the texts and the rules); the order is inferred.
+Source: GRDF, swagger of ADICT v2 (the texts and the rules); the order is inferred. The public client lowatt-grdf for
+the shapes of the list.
 """
 
 from __future__ import annotations

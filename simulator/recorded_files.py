@@ -1,14 +1,8 @@
-"""Readers of recorded series: our two plain CSV formats, and Enedis' own exports as ``worker.domain.files`` reads them.
+"""Readers of recorded series, by the names of their files: our plain CSV formats, and Enedis' own exports.
 
-An error names the file and the line.
-
-Readers of recorded gas: plain tables of gas days and of billed periods.  An error names the file and the line.
-
-The number of the meter is the beginning of the file's name.
-
-Names of recorded files: which reader a name asks for, and what to do about a name that asks for none.
-
-A name with a meter's number is told with its last four digits alone.
+Exports are read as ``worker.domain.files`` reads them; gas has plain tables of gas days and of billed periods. The
+number of the meter is the beginning of a file's name. An error names the file and the line. A name that asks for no
+reader is told of, with the last four digits alone where it has a meter's number.
 """
 
 from __future__ import annotations

@@ -1,17 +1,12 @@
-"""State of a running simulator, in memory.
+"""State of a running simulator, in memory: consents and tokens, rights, call quota and its report, bans.
 
 One event loop reads and changes it, so nothing in it needs a lock.
 
-Consents of account holders, the codes of their callbacks, and the tokens issued for them.
+A declared right to gas data waits for its holder. GRDF sends the e-mail in batches, on each quarter hour of the clock;
+what the holder then does is a switch, or said by the control routes. A right changes when it is looked at, by the
+clock.
 
-Rights of access that GRDF keeps: declared or given on its page, accepted or refused by the holder, and ended.
-
-A declared right waits for its holder. GRDF sends the e-mail in batches, on each quarter hour of the clock; what the
-holder then does is a switch, or said by the admin routes. A right changes when it is looked at, by the clock.
-
-Call quota of the simulated supplier, and its report of the calls that it received.
-
-The bans of the simulated gateway: an address that calls too often in half a day gets nothing any more.
+The gateway bans an address that calls too often in half a day: it gets nothing any more.
 """
 
 from __future__ import annotations

@@ -1,12 +1,8 @@
-"""Switches that change the simulator's behaviour while it runs, for one meter or for the whole service.
+"""What changes the simulator's behaviour: switches, injected faults, its clock, and the options that it starts with.
 
-The names of the fields are those of the JSON that ``/__sim__/`` takes; a field that is not sent keeps its value.
-
-Faults that a test injects into the simulator: a fixed answer, a delay, or an answer damaged on its way back.
-
-Clock of the simulator, which starts at any moment, can be moved and runs at normal speed.
-
-Options that a simulator starts with; everything else is switched under ``/__sim__/`` while it runs.
+Switches are for one meter or for the whole service. The names of their fields are those of the JSON that ``/__sim__/``
+takes; a field that is not sent keeps its value. A fault that a test injects is a fixed answer, a delay, or an answer
+damaged on its way back. The clock starts at any moment, can be moved and runs at normal speed.
 """
 
 from __future__ import annotations

@@ -37,7 +37,6 @@ app = Celery("releve")
 app.config_from_object("config.celery_options")
 app.steps["consumer"].add(FormerDeliveries)
 task_signals.install()
-task_signals.metrics_endpoint_install()
 _resources = ExitStack()
 # The embedded server ends with the last of its users.
 atexit.register(_resources.close)

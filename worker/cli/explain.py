@@ -1,8 +1,7 @@
-"""`releve explain`: why one day of one account is stored as it is, in sentences and in facts.
+"""What is stored of an account's days, and why: `releve explain`, `history` and `completeness`.
 
-`releve history`: which values of one day the supplier corrected.
-
-`releve completeness`: how many days of an account are complete, and when the open ones are asked for again.
+`history` shows which values of one day the supplier corrected; `completeness` also when the open days are asked for
+again.
 """
 
 from __future__ import annotations

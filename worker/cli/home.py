@@ -1,6 +1,6 @@
 """`releve home`: the meters of one home, read through a gateway by a token, without a contract with Enedis.
 
-The change of an empty data folder into that of a home, by `releve home add` and `releve import`.
+`releve home add` and `releve import` make an empty data folder that of a home.
 """
 
 from __future__ import annotations

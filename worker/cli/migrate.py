@@ -1,6 +1,6 @@
-"""`releve migrate`: tables, databases, users and rights that the servers need before the first worker starts.
+"""`releve migrate` and `migrate-layout`: what the servers need before the first worker starts, and another layout.
 
-`releve migrate-layout`: move the measures of every account from one layout into the other.
+The former makes tables, databases, users and rights; the latter moves the measures of every account.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What several commands share: opening the runtime, parameter types for click, printing."""
+"""What several commands share: options and types of parameters, confirmations, opening the runtime, and printing."""
 
 from __future__ import annotations
 

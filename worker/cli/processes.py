@@ -1,8 +1,6 @@
-"""`releve up`: worker, beat, web and Flower on one machine, with real credentials.
+"""`releve up`, `web` and `metrics`: the processes of an installation on one machine, with real credentials.
 
-`releve web`: serve the households' pages and the API.
-
-`releve metrics`: the fleet's metrics for Prometheus, at an endpoint or printed once.
+`metrics` serves the fleet's metrics for Prometheus, or prints them once; it loads nothing of the web service.
 """
 
 from __future__ import annotations

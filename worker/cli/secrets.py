@@ -1,6 +1,6 @@
-"""`releve keys`: make an encryption key, and encrypt everything again with the newest one.
+"""`releve keys` and `releve secrets`: encryption keys, and the secrets of an installation.
 
-`releve secrets`: make the secrets of an installation once, and put each service's own into its folder.
+Secrets are made once, and each service's own are put into its folder.
 """
 
 from __future__ import annotations

@@ -1,14 +1,7 @@
-"""`releve status`: all accounts in numbers, those of an error or a state one by one, or one account in detail.
+"""How accounts do: `releve status`, `freshness` and `support-bundle`, and the progress bars of `sync` and `backfill`.
 
-The summary that `releve status` prints: counts over all accounts, freshness, quota and incidents; names no account.
-
-The number of its queries does not depend on the number of accounts.
-
-`releve freshness`: the share of active accounts whose yesterday is complete, now and by hour of the day.
-
-Progress bars in the terminal while workers run a look-back or a backfill, and the failures at the end.
-
-`releve support-bundle`: one account's state and last days in a file for support, pseudonymised.
+The summary of `releve status` names no account, and the number of its queries does not depend on the number of
+accounts. Freshness is the share of active accounts whose yesterday is complete, now and by hour of the day.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""`releve simulate`: run the simulator of the interfaces of Enedis and GRDF, and of a gateway.
+"""`releve simulate` and `releve drill`: the suppliers' interfaces for trials, and faults at random times.
 
-`releve drill`: real processes, faults at random times, and the whole store compared with the simulator's values.
+The simulator is that of the interfaces of Enedis and GRDF, and of a gateway. The drill runs real processes, and
+compares the whole store with the simulator's values.
 """
 
 from __future__ import annotations

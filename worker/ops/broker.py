@@ -1,8 +1,6 @@
-"""Broker errors in plain words, and the lengths and ages of the broker's queues.
+"""The message broker: its errors in plain words, the lengths and ages of its queues, and repairs of kombu's transports.
 
 No error text of RabbitMQ is passed on, because it may contain a user name.
-
-kombu's Redis transports, repaired for lost connections, and what a former connection held, given back.
 
 A worker must survive the loss of its broker at any moment.  Two things are needed for that which Celery 5.7 and kombu
 5.7 don't do:
@@ -14,8 +12,7 @@ A worker must survive the loss of its broker at any moment.  Two things are need
 - After it has connected again, a worker forgets what it had taken by the lost connection: retries that wait for their
   countdown, and the acknowledgements of tasks that still run.  These messages stay in its hash of unacknowledged ones
   (worker/stores/redis/heartbeats.py) until the visibility time-out, and since the worker lives nobody else gives them
-  back.
-  ``FormerDeliveries`` does, before the new connection takes its first message.
+  back.  ``FormerDeliveries`` does, before the new connection takes its first message.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Checks of this machine: settings, credentials, Python, time zone data, disk, and its clock.
+"""Checks of this machine: settings, credentials, keys, Python, time zone data, disk, and its clock.
+
+Token keys and session key must be present, able to open what is stored, and private; their age is told.
 
 The clock is compared with the servers' clocks, because the age of tokens, claims and heartbeats is measured by it.
-
-Checks of the token keys and the session key: present, able to open what is stored, private, and how old.
 """
 
 from __future__ import annotations

@@ -4,10 +4,9 @@ This module reads and writes no file: ``worker.cli.secrets`` does.  Here, the st
 come in, and the values to store and the files for each service go out.  Each service gets a folder with its own
 secrets only, so that an intruder in one service can read no more than that service needs.
 
-Users of Redis (ACL): what each service may read, write and call there, as lines of redis.conf.
-
-kombu puts all of its keys under one prefix, so that queues, bindings, mailboxes and held messages are told apart by
-name.  Nobody may change the server's configuration, empty it, stop it or watch what others send.  Keys:
+One of these files holds the users of Redis (ACL): what each service may read, write and call there, as lines of
+redis.conf.  kombu puts all of its keys under one prefix, so that queues, bindings, mailboxes and held messages are told
+apart by name.  Nobody may change the server's configuration, empty it, stop it or watch what others send.  Keys:
 docs/reference/redis-keys.md.  tests/integration/test_redis_users.py tries each user against a real server.
 """
 

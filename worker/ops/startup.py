@@ -1,14 +1,14 @@
-"""Checks that each kind of process makes before it starts: a wrong setting ends the process with one line.
+"""Checks that each kind of process makes before it starts, connections without TLS, and safe defaults for Flower.
 
-Each process has only the rights that it needs.  A worker builds the whole runtime.  Beat only sends messages, so it
-needs neither the token keys, nor the supplier's client secret, nor the registry.
+**Start.** A wrong setting ends the process with one line.  Each process has only the rights that it needs.  A worker
+builds the whole runtime.  Beat only sends messages, so it needs neither the token keys, nor the supplier's client
+secret, nor the registry.
 
-Connections without TLS: plain http towards browsers, which needs a word said, and plain lines to the servers.
+**Connections without TLS**: plain http towards browsers, which needs a word said, and plain lines to the servers.
 
-Safe defaults for `celery -A worker flower`: this machine only, a password, bounded memory, read-only pages.
-
-Flower's own defaults listen on every address without a password, keep 100 000 tasks and let visitors stop workers.
-The values set here have the lowest rank: FLOWER_* variables, flowerconfig.py and command-line flags override them.
+**Flower** (`celery -A worker flower`).  Its own defaults listen on every address without a password, keep 100 000 tasks
+and let visitors stop workers.  Ours: this machine only, a password, bounded memory, read-only pages.  They have the
+lowest rank: FLOWER_* variables, flowerconfig.py and command-line flags override them.
 """
 
 from __future__ import annotations

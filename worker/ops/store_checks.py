@@ -1,13 +1,11 @@
-"""Checks of the databases: CouchDB, the measure store and the registry.
+"""Checks of the stores: CouchDB, the measure store, the registry, Redis, the broker and the ledger of erasures.
 
 CouchDB is asked once with our user and once as a stranger, whose refusal is the good answer.
 Source: CouchDB 3.5 manual, "Single node setup", "GET /_session", "Security"; tried on a real server.
 
-Checks of Redis, of the broker, and of the messages that wait in its queues.
-
 Redis is judged by the answer to INFO alone, because CONFIG is forbidden on many managed servers.
 
-Check of the ledger of erasures: without it nothing can be erased, stopped or closed.
+Without the ledger of erasures nothing can be erased, stopped or closed.
 """
 
 from __future__ import annotations
