@@ -1,7 +1,8 @@
 """`releve demo`: the whole of Relève on one machine, with three pretend homes; and `releve pretend-homes`.
 
-Every part of the demo is real: a Redis-protocol server, a Celery worker and beat, the web service, HTTP to a simulator
-of the supplier.  The user's own settings are ignored, for a demo must never touch real data.
+The demo needs only Python.  Every part of it is real: a Redis-protocol server, a Celery worker and beat, the web
+service, HTTP to a simulator of the supplier.  The user's own settings are ignored, for a demo must never touch real
+data.
 
 Both commands connect homes of the simulator through the web pages, as their holders would; the demo checks what is
 stored of them.  The holder of the second home declares the right to its gas on the home's own page and joins the two

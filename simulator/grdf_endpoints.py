@@ -5,8 +5,9 @@ answered with a stream of records, one a gas day or billed period; contract and 
 The latter has an invented address, for a reader to drop.  Records of rights are as GRDF lists them, with its spellings
 and its typing error.
 
-Source: GRDF, swagger of ADICT v2 (numbers), the digest of its kit 1.9 (objects, and the answers to a missing or
-malformed token); recorded answers of the public client lowatt-grdf, also for the key with the typing error.
+Source: GRDF, swagger of ADICT v2; its kit's digest for the answers to a missing or malformed token.  Of contract and
+technical data the swagger has the numbers, and the digest of kit 1.9 the objects.  Recorded answers of the public
+client lowatt-grdf, and its recorded list for the key with the typing error.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The `releve` command: ``main`` has group, table and exit codes, other files have the commands.
+"""The `releve` command: ``main`` has the group, its table and the exit codes; other files, the commands.
 
 Exit codes: 0 success, 1 failure, 2 wrong use, 130 interrupted.  An error is one line that says what to do.
 """

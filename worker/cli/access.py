@@ -22,7 +22,6 @@ from worker.cli.audit_trail import note_result
 from worker.cli.parameters import (
     DayCount,
     TenantName,
-    checked_name,
     confirm_on_terminal,
     json_option,
     open_registry_database,
@@ -64,6 +63,7 @@ from worker.stores.registry.proxy import ProxyClientTable, ProxyGrantTable
 
 _FROM_STDIN: Final = "-"
 _CODE_TRIES: Final = 3
+_LONGEST_NAME: Final = 100  # Of tokens and clients.
 _password_option = click.option(
     "--password", metavar="-", help="Give - to read the password from standard input. Default: a prompt asks for it."
 )
@@ -413,7 +413,7 @@ def new(name: str, scopes: frozenset[Scope], expires_in: timedelta, tenant: str,
       releve tokens new --name dashboard --scope read:accounts,read:measures --expires 30d
       releve tokens new --name billing --scope read:measures --tenant kilowatt
     """
-    name = checked_name(name, "--name")
+    name = _checked_name(name, "--name")
     if not timedelta(0) < expires_in <= LONGEST_LIFE:
         raise click.BadParameter(f"a token expires after 1 to {LONGEST_LIFE.days} days", param_hint="--expires")
     with open_registry_database() as database:
@@ -459,6 +459,13 @@ def revoke(token_id: str) -> None:
     with open_registry_database() as database:
         token = ApiTokenTable(database).revoke(token_id)
     click.echo(f"token {token.id} of {token.name} is revoked")
+
+
+def _checked_name(name: str, hint: str) -> str:
+    """Return a name without blanks around it. Raises BadParameter, for the parameter ``hint``."""
+    if not 0 < len(name.strip()) <= _LONGEST_NAME:
+        raise click.BadParameter(f"it must have 1 to {_LONGEST_NAME} characters", param_hint=hint)
+    return name.strip()
 
 
 class RedirectUri(click.ParamType[Any]):
@@ -507,7 +514,7 @@ def new_client(name: str, redirect_uris: tuple[str, ...], tenant: str, pkce: boo
     Example:
       releve proxy-clients new "My Cozy" --redirect-uri https://oauthcallback.mycozy.cloud/accounts/enedis/redirect
     """
-    name = checked_name(name, "NAME")
+    name = _checked_name(name, "NAME")
     with open_registry_database() as database:
         tenant = require_tenant(database, tenant)
         client, secret = ProxyClientTable(database).create(name, redirect_uris, tenant, pkce=pkce)

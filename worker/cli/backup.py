@@ -1,4 +1,4 @@
-"""`releve backup`, `backup-info` and `restore`: all in one sealed file, and back from it."""
+"""`releve backup`, `backup-info` and `restore`: registry and measures in one sealed file, and back."""
 
 from __future__ import annotations
 

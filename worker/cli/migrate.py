@@ -1,6 +1,7 @@
-"""`releve migrate` and `migrate-layout`: what the servers need before the first worker starts, and another layout.
+"""`releve migrate` and `migrate-layout`: stores made ready for this version, measures in another layout.
 
-The former makes tables, databases, users and rights; the latter moves the measures of every account.
+The former makes what the servers need before the first worker starts: tables, databases, users and rights. The latter
+moves the measures of every account.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from worker.cli.printing import print_table
 from worker.domain.access_right import is_gas_meter
 from worker.domain.account import DEFAULT_TENANT, Account, AccountState, check_tenant
 from worker.domain.documents import format_kwh
-from worker.domain.series import Doctype, Period, Series, parse_series, usual_series
+from worker.domain.series import Series, parse_series, usual_series
 from worker.ops.logging_setup import warn
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from worker.stores.database import Database
 
 _DAY_COUNT: Final = re.compile(r"([0-9]{1,4})d?")
-LONGEST_NAME: Final = 100
 _FOURTEEN_DIGITS: Final = re.compile(r"[0-9]{14}")
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 PORT: Final = click.IntRange(0, 65_535)
@@ -162,13 +161,6 @@ class TenantName(click.ParamType[Any]):
             self.fail(str(error), param, ctx)
 
 
-def checked_name(name: str, hint: str) -> str:
-    """Return a name without blanks around it. Raises BadParameter, for the parameter ``hint``."""
-    if not 0 < len(name.strip()) <= LONGEST_NAME:
-        raise click.BadParameter(f"it must have 1 to {LONGEST_NAME} characters", param_hint=hint)
-    return name.strip()
-
-
 def tenant_option(text: str, default: str | None = None) -> Callable[[_Command], _Command]:
     """Return the option ``--tenant``; without it the command gets ``default``."""
     return click.option("--tenant", type=TenantName(), default=default, help=text)
@@ -260,13 +252,6 @@ def describe_month(month: MonthComparison) -> str:
         f"{month.key}: {daily} kWh by days, {published} kWh published: they differ by more than 1 m³ ({allowed} "
         "kWh), which is not an error"
     )
-
-
-def describe_removal(doctype: Doctype) -> str:
-    """Return what became of a removed reading: the energy of a step is in others, a day's value was impossible."""
-    if doctype.series.has_intervals:
-        return "part of other periods"
-    return "nothing (set aside)" if doctype.period is Period.DAY else "part of other steps"
 
 
 def print_json(value: Mapping[str, Any]) -> None:

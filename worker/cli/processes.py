@@ -1,6 +1,6 @@
-"""`releve up`, `web` and `metrics`: the processes of an installation on one machine, with real credentials.
+"""`releve up`, `web` and `metrics`: a whole installation on one machine, the web service, and the fleet's metrics.
 
-`metrics` serves the fleet's metrics for Prometheus, or prints them once; it loads nothing of the web service.
+`up` needs real credentials. `metrics` serves Prometheus, or prints once; it loads nothing of the web service.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Checks of what a sync needs and ends in: suppliers and their quota, the API's tokens, outputs and workers.
+"""Checks of the suppliers, their quota and their incidents, of the API's tokens, of outputs and of workers.
 
 The quota is compared with the size of the fleet; that of GRDF with the homes that have gas, where there is gas.
 Workers are judged by the heartbeats that they write to Redis, and by the messages that wait for them.
