@@ -16,7 +16,7 @@ import click
 
 from config.settings import PREFIX, ConfigError, Settings
 from config.validation import is_suppliers
-from simulator.application import DEFAULT_HOST, DEFAULT_PORT
+from simulator.application import DEFAULT_HOST, DEFAULT_PORT, serve
 from worker.cli.parameters import PORT, SeriesNames, json_option, print_json, refusing_taken_port
 from worker.domain.series import USUAL_SERIES, Series
 from worker.ops.logging_setup import configure_process, warn
@@ -86,7 +86,6 @@ def simulate(host: str, port: int, admin_token: str | None, **options: Any) -> N
       releve simulate --port 8765 --data recordings/
       RELEVE_ENEDIS_URL=http://127.0.0.1:8765 releve accounts add --usage-point 12345678901234
     """
-    from simulator.application import serve
     from simulator.control_routes import is_loopback
     from simulator.recorded_files import BrokenRecording
     from simulator.switches import SimulatorOptions
