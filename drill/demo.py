@@ -1,15 +1,12 @@
-"""`releve demo`: the whole of Relève on one machine, with three pretend homes; it needs only Python.
+"""`releve demo`: the whole of Relève on one machine, with three pretend homes; and `releve pretend-homes`.
 
-Every part is real: a Redis-protocol server, a Celery worker and beat, the web service, HTTP to a simulator of the
-supplier.  The user's own settings are ignored, for a demo must never touch real data.
+The demo needs only Python.  Every part of it is real: a Redis-protocol server, a Celery worker and beat, the web
+service, HTTP to a simulator of the supplier.  The user's own settings are ignored, for a demo must never touch real
+data.
 
-The gas of the demo's second home: its holder declares the right on the home's own page and joins the two meters.
-
-The demo's three pretend homes: connecting them through the web pages, checking what is stored of them.
-
-The third has panels, and is asked for all series that the supplier's API has.
-
-`releve pretend-homes`: connect homes of the simulator through the web pages, as their holders would.
+Both commands connect homes of the simulator through the web pages, as their holders would; the demo checks what is
+stored of them.  The holder of the second home declares the right to its gas on the home's own page and joins the two
+meters.  The third has panels, and is asked for all series that the supplier's API has.
 """
 
 from __future__ import annotations
@@ -43,6 +40,7 @@ from drill.expected_documents import (
 from worker.app import RIGHTS_TASK, enqueue, enqueue_backfill
 from worker.cli.access import new_operator_link
 from worker.cli.parameters import json_option, print_json, print_result
+from worker.cli.processes import LOOPBACK, WEB_PORT
 from worker.cli.show import plot_loads
 from worker.clients.endpoints import Preset
 from worker.clients.enedis.presets import PRESETS
@@ -51,14 +49,12 @@ from worker.domain.documents import Document, format_kwh, key_range, to_amount, 
 from worker.domain.series import Direction, Doctype, Series, SeriesSwitch, curve_of, daily_of, intervals_of
 from worker.domain.windows import plan_look_back
 from worker.errors import PageNotReady, ProcessFailed
-from worker.ops.startup import USER as FLOWER_USER
+from worker.ops.startup import FLOWER_USER
 from worker.ops.supervisor import public_url, shown_command, start_part, use_pretend_settings
 from worker.runtime.sync_parts import Runtime
 from worker.stores.child_processes import Supervisor, answers, free_port
 from worker.stores.redis.embedded import EmbeddedRedis
-from worker.web.server import DEFAULT_HOST, DEFAULT_PORT
 
-_DEMO_HOMES_TIMEOUT_S: Final = 30.0
 _MOST_HOPS: Final = 10
 _RELOAD_S: Final = 0.3
 _ACCEPT: Final = 'name="decision" value="approve"'  # The button of the simulator's consent page.
@@ -68,6 +64,16 @@ _OWN_PAGE: Final = re.compile(r"/accounts/([a-z0-9]+)$")
 HOMES: Final = {"flat": "30001000000014", "studio": "30001000000035", "house": "30001000000027"}
 HOME_WITH_PANELS: Final = "house"
 _PANELS_WP: Final = 4_500
+HOME_WITH_GAS: Final = "studio"
+_METER: Final = "21546874100017"
+_CSRF: Final = re.compile(r'name="csrf" value="([^"]+)"')
+_TIMEOUT_S: Final = 30.0
+_POLL_S: Final = 0.25
+_OPERATOR: Final = "demo"
+_FLOWER_PASSWORD: Final = "demo"  # noqa: S105 - It shows pretend homes.
+_LONGEST_S: Final = 300.0
+_INTERRUPTED: Final = 130  # Before all was checked.
+_RETRY_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +116,7 @@ def connect_home(
     """
     browser = browser or requests.Session()
     form = {"usage_point_id": HOMES[home]}
-    sent = browser.post(f"{web}/invitation/pretend", form, allow_redirects=False, timeout=_DEMO_HOMES_TIMEOUT_S)
+    sent = browser.post(f"{web}/invitation/pretend", form, allow_redirects=False, timeout=_TIMEOUT_S)
     if not sent.is_redirect:
         raise PageNotReady(f"the first page invites to no pretend home: status {sent.status_code}")
     return follow_pages(browser, sent.headers["Location"], home, origins)
@@ -128,7 +134,7 @@ def follow_pages(
     ``meanwhile`` is called before a page is loaded again.  Raises PageNotReady where they end elsewhere.
     """
     page = browse(browser, url, origins)
-    give_up_at = time.monotonic() + _DEMO_HOMES_TIMEOUT_S
+    give_up_at = time.monotonic() + _TIMEOUT_S
     while "Refresh" in page.headers and time.monotonic() < give_up_at:  # A worker asks the supplier meanwhile.
         meanwhile()
         time.sleep(_RELOAD_S)
@@ -145,7 +151,7 @@ def browse(browser: requests.Session, url: str, origins: Mapping[str, str] | Non
         parts = urlsplit(url)
         origin = f"{parts.scheme}://{parts.netloc}"
         own_url = (origins or {}).get(origin, origin) + parts._replace(scheme="", netloc="").geturl()
-        answer = browser.get(own_url, allow_redirects=False, timeout=_DEMO_HOMES_TIMEOUT_S)
+        answer = browser.get(own_url, allow_redirects=False, timeout=_TIMEOUT_S)
         if _ACCEPT in answer.text:
             url = f"{own_url}&decision=approve"
             continue
@@ -158,7 +164,7 @@ def browse(browser: requests.Session, url: str, origins: Mapping[str, str] | Non
 def give_panels(simulator: str) -> None:
     """Give the third home its panels.  Raises the errors of requests."""
     url = f"{simulator}/__sim__/meters/{HOMES[HOME_WITH_PANELS]}"
-    requests.post(url, json={"panels_wp": _PANELS_WP}, timeout=_DEMO_HOMES_TIMEOUT_S).raise_for_status()
+    requests.post(url, json={"panels_wp": _PANELS_WP}, timeout=_TIMEOUT_S).raise_for_status()
 
 
 def collect_all(runtime: Runtime, account_id: str, preset: Preset) -> None:
@@ -193,12 +199,6 @@ def _energy(direction: Direction, expected: Loads, stored: Mapping[Doctype, list
 
 def _kwh(days: dict[str, float]) -> float:
     return to_kwh(sum(map(to_amount, days.values())))
-
-
-HOME_WITH_GAS: Final = "studio"
-_METER: Final = "21546874100017"
-_CSRF: Final = re.compile(r'name="csrf" value="([^"]+)"')
-_TIMEOUT_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,13 +271,6 @@ def _find_csrf(page: str) -> str:
     if found is None:
         raise PageNotReady("the page has no form")
     return found[1]
-
-
-_POLL_S: Final = 0.25
-_OPERATOR: Final = "demo"
-_FLOWER_PASSWORD: Final = "demo"  # noqa: S105 - It shows pretend homes.
-_LONGEST_S: Final = 300.0
-_INTERRUPTED: Final = 130  # Before all was checked.
 
 
 @click.command()
@@ -468,9 +461,6 @@ def _start(folder: Path, preset: str, console: Console) -> Iterator[Demo]:
             yield Demo(folder, supervisor, runtime, preset, simulator, web, console)
 
 
-_RETRY_S: Final = 1.0
-
-
 @click.command("pretend-homes")
 @click.option("--web", help="URL of the web service. Default: RELEVE_PUBLIC_URL.")
 @click.option(
@@ -493,7 +483,7 @@ def pretend_homes(web: str | None, patience: int, as_json: bool) -> None:
         raise ConfigError(
             "pretend homes need the simulator: set RELEVE_ENEDIS_URL to its address, and RELEVE_PRETEND_HOMES=true"
         )
-    public = public_url(settings, DEFAULT_HOST, DEFAULT_PORT)
+    public = public_url(settings, LOOPBACK, WEB_PORT)
     web_url = (web or public).rstrip("/")
     deadline = time.monotonic() + patience
     origins = _origins(settings, public, web_url)

@@ -37,6 +37,11 @@ _GAS_LOAD: Final = ("load", 1000)  # The values of gas have the names and units 
 _CIVIL: Final = ("year", "month", "day", "hour", "minute", "fold")
 _TIMEOUT_S: Final = 60.0
 _STATES_DAYS: Final = 366  # How long ago a state may have been asked for.
+# Counts of documents that differ from the truth.  ``lost``: readings that are not stored.  ``doubled``: documents
+# beyond the first of one moment.  ``wrong``: readings of another value, or never measured.  ``wrong_totals``: totals
+# missing, of another value, or of nothing.  ``wrong_zeros``: zeros stored where none was measured.
+Differences = Counter[str]
+DIFFERENCES: Final = ("lost", "doubled", "wrong", "wrong_totals", "wrong_zeros")
 
 
 @dataclass(frozen=True)
@@ -103,13 +108,6 @@ def _parts(series: Series, values: Any) -> Iterator[tuple[Doctype, str, Decimal]
         name, factor = _GAS_LOAD if series.is_gas else _LOAD_FIELDS.get(granularity, (None, 1))
         number = Decimal(str(value if name is None else value[name])) * factor
         yield from ((doctype, day[: _KEY_LENGTHS[doctype.period]], number) for doctype in series.doctypes)
-
-
-# Counts of documents that differ from the truth.  ``lost``: readings that are not stored.  ``doubled``: documents
-# beyond the first of one moment.  ``wrong``: readings of another value, or never measured.  ``wrong_totals``: totals
-# missing, of another value, or of nothing.  ``wrong_zeros``: zeros stored where none was measured.
-Differences = Counter[str]
-DIFFERENCES: Final = ("lost", "doubled", "wrong", "wrong_totals", "wrong_zeros")
 
 
 def read_account(

@@ -1,9 +1,9 @@
-"""Plan of a drill's faults; the same seed gives the same plan.
+"""Plan of a drill's faults, and the HTTP relay that makes those of a CouchDB-protocol server.
 
-Kills happen every few seconds during the whole drill.  The other faults happen one at a time with a gap after each,
-in rounds that contain every kind once.
+The same seed gives the same plan.  Kills happen every few seconds during the whole drill.  The other faults happen one
+at a time with a gap after each, in rounds that contain every kind once.
 
-HTTP relay in front of a CouchDB-protocol server, with faults: slow, conflicts, errors, half a bulk, lost answers.
+The relay stands in front of the server, with faults: slow, conflicts, errors, half a bulk, lost answers.
 """
 
 from __future__ import annotations
@@ -30,6 +30,10 @@ _NO_FAULT_END_S: Final = 8.0  # No fault begins in these last seconds.
 _EVERY_KIND_FROM_S: Final = 300.0
 _LEAST_S: Final = 3.0
 _START_S: Final = 9.0  # A fault lasts for this time where processes must start first.
+_FORWARDED_HEADERS: Final = ("accept", "authorization", "content-type", "if-none-match")
+_HOP_HEADERS: Final = {"connection", "content-length", "date", "keep-alive", "server", "transfer-encoding"}
+_SLOW_S: Final = 1.5
+_TIMEOUT_S: Final = 60.0
 
 
 class FaultKind(StrEnum):
@@ -143,12 +147,6 @@ def _plan_lasting(
             span_s = 0.0 if kind in INSTANT else max(lasts_s * scale, _START_S if kind in WORK_CONTINUES else _LEAST_S)
             yield PlannedFault(round(at_s, 1), kind, round(span_s, 1), source.getrandbits(32))
             at_s += span_s + gap_s * scale
-
-
-_FORWARDED_HEADERS: Final = ("accept", "authorization", "content-type", "if-none-match")
-_HOP_HEADERS: Final = {"connection", "content-length", "date", "keep-alive", "server", "transfer-encoding"}
-_SLOW_S: Final = 1.5
-_TIMEOUT_S: Final = 60.0
 
 
 class CouchdbRelay:

@@ -43,6 +43,9 @@ _CORRECTION_EVERY_S: Final = 2.0
 _EXPIRE_TOKENS_EVERY_S: Final = 25.0
 _CONSENTS_EVERY_S: Final = 1.0
 _GAS_IS_LATER_BY: Final = 3  # Days after which a day's gas is published at the latest.
+_CALLBACK: Final = "http://127.0.0.1:9/back"  # No server listens there: only the address of the redirect is read.
+_TIMEOUT_S: Final = 10.0
+_BROWSER: Final = hashlib.sha256(b"drill").hexdigest()
 
 
 @dataclass
@@ -216,11 +219,6 @@ class DrillFleet:
     def _switch(self, home: DrillHome, **switches: Any) -> None:
         path = f"gas/meters/{home.usage_point}" if home.has_gas else f"meters/{home.usage_point}"
         self._simulator.admin("POST", path, switches)
-
-
-_CALLBACK: Final = "http://127.0.0.1:9/back"  # No server listens there: only the address of the redirect is read.
-_TIMEOUT_S: Final = 10.0
-_BROWSER: Final = hashlib.sha256(b"drill").hexdigest()
 
 
 def give_consent(runtime: Runtime, usage_point: str) -> str:

@@ -1,12 +1,11 @@
 """One drill from its start to its report: faults and work, then a last look-back, then the comparison.
 
-Recovery times of a drill: from the end of a fault until the accounts that it left unfinished are stored again.
+Recovery is timed from the end of a fault until the accounts that it left unfinished are stored again.  Unfinished are
+the accounts with a claim in Redis whose message the fault hit; new work is a look-back of one account, asked for when
+the fault is over.  A history that was in flight must have gone on too.  A later fault that hits the same accounts
+starts the clock again; such a recovery is called *overlapped*, and its full length is reported too.
 
-Unfinished are the accounts with a claim in Redis whose message the fault hit; new work is a look-back of one account,
-asked for when the fault is over. A history that was in flight must have gone on too. A later fault that hits the same
-accounts starts the clock again; such a recovery is called *overlapped*, and its full length is reported too.
-
-Report of a drill, and the counts of repeated work in the workers' logs.
+The report also counts repeated work in the workers' logs.
 """
 
 from __future__ import annotations
@@ -39,6 +38,13 @@ from worker.sync.claims import HISTORY_LANES, LANES
 
 _ASK_AGAIN: Final = timedelta(seconds=5)  # A fault may lose a request for a look-back.
 _NO_HISTORY: Final = -1
+_RECOVER_S: Final = 60.0
+# Example of such a line: "window stored account_id=… series=daily … fetched=30 … updated=2".
+_STORED: Final = re.compile(r"window stored (account_id=\w+ series=\w+ .*?) fetched=.* updated=(\d+)")
+_TICK_S: Final = 0.1
+_PROGRESS_EVERY_S: Final = 10.0
+_ASK_AGAIN_S: Final = 5.0
+_SETTLE_S: Final = 120.0
 
 
 @dataclass
@@ -153,11 +159,6 @@ class RecoveryTracker:
         return {account for account in accounts if account in of_worker or account not in of_all}
 
 
-_RECOVER_S: Final = 60.0
-# Example of such a line: "window stored account_id=… series=daily … fetched=30 … updated=2".
-_STORED: Final = re.compile(r"window stored (account_id=\w+ series=\w+ .*?) fetched=.* updated=(\d+)")
-
-
 @dataclass
 class DrillReport:
     """Result of a drill, as ``--json`` prints it."""
@@ -239,12 +240,6 @@ def _summarize(recoveries: list[Recovery]) -> dict[str, Any]:
         "longest_s": max(alone, default=None),
         "longest_in_all_s": max(in_all, default=None),
     }
-
-
-_TICK_S: Final = 0.1
-_PROGRESS_EVERY_S: Final = 10.0
-_ASK_AGAIN_S: Final = 5.0
-_SETTLE_S: Final = 120.0
 
 
 class Drill:

@@ -1,10 +1,8 @@
-"""Servers of a drill: Redis, CouchDB behind a relay, the simulator, the worker processes and a Runtime.
+"""Servers of a drill: Redis, CouchDB behind a relay, the simulator, the worker processes, a receiver and a Runtime.
 
 ``open_servers`` starts them all.  The pretended day is 4 November 2024: every history contains the day of 25 hours.
-
-Worker and beat processes of a drill, and their restart after a kill, as an operator's supervisor does it.
-
-The receiver of a drill's webhook of measures: it keeps what it is sent; the drill compares it with the store.
+Worker and beat are restarted after a kill, as an operator's supervisor does it.  The receiver keeps what the drill's
+webhook of measures is sent; the drill compares it with the store.
 """
 
 from __future__ import annotations
@@ -60,6 +58,16 @@ POOLS: Final[Mapping[str, tuple[str, ...]]] = {
     "worker-3": ("-P", "processes", "-c", "2"),  # Celery takes "prefork" for its default, which a setting overrides.
 }
 PREFORK: Final = "worker-3"
+_LATER: Final = timedelta(days=1)
+Readings = dict[datetime, float]
+_TIMEOUT_S: Final = 30.0
+MEASURES: Final = "mesure_synchrone_auto|metering_data"  # Paths of Data Connect 2026, and of v4 and v5.
+_USUAL_DELAY: Final = {"path": MEASURES, "delay_s": 0.25}
+POUCHDB: Final = Path(".test-servers/node_modules/.bin/pouchdb-server")
+PRETEND_NOW: Final = datetime(2024, 11, 4, 9, 0, tzinfo=PARIS)
+_SUPPLIER_TIMEOUT_S: Final = 2
+_CALLS_PER_SECOND: Final = 25
+_FIRST_PROBE_S: Final = 1  # Faults last seconds here instead of hours.
 
 
 class DrillProcesses(Supervisor):
@@ -175,10 +183,6 @@ def _set_file_limit(pid: int | None, most_bytes: int | None) -> None:
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard if most_bytes is None else most_bytes, hard))
 
 
-_LATER: Final = timedelta(days=1)
-Readings = dict[datetime, float]
-
-
 class MeasuresReceiver:
     """A web server that takes signed measures; while ``away`` it answers 503."""
 
@@ -259,12 +263,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         """Log no requests."""
-
-
-_TIMEOUT_S: Final = 30.0
-MEASURES: Final = "mesure_synchrone_auto|metering_data"  # Paths of Data Connect 2026, and of v4 and v5.
-_USUAL_DELAY: Final = {"path": MEASURES, "delay_s": 0.25}
-POUCHDB: Final = Path(".test-servers/node_modules/.bin/pouchdb-server")
 
 
 def find_couchdb_program() -> list[str] | None:
@@ -379,12 +377,6 @@ class DrillSimulator:
     def clear_faults(self) -> None:
         """End the faults; calls still take 0.25 s."""
         self.inject_faults()
-
-
-PRETEND_NOW: Final = datetime(2024, 11, 4, 9, 0, tzinfo=PARIS)
-_SUPPLIER_TIMEOUT_S: Final = 2
-_CALLS_PER_SECOND: Final = 25
-_FIRST_PROBE_S: Final = 1  # Faults last seconds here instead of hours.
 
 
 @dataclass

@@ -1,1 +1,1 @@
-"""Simulator of the Enedis Data Connect APIs: for trying Relève without a contract, and for tests."""
+"""Simulator of the APIs of Enedis (Data Connect), GRDF (ADICT) and a gateway: for tests, and to try Relève."""

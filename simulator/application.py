@@ -1,8 +1,6 @@
-"""Starlette application of the simulator, for all generations of the Enedis API, for GRDF's, and for a gateway.
+"""Starlette application of the simulator, for all generations of the Enedis API, GRDF's and a gateway, and its server.
 
-HTTP server of the simulator, which logs no requests.
-
-All routes of GRDF.
+The server logs no requests.
 """
 
 from __future__ import annotations
@@ -33,6 +31,10 @@ from simulator.grdf_rights import right_routes
 from simulator.running_state import SimulatorState
 from simulator.switches import SimulatorOptions
 from worker.stores.sockets import address_of, listen
+
+DEFAULT_HOST: Final = "127.0.0.1"
+DEFAULT_PORT: Final = 8765
+_SHUTDOWN_S: Final = 1  # A call that an injected fault delays must not delay the end of the server.
 
 
 def gas_routes(simulator: SimulatorState) -> list[Route]:
@@ -83,11 +85,6 @@ def create_app(options: SimulatorOptions, on_recordings: Callable[[RecordedFolde
 async def _reject(request: Request) -> Response:
     """Answer every unknown path as the supplier's web firewall does."""
     raise Refused(ERROR_TABLE["firewall"])
-
-
-DEFAULT_HOST: Final = "127.0.0.1"
-DEFAULT_PORT: Final = 8765
-_SHUTDOWN_S: Final = 1  # A call that an injected fault delays must not delay the end of the server.
 
 
 def serve(

@@ -1,9 +1,7 @@
-"""Gateway of the simulated supplier: counts calls, applies injected faults, checks token and quota.
+"""Gate before each answer: it counts the call, applies injected faults, checks token and quota, and reads parameters.
 
-Measure requests of the three generations: paths, parameters, and the rules that refuse them.
-
-The gateway checks token and quota before; then come the formats of meter and dates, then the other rules.  Enedis does
-not publish this order; it is inferred from answers that clients have reported.
+Token and quota come first; then come the formats of meter and dates, then the other rules of measure requests.  Enedis
+does not publish this order; it is inferred from answers that clients have reported.
 
 Source: Enedis, swaggers of "Daily consumption", "Daily production", "Consumption load curve", "Production load curve"
 and "Daily consumption max power" (v5) and of "Mesure synchrone auto" (v2).  How far back registers go is published
@@ -33,6 +31,12 @@ from worker.domain.series import Direction, Series
 _USAGE_POINT: Final = re.compile(r"[0-9]{14}", re.ASCII)
 _DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 _EXTRA_HISTORY: Final = timedelta(days=15)
+_MEASURES_2026: Final = "mesure_synchrone_auto"
+OLDER_API: Final = "data"  # All of v4 and v5 shares one quota.
+_PEAK_PARAMETERS: Final = {"mesuresPas": ("P1D", "P1M"), "grandeurPhysique": ("PMA", "TOUT")}
+_PARAMETERS_V4_V5: Final = ("usage_point_id", "start", "end")
+_PARAMETERS_2026: Final = ("pointId", "dateDebut", "dateFin")
+Handler = Callable[[Request], Awaitable[Response]]
 
 
 class SeriesEndpoint(NamedTuple):
@@ -84,9 +88,6 @@ class MeasureQuery:
     further: Mapping[str, str]
 
 
-_MEASURES_2026: Final = "mesure_synchrone_auto"
-OLDER_API: Final = "data"  # All of v4 and v5 shares one quota.
-_PEAK_PARAMETERS: Final = {"mesuresPas": ("P1D", "P1M"), "grandeurPhysique": ("PMA", "TOUT")}
 _MEASURES: Final = (
     SeriesEndpoint(Series.LOAD_CURVE, "consumption_load_curve", "clc", "courbe_de_charge_consommation", 24, 7),
     SeriesEndpoint(Series.DAILY, "daily_consumption", "dc", "consommation_quotidienne"),
@@ -117,8 +118,6 @@ def _resources_of(measure: SeriesEndpoint) -> list[Resource]:
 
 
 RESOURCES: Final = tuple(resource for measure in _MEASURES for resource in _resources_of(measure))
-_PARAMETERS_V4_V5: Final = ("usage_point_id", "start", "end")
-_PARAMETERS_2026: Final = ("pointId", "dateDebut", "dateFin")
 
 
 def is_usage_point(text: str) -> bool:
@@ -213,9 +212,6 @@ def _months_before(day: date, months: int) -> date:
     """Return the same day some months earlier, or the last day of that month."""
     year, month = divmod(day.year * 12 + day.month - 1 - months, 12)
     return date(year, month + 1, min(day.day, calendar.monthrange(year, month + 1)[1]))
-
-
-Handler = Callable[[Request], Awaitable[Response]]
 
 
 def gateway_route(

@@ -1,14 +1,11 @@
 """Control routes of the simulator below ``/__sim__/``: faults, clock, quota, switches, report and true values.
 
-They are ours; no path of Enedis begins like this.
-
-What all control routes of the simulator have in common: who may use them, JSON in and out, a reason for a refusal.
+They are ours; no path of Enedis begins like this. Those of gas, for meters, switches, rights, quota and report, are
+below ``/__sim__/gas/``.
 
 Any page that a browser shows may send requests to this machine. So without a token a request must name a host of this
 machine, which a page of another site can't (its own name, though it resolved to 127.0.0.1, stands there), and changes
 come as ``application/json``, which a browser sends to another site only where that allows it.
-
-Control routes of gas below ``/__sim__/gas/``: meters, switches, rights, quota and report.
 """
 
 from __future__ import annotations
@@ -54,6 +51,7 @@ Action = Callable[[SimulatorState, Request, Json], object]
 _BASE: Final = "/__sim__"
 _JSON: Final = "application/json"
 HEALTH: Final = "/health"  # It tells nothing, and the process's supervisor calls it.
+Scope = Literal["informatives", "publiees", "contractuelles", "techniques"]
 
 
 def admin_route(simulator: SimulatorState, path: str, **actions: Action) -> Route:
@@ -110,9 +108,6 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-Scope = Literal["informatives", "publiees", "contractuelles", "techniques"]
-
-
 class _DailyLimits(SwitchModel):
     per_second: int | None = None
     per_day: int | None = None
@@ -152,20 +147,18 @@ class _Action(SwitchModel):
 def gas_admin_routes(simulator: SimulatorState) -> list[Route]:
     """Return the routes below ``/__sim__/gas/``."""
     return [
-        admin_route(
-            simulator, "/gas/switches", GET=_gas_admin_switches, POST=_gas_admin_set_switches, DELETE=_reset_switches
-        ),
+        admin_route(simulator, "/gas/switches", GET=_gas_switches, POST=_set_gas_switches, DELETE=_reset_gas_switches),
         admin_route(
             simulator,
             "/gas/meters/{pce}",
-            GET=_gas_admin_meter,
-            POST=_gas_admin_set_meter,
-            DELETE=_gas_admin_reset_meter,
+            GET=_gas_meter,
+            POST=_set_gas_meter,
+            DELETE=_reset_gas_meter,
         ),
         admin_route(simulator, "/gas/rights", GET=_rights, POST=_add_right, DELETE=_clear_rights),
         admin_route(simulator, "/gas/rights/{right}", GET=_right, POST=_change_right),
-        admin_route(simulator, "/gas/quota", GET=_gas_admin_quota, POST=_gas_admin_set_quota),
-        admin_route(simulator, "/gas/report", GET=_gas_admin_report, DELETE=_gas_admin_reset_report),
+        admin_route(simulator, "/gas/quota", GET=_gas_quota, POST=_set_gas_quota),
+        admin_route(simulator, "/gas/report", GET=_gas_report, DELETE=_reset_gas_report),
     ]
 
 
@@ -178,21 +171,21 @@ def known_pce(simulator: SimulatorState, pce: str) -> str:
     return pce
 
 
-def _gas_admin_switches(simulator: SimulatorState, request: Request, body: Json) -> object:
+def _gas_switches(simulator: SimulatorState, request: Request, body: Json) -> object:
     return simulator.gas.switches
 
 
-def _gas_admin_set_switches(simulator: SimulatorState, request: Request, body: Json) -> object:
+def _set_gas_switches(simulator: SimulatorState, request: Request, body: Json) -> object:
     simulator.gas.switches = simulator.gas.switches.with_changes(body)
     return simulator.gas.switches
 
 
-def _reset_switches(simulator: SimulatorState, request: Request, body: Json) -> object:
+def _reset_gas_switches(simulator: SimulatorState, request: Request, body: Json) -> object:
     simulator.gas.switches = type(simulator.gas.switches)()
     return simulator.gas.switches
 
 
-def _gas_admin_meter(simulator: SimulatorState, request: Request, body: Json) -> object:
+def _gas_meter(simulator: SimulatorState, request: Request, body: Json) -> object:
     """Return the switches of a meter, and what it is: the postcode that a declaration must name, and how it is read."""
     meter = simulator.gas.meters.get(known_pce(simulator, str(request.path_params["pce"])))
     cuts = meter.cuts
@@ -206,14 +199,14 @@ def _gas_admin_meter(simulator: SimulatorState, request: Request, body: Json) ->
     }
 
 
-def _gas_admin_set_meter(simulator: SimulatorState, request: Request, body: Json) -> object:
+def _set_gas_meter(simulator: SimulatorState, request: Request, body: Json) -> object:
     simulator.gas.meters.change_switches(known_pce(simulator, str(request.path_params["pce"])), body)
-    return _gas_admin_meter(simulator, request, body)
+    return _gas_meter(simulator, request, body)
 
 
-def _gas_admin_reset_meter(simulator: SimulatorState, request: Request, body: Json) -> object:
+def _reset_gas_meter(simulator: SimulatorState, request: Request, body: Json) -> object:
     simulator.gas.meters.reset_switches(known_pce(simulator, str(request.path_params["pce"])))
-    return _gas_admin_meter(simulator, request, body)
+    return _gas_meter(simulator, request, body)
 
 
 def _rights(simulator: SimulatorState, request: Request, body: Json) -> object:
@@ -303,22 +296,22 @@ def _shown(right: AccessRight) -> Json:
     }
 
 
-def _gas_admin_quota(simulator: SimulatorState, request: Request, body: Json) -> object:
+def _gas_quota(simulator: SimulatorState, request: Request, body: Json) -> object:
     return _DailyLimits(per_second=simulator.gas.quota.per_second, per_day=simulator.gas.quota.per_day)
 
 
-def _gas_admin_set_quota(simulator: SimulatorState, request: Request, body: Json) -> object:
+def _set_gas_quota(simulator: SimulatorState, request: Request, body: Json) -> object:
     """Set the quota, reset the count: ``{"per_second": 1, "per_day": 6000}``; null or a missing field is no limit."""
     limits = _DailyLimits.model_validate(body or {})
     simulator.gas.quota = CallQuota(per_second=limits.per_second, per_day=limits.per_day)
     return limits
 
 
-def _gas_admin_report(simulator: SimulatorState, request: Request, body: Json) -> object:
+def _gas_report(simulator: SimulatorState, request: Request, body: Json) -> object:
     return simulator.gas.report.as_json()
 
 
-def _gas_admin_reset_report(simulator: SimulatorState, request: Request, body: Json) -> object:
+def _reset_gas_report(simulator: SimulatorState, request: Request, body: Json) -> object:
     simulator.gas.report = CallReport()
     return simulator.gas.report.as_json()
 

@@ -2,28 +2,19 @@
 
 The energy of a day is the sum of its uses (base load, meals and evenings, heating, hot water); the curve distributes
 it over the hours in which French households use it.  So the curve adds up to the daily value exactly, and a year of
-daily values takes a few milliseconds because it needs no curve.
+daily values takes a few milliseconds because it needs no curve.  A *point* of the curve is the mean power over one
+step, stamped with its end.  All arithmetic keeps the energy of a day: the parts add up to the total, to the watt-hour.
 
-Sun and panels: what a pretend home feeds in, by season, time of day and weather.
+The weather is the same for all homes: a French year with spells of about a week.  All that the panels make is fed in,
+so consumption and production do not depend on each other.  The sun's height goes by the instant, not by the clock: a
+change of the clock moves no energy.
 
-All that the panels make is fed in, so consumption and production do not depend on each other.  The sun's height goes by
-the instant, not by the clock: a change of the clock moves no energy.
+A contract has subscribed power, tariff, and the tariff period of each half-hour.  Names of calendars and periods are as
+Enedis' index files have them; the distributor's tariffs as contract answers do.  The identifier of the supplier's
+calendar without periods is invented, as are the labels that no source shows.
 
-Pretend weather, the same for all homes: a French year with spells of about a week.
-
-Points of a meter's load curve, and arithmetic on the points of one day.
-
-A *point* is the mean power over one step, stamped with its end.  All arithmetic keeps the energy of a day: the parts
-add up to the total, to the watt-hour.
-
-Contracts of pretend homes: subscribed power, tariff, and the tariff period of each half-hour.
-
-Names of calendars and periods as Enedis' index files have them; the distributor's tariffs as contract answers do.  The
-identifier of the supplier's calendar without periods is invented, as are the labels that no source shows.
-
-What the registers of a pretend home's meter show: sums of its half-hours by tariff period, to the watt-hour.
-
-The months that no correction touches are summed once a home, for a meter counts over years.
+The registers of a meter show sums of its half-hours by tariff period, to the watt-hour.  The months that no correction
+touches are summed once a home, for a meter counts over years.
 """
 
 from __future__ import annotations
@@ -41,6 +32,26 @@ from typing import Final, NamedTuple
 
 from worker.domain.series import Direction
 from worker.domain.windows import ONE_DAY, PARIS, DateWindow, day_length, local_midnight
+
+Number = int | float
+HALF_HOUR: Final = 30
+STEPS: Final = (5, 10, 15, 30, 60)  # In minutes: the step lengths that Enedis publishes.
+_LATITUDE: Final = math.radians(47.0)  # The middle of France.
+_LONGITUDE_HOURS: Final = 2.4 / 15  # How much earlier than in Greenwich the sun is highest.
+_EFFICIENCY: Final = 0.8  # Of panels, cables and inverter.
+SMALLEST_WP: Final = 100  # Below it, a dark day would round to nothing.
+LARGEST_WP: Final = 36_000
+SUBSCRIBED_KVA: Final = (3, 6, 9, 12)
+OFF_PEAK_HOURS: Final = (
+    "HC (22H00-6H00)",
+    "HC (23h00-7h00)",
+    "HC (2H00-7H00;12h30-15h30)",
+    "HC (1H30-8H00;12H30-14H00)",
+)
+TEMPO_HOURS: Final = "HC (22H00-6H00)"
+_RANGES: Final = re.compile(r"HC \((?P<ranges>[^)]+)\)")
+_RANGE: Final = re.compile(r"(\d{1,2})[Hh](\d{2})?-(\d{1,2})[Hh](\d{2})?")
+_DAY_BEGINS: Final = time(6)  # A Tempo colour holds from 06:00 to 06:00.
 
 
 def outside_celsius(day: date) -> float:
@@ -66,11 +77,6 @@ def _warmth_of_week(week: int) -> float:
 def _draw(text: str) -> float:
     """Return a number from 0 to 1 that depends on the text alone."""
     return blake2b(text.encode(), digest_size=8).digest()[0] / 255
-
-
-Number = int | float
-HALF_HOUR: Final = 30
-STEPS: Final = (5, 10, 15, 30, 60)  # In minutes: the step lengths that Enedis publishes.
 
 
 class Point(NamedTuple):
@@ -149,13 +155,6 @@ def _watts(wh: int, minutes: int) -> Number:
     return wh * (60 // minutes)
 
 
-_LATITUDE: Final = math.radians(47.0)  # The middle of France.
-_LONGITUDE_HOURS: Final = 2.4 / 15  # How much earlier than in Greenwich the sun is highest.
-_EFFICIENCY: Final = 0.8  # Of panels, cables and inverter.
-SMALLEST_WP: Final = 100  # Below it, a dark day would round to nothing.
-LARGEST_WP: Final = 36_000
-
-
 def fed_in(panels_wp: int, day: date) -> int:
     """Return the Wh that panels of this peak power (in W) feed in on a day."""
     sun_hours = sum(_sun_heights(day)) / 2 / 1_000
@@ -188,19 +187,6 @@ def _sun_height(moment: datetime, declination: float) -> int:
     at_noon = math.cos(_LATITUDE) * math.cos(declination)
     sine = math.sin(_LATITUDE) * math.sin(declination) + at_noon * math.cos(hour_angle)
     return max(0, round(1_000 * sine))
-
-
-SUBSCRIBED_KVA: Final = (3, 6, 9, 12)
-OFF_PEAK_HOURS: Final = (
-    "HC (22H00-6H00)",
-    "HC (23h00-7h00)",
-    "HC (2H00-7H00;12h30-15h30)",
-    "HC (1H30-8H00;12H30-14H00)",
-)
-TEMPO_HOURS: Final = "HC (22H00-6H00)"
-_RANGES: Final = re.compile(r"HC \((?P<ranges>[^)]+)\)")
-_RANGE: Final = re.compile(r"(\d{1,2})[Hh](\d{2})?-(\d{1,2})[Hh](\d{2})?")
-_DAY_BEGINS: Final = time(6)  # A Tempo colour holds from 06:00 to 06:00.
 
 
 class Tariff(StrEnum):

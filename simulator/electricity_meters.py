@@ -1,6 +1,6 @@
 """Meters as the supplier shows them today: with corrections, gaps and the publication delay.
 
-What a perfect copy of a meter would hold of each series, for tests and checks to compare with.
+``expected_values`` is what a perfect copy of a meter would hold of each series, for tests and checks to compare with.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
-"""Recorded meters from a folder of CSV files, with the values and gaps of the files.
+"""Recorded meters from a folder of CSV files, with the values and gaps of the files, and the Enedis sandbox.
 
 The files state the end of each step; the length of a step is inferred from its neighbours where they don't state it.
 What is read and what is passed over is told file by file; each name may end in ``.gz``.
 
-Nine fictitious customers of the Enedis sandbox; their meter numbers are public test ids.
-
+The sandbox has nine fictitious customers; their meter numbers are public test ids.
 Source: Enedis Data Connect, page of the sandbox.
 """
 

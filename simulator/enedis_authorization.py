@@ -1,16 +1,11 @@
-"""Consent page and its callback.
+"""Authorization at Enedis: the consent page and its callback, the token endpoints, and a consent's usage points.
 
-Source: Enedis, swagger of the Data Connect authorize API (v1); for v2, answers reported by its clients.
+Tokens are a user's rotating ones (v1) and the application's (v3); they can be revoked.  The exchange of an
+``autorisation_id`` for its usage points is the last step of a Data Connect 2026 consent.  A meter that both draws and
+feeds in has two groups of services, as clients have reported.
 
-Token endpoints: a user's rotating tokens (v1), the application's token (v3), and the revocation of tokens.
-
-Source: Enedis, swagger of the Data Connect token API.
-
-Exchange of an ``autorisation_id`` for its usage points, the last step of a Data Connect 2026 consent.
-
-A meter that both draws and feeds in has two groups of services, as clients have reported.
-
-Source: Enedis, swagger "Services souscrits".
+Source: Enedis, swaggers of the Data Connect authorize API (v1; for v2, answers reported by its clients), of the Data
+Connect token API, and "Services souscrits".
 """
 
 from __future__ import annotations
@@ -58,6 +53,12 @@ _FAILURES: Final[Mapping[str, Mapping[str, str]]] = {
     "bare_server_error": {"code": "server_error", "error_description": "server_error"},
 }
 _FAILURE_2026: Final = {"error": "invalid_request", "error_description": "demande_non_aboutie"}
+_FORM_TYPE: Final = "application/x-www-form-urlencoded"
+_SCOPE_V4: Final = (
+    "/v4/metering_data/daily_consumption.GET /v4/metering_data/consumption_load_curve.GET "
+    "/v4/metering_data/consumption_max_power.GET"
+)
+_API: Final = "subscribed_services"
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,13 +174,6 @@ def _consent_page(path: str, parameters: Mapping[str, str]) -> Response:
     )
 
 
-_FORM_TYPE: Final = "application/x-www-form-urlencoded"
-_SCOPE_V4: Final = (
-    "/v4/metering_data/daily_consumption.GET /v4/metering_data/consumption_load_curve.GET "
-    "/v4/metering_data/consumption_max_power.GET"
-)
-
-
 def token_routes(simulator: SimulatorState) -> list[Route]:
     """Return the routes of the token endpoints."""
 
@@ -279,9 +273,6 @@ def _basic_credentials(request: Request) -> tuple[str, str] | None:
     except (binascii.Error, UnicodeDecodeError):
         return ("", "")
     return client_id, secret
-
-
-_API: Final = "subscribed_services"
 
 
 class _ServicesQuery(BaseModel):

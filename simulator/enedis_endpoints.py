@@ -1,14 +1,12 @@
-"""Measure endpoints of all generations, which answer from the same meters and clock.
+"""Measure and contract endpoints of all generations of the Enedis API, which answer from the same meters and clock.
 
-Bodies of the measure answers of all generations.
+All that is personal in the answers about contracts is invented, for a reader to drop.
 
-Source of the JSON of 2026: Enedis, swagger of "Mesure synchrone auto" v2; of the registers' stamps, codes and calendars
-in it, answers of the sibling service SGE and Enedis' index files.
+Source of the JSON of measures of 2026: Enedis, swagger of "Mesure synchrone auto" v2; of the registers' stamps, codes
+and calendars in it, answers of the sibling service SGE and Enedis' index files.
 
-Contract endpoints of all generations; all that is personal in their answers is invented, for a reader to drop.
-
-Source: Enedis, swagger of "Customers usage points contracts" (v5; v4 wraps its answer in a list); swaggers of
-"Situation contractuelle", "Synthèse contractuelle" and "Situation comptage" (2026).
+Source of contracts: Enedis, swagger of "Customers usage points contracts" (v5; v4 wraps its answer in a list); swaggers
+of "Situation contractuelle", "Synthèse contractuelle" and "Situation comptage" (2026).
 """
 
 from __future__ import annotations
@@ -71,6 +69,19 @@ _HEADS_2026: Final[Mapping[str, Mapping[str, str]]] = {
 _DIRECTIONS_2026: Final = {Direction.CONSUMPTION: "CONS", Direction.PRODUCTION: "PROD"}
 _REGISTER_CODES: Final = {Direction.CONSUMPTION: "IDX_EAS", Direction.PRODUCTION: "IDX_EAI"}
 _DISTRIBUTOR_CALENDAR: Final = ("DI000001", "Sans différenciation temporelle")
+# Recorded answers of Data Connect 2026 came with this type, so a client must not rely on it.
+BINARY_CONTENT_TYPE: Final = "application/octet-stream"
+_SEGMENT_OF_HOMES: Final = "C5"
+_SEGMENT_OF_PRODUCTION: Final = "P4"
+_CUSTOMER_ID: Final = "-1000000001"
+# Nobody's: no such town, and numbers that are never given out.
+_HOLDER: Final = {
+    "customer": {
+        "customer": {"adress": {"line1": "M DUPONT-ESSAI Camille", "line4": "1 RUE INVENTEE", "line6": "00000"}}
+    },
+    "contact_data": {"email": "camille.dupont-essai@example.org", "landline": "0100000000", "phone": "0600000000"},
+    "person": {"title": "M", "lastname": "DUPONT-ESSAI", "firstname": "Camille"},
+}
 
 
 def to_body_v5(query: MeasureQuery, rows: Sequence[Row]) -> Json:
@@ -173,10 +184,6 @@ def _name_fields(names: Sequence[str], rows: Sequence[Row]) -> list[Json]:
     return [dict(zip(names, row, strict=False)) for row in rows]
 
 
-# Recorded answers of Data Connect 2026 came with this type, so a client must not rely on it.
-BINARY_CONTENT_TYPE: Final = "application/octet-stream"
-
-
 def data_routes(simulator: SimulatorState) -> list[Route]:
     """Return the routes of the measure endpoints."""
     return [_data_route(simulator, resource) for resource in RESOURCES]
@@ -239,19 +246,6 @@ def _read_peaks(meter: Meter, window: DateWindow, monthly: bool) -> list[Row]:
 def _to_text(number: Number) -> str:
     """Return a number as Enedis sends it: text, without a decimal point where it is whole."""
     return str(int(number)) if number == int(number) else str(number)
-
-
-_SEGMENT_OF_HOMES: Final = "C5"
-_SEGMENT_OF_PRODUCTION: Final = "P4"
-_CUSTOMER_ID: Final = "-1000000001"
-# Nobody's: no such town, and numbers that are never given out.
-_HOLDER: Final = {
-    "customer": {
-        "customer": {"adress": {"line1": "M DUPONT-ESSAI Camille", "line4": "1 RUE INVENTEE", "line6": "00000"}}
-    },
-    "contact_data": {"email": "camille.dupont-essai@example.org", "landline": "0100000000", "phone": "0600000000"},
-    "person": {"title": "M", "lastname": "DUPONT-ESSAI", "firstname": "Camille"},
-}
 
 
 class MeterContract(NamedTuple):

@@ -19,6 +19,9 @@ from worker.domain.answers import Json
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _PASSED_ON: Final = "The Enedis API returned an error"  # The words of conso-api, which has Enedis' body inside.
 _DOCUMENTATION: Final = "https://bluecoder.enedis.fr/api-doc/consulter-souscrire"
+_NO_MEASURE: Final = "no measure found for this usage point"
+_TOO_LONG: Final = "The requested period must be less than 7 days for an access to the load curve."
+_BEFORE_HISTORY: Final = "The start date must be greater than the history deadline."
 
 
 class Generation(StrEnum):
@@ -86,9 +89,6 @@ def invalid_request(text: str) -> Refusal:
 
 OUTSIDE_THE_SWAGGER: Final = _swagger_error(500, "Problème technique dans l'interrogation du SI coeur")
 NO_SERVICES: Final = oauth_error("Bad request", "Pas de services souscrits, le flux est stoppé.")
-_NO_MEASURE: Final = "no measure found for this usage point"
-_TOO_LONG: Final = "The requested period must be less than 7 days for an access to the load curve."
-_BEFORE_HISTORY: Final = "The start date must be greater than the history deadline."
 # Rows have Enedis' code as their name, or one of ours where several rows share a code.
 ERROR_TABLE: Final[Mapping[str, Refusal]] = {
     refusal.code: refusal

@@ -2,18 +2,14 @@
 
 The volume of a day is that of heating (by the degrees below the temperature at which heating begins) and of hot water.
 Everything is summed in whole litres, so the index is the sum of all days before, and a day's energy the difference of
-two rounded sums: days add up to their period to the kWh.
+two rounded sums: days add up to their period to the kWh.  Numbers of a reading are decimals, so that each is served as
+it was recorded.
 
-Billed periods: the days on which the distributor cuts them, and when it publishes them.
-
-Homes with a communicating meter (1M) are cut at the first of each month and at the reading day; the others (6M) are
-read twice a year; businesses are cut by month (MM) or by day (JJ).
-
+Billed periods: homes with a communicating meter (1M) are cut at the first of each month and at the reading day; the
+others (6M) are read twice a year; businesses are cut by month (MM) or by day (JJ).
 Source: a public series of one home over five years, and the digest of GRDF's kit for the times.
 
-One gas day or billed period of a meter.  Numbers are decimals, so that each is served as it was recorded.
-
-Switches of gas, for one meter (PCE) or for the whole service, as the JSON that ``/__sim__/gas/`` takes.
+Switches hold for one meter (PCE) or for the whole service; ``/__sim__/gas/`` takes them as JSON.
 """
 
 from __future__ import annotations
@@ -40,6 +36,35 @@ PUBLISHED_AFTER: Final = 2 * ONE_DAY  # After the reading.
 FINAL_AFTER: Final = 3 * ONE_DAY  # After the publication of the month.
 LARGE_FINAL_ON: Final = 4  # Day of the next month, for meters that are read each day.
 BUSINESS_DAYS_ON: Final = 15  # Day of the next month on which a business gets its days.
+MEASURED: Final = "Mesuré"
+ESTIMATED: Final = "Estimé"
+CORRECTED: Final = "Corrigé"
+ABSENT: Final = "Absence de Données"
+PROVISIONAL: Final = "Provisoire"
+FINAL: Final = "Définitive"
+FREQUENCIES: Final = ("6M", "1M", "MM", "JJ")
+FIRST_DAY: Final = date(2015, 1, 1)  # Nothing is known of the days before.
+_HEATING_BEGINS_AT: Final = 16.5
+_LITRES: Final = 1_000  # In a m³.
+_ENERGY_UNITS: Final = 100_000  # In a kWh: litres times hundredths of the coefficient.
+_SUMMER: Final = range(6, 10)
+_ONE_ABSENT_IN: Final = 128  # Days of summer.
+_ONE_CORRECTED_IN: Final = 12  # Days, when they become final.
+# What the holder does about the e-mail: nothing, or accepts or refuses a moment after it; "accepts_at_once" needs none.
+Holder = Literal["waits", "accepts", "refuses", "accepts_at_once"]
+Frequency = Literal["6M", "1M", "MM", "JJ"]
+# What a declaration is refused with: the codes of GRDF's answers to it.
+DeclarationCode = Literal[
+    "1000000003",
+    "1000000004",
+    "1000000005",
+    "1000000006",
+    "1000000013",
+    "1000000022",
+    "1000000026",
+    "2000000001",
+    "2000000007",
+]
 
 
 class PeriodCuts(NamedTuple):
@@ -101,15 +126,6 @@ def first_of_next_month(day: date) -> date:
     return (day.replace(day=1) + timedelta(days=32)).replace(day=1)
 
 
-MEASURED: Final = "Mesuré"
-ESTIMATED: Final = "Estimé"
-CORRECTED: Final = "Corrigé"
-ABSENT: Final = "Absence de Données"
-PROVISIONAL: Final = "Provisoire"
-FINAL: Final = "Définitive"
-FREQUENCIES: Final = ("6M", "1M", "MM", "JJ")
-
-
 class GasReading(NamedTuple):
     """Gas from the morning of ``start`` to that of ``end`` (excluded).
 
@@ -145,15 +161,6 @@ def to_number(value: Decimal | None) -> Json:
     if value is None:
         return None
     return int(value) if value == value.to_integral_value() else float(value)
-
-
-FIRST_DAY: Final = date(2015, 1, 1)  # Nothing is known of the days before.
-_HEATING_BEGINS_AT: Final = 16.5
-_LITRES: Final = 1_000  # In a m³.
-_ENERGY_UNITS: Final = 100_000  # In a kWh: litres times hundredths of the coefficient.
-_SUMMER: Final = range(6, 10)
-_ONE_ABSENT_IN: Final = 128  # Days of summer.
-_ONE_CORRECTED_IN: Final = 12  # Days, when they become final.
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,23 +340,6 @@ def postcode_of(pce: str) -> str:
     """Return the postcode at which a PCE lies, which a declaration must name; it depends on the number alone."""
     digest = blake2b(f"postcode {pce}".encode(), digest_size=2).digest()
     return f"{1 + digest[0] % 95:02d}{digest[1] % 100:02d}0"
-
-
-# What the holder does about the e-mail: nothing, or accepts or refuses a moment after it; "accepts_at_once" needs none.
-Holder = Literal["waits", "accepts", "refuses", "accepts_at_once"]
-Frequency = Literal["6M", "1M", "MM", "JJ"]
-# What a declaration is refused with: the codes of GRDF's answers to it.
-DeclarationCode = Literal[
-    "1000000003",
-    "1000000004",
-    "1000000005",
-    "1000000006",
-    "1000000013",
-    "1000000022",
-    "1000000026",
-    "2000000001",
-    "2000000007",
-]
 
 
 class GasCorrection(SwitchModel):

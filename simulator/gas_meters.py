@@ -2,7 +2,8 @@
 
 Source of the times: the digest of GRDF's kit as its public clients tell it.  The hour of the day is inferred.
 
-What a perfect copy of a gas meter would hold of each series, for tests and checks to compare with.
+``expected_values`` is what a perfect copy of a gas meter would hold of each series, for tests and checks to compare
+with.
 """
 
 from __future__ import annotations
@@ -40,6 +41,9 @@ _DEFAULT_SWITCHES: Final = GasMeterSwitches()
 PUBLISHED_AT: Final = time(8)  # Local time.
 _LONGEST_DELAY_DAYS: Final = 3
 GasHome = PretendGasHome | RecordedGasHome
+# The words that documents have for those of GRDF.
+_QUALITIES: Final[Mapping[str, str]] = {MEASURED: "measured", ESTIMATED: "estimated", CORRECTED: "corrected"}
+_STATUSES: Final[Mapping[str, str]] = {PROVISIONAL: "provisional", FINAL: "final"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,11 +202,6 @@ class GasMeters:
     def reset_switches(self, pce: str) -> None:
         """Reset a meter to the switches that it had at the start."""
         self._switches.pop(pce, None)
-
-
-# The words that documents have for those of GRDF.
-_QUALITIES: Final[Mapping[str, str]] = {MEASURED: "measured", ESTIMATED: "estimated", CORRECTED: "corrected"}
-_STATUSES: Final[Mapping[str, str]] = {PROVISIONAL: "provisional", FINAL: "final"}
 
 
 def expected_gas(meter: GasMeter, series: Series, window: DateWindow | None) -> Json:

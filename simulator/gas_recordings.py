@@ -1,8 +1,9 @@
-"""Recorded gas homes: the days and periods of the files ``PCE.gas_daily.csv`` and ``PCE.gas_published.csv``.
+"""Recorded gas homes, and the fictitious meters of GRDF's sandbox ("bas") with their rights.
 
-Fictitious meters of GRDF's sandbox ("bas") and their rights; their numbers are public test ids.
+The former are the days and periods of the files ``PCE.gas_daily.csv`` and ``PCE.gas_published.csv``; the numbers of the
+latter are public test ids.
 
-Source: the table of requests to the sandbox of the public client lowatt-grdf.
+Source of the sandbox: the table of requests to it of the public client lowatt-grdf.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from simulator.gas_homes import GasMeterSwitches, GasReading, PeriodCuts
 from worker.domain.access_right import RightState
 
 _USUAL_READING_DAY = 3
+ALL_SCOPES: Final = frozenset({"informatives", "publiees", "contractuelles", "techniques"})
 
 
 @dataclass(slots=True)
@@ -81,9 +83,6 @@ def merge_gas(homes: Mapping[str, RecordedGasHome]) -> dict[str, RecordedGasHome
     for home in homes.values():
         home.periods = sorted({period.start: period for period in home.periods}.values())
     return dict(homes)
-
-
-ALL_SCOPES: Final = frozenset({"informatives", "publiees", "contractuelles", "techniques"})
 
 
 class SandboxPce(NamedTuple):

@@ -1,11 +1,12 @@
-"""GRDF's consent page (Client Connect) and its callback.
+"""Authorization at GRDF: the consent page (Client Connect) with its callback, and the token endpoint, as Okta answers.
 
-Source: the public clients aeneria and Grand Lyon's app (parameters and callback).  That a refusal comes back with the
-``error`` of OAuth is inferred.
+Tokens are the application's, and the ``id_token`` that a consent ends with.
 
-GRDF's token endpoint, as Okta answers: the application's token, and the ``id_token`` that a consent ends with.
+Source of page and callback: the public clients aeneria and Grand Lyon's app (parameters and callback).  That a refusal
+comes back with the ``error`` of OAuth is inferred.
 
-Source: the public clients of ADICT (form of the request, life, widened scope, claims); the swagger for HS256.
+Source of the tokens: the public clients of ADICT (form of the request, life, widened scope, claims); the swagger for
+HS256.
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ _FORM_TYPE: Final = "application/x-www-form-urlencoded"
 _SCOPES: Final = {base: f"{base} u0001 ESSAI" for base in BASES}  # GRDF adds words of its own.
 _ID_TOKEN_LIFE_S: Final = 3_600
 _PAIR_PCE: Final = "GI000000"  # Beside the holder's own, where the id_token names several.
+AUTHORIZE_PATH: Final = "/openam/oauth2/realms/externeGrdf/authorize"
+_CONSENT_DAYS: Final = timedelta(days=3 * 365)
+_MOST_SHOWN: Final = 20
 
 
 def gas_token_routes(simulator: SimulatorState) -> list[Route]:
@@ -156,11 +160,6 @@ def _right_id(simulator: SimulatorState, pce: str) -> str:
 
 def _base64url(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
-
-
-AUTHORIZE_PATH: Final = "/openam/oauth2/realms/externeGrdf/authorize"
-_CONSENT_DAYS: Final = timedelta(days=3 * 365)
-_MOST_SHOWN: Final = 20
 
 
 def gas_consent_routes(simulator: SimulatorState) -> list[Route]:

@@ -1,20 +1,13 @@
-"""Requests for gas data: token, quota, PCE, days and right, in this order; the order itself is inferred.
+"""Endpoints of gas data: daily values (informatives), billed periods (publiées), contract and technical data.
 
-Source: GRDF, swagger of ADICT v2; its kit's digest for the answers to a missing or malformed token.
+A request is checked for token, quota, PCE, days and right, in this order; the order itself is inferred.  Measures are
+answered with a stream of records, one a gas day or billed period; contract and technical data with one object each.
+The latter has an invented address, for a reader to drop.  Records of rights are as GRDF lists them, with its spellings
+and its typing error.
 
-Endpoints of daily values (informatives) and of billed periods (publiées), which answer with streams of records.
-
-Bodies of gas answers: one record a gas day or billed period, and the stream that they are sent as.
-
-Source: GRDF, swagger of ADICT v2, and recorded answers of the public client lowatt-grdf.
-
-Endpoints of contract and technical data: one object each; the latter has an invented address, for a reader to drop.
-
-Source: GRDF, swagger of ADICT v2 (numbers) and the digest of its kit 1.9 (objects); recorded answers of lowatt-grdf.
-
-Records of rights, as GRDF lists them, with its spellings and its typing error.
-
-Source: GRDF, swagger of ADICT v2; a recorded list of the public client lowatt-grdf for the key with the typing error.
+Source: GRDF, swagger of ADICT v2; its kit's digest for the answers to a missing or malformed token.  Of contract and
+technical data the swagger has the numbers, and the digest of kit 1.9 the objects.  Recorded answers of the public
+client lowatt-grdf, and its recorded list for the key with the typing error.
 """
 
 from __future__ import annotations
@@ -47,9 +40,25 @@ BASES: Final = ("/adict/v2", "/adict/bas/v6")
 SANDBOX_BASE: Final = BASES[1]
 _PCE: Final = re.compile(r"GI[0-9]{6}|[0-9]{14}", re.ASCII)
 _DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
-_PERIOD: Final = re.compile(
-    r"([0-9]{4})(?:-(0[1-9]|1[0-2]))?", re.ASCII
-)  # Of the eight forms, those of a year or month.
+# Of the eight forms, those of a year or month.
+_PERIOD: Final = re.compile(r"([0-9]{4})(?:-(0[1-9]|1[0-2]))?", re.ASCII)
+_REASON_TEXTS = {"RNO": "Relevé normal"}
+_OBJECT_NAMES: Final = {"contractuelles": "donnees_contractuelles", "techniques": "donnees_techniques"}
+STATES: Final[Mapping[RightState, str]] = {
+    RightState.ACTIVE: "Active",
+    RightState.PENDING: "A valider",
+    RightState.REVOKED: "Révoquée",
+    RightState.TO_CHECK: "A revérifier",
+    RightState.OBSOLETE: "Obsolète",
+    RightState.REFUSED: "Refusée",
+}
+PROOF_STATES: Final[Mapping[ProofState, str]] = {
+    ProofState.AWAITED: "Preuve en attente",
+    ProofState.IN_REVIEW: "Preuve en cours de vérification",
+    ProofState.ACCEPTED: "Preuve Vérifiée OK",
+    ProofState.REJECTED: "Preuve Vérifiée KO",
+}
+_SCOPES: Final = ("informatives", "contractuelles", "techniques", "publiees")
 
 
 class GasQuery(NamedTuple):
@@ -187,7 +196,6 @@ def echo(query: GasQuery) -> Mapping[str, object]:
 
 
 _MORNING = time(6)  # A gas day begins at six, local time.
-_REASON_TEXTS = {"RNO": "Relevé normal"}
 
 
 def to_daily_record(reading: GasReading, head: Mapping[str, Json]) -> dict[str, Json]:
@@ -276,16 +284,13 @@ def _stamp(day: date) -> str:
     return datetime.combine(day, _MORNING, PARIS).isoformat()
 
 
-_SCOPES: Final = {"contractuelles": "donnees_contractuelles", "techniques": "donnees_techniques"}
-
-
 def gas_contract_routes(simulator: SimulatorState) -> list[Route]:
     """Return the routes of both endpoints, of production and sandbox."""
-    return [_contracts_route(simulator, base, scope) for base in BASES for scope in _SCOPES]
+    return [_contract_route(simulator, base, scope) for base in BASES for scope in _OBJECT_NAMES]
 
 
-def _contracts_route(simulator: SimulatorState, base: str, scope: str) -> Route:
-    name = _SCOPES[scope]
+def _contract_route(simulator: SimulatorState, base: str, scope: str) -> Route:
+    name = _OBJECT_NAMES[scope]
 
     async def answer(request: Request) -> Response:
         authorize_call(simulator, request)
@@ -341,26 +346,9 @@ def _technical(meter: GasMeter) -> dict[str, Json]:
     }
 
 
-STATES: Final[Mapping[RightState, str]] = {
-    RightState.ACTIVE: "Active",
-    RightState.PENDING: "A valider",
-    RightState.REVOKED: "Révoquée",
-    RightState.TO_CHECK: "A revérifier",
-    RightState.OBSOLETE: "Obsolète",
-    RightState.REFUSED: "Refusée",
-}
-PROOF_STATES: Final[Mapping[ProofState, str]] = {
-    ProofState.AWAITED: "Preuve en attente",
-    ProofState.IN_REVIEW: "Preuve en cours de vérification",
-    ProofState.ACCEPTED: "Preuve Vérifiée OK",
-    ProofState.REJECTED: "Preuve Vérifiée KO",
-}
-_RIGHTS_BODIES_SCOPES: Final = ("informatives", "contractuelles", "techniques", "publiees")
-
-
 def to_record(right: AccessRight, switches: GasServiceSwitches) -> dict[str, Json]:
     """Return a right as a flat record."""
-    flags = {f"perim_donnees_{scope}": _flag(scope in right.covers, switches) for scope in _RIGHTS_BODIES_SCOPES}
+    flags = {f"perim_donnees_{scope}": _flag(scope in right.covers, switches) for scope in _SCOPES}
     if switches.key_typo:
         flags["perim_donnees_techniques:"] = flags.pop("perim_donnees_techniques")
     return {
@@ -378,7 +366,7 @@ def to_record(right: AccessRight, switches: GasServiceSwitches) -> dict[str, Jso
         "perim_donnees_conso_fin": str(right.data_to),
         "perim_donnees_inj_debut": None,
         "perim_donnees_inj_fin": None,
-        "date_creation": _rights_bodies_stamp(right.created_at),
+        "date_creation": _to_moment(right.created_at),
         "date_debut_droit_acces": str(right.first_day),
         "date_fin_droit_acces": str(right.last_day),
         "date_fin_autorisation": f"{right.last_day} 00:00:00",
@@ -416,12 +404,12 @@ def _flag(is_covered: bool, switches: GasServiceSwitches) -> str:
 def _end(right: AccessRight, state: RightState, date_name: str, source_name: str) -> dict[str, Json]:
     is_it = right.state is state
     return {
-        date_name: _rights_bodies_stamp(right.ended_at) if is_it and right.ended_at else None,
+        date_name: _to_moment(right.ended_at) if is_it and right.ended_at else None,
         source_name: (right.ended_by or "GRDF") if is_it else None,
     }
 
 
-def _rights_bodies_stamp(moment: datetime) -> str:
+def _to_moment(moment: datetime) -> str:
     return f"{moment.astimezone(PARIS):%Y-%m-%d %H:%M:%S}"
 
 
@@ -444,10 +432,10 @@ _PUBLISHED: Final = _Endpoint("donnees_consos_publiees", "publiees", 5, to_publi
 
 def gas_data_routes(simulator: SimulatorState) -> list[Route]:
     """Return the routes of both endpoints, of production and sandbox."""
-    return [_route(simulator, base, endpoint) for base in BASES for endpoint in (_DAILY, _PUBLISHED)]
+    return [_data_route(simulator, base, endpoint) for base in BASES for endpoint in (_DAILY, _PUBLISHED)]
 
 
-def _route(simulator: SimulatorState, base: str, endpoint: _Endpoint) -> Route:
+def _data_route(simulator: SimulatorState, base: str, endpoint: _Endpoint) -> Route:
     async def answer(request: Request) -> Response:
         authorize_call(simulator, request)
         query = read_query(request, simulator.clock.today(), endpoint.years)

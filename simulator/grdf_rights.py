@@ -1,10 +1,9 @@
 """Endpoints of rights: declare one, list them, withdraw one, and send the proofs of a consent.
 
-Source: GRDF, swagger of ADICT v2; the public client lowatt-grdf for the shapes of the list.
+The fields of a declaration are checked in the order in which GRDF names them.
 
-Declarations of a right: the fields that GRDF checks, in the order in which it names them.
-
-Source: GRDF, swagger of ADICT v2 (the texts and the rules); the order is inferred.
+Source: GRDF, swagger of ADICT v2 (the texts and the rules); the order is inferred. The public client lowatt-grdf for
+the shapes of the list.
 """
 
 from __future__ import annotations
@@ -51,6 +50,11 @@ _FIELDS: Final = {
     "perim_donnees_conso_debut": "La date de début du périmètre relatif aux données de consommation",
     "perim_donnees_conso_fin": "La date de fin du périmètre relatif aux données de consommation",
 }
+_LONGEST_LIST: Final = 1_000
+_MOST_PROOFS: Final = 3
+_LARGEST_PROOF: Final = 4 * 1024 * 1024
+# What proofs may be, by their first bytes: which formats GRDF takes is [U].
+_FORMATS: Final = {".pdf": b"%PDF", ".png": b"\x89PNG", ".jpg": b"\xff\xd8", ".jpeg": b"\xff\xd8"}
 
 
 def declare(simulator: SimulatorState, pce: str, body: Json) -> AccessRight:
@@ -158,13 +162,6 @@ def _check_conflicts(simulator: SimulatorState, meter: GasMeter, right: AccessRi
     for text, is_broken in incoherent.items():
         if is_broken:
             raise right_refused("1000000022", text)
-
-
-_LONGEST_LIST: Final = 1_000
-_MOST_PROOFS: Final = 3
-_LARGEST_PROOF: Final = 4 * 1024 * 1024
-# What proofs may be, by their first bytes: which formats GRDF takes is [U].
-_FORMATS: Final = {".pdf": b"%PDF", ".png": b"\x89PNG", ".jpg": b"\xff\xd8", ".jpeg": b"\xff\xd8"}
 
 
 def right_routes(simulator: SimulatorState) -> list[Route]:

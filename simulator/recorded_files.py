@@ -1,14 +1,8 @@
-"""Readers of recorded series: our two plain CSV formats, and Enedis' own exports as ``worker.domain.files`` reads them.
+"""Readers of recorded series, by the names of their files: our plain CSV formats, and Enedis' own exports.
 
-An error names the file and the line.
-
-Readers of recorded gas: plain tables of gas days and of billed periods.  An error names the file and the line.
-
-The number of the meter is the beginning of the file's name.
-
-Names of recorded files: which reader a name asks for, and what to do about a name that asks for none.
-
-A name with a meter's number is told with its last four digits alone.
+Exports are read as ``worker.domain.files`` reads them; gas has plain tables of gas days and of billed periods. The
+number of the meter is the beginning of a file's name. An error names the file and the line. A name that asks for no
+reader is told of, with the last four digits alone where it has a meter's number.
 """
 
 from __future__ import annotations
@@ -32,6 +26,18 @@ from worker.domain.windows import ONE_DAY, IntervalReading
 from worker.errors import DataError
 
 _GZIP: Final = b"\x1f\x8b"
+_FACTS: Final = ("index_start", "index_end", "volume_m3", "energy_kwh", "coefficient", "quality")
+_QUALITIES: Final = (MEASURED, ESTIMATED, CORRECTED, ABSENT)
+_PCES: Final = ("[0-9]" * 14, "gi" + "[0-9]" * 6)
+NAMES: Final = (
+    "<14 digits>.daily.csv (date,wh), <14 digits>.load_curve.csv (date_end_local,watts), <PCE>.gas_daily.csv "
+    "(gas_day,…), <PCE>.gas_published.csv (start,end,…), or as Enedis names its "
+    "downloads: Enedis_Conso_Heure_*.csv, Enedis_Conso_Jour_*.csv, Enedis_Prod_Jour_*.csv, ENEDIS_R63*.csv; "
+    "with or without .gz"
+)
+_COMPRESSED: Final = (".zip", ".7z", ".bz2", ".xz", ".zst", ".tar", ".tgz")
+_SPREADSHEETS: Final = (".xlsx", ".xls", ".ods")
+_PLAIN_SERIES: Final = re.compile(r"(?P<meter>.*?)[._ -]?(?P<series>gas_daily|gas_published|daily|load_curve)\.csv")
 
 
 class BrokenRecording(DataError):
@@ -138,10 +144,6 @@ def read_table(path: Path, *needed: str) -> Iterator[TableLine]:
             yield TableLine(source, line.number, line.cells, columns)
 
 
-_FACTS: Final = ("index_start", "index_end", "volume_m3", "energy_kwh", "coefficient", "quality")
-_QUALITIES: Final = (MEASURED, ESTIMATED, CORRECTED, ABSENT)
-
-
 def read_gas_days(path: Path) -> Iterator[RecordedFile]:
     """Read gas days; an empty number is none.  Raises FileRefused.
 
@@ -193,7 +195,6 @@ def _pce_of(path: Path) -> str:
     return path.name.partition(".")[0].upper()
 
 
-_PCES: Final = ("[0-9]" * 14, "gi" + "[0-9]" * 6)
 _READERS: Final[Mapping[str, Callable[[Path], Iterator[RecordedFile]]]] = {
     "[0-9]" * 14 + ".load_curve.csv": read_curve,
     "[0-9]" * 14 + ".daily.csv": read_daily,
@@ -204,15 +205,6 @@ _READERS: Final[Mapping[str, Callable[[Path], Iterator[RecordedFile]]]] = {
     **{f"{pce}.gas_daily.csv": read_gas_days for pce in _PCES},
     **{f"{pce}.gas_published.csv": read_gas_periods for pce in _PCES},
 }
-NAMES: Final = (
-    "<14 digits>.daily.csv (date,wh), <14 digits>.load_curve.csv (date_end_local,watts), <PCE>.gas_daily.csv "
-    "(gas_day,…), <PCE>.gas_published.csv (start,end,…), or as Enedis names its "
-    "downloads: Enedis_Conso_Heure_*.csv, Enedis_Conso_Jour_*.csv, Enedis_Prod_Jour_*.csv, ENEDIS_R63*.csv; "
-    "with or without .gz"
-)
-_COMPRESSED: Final = (".zip", ".7z", ".bz2", ".xz", ".zst", ".tar", ".tgz")
-_SPREADSHEETS: Final = (".xlsx", ".xls", ".ods")
-_PLAIN_SERIES: Final = re.compile(r"(?P<meter>.*?)[._ -]?(?P<series>gas_daily|gas_published|daily|load_curve)\.csv")
 
 
 def reader_of(path: Path) -> Callable[[Path], Iterator[RecordedFile]] | None:

@@ -1,17 +1,12 @@
-"""State of a running simulator, in memory.
+"""State of a running simulator, in memory: consents and tokens, rights, call quota and its report, bans.
 
 One event loop reads and changes it, so nothing in it needs a lock.
 
-Consents of account holders, the codes of their callbacks, and the tokens issued for them.
+A declared right to gas data waits for its holder. GRDF sends the e-mail in batches, on each quarter hour of the clock;
+what the holder then does is a switch, or said by the control routes. A right changes when it is looked at, by the
+clock.
 
-Rights of access that GRDF keeps: declared or given on its page, accepted or refused by the holder, and ended.
-
-A declared right waits for its holder. GRDF sends the e-mail in batches, on each quarter hour of the clock; what the
-holder then does is a switch, or said by the admin routes. A right changes when it is looked at, by the clock.
-
-Call quota of the simulated supplier, and its report of the calls that it received.
-
-The bans of the simulated gateway: an address that calls too often in half a day gets nothing any more.
+The gateway bans an address that calls too often in half a day: it gets nothing any more.
 """
 
 from __future__ import annotations
@@ -38,6 +33,15 @@ from worker.domain.windows import ONE_DAY
 
 _FIRST_AUTORISATION_ID: Final = 900_001
 _CODE_LIFE: Final = timedelta(minutes=3)
+AUTHORIZED: Final = "AUTORISE_CONTRAT_FOURNITURE"
+OWN: Final = "DETENTEUR_CONTRAT_FOURNITURE"
+TIERS_DIRECT: Final = "TIERS_DIRECT"
+CLIENT_CONNECT: Final = "CLIENT_CONNECT"
+BY_HOLDER, BY_SUPPLIER, BY_THIRD_PARTY = "TITULAIRE", "GRDF", "TIERS"
+_EARLIEST: Final = date(2000, 1, 1)
+_LATEST: Final = date(2099, 12, 31)
+_PROOF_DAYS: Final = 15
+USUAL_LIMIT: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,16 +169,6 @@ class Tokens:
 
     def _unless_expired(self, token: IssuedToken | None) -> IssuedToken | None:
         return token if token is not None and self._clock.now() < token.expires_at else None
-
-
-AUTHORIZED: Final = "AUTORISE_CONTRAT_FOURNITURE"
-OWN: Final = "DETENTEUR_CONTRAT_FOURNITURE"
-TIERS_DIRECT: Final = "TIERS_DIRECT"
-CLIENT_CONNECT: Final = "CLIENT_CONNECT"
-BY_HOLDER, BY_SUPPLIER, BY_THIRD_PARTY = "TITULAIRE", "GRDF", "TIERS"
-_EARLIEST: Final = date(2000, 1, 1)
-_LATEST: Final = date(2099, 12, 31)
-_PROOF_DAYS: Final = 15
 
 
 @dataclass(slots=True, kw_only=True)
@@ -436,9 +430,6 @@ class CallReport:
             "refusals": self._by_status[429],
             "tokens": dict(sorted(self._tokens.items())),
         }
-
-
-USUAL_LIMIT: Final = 100
 
 
 class Bans:

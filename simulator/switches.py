@@ -1,12 +1,8 @@
-"""Switches that change the simulator's behaviour while it runs, for one meter or for the whole service.
+"""What changes the simulator's behaviour: switches, injected faults, its clock, and the options that it starts with.
 
-The names of the fields are those of the JSON that ``/__sim__/`` takes; a field that is not sent keeps its value.
-
-Faults that a test injects into the simulator: a fixed answer, a delay, or an answer damaged on its way back.
-
-Clock of the simulator, which starts at any moment, can be moved and runs at normal speed.
-
-Options that a simulator starts with; everything else is switched under ``/__sim__/`` while it runs.
+Switches are for one meter or for the whole service. The names of their fields are those of the JSON that ``/__sim__/``
+takes; a field that is not sent keeps its value. A fault that a test injects is a fixed answer, a delay, or an answer
+damaged on its way back. The clock starts at any moment, can be moved and runs at normal speed.
 """
 
 from __future__ import annotations
@@ -40,6 +36,11 @@ Api = Literal[
     "synth_contrat_auto",
     "comptage_auto",
 ]
+TIMEOUT_S: Final = 120.0
+_SLOW_PIECES: Final = 20
+KINDS: Final = ("timeout", "throttled", "slow", "truncated", "cut", "refresh_lost", *ERROR_TABLE)
+CLIENT_ID: Final = "releve-simulator"
+CLIENT_SECRET: Final = "releve-simulator-secret"  # noqa: S105 - opens nothing but pretend homes
 
 
 class DataGap(NamedTuple):
@@ -176,11 +177,6 @@ class ServiceSwitches(SwitchSet):
     gateway_bodies: Literal["2026", "v5"] = "2026"
 
 
-TIMEOUT_S: Final = 120.0
-_SLOW_PIECES: Final = 20
-KINDS: Final = ("timeout", "throttled", "slow", "truncated", "cut", "refresh_lost", *ERROR_TABLE)
-
-
 def _check_kind(kind: str | None) -> str | None:
     if kind is not None and kind not in KINDS:
         raise ValueError(f"no kind {kind!r}; there are {', '.join(KINDS)}")
@@ -315,10 +311,6 @@ class SimulatedClock:
     def today(self) -> date:
         """Return the simulated date in Paris."""
         return self.local_now().date()
-
-
-CLIENT_ID: Final = "releve-simulator"
-CLIENT_SECRET: Final = "releve-simulator-secret"  # noqa: S105 - opens nothing but pretend homes
 
 
 @dataclass(frozen=True, slots=True)

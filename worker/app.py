@@ -46,21 +46,20 @@ app = Celery("releve")
 app.config_from_object("config.celery_options")
 app.steps["consumer"].add(FormerDeliveries)
 task_signals.install()
-task_signals.metrics_endpoint_install()
 _resources = ExitStack()
 # The embedded server ends with the last of its users.
 atexit.register(_resources.close)
 
 # `celery -A worker flower` reads its options when it has loaded this module.
 if "flower" in sys.argv[1:]:
-    from worker.ops.startup import set_defaults, warn_of_unknown_settings
+    from worker.ops.startup import set_flower_defaults, warn_of_unknown_settings
 
     keep_files_private()
     try:
         # With handlers in place Tornado adds none of its own.
         configure_process(get_settings(), takeover=True)
         warn_of_unknown_settings()
-        set_defaults(get_settings())
+        set_flower_defaults(get_settings())
     except ConfigError as error:
         raise SystemExit(f"releve: {error}") from None
 

@@ -12,8 +12,8 @@ from tests.support.rights_service import GAS, RightsService, dump, open_rights_s
 from tests.support.waiting import until
 from worker.domain.access_right import ProofState, RightState
 from worker.domain.account import AccountState
-from worker.domain.consents import NoticeKind
 from worker.domain.documents import ALL_KEYS
+from worker.domain.notice import NoticeKind
 from worker.domain.series import Doctype
 from worker.errors import RightEnded
 

@@ -22,7 +22,8 @@ from tests.support.registries import (
 )
 from tests.support.strategies import CLOCK_CHANGE_DAYS, days
 from worker.domain.account import AccountState
-from worker.domain.consents import ConsentKind, EndReason, NoticeKind
+from worker.domain.consents import ConsentKind, EndReason
+from worker.domain.notice import NoticeKind
 from worker.domain.series import Series
 from worker.domain.windows import ONE_DAY, PARIS, local_midnight
 from worker.errors import AccountClosed, ConsentEnded, ConsentStopped

@@ -12,13 +12,15 @@ from sqlalchemy import create_engine, text
 
 from tests.support.registries import METER, NOW, meter_on_record, record_consent, registry_sealer
 from worker.domain.account import AccountState
-from worker.domain.consents import ConsentKind, Notice, NoticeKind
+from worker.domain.consents import ConsentKind
+from worker.domain.notice import Notice, NoticeKind
 from worker.domain.retry import NOTICE_DELAYS
 from worker.domain.windows import PARIS
 from worker.errors import UnknownAccount
+from worker.stores.database import new_id
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.consents import ConsentTable, PendingRefusals
-from worker.stores.registry.notices import MAX_ATTEMPTS, NoticeTable, new_id
+from worker.stores.registry.notices import MAX_ATTEMPTS, NoticeTable
 
 TODAY = NOW.date()
 DAY = timedelta(days=1)

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from tests.support.factories import USAGE_POINT, curve_of, v5_answer
 from tests.support.registries import KEY, registry_sealer
 from worker.domain.answers import Deviation, DeviationKind, RawAnswer
-from worker.domain.consents import Notice, NoticeKind
+from worker.domain.notice import Notice, NoticeKind
 from worker.domain.series import USUAL_SERIES, Series
 from worker.domain.windows import ONE_DAY, DateWindow
 from worker.errors import OperatorFault, UnknownAccount

@@ -26,8 +26,9 @@ from tests.support.registries import deliver_due, record_consent
 from worker.accounts.notice_channels import Message, NoticeChannels, NotifyService, Webhook, compose_message
 from worker.clients.http_calls import SIGNATURE_HEADER
 from worker.domain.account import DEFAULT_TENANT, AccountState
-from worker.domain.consents import ConsentKind, Notice, NoticeKind
+from worker.domain.consents import ConsentKind
 from worker.domain.networks import parse_networks
+from worker.domain.notice import Notice, NoticeKind
 from worker.domain.retry import NOTICE_DELAYS
 from worker.domain.series import Series
 from worker.domain.sessions import KeyKind

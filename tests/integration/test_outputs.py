@@ -25,9 +25,9 @@ from tests.support.factories import NOW
 from tests.support.installation import Installation
 from tests.support.registries import METER, OTHER_METER, add_ready
 from worker.clients.http_calls import SIGNATURE_HEADER
-from worker.domain.consents import NoticeKind
 from worker.domain.documents import Entry, start_of, to_document
 from worker.domain.messages import ChangedPart
+from worker.domain.notice import NoticeKind
 from worker.domain.series import Doctype, Series
 from worker.domain.windows import ONE_DAY, local_midnight
 from worker.errors import NotDelivered, StoreUnavailable, UnexpectedError

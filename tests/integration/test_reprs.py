@@ -20,7 +20,7 @@ from worker.clients.oauth import UserTokens
 from worker.clients.supplier_session import Reply, SplitFetch
 from worker.clients.tokens import Token
 from worker.domain.answers import Answer, AnswerKind
-from worker.domain.consents import Notice, NoticeKind
+from worker.domain.notice import Notice, NoticeKind
 from worker.logs import REDACTOR, Redactor, written_forms
 from worker.runtime.sync_parts import Runtime
 from worker.stores.encryption import generate_key

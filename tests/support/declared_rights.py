@@ -12,8 +12,8 @@ from worker.domain.access_right import HouseholdDeclaration, Right, RightState
 from worker.domain.account import Account
 from worker.domain.clock import real_clock
 from worker.domain.connection_request import ConnectionRequest, RequestState
-from worker.domain.consents import Notice
 from worker.domain.invitation import Invitation
+from worker.domain.notice import Notice
 from worker.runtime.sync_parts import Runtime
 from worker.stores.registry.notices import NOTICE_QUERY
 

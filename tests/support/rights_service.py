@@ -25,7 +25,7 @@ from tests.support.system import NO_QUOTA, QUICK_START, System, open_system
 from tests.support.waiting import until
 from worker.domain.access_right import Right
 from worker.domain.account import Account
-from worker.domain.consents import Notice
+from worker.domain.notice import Notice
 from worker.domain.series import Series, daily_of
 from worker.stores.child_processes import free_port
 from worker.stores.registry.key_rotation import TEXT_SEALS

@@ -22,9 +22,9 @@ from worker.accounts.explanations import Explainer
 from worker.accounts.notice_channels import NoticeChannels, NoticeLog
 from worker.accounts.refusals import RefusalPolicy
 from worker.domain.answers import Deviation
-from worker.domain.consents import Notice
 from worker.domain.incident import Thresholds
 from worker.domain.messages import NIGHTLY, WindowJob, WindowResult
+from worker.domain.notice import Notice
 from worker.domain.series import Doctype, Series, of_supplier
 from worker.domain.windows import plan_look_back
 from worker.errors import WorkerError

@@ -12,8 +12,8 @@ from worker.accounts.notice_channels import CURVE_NOT_ACTIVATED, DESCRIPTIONS, c
 from worker.clients.suppliers import SUPPLIERS
 from worker.domain.account import AccountState
 from worker.domain.calls import AnswerClass
-from worker.domain.consents import Notice, NoticeKind
 from worker.domain.incident import IncidentKind
+from worker.domain.notice import Notice, NoticeKind
 from worker.domain.parsing import PARSERS
 from worker.domain.reasons import _REASON_BY_FAILURE, _REASON_BY_REFUSAL, Reason
 from worker.domain.series import SERIES_DESCRIPTIONS, Doctype, Series, grid_operator_of

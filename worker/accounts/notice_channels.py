@@ -25,8 +25,8 @@ from worker.accounts import notice_services
 from worker.accounts.notice_services import MailService
 from worker.clients.http_calls import TIMEOUTS_S, open_session, post_signed
 from worker.domain.account import DEFAULT_TENANT, Account
-from worker.domain.consents import HOUSEHOLD_CHANNEL, Notice, NoticeKind
 from worker.domain.networks import Network
+from worker.domain.notice import HOUSEHOLD_CHANNEL, Notice, NoticeKind
 from worker.errors import NotDelivered, OperatorFault, describe_code
 from worker.logs import fields
 from worker.stores.encryption import Signer

@@ -16,7 +16,7 @@ from worker.accounts.notice_channels import NoticeChannels, compose_message
 from worker.accounts.refusals import RefusalPolicy
 from worker.domain.account import DEFAULT_TENANT, Account
 from worker.domain.completeness import COMPARED_SERIES, DayLedger, find_missing_curve
-from worker.domain.consents import Notice, NoticeKind
+from worker.domain.notice import Notice, NoticeKind
 from worker.domain.windows import civil_date
 from worker.errors import NotDelivered, UnknownAccount
 from worker.logs import fields

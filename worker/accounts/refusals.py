@@ -21,8 +21,9 @@ from typing import Final
 
 from worker.accounts.notice_channels import NoticeChannels
 from worker.domain.account import Account, AccountState
-from worker.domain.consents import Notice, NoticeKind, PendingRefusal
+from worker.domain.consents import PendingRefusal
 from worker.domain.incident import LEAST_SHARE_OF_REFUSALS, FailureCount, kind_of
+from worker.domain.notice import Notice, NoticeKind
 from worker.domain.series import is_gateway
 from worker.domain.windows import civil_date
 from worker.errors import (

@@ -32,7 +32,8 @@ from worker.domain.access_right import (
 )
 from worker.domain.account import Account, AccountState
 from worker.domain.clock import Clock, real_clock
-from worker.domain.consents import NoticeKind, Proof, is_asserted_younger, last_day_of
+from worker.domain.consents import Proof, is_asserted_younger, last_day_of
+from worker.domain.notice import NoticeKind
 from worker.domain.windows import civil_date
 from worker.errors import ConsentEnded, DataError, RightChanging, RightEnded, SupplierFault
 from worker.logs import fields

@@ -1,4 +1,4 @@
-"""The `releve` command: one file a command, ``main`` for the group and the exit codes, and a few shared helpers.
+"""The `releve` command: ``main`` has the group, its table and the exit codes; other files, the commands.
 
 Exit codes: 0 success, 1 failure, 2 wrong use, 130 interrupted.  An error is one line that says what to do.
 """

@@ -1,12 +1,7 @@
-"""`releve operators`: make, list and end the operators, who open the page /operator.
+"""Who may come in: `releve operators`, `sessions`, `tokens`, `proxy-clients` and `tenants`.
 
-`releve sessions`: list and end the sessions of browsers.
-
-`releve tokens`: make, list and revoke the access tokens of the API's clients.
-
-`releve proxy-clients`: make, list and revoke the applications that may use the consent proxy.
-
-`releve tenants`: the services that share this Relève, each with accounts, tokens and a webhook of its own.
+Operators open the page /operator. Tenants are the services that share this Relève, each with accounts, tokens and a
+webhook of its own.
 """
 
 from __future__ import annotations
@@ -27,7 +22,6 @@ from worker.cli.audit_trail import note_result
 from worker.cli.parameters import (
     DayCount,
     TenantName,
-    checked_name,
     confirm_on_terminal,
     json_option,
     open_registry_database,
@@ -69,8 +63,16 @@ from worker.stores.registry.proxy import ProxyClientTable, ProxyGrantTable
 
 _FROM_STDIN: Final = "-"
 _CODE_TRIES: Final = 3
+_LONGEST_NAME: Final = 100  # Of tokens and clients.
 _password_option = click.option(
     "--password", metavar="-", help="Give - to read the password from standard input. Default: a prompt asks for it."
+)
+_SESSION_KINDS: Final = {"household": KeyKind.HOUSEHOLD_SESSION, "operator": KeyKind.OPERATOR_SESSION}
+_kind_option = click.option(
+    "--kind", type=click.Choice(list(_SESSION_KINDS)), help="Only sessions of households, or of operators."
+)
+_account_option = click.option(
+    "--account", "account_id", metavar="ACCOUNT", help="Only sessions that can show this account."
 )
 
 
@@ -273,15 +275,6 @@ def _confirm_code(key: str) -> None:
     raise click.ClickException("no operator was added: the codes of the app are wrong")
 
 
-_KINDS: Final = {"household": KeyKind.HOUSEHOLD_SESSION, "operator": KeyKind.OPERATOR_SESSION}
-_kind_option = click.option(
-    "--kind", type=click.Choice(list(_KINDS)), help="Only sessions of households, or of operators."
-)
-_account_option = click.option(
-    "--account", "account_id", metavar="ACCOUNT", help="Only sessions that can show this account."
-)
-
-
 @click.group()
 def sessions() -> None:
     """List and end the sessions of signed-in browsers.
@@ -306,9 +299,9 @@ def list_keys(account_id: str | None, kind: str | None, as_json: bool) -> None:
       releve sessions list
       releve sessions list --account k9xgwnz9gvp2
     """
-    with _open_table() as table:
+    with _open_sessions() as table:
         owners = None if account_id is None else table.households_of([account_id])
-        keys = table.list_keys(owners, _chosen(kind))
+        keys = table.list_keys(owners, _chosen_kind(kind))
     rows: list[dict[str, Any]] = [
         {
             "session": key.id,
@@ -331,7 +324,7 @@ def list_keys(account_id: str | None, kind: str | None, as_json: bool) -> None:
 @_account_option
 @_kind_option
 @click.option("--all", "everybody", is_flag=True, help="All sessions, or all of one --kind.")
-def sessions_end(session_id: str | None, account_id: str | None, kind: str | None, everybody: bool) -> None:
+def end_sessions(session_id: str | None, account_id: str | None, kind: str | None, everybody: bool) -> None:
     """End one session, an account's sessions, or all.
 
     The browser is signed out at its next request.
@@ -346,24 +339,24 @@ def sessions_end(session_id: str | None, account_id: str | None, kind: str | Non
     """
     if [session_id is not None, account_id is not None, everybody].count(True) != 1:
         raise click.UsageError("give one of SESSION, --account and --all")
-    with _open_table() as table:
+    with _open_sessions() as table:
         if session_id is not None:
             ended = int(table.end(session_id))
         elif account_id is not None:
-            ended = table.end_of(table.households_of([account_id]), _chosen(kind))
+            ended = table.end_of(table.households_of([account_id]), _chosen_kind(kind))
         else:
-            ended = table.end_all(_chosen(kind))
+            ended = table.end_all(_chosen_kind(kind))
     if session_id is not None and not ended:
         raise click.ClickException("no session has this id: `releve sessions list` shows the ids")
     click.echo(f"{ended} session{'s' if ended != 1 else ''} ended")
 
 
-def _chosen(kind: str | None) -> frozenset[KeyKind]:
-    return frozenset({_KINDS[kind]}) if kind else SESSIONS
+def _chosen_kind(kind: str | None) -> frozenset[KeyKind]:
+    return frozenset({_SESSION_KINDS[kind]}) if kind else SESSIONS
 
 
 @contextmanager
-def _open_table() -> Iterator[SessionTable]:
+def _open_sessions() -> Iterator[SessionTable]:
     with open_registry_database() as database:
         yield SessionTable(database)
 
@@ -420,7 +413,7 @@ def new(name: str, scopes: frozenset[Scope], expires_in: timedelta, tenant: str,
       releve tokens new --name dashboard --scope read:accounts,read:measures --expires 30d
       releve tokens new --name billing --scope read:measures --tenant kilowatt
     """
-    name = checked_name(name, "--name")
+    name = _checked_name(name, "--name")
     if not timedelta(0) < expires_in <= LONGEST_LIFE:
         raise click.BadParameter(f"a token expires after 1 to {LONGEST_LIFE.days} days", param_hint="--expires")
     with open_registry_database() as database:
@@ -468,6 +461,13 @@ def revoke(token_id: str) -> None:
     click.echo(f"token {token.id} of {token.name} is revoked")
 
 
+def _checked_name(name: str, hint: str) -> str:
+    """Return a name without blanks around it. Raises BadParameter, for the parameter ``hint``."""
+    if not 0 < len(name.strip()) <= _LONGEST_NAME:
+        raise click.BadParameter(f"it must have 1 to {_LONGEST_NAME} characters", param_hint=hint)
+    return name.strip()
+
+
 class RedirectUri(click.ParamType[Any]):
     """An address that the proxy may send people back to."""
 
@@ -503,7 +503,7 @@ def proxy_clients() -> None:
 @tenant_option("Tenant of the client. Invitations must be of the same tenant.", DEFAULT_TENANT)
 @click.option("--pkce", is_flag=True, help="Require a code challenge (S256) in each request.")
 @json_option
-def proxy_clients_new(name: str, redirect_uris: tuple[str, ...], tenant: str, pkce: bool, as_json: bool) -> None:
+def new_client(name: str, redirect_uris: tuple[str, ...], tenant: str, pkce: bool, as_json: bool) -> None:
     """Create a client, and print its id and secret.
 
     The secret is shown once, because only its hash is stored.
@@ -514,7 +514,7 @@ def proxy_clients_new(name: str, redirect_uris: tuple[str, ...], tenant: str, pk
     Example:
       releve proxy-clients new "My Cozy" --redirect-uri https://oauthcallback.mycozy.cloud/accounts/enedis/redirect
     """
-    name = checked_name(name, "NAME")
+    name = _checked_name(name, "NAME")
     with open_registry_database() as database:
         tenant = require_tenant(database, tenant)
         client, secret = ProxyClientTable(database).create(name, redirect_uris, tenant, pkce=pkce)
@@ -555,7 +555,7 @@ def list_clients(as_json: bool) -> None:
 
 @proxy_clients.command("revoke")
 @click.argument("client_id", metavar="CLIENT_ID")
-def proxy_clients_revoke(client_id: str) -> None:
+def revoke_client(client_id: str) -> None:
     """Revoke a client and all its grants at once.
 
     With v4 the client's tokens are the holders' own: they stay valid until the supplier ends them.
@@ -627,7 +627,7 @@ def set_tenant(
     if tenant == DEFAULT_TENANT and (webhook_url or no_webhook):
         raise click.UsageError("the webhook of the tenant `default` is RELEVE_WEBHOOK_URL")
     target = _read_target(webhook_url, webhook_secret_file) if webhook_url and webhook_secret_file else None
-    with _tenants_open_table() as table:
+    with _open_tenants() as table:
         table.save(tenant, title.strip() if title else None)
         if target or no_webhook:
             table.save_webhook(tenant, target)
@@ -646,7 +646,7 @@ def list_tenants(as_json: bool) -> None:
     Example:
       releve tenants list --json
     """
-    with _tenants_open_table() as table:
+    with _open_tenants() as table:
         rows = [to_row(tenant) for tenant in table.list_tenants()]
     columns = {"tenant": "id", "title": "title", "webhook of its own": "has_webhook", "created": "created_at"}
     print_rows(rows, columns, as_json=as_json, empty="no tenants")
@@ -667,7 +667,7 @@ def _read_target(url: str, secret_file: Path) -> WebhookTarget:
 
 
 @contextmanager
-def _tenants_open_table() -> Iterator[TenantTable]:
+def _open_tenants() -> Iterator[TenantTable]:
     """Open the table of tenants, which needs the keys that seal webhooks."""
     with open_registry_database() as database:
         yield TenantTable(database, build_sealer(get_settings(), Purpose.REGISTRY))

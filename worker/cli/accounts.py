@@ -1,10 +1,7 @@
-"""`releve accounts`: add, list, show, pause, resume and remove accounts of the registry.
+"""`releve accounts`: add, find, list, show, pause, resume and remove accounts, and choose their series.
 
-`releve accounts find`: the account of a meter, its state, and what is missing; for the customer on the telephone.
-
-`releve accounts series`: what an account is asked for, and how that is chosen.
-
-`releve accounts add --pce … --own`: the operator's own gas meters, for which nobody has to consent.
+`find` is for the customer on the telephone: the account of a meter, its state, and what is missing.
+`add --pce … --own` adds the operator's own gas meters, for which nobody has to consent.
 """
 
 from __future__ import annotations
@@ -59,6 +56,7 @@ from worker.texts import translate, translate_code
 
 _STDIN: Final = "-"
 _MOST_DAYS: Final = 5  # Named of each series; the others are counted.
+_TODAY: Final = "today"
 
 
 class MeterNumber(UsagePoint):
@@ -96,16 +94,16 @@ def find_account(meter: str, as_json: bool) -> int:
                 "no account has this meter: check the number, or invite its holder with `releve invite --usage-point`"
             )
         note_result(account_id=accounts[0].id)
-        rows = [_account_find_to_row(runtime, account) for account in accounts]
+        rows = [_found_row(runtime, account) for account in accounts]
     for row in rows:
         if as_json:
             print_json(row)
         else:
-            click.echo("\n".join(_lines(row)))
+            click.echo("\n".join(_found_lines(row)))
     return 0
 
 
-def _account_find_to_row(runtime: Runtime, account: Account) -> dict[str, Any]:
+def _found_row(runtime: Runtime, account: Account) -> dict[str, Any]:
     yesterday = runtime.history.today() - ONE_DAY
     missing = missing_days_of(account.id, runtime.history)
     return {
@@ -122,7 +120,7 @@ def _account_find_to_row(runtime: Runtime, account: Account) -> dict[str, Any]:
     }
 
 
-def _lines(row: dict[str, Any]) -> Iterator[str]:
+def _found_lines(row: dict[str, Any]) -> Iterator[str]:
     yield f"account {row['account']}: {row['state']} {row['reason']}".rstrip()
     if row["what_to_do"]:
         yield f"what to do: {row['what_to_do']}"
@@ -169,7 +167,7 @@ def account_series(
     if as_json:
         print_result(result.model_dump(mode="json"), as_json=True)
     else:
-        print_table(_rows(result))
+        print_table(_series_rows(result))
 
 
 def _publish_history(runtime: Runtime, account_id: str) -> None:
@@ -182,7 +180,7 @@ def _publish_history(runtime: Runtime, account_id: str) -> None:
         click.echo(f"releve: {error}: the history follows by itself", err=True)
 
 
-def _rows(result: AccountSeries) -> list[dict[str, str]]:
+def _series_rows(result: AccountSeries) -> list[dict[str, str]]:
     return [
         {
             "series": name.value,
@@ -254,9 +252,6 @@ def add_own(
         "right_state": right.state.value,
     }
     print_result(row, line, as_json=as_json)
-
-
-_TODAY: Final = "today"
 
 
 class _ConsentDay(Day):
@@ -403,7 +398,7 @@ def list_accounts(state: AccountState | None, limit: int | None, tenant: str | N
     with open_runtime() as runtime:
         if tenant:
             require_tenant(runtime.registry.database, tenant)
-        rows = map(_to_row, runtime.registry.iterate(limit=limit, tenant=tenant, state=state))
+        rows = map(_account_row, runtime.registry.iterate(limit=limit, tenant=tenant, state=state))
         tenants = tenant_column([{"tenant": one.id} for one in runtime.tenants.list_tenants()])
         names = ("account", "state", *tenants, "supplier", "created_at", "reason")
         empty = "no accounts in this state" if state else "no accounts yet"
@@ -423,7 +418,7 @@ def show(account_id: str, as_json: bool) -> None:
       releve accounts show 3kq7d0fr2m
     """
     with open_runtime() as runtime:
-        row = _to_row(runtime.registry.get(account_id))
+        row = _account_row(runtime.registry.get(account_id))
         row |= proof_row(runtime.consents.newest_proofs([account_id]).get(account_id))
     shown = {name: value for name, value in row.items() if (name, value) != ("tenant", DEFAULT_TENANT)}
     lines = [f"{name:15} {value if value is not None else '-'}" for name, value in shown.items()]
@@ -529,6 +524,6 @@ def _read_token(path: Path) -> Token:
         ) from None
 
 
-def _to_row(account: Account) -> dict[str, Any]:
+def _account_row(account: Account) -> dict[str, Any]:
     row = AccountSummary.from_account(account, with_digits=True).model_dump(mode="json")
     return {**row, "tenant": account.tenant}

@@ -1,9 +1,4 @@
-"""`releve backup`: the registry and the measures saved in one sealed file.
-
-`releve backup-info`: what is in a backup, without restoring it.
-
-`releve restore`: an empty registry and the measure store filled from a file of `releve backup`.
-"""
+"""`releve backup`, `backup-info` and `restore`: registry and measures in one sealed file, and back."""
 
 from __future__ import annotations
 

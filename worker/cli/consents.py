@@ -1,12 +1,7 @@
-"""`releve consents`: when each consent ends, and the check and the export of their evidence.
+"""Consents and what leads to them: `releve consents`, `invite`, `invitations`, `requests` and `rights`.
 
-`releve invite`: the secret link by which one person consents, or opens the history of a closed account.
-
-`releve invitations`: list and revoke the links that `releve invite` and the API have made.
-
-`releve requests`: connection requests that wait for the operator, because too many accounts were new.
-
-`releve rights`: the rights of access to gas meters, their proofs, and their check by hand.
+A link of `releve invite` is secret: by it one person consents, or opens the history of a closed account. Requests wait
+for the operator because too many accounts were new. Rights are those of access to gas meters.
 """
 
 from __future__ import annotations
@@ -21,7 +16,6 @@ import click
 from worker.accounts.invitations import InvitationSummary, Inviter, SentInvitation
 from worker.accounts.notice_services import is_mail_address
 from worker.accounts.status import to_plain, to_row
-from worker.app import enqueue_backfill
 from worker.cli.accounts import proof_row
 from worker.cli.audit_trail import note_result
 from worker.cli.gas_option import GasOption, shows_gas
@@ -87,7 +81,7 @@ def consents(
         columns = {"until": "consent_until", "days": "days_left", "proof": "proof", "confirmed by": "vouched_by"}
         columns = {"account": "account", "state": "state", **columns, "reason": "reason"}
         empty = "no consent ends within this time" if expiring is not None else "no accounts yet"
-        print_rows(_rows(runtime, accounts, today), columns, as_json=as_json, empty=empty)
+        print_rows(_consent_rows(runtime, accounts, today), columns, as_json=as_json, empty=empty)
 
 
 @consents.command()
@@ -143,14 +137,14 @@ def export(account_id: str) -> None:
     print_json({"account": account_id, "made_at": made_at, "rows": rows, "chain": chain})
 
 
-def _rows(runtime: Runtime, accounts: Sequence[Account], today: date) -> Iterator[dict[str, Any]]:
+def _consent_rows(runtime: Runtime, accounts: Sequence[Account], today: date) -> Iterator[dict[str, Any]]:
     for first in range(0, len(accounts), PAGE):
         page = accounts[first : first + PAGE]
         proofs = runtime.consents.newest_proofs([account.id for account in page])
-        yield from (_to_row(account, proofs.get(account.id), today) for account in page)
+        yield from (_consent_row(account, proofs.get(account.id), today) for account in page)
 
 
-def _to_row(account: Account, proof: ConsentProof | None, today: date) -> dict[str, Any]:
+def _consent_row(account: Account, proof: ConsentProof | None, today: date) -> dict[str, Any]:
     end = account.consent_until
     return {
         "account": account.id,
@@ -270,8 +264,7 @@ def list_invitations(open_only: bool, tenant: str | None, as_json: bool) -> None
         if tenant:
             require_tenant(runtime.registry.database, tenant)
         rows = [
-            _invitations_to_row(invitation)
-            for invitation in runtime.invitations.list_invitations(open_only, tenant=tenant)
+            _invitation_row(invitation) for invitation in runtime.invitations.list_invitations(open_only, tenant=tenant)
         ]
     moments = {name.replace("_at", "").replace("_", " "): name for name in ("created_at", "expires_at", "opened_at")}
     columns = {"invitation": "invitation", "for": "purpose", "account": "account", "meter": "usage_point"}
@@ -296,7 +289,7 @@ def revoke(invitation_id: str) -> None:
     click.echo(f"invitation {invitation.id} was already used" if used else f"invitation {invitation.id} is revoked")
 
 
-def _invitations_to_row(invitation: Invitation) -> dict[str, Any]:
+def _invitation_row(invitation: Invitation) -> dict[str, Any]:
     row = InvitationSummary.from_invitation(invitation, datetime.now(UTC)).model_dump(mode="json")
     return {**row, "usage_point": invitation.last_digits, "tenant": invitation.tenant}
 
@@ -324,7 +317,7 @@ def list_requests(as_json: bool) -> None:
       releve requests list
     """
     with open_runtime() as runtime:
-        rows = [_requests_to_row(request) for request in runtime.connection_requests.list_held()]
+        rows = [_request_row(request) for request in runtime.connection_requests.list_held()]
     print_rows(
         rows, {"request": "request", "since": "since", "meters": "meters"}, as_json=as_json, empty="no request waits"
     )
@@ -341,6 +334,8 @@ def accept(request_id: str) -> None:
     Example:
       releve requests accept 1f0c…
     """
+    from worker.app import enqueue_backfill  # Imported late, for the other subcommands need no Celery.
+
     with open_runtime() as runtime:
         accepted = runtime.connector.let_in(request_id, by=shell_user())
         if accepted is None:
@@ -386,7 +381,7 @@ def open_reading(usage_point: str) -> None:
     click.echo("its wrong readings are cleared" if there_were else "this meter has no wrong readings")
 
 
-def _requests_to_row(request: ConnectionRequest) -> dict[str, Any]:
+def _request_row(request: ConnectionRequest) -> dict[str, Any]:
     meters = len(request.proven.usage_points) if request.proven else 0
     return {"request": request.id, "since": request.created_at.isoformat(timespec="minutes"), "meters": meters}
 
@@ -406,7 +401,7 @@ def rights(context: click.Context, as_json: bool) -> None:
     if context.invoked_subcommand is not None:
         return
     with open_runtime() as runtime:
-        rows = [_rights_to_row(right) for right in _all(runtime)]
+        rows = [_right_row(right) for right in _all_rights(runtime)]
     columns = {"id": "right", "account": "account", **tenant_column(rows), "meter": "meter", "state": "state"}
     columns |= {"since": "since", "until": "until", "proof": "proof", "proof until": "proof_until"}
     if not as_json:
@@ -431,7 +426,7 @@ def proof(right_id: str, files: Sequence[Path], as_json: bool) -> None:
     """
     if len(files) > MOST_PROOFS:
         raise click.UsageError(f"give at most {MOST_PROOFS} files")
-    contents = [(file.name, _read(file)) for file in files]
+    contents = [(file.name, _read_proof(file)) for file in files]
     with open_runtime() as runtime:
         runtime.own_rights.upload_proof(right_id, contents)
     sent = f"{len(contents)} file{'s' if len(contents) > 1 else ''}"
@@ -453,7 +448,7 @@ def check(as_json: bool) -> None:
     with open_runtime() as runtime:
         summary = runtime.right_sweep.run()
         if summary.opened:
-            from worker.app import enqueue_backfill  # Imported late, for the list needs no Celery.
+            from worker.app import enqueue_backfill  # Imported late, for the other subcommands need no Celery.
 
             for account_id in summary.opened:
                 enqueue_backfill(account_id, broker_url=runtime.broker_url)
@@ -465,14 +460,14 @@ def check(as_json: bool) -> None:
     print_result(row, line, as_json=as_json)
 
 
-def _all(runtime: Runtime) -> Iterator[Right]:
+def _all_rights(runtime: Runtime) -> Iterator[Right]:
     after = ""
     while page := runtime.rights.page_all(after):
         yield from page
         after = page[-1].id
 
 
-def _read(file: Path) -> bytes:
+def _read_proof(file: Path) -> bytes:
     """Return the content of a file whose size was checked before. Raises BadParameter."""
     try:
         size = file.stat().st_size
@@ -485,7 +480,7 @@ def _read(file: Path) -> bytes:
         raise click.BadParameter(f"{file.name} can't be read ({error.strerror})", param_hint="FILE") from None
 
 
-def _rights_to_row(right: Right) -> dict[str, Any]:
+def _right_row(right: Right) -> dict[str, Any]:
     return {
         "right": right.id,
         "account": right.account_id,

@@ -1,8 +1,7 @@
-"""`releve explain`: why one day of one account is stored as it is, in sentences and in facts.
+"""What is stored of an account's days, and why: `releve explain`, `history` and `completeness`.
 
-`releve history`: which values of one day the supplier corrected.
-
-`releve completeness`: how many days of an account are complete, and when the open ones are asked for again.
+`history` shows which values of one day the supplier corrected; `completeness` also when the open days are asked for
+again.
 """
 
 from __future__ import annotations
@@ -30,7 +29,6 @@ from worker.cli.parameters import (
     chosen_accounts,
     describe_amount,
     describe_month,
-    describe_removal,
     json_option,
     name_beside_key,
     open_runtime,
@@ -44,7 +42,7 @@ from worker.domain.completeness import Coverage, DayState, Hole, MissingCurve, h
 from worker.domain.documents import Entry, format_kwh
 from worker.domain.exports import to_plain_number
 from worker.domain.messages import is_file_run
-from worker.domain.series import Period, Series, curve_of, daily_of
+from worker.domain.series import Doctype, Period, Series, curve_of, daily_of
 from worker.domain.windows import ONE_DAY, PARIS
 from worker.stores.registry.supplier_answers import Correction
 from worker.texts import LANGUAGES, translate, translate_cause
@@ -109,7 +107,7 @@ def _lines(explanation: Explanation, language: str) -> Iterator[str]:
         became, series = correction.became_energy, correction.doctype.series
         yield (
             f"corrected: {correction.key} was {describe_amount(correction.was_amount, series)}, "
-            f"became {describe_removal(correction.doctype) if became is None else describe_amount(became, series)} "
+            f"became {_describe_removal(correction.doctype) if became is None else describe_amount(became, series)} "
             f"at {to_plain(correction.changed_at)} {_origin(correction.run_id)}"
         )
     yield from _totals(explanation)
@@ -236,9 +234,16 @@ def _to_row(correction: Correction) -> dict[str, Any]:
     return {
         "what": _name(correction),
         "was (kWh)": f"{format_kwh(correction.was_amount)}{suffix}",
-        "became (kWh)": describe_removal(correction.doctype) if became is None else f"{format_kwh(became)}{suffix}",
+        "became (kWh)": _describe_removal(correction.doctype) if became is None else f"{format_kwh(became)}{suffix}",
         "first seen": local_text(correction.first_seen),
     }
+
+
+def _describe_removal(doctype: Doctype) -> str:
+    """Return what became of a removed reading: the energy of a step is in others, a day's value was impossible."""
+    if doctype.series.has_intervals:
+        return "part of other periods"
+    return "nothing (set aside)" if doctype.period is Period.DAY else "part of other steps"
 
 
 def _name(correction: Correction) -> str:

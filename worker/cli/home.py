@@ -1,6 +1,6 @@
 """`releve home`: the meters of one home, read through a gateway by a token, without a contract with Enedis.
 
-The change of an empty data folder into that of a home, by `releve home add` and `releve import`.
+`releve home add` and `releve import` make an empty data folder that of a home.
 """
 
 from __future__ import annotations
@@ -29,6 +29,18 @@ from worker.runtime.sync_parts import Runtime
 from worker.stores.registry.fleet_counts import Overview
 from worker.texts import has_text, translate, translate_code
 
+_FROM_STDIN: Final = "-"
+_token_option = click.option(
+    "--token", metavar="-", help="Give - to read the token from standard input. Default: a prompt asks for it."
+)
+_usage_point_option = click.option(
+    "--usage-point",
+    "usage_points",
+    type=UsagePoint(),
+    multiple=True,
+    help="Number of a meter, if the token does not name its meters. Repeat it for each meter.",
+)
+
 
 def make_home(settings: Settings) -> Settings:
     """Make the installation a home's, and return its settings; nothing happens where it is one.
@@ -55,19 +67,6 @@ def _has_accounts_of_enedis(settings: Settings) -> bool:
     with ExitStack() as opened:
         overview = Overview(open_current_database(settings, opened))
         return overview.count_active_accounts(ENEDIS.name, civil_date(clock_from(settings.pretend_now)())) > 0
-
-
-_FROM_STDIN: Final = "-"
-_token_option = click.option(
-    "--token", metavar="-", help="Give - to read the token from standard input. Default: a prompt asks for it."
-)
-_usage_point_option = click.option(
-    "--usage-point",
-    "usage_points",
-    type=UsagePoint(),
-    multiple=True,
-    help="Number of a meter, if the token does not name its meters. Repeat it for each meter.",
-)
 
 
 @click.group(invoke_without_command=True)

@@ -1,11 +1,6 @@
-"""The command group `releve`, and the place where every error becomes one line and an exit code.
+"""The command group `releve`: the table of commands, and the place where an error becomes one line and an exit code.
 
 What a single command needs is imported when that command runs: `releve` alone needs neither settings nor drivers.
-
-The commands by group, each with the line that `releve --help` prints of it.
-
-The lines stand here, so that no command is imported for them. A test holds that each command has one, and that none is
-too long for 80 columns.
 """
 
 from __future__ import annotations
@@ -17,7 +12,7 @@ import sys
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import click
 from click.exceptions import NoArgsIsHelpError, NoSuchCommand
@@ -25,130 +20,95 @@ from click.exceptions import NoArgsIsHelpError, NoSuchCommand
 from worker.errors import WorkerError
 from worker.ops.machine import describe_machine_fault, describe_version, keep_files_private
 
-GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
-    "Inspect": {
-        "status": "Show the state of all accounts, or of one.",
-        "explain": "Explain why a day's data is missing.",
-        "show": "Print the stored data of an account.",
-        "history": "Show the corrections of a day.",
-        "completeness": "Count complete and missing days of an account.",
-        "freshness": "Show how many accounts have yesterday's data.",
-        "incidents": "Show incidents; open or close one.",
-        "doctor": "Check settings, servers, workers and beat.",
-        "audit": "Show who did what, by page, API or command.",
-        "support-bundle": "Write a file about an account, for support.",
-    },
-    "Accounts and consents": {
-        "home": "Set up your own home; show its state.",
-        "accounts": "Add, list, pause, resume and remove accounts.",
-        "consents": "Show when consents end; check their proofs.",
-        "invite": "Print a link with which a person consents.",
-        "invitations": "List and revoke invitation links.",
-        "requests": "Accept or refuse connection requests.",
-        "rights": "Show the access rights to gas meters.",
-    },
-    "Fetch and check data": {
-        "sync": "Fetch the last days of an account.",
-        "backfill": "Fetch the missing history of an account.",
-        "import": "Import downloaded files.",
-        "verify": "Compare stored readings and totals; repair them.",
-        "replay": "Parse kept answers again, after a bug fix.",
-        "quarantine": "Show supplier answers of an unknown form.",
-    },
-    "Outputs": {
-        "outputs": "Send measures to Home Assistant, MQTT and others.",
-    },
-    "Run": {
-        "up": "Run worker, beat, web and Flower.",
-        "web": "Serve the web pages and the API.",
-        "metrics": "Serve metrics for Prometheus.",
-        "health": "Check a container's health.",
-        "plan": "Compute whether nightly syncs fit the quota.",
-        "migrate": "Update the databases to this version.",
-        "migrate-layout": "Move the measures to another layout.",
-        "backup": "Back up the registry and the measures.",
-        "backup-info": "Check a backup and show what is in it.",
-        "restore": "Restore a backup.",
-    },
-    "Access and secrets": {
-        "operators": "Add, list and remove operators.",
-        "sessions": "List and end browser sessions.",
-        "tokens": "Create, list and revoke API tokens.",
-        "proxy-clients": "Create, list and revoke proxy clients.",
-        "tenants": "Set up tenants that share an installation.",
-        "keys": "Create a key, or rotate the keys.",
-        "secrets": "Create an installation's secrets.",
-    },
-    "Try it out": {
-        "demo": "Connect three pretend homes and show a week.",
-        "pretend-homes": "Connect three pretend homes.",
-        "simulate": "Run a simulator of the suppliers.",
-        "drill": "Test fault tolerance: kill parts, then compare.",
-    },
-}
-COMMANDS: Final[Mapping[str, str]] = {name: line for group in GROUPS.values() for name, line in group.items()}
-OF_GAS: Final = frozenset({"rights"})  # Shown where gas is set up.
-
-
 FAILED: Final = 1
 MISUSE: Final = 2
 INTERRUPTED: Final = 130
 _SAY_IT_THEMSELVES: Final = ("doctor", "health")  # Or nothing, as containers ask every few seconds.
 _GAS_SETTING: Final = "RELEVE_GRDF_CLIENT_ID"
-PLACES: Final = {
-    "account_series": ("worker.cli.accounts", "account_series"),
-    "accounts": ("worker.cli.accounts", "accounts"),
-    "audit": ("worker.cli.audit", "audit"),
-    "backfill": ("worker.cli.sync", "backfill"),
-    "backup": ("worker.cli.backup", "backup"),
-    "backup_info": ("worker.cli.backup", "backup_info"),
-    "completeness": ("worker.cli.explain", "completeness"),
-    "consents": ("worker.cli.consents", "consents"),
-    "demo": ("drill.demo", "demo"),
-    "doctor": ("worker.cli.doctor", "doctor"),
-    "drill": ("worker.cli.trial", "drill"),
-    "explain": ("worker.cli.explain", "explain"),
-    "freshness": ("worker.cli.status", "freshness"),
-    "health": ("worker.cli.health", "health"),
-    "history": ("worker.cli.explain", "history"),
-    "home": ("worker.cli.home", "home"),
-    "import_files": ("worker.cli.import_files", "import_files"),
-    "incidents": ("worker.cli.incidents", "incidents"),
-    "invitations": ("worker.cli.consents", "invitations"),
-    "invite": ("worker.cli.consents", "invite"),
-    "keys": ("worker.cli.secrets", "keys"),
-    "main": ("worker.cli.main", "main"),
-    "metrics": ("worker.cli.processes", "metrics"),
-    "migrate": ("worker.cli.migrate", "migrate"),
-    "migrate_layout": ("worker.cli.migrate", "migrate_layout"),
-    "operators": ("worker.cli.access", "operators"),
-    "outputs": ("worker.cli.outputs", "outputs"),
-    "plan": ("worker.cli.plan", "plan"),
-    "pretend_homes": ("drill.demo", "pretend_homes"),
-    "proxy_clients": ("worker.cli.access", "proxy_clients"),
-    "quarantine": ("worker.cli.sync", "quarantine"),
-    "replay": ("worker.cli.sync", "replay"),
-    "requests": ("worker.cli.consents", "requests"),
-    "restore": ("worker.cli.backup", "restore"),
-    "rights": ("worker.cli.consents", "rights"),
-    "secrets": ("worker.cli.secrets", "secrets"),
-    "sessions": ("worker.cli.access", "sessions"),
-    "show": ("worker.cli.show", "show"),
-    "simulate": ("worker.cli.trial", "simulate"),
-    "status": ("worker.cli.status", "status"),
-    "support_bundle": ("worker.cli.status", "support_bundle"),
-    "sync": ("worker.cli.sync", "sync"),
-    "tenants": ("worker.cli.access", "tenants"),
-    "tokens": ("worker.cli.access", "tokens"),
-    "up": ("worker.cli.processes", "up"),
-    "verify": ("worker.cli.sync", "verify"),
-    "web": ("worker.cli.processes", "web"),
+
+
+class ListedCommand(NamedTuple):
+    """Where a command is, in a function of its name or another, and the line that `releve --help` prints of it.
+
+    The line stands here, so that no command is imported for it; it must fit into 80 columns.
+    """
+
+    module: str
+    line: str
+    function: str = ""
+
+    def load(self, name: str) -> click.Command:
+        command: click.Command = getattr(import_module(self.module), self.function or name.replace("-", "_"))
+        return command
+
+
+GROUPS: Final[Mapping[str, Mapping[str, ListedCommand]]] = {
+    "Inspect": {
+        "status": ListedCommand("worker.cli.status", "Show the state of all accounts, or of one."),
+        "explain": ListedCommand("worker.cli.explain", "Explain why a day's data is missing."),
+        "show": ListedCommand("worker.cli.show", "Print the stored data of an account."),
+        "history": ListedCommand("worker.cli.explain", "Show the corrections of a day."),
+        "completeness": ListedCommand("worker.cli.explain", "Count complete and missing days of an account."),
+        "freshness": ListedCommand("worker.cli.status", "Show how many accounts have yesterday's data."),
+        "incidents": ListedCommand("worker.cli.incidents", "Show incidents; open or close one."),
+        "doctor": ListedCommand("worker.cli.doctor", "Check settings, servers, workers and beat."),
+        "audit": ListedCommand("worker.cli.audit", "Show who did what, by page, API or command."),
+        "support-bundle": ListedCommand("worker.cli.status", "Write a file about an account, for support."),
+    },
+    "Accounts and consents": {
+        "home": ListedCommand("worker.cli.home", "Set up your own home; show its state."),
+        "accounts": ListedCommand("worker.cli.accounts", "Add, list, pause, resume and remove accounts."),
+        "consents": ListedCommand("worker.cli.consents", "Show when consents end; check their proofs."),
+        "invite": ListedCommand("worker.cli.consents", "Print a link with which a person consents."),
+        "invitations": ListedCommand("worker.cli.consents", "List and revoke invitation links."),
+        "requests": ListedCommand("worker.cli.consents", "Accept or refuse connection requests."),
+        "rights": ListedCommand("worker.cli.consents", "Show the access rights to gas meters."),
+    },
+    "Fetch and check data": {
+        "sync": ListedCommand("worker.cli.sync", "Fetch the last days of an account."),
+        "backfill": ListedCommand("worker.cli.sync", "Fetch the missing history of an account."),
+        "import": ListedCommand("worker.cli.import_files", "Import downloaded files.", "import_files"),
+        "verify": ListedCommand("worker.cli.sync", "Compare stored readings and totals; repair them."),
+        "replay": ListedCommand("worker.cli.sync", "Parse kept answers again, after a bug fix."),
+        "quarantine": ListedCommand("worker.cli.sync", "Show supplier answers of an unknown form."),
+    },
+    "Outputs": {
+        "outputs": ListedCommand("worker.cli.outputs", "Send measures to Home Assistant, MQTT and others."),
+    },
+    "Run": {
+        "up": ListedCommand("worker.cli.processes", "Run worker, beat, web and Flower."),
+        "web": ListedCommand("worker.cli.processes", "Serve the web pages and the API."),
+        "metrics": ListedCommand("worker.cli.processes", "Serve metrics for Prometheus."),
+        "health": ListedCommand("worker.cli.health", "Check a container's health."),
+        "plan": ListedCommand("worker.cli.plan", "Compute whether nightly syncs fit the quota."),
+        "migrate": ListedCommand("worker.cli.migrate", "Update the databases to this version."),
+        "migrate-layout": ListedCommand("worker.cli.migrate", "Move the measures to another layout."),
+        "backup": ListedCommand("worker.cli.backup", "Back up the registry and the measures."),
+        "backup-info": ListedCommand("worker.cli.backup", "Check a backup and show what is in it."),
+        "restore": ListedCommand("worker.cli.backup", "Restore a backup."),
+    },
+    "Access and secrets": {
+        "operators": ListedCommand("worker.cli.access", "Add, list and remove operators."),
+        "sessions": ListedCommand("worker.cli.access", "List and end browser sessions."),
+        "tokens": ListedCommand("worker.cli.access", "Create, list and revoke API tokens."),
+        "proxy-clients": ListedCommand("worker.cli.access", "Create, list and revoke proxy clients."),
+        "tenants": ListedCommand("worker.cli.access", "Set up tenants that share an installation."),
+        "keys": ListedCommand("worker.cli.secrets", "Create a key, or rotate the keys."),
+        "secrets": ListedCommand("worker.cli.secrets", "Create an installation's secrets."),
+    },
+    "Try it out": {
+        "demo": ListedCommand("drill.demo", "Connect three pretend homes and show a week."),
+        "pretend-homes": ListedCommand("drill.demo", "Connect three pretend homes."),
+        "simulate": ListedCommand("worker.cli.trial", "Run a simulator of the suppliers."),
+        "drill": ListedCommand("worker.cli.trial", "Test fault tolerance: kill parts, then compare."),
+    },
 }
-_MODULES: Final = {"import": "import_files"}  # A word of Python is no name there.
+COMMANDS: Final[Mapping[str, ListedCommand]] = {name: one for group in GROUPS.values() for name, one in group.items()}
+OF_GAS: Final = frozenset({"rights"})  # Shown where gas is set up.
 
 
 class LazyGroup(click.Group):
-    """The group of all commands; each is in a module and a function of its name, and imported when it is called."""
+    """The group of all commands; each is imported when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(COMMANDS if _shows_gas(ctx) else COMMANDS.keys() - OF_GAS)
@@ -158,9 +118,9 @@ class LazyGroup(click.Group):
             return None
         from worker.cli.audit_trail import record_command
 
-        name = _MODULES.get(cmd_name, cmd_name.replace("-", "_"))
-        command: click.Command = getattr(import_module(PLACES[name][0]), PLACES[name][1])
-        command.short_help = COMMANDS[cmd_name]  # The completion of a shell shows it.
+        listed = COMMANDS[cmd_name]
+        command = listed.load(cmd_name)
+        command.short_help = listed.line  # The completion of a shell shows it.
         return record_command(command, cmd_name)
 
     def resolve_command(
@@ -175,7 +135,7 @@ class LazyGroup(click.Group):
         listed = set(self.list_commands(ctx))
         width = max(map(len, COMMANDS))
         for title, group in GROUPS.items():
-            rows = [(name.ljust(width), line) for name, line in group.items() if name in listed]
+            rows = [(name.ljust(width), one.line) for name, one in group.items() if name in listed]
             with formatter.section(title):
                 formatter.write_dl(rows)
 

@@ -1,6 +1,7 @@
-"""`releve migrate`: tables, databases, users and rights that the servers need before the first worker starts.
+"""`releve migrate` and `migrate-layout`: stores made ready for this version, measures in another layout.
 
-`releve migrate-layout`: move the measures of every account from one layout into the other.
+The former makes what the servers need before the first worker starts: tables, databases, users and rights. The latter
+moves the measures of every account.
 """
 
 from __future__ import annotations
@@ -39,6 +40,9 @@ from worker.stores.measures.measure_store import Layout, MeasureStore, database_
 from worker.stores.registry.migrations import find_step, grant_rows, newest_step, set_up_role, upgrade_schema
 from worker.sync.layout_migration import LayoutMigrator, MigrationCounts, RecomputeTotals
 from worker.sync.verification import all_accounts
+
+_CHECK_WORKERS_EVERY_S: Final = 30.0
+_REPORT_EVERY_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,10 +161,6 @@ def _database(settings: Settings) -> Database:
     except ValueError as error:
         variable = "RELEVE_REGISTRY_ADMIN_URL" if settings.registry_admin_url else "RELEVE_REGISTRY_URL"
         raise ConfigError(f"{variable}: {error}") from None
-
-
-_CHECK_WORKERS_EVERY_S: Final = 30.0
-_REPORT_EVERY_S: Final = 10.0
 
 
 @click.command()

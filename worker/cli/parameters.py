@@ -1,4 +1,4 @@
-"""What several commands share: opening the runtime, parameter types for click, printing."""
+"""What several commands share: options and types of parameters, confirmations, opening the runtime, and printing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import date, timedelta
 from itertools import chain
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
@@ -20,17 +20,16 @@ from worker.cli.gas_option import shows_gas
 from worker.cli.printing import print_table
 from worker.domain.access_right import is_gas_meter
 from worker.domain.account import DEFAULT_TENANT, Account, AccountState, check_tenant
-from worker.domain.consistency import MonthComparison
 from worker.domain.documents import format_kwh
-from worker.domain.series import Doctype, Period, Series, parse_series, usual_series
+from worker.domain.series import Series, parse_series, usual_series
 from worker.ops.logging_setup import warn
-from worker.runtime.stores import open_current_database
-from worker.runtime.sync_parts import Runtime, announce_pretend_time
-from worker.stores.database import Database
-from worker.sync.verification import all_accounts
+
+if TYPE_CHECKING:
+    from worker.domain.consistency import MonthComparison
+    from worker.runtime.sync_parts import Runtime
+    from worker.stores.database import Database
 
 _DAY_COUNT: Final = re.compile(r"([0-9]{1,4})d?")
-LONGEST_NAME: Final = 100
 _FOURTEEN_DIGITS: Final = re.compile(r"[0-9]{14}")
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 PORT: Final = click.IntRange(0, 65_535)
@@ -47,6 +46,8 @@ state_option = click.option(
 @contextmanager
 def open_runtime() -> Iterator[Runtime]:
     """Open the runtime for the length of one command."""
+    from worker.runtime.sync_parts import Runtime, announce_pretend_time  # Imported late: not every command opens it.
+
     settings = get_settings()
     announce_pretend_time(settings, warn)
     with Runtime(settings, guarded=True) as runtime:
@@ -56,6 +57,8 @@ def open_runtime() -> Iterator[Runtime]:
 @contextmanager
 def open_registry_database() -> Iterator[Database]:
     """Open the registry's database and nothing else: some tables need no Redis and no measures."""
+    from worker.runtime.stores import open_current_database
+
     with ExitStack() as stack:
         yield open_current_database(get_settings(), stack)
 
@@ -80,6 +83,8 @@ def chosen_accounts(runtime: Runtime, account_id: str | None) -> Iterator[Accoun
     if account_id:
         yield runtime.registry.get_existing(account_id)
     else:
+        from worker.sync.verification import all_accounts
+
         yield from all_accounts(runtime.registry)
 
 
@@ -154,13 +159,6 @@ class TenantName(click.ParamType[Any]):
             return check_tenant(str(value))
         except ValueError as error:
             self.fail(str(error), param, ctx)
-
-
-def checked_name(name: str, hint: str) -> str:
-    """Return a name without blanks around it. Raises BadParameter, for the parameter ``hint``."""
-    if not 0 < len(name.strip()) <= LONGEST_NAME:
-        raise click.BadParameter(f"it must have 1 to {LONGEST_NAME} characters", param_hint=hint)
-    return name.strip()
 
 
 def tenant_option(text: str, default: str | None = None) -> Callable[[_Command], _Command]:
@@ -254,13 +252,6 @@ def describe_month(month: MonthComparison) -> str:
         f"{month.key}: {daily} kWh by days, {published} kWh published: they differ by more than 1 m³ ({allowed} "
         "kWh), which is not an error"
     )
-
-
-def describe_removal(doctype: Doctype) -> str:
-    """Return what became of a removed reading: the energy of a step is in others, a day's value was impossible."""
-    if doctype.series.has_intervals:
-        return "part of other periods"
-    return "nothing (set aside)" if doctype.period is Period.DAY else "part of other steps"
 
 
 def print_json(value: Mapping[str, Any]) -> None:

@@ -1,7 +1,4 @@
-"""Tables for people, printed row by row: the first rows settle the widths of the columns.
-
-Lines about outputs for people, which several commands print.
-"""
+"""Tables and lines for people. A table is printed row by row: the first rows settle the widths of the columns."""
 
 from __future__ import annotations
 

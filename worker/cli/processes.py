@@ -1,8 +1,6 @@
-"""`releve up`: worker, beat, web and Flower on one machine, with real credentials.
+"""`releve up`, `web` and `metrics`: a whole installation on one machine, the web service, and the fleet's metrics.
 
-`releve web`: serve the households' pages and the API.
-
-`releve metrics`: the fleet's metrics for Prometheus, at an endpoint or printed once.
+`up` needs real credentials. `metrics` serves Prometheus, or prints once; it loads nothing of the web service.
 """
 
 from __future__ import annotations
@@ -13,57 +11,45 @@ import threading
 import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
-from prometheus_client import CollectorRegistry, generate_latest, start_http_server
 
 from config.settings import ConfigError, Settings, get_settings
-from worker.cli.access import warn_without_operators
 from worker.cli.parameters import PORT, refusing_taken_port
-from worker.ops.fleet_metrics import FleetCollector, FleetSources
 from worker.ops.logging_setup import configure_process, warn
 from worker.ops.startup import (
-    DEFAULT_PORT as FLOWER_PORT,
-)
-from worker.ops.startup import (
-    USER,
+    FLOWER_PORT,
+    FLOWER_USER,
     check_credentials,
     find_plain_http,
-    password,
-    password_source,
+    flower_password,
+    flower_password_source,
 )
 from worker.ops.supervisor import PartPlan, part_command, public_url
 from worker.runtime.sync_parts import Runtime, announce_pretend_time
 from worker.stores.process_guard import GRACE_S
 from worker.stores.redis.embedded import open_lock, try_flock
 from worker.stores.sockets import listen
-from worker.web.asgi import create_app
-from worker.web.client_addresses import trusted_proxies
-from worker.web.server import (
-    DEFAULT_HOST as SERVER_DEFAULT_HOST,
-)
-from worker.web.server import (
-    DEFAULT_PORT as SERVER_DEFAULT_PORT,
-)
-from worker.web.server import (
-    mailing_notices,
-    serve,
-)
 
-_LOOPBACK: Final = "127.0.0.1"
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+LOOPBACK: Final = "127.0.0.1"
+WEB_PORT: Final = 8000
+_METRICS_PORT: Final = 9808
 _POLL_S: Final = 0.1
 
 
 @click.command()
-@click.option("--host", default=SERVER_DEFAULT_HOST, show_default=True, help="Address of the web service.")
-@click.option("--port", type=PORT, default=SERVER_DEFAULT_PORT, show_default=True, help="Port of the web service.")
+@click.option("--host", default=LOOPBACK, show_default=True, help="Address of the web service.")
+@click.option("--port", type=PORT, default=WEB_PORT, show_default=True, help="Port of the web service.")
 @click.option(
     "--flower-port",
     type=PORT,
     default=None,
     show_default=f"{FLOWER_PORT}; none for a home",
-    help=f"Port on {_LOOPBACK} of Flower, which shows the tasks. 0: no Flower.",
+    help=f"Port on {LOOPBACK} of Flower, which shows the tasks. 0: no Flower.",
 )
 def up(host: str, port: int, flower_port: int | None) -> None:
     """Run worker, beat, web and Flower until Ctrl-C, with an embedded Redis unless RELEVE_REDIS_URL is set.
@@ -75,6 +61,9 @@ def up(host: str, port: int, flower_port: int | None) -> None:
       RELEVE_ENEDIS_CLIENT_ID=… RELEVE_ENEDIS_CLIENT_SECRET=… releve up
       releve up   # for one home, after `releve home add`
     """
+    from worker.cli.access import warn_without_operators
+    from worker.web.client_addresses import trusted_proxies
+
     settings = get_settings()
     announce_pretend_time(settings, warn)
     check_credentials(settings)
@@ -129,9 +118,9 @@ def _check_port(host: str, port: int, free_by: float) -> None:
 
 def _check_flower(settings: Settings, flower_port: int, port_free_by: float) -> None:
     """Raise ConfigError for what would end Flower right after its start, and the other processes with it."""
-    password(settings)
+    flower_password(settings)
     try:
-        _check_port(_LOOPBACK, flower_port, port_free_by)
+        _check_port(LOOPBACK, flower_port, port_free_by)
     except OSError as error:
         raise ConfigError(
             f"port {flower_port} for Flower: {error.strerror}; choose another with --flower-port, or give 0 for no "
@@ -149,8 +138,8 @@ def _plan_parts(settings: Settings, address: str, host: str, port: int, flower_p
     parts["web"] = part_command("web", "--host", host, "--port", str(port))
     if flower_port:
         parts["flower"] = part_command("flower", f"--port={flower_port}")
-        source = password_source(settings)
-        lines.append(f"tasks in Flower at http://{_LOOPBACK}:{flower_port}, user {USER}, password {source}")
+        source = flower_password_source(settings)
+        lines.append(f"tasks in Flower at http://{LOOPBACK}:{flower_port}, user {FLOWER_USER}, password {source}")
     lines += [
         f"{running} are running; logs in {logs}; Ctrl-C ends them",
         f"pages and API at {address}, listening on {host}:{port}",
@@ -159,10 +148,8 @@ def _plan_parts(settings: Settings, address: str, host: str, port: int, flower_p
 
 
 @click.command()
-@click.option("--host", default=SERVER_DEFAULT_HOST, show_default=True, help="Address to listen on.")
-@click.option(
-    "--port", type=PORT, default=SERVER_DEFAULT_PORT, show_default=True, help="Port to listen on; 0 picks a free one."
-)
+@click.option("--host", default=LOOPBACK, show_default=True, help="Address to listen on.")
+@click.option("--port", type=PORT, default=WEB_PORT, show_default=True, help="Port to listen on; 0 picks a free one.")
 def web(host: str, port: int) -> None:
     """Serve the pages where households connect meters and see their measures, and the API.
 
@@ -173,6 +160,11 @@ def web(host: str, port: int) -> None:
     Example:
       RELEVE_PUBLIC_URL=https://releve.example.org releve web --port 8000
     """
+    from worker.cli.access import warn_without_operators
+    from worker.web.asgi import create_app
+    from worker.web.client_addresses import trusted_proxies
+    from worker.web.server import mailing_notices, serve
+
     settings = get_settings()
     configure_process(settings)
     announce_pretend_time(settings, warn)
@@ -187,13 +179,9 @@ def web(host: str, port: int) -> None:
             serve(app, host, port, on_start=lambda where: click.echo(f"serving at {where}"), proxies=proxies)
 
 
-DEFAULT_HOST = "127.0.0.1"
-DEFAULT_PORT = 9808
-
-
 @click.command()
-@click.option("--host", default=DEFAULT_HOST, show_default=True, help="Address to listen on.")
-@click.option("--port", type=PORT, default=DEFAULT_PORT, show_default=True, help="Port to listen on.")
+@click.option("--host", default=LOOPBACK, show_default=True, help="Address to listen on.")
+@click.option("--port", type=PORT, default=_METRICS_PORT, show_default=True, help="Port to listen on.")
 @click.option("--once", is_flag=True, help="Print the metrics and exit, with 1 if a part does not answer.")
 def metrics(host: str, port: int, once: bool) -> int:
     """Serve metrics of the whole installation for Prometheus: accounts, freshness, queues, quota and workers.
@@ -205,6 +193,10 @@ def metrics(host: str, port: int, once: bool) -> int:
     Example:
       releve metrics --once
     """
+    from prometheus_client import CollectorRegistry, generate_latest
+
+    from worker.ops.fleet_metrics import FleetCollector, FleetSources
+
     settings = get_settings()
     configure_process(settings)
     announce_pretend_time(settings, warn)
@@ -222,6 +214,8 @@ def metrics(host: str, port: int, once: bool) -> int:
 
 def _serve(registry: CollectorRegistry, host: str, port: int) -> None:
     """Serve until interrupted.  Raises ClickException where the port is taken."""
+    from prometheus_client import start_http_server
+
     with refusing_taken_port(host, port):
         server, _ = start_http_server(port, host, registry)
     click.echo(f"serving at http://{f'[{host}]' if ':' in host else host}:{server.server_port}/metrics")

@@ -1,6 +1,6 @@
-"""`releve keys`: make an encryption key, and encrypt everything again with the newest one.
+"""`releve keys` and `releve secrets`: encryption keys, and the secrets of an installation.
 
-`releve secrets`: make the secrets of an installation once, and put each service's own into its folder.
+Secrets are made once, and each service's own are put into its folder.
 """
 
 from __future__ import annotations
@@ -28,6 +28,11 @@ from worker.runtime.stores import open_current_database
 from worker.stores.encryption import Purpose, generate_key
 from worker.stores.registry.evidence import import_older_consents
 from worker.stores.registry.key_rotation import SEALED_COLUMNS, WEB_SEALS, rotate_seals
+
+KEPT: Final = "kept"  # The folder of the originals; the folders of services hold copies.
+_FOLDER: Final = Path("/secrets")
+_FOLDER_TYPE: Final = click.Path(file_okay=False, path_type=Path)
+_DEFAULT: Final = Addresses()
 
 
 @click.group()
@@ -86,12 +91,6 @@ def rotate() -> None:
         web_sealer = build_sealer(settings, Purpose.WEB_ACCESS)
         for column in WEB_SEALS:
             click.echo(f"{rotate_seals(database, web_sealer, column)} {column.label} encrypted again")
-
-
-KEPT: Final = "kept"  # The folder of the originals; the folders of services hold copies.
-_FOLDER: Final = Path("/secrets")
-_FOLDER_TYPE: Final = click.Path(file_okay=False, path_type=Path)
-_DEFAULT: Final = Addresses()
 
 
 @click.group()

@@ -1,14 +1,7 @@
-"""`releve status`: all accounts in numbers, those of an error or a state one by one, or one account in detail.
+"""How accounts do: `releve status`, `freshness` and `support-bundle`, and the progress bars of `sync` and `backfill`.
 
-The summary that `releve status` prints: counts over all accounts, freshness, quota and incidents; names no account.
-
-The number of its queries does not depend on the number of accounts.
-
-`releve freshness`: the share of active accounts whose yesterday is complete, now and by hour of the day.
-
-Progress bars in the terminal while workers run a look-back or a backfill, and the failures at the end.
-
-`releve support-bundle`: one account's state and last days in a file for support, pseudonymised.
+The summary of `releve status` names no account, and the number of its queries does not depend on the number of
+accounts. Freshness is the share of active accounts whose yesterday is complete, now and by hour of the day.
 """
 
 from __future__ import annotations
@@ -23,7 +16,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from worker.accounts.status import AccountStatus, output_to_json, status_of, to_plain
 from worker.cli.parameters import (
@@ -51,6 +43,15 @@ from worker.stores.registry.outcomes import HourFreshness
 from worker.stores.registry.outputs import OutputState
 from worker.sync.claims import LANES
 from worker.texts import translate_code
+
+_FEW: Final = 20  # So many accounts are listed below the summary.
+_BARS: Final = "▁▂▃▄▅▆▇█"
+_UNKNOWN: Final = "·"
+Counts = tuple[int, int]  # Complete and active accounts; the latter are not 0.
+_POLL_S: Final = 0.5
+# A history that goes on later than this has failed too often today.
+_GIVEN_UP: Final = timedelta(hours=1)
+ProgressCounter = Callable[[Account], tuple[int, int]]  # Returns the numbers done and wanted.
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,9 +152,6 @@ def print_summary(summary: StatusSummary) -> None:
         {"error": one.code, "accounts": one.accounts, "last seen": local_text(one.last_at)} for one in summary.errors
     )
     click.echo(f"`releve status --error {summary.errors[0].code}` lists the accounts of an error")
-
-
-_FEW: Final = 20  # So many accounts are listed below the summary.
 
 
 @click.command()
@@ -301,11 +299,6 @@ def _codes(row: AccountStatus) -> list[str]:
     return [*codes, *([row.hint] if row.hint else [])]
 
 
-_BARS: Final = "▁▂▃▄▅▆▇█"
-_UNKNOWN: Final = "·"
-Counts = tuple[int, int]  # Complete and active accounts; the latter are not 0.
-
-
 @click.command()
 @click.option("--days", default=7, show_default=True, type=click.IntRange(1, 400), help="Days to look back.")
 @json_option
@@ -398,12 +391,6 @@ def print_freshness(today: date, now: Sequence[HourFreshness], hours: Sequence[H
     )
 
 
-_POLL_S: Final = 0.5
-# A history that goes on later than this has failed too often today.
-_GIVEN_UP: Final = timedelta(hours=1)
-ProgressCounter = Callable[[Account], tuple[int, int]]  # Returns the numbers done and wanted.
-
-
 def look_back_progress(
     runtime: Runtime, account: Account, asked_before: Mapping[Series, datetime | None]
 ) -> tuple[int, int]:
@@ -435,6 +422,8 @@ def wait_with_progress(
     runtime: Runtime, accounts: list[Account], as_json: bool, count_progress: ProgressCounter
 ) -> int:
     """Show progress until every account is done or stalled, print the failures, and return the exit code."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     stalled: list[Account] = []
     with Progress(*columns, disable=as_json) as progress:

@@ -1,14 +1,6 @@
-"""`releve sync`: ask again for the last days of one account or of all, through the queue or in this process.
+"""Data fetched and checked: `releve sync`, `backfill`, `verify`, `replay` and `quarantine`.
 
-`releve backfill`: fetch what is missing of one account's history, through the queue or in this process.
-
-What `releve sync` and `releve backfill` share: the options --inline and --wait, their checks, and running inline.
-
-`releve verify`: check that what should be stored is there and agrees, and repair what doesn't.
-
-`releve replay`: parse the supplier's stored answers again and store what changes.
-
-`releve quarantine`: list, show and clear the samples of answers whose form Relève doesn't know.
+`sync` and `backfill` run through the queue, where --wait shows their progress, or in this process (--inline).
 """
 
 from __future__ import annotations
@@ -23,7 +15,6 @@ from typing import Any, Final
 import click
 
 from worker.accounts.status import break_to_json, discrepancy_to_json, month_to_json, to_row
-from worker.app import enqueue_backfill, enqueue_look_back, enqueue_window
 from worker.cli.parameters import (
     Day,
     chosen_accounts,
@@ -55,6 +46,8 @@ _NEED_TOKEN: Final = (TokenNeeded.code, TokenRefused.code)
 _NO_WORKER: Final = "no worker is running: start one with `releve up` or `celery -A worker worker`, or use --inline"
 inline_option = click.option("--inline", is_flag=True, help="Run now in this process, without the queue.")
 wait_option = click.option("--wait", is_flag=True, help="Queue it, then show progress until it is done.")
+_FIRST_DAY, _LAST_DAY = date(2000, 1, 1), date(2100, 1, 1)
+_NO_SAMPLE = "no sample in quarantine has this id: `releve quarantine list` shows the ids"
 
 
 def refuse_inline_with_wait(inline: bool, wait: bool) -> None:
@@ -139,6 +132,8 @@ def sync(account_id: str | None, everybody: bool, inline: bool, wait: bool, as_j
       releve sync 3kq7d0fr2m --inline
       releve sync --all --wait
     """
+    from worker.app import enqueue_look_back  # Imported late, for not every command here needs Celery.
+
     require_one_or_all(account_id, everybody)
     refuse_inline_with_wait(inline, wait)
     with open_runtime() as runtime:
@@ -173,6 +168,8 @@ def backfill(account_id: str, inline: bool, wait: bool, as_json: bool) -> int:
     Example:
       releve backfill 3kq7d0fr2m --inline
     """
+    from worker.app import enqueue_backfill
+
     refuse_inline_with_wait(inline, wait)
     with open_runtime() as runtime:
         account = runtime.registry.get_existing(account_id)
@@ -209,6 +206,8 @@ def verify(account_id: str | None, everybody: bool, sample: int | None, repair: 
       releve verify 3kq7d0fr2m
       releve verify --all --repair
     """
+    from worker.app import enqueue_window
+
     if sum((bool(account_id), everybody, sample is not None)) != 1:
         raise click.UsageError("give one ACCOUNT, --all or --sample N")
     with open_runtime() as runtime:
@@ -223,7 +222,7 @@ def verify(account_id: str | None, everybody: bool, sample: int | None, repair: 
                 repairs = {"documents_written": written, "windows_asked_again": asked}
                 result = auditor.verify_account(account.id)
             totals.add(result)
-            rows += [{**_row(result), **repairs}] if result.findings or repairs else []
+            rows += [{**_fault_row(result), **repairs}] if result.findings or repairs else []
             notes += _notes(result)
             if not as_json:
                 _print_result(result, repairs)
@@ -233,7 +232,7 @@ def verify(account_id: str | None, everybody: bool, sample: int | None, repair: 
     return 1 if totals.accounts_at_fault else 0
 
 
-def _row(result: AuditResult) -> dict[str, Any]:
+def _fault_row(result: AuditResult) -> dict[str, Any]:
     return {"account": result.account_id, "findings": [discrepancy_to_json(finding) for finding in result.findings]}
 
 
@@ -277,9 +276,6 @@ def _print_result(result: AuditResult, repairs: dict[str, int]) -> None:
         click.echo(f"{result.account_id} repaired: {written} documents written, {asked} windows asked for again")
 
 
-_FIRST, _LAST = date(2000, 1, 1), date(2100, 1, 1)
-
-
 @click.command()
 @click.argument("account_id", metavar="[ACCOUNT]", required=False)
 @click.option("--all", "everybody", is_flag=True, help="All accounts.")
@@ -311,7 +307,7 @@ def replay(account_id: str | None, everybody: bool, first: date | None, last: da
             result = replayer.replay_account(account.id, new_run_id(runtime.now()), wanted)
             rows.append(result)
             if not as_json and (result.answers or account_id):
-                click.echo(_line(result))
+                click.echo(_replayed_line(result))
         days = runtime.settings.raw_answers_days
     if as_json:
         print_json({"accounts": [asdict(result) for result in rows]})
@@ -323,10 +319,10 @@ def replay(account_id: str | None, everybody: bool, first: date | None, last: da
 def _window(first: date | None, last: date | None) -> DateWindow:
     if first and last and first > last:
         raise click.UsageError(f"--from {first} must not be after --to {last}")
-    return DateWindow(first or _FIRST, (last or _LAST) + timedelta(days=1))
+    return DateWindow(first or _FIRST_DAY, (last or _LAST_DAY) + timedelta(days=1))
 
 
-def _line(result: ReplayCounts) -> str:
+def _replayed_line(result: ReplayCounts) -> str:
     unreadable = f", {result.unreadable} still can't be read" if result.unreadable else ""
     return f"{result.account_id}: {result.answers} answers replayed: {counts_line(asdict(result))}{unreadable}"
 
@@ -351,7 +347,7 @@ def list_samples(as_json: bool) -> None:
       releve quarantine list
     """
     with open_runtime() as runtime:
-        rows = [_to_row(entry) for entry in runtime.unknown_answers.list_entries()]
+        rows = [_sample_row(entry) for entry in runtime.unknown_answers.list_entries()]
     columns = {name.replace("_", " "): name for name in ("id", "kind", "place", "detail", "times", "last_seen")}
     print_rows(rows, columns, as_json=as_json, empty="the quarantine is empty")
 
@@ -373,11 +369,11 @@ def show(surprise_id: str, raw: bool, as_json: bool) -> None:
     with open_runtime() as runtime:
         row = runtime.unknown_answers.get(surprise_id)
     if row is None:
-        raise click.ClickException(_UNKNOWN)
+        raise click.ClickException(_NO_SAMPLE)
     entry, sample = row
     # Without --raw no value of the household is shown, only the form.
     shown = _parse(sample) if raw else to_masked(sample)
-    facts = _to_row(entry)
+    facts = _sample_row(entry)
     lines = [f"{name:11} {value}" for name, value in facts.items()]
     text = shown if isinstance(shown, str) else json.dumps(shown, ensure_ascii=False, indent=1)
     print_result({**facts, "sample": shown}, *lines, text, as_json=as_json)
@@ -394,11 +390,8 @@ def clear(surprise_id: str) -> None:
     """
     with open_runtime() as runtime:
         if not runtime.unknown_answers.delete(surprise_id):
-            raise click.ClickException(_UNKNOWN)
+            raise click.ClickException(_NO_SAMPLE)
     click.echo("cleared")
-
-
-_UNKNOWN = "no sample in quarantine has this id: `releve quarantine list` shows the ids"
 
 
 def _parse(sample: str) -> Any:
@@ -409,6 +402,6 @@ def _parse(sample: str) -> Any:
         return sample
 
 
-def _to_row(entry: QuarantineEntry) -> dict[str, Any]:
+def _sample_row(entry: QuarantineEntry) -> dict[str, Any]:
     row = to_row(entry)
     return {"id": row.pop("fingerprint"), **row}

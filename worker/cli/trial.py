@@ -1,6 +1,7 @@
-"""`releve simulate`: run the simulator of the interfaces of Enedis and GRDF, and of a gateway.
+"""`releve simulate` and `releve drill`: the suppliers' interfaces for trials, and faults at random times.
 
-`releve drill`: real processes, faults at random times, and the whole store compared with the simulator's values.
+The simulator is that of the interfaces of Enedis and GRDF, and of a gateway. The drill runs real processes, and
+compares the whole store with the simulator's values.
 """
 
 from __future__ import annotations
@@ -9,31 +10,26 @@ import secrets
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from config.settings import PREFIX, ConfigError, Settings
 from config.validation import is_suppliers
-from drill.expected_documents import DIFFERENCES
-from drill.faults import plan_faults
-from drill.fleet import DrillFleet
-from drill.run import Drill, DrillReport
-from drill.servers import find_couchdb_program, open_servers
 from simulator.application import DEFAULT_HOST, DEFAULT_PORT, serve
-from simulator.control_routes import is_loopback
-from simulator.electricity_recordings import RecordedFolder
-from simulator.recorded_files import BrokenRecording
-from simulator.switches import SimulatorOptions
 from worker.cli.parameters import PORT, SeriesNames, json_option, print_json, refusing_taken_port
 from worker.domain.series import USUAL_SERIES, Series
 from worker.ops.logging_setup import configure_process, warn
-from worker.ops.startup import own_credentials
-from worker.runtime.sync_parts import announce_pretend_time
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from drill.run import DrillReport
+    from simulator.electricity_recordings import RecordedFolder
 
 _HOSTS: Final = ("enedis_url", "enedis_authorize_url", "grdf_url", "grdf_token_url", "grdf_authorize_url")
+_ACCOUNTS: Final = 12
+_PRESETS: Final = ("enedis-2026", "enedis-2026", "enedis-v4", "enedis-v4")
 
 
 @click.command()
@@ -90,6 +86,11 @@ def simulate(host: str, port: int, admin_token: str | None, **options: Any) -> N
       releve simulate --port 8765 --data recordings/
       RELEVE_ENEDIS_URL=http://127.0.0.1:8765 releve accounts add --usage-point 12345678901234
     """
+    from simulator.control_routes import is_loopback
+    from simulator.recorded_files import BrokenRecording
+    from simulator.switches import SimulatorOptions
+    from worker.runtime.sync_parts import announce_pretend_time
+
     _refuse_beside_production()
     # Any URL but the supplier's own: with those RELEVE_PRETEND_NOW is refused.
     settings = Settings.from_env(
@@ -110,6 +111,8 @@ def simulate(host: str, port: int, admin_token: str | None, **options: Any) -> N
 
 def _refuse_beside_production() -> None:
     """Raise ConfigError where the settings are those of an application that asks a supplier itself."""
+    from worker.ops.startup import own_credentials
+
     settings = Settings.from_env(pretend_now=None, pretend_homes=False)
     own_host = next((f"{PREFIX}{name.upper()}" for name in _HOSTS if is_suppliers(getattr(settings, name))), "")
     if name := own_host or (settings.speaks_to_production and own_credentials(settings)):
@@ -130,10 +133,6 @@ def _tell(recordings: RecordedFolder) -> None:
         click.echo(f"serving {used}")
     for passed_over in recordings.passed_over:
         warn(f"skipped {passed_over}")
-
-
-_ACCOUNTS: Final = 12
-_PRESETS: Final = ("enedis-2026", "enedis-2026", "enedis-v4", "enedis-v4")
 
 
 @click.command()
@@ -186,6 +185,11 @@ def drill(
       releve drill --minutes 10 --seed 4
       releve drill --store couchdb --measures-url couchdb+http://admin:secret@127.0.0.1:5984/ --json
     """
+    from rich.console import Console
+
+    from drill.run import DrillReport
+    from drill.servers import find_couchdb_program
+
     if store == "sqlite" and measures_url:
         raise click.UsageError("--measures-url is for --store couchdb")
     possible = measures_url is not None or find_couchdb_program() is not None
@@ -226,6 +230,11 @@ def _run(
     measures_url: str | None,
     console: Console,
 ) -> None:
+    from drill.faults import plan_faults
+    from drill.fleet import DrillFleet
+    from drill.run import Drill
+    from drill.servers import open_servers
+
     seed, seconds, couchdb = report.seed, report.minutes * 60, report.store != "sqlite"
     planned = plan_faults(seed, seconds, couchdb=couchdb)
     with open_servers(
@@ -242,6 +251,11 @@ def _run(
 
 
 def _print_report(report: DrillReport) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from drill.expected_documents import DIFFERENCES
+
     console = Console(highlight=False)
     table = Table("fault", "times", "median s", "longest s", "with later faults s", box=None)
     for kind, figures in report.summarize_faults().items():

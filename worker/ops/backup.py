@@ -1,25 +1,23 @@
-"""Backup of the registry and of the accounts' measures, in one sealed file.
+"""Backup of the registry and of the accounts' measures in one sealed file, and its restore.
 
-Redis is left out, because its content is read back from the stores. The measures are saved first and the registry last,
-so that its refresh tokens are as fresh as possible: a token that was spent after the backup is worthless.
+**Backup.** Redis is left out, because its content is read back from the stores. The measures are saved first and the
+registry last, so that its refresh tokens are as fresh as possible: one that was spent after the backup is worthless.
 
-A backup that was checked before a restore opens a store or makes a file: what is refused leaves nothing behind.
+**Restore.** The measures come first, then the registry in one transaction, because a worker starts from it.
 
-Restore of a backup: the measures first, then the registry in one transaction, because a worker starts from it.
-
-1. The whole archive and the ledger of erasures are read and checked before anything is opened or made (``checked``).
+1. The whole archive and the ledger of erasures are read and checked before a store is opened or a file made: what is
+   refused leaves nothing behind (``open_checked``).
 2. Measures are written, but for those of accounts that were erased since.
 3. Redis forgets what it knew of another store, and requests and flows of people who were connecting.
-4. The registry is filled. In the same transaction everything that lets somebody in is ended (``registry.dump``),
-   and the ledger is applied (``ledger_replay``): nobody ever sees what was erased or stopped after the backup.
+4. The registry is filled. In the same transaction everything that lets somebody in is ended (``end_rights``), and the
+   ledger is applied (``replay_ledger``): nobody ever sees what was erased or stopped after the backup.
+
+For each account of the ledger what is final counts: an erased account is never alive again, a closed one is never read
+again, and a stopped consent stays stopped unless the backup knows a later one. The same tables do it that did it the
+first time.
 
 A restore that was interrupted can be run again, and continues. One that was complete changes nothing when it is run
 again: Redis remembers for a week what it has written, and rows that are no longer the same are refused.
-
-The ledger of erasures, applied to a registry that was just restored, before anybody can see it.
-
-For each account what is final counts: an erased account is never alive again, a closed one is never read again, and a
-stopped consent stays stopped unless the backup knows a later one. The same tables do it that did it the first time.
 """
 
 from __future__ import annotations
@@ -83,6 +81,15 @@ from worker.sync.verification import all_accounts
 
 PAGE_SIZE: Final = 500  # Documents that are in memory, or in one request to the store, at the same time.
 _CLOCK_SKEW: Final = timedelta(minutes=5)  # The machine that removes an account may have another clock than this one.
+FILLED: Final = (
+    "nothing was changed: the registry already has accounts; set RELEVE_REGISTRY_URL (or RELEVE_DATA_DIR) to an "
+    "empty one"
+)
+_SEALS_CHECKED: Final = 20
+_BATCH: Final = 500  # Accounts that are looked up at once.
+_ENDED: Final = (AccountState.CLOSED, AccountState.DELETED)
+_RECORD: Final = "restore"
+_RECORD_LIFE_S: Final = 7 * 24 * 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,13 +187,6 @@ def _removed_since(connection: Connection, moment: datetime) -> list[str]:
     return [row["id"] for row in accounts if datetime.fromisoformat(row["state_since"]) >= moment]
 
 
-FILLED: Final = (
-    "nothing was changed: the registry already has accounts; set RELEVE_REGISTRY_URL (or RELEVE_DATA_DIR) to an "
-    "empty one"
-)
-_SEALS_CHECKED: Final = 20
-
-
 @dataclass(frozen=True)
 class CheckedBackup:
     """A whole archive that our keys open, with all entries of the ledger of erasures.
@@ -271,10 +271,6 @@ def _check_registry(settings: Settings) -> None:
                 raise BackupRefused(FILLED)
 
 
-_BATCH: Final = 500  # Accounts that are looked up at once.
-_ENDED: Final = (AccountState.CLOSED, AccountState.DELETED)
-
-
 @dataclass(slots=True)
 class LedgerEffect:
     """How many accounts the ledger has changed in a restored registry."""
@@ -343,10 +339,6 @@ class _Replay:
     def _has_consented_since(self, account_id: str, moment: datetime) -> bool:
         proof = self._consents.newest_proofs([account_id]).get(account_id)
         return proof is not None and proof.consented_at > moment
-
-
-_RECORD: Final = "restore"
-_RECORD_LIFE_S: Final = 7 * 24 * 3600
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ Its members:
 - ``releve.json``, in the clear: ``{"format": 3, "made_at": "2024-07-25T09:00:00+00:00", …}``. It is there so that an
   error can say what a file is, and is never trusted.
 - ``registry/accounts`` and one such member for each other table, ``measures/com.grandlyon.enedis.day`` and one for each
-  other doctype: lines of JSON, one row or document each, in sealed blocks (``backup_blocks``).
+  other doctype: lines of JSON, one row or document each, in sealed blocks.
 - ``manifest``, written last, sealed as one block of JSON::
 
     {"format": 3, "made_at": "2024-07-25T09:00:00+00:00", "schema": "0004", "removed_meanwhile": [], "home": false,
@@ -13,21 +13,18 @@ Its members:
 
   Backups of version 0.2 lack ``home``.
 
+A member is a row of sealed blocks, each with its length in four bytes (big-endian) before it::
+
+    length | sealed bytes (``stores.encryption``) of zlib-compressed lines, some 256 kB of text together
+
+A block can neither be read nor made without a backup key, and is bound to its member and its number there. Sizes are
+bounded before anything is unpacked or kept, so that memory stays flat.
+
 Nobody can write a manifest without a backup key, and the manifest has the checksum of each member's lines. So rows that
 were changed, added, left out, put in another order or taken from another backup are all found.
 
 The archive is written under a temporary name and renamed when it is complete, so a file with the final name is a
 finished backup. Only its owner may read it.
-
-Sealed blocks: how the lines of one member of a backup are stored.
-
-A member is a row of blocks, each with its length in four bytes (big-endian) before it::
-
-    length | sealed bytes (``stores.sealing``) of zlib-compressed lines, some 256 kB of text together
-
-A block can neither be read nor made without a backup key, and is bound to its member and its number there. The number
-of the lines is not protected here: the manifest has their checksum. Sizes are bounded before anything is unpacked or
-kept, so that memory stays flat.
 """
 
 from __future__ import annotations
@@ -51,6 +48,14 @@ _BLOCK_SIZE: Final = 256_000
 MAX_UNPACKED: Final = _BLOCK_SIZE + MAX_LINE
 _MAX_SEALED: Final = MAX_UNPACKED + 10_000  # What doesn't compress grows a little, by zlib's frame and the sealing's.
 _LENGTH: Final = struct.Struct(">I")
+FORMAT: Final = 3  # Format 2 was the same, but no block was bound to its place; it is still read.
+HEADER: Final = "releve.json"
+MANIFEST: Final = "manifest"
+_FIRST_MANIFEST: Final = "manifest.json"  # Of format 1, which was neither sealed nor signed.
+_ABOUT: Final = "an encrypted backup of Relève: `releve backup-info FILE` shows what is in it"
+_MAX_HEADER: Final = 10_000
+_MAX_SEALED_MANIFEST: Final = MAX_UNPACKED + 10_000
+Row = Mapping[str, Any]
 
 
 class BadBlock(Exception):
@@ -135,14 +140,6 @@ def _write_block(lines: list[bytes], stream: IO[bytes], sealer: Sealer, place: s
     stream.write(sealed)
 
 
-FORMAT: Final = 3  # Format 2 was the same, but no block was bound to its place; it is still read.
-HEADER: Final = "releve.json"
-MANIFEST: Final = "manifest"
-_FIRST_MANIFEST: Final = "manifest.json"  # Of format 1, which was neither sealed nor signed.
-_ABOUT: Final = "an encrypted backup of Relève: `releve backup-info FILE` shows what is in it"
-_MAX_HEADER: Final = 10_000
-_MAX_SEALED_MANIFEST: Final = MAX_UNPACKED + 10_000
-Row = Mapping[str, Any]
 # Errors that zipfile and zlib raise for a file with a wrong byte in it.  RuntimeError is raised for a flag that
 # marks a member as encrypted, NotImplementedError (a RuntimeError too) for unknown compression methods and versions,
 # and OSError for offsets before the beginning of the file.

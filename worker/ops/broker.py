@@ -1,8 +1,6 @@
-"""Broker errors in plain words, and the lengths and ages of the broker's queues.
+"""The message broker: its errors in plain words, the lengths and ages of its queues, and repairs of kombu's transports.
 
 No error text of RabbitMQ is passed on, because it may contain a user name.
-
-kombu's Redis transports, repaired for lost connections, and what a former connection held, given back.
 
 A worker must survive the loss of its broker at any moment.  Two things are needed for that which Celery 5.7 and kombu
 5.7 don't do:
@@ -14,8 +12,7 @@ A worker must survive the loss of its broker at any moment.  Two things are need
 - After it has connected again, a worker forgets what it had taken by the lost connection: retries that wait for their
   countdown, and the acknowledgements of tasks that still run.  These messages stay in its hash of unacknowledged ones
   (worker/stores/redis/heartbeats.py) until the visibility time-out, and since the worker lives nobody else gives them
-  back.
-  ``FormerDeliveries`` does, before the new connection takes its first message.
+  back.  ``FormerDeliveries`` does, before the new connection takes its first message.
 """
 
 from __future__ import annotations
@@ -44,6 +41,7 @@ from worker.metrics import MESSAGES_GIVEN_BACK
 
 WORKER_ID: Final = f"{platform.node() or 'host'}-{os.getpid()}-{secrets.token_hex(3)}".replace(":", "-")
 PUBLISHED_AT: Final = "releve_published_at"  # A message header: seconds since 1970, like 1721890800.25.
+log = logging.getLogger("releve.broker")
 
 # -- errors
 
@@ -138,9 +136,6 @@ def _published_at(raw: bytes | str) -> float | None:
     except (ValueError, KeyError, TypeError):
         return None
     return float(moment) if isinstance(moment, int | float) else None
-
-
-log = logging.getLogger("releve.broker")
 
 
 class _ResilientChannel:

@@ -1,6 +1,6 @@
-"""A check, the notes that it yields (ok, warning or failure), and the result line that summarizes them.
+"""A check of `releve doctor`: the notes that it yields, the result line that sums them up, and the connections it uses.
 
-Settings and connections that the checks of one run share; each connection opens when a check first needs it.
+The checks of one run share their connections; each opens when a check first needs it.
 """
 
 from __future__ import annotations

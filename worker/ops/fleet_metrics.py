@@ -1,12 +1,8 @@
-"""Definitions of the fleet's metrics, and the Prometheus collector behind `releve metrics`.
+"""The fleet's metrics, and the Prometheus collector behind `releve metrics`.
 
 These metrics are about all workers together; what one worker counts of its own work is in ``worker.metrics``.  The
 collector asks each part (registry, measure store, Redis, broker) when Prometheus asks us.  A part that does not answer
-costs only its own metrics.
-
-Sources of the fleet's metrics: registry, measure store, Redis and broker.
-
-None of them needs a token key or the supplier's client secret.
+costs only its own metrics.  No part needs a token key or the supplier's client secret.
 """
 
 from __future__ import annotations
@@ -55,6 +51,12 @@ from worker.stores.registry.outputs import count_waiting_by_kind
 from worker.stores.registry.supplier_answers import CorrectionTable
 from worker.sync.verification import load_audit_summary
 
+log = logging.getLogger("releve.metrics")
+TIMEOUT_S: Final = 6.0  # Prometheus itself waits 10 s by default.
+# A metric's value, None where it has none; with labels its values by the value of the label, or by a tuple of several.
+Value = float | None | Mapping[Any, float]
+Samples = Iterable[tuple[Definition, Value]]
+SILENT_S: Final = 60.0  # A worker sends a heartbeat every 4 s.
 METRICS: Final = MetricRegistry()
 UP: Final = METRICS.define(
     "gauge",
@@ -246,11 +248,6 @@ QUEUE_AGE: Final = METRICS.define(
     "Age of the next message in a queue, 0 for an empty queue (Redis only, because RabbitMQ does not tell).",
     queue=(),
 )
-log = logging.getLogger("releve.metrics")
-TIMEOUT_S: Final = 6.0  # Prometheus itself waits 10 s by default.
-# A metric's value, None where it has none; with labels its values by the value of the label, or by a tuple of several.
-Value = float | None | Mapping[Any, float]
-Samples = Iterable[tuple[Definition, Value]]
 
 
 class FleetCollector(Collector):
@@ -318,9 +315,6 @@ def to_metric(definition: Definition, value: Value) -> Metric:
 
 def _metrics_of(part: Callable[[], Samples]) -> list[Metric]:
     return [to_metric(definition, value) for definition, value in part()]
-
-
-SILENT_S: Final = 60.0  # A worker sends a heartbeat every 4 s.
 
 
 class FleetSources:

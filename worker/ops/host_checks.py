@@ -1,8 +1,8 @@
-"""Checks of this machine: settings, credentials, Python, time zone data, disk, and its clock.
+"""Checks of this machine: settings, credentials, keys, Python, time zone data, disk, and its clock.
+
+Token keys and session key must be present, able to open what is stored, and private; their age is told.
 
 The clock is compared with the servers' clocks, because the age of tokens, claims and heartbeats is measured by it.
-
-Checks of the token keys and the session key: present, able to open what is stored, private, and how old.
 """
 
 from __future__ import annotations
@@ -39,6 +39,12 @@ from worker.stores.registry.key_rotation import TEXT_SEALS, count_old_form
 
 MAX_SEALS_CHECKED: Final = 2_000  # Of each kind, the longest unchanged first; a million would take minutes.
 OTHERS: Final = 0o077  # The rights of all users but the owner.
+WARN_S: Final = 5.0
+FAIL_S: Final = 60.0
+_ADVICE: Final = "set both by NTP (chrony, systemd-timesyncd)"
+_MEAN_FRACTION_S: Final = 0.5  # A Date header has no fraction of a second; on average half a second is missing.
+_LONGEST_DAY: Final = datetime(2024, 10, 27, tzinfo=UTC).date()  # The end of summer time gives it 25 hours.
+_LEAST_FREE_MIB: Final = 200
 
 
 def check_token_keys(connections: CheckConnections) -> Iterator[CheckNote]:
@@ -119,13 +125,6 @@ def _read_seals(connections: CheckConnections) -> list[tuple[str, str]]:
             seals += [(seal, column.place_of(row_key)) for seal, row_key in rows]
     return seals
 
-
-WARN_S: Final = 5.0
-FAIL_S: Final = 60.0
-_ADVICE: Final = "set both by NTP (chrony, systemd-timesyncd)"
-_MEAN_FRACTION_S: Final = 0.5  # A Date header has no fraction of a second; on average half a second is missing.
-_LONGEST_DAY: Final = datetime(2024, 10, 27, tzinfo=UTC).date()  # The end of summer time gives it 25 hours.
-_LEAST_FREE_MIB: Final = 200
 
 # -- clock
 

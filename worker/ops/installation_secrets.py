@@ -4,10 +4,9 @@ This module reads and writes no file: ``worker.cli.secrets`` does.  Here, the st
 come in, and the values to store and the files for each service go out.  Each service gets a folder with its own
 secrets only, so that an intruder in one service can read no more than that service needs.
 
-Users of Redis (ACL): what each service may read, write and call there, as lines of redis.conf.
-
-kombu puts all of its keys under one prefix, so that queues, bindings, mailboxes and held messages are told apart by
-name.  Nobody may change the server's configuration, empty it, stop it or watch what others send.  Keys:
+One of these files holds the users of Redis (ACL): what each service may read, write and call there, as lines of
+redis.conf.  kombu puts all of its keys under one prefix, so that queues, bindings, mailboxes and held messages are told
+apart by name.  Nobody may change the server's configuration, empty it, stop it or watch what others send.  Keys:
 docs/reference/redis-keys.md.  tests/integration/test_redis_users.py tries each user against a real server.
 """
 
@@ -42,6 +41,15 @@ _CONNECT: Final = ("+@connection", "+@transaction", "+time", "-@admin", "-@dange
 # Scripts have the rights of the user who runs them.
 _SCRIPTS: Final = ("+eval", "+evalsha", "+script|load", "+script|exists")
 _READ_AND_WRITE: Final = ("+@read", "+@write", "-function", *_SCRIPTS)
+_PLAIN: Final = re.compile(r"[A-Za-z0-9._~-]{8,}")  # These need no quoting in a URL, an .ini file or redis.conf.
+APP_ROLE: Final = "releve_app"
+OWNER_ROLE: Final = "releve"
+DATABASE: Final = "releve"
+COUCHDB_ADMIN: Final = "admin"
+COUCHDB_USER: Final = "releve"
+# The files of a service belong to the user that its image runs as.
+RELEVE_USER: Final = 10_001
+SERVICE_USERS: Final = {"redis": 999, "postgres": 999, "couchdb": 5984, "grafana": 472}
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,17 +132,11 @@ def redis_conf(passwords: Mapping[str, str]) -> str:
     return "\n".join(("user default off resetpass resetkeys resetchannels -@all", *lines, ""))
 
 
-_PLAIN: Final = re.compile(r"[A-Za-z0-9._~-]{8,}")  # These need no quoting in a URL, an .ini file or redis.conf.
-APP_ROLE: Final = "releve_app"
-OWNER_ROLE: Final = "releve"
-DATABASE: Final = "releve"
 _OWN_REDIS_PASSWORDS: Final = tuple(user.name for user in REDIS_USERS if user.name != "worker")
 # The name of each Redis user's password; the workers' has the name that the one of all once had.
 _REDIS_PASSWORDS: Final = {"worker": "redis_password"} | {
     user: f"redis_{user}_password" for user in _OWN_REDIS_PASSWORDS
 }
-COUCHDB_ADMIN: Final = "admin"
-COUCHDB_USER: Final = "releve"
 
 
 class KeyChange(Enum):
@@ -236,11 +238,6 @@ def files_for_services(values: Mapping[str, str], addresses: Addresses) -> dict[
         "metrics": {"redis_url": redis_url["metrics"], "registry_url": registry_url, "measures_url": measures_url},
         "grafana": {"admin_password": values["grafana_password"]},
     }
-
-
-# The files of a service belong to the user that its image runs as.
-RELEVE_USER: Final = 10_001
-SERVICE_USERS: Final = {"redis": 999, "postgres": 999, "couchdb": 5984, "grafana": 472}
 
 
 def _split_keys(text: str) -> set[str]:

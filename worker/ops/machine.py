@@ -1,11 +1,9 @@
-"""The machine under a process: files for their owner's eyes alone, and faults of the system in one line.
+"""The machine and the program on it: files for their owner's eyes alone, faults of the system in one line, the version.
 
-The command line, Celery's processes and the checks use it, and it imports nothing of ours.
+The version is the package's number, and the commit it comes from where that is known.  A wheel holds the commit in
+``worker/commit.txt``, which setup.py writes when it builds one; a checkout is asked by git.
 
-The version that runs: the package's number, and the commit it comes from where that is known.
-
-A wheel holds the commit in ``worker/commit.txt``, which setup.py writes when it builds one; a checkout is asked by git.
-This file imports nothing of ours, for setup.py runs it too.
+This file imports nothing of ours, because setup.py runs it by its path, before there is a package.
 """
 
 from __future__ import annotations
@@ -34,6 +32,11 @@ _ADVICE: Final = {
     errno.ENFILE: "raise the limit of open files (ulimit -n)",
     errno.ENOMEM: "give it more memory",
 }
+_PACKAGE: Final = Path(__file__).parents[1]
+# Of a wheel: 0123456789ab, with -dirty behind it where files differed from the commit.
+COMMIT_FILE: Final = "commit.txt"
+_COMMIT: Final = re.compile(r"\s*([0-9a-f]{7,12})[0-9a-f]{0,28}(-dirty)?\s*")
+_GIT_TIMEOUT_S: Final = 10
 
 
 def keep_files_private() -> None:
@@ -59,14 +62,6 @@ def describe_machine_fault(error: OSError) -> str | None:
     if advice is None:
         return None
     return f"{error.filename}: {error.strerror}: {advice}" if error.filename else f"{error.strerror}: {advice}"
-
-
-_PACKAGE: Final = Path(__file__).parents[1]
-COMMIT_FILE: Final = (
-    "commit.txt"  # Of a wheel: 0123456789ab, with -dirty behind it where files differed from the commit.
-)
-_COMMIT: Final = re.compile(r"\s*([0-9a-f]{7,12})[0-9a-f]{0,28}(-dirty)?\s*")
-_GIT_TIMEOUT_S: Final = 10
 
 
 def describe_version() -> str:

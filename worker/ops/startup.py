@@ -1,14 +1,14 @@
-"""Checks that each kind of process makes before it starts: a wrong setting ends the process with one line.
+"""Checks that each kind of process makes before it starts, connections without TLS, and safe defaults for Flower.
 
-Each process has only the rights that it needs.  A worker builds the whole runtime.  Beat only sends messages, so it
-needs neither the token keys, nor the supplier's client secret, nor the registry.
+**Start.** A wrong setting ends the process with one line.  Each process has only the rights that it needs.  A worker
+builds the whole runtime.  Beat only sends messages, so it needs neither the token keys, nor the supplier's client
+secret, nor the registry.
 
-Connections without TLS: plain http towards browsers, which needs a word said, and plain lines to the servers.
+**Connections without TLS**: plain http towards browsers, which needs a word said, and plain lines to the servers.
 
-Safe defaults for `celery -A worker flower`: this machine only, a password, bounded memory, read-only pages.
-
-Flower's own defaults listen on every address without a password, keep 100 000 tasks and let visitors stop workers.
-The values set here have the lowest rank: FLOWER_* variables, flowerconfig.py and command-line flags override them.
+**Flower** (`celery -A worker flower`).  Its own defaults listen on every address without a password, keep 100 000 tasks
+and let visitors stop workers.  Ours: this machine only, a password, bounded memory, read-only pages.  They have the
+lowest rank: FLOWER_* variables, flowerconfig.py and command-line flags override them.
 """
 
 from __future__ import annotations
@@ -47,6 +47,14 @@ from worker.stores.redis.connection import check_eviction, connect
 from worker.stores.redis.heartbeats import Heartbeats
 
 log = logging.getLogger("releve")
+_PLAIN_HTTP: Final = "RELEVE_PLAIN_HTTP"
+_TLS_MODES: Final = ("require", "verify-ca", "verify-full")  # With "prefer", the default, a line may stay plain.
+FLOWER_USER: Final = "releve"
+_PASSWORD_FILE: Final = "flower.password"  # noqa: S105 - This is the name of a file.
+FLOWER_PORT: Final = 5555
+_MAX_TASKS: Final = 5_000  # They take about 10 MB.
+_OFFLINE_S: Final = 3_600  # Workers come and go where they are scaled.
+_COLUMNS: Final = "name,state,args,runtime,retries,received,worker"
 SIMULATOR_CREDENTIALS: Final = {
     "enedis_client_id": Settings.model_fields["enedis_client_id"].default,
     "enedis_client_secret": Settings.model_fields["enedis_client_secret"].default,
@@ -233,10 +241,6 @@ class BeatScheduler(PersistentScheduler):
         self.schedule["tick"].last_run_at = datetime.fromtimestamp(0, UTC)
 
 
-PLAIN_HTTP: Final = "RELEVE_PLAIN_HTTP"
-_TLS_MODES: Final = ("require", "verify-ca", "verify-full")  # With "prefer", the default, a line may stay plain.
-
-
 def check_plain_http(public_url: str, *, wanted: bool) -> str | None:
     """Return a warning where browsers reach the pages by plain http beyond this machine; None where they don't.
 
@@ -247,12 +251,12 @@ def check_plain_http(public_url: str, *, wanted: bool) -> str | None:
         return None
     if wanted:
         return (
-            f"plain http is allowed ({PLAIN_HTTP}): anybody between a browser and {parts.hostname} can read sessions "
+            f"plain http is allowed ({_PLAIN_HTTP}): anybody between a browser and {parts.hostname} can read sessions "
             "and measures, and act as the household"
         )
     raise ConfigError(
         "RELEVE_PUBLIC_URL is http:// on another machine, so that others can read sessions and measures: set up a "
-        f"reverse proxy with TLS and use https://, or set {PLAIN_HTTP}=true to allow it"
+        f"reverse proxy with TLS and use https://, or set {_PLAIN_HTTP}=true to allow it"
     )
 
 
@@ -345,19 +349,11 @@ def _postgres_hosts(url: str) -> list[str | None]:
     return [host.rpartition(":")[0] if host.count(":") == 1 else host for host in hosts.split(",")]
 
 
-USER: Final = "releve"
-PASSWORD_FILE: Final = "flower.password"  # noqa: S105 - This is the name of a file.
-DEFAULT_PORT: Final = 5555
-MAX_TASKS: Final = 5_000  # They take about 10 MB.
-OFFLINE_S: Final = 3_600  # Workers come and go where they are scaled.
-COLUMNS: Final = "name,state,args,runtime,retries,received,worker"
-
-
-def set_defaults(settings: Settings) -> None:
+def set_flower_defaults(settings: Settings) -> None:
     """Set the defaults before Flower reads its options.  Raises ConfigError."""
     from flower.options import options  # Imported here because `releve up` does not need Flower's own modules.
 
-    our_login = [f"{USER}:{password(settings)}"]
+    our_login = [f"{FLOWER_USER}:{flower_password(settings)}"]
 
     def require_login() -> None:
         """Require our login where no other kind of login is configured.
@@ -370,14 +366,14 @@ def set_defaults(settings: Settings) -> None:
 
     options.address = "127.0.0.1"
     options.logging = settings.log_level.lower()  # Tornado sets its level by this option.
-    options.max_tasks = MAX_TASKS
-    options.purge_offline_workers = OFFLINE_S
+    options.max_tasks = _MAX_TASKS
+    options.purge_offline_workers = _OFFLINE_S
     options.read_only = True
-    options.tasks_columns = COLUMNS
+    options.tasks_columns = _COLUMNS
     options.add_parse_callback(require_login)
 
 
-def password(settings: Settings) -> str:
+def flower_password(settings: Settings) -> str:
     """Return the password from the settings, else from a file in data_dir, which is made at first use.
 
     Raises ConfigError.
@@ -385,11 +381,11 @@ def password(settings: Settings) -> str:
     configured = settings.flower_password.get_secret_value() if settings.flower_password else ""
     if not configured.isascii():  # Flower can't compare other characters.
         raise ConfigError("RELEVE_FLOWER_PASSWORD: use only ASCII letters, digits and signs")
-    return configured or stored_secret(settings.data_dir, PASSWORD_FILE, lambda: secrets.token_urlsafe(18)).strip()
+    return configured or stored_secret(settings.data_dir, _PASSWORD_FILE, lambda: secrets.token_urlsafe(18)).strip()
 
 
-def password_source(settings: Settings) -> str:
+def flower_password_source(settings: Settings) -> str:
     """Return the place where a person finds the password."""
     if settings.flower_password:
         return "in RELEVE_FLOWER_PASSWORD (or the file of RELEVE_FLOWER_PASSWORD_FILE)"
-    return f"in {settings.data_dir / PASSWORD_FILE}"
+    return f"in {settings.data_dir / _PASSWORD_FILE}"

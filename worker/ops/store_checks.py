@@ -1,13 +1,11 @@
-"""Checks of the databases: CouchDB, the measure store and the registry.
+"""Checks of the stores: CouchDB, the measure store, the registry, Redis, the broker and the ledger of erasures.
 
 CouchDB is asked once with our user and once as a stranger, whose refusal is the good answer.
 Source: CouchDB 3.5 manual, "Single node setup", "GET /_session", "Security"; tried on a real server.
 
-Checks of Redis, of the broker, and of the messages that wait in its queues.
-
 Redis is judged by the answer to INFO alone, because CONFIG is forbidden on many managed servers.
 
-Check of the ledger of erasures: without it nothing can be erased, stopped or closed.
+Without the ledger of erasures nothing can be erased, stopped or closed.
 """
 
 from __future__ import annotations
@@ -39,6 +37,7 @@ _HOW_TO_CLOSE: Final = (
     "create an administrator ([admins] in local.ini, or COUCHDB_USER and COUCHDB_PASSWORD of its image) and set "
     "[chttpd] require_valid_user = true"
 )
+LONG_S: Final = 300.0
 
 # -- CouchDB
 
@@ -184,8 +183,6 @@ def sql_version(connection: Connection) -> str:
         return f"SQLite {sqlite3.sqlite_version}"
     return f"PostgreSQL {connection.exec_driver_sql('SHOW server_version').scalar()}"
 
-
-LONG_S: Final = 300.0
 
 # -- broker and queues
 

@@ -1,12 +1,11 @@
-"""The process that `releve up` becomes after its checks: it starts the parts, and ends with the first of them.
+"""The processes of `releve up`, `releve demo` and the drill: how each part is started, and who watches over them.
 
-It runs by itself (`python -m worker.ops.supervisor PLAN`) and imports neither settings nor stores, because it
-stays in memory as long as the parts run: 15 MB in place of 85. The plan is JSON::
+`releve up` becomes the supervisor of its parts after its checks (`python -m worker.ops.supervisor PLAN`), which ends
+with the first of them. It stays in memory as long as they run, so this module imports neither settings nor stores but
+where a function needs them: 15 MB in place of 85. The plan is JSON::
 
     {"parts": {"worker": ["/usr/bin/python3", "-m", "celery", …]}, "logs": "releve-data/logs", "grace_s": 30,
      "lines": ["worker and web are running …"]}
-
-The processes of `releve up`, `releve demo` and the drill, and settings for pretend homes.
 """
 
 from __future__ import annotations
@@ -19,15 +18,23 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from config.settings import PREFIX, SIMULATOR_SECRET, Settings, get_settings
-from worker.clients.enedis.presets import PRESETS
-from worker.ops.logging_setup import warn
 from worker.stores.child_processes import Supervisor
-from worker.stores.encryption import generate_key
 
-_POLL_S = 1.0  # Nobody waits for the message of a part's end.
+if TYPE_CHECKING:
+    from config.settings import Settings
+
+# Flower serves this machine alone; its other options come from ``worker.ops.startup``.
+_COMMANDS: Final = {
+    "simulator": ("worker", "simulate"),
+    "worker": ("celery", "-A", "worker", "worker"),
+    "beat": ("celery", "-A", "worker", "beat"),
+    "home-worker": ("worker.ops.home_worker",),
+    "web": ("worker", "web"),
+    "flower": ("celery", "-A", "worker", "flower", "--address=127.0.0.1"),
+}
+_POLL_S: Final = 1.0  # Nobody waits for the message of a part's end.
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,26 +72,6 @@ class PartPlan:
         return 1
 
 
-def _raise_interrupt(*_: object) -> NoReturn:
-    raise KeyboardInterrupt
-
-
-if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, _raise_interrupt)
-    sys.exit(PartPlan(**json.loads(sys.argv[1])).run())
-
-
-# Flower serves this machine alone; its other options come from ``worker.ops.startup``.
-_COMMANDS: Final = {
-    "simulator": ("worker", "simulate"),
-    "worker": ("celery", "-A", "worker", "worker"),
-    "beat": ("celery", "-A", "worker", "beat"),
-    "home-worker": ("worker.ops.home_worker",),
-    "web": ("worker", "web"),
-    "flower": ("celery", "-A", "worker", "flower", "--address=127.0.0.1"),
-}
-
-
 def start_part(supervisor: Supervisor, part: str, *options: str, env: Mapping[str, str], logs: Path) -> None:
     """Start one part of Relève, with its log file."""
     supervisor.start(part, part_command(part, *options), env=env, log_path=logs / f"{part}.log")
@@ -120,6 +107,11 @@ def use_pretend_settings(folder: Path, preset: str, redis_url: str, simulator: s
     With each setting named, none of the user's own has an effect.  Those that have no default are removed from the
     environment, with a warning for each.
     """
+    from config.settings import PREFIX, SIMULATOR_SECRET, Settings, get_settings
+    from worker.clients.enedis.presets import PRESETS
+    from worker.ops.logging_setup import warn
+    from worker.stores.encryption import generate_key
+
     values = {
         "preset": preset,
         "calls_per_second": PRESETS[preset].calls_per_second,
@@ -152,3 +144,12 @@ def use_pretend_settings(folder: Path, preset: str, redis_url: str, simulator: s
     os.environ.update(env)
     get_settings.cache_clear()
     return env
+
+
+def _raise_interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _raise_interrupt)
+    sys.exit(PartPlan(**json.loads(sys.argv[1])).run())

@@ -1,12 +1,7 @@
-"""Checks of the supplier: its token server, open incidents, and the quota against the size of the fleet.
+"""Checks of the suppliers, their quota and their incidents, of the API's tokens, of outputs and of workers.
 
-Checks of GRDF, where there is gas: address and credentials, its token, and its quota against the homes with gas.
-
-Check of the API tokens: which end soon, and which have no end.
-
-Check of the outputs: which of them fail, and since when something waits.
-
-Check of the workers by the heartbeats that they write to Redis, and of the messages that wait for them.
+The quota is compared with the size of the fleet; that of GRDF with the homes that have gas, where there is gas.
+Workers are judged by the heartbeats that they write to Redis, and by the messages that wait for them.
 """
 
 from __future__ import annotations
@@ -45,6 +40,9 @@ from worker.stores.registry.api_tokens import ApiToken, ApiTokenTable
 from worker.stores.registry.fleet_counts import Overview
 from worker.stores.registry.outputs import list_outputs
 from worker.stores.token_store import ApplicationTokenStore
+
+IDLE_AFTER_S: Final = 300.0
+_START_ONE: Final = "start one with `releve up` or `celery -A worker worker -l INFO`"
 
 
 def check_supplier(connections: CheckConnections) -> Iterator[CheckNote]:
@@ -175,9 +173,6 @@ def check_night(connections: CheckConnections, supplier: str) -> Iterator[CheckN
     yield ok(capacity.describe()) if capacity.current.fits else warn(capacity.describe())
 
 
-SUPPLIER: Final = GRDF.name
-
-
 def has_gas(settings: Settings) -> bool:
     """Return whether gas is set up; without it nothing is checked or told of it."""
     return bool(settings.grdf_client_id)
@@ -185,7 +180,7 @@ def has_gas(settings: Settings) -> bool:
 
 def check_gas_access(connections: CheckConnections) -> Iterator[CheckNote]:
     """Check GRDF's address and the application's credentials.  Raises ConfigError."""
-    settings, endpoints = connections.settings, build_endpoints(connections.settings, SUPPLIER)
+    settings, endpoints = connections.settings, build_endpoints(connections.settings, GRDF.name)
     check_gas_credentials(settings)
     host = urlsplit(endpoints.base_url).hostname
     where = "GRDF's own host" if endpoints.production else "a simulator"
@@ -199,19 +194,19 @@ def check_gas_token(connections: CheckConnections) -> Iterator[CheckNote]:
     """Check that GRDF gives the application a token for its credentials.  Raises a WorkerError."""
     settings = connections.settings
     secret = settings.grdf_client_secret.get_secret_value()
-    ask_for_token(connections, build_endpoints(settings, SUPPLIER), settings.grdf_client_id or "", secret)
+    ask_for_token(connections, build_endpoints(settings, GRDF.name), settings.grdf_client_id or "", secret)
     yield ok("gives the application a token")
 
 
 def check_gas_quota_now(connections: CheckConnections) -> Iterator[CheckNote]:
     """Check what is left of the quota of GRDF, and that a night fits it.  Raises StoreUnavailable."""
-    yield from check_pace(connections, SUPPLIER)
+    yield from check_pace(connections, GRDF.name)
     yield from check_gas_quota(connections)
 
 
 def check_gas_quota(connections: CheckConnections) -> Iterator[CheckNote]:
     """Check that a night of all active accounts of gas fits the quota of GRDF.  Raises StoreUnavailable."""
-    yield from check_night(connections, SUPPLIER)
+    yield from check_night(connections, GRDF.name)
 
 
 def check_api_tokens(connections: CheckConnections) -> Iterator[CheckNote]:
@@ -249,10 +244,6 @@ def check_outputs(connections: CheckConnections) -> Iterator[CheckNote]:
                 f"then run `releve outputs test {output.id}`"
             )
     yield ok(f"{len(outputs)} set up" if outputs else "none")
-
-
-IDLE_AFTER_S: Final = 300.0
-_START_ONE: Final = "start one with `releve up` or `celery -A worker worker -l INFO`"
 
 
 def check_workers(connections: CheckConnections) -> Iterator[CheckNote]:

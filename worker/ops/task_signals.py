@@ -1,14 +1,13 @@
-"""What Celery's signals record of each task: its lane, its metrics, and the context of its log lines.
+"""What Celery's signals record of each task: its lane, its metrics with their HTTP endpoint, and its logs' context.
 
 Each line of a task names task, run and chain.  ``run`` is the run id of a window, like ``20240725T071500.123456``; it
 stays the same from the publishing of the window to its storing.  ``chain`` is the id of the first task, which is the
 night's feed or the backfill of an account: all tasks that follow from it have the same chain, however many workers they
 run on.  Messages get the time of their publishing, from which the wait of a task is counted.
 
-HTTP endpoint for the metrics of one worker, in a thread of its main process.
-
-A pool of threads counts in this process.  A pool of processes needs PROMETHEUS_MULTIPROC_DIR, as prometheus_client
-documents: each process then counts in files of that folder, and the endpoint adds them up.
+The endpoint serves the metrics of one worker, in a thread of its main process.  A pool of threads counts in this
+process.  A pool of processes needs PROMETHEUS_MULTIPROC_DIR, as prometheus_client documents: each process then counts
+in files of that folder, and the endpoint adds them up.
 """
 
 from __future__ import annotations
@@ -53,6 +52,7 @@ _REJECTION_TEXTS: Final = {
     "MESSAGE_DECODE_ERROR": "an unreadable message was discarded: run the same version in all workers",
 }
 _OTHER_LABEL: Final = "other"  # For tasks that are not ours: the number of label values must stay bounded.
+log = logging.getLogger("releve.metrics")
 
 
 def install() -> None:
@@ -65,6 +65,8 @@ def install() -> None:
     signals.task_postrun.connect(_record_end)
     signals.task_retry.connect(_count_retry)
     signals.task_failure.connect(_count_failure)
+    signals.worker_ready.connect(_open_endpoint)
+    signals.worker_process_shutdown.connect(_forget_gauges)
 
 
 # -- Lane, metrics and context of a task
@@ -194,16 +196,8 @@ def _hide_message_bodies() -> None:
     logging.getLogger(consumer.__name__).addFilter(without_body)
 
 
-log = logging.getLogger("releve.metrics")
-
-
-def metrics_endpoint_install() -> None:
-    """Open the endpoint when a worker is ready, where the settings name a port.  Safe to repeat."""
-    signals.worker_ready.connect(_open_endpoint)
-    signals.worker_process_shutdown.connect(_forget_gauges)
-
-
 def _open_endpoint(**_: Any) -> None:
+    """Open the endpoint of a worker that is ready, where the settings name a port."""
     settings = get_settings()
     if settings.metrics_port and (server := serve_metrics(settings.metrics_host, settings.metrics_port)):
         # A child process that outlives its worker would otherwise keep the port.

@@ -1,17 +1,17 @@
-"""Watchdog of a worker: it restarts a worker that no longer hears its broker, and limits the time of a shutdown.
+"""Heartbeat and watchdog of a worker: signs of life, messages of dead workers, and a restart of one that hears nothing.
+
+**Heartbeat**: what dead workers had taken is requeued, but only with Redis as the broker.  RabbitMQ itself requeues
+what a lost connection had taken.
 
 A **worker** can be alive and connected and yet receive nothing.  ``BrokerProbe`` asks it through the broker, in the way
 in which work reaches it.  Silence is counted only while the broker answers a connection of our own, so a broker that is
 down restarts nobody.
 
 **Restart**: the program is replaced in its own process (exec).  Its process id stays the same, and so its supervisor or
-container does not notice.  No work is lost, because messages are acknowledged when their task is done.
+container does not notice.  No work is lost, because messages are acknowledged when their task is done.  The time of a
+shutdown is limited, too.
 
-The watchdog is one thread in the worker's main process.
-
-Heartbeat of a worker process, and requeueing of the messages that dead workers had taken.
-
-Messages are only requeued with Redis as the broker: RabbitMQ itself requeues what a lost connection had taken.
+Heartbeat and watchdog are one thread each in the worker's main process.
 """
 
 from __future__ import annotations
@@ -39,10 +39,23 @@ from worker.ops.broker import WORKER_ID, queue_lengths
 from worker.runtime.current import get_runtime
 from worker.stores.redis.heartbeats import BrokerMessages, Heartbeats, WorkerHeartbeat
 
+log = logging.getLogger("releve.watchdog")
 heartbeat_log = logging.getLogger("releve.heartbeat")
 INTERVAL_S: Final = 4.0
 # The watchdog restarts the program in its own process, which keeps its environment.
 RESTARTS_VARIABLE: Final = "RELEVE_WATCHDOG_RESTARTS"
+CHECK_EVERY_S: Final = 15.0
+RECONNECTING_S: Final = 35.0  # Celery waits up to 30 s between two attempts to connect.
+GRACE_BEYOND_CALL_S: Final = 10.0  # Our supervisor grants the same time: worker/cli/processes.py.
+ANSWER_S: Final = 5.0
+LATE: Final = 1  # Exit code of a worker that did not end within its grace period.
+_CONNECT_S: Final = 5.0
+_AMQP_HEARTBEATS: Final = 3
+# The worker's own connection may wait without limit, but the probe's must not.
+_IO_TIME_OUTS: Final = {
+    "redis": {"socket_timeout": ANSWER_S, "socket_connect_timeout": _CONNECT_S},
+    "amqp": {"read_timeout": ANSWER_S, "write_timeout": ANSWER_S},
+}
 
 
 class WorkerActivity:
@@ -141,20 +154,6 @@ def requeue_orphans(heartbeats: Heartbeats, deliveries: BrokerMessages) -> int:
         heartbeat_log.warning("worker gone worker=%s messages_requeued=%d", worker, count)
     return total
 
-
-log = logging.getLogger("releve.watchdog")
-CHECK_EVERY_S: Final = 15.0
-RECONNECTING_S: Final = 35.0  # Celery waits up to 30 s between two attempts to connect.
-GRACE_BEYOND_CALL_S: Final = 10.0  # Our supervisor grants the same time: worker/cli/processes.py.
-ANSWER_S: Final = 5.0
-LATE: Final = 1  # Exit code of a worker that did not end within its grace period.
-_CONNECT_S: Final = 5.0
-_AMQP_HEARTBEATS: Final = 3
-# The worker's own connection may wait without limit, but the probe's must not.
-_IO_TIME_OUTS: Final = {
-    "redis": {"socket_timeout": ANSWER_S, "socket_connect_timeout": _CONNECT_S},
-    "amqp": {"read_timeout": ANSWER_S, "write_timeout": ANSWER_S},
-}
 
 # -- watchdog
 

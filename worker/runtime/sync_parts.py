@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, ExitStack
 from datetime import time, timedelta
 from functools import cached_property, partial
 from importlib.metadata import version
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from redis import Redis
 
@@ -74,13 +74,15 @@ from worker.stores.registry.supplier_answers import CorrectionTable, QuarantineT
 from worker.stores.token_store import ApplicationTokenStore, UserTokenStore, token_lock
 from worker.sync.claims import WindowClaims
 from worker.sync.due import DueBySupplier, DueWindows, GatewayWindows
-from worker.sync.file_import import FileAccounts, FileImporter
 from worker.sync.history import History, LedgerRebuilder
 from worker.sync.incidents import IncidentProber, Incidents
 from worker.sync.inline import Inline
 from worker.sync.quarantine import AnswerWatch
 from worker.sync.results import ResultRecorder
 from worker.sync.verification import Auditor
+
+if TYPE_CHECKING:
+    from worker.sync.file_import import FileAccounts, FileImporter
 from worker.sync.window import WindowSync
 
 _CONNECT_TIMEOUT_S: Final = 5.0
@@ -267,12 +269,6 @@ class Runtime(AbstractContextManager["Runtime"]):
             daily_limit_kwh=settings.daily_limit_kwh,
             outbox=self.outbox,
         )
-        self.file_importer = FileImporter(
-            window_sync=self.window_sync,
-            results=self.results,
-            outcomes=self.registry.outcomes,
-            progress=self.progress,
-        )
         self.due_windows = DueBySupplier([self._build_due_windows(*one) for one in self.ledgers.items()])
         self.probes = IncidentProber(
             incidents=self.incidents,
@@ -425,11 +421,6 @@ class Runtime(AbstractContextManager["Runtime"]):
             erasures=self.erasures,
             now=self.now,
         )
-        self.file_accounts = FileAccounts(
-            registry=self.registry,
-            assertion=self.assertion,
-            suppliers={ENEDIS.name: GATEWAY.name, GRDF.name: GRDF.name},
-        )
         self.gateway_accounts = GatewayAccounts(assertion=self.assertion)
 
     def _build_consents(
@@ -490,6 +481,28 @@ class Runtime(AbstractContextManager["Runtime"]):
     def web_access(self) -> WebAccess:
         """What opens and ends browsers' sessions. It needs the session key, which a worker does not have."""
         return build_web_access(self.settings, self.registry, self.erasure_hashes, RateLimiter(self.redis), self.now)
+
+    @cached_property
+    def file_importer(self) -> FileImporter:
+        """The import of files; few processes need the readers of workbooks."""
+        from worker.sync.file_import import FileImporter
+
+        return FileImporter(
+            window_sync=self.window_sync,
+            results=self.results,
+            outcomes=self.registry.outcomes,
+            progress=self.progress,
+        )
+
+    @cached_property
+    def file_accounts(self) -> FileAccounts:
+        from worker.sync.file_import import FileAccounts
+
+        return FileAccounts(
+            registry=self.registry,
+            assertion=self.assertion,
+            suppliers={ENEDIS.name: GATEWAY.name, GRDF.name: GRDF.name},
+        )
 
     @cached_property
     def output_delivery(self) -> OutputDelivery:

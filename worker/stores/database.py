@@ -8,6 +8,7 @@ is replaced unseen.
 from __future__ import annotations
 
 import os
+import secrets
 import sqlite3
 import weakref
 from collections.abc import Iterator, Sequence
@@ -411,3 +412,8 @@ def _dispose(close: bool) -> None:
 # As SQLAlchemy's page "Using Connection Pools with Multiprocessing or os.fork()" says: a child inherits no idle
 # connection (SQLite forbids even to close one there), and forgets those that other threads of its parent were using.
 os.register_at_fork(before=lambda: _dispose(close=True), after_in_child=lambda: _dispose(close=False))
+
+
+def new_id() -> str:
+    """Return a random id: 20 hexadecimal digits."""
+    return secrets.token_hex(10)

@@ -17,7 +17,6 @@ from datetime import datetime
 from typing import Final
 
 from worker.domain.clock import Clock
-from worker.domain.consents import NoticeKind
 from worker.domain.incident import (
     PROBE,
     PROBES_TO_PASS,
@@ -36,6 +35,7 @@ from worker.domain.incident import (
 )
 from worker.domain.lanes import Lane, current_lane, enter_lane, leave_lane
 from worker.domain.messages import WindowJob, series_of
+from worker.domain.notice import NoticeKind
 from worker.domain.series import USUAL_SERIES, Series
 from worker.domain.windows import civil_date
 from worker.errors import IncidentOpen, StoreUnavailable, WorkerError

@@ -24,9 +24,9 @@ from worker.domain import messages
 from worker.domain.answers import Deviation, RawAnswer
 from worker.domain.comparison import RecentAnswers
 from worker.domain.completeness import UNKNOWN, DayLedger, DayMark, DayState, mark_days
-from worker.domain.consents import Notice, NoticeKind
 from worker.domain.documents import Entry
 from worker.domain.messages import WindowJob, WindowResult, Writes, to_job
+from worker.domain.notice import Notice, NoticeKind
 from worker.domain.series import Series
 from worker.domain.windows import DateWindow, civil_date
 from worker.errors import MalformedAnswer, StoreUnavailable

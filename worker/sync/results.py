@@ -19,7 +19,6 @@ from worker.domain.answers import Deviation, DeviationKind
 from worker.domain.calls import BY_HAND, AnswerClass, Call, call_to_fields, classify_answer
 from worker.domain.comparison import FinishedAnswer, RecentAnswers
 from worker.domain.completeness import mark_days
-from worker.domain.consents import NoticeKind
 from worker.domain.documents import Entry
 from worker.domain.messages import (
     REPAIR,
@@ -33,6 +32,7 @@ from worker.domain.messages import (
     window_fields,
     window_of,
 )
+from worker.domain.notice import NoticeKind
 from worker.domain.retry import WINDOW_DELAYS
 from worker.domain.series import Series
 from worker.domain.windows import ONE_DAY, civil_date

@@ -48,8 +48,6 @@ from worker.web.error_pages import AbortedAnswer
 
 log = logging.getLogger("releve.web")
 notices_log = logging.getLogger("releve.notices")
-DEFAULT_HOST: Final = "127.0.0.1"
-DEFAULT_PORT: Final = 8000
 _SHUTDOWN_GRACE_S: Final = 2  # For requests that still run; progress streams end by themselves.
 _SWEEP_EVERY_S: Final = 1.0
 _LOG_EVERY_S: Final = 60.0

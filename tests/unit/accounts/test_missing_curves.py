@@ -12,7 +12,7 @@ from tests.unit.conftest import Household
 from worker.accounts.notice_channels import CURVE_NOT_ACTIVATED, Message, NoticeChannels
 from worker.accounts.notices import NoticeSender, notify_missing_curves
 from worker.domain.account import AccountState
-from worker.domain.consents import Notice, NoticeKind
+from worker.domain.notice import Notice, NoticeKind
 from worker.domain.windows import ONE_DAY
 from worker.texts import translate_all
 

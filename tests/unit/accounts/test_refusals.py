@@ -17,7 +17,8 @@ from tests.support.registries import record_consent, record_outcome
 from tests.unit.conftest import Household, new_household, open_household
 from worker.accounts.refusals import CONFIRMATION_INTERVAL, Ruling
 from worker.domain.account import AccountState
-from worker.domain.consents import ConsentKind, NoticeKind
+from worker.domain.consents import ConsentKind
+from worker.domain.notice import NoticeKind
 from worker.domain.series import Series
 from worker.errors import (
     AccountError,

@@ -17,7 +17,7 @@ from tests.unit.sync.test_replay import FIRST, WEEK
 from worker.accounts.notice_channels import compose_message
 from worker.clients.enedis.presets import ANSWER_SHAPES
 from worker.domain.answers import Deviation, DeviationKind
-from worker.domain.consents import NoticeKind
+from worker.domain.notice import NoticeKind
 from worker.domain.series import Doctype, Series
 from worker.errors import MalformedAnswer, StoreUnavailable
 from worker.stores.encryption import generate_key

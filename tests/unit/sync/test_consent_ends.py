@@ -18,10 +18,11 @@ from tests.unit.conftest import Household
 from worker.domain.account import Account, AccountState
 from worker.domain.answers import Answer, AnswerKind
 from worker.domain.completeness import DayMark, DayState
-from worker.domain.consents import ConsentKind, NoticeKind
+from worker.domain.consents import ConsentKind
 from worker.domain.consistency import Cause, Discrepancy, Law
 from worker.domain.incident import IncidentKind, ProbeResult, judge_probe
 from worker.domain.messages import WindowJob
+from worker.domain.notice import NoticeKind
 from worker.domain.series import USUAL_SERIES, Series
 from worker.domain.windows import ONE_DAY, PARIS, DateWindow, local_midnight
 from worker.errors import (

@@ -18,8 +18,8 @@ from tests.unit.conftest import Household
 from worker.accounts.notice_channels import compose_message
 from worker.domain.account import AccountState
 from worker.domain.answers import Answer, AnswerKind
-from worker.domain.consents import NoticeKind
 from worker.domain.messages import WindowJob, run_kind
+from worker.domain.notice import NoticeKind
 from worker.domain.reasons import Reason
 from worker.domain.schedule import AskingHours, is_afternoon, is_asking_hour, night_start
 from worker.domain.series import Series, of_supplier

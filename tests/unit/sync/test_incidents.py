@@ -16,9 +16,9 @@ from tests.support.window_runs import days
 from tests.unit.conftest import Household, open_household
 from worker.domain.account import AccountState
 from worker.domain.answers import Json
-from worker.domain.consents import NoticeKind
 from worker.domain.incident import PROBE, PROBES_TO_PASS, IncidentKind, Thresholds
 from worker.domain.lanes import enter_lane, leave_lane
+from worker.domain.notice import NoticeKind
 from worker.domain.series import USUAL_SERIES, Series
 from worker.domain.windows import DateWindow
 from worker.errors import (

@@ -18,7 +18,16 @@ from worker.domain.evidence import EvidenceEvent
 from worker.domain.series import USUAL_SERIES, Series, SeriesSwitch, of_supplier
 from worker.domain.windows import civil_date
 from worker.errors import ConsentEnded, ConsentStopped, UnknownAccount, describe_code
-from worker.stores.registry.tables import ACCOUNTS, CONSENT_EVIDENCE, NEVER, NO_DAY, SERIES_OUTCOMES, USAGE_POINTS
+from worker.stores.registry.tables import (
+    ACCOUNTS,
+    CONSENT_EVIDENCE,
+    NEVER,
+    NO_DAY,
+    NOTICES,
+    PENDING_REFUSALS,
+    SERIES_OUTCOMES,
+    USAGE_POINTS,
+)
 
 _CONSUMPTION = "consumption"  # The only direction whose measures are kept.
 NOT_REMOVED = ACCOUNTS.c.state != AccountState.DELETED
@@ -201,6 +210,17 @@ def change_state(connection: Connection, account_id: str, state: AccountState, r
     update_account(connection, account_id, {"state": state, "reason": reason, "state_since": now})
     _set_active(connection, account_id, now, active=state in (AccountState.READY, AccountState.NEW))
     return account
+
+
+def delete_pending_refusals(connection: Connection, account_id: str) -> int:
+    """Delete the account's pending refusals and return their number."""
+    return connection.execute(delete(PENDING_REFUSALS).where(PENDING_REFUSALS.c.account_id == account_id)).rowcount
+
+
+def delete_undelivered_notices(connection: Connection, account_id: str) -> int:
+    """Delete the account's notices that were not delivered yet, and return their number."""
+    conditions = (NOTICES.c.account_id == account_id, NOTICES.c.delivered_at.is_(None))
+    return connection.execute(delete(NOTICES).where(*conditions)).rowcount
 
 
 def _awaits_confirmation(connection: Connection, account_id: str) -> bool:

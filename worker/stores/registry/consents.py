@@ -19,17 +19,18 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Connection, and_, case, delete, func, or_, select, update
 
 from worker.domain.account import Account, AccountState
-from worker.domain.consents import ConsentKind, ConsentProof, EndReason, Notice, PendingRefusal, Proof
+from worker.domain.consents import ConsentKind, ConsentProof, EndReason, PendingRefusal, Proof
 from worker.domain.evidence import HOUSEHOLD, LAST_DAY, SUPPLIER, DatesSource, PersonalPart
+from worker.domain.notice import Notice
 from worker.domain.series import of_supplier
 from worker.domain.windows import civil_date, local_midnight
 from worker.errors import ConsentEnded, ConsentStopped
-from worker.stores.database import Database, SealedTable, build_insert
+from worker.stores.database import Database, SealedTable, build_insert, new_id
 from worker.stores.encryption import Sealer
 from worker.stores.registry import account_rows
-from worker.stores.registry import notices as notice_rows
 from worker.stores.registry.account_rows import ACCOUNT_QUERY, NOT_REMOVED
 from worker.stores.registry.evidence import CONSENT_QUERY, GIVEN, IN_FORCE, EvidenceChain
+from worker.stores.registry.notices import insert_notices
 from worker.stores.registry.rights import forget_rights, withdraw_rights
 from worker.stores.registry.tables import ACCOUNTS, CONSENT_EVIDENCE, NOTICES, PENDING_REFUSALS, SERIES_OUTCOMES
 from worker.stores.registry.user_tokens import detach_token
@@ -77,8 +78,8 @@ class ConsentTable(SealedTable):
         for account_id in sorted(account_ids):
             # The lock makes a callback page that is loaded twice wait, so that the second finds the first one's proof.
             account_rows.lock(connection, account_id)
-            notice_rows.delete_pending_refusals(connection, account_id)
-            notice_rows.delete_undelivered_notices(connection, account_id)
+            account_rows.delete_pending_refusals(connection, account_id)
+            account_rows.delete_undelivered_notices(connection, account_id)
         return [self._record(connection, account_id, consent, now) for account_id in account_ids]
 
     def _record(self, connection: Connection, account_id: str, consent: GivenConsent, now: datetime) -> ConsentProof:
@@ -95,7 +96,7 @@ class ConsentTable(SealedTable):
         personal = PersonalPart(secrets.token_hex(32), account.usage_point_id, consent.reference, consent.answer_digest)
         names = ("kind", "consent_from", "consent_until", "proof", "browser", "line")
         row = {name: getattr(consent, name) for name in names}
-        row |= {"consent_id": notice_rows.new_id(), "account_id": account.id, "tenant": account.tenant}
+        row |= {"consent_id": new_id(), "account_id": account.id, "tenant": account.tenant}
         row |= {"supplier": account.supplier, "actor": consent.vouched_by, "recorded_at": now}
         self._chain.append_given(connection, {**row, "dates_from": consent.dates_from}, personal)
 
@@ -207,7 +208,7 @@ class ConsentTable(SealedTable):
         """
         with self._database.writing() as connection:
             account_rows.lock(connection, account_id, include_removed=True)
-            pending_refusals = notice_rows.delete_pending_refusals(connection, account_id)
+            pending_refusals = account_rows.delete_pending_refusals(connection, account_id)
             notices = connection.execute(delete(NOTICES).where(NOTICES.c.account_id == account_id)).rowcount
             self._chain.end(connection, account_id, EndReason.REMOVED.value, now, actor)
             self._chain.erase_personal(connection, account_id)
@@ -265,8 +266,8 @@ def _of(account_id: str) -> ColumnElement[bool]:
 def _clear(connection: Connection, account_id: str) -> None:
     """Delete the account's token, its pending refusals and its undelivered notices."""
     detach_token(connection, account_id)
-    notice_rows.delete_pending_refusals(connection, account_id)
-    notice_rows.delete_undelivered_notices(connection, account_id)
+    account_rows.delete_pending_refusals(connection, account_id)
+    account_rows.delete_undelivered_notices(connection, account_id)
 
 
 def _find_existing(proofs: Sequence[ConsentProof], consent: GivenConsent) -> ConsentProof | None:
@@ -388,7 +389,7 @@ class PendingRefusals(SealedTable):
             accounts = [Account(**row._asdict()) for row in connection.execute(suspended.order_by(ACCOUNTS.c.id))]
             for account in accounts:
                 account_rows.change_state(connection, account.id, AccountState.READY, "", now)
-                notice_rows.delete_undelivered_notices(connection, account.id)
+                account_rows.delete_undelivered_notices(connection, account.id)
             # Late, because a success locks an outcome before it clears refusals, too.
             connection.execute(update(PENDING_REFUSALS).where(*pending).values(times=0))
             for account in accounts:
@@ -421,9 +422,9 @@ class PendingRefusals(SealedTable):
             if before.reason == reason and before.state in (AccountState.ACTION_NEEDED, AccountState.PAUSED):
                 return False
             account_rows.change_state(connection, account_id, AccountState.ACTION_NEEDED, reason, now)
-            notice_rows.delete_pending_refusals(connection, account_id)
+            account_rows.delete_pending_refusals(connection, account_id)
             if before.state is not AccountState.ACTION_NEEDED:
-                notice_rows.insert_notices(connection, notices())
+                insert_notices(connection, notices())
             if consent_ended:
                 self._chain.end(connection, account_id, reason, now, SUPPLIER)
         return True

@@ -39,11 +39,10 @@ from worker.domain.evidence import (
     link_row,
 )
 from worker.errors import OperatorFault
-from worker.stores.database import Database, SealedTable, build_insert, place_of
+from worker.stores.database import Database, SealedTable, build_insert, new_id, place_of
 from worker.stores.encryption import Sealer
 from worker.stores.registry import account_rows
 from worker.stores.registry.dump import open_snapshot
-from worker.stores.registry.notices import new_id
 from worker.stores.registry.tables import ACCOUNTS, CONSENT_CHAIN, CONSENT_EVIDENCE, CONSENT_PROOFS, USAGE_POINTS
 
 GIVEN: Final = CONSENT_EVIDENCE.c.event == EvidenceEvent.GIVEN

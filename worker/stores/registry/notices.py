@@ -1,4 +1,4 @@
-"""The table of notices to owners and operators, with their delivery attempts; rows of pending refusals beside it.
+"""The table of notices to owners and operators, with their delivery attempts.
 
 A sender claims a notice before it sends it, so that two senders don't send it at the same time. A sender that dies
 after its claim leaves the notice due again: the receiver may get it twice and recognises it by its id.
@@ -9,7 +9,6 @@ together.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import datetime
@@ -17,10 +16,10 @@ from typing import Final
 
 from sqlalchemy import Connection, delete, select, update
 
-from worker.domain.consents import HOUSEHOLD_CHANNEL, Notice, NoticeKind
+from worker.domain.notice import HOUSEHOLD_CHANNEL, Notice, NoticeKind
 from worker.domain.retry import NOTICE_DELAYS
-from worker.stores.database import SqlTable, build_insert
-from worker.stores.registry.tables import HOUSEHOLD_ACCOUNTS, MAIL_ADDRESSES, NOTICES, PENDING_REFUSALS
+from worker.stores.database import SqlTable, build_insert, new_id
+from worker.stores.registry.tables import HOUSEHOLD_ACCOUNTS, MAIL_ADDRESSES, NOTICES
 
 NOTICE_QUERY = select(*(column for column in NOTICES.c if column is not NOTICES.c.key))
 MAX_ATTEMPTS: Final = len(NOTICE_DELAYS)
@@ -86,21 +85,11 @@ class NoticeTable(SqlTable):
         return self._database.change(delete(NOTICES).where(NOTICES.c.created_at < moment))
 
 
-def new_id() -> str:
-    """Return a random id: 20 hexadecimal digits."""
-    return secrets.token_hex(10)
-
-
 def build_notices(
     channels: Iterable[str], kind: NoticeKind, reason: str, about: str, now: datetime, account_id: str | None = None
 ) -> list[Notice]:
     """Return a new notice for each channel, to its account's owner or, without an account, to the operator."""
     return [Notice(new_id(), account_id, kind, reason, about, channel, now, now) for channel in channels]
-
-
-def delete_pending_refusals(connection: Connection, account_id: str) -> int:
-    """Delete the account's pending refusals and return their number."""
-    return connection.execute(delete(PENDING_REFUSALS).where(PENDING_REFUSALS.c.account_id == account_id)).rowcount
 
 
 def insert_notices(connection: Connection, notices: Iterable[Notice]) -> list[Notice]:
@@ -115,12 +104,6 @@ def insert_notices(connection: Connection, notices: Iterable[Notice]) -> list[No
         if connection.execute(insert_once).first() is not None:
             inserted.append(notice)
     return inserted
-
-
-def delete_undelivered_notices(connection: Connection, account_id: str) -> int:
-    """Delete the account's notices that were not delivered yet, and return their number."""
-    conditions = (NOTICES.c.account_id == account_id, NOTICES.c.delivered_at.is_(None))
-    return connection.execute(delete(NOTICES).where(*conditions)).rowcount
 
 
 def _has_address(connection: Connection, account_id: str | None) -> bool:

@@ -31,7 +31,7 @@ from worker.domain.completeness import (
 from worker.domain.schedule import NIGHTS_WITHOUT_CURVE
 from worker.domain.series import Series, SeriesSwitch
 from worker.stores.database import SqlTable, build_insert
-from worker.stores.registry import account_rows, notices, series_switches
+from worker.stores.registry import account_rows, series_switches
 from worker.stores.registry.due import may_be_asked_on
 from worker.stores.registry.series_switches import SeriesChoice
 from worker.stores.registry.tables import ACCOUNTS, ACTIVE, FRESHNESS, NEVER, NO_DAY, SERIES_OUTCOMES
@@ -170,7 +170,7 @@ class OutcomeTable(SeriesChoice):
                 values |= ledger_columns(connection, account_id, Series(series), ledger)
             if code is None:
                 values["last_success_at"] = max(row.last_success_at or now, now)
-                notices.delete_pending_refusals(connection, account_id)  # They were mistakes of the supplier.
+                account_rows.delete_pending_refusals(connection, account_id)  # They were mistakes of the supplier.
             update_row(connection, account_id, series, values)
         if confirms and row.account_state is AccountState.NEW:
             # A suspension locks the account before its series, so the account is not locked in the transaction above.

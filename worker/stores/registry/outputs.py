@@ -45,12 +45,11 @@ from worker.domain.messages import ChangedPart
 from worker.domain.retry import OUTPUT_DELAYS
 from worker.domain.series import Series
 from worker.errors import StoreUnavailable, UnknownOutput
-from worker.stores.database import Database, SealedTable, SqlTable, build_insert, place_of
+from worker.stores.database import Database, SealedTable, SqlTable, build_insert, new_id, place_of
 from worker.stores.encryption import Sealer
 from worker.stores.registry import account_rows
 from worker.stores.registry.account_rows import NOT_REMOVED
 from worker.stores.registry.api_tokens import require_tenant
-from worker.stores.registry.notices import new_id
 from worker.stores.registry.tables import ACCOUNTS, OUTPUT_CHANGES, OUTPUTS, SERIES_OUTCOMES, belongs_to
 
 log = logging.getLogger("releve.outputs")

@@ -18,13 +18,13 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Connection, Row, delete, func, select, update
 
 from worker.domain.answers import Deviation, DeviationKind, RawAnswer, pack_raw_answers, to_sample, unpack_raw_answers
-from worker.domain.consents import Notice
 from worker.domain.documents import REMOVED
+from worker.domain.notice import Notice
 from worker.domain.series import Doctype, Series
 from worker.errors import UnknownAccount
-from worker.stores.database import SealedTable, SqlTable, build_insert, place_of
+from worker.stores.database import SealedTable, SqlTable, build_insert, new_id, place_of
 from worker.stores.registry import account_rows
-from worker.stores.registry import notices as notice_rows
+from worker.stores.registry.notices import insert_notices
 from worker.stores.registry.tables import CORRECTIONS, QUARANTINE, RAW_ANSWERS
 
 _RAW = RAW_ANSWERS.c
@@ -102,7 +102,7 @@ class RawAnswerTable(SealedTable):
     def record_answer(self, account_id: str, answer: RawAnswer) -> None:
         """Store an answer; it is on disk when this returns. Raises UnknownAccount, also for a removed account."""
         # Sealing takes the longest, so it happens outside of the transaction.
-        answer_id, span = notice_rows.new_id(), (answer.asked_at, answer.asked_at)
+        answer_id, span = new_id(), (answer.asked_at, answer.asked_at)
         sealed = self._seal(answer_id, [answer])
         with self._database.writing() as connection:
             account_rows.lock(connection, account_id, shared=True)
@@ -147,7 +147,7 @@ class RawAnswerTable(SealedTable):
             if len(rows) == 1:
                 connection.execute(update(RAW_ANSWERS).where(*in_month).values(packed=True))
             elif rows:
-                packed_id = notice_rows.new_id()
+                packed_id = new_id()
                 sealed = self._seal(packed_id, self._unseal(rows))
                 connection.execute(delete(RAW_ANSWERS).where(_RAW.id.in_([row.id for row in rows])))
                 span = (min(row.first_at for row in rows), max(row.last_at for row in rows))
@@ -236,7 +236,7 @@ class QuarantineTable(SealedTable):
                     connection.execute(add_times)
                     return QuarantineResult.KNOWN
                 result = QuarantineResult.NEW
-            notice_rows.insert_notices(connection, notices(result))
+            insert_notices(connection, notices(result))
             return result
 
     def list_entries(self) -> Iterable[QuarantineEntry]:

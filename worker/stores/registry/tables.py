@@ -39,9 +39,10 @@ from worker.domain.account import DEFAULT_TENANT, AccountState
 from worker.domain.answers import DeviationKind
 from worker.domain.audit_entry import AUDIT_KEPT
 from worker.domain.calls import AnswerClass
-from worker.domain.consents import ConsentKind, NoticeKind, Proof
+from worker.domain.consents import ConsentKind, Proof
 from worker.domain.evidence import DatesSource, EvidenceEvent
 from worker.domain.invitation import InvitationPurpose
+from worker.domain.notice import NoticeKind
 from worker.domain.series import Doctype, Series, SeriesSwitch
 from worker.stores.database import UtcDateTime
 

@@ -14,8 +14,8 @@ from tests.support.right_register import RightRegister
 from worker.accounts.refusals import Ruling
 from worker.domain.access_right import ProofState, RightState
 from worker.domain.account import Account, AccountState
-from worker.domain.consents import NoticeKind
 from worker.domain.incident import IncidentKind
+from worker.domain.notice import NoticeKind
 from worker.errors import ConsentRevoked, RightEnded, SupplierUnavailable
 from worker.runtime.sync_parts import Runtime
 from worker.stores.registry.accounts import NewConsent

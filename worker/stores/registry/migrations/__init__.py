@@ -21,8 +21,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from psycopg import Connection as Driver
-from psycopg import sql
 from sqlalchemy import Connection, column, func, inspect, select, table, text
 from sqlalchemy.engine import make_url
 
@@ -169,6 +167,8 @@ def grant_rows(owner: Database, url: str) -> str:
 
     Returns ``made``, or ``there`` if nothing was missing.
     """
+    from psycopg import sql  # Imported late: every process loads this module, and most have no PostgreSQL.
+
     role = make_url(url).username or ""
     tables = [table.name for table in METADATA.sorted_tables]
     rights = [(name, right) for name in tables for right in _RIGHTS if right != "UPDATE" or name not in _APPEND_ONLY]
@@ -190,6 +190,9 @@ def _execute_with_password(connection: Connection, statement: str, role: str, pa
 
     The statement travels over the network and may be written to the server's log.
     """
+    from psycopg import Connection as Driver
+    from psycopg import sql
+
     driver = connection.connection.driver_connection
     assert isinstance(driver, Driver)  # noqa: S101 - database.Database accepts no other driver
     verifier = driver.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()

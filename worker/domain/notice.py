@@ -1,0 +1,56 @@
+"""Notices: their kinds, and one message to an account's owner or to the operator over one channel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+
+HOUSEHOLD_CHANNEL: Final = "household"  # By mail, to the address that the account's household has confirmed.
+
+
+class NoticeKind(StrEnum):
+    """The kinds of notices; those about the supplier, incidents, proofs, tokens and outputs go to the operator."""
+
+    ACTION_NEEDED = "action_needed"  # The account's owner must act.
+    CONSENT_ENDS_30 = "consent_ends_30"  # The consent ends within 30 days.
+    CONSENT_ENDS_7 = "consent_ends_7"
+    CURVE_NOT_ACTIVATED = "curve_not_activated"  # The supplier sends daily values but does not collect the curve.
+    GATEWAY_BANNED = "gateway_banned"  # A gateway has shut out our address for a day.
+    INCIDENT = "incident"  # Many accounts fail in the same way, so the supplier is the cause.
+    INCIDENT_OVER = "incident_over"
+    OUTPUT_FAILS = "output_fails"  # Nothing could be sent to an output for a day.
+    RIGHT_PROOF_AWAITED = "right_proof_awaited"  # The supplier wants a proof of a consent until a day.
+    RIGHT_PROOF_ENDS = "right_proof_ends"  # The same, a few days before that day.
+    RIGHT_PROOF_REJECTED = "right_proof_rejected"
+    SUPPLIER_CHANGED = "supplier_changed"  # The supplier's answers differ from its documentation.
+    TOKEN_ENDS = "token_ends"  # noqa: S105 - An API token ends within two weeks.
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """One message to send over one channel.
+
+    ``about`` distinguishes notices of the same kind: the day on which a consent ends, the moment at which an account
+    was suspended, a right's id, an @ and the last day for its proof, a token's id, an @ and the day of its end, a
+    supplier, an @ and the day of a ban, or an output's id, an @ and the day since when it fails.
+    ``account_id`` is None for notices to the operator.
+    """
+
+    id: str
+    account_id: str | None
+    kind: NoticeKind
+    reason: str
+    about: str
+    channel: str
+    created_at: datetime
+    next_attempt_at: datetime
+    attempts: int = 0
+    delivered_at: datetime | None = None
+    last_error: str = ""
+
+    @property
+    def key(self) -> str:
+        """The key that makes a notice unique: a second notice with the same key is not sent."""
+        return f"{self.kind}:{self.account_id or '-'}:{self.about}:{self.channel}"
