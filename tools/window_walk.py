@@ -102,9 +102,9 @@ class Walk:
             self.counting = False
 
     def _name(self, frame: FrameType) -> tuple[str, str] | None:
-        """Return file and function of a frame of ours; a comprehension is part of the function around it."""
+        """Return file and function of a frame of ours; not of a template. A comprehension is part of its function."""
         path, name = frame.f_code.co_filename, frame.f_code.co_qualname
-        if not path.startswith(self._root) or name.rpartition(".")[2].startswith("<"):
+        if not (path.startswith(self._root) and path.endswith(".py")) or name.rpartition(".")[2].startswith("<"):
             return None
         file = path.removeprefix(self._root)
         return (file, name) if file.partition(os.sep)[0] in OURS and not file.startswith(NOT_OURS) else None

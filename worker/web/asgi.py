@@ -19,11 +19,13 @@ from worker.ops.machine import in_container
 from worker.runtime.sync_parts import Runtime
 from worker.web import api
 from worker.web.dependencies import LocalSession, names_proxy
-from worker.web.error_pages import add_error_handlers, refuse_body, to_response
+from worker.web.error_pages import HttpRefusal, add_error_handlers, to_response
+from worker.web.file_uploads import UPLOADS
 from worker.web.pages import (
     account,
     account_forms,
     consent,
+    consent_callback,
     files,
     home,
     oauth_proxy,
@@ -43,6 +45,7 @@ _FOLDER: Final = Path(__file__).parent
 _OF_BOTH: Final = (home, account, account_forms, files, sign_in)
 _OF_FLEET: Final = (
     consent,
+    consent_callback,
     rights,
     oauth_proxy,
     *_OF_BOTH,
@@ -54,6 +57,9 @@ _OF_FLEET: Final = (
 # A home has no supplier's consent page, no invitations, proxy and operators. Its own first page comes before the other.
 _OF_HOME: Final = (own_home, *_OF_BOTH)
 _OF_HOME_WITH_RIGHTS: Final = (rights, *_OF_HOME)
+# The most bytes of a body of the API and of a form, because both are read before the caller is authenticated.
+_LONGEST_CALL: Final = 10_000
+LONGEST_FORM: Final = 16 * 1024
 
 
 class RequestGuard:
@@ -83,7 +89,7 @@ class RequestGuard:
             await send(message)
 
         refusal = own_home.refuse_foreign(request, settings.public_url) if settings.is_home else None
-        refusal = refusal or refuse_body(request)
+        refusal = refusal or _refuse_body(request)
         app = to_response(request, refusal) if refusal else self.app
         try:
             await app(scope, receive, send_guarded)
@@ -91,6 +97,25 @@ class RequestGuard:
             if not is_answered:
                 await record_request(request, 500)
             raise
+
+
+def _refuse_body(request: Request) -> HttpRefusal | None:
+    """Return the refusal of a body that isn't to be read.
+
+    The server reads no more than Content-Length says, so the header can be trusted.
+    """
+    if "Transfer-Encoding" in request.headers:
+        return HttpRefusal(411, "length_required", "send the body in one piece, with its Content-Length")
+    path = request.url.path
+    upload = next((most for route, most in UPLOADS.items() if route.fullmatch(path)), None)
+    is_call = path.startswith("/api/")
+    most = upload or (_LONGEST_CALL if is_call else LONGEST_FORM)
+    if int(request.headers.get("Content-Length", 0)) > most:
+        return HttpRefusal(413, "too_large", f"a body may have at most {most} bytes")
+    is_multipart = request.headers.get("Content-Type", "").lstrip().lower().startswith("multipart/")
+    if is_multipart and upload is None and not is_call:
+        return HttpRefusal(415, "unsupported_media_type", "send the form as application/x-www-form-urlencoded")
+    return None
 
 
 def create_app(runtime: Runtime) -> FastAPI:

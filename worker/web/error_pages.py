@@ -6,7 +6,6 @@ The API answers ``{"error": code, "message": text}``, the OAuth proxy the same u
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -15,7 +14,6 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from worker.clients.grdf.consent import LARGEST_PROOF, MOST_PROOFS
 from worker.domain.retry import CLIENT_DELAY_S
 from worker.errors import IncidentOpen, MeterElsewhere, RateLimited, TransientError, UnknownAccount, WorkerError
 from worker.logs import fields
@@ -23,19 +21,6 @@ from worker.web.rendering import SIGN_IN, render_message, set_security_headers
 from worker.web.request_audit import note_refusal
 
 log = logging.getLogger("releve.web")
-# Of a body of the API and of a form, because both are read before the caller is authenticated.
-_LONGEST_CALL: Final = 10_000
-LONGEST_FORM: Final = 16 * 1024
-# Of what only an operator who is logged in may send: three files, and what lies between them.
-LARGEST_UPLOAD: Final = MOST_PROOFS * LARGEST_PROOF + 64 * 1024
-# Of files of measures that a household or its program sends: all files of an import together.
-LARGEST_IMPORT: Final = 32 * 1024 * 1024
-# The routes that take files, each with the most bytes of its body. All others refuse multipart bodies. Such a route
-# looks at who sends it before it reads, and reads in pieces.
-UPLOADS: Final = {
-    re.compile(r"/operator/rights/[0-9a-z]{1,40}/proofs"): LARGEST_UPLOAD,
-    re.compile(r"(/api)?/accounts/[a-z0-9]{1,32}/import"): LARGEST_IMPORT,
-}
 # Codes with a page of their own; the others share that of "refused".
 _PAGES: Final = (
     "unknown_account",
@@ -104,25 +89,6 @@ def to_response(request: Request, refusal: HttpRefusal) -> Response:
     page = render_message(request, name, refusal.status, action)
     page.headers.update(refusal.headers)
     return page
-
-
-def refuse_body(request: Request) -> HttpRefusal | None:
-    """Return the refusal of a body that isn't to be read.
-
-    The server reads no more than Content-Length says, so the header can be trusted.
-    """
-    if "Transfer-Encoding" in request.headers:
-        return HttpRefusal(411, "length_required", "send the body in one piece, with its Content-Length")
-    path = request.url.path
-    upload = next((most for route, most in UPLOADS.items() if route.fullmatch(path)), None)
-    is_call = path.startswith("/api/")
-    most = upload or (_LONGEST_CALL if is_call else LONGEST_FORM)
-    if int(request.headers.get("Content-Length", 0)) > most:
-        return HttpRefusal(413, "too_large", f"a body may have at most {most} bytes")
-    is_multipart = request.headers.get("Content-Type", "").lstrip().lower().startswith("multipart/")
-    if is_multipart and upload is None and not is_call:
-        return HttpRefusal(415, "unsupported_media_type", "send the form as application/x-www-form-urlencoded")
-    return None
 
 
 def _to_refusal(error: Exception) -> HttpRefusal:

@@ -1,11 +1,12 @@
 """Uploaded files: read in pieces and within bounds, and imported into an account, for its page and for the API.
 
 A large file lies in a private temporary file that nobody else can open. Only a route that has looked at who sends a
-body reads it; see ``worker.web.error_pages.UPLOADS``.
+body reads it (``UPLOADS``).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,15 +18,26 @@ from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
+from worker.clients.grdf.consent import LARGEST_PROOF, MOST_PROOFS
 from worker.domain.account import Account
 from worker.domain.files import read_file
 from worker.domain.files.cells import FileFault, FileRefused, FileSeries
 from worker.runtime.sync_parts import Runtime
 from worker.stores.redis.locks import Rate, RateLimiter
 from worker.sync.file_import import FileComparison, describe_counts
-from worker.web.error_pages import LARGEST_IMPORT, HttpRefusal
+from worker.web.error_pages import HttpRefusal
 from worker.web.request_audit import leave_out, note_refusal, note_subject
 
+# Of what only an operator who is logged in may send: three files, and what lies between them.
+LARGEST_UPLOAD: Final = MOST_PROOFS * LARGEST_PROOF + 64 * 1024
+# Of files of measures that a household or its program sends: all files of an import together.
+LARGEST_IMPORT: Final = 32 * 1024 * 1024
+# The routes that take files, each with the most bytes of its body. All others refuse multipart bodies. Such a route
+# looks at who sends it before it reads, and reads in pieces (``asgi``).
+UPLOADS: Final = {
+    re.compile(r"/operator/rights/[0-9a-z]{1,40}/proofs"): LARGEST_UPLOAD,
+    re.compile(r"(/api)?/accounts/[a-z0-9]{1,32}/import"): LARGEST_IMPORT,
+}
 FIELD: Final = "file"  # The name of the part of each file.
 MOST_FILES: Final = 200  # Two years of exports of a week each.
 _LONGEST_FIELD: Final = 1024

@@ -17,7 +17,8 @@ from tests.support.connect_service import ConnectServers, open_connect_service
 from tests.support.proxy_stack import ProxyStack
 from tests.support.web_server import RunningServer, running_server, statuses
 from worker.accounts.proxy_grants import MOST_AT_ONCE
-from worker.web.error_pages import LARGEST_IMPORT, LARGEST_UPLOAD, LONGEST_FORM, UPLOADS
+from worker.web.asgi import LONGEST_FORM
+from worker.web.file_uploads import LARGEST_IMPORT, LARGEST_UPLOAD, UPLOADS
 
 pytestmark = pytest.mark.sockets
 

@@ -40,13 +40,11 @@ from worker.web.dependencies import (
     SessionDep,
     gas_suffix,
     is_own_form,
-    publish_backfills,
     show_accounts,
 )
 from worker.web.error_pages import HttpRefusal
 from worker.web.pages.consent_callback import (
     BrowserNames,
-    answer_callback,
     answer_request,
     consent_page,
     open_accounts,
@@ -57,7 +55,6 @@ from worker.web.rendering import policy_with_form_to, refuse_form, render_with_f
 from worker.web.request_audit import note_subject
 
 router = APIRouter()
-PORTAL_SUFFIX: Final = "_parent"  # Enedis' portal of 2026 sometimes appends it to the redirect address.
 CONSENT_STARTS: Final = Rate("consent", calls=60)
 # A secret of 256 bits can't be guessed; this keeps wrong ones from costing us. The right one is always heard.
 WRONG_INVITATIONS: Final = Rate("invitation", calls=20)
@@ -237,33 +234,6 @@ def start_consent(request: Request, supplier: str, runtime: RuntimeDep, session:
     if not is_visit(request):
         raise HttpRefusal(403, "refused", "a consent begins where a person goes to this page")
     return redirect_to_supplier(request, runtime, session, supplier, request.query_params.get("usage_point_id"))
-
-
-@router.get("/callback/{supplier}")
-def receive_callback(request: Request, supplier: str, runtime: RuntimeDep, session: SessionDep) -> Response:
-    """Receive a person who comes back from the supplier's page."""
-    name = supplier.removesuffix(PORTAL_SUFFIX)
-    if name not in runtime.suppliers:
-        return consent_page(request, "unknown_supplier")
-    return answer_callback(request, runtime, session, name)
-
-
-@router.post("/connect/new-holder")
-def confirm_new_holder(
-    request: Request,
-    runtime: RuntimeDep,
-    session: SessionDep,
-    connection: Annotated[str, Form(max_length=64)] = "",
-    csrf: Annotated[str, Form()] = "",
-) -> Response:
-    """Go on with a proven request whose meter has another person's account, which is closed by it."""
-    if not is_own_form(runtime, request, csrf):
-        return refuse_form(request, "/")
-    own = runtime.connector.choose_new_holder(connection, read_browser_names(runtime, request).hashes)
-    if own is None:
-        return consent_page(request, "unknown_state")
-    publish_backfills(runtime, [account.id for account in own.accounts])
-    return answer_request(request, runtime, session, own)
 
 
 def redirect_to_supplier(

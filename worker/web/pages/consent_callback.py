@@ -24,9 +24,9 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from typing import Final
+from typing import Annotated, Final
 
-from fastapi import Request, Response
+from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
 from worker.app import enqueue_request
@@ -51,18 +51,23 @@ from worker.stores.redis.pending_consents import ConsentFlow, ConsentFlows
 from worker.web.client_addresses import client_address
 from worker.web.dependencies import (
     RIGHT_STATE,
+    RuntimeDep,
     Session,
+    SessionDep,
     get_runtime,
+    is_own_form,
     needs_invitation,
     publish_backfills,
     read_cookie,
     set_cookie,
     show_accounts,
 )
-from worker.web.rendering import SIGN_IN, render, render_message, render_with_form, words_of
+from worker.web.rendering import SIGN_IN, refuse_form, render, render_message, render_with_form, words_of
 from worker.web.request_audit import note_event
 
+router = APIRouter()
 log = logging.getLogger("releve.web")
+PORTAL_SUFFIX: Final = "_parent"  # Enedis' portal of 2026 sometimes appends it to the redirect address.
 BROWSER_COOKIE: Final = "releve_connect"
 MOST_NAMES: Final = 30  # More than a person makes tries with one invitation, whose name must stay.
 _NAME: Final = re.compile(r"([0-9a-f]{8})[A-Za-z0-9_-]{32}", re.ASCII)
@@ -143,6 +148,33 @@ class BrowserNames:
         """Return the names with a new one in front; the oldest beyond thirty is forgotten."""
         name = f"{int(real_clock().timestamp()):08x}{secrets.token_urlsafe(24)}"
         return BrowserNames((name, *self.texts)[:MOST_NAMES])
+
+
+@router.get("/callback/{supplier}")
+def receive_callback(request: Request, supplier: str, runtime: RuntimeDep, session: SessionDep) -> Response:
+    """Receive a person who comes back from the supplier's page."""
+    name = supplier.removesuffix(PORTAL_SUFFIX)
+    if name not in runtime.suppliers:
+        return consent_page(request, "unknown_supplier")
+    return answer_callback(request, runtime, session, name)
+
+
+@router.post("/connect/new-holder")
+def confirm_new_holder(
+    request: Request,
+    runtime: RuntimeDep,
+    session: SessionDep,
+    connection: Annotated[str, Form(max_length=64)] = "",
+    csrf: Annotated[str, Form()] = "",
+) -> Response:
+    """Go on with a proven request whose meter has another person's account, which is closed by it."""
+    if not is_own_form(runtime, request, csrf):
+        return refuse_form(request, "/")
+    own = runtime.connector.choose_new_holder(connection, read_browser_names(runtime, request).hashes)
+    if own is None:
+        return consent_page(request, "unknown_state")
+    publish_backfills(runtime, [account.id for account in own.accounts])
+    return answer_request(request, runtime, session, own)
 
 
 def answer_callback(request: Request, runtime: Runtime, session: Session, supplier: str) -> Response:

@@ -35,7 +35,7 @@ from worker.runtime.sync_parts import Runtime
 from worker.sync.file_import import FileComparison
 from worker.web.api.callers import count_household
 from worker.web.dependencies import OwnAccount, RuntimeDep, Session, SessionDep, is_session_form
-from worker.web.error_pages import LARGEST_IMPORT, HttpRefusal
+from worker.web.error_pages import HttpRefusal
 from worker.web.file_formats import (
     FieldsCsv,
     FileFormat,
@@ -47,7 +47,7 @@ from worker.web.file_formats import (
     name_file,
     stream_file,
 )
-from worker.web.file_uploads import FIELD, ImportReport, import_files, read_files
+from worker.web.file_uploads import FIELD, LARGEST_IMPORT, ImportReport, import_files, read_files
 from worker.web.rendering import refuse_form, render, render_message, words_of
 from worker.web.texts import Words, language_of
 

@@ -48,8 +48,9 @@ from worker.stores.redis.pending_consents import ConsentFlow
 from worker.web.client_addresses import client_address
 from worker.web.dependencies import RuntimeDep, SessionDep, is_own_form
 from worker.web.error_pages import HttpRefusal
-from worker.web.pages.consent import PORTAL_SUFFIX, begin_flow, count_start, count_wrong_invitation
+from worker.web.pages.consent import begin_flow, count_start, count_wrong_invitation
 from worker.web.pages.consent_callback import (
+    PORTAL_SUFFIX,
     BrowserNames,
     answer_callback,
     consent_page,

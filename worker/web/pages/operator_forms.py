@@ -36,8 +36,7 @@ from worker.stores.redis.pending_consents import ProofFile
 from worker.stores.registry.api_tokens import require_tenant
 from worker.stores.registry.invitations import UnknownInvitation
 from worker.web.dependencies import RuntimeDep, publish_revocation
-from worker.web.error_pages import LARGEST_UPLOAD
-from worker.web.file_uploads import read_upload
+from worker.web.file_uploads import LARGEST_UPLOAD, read_upload
 from worker.web.pages.account_forms import receipt_of
 from worker.web.pages.operator_access import (
     PATH,

@@ -20,7 +20,7 @@ from worker.clients.grdf import GRDF
 from worker.domain.access_right import ProofState, Right, RightState
 from worker.errors import RightProofRefused, SupplierUnavailable
 from worker.stores.registry.tables import RIGHTS
-from worker.web.error_pages import LARGEST_UPLOAD
+from worker.web.file_uploads import LARGEST_UPLOAD
 
 RIGHT = "0123456789abcdef0123"
 PDF = ("consent of Martin.pdf", b"%PDF-1.7 signed", "application/pdf")
