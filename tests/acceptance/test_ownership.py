@@ -17,7 +17,7 @@ from tests.support.household_browser import Page
 from tests.support.outside_stack import OutsideStack
 from tests.support.outside_view import Service, new_meter, open_service
 from tests.support.system import NO_QUOTA, QUICK_START
-from worker.clients.tokens import Token
+from worker.clients.supplier_session import Token
 from worker.domain.series import Doctype
 
 HOURLY_CALLS: Final = 200

@@ -17,7 +17,7 @@ from tests.support.right_register import RightRegister
 from worker.clients.endpoints import Callback
 from worker.clients.oauth import Grant
 from worker.clients.supplier import ConsentCalls
-from worker.clients.tokens import Token
+from worker.clients.supplier_session import Token
 from worker.domain.access_right import RightState
 from worker.domain.account import AccountState
 from worker.domain.clock import real_clock

@@ -19,7 +19,8 @@ from tests.support.installation import Installation
 from tests.support.simulators import run_in_background
 from tests.support.waiting import DEADLINE_S
 from worker.clients.gateway.consent import read_gateway_token
-from worker.clients.tokens import BearerTokens, Token
+from worker.clients.supplier_session import Token
+from worker.clients.tokens import BearerTokens
 from worker.domain.account import AccountState
 from worker.domain.series import USUAL_SERIES, Series
 from worker.domain.windows import ONE_DAY

@@ -11,7 +11,7 @@ import pytest
 from tests.support.installation import Installation
 from tests.support.own_home import ENDS, GATEWAY, METER, OPAQUE, OTHER_METER, gateway_token
 from tests.support.registries import add_ready
-from worker.clients.tokens import Token
+from worker.clients.supplier_session import Token
 from worker.domain.account import AccountState
 from worker.domain.consents import ConsentKind, Proof
 from worker.domain.evidence import DatesSource

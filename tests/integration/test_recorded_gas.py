@@ -30,9 +30,9 @@ from worker.clients.answer_shapes import find_deviations
 from worker.clients.grdf.client import GrdfClient
 from worker.clients.grdf.presets import ANSWER_SHAPES, PRESETS
 from worker.clients.ndjson import read_values
-from worker.clients.oauth import ApplicationTokens, OAuthClient
-from worker.clients.supplier_session import SupplierSession, Transport
-from worker.clients.tokens import Token
+from worker.clients.oauth import OAuthClient
+from worker.clients.supplier_session import SupplierSession, Token, Transport
+from worker.clients.tokens import ApplicationTokens
 from worker.domain.answers import Json
 from worker.domain.documents import ALL_KEYS, details_of, key_of
 from worker.domain.parsing import parse

@@ -22,8 +22,7 @@ from tests.support.recordings import RESPONSES, needs_recordings
 from worker.clients.answer_shapes import find_deviations
 from worker.clients.enedis.client import EnedisClient
 from worker.clients.enedis.presets import ANSWER_SHAPES, PRESETS
-from worker.clients.supplier_session import Reply, SupplierSession
-from worker.clients.tokens import Token
+from worker.clients.supplier_session import Reply, SupplierSession, Token
 from worker.domain.account import Account, AccountState
 from worker.domain.answers import Deviation, RawAnswer
 from worker.domain.series import USUAL_SERIES, Series

@@ -28,9 +28,9 @@ from tests.support.supplier_server import BASE_URL, NOW, FakePermits, FakeTokenS
 from worker.clients.answer_shapes import find_deviations
 from worker.clients.enedis.client import EnedisClient
 from worker.clients.enedis.presets import ANSWER_SHAPES, PRESETS
-from worker.clients.oauth import ApplicationTokens, OAuthClient
-from worker.clients.supplier_session import SupplierSession, Transport
-from worker.clients.tokens import Token
+from worker.clients.oauth import OAuthClient
+from worker.clients.supplier_session import SupplierSession, Token, Transport
+from worker.clients.tokens import ApplicationTokens
 from worker.domain.parsing import parse
 from worker.domain.parsing.values import ParsedAnswer
 from worker.domain.series import Doctype, Series

@@ -15,7 +15,7 @@ from fastapi.testclient import TestClient
 import worker.runtime.current
 from tasks.upkeep import renew_tokens
 from tests.support.connect_service import METER, OTHER, ConnectServers, ConnectService, open_connect_service
-from worker.clients.tokens import TokenProvider
+from worker.clients.supplier_session import TokenProvider
 from worker.domain.account import AccountState
 from worker.errors import RefreshAnswerLost, SupplierUnavailable
 

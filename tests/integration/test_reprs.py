@@ -16,9 +16,8 @@ from config.settings import Settings
 from tests.unit.test_errors import MESSAGE, TREE
 from worker.accounts.notice_channels import compose_message
 from worker.clients.endpoints import Callback
-from worker.clients.oauth import UserTokens
-from worker.clients.supplier_session import Reply, SplitFetch
-from worker.clients.tokens import Token
+from worker.clients.supplier_session import Reply, SplitFetch, Token
+from worker.clients.tokens import UserTokens
 from worker.domain.answers import Answer, AnswerKind
 from worker.domain.notice import Notice, NoticeKind
 from worker.logs import REDACTOR, Redactor, written_forms

@@ -14,8 +14,7 @@ import responses
 from worker.clients.endpoints import Endpoints
 from worker.clients.oauth import OAuthClient
 from worker.clients.supplier import SupplierClient
-from worker.clients.supplier_session import SupplierSession
-from worker.clients.tokens import Token
+from worker.clients.supplier_session import SupplierSession, Token
 from worker.domain.windows import PARIS
 
 BASE_URL = "http://127.0.0.1:9"

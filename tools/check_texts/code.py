@@ -52,9 +52,9 @@ _WORDS_WE_DO_NOT_USE = {
 }
 # Interfaces stand at four places: what is asked of a supplier, a measure store, what records a window's end, an output.
 _PROTOCOLS = {
-    "worker/clients/supplier_session.py": {"Permits"},
+    "worker/clients/supplier_session.py": {"Permits", "TokenProvider"},
     "worker/clients/supplier.py": {"SupplierClient"},
-    "worker/clients/tokens.py": {"RotatingTokenStore", "TokenProvider", "TokenStore"},
+    "worker/clients/tokens.py": {"RotatingTokenStore", "TokenStore"},
     "worker/outputs/output.py": {"Output"},
     "worker/stores/measures/measure_store.py": {"MeasureStore"},
     "worker/sync/window.py": {"Recorder"},

@@ -14,7 +14,7 @@ from typing import Final
 from sqlalchemy import Connection
 
 from worker.clients.gateway.consent import read_gateway_token
-from worker.clients.tokens import Token
+from worker.clients.supplier_session import Token
 from worker.domain.account import DEFAULT_TENANT, Account
 from worker.domain.clock import Clock, real_clock
 from worker.domain.consents import ConsentKind, Proof, is_asserted_younger

@@ -33,7 +33,7 @@ from pydantic import TypeAdapter
 from worker.clients.endpoints import Preset
 from worker.clients.enedis.client import USAGE_POINT
 from worker.clients.supplier import SupplierClient, SupplierConsents
-from worker.clients.tokens import Token
+from worker.clients.supplier_session import Token
 from worker.domain.answers import Answer
 from worker.domain.clock import Clock
 from worker.domain.connection_request import ConnectionRequest, RequestEvent

@@ -17,8 +17,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from worker.accounts.refusals import RefusalPolicy
-from worker.clients.oauth import RENEW_AHEAD_S
-from worker.clients.tokens import TokenProvider
+from worker.clients.supplier_session import TokenProvider
+from worker.clients.tokens import RENEW_AHEAD_S
 from worker.domain.account import Account
 from worker.domain.clock import Clock, real_clock
 from worker.domain.series import daily_of

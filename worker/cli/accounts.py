@@ -42,8 +42,8 @@ from worker.cli.parameters import (
 from worker.cli.printing import local_text, print_table
 from worker.clients.enedis import ENEDIS
 from worker.clients.grdf import GRDF
+from worker.clients.supplier_session import Token
 from worker.clients.suppliers import SUPPLIERS
-from worker.clients.tokens import Token
 from worker.domain.access_right import is_gas_meter, is_postcode
 from worker.domain.account import DEFAULT_TENANT, Account, AccountState
 from worker.domain.consents import ConsentProof

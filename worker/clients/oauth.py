@@ -1,7 +1,4 @@
-"""The supplier's token endpoint, on requests-oauthlib, and the renewal of tokens: a user's, and the application's.
-
-Across all workers one token has one renewal at a time. A renewed token is stored before it is used, because the
-refresh token that paid for it is worthless from then on.
+"""The client of the supplier's token endpoint, on requests-oauthlib.
 
 Source: RFC 6749; Enedis, guide d'implémentation Data Connect (token v1 and v3). Undocumented answers are those in the
 issues of the public clients linky, DomoticzLinky and conso-api.
@@ -16,39 +13,26 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Final, Generic, Literal, NoReturn, TypeVar
+from typing import Any, Final, Literal, NoReturn
 
 import requests
 from oauthlib.oauth2 import BackendApplicationClient, Client, OAuth2Error, WebApplicationClient
 from requests_oauthlib import OAuth2Session
 
 from worker.clients.endpoints import TOKEN_API, Endpoints
-from worker.clients.supplier_session import Permits, Reply, Transport, as_signed, wait_of
-from worker.clients.tokens import RotatingTokenStore, Token, TokenStore
+from worker.clients.supplier_session import Permits, Reply, Token, Transport, as_signed, wait_of
 from worker.domain.answers import Json
 from worker.domain.retry import retry_after_s
 from worker.errors import (
     AnswerNotJson,
     ApplicationRefused,
-    OperatorFault,
-    RateLimited,
-    RefreshAnswerLost,
     RefreshTokenDead,
     RequestRefused,
-    StoreUnavailable,
     SupplierFault,
     SupplierLimited,
-    TransientError,
     UnusableToken,
 )
 
-StoreT = TypeVar("StoreT", bound=TokenStore)
-# A token that ends within this time is renewed before a call.
-RENEW_AHEAD_S: Final = 300.0
-_CONSENT_AGAIN: Final = "this account has no usable token: its holder must consent again"
-_ANSWER_LOST: Final = (
-    "Enedis used up the refresh token, but its answer with the next one was lost: the holder must consent again"
-)
 _DEAD_GRANT: Final = "{} refuses the refresh token or code (invalid_grant): the holder must consent again"
 _BAD_CREDENTIALS: Final = {"invalid-client", "unauthorized-client", "unauthorized", "900901", "900908"}
 # A token goes into a header, which carries no other characters.
@@ -216,101 +200,3 @@ class OAuthClient:
             refresh=answer.get("refresh_token"),
             expires_at=None if life_s is None else int(time.time() + life_s),
         )
-
-
-class _StoredToken(Generic[StoreT]):
-    """The base of both strategies; they differ in how a new token is requested."""
-
-    def __init__(self, store: StoreT, oauth: OAuthClient) -> None:
-        self._store = store
-        self._oauth = oauth
-
-    def current(self) -> Token:
-        """Return a token for the next calls.
-
-        Raises TransientError, RefreshTokenDead (a user's token) or OperatorFault (the application's).
-        """
-        token = self._load()
-        if token is not None and not token.ends_within(RENEW_AHEAD_S):
-            return token
-        try:
-            return self.renew(token)
-        except StoreUnavailable:
-            # The token may have been renewed and not stored, which must never be hidden.
-            raise
-        except TransientError:
-            if token is None or token.ends_within(0):
-                raise
-            # The renewal was ahead of time, so the present token still works.
-            return token
-
-    def renew(self, refused: Token | None) -> Token:
-        """Return another token than ``refused``; raises the errors of ``current``."""
-        with self._store.renewal_lock():
-            stored = self._load()
-            is_refused = refused is not None and stored is not None and stored.access == refused.access
-            if stored and not is_refused and not stored.ends_within(RENEW_AHEAD_S):
-                return stored
-            token = self._request_token(stored)
-            # Save before use: the refresh token before this one works no more.
-            self._store.save(token.to_text(), token.expires_at)
-        return token
-
-    def _load(self) -> Token | None:
-        text = self._store.load()
-        return Token.from_text(text) if text else None
-
-    def _request_token(self, stored: Token | None) -> Token:
-        raise NotImplementedError
-
-
-class UserTokens(_StoredToken[RotatingTokenStore]):
-    """A user's token (v4): each refresh token works once and returns the next one.
-
-    If the answer is lost after the supplier took the token, the consent is lost. The next refusal looks like that of
-    a withdrawn consent, so the store marks the token as sent before each renewal: with the mark, the answer was lost.
-    """
-
-    def _request_token(self, stored: Token | None) -> Token:
-        if stored is None or stored.refresh is None:
-            raise RefreshTokenDead(_CONSENT_AGAIN)
-        was_sent_before = self._store.mark_refresh_sent()
-        try:
-            return self._oauth.refresh(stored.refresh)
-        except RefreshTokenDead:
-            newest = self._load()
-            # The lock has an expiry: a slow worker may have renewed the token after we took its lock over.
-            if newest is not None and newest.refresh != stored.refresh:
-                return newest
-            if was_sent_before:
-                raise RefreshAnswerLost(_ANSWER_LOST) from None
-            # A refusal is an answer: a second window that asks meanwhile must not take it for a lost one.
-            self._store.clear_refresh_sent()
-            raise
-        except (RateLimited, OperatorFault, RequestRefused):
-            # The supplier refused before it looked at the token, so this request took nothing.
-            if not was_sent_before:
-                self._store.clear_refresh_sent()
-            raise
-
-
-class ApplicationTokens(_StoredToken[TokenStore]):
-    """The application's token (v5, 2026): requested with its credentials, shared by all accounts.
-
-    The last one is kept in memory too. Where another worker has replaced it early, because it was refused, this one
-    is refused as well, and then read again.
-    """
-
-    _last: Token | None = None
-
-    def current(self) -> Token:
-        if self._last is None or self._last.ends_within(RENEW_AHEAD_S):
-            self._last = super().current()
-        return self._last
-
-    def renew(self, refused: Token | None) -> Token:
-        self._last = super().renew(refused)
-        return self._last
-
-    def _request_token(self, stored: Token | None) -> Token:
-        return self._oauth.application_token()

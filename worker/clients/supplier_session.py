@@ -2,7 +2,8 @@
 
 Callers never see a status code, and no request is sent without a permit. No other module sends requests to a supplier.
 A transport is safe with threads and after a fork, as neither shares a connection. A ``Reply`` is one HTTP answer, read
-to its end: its code, whether it refuses the token, how long it asks to wait.
+to its end: its code, whether it refuses the token, how long it asks to wait. ``Permits`` and ``TokenProvider`` say what
+a session needs: the quota, and its ``Token``.
 
 ``SplitFetch`` fetches a window from a supplier that may find it too long, too early or too late, in several requests.
 """
@@ -18,7 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
 from functools import cached_property, partial
 from typing import Any, Final, Literal, Protocol, TypeVar, assert_never
@@ -32,7 +33,6 @@ from urllib3.exceptions import NewConnectionError, ReadTimeoutError
 from worker.clients.endpoints import Endpoints, TokenMode
 from worker.clients.http_calls import BoundedHttp
 from worker.clients.ndjson import StreamedValues, StreamLimits, read_values
-from worker.clients.tokens import REFUSED_FOR_GOOD, Token, TokenProvider
 from worker.domain.answers import Answer, AnswerKind, Json
 from worker.domain.lanes import current_lane
 from worker.domain.retry import quota_wait_s
@@ -60,6 +60,7 @@ DEFAULT_TIMEOUTS: Final[Timeouts] = (5.0, 20.0)
 SHORT_ANSWER: Final = StreamLimits(stream_bytes=64 * 1024)  # Of a call that changes something.
 # Of the API gateway that stands before many suppliers (WSO2), and of OAuth.
 BAD_TOKEN_CODES: Final = {"900901", "900902", "900903", "unauthorized", "invalid-token"}
+REFUSED_FOR_GOOD: Final = "the gateway refuses the token: make a new one on its page, then run `releve home token`"
 _LONGEST_PAGE: Final = 20_000
 _LONGEST_REFUSAL: Final = 64 * 1024  # Bytes; what comes after them is not read.
 _CHUNK: Final = 16 * 1024
@@ -159,6 +160,43 @@ def _is_too_deep(body: bytes, most: int = StreamLimits().depth) -> bool:
         if depth > most:
             return True
     return False
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """An access token, the refresh token for the next one, and when it ends (seconds since 1970)."""
+
+    access: str = field(repr=False)
+    refresh: str | None = field(default=None, repr=False)
+    expires_at: int | None = field(default=None, repr=False)
+
+    def ends_within(self, seconds: float) -> bool:
+        """Return whether the token ends within ``seconds``; a token without an end does not."""
+        # Tokens age in real time, even if the system's time is simulated.
+        return self.expires_at is not None and self.expires_at <= time.time() + seconds
+
+    def to_text(self) -> str:
+        """Return the token as JSON for a store that encrypts it: the text is a secret."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_text(cls, text: str) -> Token:
+        """Read a token that ``to_text`` wrote; raises ValueError without the text in it."""
+        try:
+            return cls(**json.loads(text))
+        except (ValueError, TypeError):
+            # "from None": the foreign error quotes the text, which is a secret.
+            raise ValueError("this is not a token that Relève stored") from None
+
+
+class TokenProvider(Protocol):
+    """What a session takes its token from.  Both methods raise TransientError, AccountError or OperatorFault."""
+
+    def current(self) -> Token:
+        """Return a token for the next calls."""
+
+    def renew(self, refused: Token | None) -> Token:
+        """Return another token than ``refused``."""
 
 
 class Permits(Protocol):

@@ -11,10 +11,10 @@ from worker.clients.endpoints import Endpoints
 from worker.clients.enedis import ENEDIS
 from worker.clients.gateway import GATEWAY
 from worker.clients.grdf import GRDF
-from worker.clients.oauth import ApplicationTokens, OAuthClient, UserTokens
+from worker.clients.oauth import OAuthClient
 from worker.clients.supplier import RightCalls, Supplier, SupplierClient
-from worker.clients.supplier_session import Permits, SupplierSession, Transport
-from worker.clients.tokens import BearerTokens, RotatingTokenStore, Token, TokenProvider, TokenStore
+from worker.clients.supplier_session import Permits, SupplierSession, Token, TokenProvider, Transport
+from worker.clients.tokens import ApplicationTokens, BearerTokens, RotatingTokenStore, TokenStore, UserTokens
 from worker.domain.account import Account
 from worker.domain.answers import Deviation
 from worker.domain.clock import Clock

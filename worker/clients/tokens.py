@@ -1,4 +1,9 @@
-"""Tokens: what a token is, what keeps one, and the meters that the claims of an ``id_token`` name.
+"""Tokens and their renewal: a user's rotating refresh token, the application's token, or one that nothing renews.
+
+Across all workers one token has one renewal at a time. A renewed token is stored before it is used, because the
+refresh token that paid for it is worthless from then on.
+
+An ``id_token`` names meters in its claims:
 
     GRDF   {"consentements": "[{"pce": "01234567890123", "id_accreditation": "…"}]"}, a text that holds JSON
     Enedis {"usage_point_id": "98765432109876"}
@@ -11,52 +16,41 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Final, Generic, Protocol, TypeVar
 
 import jwt
 from jwt.types import Options
 
+from worker.clients.oauth import OAuthClient
+from worker.clients.supplier_session import REFUSED_FOR_GOOD, Token
 from worker.domain.answers import Json
-from worker.errors import TokenNeeded, TokenRefused, UnusableToken
+from worker.errors import (
+    OperatorFault,
+    RateLimited,
+    RefreshAnswerLost,
+    RefreshTokenDead,
+    RequestRefused,
+    StoreUnavailable,
+    TokenNeeded,
+    TokenRefused,
+    TransientError,
+    UnusableToken,
+)
 
-REFUSED_FOR_GOOD: Final = "the gateway refuses the token: make a new one on its page, then run `releve home token`"
+# A token that ends within this time is renewed before a call.
+RENEW_AHEAD_S: Final = 300.0
+_CONSENT_AGAIN: Final = "this account has no usable token: its holder must consent again"
+_ANSWER_LOST: Final = (
+    "Enedis used up the refresh token, but its answer with the next one was lost: the holder must consent again"
+)
 _NO_TOKEN: Final = "this account has no gateway token: add one with `releve home token`"  # noqa: S105
 _TOKEN_ENDED: Final = "the gateway's token has expired: make a new one on its page, then run `releve home token`"  # noqa: S105
 _METER: Final = re.compile(r"[0-9]{14}|GI[0-9]{6}")
 _METER_CLAIMS: Final = ("usage_point_id", "usage_points_id", "pce_id", "pce", "id_pce")
 _CONSENT_CLAIMS: Final = ("consentements", "consents")
-
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    """An access token, the refresh token for the next one, and when it ends (seconds since 1970)."""
-
-    access: str = field(repr=False)
-    refresh: str | None = field(default=None, repr=False)
-    expires_at: int | None = field(default=None, repr=False)
-
-    def ends_within(self, seconds: float) -> bool:
-        """Return whether the token ends within ``seconds``; a token without an end does not."""
-        # Tokens age in real time, even if the system's time is simulated.
-        return self.expires_at is not None and self.expires_at <= time.time() + seconds
-
-    def to_text(self) -> str:
-        """Return the token as JSON for a store that encrypts it: the text is a secret."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_text(cls, text: str) -> Token:
-        """Read a token that ``to_text`` wrote; raises ValueError without the text in it."""
-        try:
-            return cls(**json.loads(text))
-        except (ValueError, TypeError):
-            # "from None": the foreign error quotes the text, which is a secret.
-            raise ValueError("this is not a token that Relève stored") from None
 
 
 class TokenStore(Protocol):
@@ -89,14 +83,105 @@ class RotatingTokenStore(TokenStore, Protocol):
         """Clear the mark, for a refresh token that the supplier did not take."""
 
 
-class TokenProvider(Protocol):
-    """What a session takes its token from.  Both methods raise TransientError, AccountError or OperatorFault."""
+StoreT = TypeVar("StoreT", bound=TokenStore)
+
+
+class _StoredToken(Generic[StoreT]):
+    """The base of both strategies; they differ in how a new token is requested."""
+
+    def __init__(self, store: StoreT, oauth: OAuthClient) -> None:
+        self._store = store
+        self._oauth = oauth
 
     def current(self) -> Token:
-        """Return a token for the next calls."""
+        """Return a token for the next calls.
+
+        Raises TransientError, RefreshTokenDead (a user's token) or OperatorFault (the application's).
+        """
+        token = self._load()
+        if token is not None and not token.ends_within(RENEW_AHEAD_S):
+            return token
+        try:
+            return self.renew(token)
+        except StoreUnavailable:
+            # The token may have been renewed and not stored, which must never be hidden.
+            raise
+        except TransientError:
+            if token is None or token.ends_within(0):
+                raise
+            # The renewal was ahead of time, so the present token still works.
+            return token
 
     def renew(self, refused: Token | None) -> Token:
-        """Return another token than ``refused``."""
+        """Return another token than ``refused``; raises the errors of ``current``."""
+        with self._store.renewal_lock():
+            stored = self._load()
+            is_refused = refused is not None and stored is not None and stored.access == refused.access
+            if stored and not is_refused and not stored.ends_within(RENEW_AHEAD_S):
+                return stored
+            token = self._request_token(stored)
+            # Save before use: the refresh token before this one works no more.
+            self._store.save(token.to_text(), token.expires_at)
+        return token
+
+    def _load(self) -> Token | None:
+        text = self._store.load()
+        return Token.from_text(text) if text else None
+
+    def _request_token(self, stored: Token | None) -> Token:
+        raise NotImplementedError
+
+
+class UserTokens(_StoredToken[RotatingTokenStore]):
+    """A user's token (v4): each refresh token works once and returns the next one.
+
+    If the answer is lost after the supplier took the token, the consent is lost. The next refusal looks like that of
+    a withdrawn consent, so the store marks the token as sent before each renewal: with the mark, the answer was lost.
+    """
+
+    def _request_token(self, stored: Token | None) -> Token:
+        if stored is None or stored.refresh is None:
+            raise RefreshTokenDead(_CONSENT_AGAIN)
+        was_sent_before = self._store.mark_refresh_sent()
+        try:
+            return self._oauth.refresh(stored.refresh)
+        except RefreshTokenDead:
+            newest = self._load()
+            # The lock has an expiry: a slow worker may have renewed the token after we took its lock over.
+            if newest is not None and newest.refresh != stored.refresh:
+                return newest
+            if was_sent_before:
+                raise RefreshAnswerLost(_ANSWER_LOST) from None
+            # A refusal is an answer: a second window that asks meanwhile must not take it for a lost one.
+            self._store.clear_refresh_sent()
+            raise
+        except (RateLimited, OperatorFault, RequestRefused):
+            # The supplier refused before it looked at the token, so this request took nothing.
+            if not was_sent_before:
+                self._store.clear_refresh_sent()
+            raise
+
+
+class ApplicationTokens(_StoredToken[TokenStore]):
+    """The application's token (v5, 2026): requested with its credentials, shared by all accounts.
+
+    The last one is kept in memory too. Where another worker has replaced it early, because it was refused, this one
+    is refused as well, and then read again.
+    """
+
+    _last: Token | None = None
+
+    def current(self) -> Token:
+        if self._last is None or self._last.ends_within(RENEW_AHEAD_S):
+            self._last = super().current()
+        return self._last
+
+    def renew(self, refused: Token | None) -> Token:
+        self._last = super().renew(refused)
+        return self._last
+
+    def _request_token(self, stored: Token | None) -> Token:
+        return self._oauth.application_token()
 
 
 class BearerTokens:

@@ -17,9 +17,10 @@ from worker.app import queue_lengths
 from worker.clients.endpoints import Endpoints, Preset
 from worker.clients.enedis import ENEDIS
 from worker.clients.grdf import GRDF
-from worker.clients.oauth import ApplicationTokens, OAuthClient
+from worker.clients.oauth import OAuthClient
 from worker.clients.supplier_session import Transport
 from worker.clients.suppliers import SUPPLIERS
+from worker.clients.tokens import ApplicationTokens
 from worker.domain.clock import clock_from
 from worker.domain.series import is_gateway
 from worker.domain.windows import PARIS, civil_date

@@ -32,9 +32,8 @@ from worker.clients.gateway import GATEWAY
 from worker.clients.grdf import GRDF
 from worker.clients.oauth import OAuthClient
 from worker.clients.supplier import ConsentCalls, SupplierClient, SupplierConsents
-from worker.clients.supplier_session import Transport
+from worker.clients.supplier_session import TokenProvider, Transport
 from worker.clients.suppliers import SUPPLIERS, SupplierClients
-from worker.clients.tokens import TokenProvider
 from worker.domain.account import Account
 from worker.domain.clock import clock_from, real_clock
 from worker.domain.evidence import HOUSEHOLD

@@ -43,7 +43,7 @@ from tests.support.cast import (
 )
 from tests.support.gas_homes import GAS_SETTINGS
 from tests.support.sql_statements import changes_something, watch_statements
-from worker.clients.tokens import Token
+from worker.clients.supplier_session import Token
 from worker.domain.account import DEFAULT_TENANT, AccountState
 from worker.domain.sessions import Scope
 from worker.stores.registry.tables import ACCESS_KEYS

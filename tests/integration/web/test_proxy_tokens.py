@@ -13,7 +13,7 @@ import pytest
 from tests.support.connect_service import CREDENTIALS, INVITED_PRESETS, METER, OTHER, ConnectService
 from tests.support.proxy_stack import STACK, ProxyStack
 from worker.accounts.proxy_grants import MOST_AT_ONCE
-from worker.clients.tokens import Token
+from worker.clients.supplier_session import Token
 from worker.domain.consents import EndReason
 from worker.domain.oauth_proxy import challenge_of
 from worker.stores.registry.proxy import ProxyGrantTable

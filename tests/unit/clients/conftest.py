@@ -15,10 +15,10 @@ from tests.support.supplier_server import (
     three_hours_ahead,
 )
 from worker.clients.enedis.presets import PRESETS
-from worker.clients.oauth import ApplicationTokens, OAuthClient, UserTokens
-from worker.clients.supplier_session import SupplierSession, Transport
+from worker.clients.oauth import OAuthClient
+from worker.clients.supplier_session import SupplierSession, Token, Transport
 from worker.clients.suppliers import SUPPLIERS
-from worker.clients.tokens import Token
+from worker.clients.tokens import ApplicationTokens, UserTokens
 
 
 @pytest.fixture

@@ -16,8 +16,7 @@ import requests
 from tests.support.canned_server import CannedAnswer, canned_server
 from worker.clients.http_calls import BodyLimits, BoundedHttp
 from worker.clients.ndjson import StreamLimits
-from worker.clients.supplier_session import Reply, Transport
-from worker.clients.tokens import Token
+from worker.clients.supplier_session import Reply, Token, Transport
 from worker.errors import AnswerTooLarge, MalformedAnswer, SupplierUnavailable
 
 pytestmark = pytest.mark.sockets

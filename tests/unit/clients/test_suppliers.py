@@ -14,9 +14,8 @@ from worker.clients.enedis import ENEDIS
 from worker.clients.enedis.client import EnedisClient
 from worker.clients.oauth import OAuthClient
 from worker.clients.supplier import SupplierClient
-from worker.clients.supplier_session import Transport
+from worker.clients.supplier_session import Token, Transport
 from worker.clients.suppliers import SUPPLIERS, SupplierClients
-from worker.clients.tokens import Token
 from worker.domain.account import Account, AccountState
 from worker.domain.answers import AnswerKind
 from worker.domain.series import Series, daily_of

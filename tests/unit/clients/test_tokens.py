@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from tests.support.supplier_server import FakeTokenStore
-from worker.clients.oauth import ApplicationTokens, UserTokens
-from worker.clients.tokens import BearerTokens, Token
+from worker.clients.supplier_session import Token
+from worker.clients.tokens import ApplicationTokens, BearerTokens, UserTokens
 from worker.errors import (
     ConsentRevoked,
     OperatorFault,
@@ -27,7 +27,7 @@ NOW_S = 1_000_000
 
 @pytest.fixture(autouse=True)
 def stopped_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.clients.tokens.time.time", lambda: float(NOW_S))
+    monkeypatch.setattr("worker.clients.supplier_session.time.time", lambda: float(NOW_S))
 
 
 @dataclass

@@ -20,8 +20,7 @@ from tests.support.canned_server import (
     cut_short,
 )
 from worker.clients.ndjson import StreamLimits
-from worker.clients.supplier_session import Transport
-from worker.clients.tokens import Token
+from worker.clients.supplier_session import Token, Transport
 from worker.errors import (
     AnswerBrokenOff,
     MalformedAnswer,

@@ -26,7 +26,7 @@ from tests.support.factories import NOW
 from tests.support.installation import Installation
 from tests.support.registries import all_rows
 from tests.support.right_register import RightRegister
-from worker.clients.oauth import ApplicationTokens
+from worker.clients.tokens import ApplicationTokens
 from worker.domain.access_right import RightState
 from worker.domain.account import AccountState
 from worker.domain.clock import real_clock

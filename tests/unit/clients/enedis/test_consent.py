@@ -19,7 +19,8 @@ from worker.clients.endpoints import Callback
 from worker.clients.enedis.consent import authorize_url, fetch_shared_meters, read_callback, usage_points_of_grant
 from worker.clients.enedis.presets import PRESETS
 from worker.clients.oauth import Grant
-from worker.clients.tokens import Token, usage_points_from_id_token
+from worker.clients.supplier_session import Token
+from worker.clients.tokens import usage_points_from_id_token
 from worker.domain.connection_request import SharedMeter
 from worker.domain.series import Direction, Series, of_supplier
 from worker.errors import ConsentRevoked, MalformedAnswer, RequestRefused, SupplierUnavailable

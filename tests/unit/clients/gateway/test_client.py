@@ -20,8 +20,8 @@ from tests.support.supplier_server import BASE_URL, NOW, FakePermits, FakeTokenS
 from worker.clients.gateway import GATEWAY
 from worker.clients.gateway.presets import PRESETS
 from worker.clients.supplier import SupplierClient
-from worker.clients.supplier_session import SplitFetch, SupplierSession, Transport
-from worker.clients.tokens import BearerTokens, Token
+from worker.clients.supplier_session import SplitFetch, SupplierSession, Token, Transport
+from worker.clients.tokens import BearerTokens
 from worker.domain.answers import AnswerKind, Deviation
 from worker.domain.parsing import parse
 from worker.domain.series import Direction, Series, of_supplier

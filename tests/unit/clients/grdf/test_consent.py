@@ -29,7 +29,7 @@ from worker.clients.grdf.consent import (
 )
 from worker.clients.grdf.presets import PRESETS
 from worker.clients.oauth import Grant
-from worker.clients.tokens import Token
+from worker.clients.supplier_session import Token
 from worker.domain.access_right import ProofState, RightDeclaration, RightRole, RightState
 from worker.domain.series import contract_series, daily_of, intervals_of
 from worker.errors import (
