@@ -36,7 +36,7 @@ from benchmarks.fleet_seed import (  # noqa: E402
     seed_registry,
 )
 from config.settings import PREFIX, Settings  # noqa: E402
-from worker.runtime.sync_parts import Runtime  # noqa: E402
+from worker.runtime.process import Runtime  # noqa: E402
 from worker.stores.encryption import generate_key  # noqa: E402
 from worker.stores.redis.embedded import EmbeddedRedis  # noqa: E402
 

@@ -37,7 +37,7 @@ from worker.clients.suppliers import ENEDIS  # noqa: E402
 from worker.domain.documents import ALL_KEYS  # noqa: E402
 from worker.domain.lanes import BROKER_PREFIX, QUEUES  # noqa: E402
 from worker.domain.series import USUAL_SERIES, Doctype  # noqa: E402
-from worker.runtime.sync_parts import Runtime  # noqa: E402
+from worker.runtime.process import Runtime  # noqa: E402
 from worker.stores.child_processes import Supervisor, answers, free_port  # noqa: E402
 from worker.stores.encryption import generate_key  # noqa: E402
 from worker.stores.redis.embedded import EmbeddedRedis  # noqa: E402

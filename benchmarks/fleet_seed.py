@@ -20,7 +20,7 @@ from worker.domain.consents import ConsentKind, Proof
 from worker.domain.evidence import DatesSource, PersonalPart
 from worker.domain.series import USUAL_SERIES
 from worker.domain.windows import plan_history
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.registry import notices as consent_rows
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.evidence import EvidenceChain

@@ -29,7 +29,7 @@ sys.path.insert(0, str(ROOT))  # `python benchmarks/home.py` has only this folde
 from benchmarks import processes  # noqa: E402
 from config.settings import PREFIX, get_settings  # noqa: E402
 from worker.domain.windows import plan_history  # noqa: E402
-from worker.runtime.sync_parts import Runtime  # noqa: E402
+from worker.runtime.process import Runtime  # noqa: E402
 from worker.stores.child_processes import Supervisor, answers, free_port  # noqa: E402
 from worker.stores.registry.tables import SERIES_OUTCOMES  # noqa: E402
 

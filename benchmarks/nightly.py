@@ -18,7 +18,7 @@ from common import TODAY, BenchmarkSystem, Json, morning, next_day, parse_option
 from drill.servers import MeasuresReceiver
 from worker.domain.series import USUAL_SERIES, Series
 from worker.domain.windows import PARIS, DateWindow
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 
 HISTORY_DAYS = {Series.DAILY: 365, Series.LOAD_CURVE: 7}
 # What runs during a night; its argument is the workers' pids.

@@ -36,7 +36,7 @@ from tests.support.factories import PretendSupplier, serving_days, window_job  #
 from worker.domain.messages import ChangedPart  # noqa: E402
 from worker.domain.series import USUAL_SERIES, Series  # noqa: E402
 from worker.domain.windows import ONE_DAY, DateWindow, local_midnight  # noqa: E402
-from worker.runtime.sync_parts import Runtime  # noqa: E402
+from worker.runtime.process import Runtime  # noqa: E402
 from worker.stores.encryption import generate_key  # noqa: E402
 from worker.stores.redis.embedded import EmbeddedRedis  # noqa: E402
 from worker.stores.registry.tables import OUTPUT_CHANGES  # noqa: E402

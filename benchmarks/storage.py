@@ -43,7 +43,7 @@ from worker.clients.enedis import ENEDIS
 from worker.domain.documents import ALL_KEYS
 from worker.domain.series import USUAL_SERIES, Doctype
 from worker.domain.windows import ONE_DAY, PARIS, DateWindow, plan_look_back
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.measures import open_couchdb, open_measures
 from worker.stores.measures.couchdb import CouchDatabase
 from worker.stores.measures.measure_store import Document, Layout, database_name, doctypes_of

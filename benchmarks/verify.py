@@ -17,7 +17,7 @@ from worker.domain.documents import Entry, period_key, to_document
 from worker.domain.series import Doctype
 from worker.domain.totals import total_entries
 from worker.domain.windows import ONE_DAY, local_midnight
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 from worker.sync.verification import Auditor, AuditSummary
 
 _HALF_HOUR = timedelta(minutes=30)

@@ -28,7 +28,7 @@ from config.settings import Settings
 from worker.domain.series import USUAL_SERIES
 from worker.domain.sessions import Scope
 from worker.domain.windows import DateWindow
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.child_processes import Supervisor, answers, free_port
 from worker.stores.redis.embedded import EmbeddedRedis
 from worker.web.asgi import create_app

@@ -44,7 +44,7 @@ from worker.clients.tokens import Token  # noqa: E402
 from worker.domain.account import DEFAULT_TENANT  # noqa: E402
 from worker.errors import WorkerError  # noqa: E402
 from worker.ops.logging_setup import configure_process  # noqa: E402
-from worker.runtime.sync_parts import Runtime  # noqa: E402
+from worker.runtime.process import Runtime  # noqa: E402
 from worker.stores.child_processes import Supervisor, answers, free_port  # noqa: E402
 from worker.stores.database import Database  # noqa: E402
 from worker.stores.redis.embedded import EmbeddedRedis  # noqa: E402

@@ -20,7 +20,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
-import worker.runtime.sync_parts
+import worker.runtime.process
 from worker.app import app
 from worker.domain.clock import Clock, real_clock
 from worker.stores.measures.couchdb import CouchDatabase
@@ -99,7 +99,7 @@ def set_clock(ahead: timedelta) -> None:
     def clock_from(_pretend_now: object) -> Clock:
         return lambda: real_clock() + ahead
 
-    setattr(worker.runtime.sync_parts, "clock_from", clock_from)  # noqa: B010 - only the drill replaces this clock
+    setattr(worker.runtime.process, "clock_from", clock_from)  # noqa: B010 - only the drill replaces this clock
 
 
 def _send_twice() -> None:

@@ -51,7 +51,7 @@ from worker.domain.windows import plan_look_back
 from worker.errors import PageNotReady, ProcessFailed
 from worker.ops.startup import FLOWER_USER
 from worker.ops.supervisor import public_url, shown_command, start_part, use_pretend_settings
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.child_processes import Supervisor, answers, free_port
 from worker.stores.redis.embedded import EmbeddedRedis
 

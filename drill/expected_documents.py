@@ -18,7 +18,7 @@ import requests
 from worker.domain.documents import ALL_KEYS, Document
 from worker.domain.series import Doctype, Granularity, Period, Series, curve_of, daily_of, of_supplier
 from worker.domain.windows import ONE_DAY, DateWindow
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 
 # For each kind of document its load in kWh by its key, like {Doctype.HOUR: {"2024-07-10T14:00Z": 0.412}}.
 Loads = dict[Doctype, dict[str, float]]

@@ -29,7 +29,7 @@ from worker.domain.clock import real_clock
 from worker.domain.connection_request import ConnectionRequest, RequestState
 from worker.domain.invitation import InvitationPurpose
 from worker.errors import ConsentRevoked, LoginFailed, PageNotReady, RefreshAnswerLost, StoreUnavailable
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 
 _FIRST_METER: Final = 40_000_000_000_001
 _GAS_EVERY: Final = 4  # Every so many homes one has gas.

@@ -42,7 +42,7 @@ from worker.domain.series import Series
 from worker.domain.windows import PARIS
 from worker.errors import PageNotReady
 from worker.ops.supervisor import start_part, use_pretend_settings
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.child_processes import Supervisor, answers, free_port, process_exists
 from worker.stores.redis.connection import connect
 from worker.stores.redis.embedded import EmbeddedRedis

@@ -21,7 +21,7 @@ from worker.domain.documents import ALL_KEYS, key_of
 from worker.domain.messages import WindowResult
 from worker.domain.series import Doctype, Series
 from worker.domain.windows import DateWindow
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 from worker.sync.inline import Inline
 
 METER: Final = "30000000000001"

@@ -18,7 +18,7 @@ from tests.support.registries import (
     record_outcome,
     registry_sealer,
 )
-from worker.accounts.assertion import AccountAssertion, MeterErased
+from worker.accounts.asserted_accounts import AccountAssertion, MeterErased
 from worker.domain.account import Account, AccountState
 from worker.domain.consents import ConsentKind, Proof
 from worker.domain.series import USUAL_SERIES, Series

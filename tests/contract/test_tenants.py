@@ -24,7 +24,7 @@ from tests.support.registries import (
     prepare_registry,
     registry_sealer,
 )
-from worker.accounts.assertion import AccountAssertion
+from worker.accounts.asserted_accounts import AccountAssertion
 from worker.accounts.invitations import Inviter, MeterHasAccount, MeterHasNoAccount
 from worker.accounts.notice_channels import NoticeChannels, NoticeLog, NotifyService, Webhook
 from worker.domain.account import DEFAULT_TENANT, AccountState, check_tenant

@@ -40,7 +40,7 @@ from worker.domain.windows import DateWindow
 from worker.errors import OperatorFault, StoreUnavailable
 from worker.ops.backup import restore
 from worker.ops.backup_format import Archive, BackupRefused
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.database import Database
 from worker.stores.encryption import Purpose, Sealer
 from worker.stores.registry import migrations

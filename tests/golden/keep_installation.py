@@ -50,7 +50,7 @@ from worker.domain.sessions import KeyKind, new_totp_key
 from worker.domain.windows import DateWindow
 from worker.errors import ConsentRevoked
 from worker.ops.backup import back_up
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.database import Database
 from worker.stores.measures import sql
 from worker.stores.measures.measure_store import Document

@@ -11,7 +11,7 @@ from redis import Redis
 from tests.support.connect_service import ConnectServers, open_connect_servers
 from tests.support.installation import Installation, new_installation
 from tests.support.registries import prepare_registry
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 
 
 @pytest.fixture

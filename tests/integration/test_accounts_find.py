@@ -15,7 +15,7 @@ from worker.domain.account import AccountState
 from worker.domain.audit_entry import AuditAction, AuditFilter
 from worker.domain.completeness import DayMark, DayState
 from worker.domain.series import Series
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 
 METER = "22516914714270"
 

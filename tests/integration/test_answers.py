@@ -15,7 +15,7 @@ from tests.support.factories import NOW
 from tests.support.installation import Installation
 from worker.domain.completeness import DayLedger
 from worker.domain.series import USUAL_SERIES, Series
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.registry.outcomes import HourFreshness
 
 Releve = Callable[..., str]

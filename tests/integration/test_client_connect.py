@@ -23,7 +23,7 @@ from worker.domain.account import AccountState
 from worker.domain.clock import real_clock
 from worker.domain.connection_request import ConnectionRequest, RequestState
 from worker.domain.consents import ConsentKind, Proof
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from worker.domain.messages import REPAIR, WindowJob
 from worker.domain.series import USUAL_SERIES, Series
 from worker.domain.windows import ONE_DAY, PARIS, DateWindow
 from worker.errors import ConsentEnded, ConsentStopped
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.registry.tables import ERASURES
 from worker.sync.claims import LANES
 

@@ -9,7 +9,7 @@ from tests.support.registries import METER, NOW
 from worker.domain.documents import Entry, to_document
 from worker.domain.series import Doctype, Series, SeriesSwitch
 from worker.ops.backup import back_up, restore
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 
 DETAILS = {
     Doctype.MAX_POWER: {"at": "2024-07-24T19:06:20+02:00"},

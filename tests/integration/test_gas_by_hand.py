@@ -18,7 +18,7 @@ from tests.support.installation import Installation
 from tests.support.registries import prepare_registry
 from worker.domain.documents import Entry, to_document
 from worker.domain.windows import DateWindow
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 
 WITH_GAS = {"grdf_client_id": "id", "grdf_client_secret": "secret", "grdf_url": "http://127.0.0.1:9"}
 

@@ -25,7 +25,7 @@ from worker.domain.account import AccountState
 from worker.domain.series import USUAL_SERIES, Series
 from worker.domain.windows import ONE_DAY
 from worker.errors import GatewayBanned, SupplierLimited, TokenRefused
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 from worker.sync.due import GatewayWindows
 
 

@@ -18,7 +18,7 @@ from worker.domain.documents import Entry, to_document
 from worker.domain.messages import ChangedPart
 from worker.domain.series import Doctype, Series
 from worker.domain.windows import local_midnight
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 
 pytestmark = pytest.mark.rest
 

@@ -39,7 +39,7 @@ import json, os, sys
 from pathlib import Path
 from config.settings import get_settings
 from tests.support.commands import run_releve
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 for line in sys.stdin:
     asked, words, settings = json.loads(line)
     if asked == "command":

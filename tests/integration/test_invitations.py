@@ -17,7 +17,7 @@ from worker.accounts.invitations import MeterHasAccount, MeterHasNoAccount, NoMa
 from worker.domain.account import AccountState
 from worker.domain.invitation import INVITATION_LIFE
 from worker.errors import UnknownAccount
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 
 METER, OTHER_METER = "30001640000011", "30001640000022"
 LINK = re.compile(r"https://releve\.example/invitation#invite_[a-z0-9]{12}_[\w-]{43}")

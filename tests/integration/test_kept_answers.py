@@ -16,7 +16,7 @@ from tests.unit.sync.test_replay import DAYS, FIRST, WEEK, halving
 from worker.clients.suppliers import SupplierClients
 from worker.domain.answers import RawAnswer
 from worker.domain.series import Doctype, Series
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 
 METER = "30001640000011"
 

@@ -8,7 +8,7 @@ from tests.support.factories import NOW
 from tests.support.installation import Installation
 from tests.support.registries import METER
 from worker.domain.sessions import KeyKind
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.registry.tables import ACCESS_KEYS
 
 SESSION = KeyKind.HOUSEHOLD_SESSION

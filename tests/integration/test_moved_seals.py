@@ -23,7 +23,7 @@ from worker.domain.series import Series
 from worker.domain.sessions import KeyKind
 from worker.domain.windows import ONE_DAY, DateWindow
 from worker.errors import OperatorFault
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.redis.pending_consents import ConsentFlows, ProofFiles
 from worker.stores.registry.api_tokens import WebhookTarget
 from worker.stores.registry.key_rotation import (

@@ -34,7 +34,7 @@ from worker.domain.series import Series
 from worker.domain.sessions import KeyKind
 from worker.domain.windows import DateWindow
 from worker.errors import HolderChanged, NotDelivered, RefreshTokenDead
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.registry.api_tokens import WebhookTarget
 from worker.stores.registry.notices import build_notices
 from worker.texts import format_day

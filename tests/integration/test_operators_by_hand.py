@@ -16,7 +16,7 @@ from config.unknown_settings import removed_settings
 from tests.support.commands import CommandResult
 from tests.support.installation import Installation, new_installation
 from worker.domain.sessions import KeyKind
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.encryption import generate_key
 
 PASSWORD = "marmotte vapeur tuile 12"

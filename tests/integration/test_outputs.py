@@ -35,7 +35,7 @@ from worker.outputs.delivery import OutputDelivery
 from worker.outputs.kinds import KINDS
 from worker.outputs.output import Change, OutputKind, OutputOptions, OutputParts, OutputRefused
 from worker.outputs.webhook import MeasuresWebhook
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 
 SECRET = "between us and the receiver of measures"
 SCHEMA = Draft202012Validator(json.loads(Path("docs/reference/measures-webhook.schema.json").read_text("utf-8")))

@@ -18,7 +18,7 @@ from worker.domain.documents import Entry, to_document
 from worker.domain.series import Doctype, Series
 from worker.domain.windows import PARIS, DateWindow
 from worker.errors import ConsentRevoked, LoginFailed
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 
 METER = "30001640000011"
 NOW = datetime(2024, 7, 25, 9, 0, tzinfo=PARIS)

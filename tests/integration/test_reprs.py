@@ -21,7 +21,7 @@ from worker.clients.tokens import UserTokens
 from worker.domain.answers import Answer, AnswerKind
 from worker.domain.notice import Notice, NoticeKind
 from worker.logs import REDACTOR, Redactor, written_forms
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.encryption import generate_key
 from worker.stores.measures.couchdb import CouchAnswer
 from worker.stores.token_store import UserTokenStore

@@ -15,7 +15,7 @@ from tests.support.installation import Installation
 from tests.support.simulators import serve_in_background
 from worker.clients.enedis import ENEDIS
 from worker.domain.series import Doctype
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 
 MOST_REQUESTS = {"plain": (40, 6), "packed": (20, 2)}  # Of a first and of an unchanged sync.
 

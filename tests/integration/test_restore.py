@@ -34,7 +34,7 @@ from worker.ops import backup as creating
 from worker.ops import backup as restoring
 from worker.ops.backup import back_up, restore
 from worker.ops.backup_format import BackupRefused, pack, to_line
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.encryption import KeyedHashes, Purpose, Sealer, generate_key
 from worker.stores.erasure_ledger import LedgerEntry, LedgerFile, LedgerKind, LedgerRefused
 from worker.stores.measures.measure_store import Document

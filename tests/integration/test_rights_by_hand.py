@@ -19,7 +19,7 @@ from worker.domain.account import AccountState
 from worker.domain.clock import real_clock
 from worker.domain.consents import ConsentKind, Proof
 from worker.errors import RightEnded
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 
 OWN = ("accounts", "add", "--pce", PCE, "--own")
 

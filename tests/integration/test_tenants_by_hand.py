@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.installation import Installation
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.registry.api_tokens import WebhookTarget
 
 METER, OTHER = "30001640000011", "30001640000022"

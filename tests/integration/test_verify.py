@@ -14,7 +14,7 @@ from tests.support.whole_homes import index_entry
 from worker.domain.completeness import COMPLETE, DayLedger
 from worker.domain.documents import Entry, to_document
 from worker.domain.series import Doctype, Series
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 
 DAYS = [Entry("2024-07-01", 5_000_000), Entry("2024-07-02", 6_000_000)]
 RIGHT = {Doctype.DAY: DAYS, Doctype.MONTH: [Entry("2024-07", 11_000_000)], Doctype.YEAR: [Entry("2024", 11_000_000)]}

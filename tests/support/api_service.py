@@ -20,7 +20,7 @@ from worker.domain.documents import Entry, period_key, to_document
 from worker.domain.series import Doctype
 from worker.domain.sessions import Scope
 from worker.domain.windows import local_midnight
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 from worker.web.api.callers import CSRF_HEADER
 from worker.web.asgi import create_app
 from worker.web.dependencies import SESSION_COOKIE, Session, open_session

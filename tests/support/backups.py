@@ -27,7 +27,7 @@ from worker.domain.series import Doctype, Series
 from worker.domain.windows import ONE_DAY, DateWindow
 from worker.errors import ConsentRevoked, LoginFailed
 from worker.ops.backup_format import Archive
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.encryption import Purpose, Sealer, generate_key
 from worker.stores.registry import tables
 from worker.stores.registry.accounts import NewConsent

@@ -21,7 +21,7 @@ from tests.support.api_service import ApiService, sign_in
 from tests.support.browser import check_page, click, text_of, wait_for
 from tests.support.connect_service import METER, ConnectServers, ConnectService, open_connect_service
 from tests.support.waiting import until
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.child_processes import free_port
 from worker.stores.sockets import listen
 from worker.web.dependencies import SESSION_COOKIE

@@ -26,7 +26,7 @@ from tests.support.simulators import run_in_background
 from tests.support.waiting import DEADLINE_S
 from worker.domain.account import Account
 from worker.domain.invitation import InvitationPurpose
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 from worker.web.asgi import create_app
 from worker.web.dependencies import SESSION_COOKIE, Session, load_session, publish_backfills
 

@@ -14,7 +14,7 @@ from worker.domain.clock import real_clock
 from worker.domain.connection_request import ConnectionRequest, RequestState
 from worker.domain.invitation import Invitation
 from worker.domain.notice import Notice
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.registry.notices import NOTICE_QUERY
 
 PCE, OTHER = "12345678901234", "GI123456"

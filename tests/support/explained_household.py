@@ -10,7 +10,7 @@ from tests.support.registries import record_consent
 from worker.domain.consents import ConsentKind
 from worker.domain.series import USUAL_SERIES
 from worker.domain.windows import ONE_DAY
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 
 METER = "30001640000011"
 TOKEN = "CANARY-token-0123456789-abcdefghij"

@@ -14,7 +14,7 @@ from tests.support.factories import NOW
 from worker.domain.documents import Entry, to_document
 from worker.domain.series import Doctype, Period, Series, contract_series, daily_of, intervals_of
 from worker.domain.windows import ONE_DAY
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 
 GAS = "grdf"
 PCE, OTHER_PCE = "21546000000123", "GI000456"

@@ -19,7 +19,7 @@ from tests.support.kept_state import KeptState
 from tests.support.registries import empty_registry, prepare_registry
 from worker.logs import REDACTOR
 from worker.runtime.keys import ERASURE_KEYS, SESSION_KEY, TOKEN_KEYS
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.encryption import generate_key
 from worker.stores.measures.sql import TABLES
 

@@ -14,7 +14,7 @@ from httpx2 import Response
 from tests.support.household_pages import csrf_of
 from worker.domain.clock import Clock
 from worker.domain.sessions import KeyKind, new_totp_key
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.registry.access_keys import AccessKeyTable, OperatorTable
 from worker.web.api.callers import CSRF_HEADER
 from worker.web.dependencies import OPERATOR_COOKIE

@@ -17,7 +17,7 @@ from tests.support.factories import NOW
 from worker.domain.documents import Entry, to_document
 from worker.domain.series import Doctype, Series, of_supplier
 from worker.domain.windows import ONE_DAY, PARIS, local_midnight
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.registry.tables import SERIES_OUTCOMES
 
 _HALF_HOURS = 48

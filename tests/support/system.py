@@ -40,7 +40,7 @@ from worker.cli.status import asked_at
 from worker.domain.documents import ALL_KEYS
 from worker.domain.series import USUAL_SERIES, Doctype, Series
 from worker.domain.windows import PARIS
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.child_processes import Supervisor, answers, free_port
 
 ROOT: Final = Path(__file__).parents[2]

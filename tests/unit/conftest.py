@@ -17,7 +17,7 @@ from redis import Redis
 from tests.support.factories import NOW, PretendSupplier, memory_measures
 from tests.support.fakes import MemoryStore
 from tests.support.registries import empty_registry, prepare_registry, registry_sealer
-from worker.accounts.assertion import AccountAssertion
+from worker.accounts.asserted_accounts import AccountAssertion
 from worker.accounts.explanations import Explainer
 from worker.accounts.notice_channels import NoticeChannels, NoticeLog
 from worker.accounts.refusals import RefusalPolicy

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from worker.accounts.assertion import check_tenant_of
+from worker.accounts.asserted_accounts import check_tenant_of
 from worker.accounts.notice_services import MailService
 from worker.accounts.status import EXAMPLE_ID
 from worker.clients.suppliers import SUPPLIERS

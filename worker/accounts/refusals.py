@@ -23,7 +23,7 @@ from worker.accounts.notice_channels import NoticeChannels
 from worker.domain.account import Account, AccountState
 from worker.domain.consents import PendingRefusal
 from worker.domain.incident import LEAST_SHARE_OF_REFUSALS, FailureCount, kind_of
-from worker.domain.notice import Notice, NoticeKind
+from worker.domain.notice import REMINDERS, Notice, NoticeKind, due_reminder
 from worker.domain.series import is_gateway
 from worker.domain.windows import civil_date
 from worker.errors import (
@@ -50,8 +50,6 @@ CONFIRMATION_INTERVAL: Final = timedelta(hours=6)
 MASS_REFUSAL_WINDOW: Final = timedelta(hours=1)
 # An incident reinstates the accounts that were refused this long before it could be recognized.
 REINSTATEMENT_PERIOD: Final = timedelta(hours=6)
-# Days before the consent's end and the reminder from then on, the nearest first.
-REMINDERS: Final = ((7, NoticeKind.CONSENT_ENDS_7), (30, NoticeKind.CONSENT_ENDS_30))
 _NOTICE_RETENTION: Final = timedelta(days=400)
 
 
@@ -74,12 +72,6 @@ def is_certain(error: AccountError) -> bool:
 def is_confirmed(refusal: PendingRefusal) -> bool:
     """Return whether the refusal was seen twice, far enough apart."""
     return refusal.times >= 2 and refusal.last_seen - refusal.first_seen >= CONFIRMATION_INTERVAL
-
-
-def due_reminder(consent_until: date, today: date) -> NoticeKind | None:
-    """Return the reminder that is due today for a consent, or None if it is too early or the consent has ended."""
-    days_left = (consent_until - today).days
-    return next((kind for days, kind in REMINDERS if 0 <= days_left <= days), None)
 
 
 def _may_be_set_aside(account: Account) -> bool:

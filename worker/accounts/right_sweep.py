@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import Final
 
-from worker.accounts.assertion import MeterErased, check_tenant_of
+from worker.accounts.asserted_accounts import MeterErased, check_tenant_of
 from worker.accounts.gas_rights import RightOpenings
 from worker.accounts.refusals import RefusalPolicy
 from worker.clients.suppliers import SupplierClients

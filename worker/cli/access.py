@@ -18,7 +18,7 @@ import click
 from config.settings import ConfigError, Settings, get_settings
 from config.validation import check_http_url, check_webhook
 from worker.accounts.status import to_row
-from worker.cli.audit_trail import note_result
+from worker.cli.command_audit import note_result
 from worker.cli.parameters import (
     DayCount,
     TenantName,
@@ -47,7 +47,7 @@ from worker.domain.sessions import (
 )
 from worker.ops.logging_setup import warn
 from worker.runtime.keys import build_sealer, has_session_keys
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 from worker.runtime.web_access import OperatorAccess, build_operator_access
 from worker.stores.encryption import Purpose
 from worker.stores.registry.access_keys import SESSIONS, OperatorRefused, SessionTable

@@ -17,11 +17,11 @@ from typing import Any, Final
 
 import click
 
-from worker.accounts.assertion import MeterErased
+from worker.accounts.asserted_accounts import MeterErased
 from worker.accounts.right_sweep import OwnHolder
 from worker.accounts.series_choice import AccountSeries
 from worker.accounts.status import AccountSummary, missing_days_of
-from worker.cli.audit_trail import note_result
+from worker.cli.command_audit import note_result
 from worker.cli.gas_option import SERIES, GasOption
 from worker.cli.parameters import (
     Day,
@@ -50,7 +50,7 @@ from worker.domain.consents import ConsentProof
 from worker.domain.series import Series, SeriesSwitch
 from worker.domain.windows import ONE_DAY
 from worker.errors import RightRefused, StoreUnavailable, UnknownUsagePoint
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.registry.api_tokens import require_tenant
 from worker.texts import translate, translate_code
 

@@ -19,7 +19,7 @@ from worker.ops.backup import restore as restore_backup
 from worker.ops.backup_format import Archive, BackupRefused
 from worker.ops.logging_setup import warn
 from worker.runtime.keys import open_backup_sealer
-from worker.runtime.sync_parts import announce_pretend_time
+from worker.runtime.process import announce_pretend_time
 
 FILE_PREFIX: Final = "releve-backup-"
 

@@ -17,7 +17,7 @@ from worker.accounts.invitations import InvitationSummary, Inviter, SentInvitati
 from worker.accounts.notice_services import is_mail_address
 from worker.accounts.status import to_plain, to_row
 from worker.cli.accounts import proof_row
-from worker.cli.audit_trail import note_result
+from worker.cli.command_audit import note_result
 from worker.cli.gas_option import GasOption, shows_gas
 from worker.cli.parameters import (
     DayCount,
@@ -46,7 +46,7 @@ from worker.domain.consents import ConsentProof
 from worker.domain.invitation import Invitation, InvitationState
 from worker.errors import UnknownRequest
 from worker.ops.logging_setup import warn
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.registry.accounts import PAGE
 from worker.stores.registry.api_tokens import require_tenant
 

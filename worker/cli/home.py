@@ -13,9 +13,9 @@ from typing import Any, Final
 import click
 
 from config.settings import ConfigError, Settings, get_settings
-from worker.accounts.assertion import MeterConnected, MeterErased, TokenAccount, choose_meters
+from worker.accounts.asserted_accounts import MeterConnected, MeterErased, TokenAccount, choose_meters
 from worker.accounts.status import HomeAccount, HomeSummary, summarize_home
-from worker.cli.audit_trail import note_result
+from worker.cli.command_audit import note_result
 from worker.cli.parameters import UsagePoint, json_option, open_runtime, print_result, shell_language, shell_user
 from worker.cli.printing import local_text, print_table
 from worker.clients.enedis import ENEDIS
@@ -24,8 +24,8 @@ from worker.domain.windows import civil_date
 from worker.errors import StoreUnavailable
 from worker.ops.check_results import missing_sqlite_file
 from worker.runtime.keys import mark_home, refuse_fleet
+from worker.runtime.process import Runtime
 from worker.runtime.stores import open_current_database
-from worker.runtime.sync_parts import Runtime
 from worker.stores.registry.fleet_counts import Overview
 from worker.texts import has_text, translate, translate_code
 

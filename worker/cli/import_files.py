@@ -13,9 +13,9 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from worker.accounts.assertion import MeterErased
+from worker.accounts.asserted_accounts import MeterErased
 from worker.cli.accounts import MeterNumber
-from worker.cli.audit_trail import note_result
+from worker.cli.command_audit import note_result
 from worker.cli.home import make_home
 from worker.cli.parameters import counts_line, json_option, open_runtime, print_json
 from worker.domain.account import Account
@@ -23,7 +23,7 @@ from worker.domain.documents import format_kwh
 from worker.domain.files import read_file
 from worker.domain.files.cells import FileRefused, FileSeries
 from worker.ops.logging_setup import warn
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 from worker.sync.file_import import FileAccounts, FileComparison, describe_counts, mask, number_of
 
 _STDIN: Final = "-"

@@ -9,7 +9,7 @@ import click
 from worker.accounts.status import to_row
 from worker.cli.parameters import json_option, open_runtime, print_rows
 from worker.domain.incident import Incident
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 
 _MOST_ROWS = 20
 _COLUMNS = {name: name for name in ("began", "kind", "series", "ended")} | {

@@ -116,7 +116,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.list_commands(ctx):
             return None
-        from worker.cli.audit_trail import record_command
+        from worker.cli.command_audit import record_command
 
         listed = COMMANDS[cmd_name]
         command = listed.load(cmd_name)

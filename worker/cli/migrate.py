@@ -23,8 +23,8 @@ from worker.errors import StoreUnavailable
 from worker.ops.backup import back_up_older_registry
 from worker.ops.logging_setup import warn
 from worker.runtime.keys import has_backup_keys
+from worker.runtime.process import Runtime, announce_pretend_time
 from worker.runtime.stores import build_measures
-from worker.runtime.sync_parts import Runtime, announce_pretend_time
 from worker.stores.database import Database
 from worker.stores.measures import couchdb_user, open_couchdb, open_measures
 from worker.stores.measures.couchdb import (

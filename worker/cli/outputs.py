@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from worker.accounts.status import output_to_json
-from worker.cli.audit_trail import note_result
+from worker.cli.command_audit import note_result
 from worker.cli.parameters import (
     Day,
     json_option,

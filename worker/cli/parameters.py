@@ -26,7 +26,7 @@ from worker.ops.logging_setup import warn
 
 if TYPE_CHECKING:
     from worker.domain.consistency import MonthComparison
-    from worker.runtime.sync_parts import Runtime
+    from worker.runtime.process import Runtime
     from worker.stores.database import Database
 
 _DAY_COUNT: Final = re.compile(r"([0-9]{1,4})d?")
@@ -46,7 +46,7 @@ state_option = click.option(
 @contextmanager
 def open_runtime() -> Iterator[Runtime]:
     """Open the runtime for the length of one command."""
-    from worker.runtime.sync_parts import Runtime, announce_pretend_time  # Imported late: not every command opens it.
+    from worker.runtime.process import Runtime, announce_pretend_time  # Imported late: not every command opens it.
 
     settings = get_settings()
     announce_pretend_time(settings, warn)

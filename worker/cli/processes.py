@@ -27,7 +27,7 @@ from worker.ops.startup import (
     flower_password_source,
 )
 from worker.ops.supervisor import PartPlan, part_command, public_url
-from worker.runtime.sync_parts import Runtime, announce_pretend_time
+from worker.runtime.process import Runtime, announce_pretend_time
 from worker.stores.process_guard import GRACE_S
 from worker.stores.redis.embedded import open_lock, try_flock
 from worker.stores.sockets import listen

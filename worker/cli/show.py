@@ -40,7 +40,7 @@ from worker.domain.exports import (
 from worker.domain.series import DetailType, Doctype, Period, Series, daily_of, find_doctype, of_supplier, periods_of
 from worker.domain.totals import months_of_intervals
 from worker.domain.windows import DateWindow
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 
 _FIRST_DAY: Final = date(2000, 1, 1)
 _FORMATS: Final = ("table", "plot", "csv", "json")

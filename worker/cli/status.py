@@ -36,7 +36,7 @@ from worker.domain.windows import ONE_DAY, PARIS, newest_wanted_day
 from worker.ops.logging_setup import warn
 from worker.ops.support_bundle import make_bundle
 from worker.quota.ledger import QuotaState
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.redis.claims import member_of
 from worker.stores.registry.fleet_counts import ErrorCount, Overview
 from worker.stores.registry.outcomes import HourFreshness

@@ -36,7 +36,7 @@ from worker.domain.consistency import Law
 from worker.domain.messages import WindowResult, new_run_id
 from worker.domain.windows import DateWindow
 from worker.errors import TokenNeeded, TokenRefused
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.registry.supplier_answers import QuarantineEntry
 from worker.sync.inline import Inline
 from worker.sync.quarantine import ReplayCounts, Replayer

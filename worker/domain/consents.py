@@ -1,7 +1,7 @@
-"""Consents: their proof, how long they last, what they may be after an erasure, and the notices about them.
+"""Consents: their proof, also by a meter's display, how long they last, and what they may be after an erasure.
 
-``ConsentProof`` is the proof of a consent, ``PendingRefusal`` a refusal that awaits confirmation, ``Notice`` a message
-to an account's owner or to the operator. A duration is an ISO 8601 duration of years, months, weeks and days.
+``ConsentProof`` is the proof of a consent, ``PendingRefusal`` a refusal that awaits confirmation. A duration is an ISO
+8601 duration of years, months, weeks and days.
 
 What was erased stays closed to everything that began before: another tab, an invitation, a consent that is still in
 force at the supplier. Moments are real ones, even where the fleet runs at a simulated time; days are the fleet's own.
@@ -26,13 +26,6 @@ REQUEST_LIFE: Final = timedelta(days=7)
 MOST_TRIES_A_DAY: Final = 3  # For one meter, over all people who try.
 MOST_WRONG: Final = 10  # For one meter, until an operator opens it again.
 LARGEST_POWER_VA: Final = 36_000  # The largest connection that a home may have, where the contract tells no power.
-# The tariff periods that a Linky display names, by contract: base, peak and off-peak hours, Tempo.
-# Source: the Enedis files and the answers that docs/reference/simulator.md names.
-DISPLAYED_PERIODS: Final[Mapping[str, tuple[str, ...]]] = {
-    "base": ("BASE",),
-    "peak": ("HC", "HP"),
-    "tempo": ("BUHC", "BUHP", "BCHC", "BCHP", "RHC", "RHP"),
-}
 _DURATION: Final = re.compile(r"P(?=\d)(?:(\d{1,4})Y)?(?:(\d{1,4})M)?(?:(\d{1,4})W)?(?:(\d{1,4})D)?", re.ASCII)
 _LONGEST_CONSENT: Final = "P3Y"  # No supplier of ours accepts a longer consent.
 # A consent flow that was begun before, and its request, may still be on their way for as long as this.

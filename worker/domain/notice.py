@@ -1,9 +1,9 @@
-"""Notices: their kinds, and one message to an account's owner or to the operator over one channel."""
+"""Notices to owners and operators: their kinds, one message over one channel, and when a consent's end is reminded."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Final
 
@@ -54,3 +54,13 @@ class Notice:
     def key(self) -> str:
         """The key that makes a notice unique: a second notice with the same key is not sent."""
         return f"{self.kind}:{self.account_id or '-'}:{self.about}:{self.channel}"
+
+
+# Days before the consent's end and the reminder from then on, the nearest first.
+REMINDERS: Final = ((7, NoticeKind.CONSENT_ENDS_7), (30, NoticeKind.CONSENT_ENDS_30))
+
+
+def due_reminder(consent_until: date, today: date) -> NoticeKind | None:
+    """Return the reminder that is due today for a consent, or None if it is too early or the consent has ended."""
+    days_left = (consent_until - today).days
+    return next((kind for days, kind in REMINDERS if 0 <= days_left <= days), None)

@@ -31,6 +31,13 @@ from worker.domain.documents import DAILY_LIMIT_KWH, MILLIWATT_HOURS_PER_WH, Ent
 from worker.domain.windows import ONE_DAY
 
 TimeRange = tuple[time, time]  # From, and until; a range whose end comes before its start passes midnight.
+# The tariff periods that a Linky display names, by contract: base, peak and off-peak hours, Tempo.
+# Source: the Enedis files and the answers that docs/reference/simulator.md names.
+DISPLAYED_PERIODS: Final[Mapping[str, tuple[str, ...]]] = {
+    "base": ("BASE",),
+    "peak": ("HC", "HP"),
+    "tempo": ("BUHC", "BUHP", "BCHC", "BCHP", "RHC", "RHP"),
+}
 _MOST_WATT_HOURS_A_DAY: Final = 1000 * DAILY_LIMIT_KWH
 _OFF_PEAK_HOURS: Final = re.compile(r"(?:HC)? ?\(?([^()]*)\)?", re.IGNORECASE | re.ASCII)
 _TIME_RANGE: Final = re.compile(r"(\d{1,2})[H:](\d{2})? ?- ?(\d{1,2})[H:](\d{2})?", re.IGNORECASE | re.ASCII)

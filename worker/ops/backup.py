@@ -52,8 +52,8 @@ from worker.runtime.keys import (
     open_backup_sealer,
     refuse_fleet,
 )
+from worker.runtime.process import Runtime
 from worker.runtime.stores import open_database
-from worker.runtime.sync_parts import Runtime
 from worker.stores.database import Database
 from worker.stores.encryption import Purpose, Sealer
 from worker.stores.erasure_ledger import LedgerEntry, LedgerFile, LedgerKind, LedgerPosition, LedgerRefused

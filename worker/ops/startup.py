@@ -37,9 +37,9 @@ from worker.ops.broker import check_broker_access
 from worker.ops.machine import describe_machine_fault
 from worker.runtime.current import get_runtime
 from worker.runtime.keys import stored_secret
+from worker.runtime.process import Runtime, announce_pretend_time
 from worker.runtime.stores import redis_address
 from worker.runtime.supplier_settings import build_endpoints
-from worker.runtime.sync_parts import Runtime, announce_pretend_time
 from worker.stores.measures import open_couchdb
 from worker.stores.measures.measure_store import Layout, wrong_layout
 from worker.stores.redis import parse_sentinels

@@ -26,7 +26,7 @@ from worker.accounts.status import coverage_of, coverage_to_json, explanation_to
 from worker.domain.account import Account
 from worker.domain.windows import ONE_DAY
 from worker.ops.machine import find_commit
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 
 _PACKAGES: Final = ("releve", "celery", "redis", "sqlalchemy", "alembic", "couchdb", "requests", "pydantic-settings")
 # The names of what was measured end with one.

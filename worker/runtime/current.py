@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from config.settings import get_settings
 
 if TYPE_CHECKING:
-    from worker.runtime.sync_parts import Runtime
+    from worker.runtime.process import Runtime
 
 
 _lock = threading.Lock()
@@ -19,7 +19,7 @@ _runtime: tuple[int, Runtime] | None = None
 
 def get_runtime() -> Runtime:
     """Return the runtime of this process, built at first use: a forked child builds its own."""
-    from worker.runtime.sync_parts import Runtime
+    from worker.runtime.process import Runtime
 
     global _runtime  # noqa: PLW0603 - one a process is the point
     with _lock:

@@ -18,7 +18,7 @@ from datetime import date, datetime, timedelta
 from itertools import groupby
 from typing import Final
 
-from worker.accounts.assertion import AccountAssertion
+from worker.accounts.asserted_accounts import AccountAssertion
 from worker.domain import messages
 from worker.domain.account import Account, AccountState
 from worker.domain.comparison import FinishedAnswer, RecentAnswers, ranges_to_read

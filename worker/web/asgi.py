@@ -16,7 +16,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from worker.ops.machine import in_container
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 from worker.web import api
 from worker.web.dependencies import LocalSession, names_proxy
 from worker.web.error_pages import HttpRefusal, add_error_handlers, to_response
@@ -27,12 +27,12 @@ from worker.web.pages import (
     consent,
     consent_callback,
     files,
+    first_page,
     home,
     oauth_proxy,
     operator_access,
     operator_forms,
     operator_overview,
-    own_home,
     recovery,
     rights,
     sign_in,
@@ -42,7 +42,7 @@ from worker.web.request_audit import record_request
 
 _FOLDER: Final = Path(__file__).parent
 # Modules of routes, which are asked in this order.
-_OF_BOTH: Final = (home, account, account_forms, files, sign_in)
+_OF_BOTH: Final = (first_page, account, account_forms, files, sign_in)
 _OF_FLEET: Final = (
     consent,
     consent_callback,
@@ -55,7 +55,7 @@ _OF_FLEET: Final = (
     operator_forms,
 )
 # A home has no supplier's consent page, no invitations, proxy and operators. Its own first page comes before the other.
-_OF_HOME: Final = (own_home, *_OF_BOTH)
+_OF_HOME: Final = (home, *_OF_BOTH)
 _OF_HOME_WITH_RIGHTS: Final = (rights, *_OF_HOME)
 # The most bytes of a body of the API and of a form, because both are read before the caller is authenticated.
 _LONGEST_CALL: Final = 10_000
@@ -84,11 +84,11 @@ class RequestGuard:
                 await record_request(request, message["status"])
                 headers = MutableHeaders(scope=message)
                 if settings.is_home:
-                    headers.setdefault("Referrer-Policy", own_home.OWN_PAGES)
+                    headers.setdefault("Referrer-Policy", home.OWN_PAGES)
                 set_security_headers(request, headers, message["status"])
             await send(message)
 
-        refusal = own_home.refuse_foreign(request, settings.public_url) if settings.is_home else None
+        refusal = home.refuse_foreign(request, settings.public_url) if settings.is_home else None
         refusal = refusal or _refuse_body(request)
         app = to_response(request, refusal) if refusal else self.app
         try:

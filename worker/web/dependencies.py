@@ -38,7 +38,7 @@ from worker.domain.series import Series, SeriesSwitch
 from worker.domain.sessions import KEY_LIVES, AccessKey, KeyKind
 from worker.errors import StoreUnavailable, UnknownAccount
 from worker.logs import fields
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 from worker.runtime.web_access import WebAccess
 from worker.stores.registry.households import Household
 from worker.web.client_addresses import name_device

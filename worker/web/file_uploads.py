@@ -22,7 +22,7 @@ from worker.clients.grdf.consent import LARGEST_PROOF, MOST_PROOFS
 from worker.domain.account import Account
 from worker.domain.files import read_file
 from worker.domain.files.cells import FileFault, FileRefused, FileSeries
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.redis.locks import Rate, RateLimiter
 from worker.sync.file_import import FileComparison, describe_counts
 from worker.web.error_pages import HttpRefusal

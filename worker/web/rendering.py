@@ -21,7 +21,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.datastructures import MutableHeaders
 
 from worker.errors import StoreUnavailable
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 from worker.texts import LANGUAGES
 from worker.web.dependencies import FORM_COOKIE, Session, gas_suffix, get_runtime, get_session, new_form, set_cookie
 from worker.web.request_audit import note_refusal

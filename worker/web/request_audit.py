@@ -23,7 +23,7 @@ from worker.domain.audit_entry import DONE, ActorKind, AuditAction, AuditEntry, 
 from worker.domain.clock import real_clock
 from worker.errors import WorkerError
 from worker.logs import fields
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.redis.locks import Rate, RateLimiter
 from worker.web.client_addresses import client_address
 

@@ -41,7 +41,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from worker.accounts.notices import NoticeSender
 from worker.errors import WorkerError
 from worker.logs import fields
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.sockets import address_of, listen
 from worker.web.client_addresses import network_of
 from worker.web.error_pages import AbortedAnswer

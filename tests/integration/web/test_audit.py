@@ -22,7 +22,7 @@ from tests.support.ways_back import enter_code, keep_code, press
 from worker.domain.audit_entry import AuditEntry, AuditFilter
 from worker.domain.sessions import Scope
 from worker.errors import StoreUnavailable
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.redis.locks import Rate
 from worker.stores.registry.audit import AuditTable
 from worker.web import request_audit as audit

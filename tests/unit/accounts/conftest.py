@@ -11,7 +11,7 @@ from tests.support.gas_homes import GAS_SETTINGS
 from tests.support.installation import new_installation
 from tests.support.registries import prepare_registry
 from tests.support.right_register import RightRegister
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 
 
 @pytest.fixture

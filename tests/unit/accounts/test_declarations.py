@@ -8,7 +8,7 @@ from tests.support.gas_homes import GAS, PCE
 from tests.support.registries import METER, NOW
 from worker.domain.access_right import HouseholdDeclaration
 from worker.domain.connection_request import ConnectionRequest, RequestState
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 
 TYPED = HouseholdDeclaration(meter=PCE, postcode="69001", email="durand@example.org", name="Durand")
 

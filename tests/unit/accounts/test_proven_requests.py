@@ -8,7 +8,7 @@ from tests.support.registries import METER, NOW
 from worker.accounts.opening import Invited
 from worker.domain.connection_request import ConnectionRequest
 from worker.domain.invitation import InvitationPurpose
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 
 BROWSER, NEWER, STRANGER = "b" * 64, "n" * 64, "s" * 64
 

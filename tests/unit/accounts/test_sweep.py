@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.support.gas_homes import GAS, OTHER_PCE, PCE
 from tests.support.registries import NOW
 from tests.support.right_register import RightRegister
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 
 
 def test_a_sweep_finds_for_each_account_the_right_that_was_given_elsewhere(

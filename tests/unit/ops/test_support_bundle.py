@@ -15,7 +15,7 @@ from tests.support.explained_household import METER, ExplainedHousehold
 from tests.support.factories import NOW
 from worker.domain.notice import Notice, NoticeKind
 from worker.ops.support_bundle import Bundle, make_bundle, masked_settings
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.encryption import generate_key
 
 SECRETS = {

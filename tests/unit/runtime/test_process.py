@@ -9,7 +9,7 @@ from tests.support.registries import METER, NOW
 from tests.support.sqlite_connections import assert_all_closed, recorded_connections
 from worker.domain.documents import ALL_KEYS
 from worker.domain.series import Doctype
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.encryption import generate_key
 
 

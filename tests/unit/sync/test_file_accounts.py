@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.made_files import METER, days_file
 from tests.unit.conftest import Household
-from worker.accounts.assertion import AccountAssertion
+from worker.accounts.asserted_accounts import AccountAssertion
 from worker.domain.files.cells import FileRefused
 from worker.domain.series import daily_of
 from worker.stores.encryption import KeyedHashes

@@ -16,7 +16,8 @@ Everything here may be lost; a lost key repeats work. All keys have one prefix (
     text:<name>                   a text, such as the summary of the last audit
     lock:<name>                   ``locks``
 
-A claim keeps a window from being published a second time; its expiry lets lost work be published again. The claims of a
+A claim keeps a window from being published a second time; its expiry (``RELEVE_INFLIGHT_EXPIRY_S``) lets lost work be
+published again. The claims of a
 lane are its backlog. The score is the moment of the claim in µs by the server's clock, and no two claims of one script
 run are equal. So the score also tells the holder: a message that came twice can't release the claim of the next window.
 

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request, Response
 
-from worker.accounts.assertion import MeterErased
+from worker.accounts.asserted_accounts import MeterErased
 from worker.accounts.series_choice import AccountSeries
 from worker.accounts.status import AccountStatus, AccountSummary, status_of
 from worker.clients.enedis import ENEDIS
@@ -21,7 +21,7 @@ from worker.domain.audit_entry import AuditAction, AuditFilter, days_of
 from worker.domain.evidence import HOUSEHOLD
 from worker.domain.series import Series, SeriesSwitch
 from worker.errors import MeterElsewhere
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 from worker.web.api.callers import Caller, MayErase, MayStop, ReadAccounts, ReadAsClient, ReadAudit, WriteAccounts
 from worker.web.api.schemas import (
     AccountId,
@@ -55,10 +55,19 @@ def list_accounts(
 ) -> AccountPage:
     """All accounts of a client's service but the removed ones; a household's own for a session."""
     # One account more than asked for tells whether there is a next page.
-    accounts = caller.page_accounts(runtime, after, limit + 1)
+    accounts = _page_accounts(caller, runtime, after, limit + 1)
     page = [_summarize(account, caller) for account in accounts[:limit]]
     more = len(accounts) > limit
     return AccountPage(accounts=page, next=f"/api/accounts?limit={limit}&after={page[-1].account}" if more else None)
+
+
+def _page_accounts(caller: Caller, runtime: Runtime, after: str, limit: int) -> list[Account]:
+    """Return the next page by id of the accounts that the caller may see, without removed ones."""
+    if caller.session is None:
+        return runtime.registry.page(after, limit, tenant=caller.tenant)
+    own = caller.session.own(runtime.registry.get_many(list(caller.session.accounts)))
+    existing = (account for account in own if account.state is not AccountState.DELETED and account.id > after)
+    return sorted(existing, key=lambda account: account.id)[:limit]
 
 
 @router.post(

@@ -17,13 +17,13 @@ from fastapi import Depends, Request
 from fastapi.security import APIKeyCookie, APIKeyHeader, HTTPBearer
 from fastapi.security.utils import get_authorization_scheme_param
 
-from worker.domain.account import DEFAULT_TENANT, Account, AccountState
+from worker.domain.account import DEFAULT_TENANT, Account
 from worker.domain.audit_entry import ActorKind, AuditEntry, AuditFilter
 from worker.domain.invitation import Invitation
 from worker.domain.sessions import Scope
 from worker.errors import UnknownAccount
 from worker.logs import fields
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.redis.locks import Rate, RateLimiter
 from worker.web.client_addresses import client_address
 from worker.web.dependencies import SESSION_COOKIE, RuntimeDep, Session, get_session, is_session_form, reload_session
@@ -91,14 +91,6 @@ class Caller:
         if not still_sees:
             raise _unauthorized("this token or session has ended", ', error="invalid_token"')
         return account
-
-    def page_accounts(self, runtime: Runtime, after: str, limit: int) -> list[Account]:
-        """Return the next page by id of the accounts that the caller may see, without removed ones."""
-        if self.session is None:
-            return runtime.registry.page(after, limit, tenant=self.tenant)
-        own = self.session.own(runtime.registry.get_many(list(self.session.accounts)))
-        existing = (account for account in own if account.state is not AccountState.DELETED and account.id > after)
-        return sorted(existing, key=lambda account: account.id)[:limit]
 
     def find_accounts(self, runtime: Runtime, supplier: str, usage_point_id: str) -> list[Account]:
         """Return the account of the client's tenant that reads this meter; none where another tenant's does."""

@@ -18,7 +18,7 @@ from worker.clients.enedis import ENEDIS
 from worker.clients.grdf import GRDF
 from worker.domain.invitation import Invitation
 from worker.errors import MeterElsewhere
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.registry.invitations import UnknownInvitation
 from worker.web.api.callers import Caller, ReadAsClient, WriteAccounts
 from worker.web.api.schemas import Fault, InvitationPage, NewInvitation, error_responses

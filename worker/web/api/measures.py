@@ -23,7 +23,7 @@ from worker.domain.documents import key_of
 from worker.domain.exports import document_schema, to_public_fields
 from worker.domain.files.cells import FileFault
 from worker.domain.series import Doctype, Period, Series, daily_of, suppliers_of
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 from worker.sync.file_import import FileComparison
 from worker.web.api.callers import MayImport, ReadMeasures
 from worker.web.api.schemas import AccountId, MeasurePage, SchemaList, error_responses

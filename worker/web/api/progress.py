@@ -22,7 +22,7 @@ from starlette.concurrency import run_in_threadpool
 from worker.accounts.status import AccountProgress, progress_of
 from worker.errors import UnknownAccount, WorkerError
 from worker.logs import fields
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 from worker.web.api.callers import Caller, ReadAccounts
 from worker.web.api.schemas import AccountId, error_responses
 from worker.web.dependencies import RuntimeDep

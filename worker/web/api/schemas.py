@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from fastapi import Path
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from worker.accounts.assertion import MAX_REFERENCE_LENGTH
+from worker.accounts.asserted_accounts import MAX_REFERENCE_LENGTH
 from worker.accounts.invitations import InvitationSummary
 from worker.accounts.notice_services import is_mail_address
 from worker.accounts.status import EXAMPLE_ID, AccountSummary

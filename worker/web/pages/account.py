@@ -24,7 +24,7 @@ from worker.domain.reasons import Reason
 from worker.domain.series import Direction, Quantity, Series, dailies_of, daily_of, find_curve, is_gateway, of_supplier
 from worker.domain.windows import ONE_DAY, DateWindow, civil_date
 from worker.errors import ConsentStopped, FilesOnly
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 from worker.texts import has_text
 from worker.web.dependencies import OwnAccount, RuntimeDep, SessionDep, name_service, needs_invitation
 from worker.web.pages.account_forms import build_sum, find_home

@@ -20,7 +20,7 @@ from worker.domain.evidence import HOUSEHOLD
 from worker.domain.series import Series, SeriesSwitch, daily_of
 from worker.domain.windows import DateWindow
 from worker.errors import UnknownAccount
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.redis.locks import Rate, RateLimiter
 from worker.web.dependencies import (
     OwnAccount,

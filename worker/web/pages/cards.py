@@ -37,7 +37,7 @@ from worker.domain.totals import (
     to_peaks,
 )
 from worker.domain.windows import ONE_DAY, DateWindow, day_length, local_midnight
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.measures.measure_store import MeasureStore
 from worker.texts import load_texts
 from worker.web.pages.chart_values import Slot, Span, SpanMeasures, View, quality_of, read_entries, with_unit

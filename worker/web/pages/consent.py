@@ -27,9 +27,10 @@ from starlette.concurrency import run_in_threadpool
 from worker.clients.enedis import ENEDIS
 from worker.domain.account import DEFAULT_TENANT, Account, AccountState
 from worker.domain.clock import real_clock
-from worker.domain.consents import DISPLAYED_PERIODS, parse_displayed
+from worker.domain.consents import parse_displayed
 from worker.domain.invitation import Invitation, InvitationPurpose
-from worker.runtime.sync_parts import Runtime
+from worker.domain.tariffs import DISPLAYED_PERIODS
+from worker.runtime.process import Runtime
 from worker.stores.redis.locks import Rate, RateLimiter
 from worker.stores.redis.pending_consents import ConsentFlow, ConsentFlows
 from worker.web.client_addresses import client_address

@@ -45,7 +45,7 @@ from worker.domain.connection_request import (
 from worker.domain.consents import REQUEST_LIFE
 from worker.errors import StoreUnavailable
 from worker.logs import fields
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.redis.locks import Rate, RateLimiter
 from worker.stores.redis.pending_consents import ConsentFlow, ConsentFlows
 from worker.web.client_addresses import client_address

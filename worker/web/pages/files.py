@@ -31,7 +31,7 @@ from worker.domain.series import (
     grid_operator_of,
     periods_of,
 )
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 from worker.sync.file_import import FileComparison
 from worker.web.api.callers import count_household
 from worker.web.dependencies import OwnAccount, RuntimeDep, Session, SessionDep, is_session_form

@@ -1,46 +1,121 @@
-"""The first page: connect a meter, or open one that is connected in this browser."""
+"""The first page of a home: its meters, a form for a gateway's token, a password for other devices.
+
+A home is reached without TLS and, on its own computer, without a password. So a page on the internet may try two ways:
+it lets its own name lead to this address (DNS rebinding), which shows in ``Host``; or it sends a form here from its own
+address, which shows in ``Origin`` and ``Sec-Fetch-Site``. ``refuse_foreign`` refuses both, for all pages of a home.
+"""
 
 from __future__ import annotations
 
 from typing import Annotated, Final
+from urllib.parse import urlsplit
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Form, Request, Response
+from fastapi.responses import RedirectResponse
 
-from worker.domain.series import daily_of
-from worker.domain.windows import history_length
-from worker.web.dependencies import RuntimeDep, SessionDep, gas_suffix, needs_invitation
+from worker.accounts.asserted_accounts import MeterConnected, MeterErased
+from worker.domain.evidence import HOUSEHOLD
+from worker.domain.networks import is_public_host
+from worker.runtime.process import Runtime
+from worker.web.dependencies import RuntimeDep, Session, SessionDep, gas_suffix, is_session_form, publish_backfills
+from worker.web.error_pages import HttpRefusal
 from worker.web.pages.account import KINDS
-from worker.web.rendering import policy_with_form_to, render, words_of
+from worker.web.rendering import refuse_form, render
+from worker.web.request_audit import note_subject
 
 router = APIRouter()
-ACCOUNTS_A_PAGE: Final = 20
+# The Referrer-Policy of a home's pages: without any referrer a browser hides the origin of our own forms too.
+OWN_PAGES: Final = "same-origin"
+_SAFE_METHODS: Final = ("GET", "HEAD", "OPTIONS")
+_FOREIGN_SITES: Final = ("cross-site", "same-site")  # The latter: another port or name below one domain.
+_SIGN_IN: Final = "/sign-in"
+_LONGEST_TOKEN: Final = 8000
+Csrf = Annotated[str, Form()]
 
 
 @router.get("/")
-def show_home(
-    request: Request, runtime: RuntimeDep, session: SessionDep, page: Annotated[int, Query(ge=1, le=100)] = 1
+def show_own_home(request: Request, runtime: RuntimeDep, session: SessionDep) -> Response:
+    """Show the meters; a browser of another machine is asked for the password first."""
+    if session.household is None:
+        return RedirectResponse(_SIGN_IN, 303)
+    return _page(request, runtime, session)
+
+
+@router.post("/home/token")
+def add_token(
+    request: Request,
+    runtime: RuntimeDep,
+    session: SessionDep,
+    token: Annotated[str, Form(max_length=_LONGEST_TOKEN)] = "",
+    usage_point: Annotated[str, Form(max_length=20)] = "",
+    csrf: Csrf = "",
 ) -> Response:
-    settings, words = runtime.settings, words_of(request)
-    # One query; a cookie may be older than the registry.
-    accounts = [
-        account for account in session.own(runtime.registry.get_many(list(session.accounts))) if account.state in KINDS
-    ]
-    first = (page - 1) * ACCOUNTS_A_PAGE
-    response = render(
+    """Add the accounts of a gateway's token, or give them this one, as `releve home add` does."""
+    if session.household is None:
+        return RedirectResponse(_SIGN_IN, 303)
+    if not is_session_form(runtime, session, csrf):
+        return refuse_form(request, "/")
+    meter = usage_point.replace(" ", "")
+    if meter and not (len(meter) == 14 and meter.isdecimal() and meter.isascii()):
+        return _page(request, runtime, session, 422, fault="own_home.token.meter")
+    try:
+        added = runtime.gateway_accounts.add(token, HOUSEHOLD, [meter] if meter else [])
+    except ValueError:  # Its text is the command's; the page says what the token has to be.
+        return _page(request, runtime, session, 422, fault="own_home.token.bad")
+    except MeterErased:
+        return _page(request, runtime, session, 409, fault="own_home.token.erased")
+    except MeterConnected:
+        return _page(request, runtime, session, 409, fault="own_home.token.connected")
+    note_subject(request, account_id=added[0].account.id)
+    publish_backfills(runtime, [one.account.id for one in added])
+    return RedirectResponse(f"/accounts/{added[0].account.id}" if len(added) == 1 else "/", 303)
+
+
+@router.post("/home/password")
+def make_password(request: Request, runtime: RuntimeDep, session: SessionDep, csrf: Csrf = "") -> Response:
+    """Make the home's password and show it, once; the one before ends."""
+    if session.household is None:
+        return RedirectResponse(_SIGN_IN, 303)
+    if not is_session_form(runtime, session, csrf):
+        return refuse_form(request, "/")
+    return _page(request, runtime, session, password=runtime.web_access.home.create_password())
+
+
+def _page(
+    request: Request, runtime: Runtime, session: Session, status: int = 200, *, fault: str = "", password: str = ""
+) -> Response:
+    """Return the page. ``fault``: the key of what is wrong with the token; ``password``: a new one, to be kept."""
+    accounts = session.own(runtime.registry.get_many(list(session.accounts)))
+    return render(
         request,
-        "home.html",
-        suppliers={name: needs_invitation(runtime, name) for name in runtime.suppliers_consents},
+        "own_home.html",
+        status,
+        accounts=[account for account in accounts if account.state in KINDS],
         several=gas_suffix(runtime),
-        accounts=accounts[first : first + ACCOUNTS_A_PAGE],
-        previous_page=page - 1,
-        next_page=page + 1 if len(accounts) > first + ACCOUNTS_A_PAGE else 0,
-        needs_invitation=needs_invitation(runtime, runtime.clients.supplier.name),
-        pretend=settings.pretend_homes,
         kinds=KINDS,
-        duration=words.duration(settings.consent_duration or runtime.endpoints.preset.consent_duration),
-        months=history_length(daily_of(), settings.history_load_days) * 12 // 365,
-        curve_days=settings.history_load_days,
+        fault=fault,
+        password=password,
+        has_password=bool(password) or runtime.web_access.home.has_password(),
     )
-    if settings.pretend_homes:  # Its form leads to the supplier's page.
-        response.headers["Content-Security-Policy"] = policy_with_form_to(runtime.endpoints.authorize_url)
-    return response
+
+
+def refuse_foreign(request: Request, public_url: str) -> HttpRefusal | None:
+    """Return why a request is refused; None where it comes from a page of this home, or from no page at all."""
+    public, host = urlsplit(public_url), _host_of(request)
+    if not host or (is_public_host(host) and host != public.hostname):
+        return HttpRefusal(421, "foreign_host", "this host name is not allowed: set RELEVE_PUBLIC_URL to it")
+    if request.method in _SAFE_METHODS:
+        return None
+    own = {f"{request.url.scheme}://{request.url.netloc}", f"{public.scheme}://{public.netloc}"}
+    origin = request.headers.get("Origin")
+    is_foreign = origin.lower() not in own if origin else request.headers.get("Sec-Fetch-Site") in _FOREIGN_SITES
+    return HttpRefusal(403, "foreign_origin", "this request came from a page of another site") if is_foreign else None
+
+
+def _host_of(request: Request) -> str:
+    """Return the host that the browser asked for, in small letters and without its final dot; empty for none."""
+    header = request.headers.get("Host", "")
+    try:
+        return (urlsplit(f"//{header}").hostname or "").rstrip(".")
+    except ValueError:
+        return ""

@@ -42,7 +42,7 @@ from worker.domain.oauth_proxy import (
 from worker.domain.retry import CLIENT_DELAY_S
 from worker.errors import AccountError, RateLimited, RequestRefused, SeriesNotOffered, TransientError, WorkerError
 from worker.logs import fields
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.redis.locks import Rate, RateLimiter
 from worker.stores.redis.pending_consents import ConsentFlow
 from worker.web.client_addresses import client_address

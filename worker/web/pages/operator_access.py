@@ -26,7 +26,7 @@ from worker.domain.audit_entry import ActorKind
 from worker.domain.clock import real_clock
 from worker.domain.sessions import KEY_LIVES, AccessKey, KeyKind, Operator, plain_name
 from worker.logs import fields
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.redis.locks import Rate, RateLimiter
 from worker.web.client_addresses import client_address, is_on_this_machine, name_device
 from worker.web.dependencies import OPERATOR_COOKIE, RuntimeDep, delete_cookie, is_own_form, read_cookie, set_cookie

@@ -31,7 +31,7 @@ from worker.domain.invitation import Invitation
 from worker.domain.sessions import find_password_fault
 from worker.errors import MeterElsewhere, StoreUnavailable, UnknownAccount, UnknownTenant
 from worker.logs import fields
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.redis.pending_consents import ProofFile
 from worker.stores.registry.api_tokens import require_tenant
 from worker.stores.registry.invitations import UnknownInvitation

@@ -33,7 +33,7 @@ from worker.ops.check_results import CheckResult, summarize
 from worker.ops.liveness import judge_beat
 from worker.ops.supplier_checks import judge_workers
 from worker.quota.ledger import QuotaState
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.redis.heartbeats import Heartbeats
 from worker.stores.registry.fleet_counts import Overview
 from worker.stores.registry.outcomes import HourFreshness

@@ -10,7 +10,7 @@ from fastapi.responses import RedirectResponse
 from worker.accounts.household_access import CODE
 from worker.accounts.notice_services import is_mail_address
 from worker.domain.sessions import KEY_LIVES, AccessKey, KeyKind
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.redis.locks import Rate, RateLimiter
 from worker.stores.registry.households import Household
 from worker.web.dependencies import RuntimeDep, Session, SessionDep, is_own_form, is_session_form

@@ -21,7 +21,7 @@ from worker.domain.connection_request import RequestState
 from worker.domain.invitation import Invitation, InvitationState
 from worker.domain.series import daily_of, intervals_of
 from worker.errors import UnknownAccount
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.redis.locks import Rate, RateLimiter
 from worker.web.client_addresses import client_address
 from worker.web.dependencies import (

@@ -22,7 +22,7 @@ from worker.accounts.household_access import CODE
 from worker.accounts.notice_services import is_mail_address
 from worker.domain.sessions import KeyKind
 from worker.logs import fields
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.redis.locks import Rate, RateLimiter
 from worker.stores.registry.access_keys import RecoveryTexts
 from worker.stores.registry.households import Household

@@ -10,7 +10,7 @@ from tests.support.declared_rights import GAS, OTHER, PCE, SEVERAL
 from tests.support.installation import Installation, new_installation
 from tests.support.registries import empty_registry, prepare_registry
 from tests.support.right_register import RightRegister
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ from worker.domain.access_right import DeclaredRight, RightRole, RightState
 from worker.domain.connection_request import RequestState
 from worker.domain.consents import ConsentKind, Proof
 from worker.errors import RateLimited, WorkerError
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 
 # Who may declare
 

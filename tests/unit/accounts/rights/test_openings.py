@@ -26,7 +26,7 @@ from worker.domain.access_right import RightState
 from worker.domain.account import AccountState
 from worker.domain.consents import ConsentKind, EndReason, Proof
 from worker.domain.invitation import InvitationPurpose
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 
 
 def test_a_right_that_becomes_active_opens_one_new_account_with_its_evidence(

@@ -17,7 +17,7 @@ from worker.domain.account import Account, AccountState
 from worker.domain.incident import IncidentKind
 from worker.domain.notice import NoticeKind
 from worker.errors import ConsentRevoked, RightEnded, SupplierUnavailable
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.registry.accounts import NewConsent
 from worker.stores.registry.tables import SERIES_OUTCOMES
 

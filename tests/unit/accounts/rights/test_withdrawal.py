@@ -32,7 +32,7 @@ from worker.domain.account import AccountState
 from worker.domain.clock import real_clock
 from worker.domain.connection_request import RequestState
 from worker.errors import ConsentStopped, OperatorFault
-from worker.runtime.sync_parts import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.registry.tables import RIGHTS
 
 

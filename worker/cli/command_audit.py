@@ -21,7 +21,7 @@ from worker.domain.audit_entry import DONE, ActorKind, AuditAction, AuditEntry, 
 from worker.domain.clock import real_clock
 from worker.errors import OperatorFault, WorkerError
 
-_NOTES: Final = "worker.cli.audit_trail"  # In the command's context.
+_NOTES: Final = "worker.cli.command_audit"  # In the command's context.
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Self
 from redis import Redis
 
 from config.settings import Settings
-from worker.accounts.assertion import AccountAssertion, GatewayAccounts
+from worker.accounts.asserted_accounts import AccountAssertion, GatewayAccounts
 from worker.accounts.connect import AccountConnector, MeterReadings
 from worker.accounts.erasure import erase_account
 from worker.accounts.explanations import Explainer

@@ -8,8 +8,8 @@ import click
 import pytest
 
 from config.settings import ConfigError
-from worker.cli import audit_trail
-from worker.cli.audit_trail import RECORDED, UNRECORDED, machine_user, note_result, record_command
+from worker.cli import command_audit
+from worker.cli.command_audit import RECORDED, UNRECORDED, machine_user, note_result, record_command
 from worker.cli.gas_option import REFERENCE
 from worker.cli.main import LazyGroup, cli
 from worker.domain.audit_entry import AuditEntry
@@ -33,8 +33,8 @@ def commands(command: click.Command, context: click.Context, path: str = "") -> 
 def test_l3_every_command_is_recorded_or_says_why_not() -> None:
     found = dict(commands(cli, click.Context(cli, obj=REFERENCE)))  # With the commands of gas.
     known = RECORDED.keys() | UNRECORDED.keys()
-    assert sorted(found.keys() - known) == [], "add them to RECORDED in worker/cli/audit_trail.py, or to UNRECORDED"
-    assert sorted(known - found.keys()) == [], "take them out of worker/cli/audit_trail.py, or put the commands back"
+    assert sorted(found.keys() - known) == [], "add them to RECORDED in worker/cli/command_audit.py, or to UNRECORDED"
+    assert sorted(known - found.keys()) == [], "take them out of worker/cli/command_audit.py, or put the commands back"
     assert RECORDED.keys().isdisjoint(UNRECORDED)
     for path, recorded in RECORDED.items():
         command = found[path]
@@ -49,7 +49,7 @@ def test_l3_every_command_is_recorded_or_says_why_not() -> None:
 def written(monkeypatch: pytest.MonkeyPatch) -> list[AuditEntry]:
     """The entries that would be written to the registry."""
     entries: list[AuditEntry] = []
-    monkeypatch.setattr(audit_trail, "_append_to_registry", entries.append)
+    monkeypatch.setattr(command_audit, "_append_to_registry", entries.append)
     monkeypatch.setenv("SUDO_USER", "anna")
     return entries
 

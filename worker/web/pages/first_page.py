@@ -1,0 +1,46 @@
+"""The first page: connect a meter, or open one that is connected in this browser."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Query, Request, Response
+
+from worker.domain.series import daily_of
+from worker.domain.windows import history_length
+from worker.web.dependencies import RuntimeDep, SessionDep, gas_suffix, needs_invitation
+from worker.web.pages.account import KINDS
+from worker.web.rendering import policy_with_form_to, render, words_of
+
+router = APIRouter()
+ACCOUNTS_A_PAGE: Final = 20
+
+
+@router.get("/")
+def show_home(
+    request: Request, runtime: RuntimeDep, session: SessionDep, page: Annotated[int, Query(ge=1, le=100)] = 1
+) -> Response:
+    settings, words = runtime.settings, words_of(request)
+    # One query; a cookie may be older than the registry.
+    accounts = [
+        account for account in session.own(runtime.registry.get_many(list(session.accounts))) if account.state in KINDS
+    ]
+    first = (page - 1) * ACCOUNTS_A_PAGE
+    response = render(
+        request,
+        "home.html",
+        suppliers={name: needs_invitation(runtime, name) for name in runtime.suppliers_consents},
+        several=gas_suffix(runtime),
+        accounts=accounts[first : first + ACCOUNTS_A_PAGE],
+        previous_page=page - 1,
+        next_page=page + 1 if len(accounts) > first + ACCOUNTS_A_PAGE else 0,
+        needs_invitation=needs_invitation(runtime, runtime.clients.supplier.name),
+        pretend=settings.pretend_homes,
+        kinds=KINDS,
+        duration=words.duration(settings.consent_duration or runtime.endpoints.preset.consent_duration),
+        months=history_length(daily_of(), settings.history_load_days) * 12 // 365,
+        curve_days=settings.history_load_days,
+    )
+    if settings.pretend_homes:  # Its form leads to the supplier's page.
+        response.headers["Content-Security-Policy"] = policy_with_form_to(runtime.endpoints.authorize_url)
+    return response
