@@ -125,7 +125,7 @@ class Household:
             "notices": self.notices,
             "channels": self.channels,
             "now": self.now,
-            "thresholds": Thresholds(),
+            "thresholds": Thresholds(accounts=5, share=0.8, minutes=10),
         }
         return Incidents(**(usual | options))
 

@@ -99,8 +99,8 @@ GROUPS: Final[Mapping[str, Mapping[str, ListedCommand]]] = {
     "Try it out": {
         "demo": ListedCommand("drill.demo", "Connect three pretend homes and show a week."),
         "pretend-homes": ListedCommand("drill.demo", "Connect three pretend homes."),
-        "simulate": ListedCommand("worker.cli.trial", "Run a simulator of the suppliers."),
-        "drill": ListedCommand("worker.cli.trial", "Test fault tolerance: kill parts, then compare."),
+        "simulate": ListedCommand("worker.cli.simulate_and_drill", "Run a simulator of the suppliers."),
+        "drill": ListedCommand("worker.cli.simulate_and_drill", "Test fault tolerance: kill parts, then compare."),
     },
 }
 COMMANDS: Final[Mapping[str, ListedCommand]] = {name: one for group in GROUPS.values() for name, one in group.items()}

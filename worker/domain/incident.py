@@ -88,12 +88,12 @@ def slot_of(kind: IncidentKind, series: Series) -> str:
 class Thresholds:
     """How many accounts must fail alike to open an incident; with ``accounts`` 0 none ever opens.
 
-    ``share`` is a share of the accounts that were asked in the last ``minutes``.
+    ``share`` is a share of the accounts that were asked in the last ``minutes``. Settings name all three.
     """
 
-    accounts: int = 5
-    share: float = 0.8
-    minutes: float = 10.0
+    accounts: int
+    share: float
+    minutes: float
 
 
 @dataclass(frozen=True, slots=True)

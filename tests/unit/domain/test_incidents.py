@@ -92,12 +92,12 @@ def test_more_that_fail_alike_make_it_no_less_an_incident_and_more_that_are_well
     [(4, 4, False), (5, 5, True), (5, 0, True), (5, 25, True), (5, 26, False), (19, 100, False), (20, 100, True)],
 )
 def test_refusals_are_one_when_many_of_those_tried_are_refused(refused: int, tried: int, open_now: bool) -> None:
-    assert {is_incident(kind, FailureCount(refused, tried), Thresholds()) for kind in REFUSALS} == {open_now}
+    assert {is_incident(kind, FailureCount(refused, tried), Thresholds(5, 0.8, 10)) for kind in REFUSALS} == {open_now}
 
 
 @pytest.mark.parametrize("failed, tried, open_now", [(4, 4, False), (5, 5, True), (7, 10, False), (8, 10, True)])
 def test_an_outage_is_one_when_nearly_nobody_is_answered(failed: int, tried: int, open_now: bool) -> None:
-    assert is_incident(IncidentKind.OUTAGE, FailureCount(failed, tried), Thresholds()) is open_now
+    assert is_incident(IncidentKind.OUTAGE, FailureCount(failed, tried), Thresholds(5, 0.8, 10)) is open_now
 
 
 def test_probes_wait_twice_as_long_each_time_and_fifteen_minutes_at_most() -> None:

@@ -183,7 +183,7 @@ def test_refusals_of_many_hold_nobody_up_and_set_nobody_aside(fleet: Fleet) -> N
 
 def test_where_incidents_are_switched_off_nothing_is_one(fleet: Fleet) -> None:
     household = fleet.household
-    incidents = household.build_incidents(thresholds=Thresholds(accounts=0))
+    incidents = household.build_incidents(thresholds=Thresholds(accounts=0, share=0.8, minutes=10))
     for home in fleet.homes:
         incidents.record_failure(household.claims.manual_look_back(home, Series.DAILY), DOWN)
     assert incidents.list_open() == []
