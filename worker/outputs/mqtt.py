@@ -4,10 +4,10 @@
     releve/k9xgwnz9gvp2/availability   online
     homeassistant/sensor/releve_k9xgwnz9gvp2/consumption_yesterday/config   what the sensor is
 
-All are retained, so a display that starts later has them at once. The state is one message, so that its figures are of
-one moment; what is not known is null, of which Home Assistant makes "unknown". For each kind of energy the figures say
-what is known today of yesterday, this month and this year, and which day is the last one known. They change at
-midnight: ``OutputKind.daily``.
+All are retained (``mqtt_client``), so a display that starts later has them at once. The state is one message, so that
+its figures are of one moment; what is not known is null, of which Home Assistant makes "unknown". For each kind of
+energy the figures say what is known today of yesterday, this month and this year, and which day is the last one known.
+They change at midnight: ``OutputKind.daily``.
 
 We connect only to send. ``online`` is published last, after all else was acknowledged. The broker publishes ``offline``
 where a connection breaks off in between, until the delivery is repeated; a sensor that has heard nothing for three

@@ -1,7 +1,8 @@
 """Measures for a service: signed POST requests, one for each series of an account and at most 5 000 readings.
 
 A request tells all readings of whole days, so that its receiver replaces what it has of these days: a reading that is
-not in it is no longer there. docs/reference/measures-webhook.schema.json describes the body.
+not in it is no longer there. docs/reference/measures-webhook.schema.json describes the body. The webhook of notices is
+another one (``accounts.notice_channels``).
 """
 
 from __future__ import annotations

@@ -38,12 +38,11 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from functools import lru_cache
 from typing import Any, Final
 
 from worker.domain.answers import Json, parse_text
 from worker.domain.documents import MILLIWATT_HOURS_PER_WH, keep_last
-from worker.domain.parsing.timestamps import Label, parse_day, parse_step_minutes, to_starts
+from worker.domain.parsing.timestamps import Label, parse_day, parse_label, parse_step_minutes, to_starts
 from worker.domain.parsing.values import (
     ROOTS_2026,
     ParsedAnswer,
@@ -62,8 +61,6 @@ from worker.errors import WrongShape
 
 Registers = dict[str, int]  # Wh by the name of a period.
 _ONE_DAY_STEPS: Final = (None, "", "P1D", "86400", 86_400)
-# Only whole minutes are accepted, because keys have no seconds: two steps would have the same key.
-_LABEL: Final = re.compile(r"20\d\d-\d\d-\d\d[T ]\d\d:\d\d(?::00)?(?:\.0{1,6})?(?:Z|[+-]\d\d:?\d\d)?", re.ASCII)
 _INSTANT: Final = re.compile(
     r"20\d\d-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d)?(?:\.\d{1,6})?(?:Z|[+-]\d\d:?\d\d)?",
     re.ASCII,
@@ -137,21 +134,8 @@ def _row_label(row: RawRow) -> Label | None:
     if minutes is None:
         return None
     length = minutes * _MINUTE
-    end = _to_label(row.label) if row.label is not None else _ranked_end(row, length)
+    end = parse_label(row.label) if row.label is not None else _ranked_end(row, length)
     return Label(end, length) if end is not None else None
-
-
-def _to_label(raw: Json) -> datetime | None:
-    text = raw.strip() if isinstance(raw, str) else ""
-    return _read_label(text) if _LABEL.fullmatch(text) else None
-
-
-@lru_cache(maxsize=8192)  # All accounts have the same labels in one night.
-def _read_label(text: str) -> datetime | None:
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError:  # For example the 25th hour.
-        return None
 
 
 def _ranked_end(row: RawRow, length: timedelta) -> datetime | None:

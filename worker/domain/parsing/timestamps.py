@@ -35,6 +35,8 @@ _MINUTES_PER_DAY: Final = 24 * 60
 _LONGEST_STEP: Final = len("PT99H9999M")
 # A day is labelled by its date alone or by its midnight. Another time of day is that of the day's maximum power.
 _DAY: Final = re.compile(r"(20\d\d)-(\d\d)-(\d\d)(?:[T ]00:00(?::00)?(?:\.0{1,6})?(?:Z|[+-]\d\d:?\d\d)?)?", re.ASCII)
+# Only whole minutes are accepted, because keys have no seconds: two steps would have the same key.
+_LABEL: Final = re.compile(r"20\d\d-\d\d-\d\d[T ]\d\d:\d\d(?::00)?(?:\.0{1,6})?(?:Z|[+-]\d\d:?\d\d)?", re.ASCII)
 _DURATION = re.compile(r"PT(?:(\d{1,2})H)?(?:(\d{1,4})M)?", re.ASCII)
 
 
@@ -51,6 +53,20 @@ def parse_day(raw: Json) -> date | None:
     try:
         return date(int(match[1]), int(match[2]), int(match[3])) if match else None
     except ValueError:  # For example the 31st of February.
+        return None
+
+
+def parse_label(raw: Json) -> datetime | None:
+    """Return the end that a step is labelled with, as it is written; None for a text that is no label."""
+    text = raw.strip() if isinstance(raw, str) else ""
+    return _read_label(text) if _LABEL.fullmatch(text) else None
+
+
+@lru_cache(maxsize=8192)  # All accounts have the same labels in one night.
+def _read_label(text: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:  # For example the 25th hour.
         return None
 
 
