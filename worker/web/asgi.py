@@ -28,11 +28,11 @@ from worker.web.pages import (
     consent_callback,
     files,
     first_page,
-    home,
     oauth_proxy,
     operator_access,
     operator_forms,
     operator_overview,
+    own_home,
     recovery,
     rights,
     sign_in,
@@ -55,7 +55,7 @@ _OF_FLEET: Final = (
     operator_forms,
 )
 # A home has no supplier's consent page, no invitations, proxy and operators. Its own first page comes before the other.
-_OF_HOME: Final = (home, *_OF_BOTH)
+_OF_HOME: Final = (own_home, *_OF_BOTH)
 _OF_HOME_WITH_RIGHTS: Final = (rights, *_OF_HOME)
 # The most bytes of a body of the API and of a form, because both are read before the caller is authenticated.
 _LONGEST_CALL: Final = 10_000
@@ -84,11 +84,11 @@ class RequestGuard:
                 await record_request(request, message["status"])
                 headers = MutableHeaders(scope=message)
                 if settings.is_home:
-                    headers.setdefault("Referrer-Policy", home.OWN_PAGES)
+                    headers.setdefault("Referrer-Policy", own_home.OWN_PAGES)
                 set_security_headers(request, headers, message["status"])
             await send(message)
 
-        refusal = home.refuse_foreign(request, settings.public_url) if settings.is_home else None
+        refusal = own_home.refuse_foreign(request, settings.public_url) if settings.is_home else None
         refusal = refusal or _refuse_body(request)
         app = to_response(request, refusal) if refusal else self.app
         try:
