@@ -64,7 +64,9 @@ REFUSED_FOR_GOOD: Final = "the gateway refuses the token: make a new one on its 
 _LONGEST_PAGE: Final = 20_000
 _LONGEST_REFUSAL: Final = 64 * 1024  # Bytes; what comes after them is not read.
 _CHUNK: Final = 16 * 1024
-_STRUCTURE: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]')  # Texts are passed over.
+# Texts are passed over. The possessive repetitions need no memory by the length of a text, and one without its end goes
+# to the end of the body, so that it is looked at once.
+_STRUCTURE: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]')
 # A code is written to logs and messages. So it must consist of words and a short number: no meter, no token.
 _CODE_FORM: Final = re.compile(r"(?=.{1,40}$)[a-z]{2,24}(-[a-z]{2,24}){0,5}(-?[0-9]{1,7})?|[0-9]{1,6}")
 _NESTING: Final = {b"{": 1, b"[": 1, b"}": -1, b"]": -1}

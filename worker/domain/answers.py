@@ -159,9 +159,8 @@ class Deviation:
 
 def mask_text(text: str) -> str:
     """Return the start of a text with each digit as 9 and each letter as ``a``."""
-    return "".join("9" if letter.isdigit() else "a" if letter.isalpha() else letter for letter in text)[
-        :_MAX_DETAIL_LENGTH
-    ]
+    start = text[:_MAX_DETAIL_LENGTH]
+    return "".join("9" if letter.isdigit() else "a" if letter.isalpha() else letter for letter in start)
 
 
 def mask_unless_code(text: str) -> str:

@@ -138,3 +138,18 @@ def test_the_time_of_one_call_is_not_that_of_the_next() -> None:
 def test_an_answer_that_is_nested_too_deep_is_no_json(depth: int, is_read: bool) -> None:
     body = b"[" * depth + b'"[[{{ \\" [[["' + b"]" * depth
     assert (Reply(200, {}, body).json is not None) is is_read
+
+
+@pytest.mark.parametrize(
+    "text, is_read",
+    [(b"9" * 1_000_000 + b'"', True), (b'\\"' * 500_000 + b'"', True), (b'\\"' * 500_000, False)],
+    ids=["digits", "escaped quotes", "no end"],
+)
+def test_the_depth_of_a_long_text_takes_no_memory_by_its_length(text: bytes, is_read: bool) -> None:
+    reply = Reply(200, {}, b'{"a":"' + text + b"}")
+    tracemalloc.start()
+    try:
+        assert (reply.json is not None) is is_read
+        assert tracemalloc.get_traced_memory()[1] < 8 * len(text)
+    finally:
+        tracemalloc.stop()
