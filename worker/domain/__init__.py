@@ -5,6 +5,6 @@ Measures     ``series``, ``windows``, ``documents``, ``packing``, ``totals``, ``
 A window     ``messages``, ``answers``, ``parsing``, ``comparison``, ``calls``, ``retry``
 The fleet    ``schedule``, ``lanes``, ``planning``, ``incident``
 People       ``account``, ``consents``, ``connection_request``, ``invitation``, ``access_right``, ``evidence``,
-             ``sessions``, ``audit_entry``, ``oauth_proxy``
+             ``notice``, ``sessions``, ``audit_entry``, ``oauth_proxy``
 Besides      ``files``, which people download; ``networks``, which may be called; ``clock``
 """

@@ -404,6 +404,11 @@ def _first_line(error: object) -> str:
     return next(iter(str(error or "").splitlines()), "no reason given")[:200]
 
 
+def new_id() -> str:
+    """Return a random id: 20 hexadecimal digits."""
+    return secrets.token_hex(10)
+
+
 def _dispose(close: bool) -> None:
     for engine in list(_ENGINES):
         engine.dispose(close=close)
@@ -412,8 +417,3 @@ def _dispose(close: bool) -> None:
 # As SQLAlchemy's page "Using Connection Pools with Multiprocessing or os.fork()" says: a child inherits no idle
 # connection (SQLite forbids even to close one there), and forgets those that other threads of its parent were using.
 os.register_at_fork(before=lambda: _dispose(close=True), after_in_child=lambda: _dispose(close=False))
-
-
-def new_id() -> str:
-    """Return a random id: 20 hexadecimal digits."""
-    return secrets.token_hex(10)

@@ -1,4 +1,6 @@
-"""SQL statements for the rows of accounts and usage points, and for the state of accounts in ``series_outcomes``.
+"""SQL statements for the rows of accounts and usage points, their state in ``series_outcomes``, and what waits for it.
+
+Pending refusals and undelivered notices wait: a success or a new consent deletes them.
 
 Every function works inside a transaction that its caller has opened, so that several tables change together.
 """
