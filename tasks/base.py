@@ -8,11 +8,14 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import os
 import random
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
+from billiard.exceptions import WorkerLostError
 from celery import Task
 from celery.worker.request import Request
 
@@ -24,10 +27,10 @@ from worker.errors import (
     RateLimited,
     StoreUnavailable,
     TransientError,
-    UnexpectedError,
     WorkerError,
 )
 from worker.logs import fields
+from worker.ops.broker import WORKER_ID, to_worker_error
 from worker.runtime.current import get_runtime
 
 if TYPE_CHECKING:
@@ -41,7 +44,10 @@ _WAITS: Final = "releve_waits"  # The header of a message that counts its waits 
 
 
 class WindowTask(Task):  # type: ignore[type-arg]
-    """A step of a window's chain.  Its first argument is the window, or the sealed message of the step before."""
+    """A step of a window's chain.  Its first argument is the window, or the sealed message of the step before.
+
+    A step that ends its workers is given up: its starts are counted with the claim, which all its messages name.
+    """
 
     abstract = True
     acks_late = True
@@ -51,6 +57,19 @@ class WindowTask(Task):  # type: ignore[type-arg]
     # A log line does not quote the sealed message.
     resultrepr_maxsize = 0
     Request = "tasks.base:QuietRequest"
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the step; one that a retry may solve is tried again later."""
+        try:
+            with get_runtime().running_steps.running(self.step_of(args, kwargs), _this_process()):
+                return self.run(*args, **kwargs)
+        except TransientError as error:
+            self.retry_later(error)
+
+    def step_of(self, args: Any, kwargs: Any) -> str:
+        """Return the name of a step, the same for each of its messages."""
+        job = _job_from(args, kwargs)
+        return f"{job['account_id']}:{job['series']}:{self.name}:{job['claim'] or job['run_id']}"
 
     def apply_async(self, args: Any = None, kwargs: Any = None, *rest: Any, **options: Any) -> Any:
         """Publish as Task does; logs, events and Flower show a message's window, not its sealed readings."""
@@ -81,8 +100,7 @@ class WindowTask(Task):  # type: ignore[type-arg]
 
     def on_failure(self, exc: Exception, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
         """Record why the chain ends here, so that the account shows it and the window is tried again in time."""
-        error = exc if isinstance(exc, WorkerError) else UnexpectedError(f"unexpected {type(exc).__name__}")
-        job = _job_from(args, kwargs)
+        error, job = to_worker_error(exc), _job_from(args, kwargs)
         try:
             get_runtime().results.record_failure(job, error)
         except WorkerError as outage:
@@ -118,12 +136,26 @@ def unseal(message: SealedMessage, step: str) -> Any:
 
 
 class ControlTask(Task):  # type: ignore[type-arg]
-    """A task that decides what is due.  Running it again is harmless, so a failure is left to the next run."""
+    """A task that decides what is due.  Running it again is harmless, so a failure is left to the next run.
+
+    Its starts are counted by message, once that came again: the tasks of an idle fleet write nothing.
+    """
 
     abstract = True
     acks_late = True
     max_retries = 0
     throws = (WorkerError,)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the task; raises WorkerLost where it has ended too many workers, which drops its message."""
+        if not (self.request.delivery_info or {}).get("redelivered"):
+            return self.run(*args, **kwargs)
+        with get_runtime().running_steps.running(f"{self.name}:{self.request.id}", _this_process()):
+            return self.run(*args, **kwargs)
+
+
+def _this_process() -> str:
+    return f"{WORKER_ID}/{os.getpid()}"
 
 
 def _place_of(job: WindowJob, step: str) -> str:
@@ -153,6 +185,14 @@ def _job_from(args: Any, kwargs: Any) -> WindowJob:
 
 class QuietRequest(Request):
     """A request that shows the short form of its arguments only: messages between steps carry sealed readings."""
+
+    def on_failure(self, exc_info: Any, *args: Any, **kwargs: Any) -> Any:
+        """Note where a process of this worker's pool has ended, of which no other worker would know."""
+        error = getattr(exc_info.exception, "exc", exc_info.exception)  # Billiard may have wrapped it.
+        if isinstance(error, WorkerLostError) and isinstance(self.task, WindowTask):
+            with suppress(StoreUnavailable):
+                get_runtime().progress.mark_lost(self.task.step_of(self.args, self.kwargs), WORKER_ID)
+        return super().on_failure(exc_info, *args, **kwargs)
 
     def info(self, safe: bool = True) -> _InfoDict:
         """Describe the request without its arguments, whatever the caller asks for."""

@@ -15,54 +15,43 @@ from celery.exceptions import Ignore
 
 from tasks.base import WindowTask, seal, unseal
 from worker.domain.messages import SealedMessage, WindowJob, is_backfill
-from worker.errors import TransientError
 from worker.runtime.current import get_runtime
 from worker.sync.claims import queue_of
 
 _NEXT_CHOICE: Final = "tasks.backfill.backfill_account"
 
 
-@shared_task(name="tasks.pipeline.fetch", bind=True, base=WindowTask)
+@shared_task(name="tasks.pipeline.fetch", base=WindowTask)
 def fetch(
-    self: WindowTask, account_id: str, series: str, start: str, end: str, *, run_id: str, claim: str | None = None
+    account_id: str, series: str, start: str, end: str, *, run_id: str, claim: str | None = None
 ) -> SealedMessage:
     """Fetch one window from the supplier.  Asking again gives the same readings."""
     job = WindowJob(account_id=account_id, series=series, start=start, end=end, run_id=run_id, claim=claim)
-    try:
-        current = get_runtime().claims.confirm(job)
-        if current is None:
-            # The window was fetched meanwhile, or another message does it.
-            raise Ignore
-        return seal(get_runtime().window_sync.fetch(current), "filter_known")
-    except TransientError as error:
-        self.retry_later(error)
+    current = get_runtime().claims.confirm(job)
+    if current is None:
+        # The window was fetched meanwhile, or another message does it.
+        raise Ignore
+    return seal(get_runtime().window_sync.fetch(current), "filter_known")
 
 
-@shared_task(name="tasks.pipeline.filter_known", bind=True, base=WindowTask)
-def filter_known(self: WindowTask, message: SealedMessage) -> SealedMessage:
+@shared_task(name="tasks.pipeline.filter_known", base=WindowTask)
+def filter_known(message: SealedMessage) -> SealedMessage:
     """Keep the readings that are new or changed.  Only reads the store."""
     batch = unseal(message, "filter_known")
-    try:
-        return seal(get_runtime().window_sync.filter_known(batch), "aggregate")
-    except TransientError as error:
-        self.retry_later(error)
+    return seal(get_runtime().window_sync.filter_known(batch), "aggregate")
 
 
-@shared_task(name="tasks.pipeline.aggregate", bind=True, base=WindowTask)
-def aggregate(self: WindowTask, message: SealedMessage) -> SealedMessage:
+@shared_task(name="tasks.pipeline.aggregate", base=WindowTask)
+def aggregate(message: SealedMessage) -> SealedMessage:
     """Compute the totals that the changes touch.  Pure."""
     changes = unseal(message, "aggregate")
     return seal(get_runtime().window_sync.aggregate(changes), "store")
 
 
-@shared_task(name="tasks.pipeline.store", bind=True, base=WindowTask)
-def store(self: WindowTask, message: SealedMessage) -> None:
+@shared_task(name="tasks.pipeline.store", base=WindowTask)
+def store(message: SealedMessage) -> None:
     """Write readings, then totals, then mark the window done.  Writing again changes nothing."""
-    writes = unseal(message, "store")
-    try:
-        get_runtime().window_sync.store(writes)
-    except TransientError as error:
-        self.retry_later(error)
+    get_runtime().window_sync.store(unseal(message, "store"))
 
 
 def window_chain(job: WindowJob) -> Signature:

@@ -56,7 +56,8 @@ _KINDS: Final[dict[type[WorkerError], tuple[str, str]]] = {
 def to_markdown() -> str:
     """Return the whole page."""
     sections = [_section(list(_subclasses(root)), root.__name__, *texts) for root, texts in _KINDS.items()]
-    bug = _section([errors.UnexpectedError], errors.UnexpectedError.__name__, *_BUG)
+    root = errors.UnexpectedError
+    bug = _section([root, *_subclasses(root)], root.__name__, *_BUG)
     codes = ", ".join(f"`{code}`" for code in errors.RETIRED_CODES)
     return "\n".join([_HEAD, *sections, bug, _RETIRED.format(codes=codes)])
 

@@ -51,6 +51,17 @@ class UnexpectedError(WorkerError):
     remedy = f"Relève retries by itself. {_REPORT}"
 
 
+class WorkerLost(UnexpectedError):
+    """Three workers ended within an hour while they did the same task, so no other one gets it for now."""
+
+    code = "WORKER_LOST"
+    kind = "worker_lost"
+    remedy = (
+        "Look for what ended the workers (memory limit, crash) in the log of the system or container. A window is "
+        "tried again by itself."
+    )
+
+
 class TransientError(WorkerError):
     """An error that a retry may solve; ``retry_after_s`` is the wait that was asked for, or None."""
 

@@ -18,7 +18,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, Final, NamedTuple
@@ -205,6 +205,7 @@ class Workers:
         runtime = SimpleNamespace(
             broker_sealer=Sealer([KEYS["token_keys"]], Purpose.BROKER),
             claims=SimpleNamespace(confirm=lambda job: job),
+            running_steps=SimpleNamespace(running=lambda step, process: nullcontext()),
             window_sync=make_window_sync(supplier, self.measures, recorder=self.recorder, now=lambda: self._now),
         )
         for module in (base, pipeline):

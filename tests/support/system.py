@@ -41,7 +41,7 @@ from worker.domain.documents import ALL_KEYS
 from worker.domain.series import USUAL_SERIES, Doctype, Series
 from worker.domain.windows import PARIS
 from worker.runtime.process import Runtime
-from worker.stores.child_processes import Supervisor, answers, free_port
+from worker.stores.child_processes import ChildExit, Supervisor, answers, free_port
 
 ROOT: Final = Path(__file__).parents[2]
 BIN: Final = Path(sys.executable).parent
@@ -125,6 +125,10 @@ class System:
         """Kill the process and all its children with SIGKILL."""
         del self._pids[name]
         self._supervisor.kill_child(name)
+
+    def exits(self) -> list[ChildExit]:
+        """Return the ends of processes that nobody asked to end, each once."""
+        return self._supervisor.collect_exits()
 
     def _kill_all(self) -> None:
         """Kill what still runs at the end: no test waits for goodbyes that it doesn't look at."""

@@ -30,13 +30,14 @@ from typing import Any, Final
 import redis
 from amqp.exceptions import AccessRefused, AMQPError, NotAllowed, NotFound, PreconditionFailed
 from celery import Celery, bootsteps
+from celery.exceptions import Reject
 from kombu import Connection, Queue
 from kombu.exceptions import OperationalError
 from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport import redis as kombu_redis
 from redis import RedisError
 
-from worker.errors import StoreUnavailable
+from worker.errors import StoreUnavailable, UnexpectedError, WorkerError
 from worker.metrics import MESSAGES_GIVEN_BACK
 
 WORKER_ID: Final = f"{platform.node() or 'host'}-{os.getpid()}-{secrets.token_hex(3)}".replace(":", "-")
@@ -56,6 +57,18 @@ def broker_errors() -> Iterator[None]:
         yield
     except (OperationalError, AMQPError, RedisError, OSError) as error:
         raise StoreUnavailable(_describe_error(error)) from None
+
+
+def to_worker_error(error: object) -> WorkerError:
+    """Return our error for the one that ended a task: a broker that took no further message is no bug of ours.
+
+    Celery rejects a message whose retry can't be published.
+    """
+    if isinstance(error, Reject):
+        error = vars(error)["reason"]
+    if isinstance(error, OperationalError | AMQPError | RedisError):
+        return StoreUnavailable(_describe_error(error))
+    return error if isinstance(error, WorkerError) else UnexpectedError(f"unexpected {type(error).__name__}")
 
 
 def check_broker_access(app: Celery) -> None:

@@ -24,7 +24,7 @@ from worker.clients.tokens import ApplicationTokens
 from worker.domain.clock import clock_from
 from worker.domain.series import is_gateway
 from worker.domain.windows import PARIS, civil_date
-from worker.errors import GatewayBanned
+from worker.errors import GatewayBanned, WorkerLost
 from worker.ops.capacity import capacity_of
 from worker.ops.check_results import CheckConnections, CheckNote, fail, missing_sqlite_file, ok, warn
 from worker.ops.liveness import MAX_AGE_S
@@ -38,7 +38,7 @@ from worker.stores.redis.connection import redis_errors
 from worker.stores.redis.heartbeats import Heartbeats, WorkerHeartbeat
 from worker.stores.redis.incidents import IncidentStore
 from worker.stores.registry.api_tokens import ApiToken, ApiTokenTable
-from worker.stores.registry.fleet_counts import Overview
+from worker.stores.registry.fleet_counts import ErrorCount, Overview
 from worker.stores.registry.outputs import list_outputs
 from worker.stores.token_store import ApplicationTokenStore
 
@@ -250,7 +250,21 @@ def check_outputs(connections: CheckConnections) -> Iterator[CheckNote]:
 def check_workers(connections: CheckConnections) -> Iterator[CheckNote]:
     """Check that workers are alive and take the messages that wait.  Raises StoreUnavailable."""
     heartbeats = Heartbeats(connections.redis)
+    if connections.registry_is_current:
+        yield from judge_errors(Overview(connections.registry).count_errors())
     yield from judge_workers(heartbeats.workers(), queue_lengths(connections.broker_url), heartbeats.now())
+
+
+def judge_errors(errors: Sequence[ErrorCount]) -> Iterator[CheckNote]:
+    """Judge the errors that accounts wait under: only those that end workers speak of these."""
+    for error in errors:
+        if error.code == WorkerLost.code:
+            last = f", last on {error.last_at.astimezone(PARIS):%d %b at %H:%M}" if error.last_at else ""
+            yield warn(
+                f"windows of {error.accounts} accounts ended three workers each{last}, and are tried again by "
+                "themselves: look for the cause (memory limit, crash) in the system's log; "
+                f"`releve status --error {error.code}` lists the accounts"
+            )
 
 
 def judge_workers(workers: Sequence[WorkerHeartbeat], waiting: Mapping[str, int], now: float) -> Iterator[CheckNote]:

@@ -35,9 +35,8 @@ from worker.metrics import (
     TASK_SECONDS,
     TASK_WAIT,
     TASKS_RUNNING,
-    error_kind,
 )
-from worker.ops.broker import PUBLISHED_AT
+from worker.ops.broker import PUBLISHED_AT, to_worker_error
 from worker.ops.logging_setup import configure_process
 from worker.ops.machine import keep_files_private
 
@@ -115,7 +114,7 @@ def _count_retry(sender: Task[Any, Any], **_: Any) -> None:
 
 
 def _count_failure(sender: Task[Any, Any], exception: BaseException, **_: Any) -> None:
-    TASK_FAILURES.labels(_label(sender), error_kind(exception)).inc()
+    TASK_FAILURES.labels(_label(sender), to_worker_error(exception).kind).inc()
 
 
 def _wait_s(request: Any) -> float | None:

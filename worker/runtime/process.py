@@ -71,7 +71,7 @@ from worker.stores.registry.proxy import ProxyClientTable, ProxyGrantTable
 from worker.stores.registry.rights import RightTable
 from worker.stores.registry.supplier_answers import CorrectionTable, QuarantineTable, RawAnswerTable
 from worker.stores.token_store import ApplicationTokenStore, UserTokenStore, token_lock
-from worker.sync.claims import WindowClaims
+from worker.sync.claims import RunningSteps, WindowClaims
 from worker.sync.due import DueBySupplier, DueWindows, GatewayWindows
 from worker.sync.history import History, LedgerRebuilder
 from worker.sync.incidents import IncidentProber, Incidents
@@ -237,6 +237,7 @@ class Runtime(AbstractContextManager["Runtime"]):
             words_in_broker=lambda: broker.words_in_messages(QUEUES) if broker else None,
             is_held=self.incidents.is_held,
         )
+        self.running_steps = RunningSteps(self.progress, self.heartbeats.dead_workers)
         self.refusals = RefusalPolicy(
             accounts=self.registry,
             consents=self.consents,

@@ -9,10 +9,12 @@ A job names its claim by the kind of its run and the claim itself: ``nightly/172
 
 from __future__ import annotations
 
+import threading
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Final, NoReturn
 
 from worker.domain.clock import Clock
 from worker.domain.messages import (
@@ -31,7 +33,9 @@ from worker.domain.messages import (
 )
 from worker.domain.series import Series
 from worker.domain.windows import ONE_DAY, DateWindow, civil_date, plan_look_back
-from worker.stores.redis.claims import ProgressStore, member_of
+from worker.errors import StoreUnavailable, WorkerLost
+from worker.stores.redis.claims import LOST, ProgressStore, member_of
+from worker.stores.redis.heartbeats import ALIVE_S
 from worker.stores.registry.accounts import AccountRegistry
 from worker.sync.history import History
 
@@ -43,6 +47,9 @@ LANES: Final = tuple(dict.fromkeys((NIGHTLY_LANE, REPAIR_LANE, *HISTORY_LANES.va
 _UNLIMITED_BACKLOG: Final = 2_000
 # A claim of this age without a message in the broker belongs to a lost message. Younger ones may be on their way.
 LOST_AFTER_S: Final = 20.0
+# A step that has lost so many workers in this time is given to no other one.
+MOST_LOSSES: Final = 3
+LOSSES_COUNTED_S: Final = 3600
 
 
 def most_waiting(calls_per_hour: int | None, share: int = 6) -> int:
@@ -186,3 +193,46 @@ class WindowClaims:
     def manual_look_back(self, account_id: str, series: Series) -> WindowJob:
         """Return the last days of a series without a claim."""
         return self.to_job(account_id, series, plan_look_back(civil_date(self.now()), series))
+
+
+@dataclass(frozen=True)
+class RunningSteps:
+    """The steps that processes have begun: one that ends its worker, as the kernel does for memory, is given up.
+
+    A process is named by its worker and its id: ``host-17-a1b2c3/17``. ``dead_workers`` returns those of some workers
+    that are not alive. A step has one name, however often its message comes.
+    """
+
+    progress: ProgressStore
+    dead_workers: Callable[[Collection[str]], Collection[str]]
+    _one_suspect: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
+
+    @contextmanager
+    def running(self, step: str, process: str) -> Iterator[None]:
+        """Do a step in this block; of those that have lost a worker, a process does one at a time.
+
+        A worker that ends takes the other steps of its threads with it, and those must not be lost three times.
+
+        Raises WorkerLost if three processes ended in the middle of it within an hour, and StoreUnavailable, upon which
+        it is to be tried again, while it is unknown whether they ended: they may be those of a lost connection.
+        """
+        with ExitStack() as alone:
+            if self.progress.begin_step(step, process, LOSSES_COUNTED_S, most=1):
+                alone.enter_context(self._one_suspect)
+                begun = set(self.progress.begin_step(step, process, LOSSES_COUNTED_S, MOST_LOSSES)) - {process}
+                if len(begun) >= MOST_LOSSES:
+                    self._judge(step, begun)
+            try:
+                yield
+            finally:
+                with suppress(StoreUnavailable):  # The start then expires, and counts only if its message comes again.
+                    self.progress.end_step(step)
+
+    def _judge(self, step: str, begun: Collection[str]) -> NoReturn:
+        workers = {process: process.partition("/")[0] for process in begun if not process.startswith(LOST)}
+        dead = set(self.dead_workers(set(workers.values())))
+        alive = sum(worker not in dead for worker in workers.values())
+        if len(begun) - alive < MOST_LOSSES:
+            raise StoreUnavailable("several workers have begun this, and may still do it", retry_after_s=ALIVE_S)
+        self.progress.end_step(step)
+        raise WorkerLost(f"{MOST_LOSSES} workers ended while they did this")

@@ -10,8 +10,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import redis
 from celery import Celery, signals
 from celery.app.task import Context
+from celery.exceptions import Reject
+from kombu.exceptions import OperationalError
 
 from tests.support.metric_counts import MetricGrowth
 from worker.domain.lanes import Lane, current_lane
@@ -90,6 +93,18 @@ def test_retries_and_failures_are_counted_by_kind_and_the_lane_is_left_all_the_s
         ("unforeseen", "tasks.nightly.catch_up"): 1,
     }
     assert current_lane() is Lane.BY_HAND
+
+
+@pytest.mark.parametrize("error", [OperationalError("away"), Reject(OperationalError("away")), redis.ConnectionError()])
+def test_a_broker_that_takes_no_further_message_is_no_bug_of_ours(app: Celery, error: Exception) -> None:
+    """Celery rejects a message whose retry can't be published, and fails one whose chain can't go on."""
+    counts = MetricGrowth()
+
+    @app.task(name="tasks.pipeline.store", shared=False)
+    def store() -> None: ...
+
+    signals.task_failure.send(sender=store, exception=error)
+    assert counts.growth_by_labels("releve_task_failures_total") == {("store_unavailable", "tasks.pipeline.store"): 1}
 
 
 def test_a_foreign_task_has_no_label_of_its_own(app: Celery) -> None:

@@ -5,6 +5,8 @@ Everything here may be lost; a lost key repeats work. All keys have one prefix (
     inflight:<lane>               sorted set: k9x4w:daily 1721890000123456, k9x4w:load_curve 1721890000123457
     slot:<name>                   1, the tick is taken, such as resume_night:28698123
     failures:<account>:<series>   hash: 2024-07-11/2024-07-18 to 2, the failures of windows of the history
+    starts:<step>                 sorted set: processes that have begun a step and not ended it, host-17-a1b2c3/17
+                                  1721890000; step: k9x4w:daily:tasks.pipeline.store:nightly/1721890000123456
     history:<series>:<letters>    hash: account to its finished windows, oldest first, for example
                                   k9x4w  2021-11-25/2024-11-24
                                   k9xab  ?2024-11-01/2024-11-24
@@ -43,7 +45,8 @@ from worker.stores.redis.locks import Locks
 FAILURES_TTL_S: Final = 24 * 3600
 TASK_TTL_S: Final = 90 * 24 * 3600
 SUCCESS_TTL_S: Final = 15 * 60
-ACCOUNT_KINDS: Final = frozenset({"history", "task", "inflight", "failures", "secret", "text", "slot"})
+LOST: Final = "lost/"
+ACCOUNT_KINDS: Final = frozenset({"history", "task", "inflight", "failures", "starts", "secret", "text", "slot"})
 # Ids begin with one of 22 letters and go on with one of 32 signs, so a million accounts make 44 fields a hash.  By
 # default Redis stores hashes compactly up to 128 fields (older versions: 512) of at most 64 bytes.
 BUCKET_LETTERS: Final = 3
@@ -72,6 +75,18 @@ for place = 1, #ARGV, 2 do
   end
 end
 return released
+"""
+# KEYS: releve:starts:<step>.  ARGV: a process (host-17-a1b2c3/17), seconds that a start counts, starts that are enough.
+# Returns the processes that had begun the step before and not ended it; with enough of them it begins no more.
+_BEGIN = """
+local now = redis.call('TIME')[1]
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[2])
+local begun = redis.call('ZRANGE', KEYS[1], 0, -1)
+if #begun < tonumber(ARGV[3]) then
+  redis.call('ZADD', KEYS[1], now, ARGV[1])
+  redis.call('EXPIRE', KEYS[1], ARGV[2])
+end
+return begun
 """
 # Merges windows with the stored ones.  ISO dates sort as texts.
 # KEYS: releve:history:daily:k9x.  ARGV: account (k9x4w), ``add`` or ``replace``, then windows (2024-03-04/2024-03-11).
@@ -133,6 +148,28 @@ class ClaimStore(PrefixedKeys):
         last: Any = newest if older_than_s else "+inf"
         rows: Any = self._redis.zrange(self._claims_key(lane), oldest, last, byscore=True, withscores=True)
         return {member: f"{score:.0f}" for member, score in rows}
+
+    # -- Steps that have begun
+
+    def begin_step(self, step: str, process: str, counted_s: int, most: int) -> list[str]:
+        """Return the processes that began a step in the last ``counted_s`` seconds and did not end it.
+
+        If there are less than ``most`` of them, note that this process begins it.
+        """
+        return list(self._run(_BEGIN, self._key("starts", step), process, counted_s, most))
+
+    def mark_lost(self, step: str, worker: str) -> None:
+        """Note that those processes of a worker that lives have ended in the middle of a step."""
+        key = self._key("starts", step)
+        starts: Any = self._redis.zrange(key, 0, -1, withscores=True)
+        for process, began_at in starts:
+            if process.startswith(f"{worker}/"):
+                self._redis.zadd(key, {f"{LOST}{process}": began_at})
+                self._redis.zrem(key, process)
+
+    def end_step(self, step: str) -> None:
+        """Note that a step has ended: all its starts are forgotten."""
+        self._redis.delete(self._key("starts", step))
 
     # -- Windows of the history that failed
 

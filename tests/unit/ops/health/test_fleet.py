@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
@@ -10,9 +11,10 @@ from tests.support.canned_server import CannedAnswer, answer, canned_server
 from tests.unit.ops.health.conftest import BuildConnections, assert_result
 from worker.ops.check_results import Level
 from worker.ops.liveness import check_listener, judge_beat
-from worker.ops.supplier_checks import judge_workers
+from worker.ops.supplier_checks import judge_errors, judge_workers
 from worker.stores.child_processes import free_port
 from worker.stores.redis.heartbeats import WorkerHeartbeat
+from worker.stores.registry.fleet_counts import ErrorCount
 
 NOW = 1_721_890_800.0
 EMPTY = {"control": 0, "nightly": 0, "backfill": 0}
@@ -57,6 +59,13 @@ def test_a_worker_that_is_gone_matters_when_work_waits_for_it() -> None:
 def test_restarts_by_the_watchdog_are_told() -> None:
     notes = judge_workers([replace(WORKER, restarts=3)], EMPTY, NOW)
     assert_result(notes, Level.WARN, "restarted nightly@one 3 times", "drops connections")
+
+
+def test_windows_that_end_their_workers_are_told_and_no_other_error() -> None:
+    last_at = datetime(2024, 7, 25, 7, 0, tzinfo=UTC)
+    notes = judge_errors([ErrorCount("VENDOR_DOWN.TIMEOUT", 7, last_at), ErrorCount("WORKER_LOST", 2, last_at)])
+    assert_result(notes, Level.WARN, "windows of 2 accounts", "25 Jul at 09:00", "`releve status --error WORKER_LOST`")
+    assert not list(judge_errors([ErrorCount("VENDOR_DOWN.TIMEOUT", 7, last_at)]))
 
 
 @pytest.mark.parametrize(
