@@ -8,8 +8,10 @@ from datetime import UTC, date
 import pytest
 
 from tests.support.registries import LATER, METER, NOW, add_ready, record_outcome
+from worker.domain.account import AccountState
 from worker.domain.series import Series
 from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry.fleet_counts import Overview
 
 
 def test_the_first_outcome_is_read_back_whole(registry: AccountRegistry) -> None:
@@ -73,3 +75,14 @@ def test_a_message_is_kept_without_what_looks_like_a_secret(registry: AccountReg
     assert token not in message
     assert message.startswith("meter … said …: no meter")
     assert len(message) == 500
+
+
+def test_of_which_series_something_is_stored_is_known_also_where_it_is_not_asked_for(registry: AccountRegistry) -> None:
+    overview, others = Overview(registry.database), [Series.CONTRACT, Series.LOAD_CURVE]
+    account_id = add_ready(registry)
+    record_outcome(registry, account_id, "run-1", code="VENDOR_DOWN", message="503")
+    assert overview.find_stored(Series) == set()
+    record_outcome(registry, account_id, "run-2", last_day=date(2024, 7, 24), stored=True)
+    registry.set_state(account_id, AccountState.PAUSED, now=NOW)
+    assert overview.find_stored([Series.DAILY, *others]) == {Series.DAILY}
+    assert overview.find_stored(others) == overview.find_stored([]) == set()
