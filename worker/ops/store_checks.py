@@ -32,6 +32,7 @@ from worker.stores.measures.measure_store import Layout, database_name, doctypes
 from worker.stores.redis.connection import connect, redis_errors
 from worker.stores.registry import migrations
 from worker.stores.registry.fleet_counts import Overview
+from worker.stores.registry.outcomes import CompletenessTable
 
 _HOW_TO_CLOSE: Final = (
     "create an administrator ([admins] in local.ini, or COUCHDB_USER and COUCHDB_PASSWORD of its image) and set "
@@ -152,7 +153,7 @@ def _is_in_use(server: CouchServer, layout: Layout) -> bool:
 def find_lost(registry: Database, missing: Sequence[str], layout: Layout) -> list[str]:
     """Return those of the missing doctypes that had measures: of their series something is stored, by the registry."""
     series_of = doctypes_of(layout)
-    stored = Overview(registry).find_stored({series_of[doctype] for doctype in missing})
+    stored = CompletenessTable(registry).find_stored({series_of[doctype] for doctype in missing})
     return [doctype for doctype in missing if series_of[doctype] in stored]
 
 

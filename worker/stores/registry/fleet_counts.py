@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date, datetime
-from itertools import compress
 
 from sqlalchemy import case, distinct, func, null, or_, select
 
@@ -80,14 +78,6 @@ class Overview(SqlTable):
         with self._database.reading() as connection:
             first_seen_count, count = connection.execute(query).one()
         return first_seen_count, count - first_seen_count
-
-    def find_stored(self, among: Collection[Series]) -> set[Series]:
-        """Return those of these series of which something is stored for an account, also for one that is paused."""
-        columns = SERIES_OUTCOMES.c
-        # Each ends at the first row that it finds.
-        stored = [select(columns.series).where(columns.series == one, columns.ever_stored).exists() for one in among]
-        with self._database.reading() as connection:
-            return set(compress(among, connection.execute(select(*stored)).one())) if stored else set()
 
     def page_failing(self, code: str, after: str = "", limit: int = 100) -> list[FailingSeries]:
         """Return the series whose last run ended with this code, by account: ``after`` < id."""
