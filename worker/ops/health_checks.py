@@ -63,7 +63,7 @@ CHECKS: Final = {
         "each database answers; shards and copies match the settings; no data in the other layout",
     ),
     "couchdb": Check(
-        check_couchdb, "version 3 or newer, setup finished, no access without a password, no database is missing"
+        check_couchdb, "version 3 or newer, setup finished, no access without a password, no missing database"
     ),
     "supplier": Check(
         check_supplier,
