@@ -11,6 +11,9 @@ from tests.contract.conftest import couch_databases
 from tests.support.couchdb_users import new_user, user_url
 from tests.support.real_couchdb import real_couchdb_url
 from tests.support.waiting import until
+from worker.domain.documents import ALL_KEYS
+from worker.domain.series import Doctype
+from worker.errors import StoreUnavailable
 from worker.stores.measures import couchdb_user, open_couchdb, open_measures
 from worker.stores.measures.couchdb import (
     SYSTEM_DATABASES,
@@ -23,6 +26,7 @@ from worker.stores.measures.couchdb import (
 )
 
 SOON_S = 5.0
+DAY = {"_id": "acc:2024-01-01", "load": 0.5}
 
 
 @pytest.fixture
@@ -82,6 +86,31 @@ def test_a_user_is_let_in_once(admin: CouchServer, couchdb_url: str, name: str) 
         assert grant_access(admin, database, name) == "made"
         assert grant_access(admin, database, name) == "there"
         assert user.request("GET", database, "_all_docs").ok
+
+
+def test_a_member_who_writes_to_a_lost_database_hears_that_it_is_missing(
+    admin: CouchServer, couchdb_url: str, name: str
+) -> None:
+    """It was told to check user and password."""
+    with couch_databases(couchdb_url) as (url, prefix):
+        user = user_url(couchdb_url, name, "password")
+        set_up_user(admin, as_user(couchdb_url, name, "password"), name, "password")
+        open_measures(url, prefix=prefix).prepare()
+        database = f"{prefix}com-grandlyon-enedis-day"
+        grant_access(admin, database, name)
+        measures = open_measures(user, prefix=prefix)
+        assert measures.write({Doctype.DAY: [DAY]}) == {Doctype.DAY: []}
+        admin.request("DELETE", database)
+        assert measures.read("acc", {Doctype.DAY: ALL_KEYS}) == {Doctype.DAY: []}
+        for known in (True, False):  # Whether the process has seen that it is missing.
+            if real_couchdb_url() is None:  # The stand-in lets everybody create databases.
+                continue
+            store = measures if known else open_measures(user, prefix=prefix)
+            with pytest.raises(StoreUnavailable, match=f"{database} is missing.*run `releve migrate`"):
+                store.write({Doctype.DAY: [DAY]})
+        open_measures(url, prefix=prefix).prepare()
+        grant_access(admin, database, name)
+        assert measures.write({Doctype.DAY: [DAY]}) == {Doctype.DAY: []}
 
 
 def test_a_limit_of_revisions_is_set_once_and_left_where_the_server_has_none(

@@ -8,6 +8,7 @@ from datetime import UTC, date
 import pytest
 
 from tests.support.registries import LATER, METER, NOW, add_ready, record_outcome
+from worker.domain.account import AccountState
 from worker.domain.series import Series
 from worker.stores.registry.accounts import AccountRegistry
 
@@ -73,3 +74,17 @@ def test_a_message_is_kept_without_what_looks_like_a_secret(registry: AccountReg
     assert token not in message
     assert message.startswith("meter … said …: no meter")
     assert len(message) == 500
+
+
+def test_of_which_series_something_is_stored_is_known_while_somebody_is_asked_for_them(
+    registry: AccountRegistry,
+) -> None:
+    others = [Series.CONTRACT, Series.LOAD_CURVE]
+    account_id = add_ready(registry)
+    record_outcome(registry, account_id, "run-1", code="VENDOR_DOWN", message="503")
+    assert registry.completeness.find_stored(Series) == set()
+    record_outcome(registry, account_id, "run-2", last_day=date(2024, 7, 24), stored=True)
+    assert registry.completeness.find_stored([Series.DAILY, *others]) == {Series.DAILY}
+    assert registry.completeness.find_stored(others) == registry.completeness.find_stored([]) == set()
+    registry.set_state(account_id, AccountState.PAUSED, now=NOW)
+    assert registry.completeness.find_stored(Series) == set()

@@ -22,6 +22,7 @@ from worker.domain.windows import DateWindow
 from worker.errors import StoreUnavailable
 from worker.ops.backup import back_up_older_registry
 from worker.ops.logging_setup import warn
+from worker.ops.store_checks import REPAIR, find_lost
 from worker.runtime.keys import has_backup_keys
 from worker.runtime.process import Runtime, announce_pretend_time
 from worker.runtime.stores import build_measures
@@ -89,7 +90,7 @@ def _steps(settings: Settings) -> Iterator[MigrationStep]:
                 raise ConfigError("RELEVE_REGISTRY_ADMIN_URL is for PostgreSQL: unset it")
             yield MigrationStep("registry user of the workers", set_up_role(registry, settings.registry()))
             yield MigrationStep("its rights: rows, no tables", grant_rows(registry, settings.registry()))
-    yield from _measures(settings)
+        yield from _measures(settings, registry)
 
 
 def _save_registry(settings: Settings, registry: Database, label: str) -> MigrationStep:
@@ -108,7 +109,7 @@ def _save_registry(settings: Settings, registry: Database, label: str) -> Migrat
     return MigrationStep(f"backup of the registry ({rows} rows), for a rollback: {path}", "made")
 
 
-def _measures(settings: Settings) -> Iterator[MigrationStep]:
+def _measures(settings: Settings, registry: Database) -> Iterator[MigrationStep]:
     url, timeout_s = settings.measures_owner(), settings.store_timeout_s
     try:
         owner = open_couchdb(url, timeout_s)
@@ -126,13 +127,18 @@ def _measures(settings: Settings) -> Iterator[MigrationStep]:
         for name in SYSTEM_DATABASES:
             yield MigrationStep(f"CouchDB's database {name}", create_system_database(admin, name, replicas))
     with closing(store):
-        for doctype, was_missing in store.prepare().items():
-            yield MigrationStep(f"measures {doctype}", "made" if was_missing else "there")
+        prepared, layout = store.prepare(), Layout(settings.layout)
+        lost = find_lost(registry, [*filter(prepared.get, prepared)], layout)
+        is_lost = bool(lost) and not store.has_other_layout()  # Else they are to be moved here from it.
+    for doctype, was_missing in prepared.items():
+        yield MigrationStep(f"measures {doctype}", "made" if was_missing else "there")
     if owner is not None:
         yield _revisions(owner, settings)
     if admin is not None and user is not None:
-        names = [database_name(doctype) for doctype in doctypes_of(Layout(settings.layout))]
-        yield from _couchdb_user(admin, user, settings.measures(), names)
+        yield from _couchdb_user(admin, user, settings.measures(), list(map(database_name, prepared)))
+    if is_lost:
+        series = ", ".join(dict.fromkeys(doctypes_of(layout)[doctype] for doctype in lost))
+        yield MigrationStep(f"what was stored of {series} is lost: {REPAIR} asks the suppliers for it again", "left")
 
 
 def _revisions(owner: CouchServer, settings: Settings) -> MigrationStep:

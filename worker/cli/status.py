@@ -10,6 +10,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any, Final
 
 import click
 
+from config.settings import Settings
 from worker.accounts.status import AccountStatus, output_to_json, status_of, to_plain
 from worker.cli.parameters import (
     json_option,
@@ -33,6 +35,7 @@ from worker.domain.documents import format_percent, round_share
 from worker.domain.incident import Incident
 from worker.domain.series import Series
 from worker.domain.windows import ONE_DAY, PARIS, newest_wanted_day
+from worker.ops.check_results import Check, CheckConnections, run_check
 from worker.ops.logging_setup import warn
 from worker.ops.support_bundle import make_bundle
 from worker.quota.ledger import QuotaState
@@ -56,7 +59,7 @@ ProgressCounter = Callable[[Account], tuple[int, int]]  # Returns the numbers do
 
 @dataclass(frozen=True, slots=True)
 class StatusSummary:
-    """``freshness``: by series, for the newest day that should be stored."""
+    """``freshness``: by series, for the newest day that should be stored. ``measures``: what is wrong with CouchDB."""
 
     at: datetime
     states: dict[AccountState, int]  # Removed accounts are left out.
@@ -65,6 +68,7 @@ class StatusSummary:
     quotas: dict[str, QuotaState]  # By supplier.
     incidents: list[Incident]
     outputs: list[OutputState]
+    measures: str | None
 
     @property
     def accounts(self) -> int:
@@ -97,6 +101,7 @@ class StatusSummary:
                 for one in self.incidents
             ],
             "outputs": [output_to_json(output) for output in self.outputs],
+            "measures": self.measures,
         }
 
 
@@ -122,7 +127,18 @@ def load_summary(runtime: Runtime) -> StatusSummary:
         },
         incidents=runtime.incidents.list_open(),
         outputs=runtime.outputs.list_outputs(),
+        measures=_find_fault_of_measures(runtime.settings),
     )
+
+
+def _find_fault_of_measures(settings: Settings) -> str | None:
+    with ExitStack() as stack:
+        if (connections := CheckConnections(settings, stack)).couchdb is None:
+            return None
+        from worker.ops.store_checks import check_databases  # It loads the client of each server.
+
+        result = run_check("couchdb", Check(check_databases, ""), connections)
+    return result.text if result.failed else None
 
 
 def print_summary(summary: StatusSummary) -> None:
@@ -145,6 +161,8 @@ def print_summary(summary: StatusSummary) -> None:
         click.echo(f"incident   {incident.kind} since {local_text(incident.began_at)}: {names}")
     for output in summary.outputs:
         click.echo(f"output     {output.id} {output.kind}: {describe_output(output)}")
+    if summary.measures:
+        click.echo(f"measures   {summary.measures}")
     if not summary.errors:
         click.echo("errors     none")
         return

@@ -35,10 +35,11 @@ from worker.domain.planning import Plan
 from worker.domain.schedule import night_start
 from worker.domain.series import Series, daily_of
 from worker.domain.windows import ONE_DAY, civil_date, newest_wanted_day
-from worker.errors import WorkerError
+from worker.errors import StoreUnavailable, WorkerError
 from worker.metrics import Definition, MetricRegistry
 from worker.ops.capacity import capacity_of, further_capacities
-from worker.ops.check_results import CheckConnections
+from worker.ops.check_results import CheckConnections, summarize
+from worker.ops.store_checks import check_databases
 from worker.runtime.stores import build_measures
 from worker.runtime.supplier_settings import build_endpoints, chosen_presets, fleet_series, ledger_of
 from worker.stores.redis.claims import ProgressStore
@@ -61,7 +62,7 @@ METRICS: Final = MetricRegistry()
 UP: Final = METRICS.define(
     "gauge",
     "releve_up",
-    "1 if this part answers. If it does not, its metrics are missing.",
+    "1 if this part answers, and no database of the measures is lost. If it does not, its metrics are missing.",
     part=("registry", "measures", "redis", "broker"),
 )
 # -- the registry
@@ -327,7 +328,7 @@ class FleetSources:
         self._settings = settings
         self._now = clock_from(settings.pretend_now)
         self._endpoints = build_endpoints(settings)
-        connections = CheckConnections(settings, stack)
+        self._connections = connections = CheckConnections(settings, stack)
         self._broker_url, self._redis = connections.broker_url, connections.redis
         self._database = connections.registry
         self._ledger = ledger_of(self._endpoints.preset, settings, self._redis)
@@ -390,8 +391,10 @@ class FleetSources:
         )
 
     def _check_measures(self) -> Samples:
-        """Yield nothing; only check that the measure store answers."""
+        """Yield nothing; only check that the measure store answers, and has lost no database."""
         self._measures.read("metrics", {daily_of().inputs: ("0", "1")})
+        if (result := summarize("databases", check_databases(self._connections))).failed:
+            raise StoreUnavailable(result.text)
         return ()
 
     def _redis_samples(self) -> Samples:

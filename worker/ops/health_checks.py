@@ -62,7 +62,9 @@ CHECKS: Final = {
         check_measures,
         "each database answers; shards and copies match the settings; no data in the other layout",
     ),
-    "couchdb": Check(check_couchdb, "version 3 or newer, setup finished, no access without a password"),
+    "couchdb": Check(
+        check_couchdb, "version 3 or newer, setup finished, no access without a password, no missing database"
+    ),
     "supplier": Check(
         check_supplier,
         "the supplier answers; with v5 and 2026 it gives the application a token",

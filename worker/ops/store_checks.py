@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from redis import Redis
@@ -32,12 +32,15 @@ from worker.stores.measures.measure_store import Layout, database_name, doctypes
 from worker.stores.redis.connection import connect, redis_errors
 from worker.stores.registry import migrations
 from worker.stores.registry.fleet_counts import Overview
+from worker.stores.registry.outcomes import CompletenessTable
 
 _HOW_TO_CLOSE: Final = (
     "create an administrator ([admins] in local.ini, or COUCHDB_USER and COUCHDB_PASSWORD of its image) and set "
     "[chttpd] require_valid_user = true"
 )
 LONG_S: Final = 300.0
+REPAIR: Final = "`releve verify --all --repair`"
+_FEW: Final = 3  # So many databases are named.
 
 # -- CouchDB
 
@@ -52,6 +55,7 @@ def check_couchdb(connections: CheckConnections) -> Iterator[CheckNote]:
     stranger = CouchServer(server.origin, None, connections.settings.store_timeout_s)
     yield from _check_strangers(stranger, Layout(connections.settings.layout))
     yield from _check_setup(server)
+    yield from check_databases(connections)
     yield ok(f"CouchDB {version}, setup finished, no anonymous access")
 
 
@@ -114,17 +118,43 @@ def check_measures(connections: CheckConnections) -> Iterator[CheckNote]:
         return
     names = list(map(database_name, doctypes_of(layout)))
     infos = {name: info for name in names if (info := read_or_none(server, name)) is not None}
-    other_infos = (read_or_none(server, name) for name in map(database_name, readings_of(layout.other)))
-    if any(info is not None and info.get("doc_count") for info in other_infos):
+    if _is_in_use(server, layout.other):
         yield fail(wrong_layout(layout))
     for name, info in infos.items():
         yield from _check_shards(name, info.get("cluster", {}), connections.settings)
-    if missing := len(names) - len(infos):
-        yield ok(
-            f"{missing} of {len(names)} databases do not exist yet: `releve migrate` or the first write creates them"
-        )
-    else:
-        yield ok(f"all {len(names)} databases answer")
+    yield ok(f"{len(infos)} of {len(names)} databases answer")
+
+
+def check_databases(connections: CheckConnections) -> Iterator[CheckNote]:
+    """Tell the databases of CouchDB that are missing, as a fault where they had measures.  Raises StoreUnavailable.
+
+    A worker is ready without one of them, because it stores all other series.
+    """
+    if (server := connections.couchdb) is None:
+        return
+    layout = Layout(connections.settings.layout)
+    doctypes = list(doctypes_of(layout))
+    missing = [doctype for doctype in doctypes if read_or_none(server, database_name(doctype)) is None]
+    # With the other layout in use nothing is lost.
+    may_be_lost = missing and connections.registry_is_current and not _is_in_use(server, layout.other)
+    if may_be_lost and (lost := find_lost(connections.registry, missing, layout)):
+        names = list(map(database_name, lost))
+        told = ", ".join(names) if len(names) <= _FEW else f"{len(names)} databases, the first is {names[0]}"
+        yield fail(f"missing, with all that was stored in it: {told}: run `releve migrate`, then {REPAIR}")
+    elif missing:
+        yield warn(f"{len(missing)} of {len(doctypes)} databases do not exist yet: run `releve migrate`")
+
+
+def _is_in_use(server: CouchServer, layout: Layout) -> bool:
+    infos = (read_or_none(server, database_name(doctype)) for doctype in readings_of(layout))
+    return any(info is not None and info.get("doc_count") for info in infos)
+
+
+def find_lost(registry: Database, missing: Sequence[str], layout: Layout) -> list[str]:
+    """Return those of the missing doctypes that had measures: of their series something is stored, by the registry."""
+    series_of = doctypes_of(layout)
+    stored = CompletenessTable(registry).find_stored({series_of[doctype] for doctype in missing})
+    return [doctype for doctype in missing if series_of[doctype] in stored]
 
 
 def _check_shards(name: str, cluster: dict[str, Any], settings: Settings) -> Iterator[CheckNote]:

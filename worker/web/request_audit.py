@@ -11,8 +11,10 @@ which line is missing.
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final, NamedTuple
 
 from fastapi import FastAPI, Request
@@ -21,7 +23,7 @@ from starlette.concurrency import run_in_threadpool
 
 from worker.domain.audit_entry import DONE, ActorKind, AuditAction, AuditEntry, new_entry
 from worker.domain.clock import real_clock
-from worker.errors import WorkerError
+from worker.errors import StoreUnavailable, WorkerError
 from worker.logs import fields
 from worker.runtime.process import Runtime
 from worker.stores.redis.locks import Rate, RateLimiter
@@ -88,6 +90,8 @@ _SAFE_METHODS: Final = ("GET", "HEAD", "OPTIONS")
 # A row is kept for 400 days, so tries must not fill the registry. What an actor has done is always recorded.
 TRIES: Final = Rate("audit-tries", calls=60, window_s=3600)  # Refused ones of an actor, all of a visitor's address.
 REFUSED_VISITORS: Final = Rate("audit-visitors", calls=1000, window_s=3600)  # Of all visitors together.
+# The times of the last refused tries that this process has recorded without Redis, which counts for all of them.
+_WITHOUT_REDIS: Final = deque[datetime](maxlen=TRIES.calls)
 
 
 class AuditEvent(NamedTuple):
@@ -219,10 +223,17 @@ def _write(runtime: Runtime, entries: list[AuditEntry]) -> None:
 
 
 def _may_record(limiter: RateLimiter, entry: AuditEntry) -> bool:
-    """Return whether an entry is within its bounds."""
+    """Return whether an entry is within its bounds, and count it."""
     is_done = entry.outcome == DONE
-    if entry.actor:
-        return is_done or not limiter.count_call(TRIES, f"{entry.actor_kind}:{entry.actor}")
-    if limiter.count_call(TRIES, str(entry.address)):
-        return False
-    return is_done or not limiter.count_call(REFUSED_VISITORS, "all")
+    try:
+        if entry.actor:
+            return is_done or not limiter.count_call(TRIES, f"{entry.actor_kind}:{entry.actor}")
+        if limiter.count_call(TRIES, str(entry.address)):
+            return False
+        return is_done or not limiter.count_call(REFUSED_VISITORS, "all")
+    except StoreUnavailable:
+        is_full = len(_WITHOUT_REDIS) == _WITHOUT_REDIS.maxlen
+        if is_done or (is_full and (entry.at - _WITHOUT_REDIS[0]).total_seconds() < TRIES.window_s):
+            return is_done
+        _WITHOUT_REDIS.append(entry.at)
+        return True

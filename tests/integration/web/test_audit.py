@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import logging
 import re
+from collections import deque
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -19,11 +20,12 @@ from tests.support.connect_service import METER, ConnectService
 from tests.support.operators import NAME, add_operator, browser_at, sign_in
 from tests.support.proxy_stack import ProxyStack
 from tests.support.ways_back import enter_code, keep_code, press
-from worker.domain.audit_entry import AuditEntry, AuditFilter
+from worker.domain.audit_entry import DONE, ActorKind, AuditAction, AuditEntry, AuditFilter, new_entry
+from worker.domain.clock import real_clock
 from worker.domain.sessions import Scope
 from worker.errors import StoreUnavailable
 from worker.runtime.process import Runtime
-from worker.stores.redis.locks import Rate
+from worker.stores.redis.locks import Rate, RateLimiter
 from worker.stores.registry.audit import AuditTable
 from worker.web import request_audit as audit
 from worker.web.api.callers import CSRF_HEADER
@@ -264,6 +266,37 @@ def test_refused_visitors_of_many_addresses_are_bounded_together(
         visitor = TestClient(service.app, client=(f"192.0.2.{number}", 4711))
         visitor.delete(f"/api/accounts/{account}")
     assert [entry.address for entry in entries(service.runtime)] == ["192.0.2.0", "192.0.2.1", "192.0.2.2"]
+
+
+def test_without_redis_what_is_done_is_recorded_and_of_refused_tries_so_many_of_a_process(
+    service: ApiService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> None:
+        raise StoreUnavailable("Redis is away")
+
+    monkeypatch.setattr(RateLimiter, "count_call", away)
+    monkeypatch.setattr(audit, "_WITHOUT_REDIS", deque(maxlen=3))
+    begin = real_clock()
+    tries = [
+        (0, "first", "unavailable"),
+        (1, "second", "unavailable"),
+        (2, "third", "unavailable"),
+        (3, "one too many", "unavailable"),
+        (4, "", DONE),
+        (audit.TRIES.window_s - 1, "still within the hour of the first", "unavailable"),
+        (audit.TRIES.window_s, "an hour after the first", "unavailable"),
+    ]
+    for after_s, actor, outcome in tries:
+        at = begin + timedelta(seconds=after_s)
+        entry = new_entry(at, ActorKind.VISITOR, actor, AuditAction.INVITATION_OPEN, outcome)
+        audit._write(service.runtime, [entry])
+    assert [(entry.actor, entry.outcome) for entry in entries(service.runtime)] == [
+        ("first", "unavailable"),
+        ("second", "unavailable"),
+        ("third", "unavailable"),
+        ("", DONE),
+        ("an hour after the first", "unavailable"),
+    ]
 
 
 def test_an_entry_that_can_not_be_written_is_in_the_log(

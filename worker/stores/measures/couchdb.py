@@ -214,8 +214,18 @@ class CouchDatabase:
         """Create the database, with its shards and replicas, and return whether it was missing.
 
         In a cluster, 202 means that some nodes don't know of it yet.  Source: CouchDB 3.5, PUT /{db}.
+        CouchDB answers 401 to a user who isn't an admin, whether there is the database or not.
         """
-        answer = self._server.request("PUT", self.name, partitioned="true", **self._sharding)
+        try:
+            answer = self._server.request("PUT", self.name, partitioned="true", **self._sharding)
+        except UserRefused as refusal:
+            if read_or_none(self._server, self.name) is None:  # Where it refuses the password, this raises, too.
+                raise StoreUnavailable(
+                    f"CouchDB's database {self.name} is missing, and this user may not create it: run `releve migrate` "
+                    "with RELEVE_MEASURES_ADMIN_URL"
+                ) from refusal
+            self._is_missing = False
+            return False
         if not answer.ok and answer.status != 412:  # 412: It exists already.
             reason = f"CouchDB answers {answer.status}"
             if answer.status == 400 and self._sharding:

@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 
 from worker.domain.documents import KeyRange, packed_doctype
 from worker.domain.packing import PACKED_SERIES, UNPACKED_DOCTYPES
-from worker.domain.series import Doctype
+from worker.domain.series import Doctype, Series
 
 Document = dict[str, Any]
 Ranges = Mapping[Doctype, KeyRange]
@@ -71,12 +71,12 @@ class Layout(StrEnum):
         return Layout.PACKED if self is Layout.PLAIN else Layout.PLAIN
 
 
-def doctypes_of(layout: Layout) -> list[str]:
-    """Return the doctypes of a layout."""
+def doctypes_of(layout: Layout) -> dict[str, Series]:
+    """Return the doctypes of a layout, each with the series whose readings or totals it holds."""
     if layout is Layout.PLAIN:
-        return [doctype.full_name for doctype in Doctype]
-    unpacked = [doctype.full_name for doctype in UNPACKED_DOCTYPES]
-    return [packed_doctype(series) for series in PACKED_SERIES] + unpacked
+        return {doctype.full_name: doctype.series for doctype in Doctype}
+    unpacked = {doctype.full_name: doctype.series for doctype in UNPACKED_DOCTYPES}
+    return {packed_doctype(series): series for series in PACKED_SERIES} | unpacked
 
 
 def readings_of(layout: Layout) -> list[str]:

@@ -10,9 +10,10 @@ transaction as the outcome of its window. The times at which the row is due agai
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from itertools import compress
 from typing import Any, NamedTuple, TypedDict
 
 from sqlalchemy import Connection, Row, bindparam, case, func, or_, select, text, update
@@ -321,6 +322,16 @@ class CompletenessTable(SqlTable):
     def count_active(self) -> dict[Series, int]:
         """Return the number of active accounts that each series is asked for; one without any is left out."""
         return dict(self._database.fetch(select(_C.series, func.count()).where(_ACTIVE).group_by(_C.series)))
+
+    def find_stored(self, among: Collection[Series]) -> set[Series]:
+        """Return those of these series of which something is stored for an account that is asked for it now.
+
+        What nobody is asked for could not be asked for again.
+        """
+        rows = select(_C.series).where(_ACTIVE, _C.last_day > NO_DAY)  # One look into an index for each series.
+        stored = [rows.where(_C.series == one).exists() for one in among]
+        with self._database.reading() as connection:
+            return set(compress(among, connection.execute(select(*stored)).one())) if stored else set()
 
     def count_complete_since(self, series: Series, day: date) -> tuple[int, int]:
         """Return the number of active accounts, and of those for which ``day`` or a later day is complete.

@@ -188,10 +188,23 @@ def test_a_page_of_a_proxy_saying_404_is_not_an_empty_database() -> None:
 
 
 @pytest.mark.parametrize("status", [401, 403])
+def test_a_missing_database_that_this_user_may_not_create_is_named_and_not_the_password(status: int) -> None:
+    missing, refusal = answer(404, NO_DATABASE), answer(status, {"error": "unauthorized"})
+    there = answer(200, {"db_name": DATABASE})
+    # Of the second write: an administrator has created it meanwhile.
+    with canned_server(missing, refusal, missing, missing, refusal, there, written(DOCUMENT)) as server:
+        store = store_at(server)
+        with pytest.raises(StoreUnavailable, match=f"{DATABASE} is missing.*run `releve migrate`") as caught:
+            store.write([DOCUMENT])
+        assert store.write([DOCUMENT]) == []
+    assert "password" not in str(caught.value)
+
+
+@pytest.mark.parametrize("status", [401, 403])
 @pytest.mark.parametrize("operation", ["read", "write", "create"])
 def test_missing_rights_say_what_the_operator_must_do(status: int, operation: str) -> None:
     refusal = answer(status, {"error": "unauthorized", "reason": "Name or password is incorrect."})
-    script = [answer(404, NO_DATABASE), refusal] if operation == "create" else [refusal]
+    script = [answer(404, NO_DATABASE), refusal, refusal] if operation == "create" else [refusal]
     with canned_server(*script) as server:
         store = store_at(server)
         with pytest.raises(StoreUnavailable, match="check user name and password") as caught:
