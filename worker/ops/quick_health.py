@@ -32,6 +32,7 @@ READINESS_CHECKS: Final = {
 }
 # Where ``judge_redis`` of ``worker.ops.store_checks`` finds a fault in INFO, and how Redis refuses.
 _REDIS_FAULT: Final = r"(?m)^(-|role:slave|loading:1|cluster_enabled:1|aof_last_\w+_status:err)"
+_STEPS: Final = Path(__file__).parents[1] / "stores/registry/migrations/versions"
 
 
 def is_well(words: str) -> bool:
@@ -81,12 +82,14 @@ def _is_redis_good(role: str) -> bool:
 
 
 def _is_file_good(store: str) -> bool:
-    """Return whether a store is the SQLite file of the data folder, and can be read."""
+    """Return whether a store is the SQLite file of the data folder, can be read, and has this program's tables."""
     import sqlite3
 
-    place = f"{_data_file(f'{store}.db').as_uri()}?mode=ro"
-    with closing(sqlite3.connect(place, uri=True)) as connection:
-        return not _setting(f"{store.upper()}_URL") and any(connection.execute("SELECT 1 FROM sqlite_master"))
+    newest = max(file.name.partition("_")[0] for file in _STEPS.glob("[0-9]*_*.py"))
+    queries = {"registry": "SELECT 1 FROM alembic_version WHERE version_num = ?"}
+    with closing(sqlite3.connect(f"{_data_file(f'{store}.db').as_uri()}?mode=ro", uri=True)) as connection:
+        rows = connection.execute(queries.get(store, "SELECT ? FROM sqlite_master"), (newest,)).fetchall()
+    return bool(rows) and not _setting(f"{store.upper()}_URL")
 
 
 def ask_listener(address: str) -> int:

@@ -169,11 +169,9 @@ def _quiet_tasks() -> None:
     """
     from celery.app import trace
 
-    quiet = (trace.LOG_RECEIVED, trace.LOG_SUCCESS, "Scheduler: Sending due task %s (%s)")
+    quiet, root = (trace.LOG_RECEIVED, trace.LOG_SUCCESS, "Scheduler: Sending due task %s (%s)"), logging.getLogger()
     for name in ("celery.app.trace", "celery.beat", "celery.worker.strategy"):
-        logging.getLogger(name).addFilter(
-            lambda record: record.msg not in quiet or logging.getLogger().isEnabledFor(logging.DEBUG)
-        )
+        logging.getLogger(name).addFilter(lambda record: record.msg not in quiet or root.isEnabledFor(logging.DEBUG))
 
 
 def _hide_message_bodies() -> None:

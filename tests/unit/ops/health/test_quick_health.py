@@ -18,6 +18,7 @@ from tests.support.canned_server import answer, canned_server
 from worker.ops.check_results import summarize
 from worker.ops.quick_health import BEAT_S, MAX_AGE_S, is_well
 from worker.ops.store_checks import judge_redis
+from worker.stores.registry.migrations import newest_step
 
 NOW = 1_721_890_800.0
 HOST = socket.gethostname()
@@ -73,7 +74,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("registry", "measures"):
         (tmp_path / "releve-data").mkdir(exist_ok=True)
         with sqlite3.connect(tmp_path / "releve-data" / f"{name}.db") as connection:
-            connection.execute("CREATE TABLE any_table (id)")
+            connection.execute("CREATE TABLE alembic_version AS SELECT ? AS version_num", (newest_step(),))
     return tmp_path
 
 
@@ -175,6 +176,16 @@ def test_settings_in_a_file_are_left_to_the_whole_check(folder: Path, monkeypatc
     put_redis(monkeypatch, FakeRedis(ALIVE))
     (folder / ".env").touch()
     assert not is_well("ready --role beat")
+
+
+@pytest.mark.parametrize("statement", ["UPDATE alembic_version SET version_num = '0001'", "DROP TABLE alembic_version"])
+def test_tables_of_another_version_are_left_to_the_whole_check(
+    folder: Path, statement: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_redis(monkeypatch, FakeRedis(ALIVE))
+    with sqlite3.connect(folder / "releve-data" / "registry.db") as connection:
+        connection.execute(statement)
+    assert not is_well("ready --role worker")
 
 
 def test_the_embedded_redis_is_found_by_its_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
