@@ -12,7 +12,7 @@ import re
 import socket
 from contextlib import closing
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 MAX_AGE_S: Final = 90.0  # A worker writes its heartbeat every few seconds, and a call to Redis may take its time.
@@ -44,7 +44,7 @@ def is_well(words: str) -> bool:
             return False
         return (
             ((role in USUAL_ADDRESSES and not needs) or _is_redis_good(role))
-            and all(_is_file_good(need) for need in needs if need in ("registry", "measures"))
+            and all(_is_store_good(need) for need in needs if need in ("registry", "measures"))
             and (role not in USUAL_ADDRESSES or ask_listener(url or USUAL_ADDRESSES[role]) < 500)
         )
     except Exception:  # noqa: BLE001 - Whatever it is, the whole check meets it too, and says it.
@@ -81,15 +81,35 @@ def _is_redis_good(role: str) -> bool:
     return is_young and "maxmemory_policy:noeviction" in answer and not re.search(_REDIS_FAULT, answer)
 
 
-def _is_file_good(store: str) -> bool:
-    """Return whether a store is the SQLite file of the data folder, can be read, and has this program's tables."""
-    import sqlite3
+def _is_store_good(store: str) -> bool:
+    """Return whether a store answers: of the registry with this program's tables, of CouchDB with all databases."""
+    url = _setting(f"{store.upper()}_URL")
+    if url.startswith("couchdb+"):
+        return _is_couchdb_good(url)
+    if url:
+        import psycopg
 
+        opened: Any = psycopg.connect(url, connect_timeout=int(TIMEOUT_S))
+    else:
+        import sqlite3
+
+        opened = sqlite3.connect(f"{_data_file(f'{store}.db').as_uri()}?mode=ro", uri=True)
     newest = max(file.name.partition("_")[0] for file in _STEPS.glob("[0-9]*_*.py"))
-    queries = {"registry": "SELECT 1 FROM alembic_version WHERE version_num = ?"}
-    with closing(sqlite3.connect(f"{_data_file(f'{store}.db').as_uri()}?mode=ro", uri=True)) as connection:
-        rows = connection.execute(queries.get(store, "SELECT ? FROM sqlite_master"), (newest,)).fetchall()
-    return bool(rows) and not _setting(f"{store.upper()}_URL")
+    with closing(opened) as connection:
+        if store == "registry":
+            return bool([(newest,)] == connection.execute("SELECT version_num FROM alembic_version").fetchall())
+        connection.execute("SELECT 1 FROM measure_day LIMIT 1")
+        return True
+
+
+def _is_couchdb_good(url: str) -> bool:
+    from worker.stores.measures import measure_store, open_couchdb
+    from worker.stores.measures.couchdb import read_or_none
+
+    layout, server = measure_store.Layout(_setting("LAYOUT", "plain")), open_couchdb(url, TIMEOUT_S)
+    own, others = measure_store.doctypes_of(layout), measure_store.readings_of(layout.other)
+    infos = {name: server and read_or_none(server, measure_store.database_name(name)) for name in (*own, *others)}
+    return all(infos[name] for name in own) and not any((infos[name] or {}).get("doc_count") for name in others)
 
 
 def ask_listener(address: str) -> int:

@@ -74,6 +74,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("registry", "measures"):
         (tmp_path / "releve-data").mkdir(exist_ok=True)
         with sqlite3.connect(tmp_path / "releve-data" / f"{name}.db") as connection:
+            connection.execute("CREATE TABLE measure_day (id)")
             connection.execute("CREATE TABLE alembic_version AS SELECT ? AS version_num", (newest_step(),))
     return tmp_path
 
@@ -148,8 +149,8 @@ def test_a_redis_that_refuses_is_left_to_the_whole_check(monkeypatch: pytest.Mon
         ("RELEVE_BROKER_URL", "amqp://host"),
         ("RELEVE_REDIS_URL", "rediss://host"),
         ("RELEVE_REDIS_URL", "redis://host/1"),
-        ("RELEVE_REGISTRY_URL", "postgresql://host/registry"),
-        ("RELEVE_MEASURES_URL", "couchdb+http://host:5984/"),
+        ("RELEVE_REGISTRY_URL", "mysql://host/registry"),
+        ("RELEVE_MEASURES_URL", "sqlite:////elsewhere.db"),
         ("RELEVE_DATA_DIR", "elsewhere"),
     ],
 )
