@@ -119,13 +119,13 @@ _ARGUMENTS: dict[str, tuple[object, ...]] = {
     "follow fleet series": (_settings.series,),
     "check pending rights": (True,),
 }
-# A home has neither consent pages nor rights, one worker and few calls: a round a minute is enough, and lets a small
-# computer rest.
+# A home has neither consent pages nor rights, one worker and few calls: a round each two minutes is enough, and lets a
+# small computer rest.  All at one moment, because Redis writes each second with a change to the card, 4 kB at least.
 _NOT_OF_A_HOME = {"conclude requests", "withdraw rights", "check pending rights", "check rights"}
-_LEAST_OF_A_HOME = 60.0
 if _settings.is_home:
+    broker_transport_options["unacked_restore_interval"] = 600  # Its worker looks at each start, too.
     _SCHEDULE = tuple(
-        (name, task, max(when, _LEAST_OF_A_HOME) if isinstance(when, float) else when, expires)
+        (name, task, crontab(minute=f"*/{max(2, int(when / 60))}") if isinstance(when, float) else when, expires)
         for name, task, when, expires in _SCHEDULE
         if name not in _NOT_OF_A_HOME
     )

@@ -87,7 +87,8 @@ def _prepare_worker(sender: Any, **_: Any) -> None:
     from worker.runtime.current import get_runtime
 
     prepare_worker()
-    heartbeat = start_heartbeat(get_runtime().heartbeats, sender.hostname)
+    runtime = get_runtime()
+    heartbeat = start_heartbeat(runtime.heartbeats, sender.hostname, is_home=runtime.settings.is_home)
     signals.worker_ready.connect(lambda sender, **_: start_watchdog(sender, heartbeat), weak=False)
 
 

@@ -39,4 +39,4 @@ if ! as_releve releve outputs list --json | grep -q '"kind": *"home-assistant"';
     --option "language=${language:-fr}" </dev/null
 fi
 
-exec setpriv --reuid="$user" --regid="$user" --clear-groups -- releve up --host 0.0.0.0
+exec setpriv --reuid="$user" --regid="$user" --clear-groups -- releve up --no-log-files --host 0.0.0.0

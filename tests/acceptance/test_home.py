@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -114,6 +115,10 @@ def test_a_home_runs_in_two_small_processes_and_ends_whole(
     with connect(ServerFolder(tmp_path / "releve-data").url) as redis:
         until(lambda: redis.hexists("releve:heartbeat", "beat"), "a task of beat's that the worker has run")
     until(lambda: {"workers", "beat"} <= {name for name, is_ok in checks().items() if is_ok}, "a worker and beat")
+    releve(tmp_path, environment, "migrate")  # As in the container: both stores are there from the start.
+    quick = "from worker.ops.quick_health import is_well; print(is_well('ready --role worker'))"
+    asked = [sys.executable, "-c", quick]
+    assert subprocess.run(asked, cwd=tmp_path, env=environment, capture_output=True, check=True).stdout == b"True\n"
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 0

@@ -19,7 +19,7 @@ def heartbeats(redis: Redis, prefix: str) -> Heartbeats:
 def test_a_worker_lives_as_long_as_it_says_so_and_is_listed_for_a_while(heartbeats: Heartbeats) -> None:
     now = heartbeats.now()
     one = WorkerHeartbeat("nightly@one", now, now - 10, running=2, slots=16, queues=("control", "nightly"))
-    silent = WorkerHeartbeat("backfill@two", now - ALIVE_S - 1, now - 99, slots=4, restarts=2)
+    silent = WorkerHeartbeat("backfill@two", now - 4 * ALIVE_S - 1, now - 99, slots=4, restarts=2)
     vanished = WorkerHeartbeat("backfill@three", now - FORGET_S - 1, now - 9999)
     for process, heartbeat in (("one-1", one), ("two-1", silent), ("three-1", vanished)):
         heartbeats.record_worker(process, heartbeat)

@@ -185,7 +185,7 @@ def test_the_first_start_adds_the_meter_makes_the_password_and_the_output(tmp_pa
         "releve home password",
         "releve outputs list --json",
         ADDED,
-        "releve up --host 0.0.0.0",
+        "releve up --no-log-files --host 0.0.0.0",
     ]
     assert not any("gateway-token" in note or "of-this-start" in note for note in notes if note.startswith("releve"))
 
@@ -196,14 +196,14 @@ def test_a_later_start_makes_nothing_twice(tmp_path: Path) -> None:
 
     notes = start(tmp_path, {"language": "fr", "new_password": False}, listed)
 
-    assert notes[1:] == ["releve migrate", "releve outputs list --json", "releve up --host 0.0.0.0"]
+    assert notes[1:] == ["releve migrate", "releve outputs list --json", "releve up --no-log-files --host 0.0.0.0"]
     assert "releve home password" in start(tmp_path, {"language": "fr", "new_password": True}, listed)
 
 
 def test_a_wrong_token_does_not_keep_the_pages_from_starting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME_ADD_RESULT", "1")
 
-    assert start(tmp_path, {"language": "fr", "token": "no token"})[-1] == "releve up --host 0.0.0.0"
+    assert start(tmp_path, {"language": "fr", "token": "no token"})[-1] == "releve up --no-log-files --host 0.0.0.0"
 
 
 def test_everything_runs_as_the_user_of_the_image(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from pathlib import Path
 from typing import Any, Final
@@ -12,6 +11,7 @@ import yaml
 
 from config.settings import PREFIX, Settings
 from worker.cli.main import cli
+from worker.ops.quick_health import READINESS_CHECKS
 
 ROOT: Final = Path(__file__).parents[2]
 FILE: Final = ROOT / "docker-compose.home.yml"
@@ -88,11 +88,21 @@ def test_each_setting_is_passed_on_or_named_here_with_the_reason() -> None:
 
 def test_its_commands_are_ours() -> None:
     first, second = shlex.split(HOME["command"])[2].split(" && ")
-    check = " ".join(HOME["healthcheck"]["test"][1:])
-    for line in (first, second.removeprefix("exec "), check):
+    kind, checks = HOME["healthcheck"]["test"]
+    for line in (first, second.removeprefix("exec "), *checks.split(" && ")):
         program, command, *words = line.split()
         found = cli.get_command(cli.make_context("releve", ["status"]), command)
         assert program == "releve" and found is not None, line
         assert words or command == "migrate"
-    # podman splits the arguments of a CMD health check at blanks.
-    assert not [word for word in HOME["healthcheck"]["test"] if re.search(r"\s", word)]
+    assert kind == "CMD-SHELL", "podman splits the arguments of a CMD health check at blanks"
+
+
+def test_r1_a_dead_redis_or_worker_is_seen_within_about_a_minute_and_the_gateway_is_not_asked() -> None:
+    check = HOME["healthcheck"]
+    assert check["test"][1].split(" && ")[0] == "releve health ready --role worker"
+    assert int(check["interval"].removesuffix("s")) * check["retries"] <= 60
+    assert not {"supplier", "quota", "incidents"} & set(READINESS_CHECKS["worker"])
+
+
+def test_its_logs_are_those_of_the_container_which_bounds_them() -> None:
+    assert "releve up --no-log-files" in HOME["command"]

@@ -11,8 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from celery import Celery
 from celery.app import trace
 from celery.app.task import Context
+from celery.beat import ScheduleEntry, Scheduler
+from celery.schedules import schedule
 from pydantic import SecretStr
 
 from config.settings import Settings
@@ -272,21 +275,31 @@ def test_both_forms_take_a_record_that_no_filter_has_seen() -> None:
 
 
 @pytest.mark.parametrize(
-    ("logger", "message", "name", "level", "logged"),
+    ("logger", "message", "level", "logged"),
     [
-        ("celery.app.trace", trace.LOG_SUCCESS, "tasks.pipeline.store", logging.INFO, False),
-        ("celery.worker.strategy", trace.LOG_RECEIVED, "tasks.pipeline.fetch", logging.INFO, False),
-        ("celery.app.trace", trace.LOG_SUCCESS, "tasks.pipeline.store", logging.DEBUG, True),
-        ("celery.app.trace", trace.LOG_SUCCESS, "tasks.nightly.nightly_sync", logging.INFO, True),
-        ("celery.app.trace", trace.LOG_RETRY, "tasks.pipeline.fetch", logging.INFO, True),
-        ("celery.app.trace", trace.LOG_FAILURE, "tasks.pipeline.fetch", logging.INFO, True),
+        ("celery.app.trace", trace.LOG_SUCCESS, logging.INFO, False),
+        ("celery.worker.strategy", trace.LOG_RECEIVED, logging.INFO, False),
+        ("celery.app.trace", trace.LOG_SUCCESS, logging.DEBUG, True),
+        ("celery.app.trace", trace.LOG_RETRY, logging.INFO, True),
+        ("celery.app.trace", trace.LOG_FAILURE, logging.INFO, True),
     ],
 )
-def test_of_a_windows_steps_only_what_is_no_success_is_a_line(
-    logger: str, message: str, name: str, level: int, logged: bool, caplog: pytest.LogCaptureFixture
+def test_r5_of_a_task_only_what_is_no_success_is_a_line(
+    logger: str, message: str, level: int, logged: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    task_signals._quiet_pipeline_steps()
+    task_signals._quiet_tasks()
     values = dict.fromkeys(("return_value", "runtime", "exc", "traceback", "description"), "")
     with caplog.at_level(level):
-        logging.getLogger(logger).info(message, {"id": "i1", "name": name, **values})
+        logging.getLogger(logger).info(message, {"id": "i1", "name": "tasks.pipeline.fetch", **values})
     assert bool(caplog.records) is logged
+
+
+def test_r5_a_beat_that_sends_a_task_writes_no_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    task_signals._quiet_tasks()
+    app = Celery("beat", broker="memory://", set_as_current=False)
+    scheduler = Scheduler(app, schedule={}, lazy=True)
+    with caplog.at_level(logging.INFO):
+        scheduler.apply_entry(ScheduleEntry("tick", "tasks.any", schedule=schedule(1), app=app))
+        logging.getLogger("celery.beat").info("beat: Starting...")
+    of_beat = [record.message for record in caplog.records if record.name == "celery.beat"]
+    assert of_beat == ["beat: Starting..."]

@@ -5,6 +5,16 @@ Exit codes: 0 success, 1 failure, 2 wrong use, 130 interrupted.  An error is one
 
 from __future__ import annotations
 
-from worker.cli.main import main
+import sys
 
-__all__ = ["main"]
+
+def main() -> None:
+    """Run the command of this process.  A health check that finds all well loads no other file of this package."""
+    if sys.argv[1:2] == ["health"]:
+        from worker.ops.quick_health import is_well
+
+        if is_well(" ".join(sys.argv[2:])):
+            return
+    from worker.cli.main import main as run
+
+    run()

@@ -9,7 +9,8 @@ import click
 
 from config.settings import get_settings
 from worker.ops.check_results import CheckConnections, CheckResult
-from worker.ops.liveness import ROLE_CHECKS, USUAL_ADDRESSES, check_liveness
+from worker.ops.liveness import ROLE_CHECKS, check_liveness
+from worker.ops.quick_health import USUAL_ADDRESSES
 
 _role = click.option("--role", required=True, type=click.Choice(list(ROLE_CHECKS)), help="Role of the container.")
 _url = click.option("--url", help="URL of web, flower or metrics, if it differs from the default.")

@@ -51,7 +51,8 @@ _POLL_S: Final = 0.1
     show_default=f"{FLOWER_PORT}; none for a home",
     help=f"Port on {LOOPBACK} of Flower, which shows the tasks. 0: no Flower.",
 )
-def up(host: str, port: int, flower_port: int | None) -> None:
+@click.option("--no-log-files", is_flag=True, help="Log to standard error instead of RELEVE_DATA_DIR/logs.")
+def up(host: str, port: int, flower_port: int | None, no_log_files: bool) -> None:
     """Run worker, beat, web and Flower until Ctrl-C, with an embedded Redis unless RELEVE_REDIS_URL is set.
 
     Commands in other terminals (`releve accounts add`, `releve status`) use the same data.
@@ -84,7 +85,9 @@ def up(host: str, port: int, flower_port: int | None) -> None:
             warn_without_operators(runtime)
         os.set_inheritable(lock, True)  # The supervisor, which is this process still, holds it from now on.
         # Without a Redis of the settings each part joins the embedded one, which ends with the last of them.
-        _plan_parts(settings, address, host, port, flower_port).replace_process({"RELEVE_PUBLIC_URL": address})
+        logs = "" if no_log_files else str(settings.data_dir / "logs")
+        plan = _plan_parts(settings, address, host, port, flower_port, logs)
+        plan.replace_process({"RELEVE_PUBLIC_URL": address})
 
 
 def _take_folder(lock: int, data_dir: Path) -> float:
@@ -128,9 +131,9 @@ def _check_flower(settings: Settings, flower_port: int, port_free_by: float) -> 
         ) from None
 
 
-def _plan_parts(settings: Settings, address: str, host: str, port: int, flower_port: int) -> PartPlan:
+def _plan_parts(settings: Settings, address: str, host: str, port: int, flower_port: int, logs: str) -> PartPlan:
     """Return what to run: for a home one worker thread that has beat beside it, else a worker and beat."""
-    logs, lines = settings.data_dir / "logs", []
+    lines = []
     if settings.is_home:
         parts, running = {"worker": part_command("home-worker")}, "worker and web"
     else:
@@ -141,10 +144,10 @@ def _plan_parts(settings: Settings, address: str, host: str, port: int, flower_p
         source = flower_password_source(settings)
         lines.append(f"tasks in Flower at http://{LOOPBACK}:{flower_port}, user {FLOWER_USER}, password {source}")
     lines += [
-        f"{running} are running; logs in {logs}; Ctrl-C ends them",
+        f"{running} are running; logs {f'in {logs}' if logs else 'on standard error'}; Ctrl-C ends them",
         f"pages and API at {address}, listening on {host}:{port}",
     ]
-    return PartPlan(parts=parts, logs=str(logs), grace_s=settings.supplier_timeout_s + 10, lines=lines)
+    return PartPlan(parts=parts, logs=logs, grace_s=settings.supplier_timeout_s + 10, lines=lines)
 
 
 @click.command()

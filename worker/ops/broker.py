@@ -209,7 +209,9 @@ class FormerDeliveries(bootsteps.StartStopStep):
         if messages is None:
             return  # RabbitMQ does so itself.
         try:
-            count = messages.requeue(WORKER_ID)
+            # A home has one worker alone: what earlier ones held comes back at once, too.
+            workers = messages.workers_with_messages() if get_runtime().settings.is_home else [WORKER_ID]
+            count = sum(map(messages.requeue, workers))
         except StoreUnavailable as outage:
             raise ConnectionError(str(outage)) from None
         if count:

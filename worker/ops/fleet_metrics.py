@@ -143,7 +143,7 @@ BEAT_PUBLISHED: Final = METRICS.define(
 BEAT_TICK: Final = METRICS.define(
     "gauge",
     "releve_beat_last_tick_timestamp_seconds",
-    "When a worker last ran the task that beat sends every minute. Missing if never.",
+    "When a worker last ran beat's test task. Missing if never.",
 )
 WORKERS: Final = METRICS.define(
     "gauge",

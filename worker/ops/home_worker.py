@@ -11,17 +11,14 @@ import os
 import sys
 import threading
 from signal import SIGTERM
-from typing import Any, Final
+from typing import Any
 
 from celery import bootsteps
 from celery.beat import Service
 
-from config.settings import get_settings
 from worker.app import app
 
 log = logging.getLogger("releve")
-# They log each task that is sent, received and done: a dozen a minute, for ever, on a card that wears out.
-_LOGGERS: Final = ("celery.app.trace", "celery.beat", "celery.worker.strategy")
 
 
 class BeatInWorker(bootsteps.StartStopStep):
@@ -51,9 +48,6 @@ class BeatInWorker(bootsteps.StartStopStep):
 
 def main() -> int:
     """Run the worker until SIGTERM; return its exit code."""
-    if get_settings().log_level != "DEBUG":
-        for name in _LOGGERS:
-            logging.getLogger(name).setLevel(logging.WARNING)
     app.steps["worker"].add(BeatInWorker)
     worker = app.Worker(concurrency=1, without_gossip=True, without_mingle=True)  # There is no other worker.
     worker.start()

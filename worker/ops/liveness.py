@@ -1,40 +1,21 @@
 """Liveness of one part, as a container platform asks for it: whether its own process works, or is to be restarted.
 
-Little is imported, because a platform asks every few seconds beside a worker at work.
+Where all is well, ``worker.ops.quick_health`` has said so, and nothing of this is loaded.
 """
 
 from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from http.client import HTTPConnection, HTTPException
 from typing import Final
-from urllib.parse import urlsplit
 
 from worker.errors import StoreUnavailable
-from worker.ops.check_results import (
-    Check,
-    CheckConnections,
-    CheckFunction,
-    CheckNote,
-    CheckResult,
-    fail,
-    ok,
-    run_check,
-    warn,
-)
+from worker.ops.check_results import Check, CheckConnections, CheckNote, CheckResult, fail, ok, run_check, warn
+from worker.ops.quick_health import BEAT_S, MAX_AGE_S, ask_listener
 from worker.stores.redis.heartbeats import Heartbeats
 
-MAX_AGE_S: Final = 90.0  # A worker writes its heartbeat every 4 s, and a call to Redis in between may take its time.
-BEAT_S: Final = 180.0  # Beat sends something every minute.
 LOOP_S: Final = 300.0
-_TIMEOUT_S: Final = 5.0
 _START_BEAT: Final = "celery -A worker beat -l INFO"
-USUAL_ADDRESSES: Final = {
-    "web": "http://127.0.0.1:8000/static/page.css",
-    "flower": "http://127.0.0.1:5555/healthcheck",  # It is open even where Flower has a password.
-    "metrics": "http://127.0.0.1:9808/metrics",
-}
 
 
 def check_own_worker(connections: CheckConnections) -> Iterator[CheckNote]:
@@ -70,44 +51,25 @@ def judge_beat(
         yield fail(f"beat has sent nothing for {now - beat_at:.0f} s: check its log and restart it")
     elif tick_at is None or now - tick_at > LOOP_S:
         last = "never" if tick_at is None else f"{now - tick_at:.0f} s ago"
-        yield warn(
-            f"beat works, but its every-minute task last ran {last}: check that a worker serves the queue control"
-        )
+        yield warn(f"beat works, but its test task last ran {last}: check that a worker serves the queue control")
     else:
-        yield ok(f"sent a message {now - beat_at:.0f} s ago; its every-minute task ran {now - tick_at:.0f} s ago")
+        yield ok(f"sent a message {now - beat_at:.0f} s ago; its test task ran {now - tick_at:.0f} s ago")
 
 
 def check_listener(connections: CheckConnections) -> Iterator[CheckNote]:
     """Check that something answers at the address."""
     address = connections.address
-    parts = urlsplit(address)
-    connection = HTTPConnection(parts.hostname or "127.0.0.1", parts.port, timeout=_TIMEOUT_S)
     try:
-        connection.request("GET", parts._replace(scheme="", netloc="", fragment="").geturl() or "/")
-        status = connection.getresponse().status
-    except (OSError, HTTPException) as error:
+        status = ask_listener(address)
+    except (OSError, IndexError, ValueError) as error:
         yield fail(f"{address} does not answer ({type(error).__name__}): check its log")
         return
-    finally:
-        connection.close()
     yield ok(f"answers {status}") if status < 500 else fail(f"{address} answers {status}: check its log")
 
 
-def _unless_redis_is_away(check: CheckFunction) -> CheckFunction:
-    """Return the check, passed where Redis does not answer: nothing is known then, and a restart would not help."""
-
-    def run(connections: CheckConnections) -> Iterator[CheckNote]:
-        try:
-            yield from check(connections)
-        except StoreUnavailable as error:
-            yield ok(f"not known: {error}")
-
-    return run
-
-
 ROLE_CHECKS: Final = {
-    "worker": Check(_unless_redis_is_away(check_own_worker), "a worker of this machine sent a heartbeat within 90 s"),
-    "beat": Check(_unless_redis_is_away(check_beat), "beat sent a message within 3 minutes"),
+    "worker": Check(check_own_worker, "a worker of this machine sent a heartbeat within 90 s"),
+    "beat": Check(check_beat, "beat sent a message within 3 minutes"),
     "web": Check(check_listener, "the web service answers"),
     "flower": Check(check_listener, "Flower answers"),
     "metrics": Check(check_listener, "the metrics endpoint answers"),
@@ -116,4 +78,11 @@ ROLE_CHECKS: Final = {
 
 def check_liveness(role: str, connections: CheckConnections) -> Iterator[CheckResult]:
     """Check whether the process itself works: if not, it should be restarted."""
-    yield run_check(role, ROLE_CHECKS[role], connections)
+
+    def run(connections: CheckConnections) -> Iterator[CheckNote]:
+        try:
+            yield from ROLE_CHECKS[role].run(connections)
+        except StoreUnavailable as error:  # Nothing is known without Redis, and a restart would not help.
+            yield ok(f"not known: {error}")
+
+    yield run_check(role, Check(run, ""), connections)

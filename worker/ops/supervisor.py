@@ -39,7 +39,10 @@ _POLL_S: Final = 1.0  # Nobody waits for the message of a part's end.
 
 @dataclass(frozen=True, slots=True)
 class PartPlan:
-    """What to start, in this order. ``grace_s``: the time each part has to end; ``lines`` are printed once they run."""
+    """What to start, in this order. ``grace_s``: the time each part has to end; ``lines`` are printed once they run.
+
+    ``logs``: the folder of the log files; empty: standard error.
+    """
 
     parts: Mapping[str, Sequence[str]]
     logs: str
@@ -61,7 +64,7 @@ class PartPlan:
         try:
             with Supervisor(grace_s=self.grace_s, poll_s=_POLL_S) as supervisor:
                 for name, argv in self.parts.items():
-                    supervisor.start(name, argv, log_path=Path(self.logs) / f"{name}.log")
+                    supervisor.start(name, argv, log_path=Path(self.logs, f"{name}.log") if self.logs else None)
                 for line in self.lines:
                     print(line, flush=True)  # noqa: T201 - this process is a command
                 exits = supervisor.wait()

@@ -27,7 +27,7 @@ from worker.domain.windows import PARIS, civil_date
 from worker.errors import GatewayBanned, WorkerLost
 from worker.ops.capacity import capacity_of
 from worker.ops.check_results import CheckConnections, CheckNote, fail, missing_sqlite_file, ok, warn
-from worker.ops.liveness import MAX_AGE_S
+from worker.ops.quick_health import MAX_AGE_S
 from worker.ops.startup import check_gas_credentials
 from worker.quota.ledger import QuotaState
 from worker.runtime.keys import TOKEN_KEYS, build_sealer

@@ -41,7 +41,6 @@ from worker.ops.logging_setup import configure_process
 from worker.ops.machine import keep_files_private
 
 _TASK_PREFIX: Final = "tasks."
-_PIPELINE_TASKS: Final = "tasks.pipeline."
 # Celery quotes a message that it can't use, and with it a household's measures.  These texts take the place of
 # Celery's, by the names of its constants.
 _REJECTION_TEXTS: Final = {
@@ -151,7 +150,7 @@ def _configure(loglevel: int = logging.WARNING, logfile: str | None = None, **_:
     keep_files_private()  # Beat sends no signal before this one, and has written nothing yet.
     configure_process(get_settings(), level=loglevel, logfile=logfile, takeover=True)
     _hide_message_bodies()
-    _quiet_pipeline_steps()
+    _quiet_tasks()
 
 
 def _configure_early(instance: Any, **_: Any) -> None:
@@ -162,23 +161,16 @@ def _configure_early(instance: Any, **_: Any) -> None:
         instance.quiet = True
 
 
-def _quiet_pipeline_steps() -> None:
-    for name in ("celery.app.trace", "celery.worker.strategy"):
-        logging.getLogger(name).addFilter(_should_log)
+def _quiet_tasks() -> None:
+    """Log only for DEBUG that a task was sent, received and done: a dozen a minute for ever, thousands each night.
 
-
-def _should_log(record: logging.LogRecord) -> bool:
-    """Return whether to log a record: of a window's steps, Celery's "received" and "succeeded" are only for DEBUG.
-
-    There are thousands of them each night.  Errors and retries of a step are always logged, and ``worker.sync.results``
-    logs the end of each window.
+    Errors and retries are always logged, and what came of a task is for its own lines.
     """
     from celery.app import trace
 
-    if record.msg not in (trace.LOG_RECEIVED, trace.LOG_SUCCESS) or not isinstance(record.args, Mapping):
-        return True
-    is_step = str(record.args.get("name")).startswith(_PIPELINE_TASKS)
-    return not is_step or logging.getLogger().isEnabledFor(logging.DEBUG)
+    quiet, root = (trace.LOG_RECEIVED, trace.LOG_SUCCESS, "Scheduler: Sending due task %s (%s)"), logging.getLogger()
+    for name in ("celery.app.trace", "celery.beat", "celery.worker.strategy"):
+        logging.getLogger(name).addFilter(lambda record: record.msg not in quiet or root.isEnabledFor(logging.DEBUG))
 
 
 def _hide_message_bodies() -> None:

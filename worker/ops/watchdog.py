@@ -42,6 +42,7 @@ from worker.stores.redis.heartbeats import BrokerMessages, Heartbeats, WorkerHea
 log = logging.getLogger("releve.watchdog")
 heartbeat_log = logging.getLogger("releve.heartbeat")
 INTERVAL_S: Final = 4.0
+HOME_INTERVAL_S: Final = 60.0  # Each heartbeat is a write to a small computer's card.
 # The watchdog restarts the program in its own process, which keeps its environment.
 RESTARTS_VARIABLE: Final = "RELEVE_WATCHDOG_RESTARTS"
 CHECK_EVERY_S: Final = 15.0
@@ -91,9 +92,9 @@ class WorkerActivity:
 class Heartbeat:
     """Thread that writes every few seconds that this worker is alive and what it does, until ``stop``."""
 
-    def __init__(self, heartbeats: Heartbeats, name: str, worker: str = WORKER_ID) -> None:
+    def __init__(self, heartbeats: Heartbeats, name: str, worker: str = WORKER_ID, every_s: float = INTERVAL_S) -> None:
         self.activity = WorkerActivity()
-        self._heartbeats, self._name, self._worker = heartbeats, name, worker
+        self._heartbeats, self._name, self._worker, self._every_s = heartbeats, name, worker, every_s
         self.restarts = int(os.environ.get(RESTARTS_VARIABLE, "0"))
         self._progress, self._progress_at = (-1, 0, 0), 0.0
         self._stop_event = threading.Event()
@@ -120,7 +121,8 @@ class Heartbeat:
             heartbeat_log.warning("could not record that this worker has stopped: %s", error)
 
     def _run(self) -> None:
-        while not self._stop_event.wait(INTERVAL_S):
+        # At whole intervals of the clock, so that a home's heartbeats and beat's round are one write to its card.
+        while not self._stop_event.wait(self._every_s - time.time() % self._every_s):
             self._beat()
 
     def _beat(self) -> None:
@@ -136,9 +138,9 @@ class Heartbeat:
             heartbeat_log.warning("could not record that this worker is alive: %s", error)
 
 
-def start_heartbeat(heartbeats: Heartbeats, name: str) -> Heartbeat:
+def start_heartbeat(heartbeats: Heartbeats, name: str, *, is_home: bool) -> Heartbeat:
     """Write heartbeats of this worker until it ends, the first one before this returns."""
-    heartbeat = Heartbeat(heartbeats, name)
+    heartbeat = Heartbeat(heartbeats, name, every_s=HOME_INTERVAL_S if is_home else INTERVAL_S)
     heartbeat.start()
     signals.worker_shutdown.connect(lambda **_: heartbeat.stop(), weak=False)
     return heartbeat
@@ -147,7 +149,7 @@ def start_heartbeat(heartbeats: Heartbeats, name: str) -> Heartbeat:
 def requeue_orphans(heartbeats: Heartbeats, deliveries: BrokerMessages) -> int:
     """Requeue the messages of dead workers; return their number."""
     total = 0
-    for worker in heartbeats.dead_workers(deliveries.workers_with_messages()):
+    for worker in heartbeats.dead_workers(deliveries.workers_with_messages() - {WORKER_ID}):
         count = deliveries.requeue(worker)
         total += count
         MESSAGES_GIVEN_BACK.inc(count)
@@ -161,11 +163,11 @@ def requeue_orphans(heartbeats: Heartbeats, deliveries: BrokerMessages) -> int:
 class Watchdog(threading.Thread):
     """Thread that watches one worker from the moment it is ready until it ends."""
 
-    def __init__(self, heartbeat: Heartbeat, *, silence_s: float) -> None:
+    def __init__(self, heartbeat: Heartbeat, *, silence_s: float, pings: bool = True) -> None:
         super().__init__(name="watchdog", daemon=True)
         self._heartbeat = heartbeat
         self._worker = str(heartbeat.activity.consumer.hostname)
-        self._probe = BrokerProbe(heartbeat.activity)
+        self._probe = BrokerProbe(heartbeat.activity, pings=pings)
         self._silence_s = silence_s
         self._check_every_s = min(CHECK_EVERY_S, silence_s / 4)
         # One ping waits for a third of the allowed silence at most, so several must fail before a restart.
@@ -235,7 +237,8 @@ def start_watchdog(consumer: Any, heartbeat: Heartbeat) -> None:
     """Watch the worker that has just become ready in this process, until it ends."""
     settings = get_runtime().settings
     heartbeat.watch(consumer)
-    watchdog = Watchdog(heartbeat, silence_s=_allowed_silence_s(consumer, settings.watchdog_silence_s))
+    silence_s = _allowed_silence_s(consumer, settings.watchdog_silence_s)
+    watchdog = Watchdog(heartbeat, silence_s=silence_s, pings=not settings.is_home)
     grace_s = settings.supplier_timeout_s + GRACE_BEYOND_CALL_S
     signals.worker_shutting_down.connect(lambda **_: watchdog.end(grace_s), weak=False)
     watchdog.start()
@@ -256,10 +259,14 @@ def _allowed_silence_s(consumer: Any, configured_s: float) -> float:
 
 
 class BrokerProbe:
-    """Test whether a running worker hears its broker."""
+    """Test whether a running worker hears its broker.
 
-    def __init__(self, activity: WorkerActivity) -> None:
-        self._activity, self._consumer = activity, activity.consumer
+    ``pings``: also by a question to its mailbox, which writes to the broker.  A home's beat sends messages as long as
+    its worker lives: that it takes them is enough.
+    """
+
+    def __init__(self, activity: WorkerActivity, *, pings: bool = True) -> None:
+        self._activity, self._consumer, self._pings = activity, activity.consumer, pings
         self._app: Celery = self._consumer.app
         conf = self._app.conf
         # The app's own mailbox publishes over the connections that the process shares, which may be the dead ones.
@@ -287,7 +294,7 @@ class BrokerProbe:
         progress = self._activity.progress
         try:
             with self._fresh_connection() as connection:
-                answers = self._answers(connection, timeout_s)
+                answers = not self._pings or self._answers(connection, timeout_s)
                 works = self._takes_work(connection, progress)
         except _broker_errors(self._app) as error:
             log.debug("the broker does not answer: %s", type(error).__name__)

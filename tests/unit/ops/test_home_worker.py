@@ -1,4 +1,4 @@
-"""A home's worker runs beat in a thread: they end together, and what beat does at each minute is little."""
+"""A home's worker: it ends with its beat, takes over what an earlier one held, and its watchdog writes nothing."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from celery import Celery
 
 from worker.ops import home_worker
+from worker.ops.broker import WORKER_ID, FormerDeliveries
 from worker.ops.home_worker import BeatInWorker
+from worker.ops.watchdog import BrokerProbe, WorkerActivity
 
 WORKER = SimpleNamespace(app=SimpleNamespace(conf=SimpleNamespace(beat_scheduler="any:Scheduler")))
 
@@ -62,3 +65,29 @@ def test_a_beat_that_was_stopped_ends_nothing(signals: list[tuple[int, int]]) ->
     step.stop(SimpleNamespace())
     thread.join()
     assert signals == []
+
+
+@pytest.mark.parametrize(("is_home", "workers"), [(True, {"killed-1-abc", WORKER_ID}), (False, {WORKER_ID})])
+def test_what_a_killed_worker_held_comes_back_at_the_start_of_the_next(
+    is_home: bool, workers: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requeued: set[str] = set()
+    messages = SimpleNamespace(
+        workers_with_messages=lambda: {"killed-1-abc", WORKER_ID}, requeue=lambda name: requeued.add(name) or 1
+    )
+    runtime = SimpleNamespace(settings=SimpleNamespace(is_home=is_home), broker_messages=messages)
+    monkeypatch.setattr("worker.runtime.current.get_runtime", lambda: runtime)
+    FormerDeliveries(SimpleNamespace()).start(SimpleNamespace())
+    assert requeued == workers
+
+
+@pytest.mark.parametrize("takes_work", [True, False])
+def test_a_homes_watchdog_asks_by_the_messages_of_beat_alone(takes_work: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    activity = WorkerActivity()
+    activity.consumer = SimpleNamespace(
+        app=Celery("home", broker="memory://", set_as_current=False), hostname="home@one"
+    )
+    probe = BrokerProbe(activity, pings=False)
+    monkeypatch.setattr(probe, "_answers", lambda *_: pytest.fail("a question to the mailbox writes to the broker"))
+    monkeypatch.setattr(probe, "_takes_work", lambda *_: takes_work)
+    assert probe.is_silent(1.0) is not takes_work

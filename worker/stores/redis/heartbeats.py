@@ -100,9 +100,9 @@ class Heartbeats(PrefixedKeys):
         return [newest[name] for name in sorted(newest)]
 
     def living_workers(self) -> list[str]:
-        """Return the names of the workers that are alive, sorted."""
+        """Return the names of the workers that are alive, sorted; a home's writes once a minute."""
         now = self.now()
-        return [worker.name for worker in self.workers() if now - worker.seen_at <= ALIVE_S]
+        return [worker.name for worker in self.workers() if now - worker.seen_at <= 4 * ALIVE_S]
 
     def dead_workers(self, workers: Collection[str]) -> list[str]:
         """Return those of the worker processes that are not alive, sorted; their messages are requeued."""
@@ -122,7 +122,7 @@ class Heartbeats(PrefixedKeys):
         self._write(_BEAT, str(self.now()))
 
     def record_tick(self) -> None:
-        """Record that a worker has done the task that beat sends every minute."""
+        """Record that a worker has done the task by which beat is tested."""
         self._write(_TICK, str(self.now()))
 
     def beat_and_tick(self) -> list[float | None]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -62,23 +60,6 @@ def test_a_lost_redis_is_a_reason_not_to_be_ready_but_none_to_be_started_anew(
     for role in ("worker", "beat"):
         assert not any(result.failed for result in check_liveness(role, away))
         assert "redis" in [result.check for result in check_readiness(role, away) if result.failed]
-
-
-@pytest.mark.sockets
-@pytest.mark.parametrize("role, unneeded", [("web", "sqlalchemy"), ("beat", "sqlalchemy"), ("worker", "celery")])
-def test_a_containers_question_loads_little(role: str, unneeded: str) -> None:
-    """A container platform asks every few seconds, beside a worker at work."""
-    program = (
-        "import sys; from contextlib import ExitStack; from config.settings import Settings;"
-        "from worker.ops.liveness import check_liveness;"
-        "from worker.ops.check_results import CheckConnections;"
-        f"settings = Settings(_env_file=None, redis_url='redis://127.0.0.1:{free_port()}/0');"
-        f"list(check_liveness({role!r}, CheckConnections(settings, ExitStack())));"
-        "print(*sorted({'celery', 'fastapi', 'sqlalchemy', 'requests', 'alembic', 'couchdb'} & set(sys.modules)),"
-        f"{unneeded!r} in sys.modules)"
-    )
-    process = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
-    assert process.stdout.split() == ["False"]
 
 
 def test_a_fault_is_not_hidden_among_what_is_fine() -> None:
