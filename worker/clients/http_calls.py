@@ -3,7 +3,8 @@
 The time-outs of requests count between two bytes, so an answer that drips never times out, and requests reads an
 answer of any size. Here a call has ``longest_s`` from its sending to the last byte, and a body is unpacked in small
 pieces, until it is over or has more than ``BodyLimits`` allow. Then the connection is closed. It needs urllib3 2.6,
-which unpacks no more than it is asked for, and no body that was packed more than five times.
+which unpacks no more than it is asked for, and no body that was packed more than five times. One thread of the process
+at a time reads bodies that are large (``one_large_reader``).
 
 An address that somebody has typed never leads into a private network that the operator has not named. What counts is
 the address that the connection has reached, looked at before anything is sent, so that no name can hide another one. A
@@ -13,6 +14,7 @@ address in signed POST requests.
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import hmac
 import socket
@@ -37,13 +39,20 @@ SIGNATURE_HEADER: Final = "X-Releve-Signature"
 TIMEOUTS_S: Final = (5.0, 15.0)
 _MEGABYTE: Final = 1024**2
 _CHUNK: Final = 16 * 1024
+# Parts are values of JSON, each of which takes up to 300 bytes when it is parsed.
+_MOST_BYTES, _MOST_PARTS = 8 * _MEGABYTE, 200_000
+_LARGE_BYTES, _LARGE_PARTS = 256 * 1024, 10_000
+# The GNU C library alone has these. Without the first, the heap of each thread keeps up to 64 MB that it took once.
+_set_memory, _trim_memory = (getattr(ctypes.CDLL(None), name, lambda *_: 0) for name in ("mallopt", "malloc_trim"))
+_set_memory(-3, _LARGE_BYTES)  # M_MMAP_THRESHOLD: a larger block goes back to the system as soon as it is free.
+_LONGEST_REFUSAL: Final = 64 * 1024  # Bytes; what comes after them is not read.
 
 
 @dataclass(frozen=True, slots=True)
 class BodyLimits:
     """The most that a body may have: bytes unpacked, and beyond the first megabyte so many times the packed ones."""
 
-    longest: int = 8 * _MEGABYTE
+    longest: int = _MOST_BYTES
     ratio: int = 100
 
 
@@ -79,7 +88,7 @@ class _Call:
     """The time of one call: when it is over, its socket is shut, so that its reader goes on."""
 
     def __init__(self, longest_s: float) -> None:
-        self._ends_at, self.longest_s = time.monotonic() + longest_s, longest_s
+        self.ends_at, self.longest_s = time.monotonic() + longest_s, longest_s
         self._socket: socket.socket | None = None
         self._timer = threading.Timer(longest_s, self._shut)
         self._timer.daemon = True
@@ -87,7 +96,7 @@ class _Call:
 
     @property
     def is_over(self) -> bool:
-        return time.monotonic() >= self._ends_at
+        return time.monotonic() >= self.ends_at
 
     def watch(self, connection: socket.socket) -> None:
         self._socket = connection
@@ -102,7 +111,37 @@ class _Call:
                 connection.shutdown(socket.SHUT_RDWR)
 
 
-_current = threading.local()  # The call of this thread, for its connection.
+_current = threading.local()  # The call of this thread, for its connection, and what it is reading.
+_large_turn = threading.Lock()
+
+
+class _Reading:
+    """What a thread has read: bytes, and the commas and opening brackets in them, one for each value of JSON."""
+
+    length = parts = 0
+    has_turn = True  # But for one large reader, which waits for it.
+
+
+@contextmanager
+def one_large_reader() -> Iterator[None]:
+    """Make this thread wait with a large body until no other one has any, and have the turn until the end.
+
+    It lasts until then because what is parsed of a body takes up to 90 MB; 16 bodies would take 128 MB unparsed. All
+    bodies of a turn together may have what one may have. A wait is part of the time of its call, so nobody waits for
+    longer, and small bodies don't.
+    """
+    if hasattr(_current, "reading"):  # The outer one ends it.
+        yield
+        return
+    reading = _current.reading = _Reading()
+    reading.has_turn = False
+    try:
+        yield
+    finally:
+        del _current.reading
+        if reading.has_turn:
+            _trim_memory(0)
+            _large_turn.release()
 
 
 class _BoundedBody:
@@ -110,13 +149,18 @@ class _BoundedBody:
 
     def __init__(self, raw: BaseHTTPResponse, limits: BodyLimits, call: _Call) -> None:
         self._raw, self._limits, self._call, self._read = raw, limits, call, 0
+        self._reading: _Reading = getattr(_current, "reading", _Reading())
 
     def stream(self, amt: int = _CHUNK, decode_content: bool = True) -> Iterator[bytes]:
-        """Yield the body in pieces. Raises AnswerTooLarge and SupplierTooSlow."""
+        """Yield the body in pieces, of a refusal its beginning. Raises AnswerTooLarge and SupplierTooSlow."""
         try:
             while piece := self._raw.read1(min(amt, _CHUNK), decode_content=decode_content):
                 self._read += len(piece)
-                self._check_size()
+                if self._raw.status // 100 != 2 and self._read > _LONGEST_REFUSAL:
+                    self.close()
+                    yield piece[: _LONGEST_REFUSAL - self._read]
+                    return
+                self._check_size(piece)
                 self._check_time()
                 yield piece
             self._check_time()  # A socket that was shut looks like the end of the body.
@@ -137,12 +181,17 @@ class _BoundedBody:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._raw, name)
 
-    def _check_size(self) -> None:
-        packed = max(1, self._raw.tell())
-        is_bomb = self._read > _MEGABYTE and self._read > packed * self._limits.ratio
-        if self._read > self._limits.longest or is_bomb:
+    def _check_size(self, piece: bytes) -> None:
+        """Count one more piece; beyond what is large, wait for the turn of its thread."""
+        reading = self._reading
+        reading.length += len(piece)
+        reading.parts += sum(map(piece.count, (b",", b"[", b"{")))
+        most = min(self._limits.longest, max(_MEGABYTE, self._raw.tell() * self._limits.ratio))
+        if self._read > most or reading.length > _MOST_BYTES or reading.parts > _MOST_PARTS:
             self.close()
-            raise AnswerTooLarge(f"the answer is longer than {self._limits.longest} bytes, or compressed too much")
+            raise AnswerTooLarge(f"more than {self._limits.longest} bytes or {_MOST_PARTS} values, or packed too much")
+        if not reading.has_turn and (reading.length > _LARGE_BYTES or reading.parts > _LARGE_PARTS):
+            reading.has_turn = _large_turn.acquire(timeout=max(0.0, self._call.ends_at - time.monotonic()))
 
     def _check_time(self) -> None:
         if self._call.is_over:

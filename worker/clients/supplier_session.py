@@ -17,7 +17,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
@@ -31,7 +31,7 @@ from requests_oauthlib import OAuth2Session
 from urllib3.exceptions import NewConnectionError, ReadTimeoutError
 
 from worker.clients.endpoints import Endpoints, TokenMode
-from worker.clients.http_calls import BoundedHttp
+from worker.clients.http_calls import BodyLimits, BoundedHttp, one_large_reader
 from worker.clients.ndjson import StreamedValues, StreamLimits, read_values
 from worker.domain.answers import Answer, AnswerKind, Json
 from worker.domain.lanes import current_lane
@@ -57,12 +57,12 @@ FetchPiece = Callable[[DateWindow], Answer]
 # The seconds to connect, and the seconds between two bytes of the answer.
 Timeouts = tuple[float, float]
 DEFAULT_TIMEOUTS: Final[Timeouts] = (5.0, 20.0)
-SHORT_ANSWER: Final = StreamLimits(stream_bytes=64 * 1024)  # Of a call that changes something.
+# Of a call that changes something, and of the token endpoint.
+SHORT_ANSWER: Final = StreamLimits(stream_bytes=64 * 1024)
 # Of the API gateway that stands before many suppliers (WSO2), and of OAuth.
 BAD_TOKEN_CODES: Final = {"900901", "900902", "900903", "unauthorized", "invalid-token"}
 REFUSED_FOR_GOOD: Final = "the gateway refuses the token: make a new one on its page, then run `releve home token`"
 _LONGEST_PAGE: Final = 20_000
-_LONGEST_REFUSAL: Final = 64 * 1024  # Bytes; what comes after them is not read.
 _CHUNK: Final = 16 * 1024
 # Texts are passed over. The possessive repetitions need no memory by the length of a text, and one without its end goes
 # to the end of the body, so that it is looked at once.
@@ -266,6 +266,7 @@ class SupplierSession:
         """Send a PUT with files (name and content), each as a field ``name`` of one form; its answer is short."""
         return self._request("PUT", path, interpret, SHORT_ANSWER, files=[(name, file) for file in files])
 
+    @one_large_reader()
     def _request(
         self, method: str, path: str, interpret: Callable[[Reply], ResultT], limits: StreamLimits | None, **content: Any
     ) -> ResultT:
@@ -385,7 +386,7 @@ class _CountedHttp(BoundedHttp):
     def __init__(self, api: str, scheme: str = "https") -> None:
         self._api = api
         self._scheme = scheme
-        super().__init__()
+        super().__init__(BodyLimits(SHORT_ANSWER.stream_bytes) if api == "token" else BodyLimits())
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         request.url = f"{self._scheme}://" + (request.url or "").removeprefix("https://")
@@ -403,20 +404,9 @@ def _read_bounded(response: requests.Response, limits: StreamLimits) -> Reply:
     """Return the values of a success, or the beginning of a refusal with the values in it."""
     # Closing gives a connection that was read to its end back to the pool, and cuts any other one.
     with closing(response):
-        chunks = response.iter_content(_CHUNK)
-        if response.status_code // 100 == 2:
-            return Reply(response.status_code, response.headers, b"", read_values(chunks, limits))
-        body = _read_start(chunks)
-    return Reply(response.status_code, response.headers, body, read_values([body], limits))
-
-
-def _read_start(chunks: Iterable[bytes]) -> bytes:
-    start = bytearray()
-    for chunk in chunks:
-        start += chunk
-        if len(start) > _LONGEST_REFUSAL:
-            break
-    return bytes(start[:_LONGEST_REFUSAL])
+        body = b"" if response.status_code // 100 == 2 else response.content
+        values = read_values(response.iter_content(_CHUNK), limits)
+    return Reply(response.status_code, response.headers, body, values)
 
 
 @contextmanager

@@ -119,6 +119,12 @@ def _from_json(line: dict[str, Any]) -> RawAnswer:
     )
 
 
+def size_of(body: Json) -> int:
+    """Return about how many bytes a body has, with 32 for each of its values and names."""
+    inner = [*body, *body.values()] if isinstance(body, dict) else body
+    return 32 + (sum(map(size_of, inner)) if isinstance(inner, list) else len(str(inner)))
+
+
 def parse_text(raw: Json) -> str | None:
     """Return a short text without the blanks around it; None for anything else and for an empty one."""
     text = " ".join(raw.split()) if isinstance(raw, str) and len(raw) <= _LONGEST_TEXT else ""
@@ -217,7 +223,7 @@ def _prune(value: Json, depth: int) -> Json:
 def _one_of_each_form(items: Iterable[Json]) -> list[Json]:
     by_form: dict[str, Json] = {}
     for item in items:
-        form = json.dumps(_mask(item), sort_keys=True) if _is_flat(item) else repr(type(item))
+        form = json.dumps(_mask(_prune(item, 1)), sort_keys=True) if _is_flat(item) else repr(type(item))
         by_form.setdefault(form, item)
         if len(by_form) == _MAX_ITEMS:
             break

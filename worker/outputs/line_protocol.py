@@ -37,7 +37,7 @@ from urllib.parse import urlsplit
 import requests
 from urllib3.exceptions import HTTPError
 
-from worker.clients.http_calls import AddressRefused, GuardedHttp
+from worker.clients.http_calls import AddressRefused, BodyLimits, GuardedHttp
 from worker.domain.clock import Clock
 from worker.domain.completeness import interval_days
 from worker.domain.documents import (
@@ -118,7 +118,7 @@ class LineProtocolOutput:
         session = requests.Session()
         session.trust_env = False  # A proxy could call private networks.
         for scheme in ("http://", "https://"):
-            session.mount(scheme, GuardedHttp(self.networks))
+            session.mount(scheme, GuardedHttp(self.networks, limits=BodyLimits(1024**2)))
         return session
 
     def _post(self, session: requests.Session, lines: Sequence[str]) -> requests.Response:
@@ -147,7 +147,7 @@ class LineProtocolOutput:
             raise OutputRefused("the file of the option ca_file can't be read") from None
 
     def _require_success(self, answer: requests.Response) -> None:
-        status, text = answer.status_code, answer.text[:10_000]
+        status, text = answer.status_code, answer.content[:10_000].decode("utf-8", "replace")
         if 200 <= status < 300 or (400 <= status < 500 and _BEYOND_RETENTION in text):
             return  # Points older than the server keeps are dropped by it, and all others are written.
         if status == requests.codes.too_many_requests:

@@ -21,7 +21,7 @@ from typing import Final
 
 from worker.clients.answer_shapes import AnswerShape, find_deviations
 from worker.domain import messages
-from worker.domain.answers import Deviation, RawAnswer
+from worker.domain.answers import Deviation, DeviationKind, RawAnswer, size_of
 from worker.domain.comparison import RecentAnswers
 from worker.domain.completeness import UNKNOWN, DayLedger, DayMark, DayState, mark_days
 from worker.domain.documents import Entry
@@ -39,6 +39,7 @@ from worker.sync.window import MAX_RACES, WindowSync
 log = logging.getLogger("releve.answers")
 replay_log = logging.getLogger("releve.replay")
 _WRITE_EVERY: Final = timedelta(minutes=1)
+_TOO_LARGE: Final = Deviation(DeviationKind.SHAPE, "answer", "far too large")
 # Bounds the memory if a supplier sends a new deviation each time.
 _MAX_COUNTS: Final = 1000
 _NOT_EXPECTED: Final = (DayState.ABSENT, DayState.BEFORE)
@@ -71,11 +72,13 @@ class AnswerWatch:
     _lock: Lock = field(default_factory=Lock, repr=False)
 
     def record_answer(self, account_id: str, answer: RawAnswer) -> None:
-        """Keep an answer of measures, and check it."""
-        if self.raw_answers is not None:
+        """Keep an answer of measures that is not far too large, and check it."""
+        # A year of all registers has half: to check a larger one would take a kilobyte for each value that deviates.
+        is_large = sum(size_of(body) for _, body in answer.pieces) > 2 * 1024**2
+        if self.raw_answers is not None and not is_large:
             self.raw_answers.record_answer(account_id, answer)
         for _, body in answer.pieces:
-            for deviation in find_deviations(body, self.shapes[answer.series]):
+            for deviation in [_TOO_LARGE] if is_large else find_deviations(body, self.shapes[answer.series]):
                 self.report_deviation(deviation, answer.series.description.supplier)
 
     def report_deviation(self, deviation: Deviation, supplier: str) -> None:

@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final, Protocol
 
+from worker.clients.http_calls import one_large_reader
 from worker.clients.supplier import SupplierClient
 from worker.clients.supplier_session import SplitFetch
 from worker.domain import messages
@@ -110,6 +111,7 @@ class WindowSync:
         """Run the four steps in this process, without the queue."""
         return self.store(self.aggregate(self.filter_known(self.fetch(job))))
 
+    @one_large_reader()
     def fetch(self, job: WindowJob) -> Fetched:
         """Ask the supplier for one window and parse its answer; safe to repeat.
 

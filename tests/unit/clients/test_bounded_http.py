@@ -14,10 +14,10 @@ import pytest
 import requests
 
 from tests.support.canned_server import CannedAnswer, canned_server
-from worker.clients.http_calls import BodyLimits, BoundedHttp
+from worker.clients.http_calls import BodyLimits, BoundedHttp, one_large_reader
 from worker.clients.ndjson import StreamLimits
 from worker.clients.supplier_session import Reply, Token, Transport
-from worker.errors import AnswerTooLarge, MalformedAnswer, SupplierUnavailable
+from worker.errors import AnswerTooLarge, MalformedAnswer, SupplierTooSlow, SupplierUnavailable
 
 pytestmark = pytest.mark.sockets
 
@@ -72,7 +72,7 @@ def test_m7_a_bomb_is_malformed_and_takes_little_memory(bomb: str, limits: Strea
 
 
 def test_a_large_answer_that_is_packed_as_any_text_is_read() -> None:
-    words = b"".join(b"%d," % number for number in range(300_000))
+    words = b"".join(b"%d " % number for number in range(300_000))
     with canned_server(packed(gzip.compress(words), "gzip")) as server:
         assert Transport(server.url.rstrip("/")).send("GET", server.url, TOKEN).body == words
 
@@ -153,3 +153,66 @@ def test_the_depth_of_a_long_text_takes_no_memory_by_its_length(text: bytes, is_
         assert tracemalloc.get_traced_memory()[1] < 8 * len(text)
     finally:
         tracemalloc.stop()
+
+
+WIDE = b"[" + b"[]," * 100_000 + b"0]"
+
+
+@pytest.mark.parametrize("limits", [None, StreamLimits(value_bytes=MEGABYTE)], ids=["whole", "value by value"])
+def test_an_answer_of_too_many_values_is_too_large_and_a_refusal_keeps_its_status(limits: StreamLimits | None) -> None:
+    head = f"HTTP/1.1 503 Away\r\nContent-Length: {len(WIDE)}\r\n\r\n".encode()
+    with canned_server(CannedAnswer(head + WIDE), packed(WIDE, "identity")) as server:
+        transport = Transport(server.url.rstrip("/"))
+        refusal = transport.send("GET", server.url, TOKEN, limits)
+        assert (refusal.status, len(refusal.body), refusal.json) == (503, 64 * 1024, None)
+        if limits is None:
+            with pytest.raises(AnswerTooLarge):
+                transport.send("GET", server.url, TOKEN)
+        else:
+            streamed = transport.send("GET", server.url, TOKEN, limits).streamed
+            assert streamed is not None and isinstance(streamed.fault, AnswerTooLarge)
+
+
+def test_all_answers_of_one_reader_may_have_what_one_may_have() -> None:
+    half = b"0" * (5 * MEGABYTE)
+    with canned_server(*[packed(half, "identity")] * 3) as server:
+        transport = Transport(server.url.rstrip("/"))
+        with one_large_reader():
+            assert transport.send("GET", server.url, TOKEN).body == half
+            with pytest.raises(AnswerTooLarge):
+                transport.send("GET", server.url, TOKEN)
+        with one_large_reader():
+            assert transport.send("GET", server.url, TOKEN).body == half
+
+
+@pytest.mark.parametrize("large", [b"0" * 300_000, b"[0," * 6_000], ids=["long", "wide"])
+def test_a_large_answer_waits_for_the_turn_of_another_and_a_small_one_does_not(large: bytes) -> None:
+    kept, done = threading.Event(), threading.Event()
+    bodies = [packed(large, "identity"), packed(b"small", "identity"), *[packed(large, "identity")] * 2]
+    with canned_server(*bodies) as server:
+
+        def keep() -> None:
+            with one_large_reader():
+                assert requests_of(server.url, 60).get(server.url).content == large
+                kept.set()
+                done.wait()
+
+        holder = threading.Thread(target=keep)
+        holder.start()
+        kept.wait()
+        try:
+            with one_large_reader():
+                assert requests_of(server.url, 60).get(server.url).content == b"small"
+                with pytest.raises(SupplierTooSlow):
+                    requests_of(server.url, 0.3).get(server.url)
+        finally:
+            done.set()
+            holder.join()
+        with one_large_reader():
+            assert requests_of(server.url, 60).get(server.url).content == large
+
+
+def requests_of(url: str, longest_s: float) -> requests.Session:
+    session = requests.Session()
+    session.mount(url, BoundedHttp(longest_s=longest_s))
+    return session

@@ -21,7 +21,7 @@ from worker.domain.notice import NoticeKind
 from worker.domain.series import Doctype, Series
 from worker.errors import MalformedAnswer, StoreUnavailable
 from worker.stores.encryption import generate_key
-from worker.stores.registry.supplier_answers import MAX_ROWS, QuarantineTable
+from worker.stores.registry.supplier_answers import MAX_ROWS, QuarantineTable, RawAnswerTable
 from worker.stores.registry.tables import NOTICES
 from worker.sync.quarantine import AnswerWatch
 
@@ -144,3 +144,14 @@ def test_a_supplier_that_sends_something_new_each_time_fills_no_mailbox(
     with household.registry.database.reading() as connection:
         reasons = connection.execute(select(NOTICES.c.reason).where(NOTICES.c.channel == "mail")).scalars().all()
     assert (reasons.count("unknown_field"), reasons.count("quarantine_full")) == (MAX_ROWS, 1)
+
+
+def test_an_answer_that_is_far_too_large_is_told_once_and_neither_checked_nor_kept(
+    household: Household, watch: AnswerWatch
+) -> None:
+    kept = RawAnswerTable(household.registry.database, registry_sealer(generate_key()))
+    rows: Any = [[FIRST.isoformat(), str(number)] for number in range(30_000)]
+    home = sync(household, replace(watch, raw_answers=kept), v5_answer(rows, "Wh", tempo="BLEU"))
+    (row,) = watch.quarantine.list_entries()
+    assert (row.kind, row.place, row.detail) == (DeviationKind.SHAPE, "answer", "far too large")
+    assert list(kept.read_answers(home)) == []

@@ -20,6 +20,7 @@ from requests_oauthlib import OAuth2Session
 from worker.clients.endpoints import LONGEST_STATE, Callback, Endpoints, choose_failure
 from worker.clients.enedis.client import USAGE_POINT, classify
 from worker.clients.enedis.presets import SERIES_OF_SERVICES, SUBSCRIBED_SERVICES
+from worker.clients.http_calls import one_large_reader
 from worker.clients.oauth import Grant
 from worker.clients.supplier_session import Reply, SupplierSession, as_signed
 from worker.clients.tokens import split_meters, usage_points_from_id_token
@@ -84,6 +85,7 @@ def usage_points_of_grant(grant: Grant, client_id: str, now: datetime) -> tuple[
     return _usage_points(usage_points_from_id_token(id_token, client_id, now))
 
 
+@one_large_reader()
 def fetch_shared_meters(session: SupplierSession, autorisation_id: int, now: datetime) -> tuple[list[SharedMeter], str]:
     """Fetch the meters of a consent (2026) with its first and last day, in the supplier's order; one call.
 

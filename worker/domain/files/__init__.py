@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from typing import Any, BinaryIO, Final, cast
@@ -54,6 +55,7 @@ _HEAD_ROWS: Final = 60
 _LONGEST_START: Final = 4096
 _LARGEST_JSON: Final = 16 * MEGABYTE
 _COMMAS_A_POINT: Final = 8
+_NAMES, _MOST_NAMES = re.compile(rb'"([^"]*+)"\s*+:'), 10_000
 _ZIP: Final = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
 _GZIP: Final = b"\x1f\x8b"
 _NESTED: Final = "an archive inside an archive is not supported: unpack it"
@@ -164,6 +166,8 @@ def _read_json(source: Source, stream: io.BufferedReader) -> Iterator[FileSeries
     # Brackets and commas are counted first: an object takes thirty times the memory of its two brackets.
     if max(text.count(b"{"), text.count(b"[")) > MAX_ROWS or text.count(b",") > _COMMAS_A_POINT * MAX_ROWS:
         source.fail(f"more than {MAX_ROWS} values: split the file by year", why=FileFault.TOO_LARGE)
+    if len({hash(name[1]) % 2**16 for name in _NAMES.finditer(text)}) > _MOST_NAMES:  # Each takes 160 bytes.
+        source.fail(explain_name(source.name), why=FileFault.UNKNOWN)
     try:
         payload: Any = json.loads(text)
     except (ValueError, RecursionError):

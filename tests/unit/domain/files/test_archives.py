@@ -206,3 +206,11 @@ def test_why_a_file_is_refused_is_told_apart(content: str | bytes, why: FileFaul
     with pytest.raises(FileRefused) as caught:
         read("x", content)
     assert caught.value.why is why, str(caught.value)
+
+
+@pytest.mark.parametrize("names, reason", [(9_000, "not a list of objects"), (20_000, "unknown format")])
+def test_json_with_more_names_than_any_export_is_refused_before_it_is_parsed(names: int, reason: str) -> None:
+    inner = ",".join(f'"name{number}": 1' for number in range(names))
+    text = f'{{"header": {{"codeFlux": "R63"}}, "mesures": {{{inner}}}}}'
+    with pytest.raises(FileRefused, match=reason):
+        list(read_file("x", io.BytesIO(text.encode())))
