@@ -41,14 +41,14 @@ _SUPPLIER_FAULTS: Final[dict[FaultKind, dict[str, Any]]] = {
 }
 
 
-class Operator(threading.Thread):
+class LossRepair(threading.Thread):
     """A person who lets ``releve migrate`` and ``verify --all --repair`` bring back what a dropped database held.
 
     Verified is once after the loss, and again once ``calm`` is set, until all is stored that the registry calls stored.
     """
 
     def __init__(self, servers: DrillServers) -> None:
-        super().__init__(name="operator", daemon=True)
+        super().__init__(name="repair of a loss", daemon=True)
         self._servers = servers
         self.calm = threading.Event()
 
@@ -75,13 +75,13 @@ class FaultInjector:
 
     def __init__(self, servers: DrillServers, account_ids: Callable[[], Iterable[str]]) -> None:
         self._servers, self._processes, self._account_ids = servers, servers.processes, account_ids
-        self._operators: list[Operator] = []
+        self._repairs: list[LossRepair] = []
 
     def is_repaired(self) -> bool:
-        """Return whether the operators are done, who from now on make sure that nothing is missing."""
-        for operator in self._operators:
-            operator.calm.set()
-        return not any(operator.is_alive() for operator in self._operators)
+        """Return whether dropped databases are repaired; from now on it is made sure that nothing is missing."""
+        for repair in self._repairs:
+            repair.calm.set()
+        return not any(repair.is_alive() for repair in self._repairs)
 
     def kill(self, fault: PlannedFault) -> tuple[str, int] | None:
         """Kill a process, or schedule its crash, and return its name and process id; None where none can be killed."""
@@ -227,8 +227,8 @@ class FaultInjector:
     def _drop_database(self, source: random.Random) -> Undo:
         assert self._servers.couchdb is not None  # noqa: S101 - the plan knows the store
         self._servers.couchdb.drop_database(source)
-        self._operators.append(Operator(self._servers))
-        return self._operators[-1].start
+        self._repairs.append(LossRepair(self._servers))
+        return self._repairs[-1].start
 
     def _lock_sqlite(self) -> Undo:
         measures = self._servers.folder / "measures.db"

@@ -5,7 +5,7 @@ The seed decides all of it, so that a failed run can be repeated.
 Some accounts are connected by ``Households`` through the pages of the web process.  Corrected days of past months are
 asked for by hand, all at once: several of one month, whose runs all write its total, or few of them twice, with other
 values.  No look-back asks for these days again.  What is wrong there at the end is counted before days that are in
-doubt are asked for again, as beat has it done each hour: that mends a lost update that nothing should have lost.
+doubt are asked for again, as beat has it done each hour: that corrects an update that should never be lost.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ _CROSSINGS_EVERY_S: Final = 5.0
 _CROSSED_DAYS: Final = 4  # Of one month.
 _TWICE_DAYS: Final = 2
 _REPAIR_EVERY_S: Final = 5.0
-_STAYS_WRONG_S: Final = 10.0  # What is wrong for so long while nothing is asked for stays so.
+_STAYS_WRONG_S: Final = 10.0  # What is wrong after this time stays so.
 _ALL_ROWS: Final = 10_000
 _CROSSED_MONTHS: Final = range(3, 35)  # How many months ago: no look-back reaches them, a history does.
 _LOST_AFTER_S: Final = 15.0  # What was asked for by hand is asked for again then, as a person would.

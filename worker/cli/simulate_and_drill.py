@@ -243,17 +243,15 @@ def _run(
 
     seed, seconds = report.seed, report.minutes * 60
     planned = plan_faults(seed, seconds, report.asked_for)
-    with (
-        open_servers(
-            folder, preset=report.preset, store=report.store, series=series, measures_url=measures_url
-        ) as servers,
-        Households(servers.web) as households,
-    ):
-        logs = folder / "logs"
-        fleet = DrillFleet(servers.runtime, servers.simulator, households, logs, seed, accounts, seconds)
-        console.print(
-            f"drill of {report.minutes:g} minutes, seed {seed}, {report.preset}, {report.store}; logs in {logs}"
-        )
-        Drill(servers, fleet, report, planned, console.print).run()
+    logs = folder / "logs"
+    with open_servers(
+        folder, preset=report.preset, store=report.store, series=series, measures_url=measures_url
+    ) as servers:
+        with Households(servers.web) as households:
+            fleet = DrillFleet(servers.runtime, servers.simulator, households, logs, seed, accounts, seconds)
+            console.print(
+                f"drill of {report.minutes:g} minutes, seed {seed}, {report.preset}, {report.store}; logs in {logs}"
+            )
+            Drill(servers, fleet, report, planned, console.print).run()
         if measures_url:
             fleet.remove_accounts()
