@@ -57,7 +57,7 @@ class FaultKind(StrEnum):
     REDIS_CUT = "redis connections cut"
     REDIS_STALLED = "redis stalled"
     REDIS_PAUSED = "redis paused"
-    REDIS_LEFT = "redis killed, and left to its supervisor"
+    REDIS_LEFT = "redis killed and left to its supervisor"
     REDIS_FULL = "disk full under redis"
     MESSAGES_LOST = "broker loses its messages"
     COUCH_STOPPED = "couchdb killed"

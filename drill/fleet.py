@@ -61,6 +61,7 @@ _CONSENTS_EVERY_S: Final = 1.0
 _CROSSINGS_EVERY_S: Final = 5.0
 _CROSSED_DAYS: Final = 4  # Of one month.
 _TWICE_DAYS: Final = 2
+_LOOK_EVERY_S: Final = 1.0
 _REPAIR_EVERY_S: Final = 5.0
 _STAYS_WRONG_S: Final = 10.0  # What is wrong after this time stays so.
 _ALL_ROWS: Final = 10_000
@@ -173,7 +174,7 @@ class DrillFleet:
         self._crossed: list[CrossedDay] = []
         self._elapsed_s = 0.0
         self._crossings_due = 0
-        self._repaired_s = self._suspected_s = 0.0
+        self._looked_s = self._repaired_s = self._suspected_s = 0.0
         self._days_by_hand: defaultdict[str, set[date]] = defaultdict(set)  # By account.
         self._suspects: set[tuple[str, str]] | None = None
         self.crossings = self.asked_again = 0
@@ -256,7 +257,7 @@ class DrillFleet:
     def take_in_households(self) -> None:
         """Take in the accounts that households have connected: their history begins without us."""
         known = {home.usage_point for home in self.homes}
-        for usage_point, account_id in sorted(self._households.connected.items()):
+        for usage_point, account_id in sorted(self._households.connected.copy().items()):
             if usage_point not in known:
                 self.homes.append(DrillHome(usage_point, account_id))
 
@@ -282,9 +283,8 @@ class DrillFleet:
 
     def count_unknown(self) -> int:
         """Return the number of accounts in the registry that belong to no home: remains of a consent."""
-        return len(
-            {account.id for account in self._runtime.registry.list_accounts()} - {h.account_id for h in self.homes}
-        )
+        known = {home.account_id for home in self.homes}
+        return sum(account.id not in known for account in self._runtime.registry.list_accounts())
 
     def _plan_crossing(self) -> None:
         self._crossings_due += 1
@@ -327,7 +327,8 @@ class DrillFleet:
 
         What is stored, right or wrong, is not asked for again.
         """
-        if self._crossed:
+        if self._crossed and elapsed_s - self._looked_s > _LOOK_EVERY_S:
+            self._looked_s = elapsed_s
             stored = self._stored_runs()
             self._crossed = [one for one in self._crossed if stored[one.account_id, one.window.start] < one.value_since]
             for one in self._crossed:
