@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 from redis import Redis, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from drill.servers import REDIS, DrillRedis, FaultySupervisor
+from drill.servers import POSTGRES, REDIS, DrillPostgres, DrillRedis, FaultySupervisor, find_postgres
 from tests.support.waiting import until
+from worker.errors import PageNotReady
 
 pytestmark = pytest.mark.sockets
 
@@ -105,3 +108,28 @@ def test_a_paused_process_stands_still_with_its_children_until_the_pause_is_over
 def _states(supervisor: FaultySupervisor) -> list[str]:
     """Return the state of each process of the tree, as the kernel names it; T is stopped."""
     return [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] for pid in supervisor.tree("parent")]
+
+
+def test_a_killed_postgresql_comes_back_with_its_databases(supervisor: FaultySupervisor) -> None:
+    if find_postgres() is None:
+        pytest.skip("PostgreSQL is not installed here")
+    # Not below pytest's folder, into which PostgreSQL's user may not go.
+    with tempfile.TemporaryDirectory(prefix="releve-test-", ignore_cleanup_errors=True) as folder:
+        server = DrillPostgres(supervisor, Path(folder))
+        with psycopg.connect(server.url("measures")) as connection:
+            connection.execute("CREATE TABLE kept AS SELECT 1 AS one")
+        server.kill()
+        with pytest.raises(psycopg.OperationalError):
+            psycopg.connect(server.url("measures"), connect_timeout=5)
+        server.start()
+        with psycopg.connect(server.url("measures")) as connection:
+            assert connection.execute("SELECT one FROM kept").fetchall() == [(1,)]
+        supervisor.kill_child(POSTGRES)
+
+
+def test_without_postgresql_a_drill_says_so_in_one_line(
+    tmp_path: Path, supervisor: FaultySupervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("drill.servers.find_postgres", lambda: None)
+    with pytest.raises(PageNotReady, match="no PostgreSQL is installed here"):
+        DrillPostgres(supervisor, tmp_path)
