@@ -1,8 +1,11 @@
-"""Relève's Celery app with crash points, started as ``celery -A drill.crash_worker worker``.
+"""Relève's Celery app with crash points, started as ``celery -A drill.crash_worker worker``, or a command with them.
+
+The command is ``python -m drill.crash_worker web``.
 
 A file named like a process id in the folder DRILL_CRASH_FOLDER contains a number n: the process kills itself with
-SIGKILL at the n-th crash point from then on.  The crash points are before and after each read and write of the store,
-the registry and a window's progress in Redis, so a kill happens between any two writes.
+SIGKILL at the n-th crash point from then on.  While the file ``late`` is there, all processes halt before they write to
+the store, so that others write meanwhile.  The crash points are before and after each read and write of the store,
+the registry, a window's progress in Redis and what a consent needs, so a kill happens between any two writes.
 
 DRILL_AHEAD_S is how many seconds the clock is ahead of this machine's: a process that starts later must not begin at
 an earlier pretended time.  RELEVE_DRILL_TWICE lets it send every message twice.  Without these three variables this is
@@ -13,8 +16,10 @@ from __future__ import annotations
 
 import functools
 import os
+import random
 import signal
 import threading
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -26,13 +31,18 @@ from worker.domain.clock import Clock, real_clock
 from worker.stores.measures.couchdb import CouchDatabase
 from worker.stores.measures.sql import SqlStore
 from worker.stores.redis.claims import ProgressStore
+from worker.stores.redis.pending_consents import ConnectionRequests, ConsentFlows
+from worker.stores.registry.consents import ConsentTable
+from worker.stores.registry.invitations import InvitationTable
 from worker.stores.registry.outcomes import OutcomeTable
 from worker.stores.registry.supplier_answers import CorrectionTable
 
-__all__ = ["CLOCK_AHEAD_VARIABLE", "CRASH_FOLDER_VARIABLE", "TWICE_VARIABLE", "app", "set_clock"]
+__all__ = ["CLOCK_AHEAD_VARIABLE", "CRASH_FOLDER_VARIABLE", "LATE_FILE", "TWICE_VARIABLE", "app", "set_clock"]
 CRASH_FOLDER_VARIABLE: Final = "DRILL_CRASH_FOLDER"
 CLOCK_AHEAD_VARIABLE: Final = "DRILL_AHEAD_S"
 TWICE_VARIABLE: Final = "RELEVE_DRILL_TWICE"
+LATE_FILE: Final = "late"
+_LONGEST_HALT_S: Final = 1.5
 _CRASH_METHODS: Final[tuple[tuple[type[Any], tuple[Callable[..., Any], ...]], ...]] = (
     (SqlStore, (SqlStore.read, SqlStore.write)),
     (CouchDatabase, (CouchDatabase.read, CouchDatabase.look_up, CouchDatabase._bulk)),
@@ -48,6 +58,10 @@ _CRASH_METHODS: Final[tuple[tuple[type[Any], tuple[Callable[..., Any], ...]], ..
             ProgressStore.release_claims,
         ),
     ),
+    (InvitationTable, (InvitationTable.create, InvitationTable.open)),
+    (ConsentTable, (ConsentTable.record,)),
+    (ConsentFlows, (ConsentFlows.start, ConsentFlows.end)),
+    (ConnectionRequests, (ConnectionRequests.create, ConnectionRequests.save)),
 )
 
 
@@ -93,6 +107,18 @@ def _with_crash_points(method: Callable[..., Any], crash_point: CrashPoint) -> C
     return call
 
 
+def _with_halt(method: Callable[..., Any], file: Path) -> Callable[..., Any]:
+    """Return the method with a halt before it while this file exists."""
+
+    @functools.wraps(method)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if file.exists():
+            time.sleep(random.uniform(0, _LONGEST_HALT_S))
+        return method(*args, **kwargs)
+
+    return call
+
+
 def set_clock(ahead: timedelta) -> None:
     """Set the clock of runtimes that this process builds from now on ``ahead`` of this machine's clock."""
 
@@ -115,9 +141,15 @@ def _send_twice() -> None:
 if TWICE_VARIABLE in os.environ:
     _send_twice()
 if CRASH_FOLDER_VARIABLE in os.environ:
+    for _class, _method in ((SqlStore, SqlStore.write), (CouchDatabase, CouchDatabase._bulk)):
+        setattr(_class, _method.__name__, _with_halt(_method, Path(os.environ[CRASH_FOLDER_VARIABLE], LATE_FILE)))
     _crash_point = CrashPoint(Path(os.environ[CRASH_FOLDER_VARIABLE]))
     for _class, _methods in _CRASH_METHODS:
         for _method in _methods:
-            setattr(_class, _method.__name__, _with_crash_points(_method, _crash_point))
+            setattr(_class, _method.__name__, _with_crash_points(getattr(_class, _method.__name__), _crash_point))
 if CLOCK_AHEAD_VARIABLE in os.environ:
     set_clock(timedelta(seconds=float(os.environ[CLOCK_AHEAD_VARIABLE])))
+if __name__ == "__main__":
+    from worker.cli import main
+
+    main()

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import random
 import sqlite3
+import subprocess
+import sys
+import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
@@ -11,15 +15,23 @@ from typing import Any, Final
 
 from drill.crash_worker import CLOCK_AHEAD_VARIABLE, TWICE_VARIABLE
 from drill.faults import FaultKind, PlannedFault
-from drill.servers import MEASURES, POOLS, PREFORK, DrillServers
+from drill.servers import COUCHDB, MEASURES, POOLS, POSTGRES, PREFORK, REDIS, WEB, DrillServers
+from worker.domain.consistency import Law
+from worker.errors import TransientError
 
 _TOKENS: Final = r"oauth2/(v3/)?token"
 _MOST_CRASH_POINTS: Final = 60  # A window has about 30.
+_MOST_WEB_CRASH_POINTS: Final = 14  # A consent has about ten.
 _CLOCK_BACK_S: Final = 3600.0
-_FULL_AT_BYTES: Final = 4096  # A page of SQLite is as large, so nearly every write fails.
+_OPERATOR_TRIES_AGAIN_S: Final = 3.0
 _SECOND_BEAT: Final = "beat-2"
 _HTML: Final = "<html><body>maintenance</body></html>"
 Undo = Callable[[], None]
+_PAUSED_SERVERS: Final = {
+    FaultKind.COUCH_PAUSED: COUCHDB,
+    FaultKind.POSTGRES_PAUSED: POSTGRES,
+    FaultKind.REDIS_PAUSED: REDIS,
+}
 _SUPPLIER_FAULTS: Final[dict[FaultKind, dict[str, Any]]] = {
     FaultKind.SUPPLIER_429: {"status": 429, "body": {"error": "quota"}, "headers": {"Retry-After": "3"}},
     FaultKind.SUPPLIER_HTML: {"status": 200, "body": _HTML},
@@ -29,17 +41,55 @@ _SUPPLIER_FAULTS: Final[dict[FaultKind, dict[str, Any]]] = {
 }
 
 
+class LossRepair(threading.Thread):
+    """A person who lets ``releve migrate`` and ``verify --all --repair`` bring back what a dropped database held.
+
+    Verified is once after the loss, and again once ``calm`` is set, until all is stored that the registry calls stored.
+    """
+
+    def __init__(self, servers: DrillServers) -> None:
+        super().__init__(name="repair of a loss", daemon=True)
+        self._servers = servers
+        self.calm = threading.Event()
+
+    def run(self) -> None:
+        while self._command("migrate") is None or self._command("verify", "--all", "--repair") is None:
+            self.calm.wait(_OPERATOR_TRIES_AGAIN_S)
+        self.calm.wait()
+        while (found := self._command("verify", "--all", "--repair", "--json")) is None or Law.STORED in found:
+            threading.Event().wait(_OPERATOR_TRIES_AGAIN_S)
+
+    def _command(self, *words: str) -> str | None:
+        """Return what a command prints; None where it could not do its work."""
+        folder = self._servers.folder
+        argv, env = [sys.executable, "-m", "worker", *words], {**os.environ, **self._servers.processes.env()}
+        ended = subprocess.run(argv, env=env, capture_output=True, text=True, check=False)
+        with (folder / "logs" / "operator.log").open("a") as log:
+            log.write(f"releve {' '.join(words)}: {ended.returncode}\n{ended.stdout}{ended.stderr}")
+        # A verification that finds something ends with 1, an outage too, but without its summary.
+        return ended.stdout if ended.returncode == 0 or "accounts" in ended.stdout else None
+
+
 class FaultInjector:
     """Injector of faults: ``kill`` returns the process that a kill hits, ``start`` how to undo a lasting fault."""
 
-    def __init__(self, servers: DrillServers) -> None:
-        self._servers, self._processes = servers, servers.processes
+    def __init__(self, servers: DrillServers, account_ids: Callable[[], Iterable[str]]) -> None:
+        self._servers, self._processes, self._account_ids = servers, servers.processes, account_ids
+        self._repairs: list[LossRepair] = []
+
+    def is_repaired(self) -> bool:
+        """Return whether dropped databases are repaired; from now on it is made sure that nothing is missing."""
+        for repair in self._repairs:
+            repair.calm.set()
+        return not any(repair.is_alive() for repair in self._repairs)
 
     def kill(self, fault: PlannedFault) -> tuple[str, int] | None:
         """Kill a process, or schedule its crash, and return its name and process id; None where none can be killed."""
         source, processes = fault.random_source(), self._processes
         if fault.kind is FaultKind.KILL_BEAT:
             names = ["beat"]
+        elif fault.kind is FaultKind.KILL_WEB:
+            names = [WEB] if processes.is_killable(WEB) else []
         else:
             names = [
                 name
@@ -54,6 +104,8 @@ class FaultInjector:
             return None
         if fault.kind is FaultKind.KILL_BETWEEN_WRITES:
             processes.schedule_crash(name, source.randint(1, _MOST_CRASH_POINTS))
+        elif fault.kind is FaultKind.KILL_WEB:
+            processes.schedule_crash(name, source.randint(1, _MOST_WEB_CRASH_POINTS))
         elif fault.kind is FaultKind.TERM_WORKER:
             processes.terminate(name)
         elif fault.kind is not FaultKind.KILL_CHILD:
@@ -83,9 +135,22 @@ class FaultInjector:
                 return self._fail_couchdb(kind)
             case FaultKind.SQLITE_LOCKED:
                 return self._lock_sqlite()
+            case FaultKind.DISK_FULL if self._servers.postgres:
+                return self._servers.supervisor.fill_disk([POSTGRES], self._servers.postgres.as_user)
             case FaultKind.DISK_FULL:
-                self._processes.limit_file_size(_FULL_AT_BYTES)
-                return partial(self._processes.limit_file_size, None)
+                return self._processes.fill_disk([*POOLS, WEB])
+            case FaultKind.WORKER_PAUSED:
+                return self._processes.pause(source.choice(list(POOLS)), fault.lasts_s)
+            case FaultKind.BEAT_PAUSED:
+                return self._processes.pause("beat", fault.lasts_s)
+            case FaultKind.COUCH_PAUSED | FaultKind.POSTGRES_PAUSED | FaultKind.REDIS_PAUSED:
+                return self._servers.supervisor.pause(_PAUSED_SERVERS[kind], fault.lasts_s)
+            case FaultKind.COUCH_DROPPED:
+                return self._drop_database(source)
+            case FaultKind.POSTGRES_KILLED:
+                assert self._servers.postgres is not None  # noqa: S101 - the plan knows the store
+                self._servers.postgres.kill()
+                return self._servers.postgres.start
             case FaultKind.RECEIVER_AWAY:
                 self._servers.receiver.away = True
                 return partial(setattr, self._servers.receiver, "away", False)
@@ -94,6 +159,8 @@ class FaultInjector:
                 return partial(self._processes.stop_child, _SECOND_BEAT)
             case FaultKind.DOUBLED:
                 return self._restart_with(POOLS, **{TWICE_VARIABLE: "1"})
+            case FaultKind.WRITES_LATE:
+                return self._processes.make_writes_late()
             case FaultKind.CLOCK_BACK:
                 ahead = float(self._processes.env()[CLOCK_AHEAD_VARIABLE]) - _CLOCK_BACK_S
                 return self._restart_with([source.choice(list(POOLS))], **{CLOCK_AHEAD_VARIABLE: str(ahead)})
@@ -107,6 +174,10 @@ class FaultInjector:
                 return redis.start
             case FaultKind.REDIS_KILLED_IN_RETRY:
                 return self._kill_redis_in_retry(source)
+            case FaultKind.REDIS_LEFT:
+                redis.leave()
+            case FaultKind.REDIS_FULL:
+                return self._servers.supervisor.fill_disk([REDIS])
             case FaultKind.REDIS_EMPTIED:
                 self._servers.runtime.redis.flushall()
             case FaultKind.REDIS_CUT:
@@ -114,6 +185,10 @@ class FaultInjector:
             case FaultKind.REDIS_STALLED:
                 redis.stall(fault.lasts_s)
             case FaultKind.MESSAGES_LOST:
+                with suppress(TransientError):
+                    for account_id in self._account_ids():
+                        # As by a worker that claims and publishes, but none of these messages gets through.
+                        self._servers.runtime.claims.look_backs(account_id)
                 redis.lose_messages()
             case kind:
                 raise ValueError(f"no way to begin: {kind}")
@@ -148,6 +223,12 @@ class FaultInjector:
         couchdb = self._servers.couchdb
         assert couchdb is not None  # noqa: S101 - the plan knows the store
         return couchdb.start if couchdb.kill() else self._fail_couchdb(FaultKind.COUCH_STOPPED)
+
+    def _drop_database(self, source: random.Random) -> Undo:
+        assert self._servers.couchdb is not None  # noqa: S101 - the plan knows the store
+        self._servers.couchdb.drop_database(source)
+        self._repairs.append(LossRepair(self._servers))
+        return self._repairs[-1].start
 
     def _lock_sqlite(self) -> Undo:
         measures = self._servers.folder / "measures.db"

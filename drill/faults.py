@@ -12,13 +12,17 @@ import json
 import random
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from http.client import HTTPConnection, HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
+
+import click
+
+from worker.stores.redis.heartbeats import ALIVE_S
 
 _FIRST_S: Final = 8.0  # The workers are busy by then.
 _KILL_EVERY_S: Final = (6.0, 11.0)
@@ -30,6 +34,7 @@ _NO_FAULT_END_S: Final = 8.0  # No fault begins in these last seconds.
 _EVERY_KIND_FROM_S: Final = 300.0
 _LEAST_S: Final = 3.0
 _START_S: Final = 9.0  # A fault lasts for this time where processes must start first.
+_LOOKS_DEAD_S: Final = ALIVE_S + 3  # Others get the messages of a worker that is paused until then.
 _FORWARDED_HEADERS: Final = ("accept", "authorization", "content-type", "if-none-match")
 _HOP_HEADERS: Final = {"connection", "content-length", "date", "keep-alive", "server", "transfer-encoding"}
 _SLOW_S: Final = 1.5
@@ -43,6 +48,7 @@ class FaultKind(StrEnum):
     KILL_WORKER = "worker and its children killed"
     KILL_CHILD = "one child of a worker killed"
     KILL_BEAT = "beat killed"
+    KILL_WEB = "web process killed during a consent"
     TERM_WORKER = "worker told to end, with work in hand"
     REDIS_RESTARTED = "redis restarted"
     REDIS_KILLED = "redis killed"
@@ -50,6 +56,9 @@ class FaultKind(StrEnum):
     REDIS_EMPTIED = "redis emptied"
     REDIS_CUT = "redis connections cut"
     REDIS_STALLED = "redis stalled"
+    REDIS_PAUSED = "redis paused"
+    REDIS_LEFT = "redis killed and left to its supervisor"
+    REDIS_FULL = "disk full under redis"
     MESSAGES_LOST = "broker loses its messages"
     COUCH_STOPPED = "couchdb killed"
     COUCH_SLOW = "couchdb slow"
@@ -57,6 +66,10 @@ class FaultKind(StrEnum):
     COUCH_ERRORS = "couchdb answers 500"
     COUCH_HALF = "couchdb takes half a bulk"
     COUCH_CUT = "couchdb answers lost"
+    COUCH_PAUSED = "couchdb paused"
+    COUCH_DROPPED = "a database dropped"
+    POSTGRES_KILLED = "postgresql killed"
+    POSTGRES_PAUSED = "postgresql paused"
     SQLITE_LOCKED = "sqlite locked by another"
     DISK_FULL = "disk full"
     SUPPLIER_429 = "supplier answers 429"
@@ -67,35 +80,61 @@ class FaultKind(StrEnum):
     SUPPLIER_TRUNCATED = "supplier's JSON truncated"
     TOKEN_LOST = "token answers lost"  # noqa: S105
     RECEIVER_AWAY = "receiver of measures away"
+    WORKER_PAUSED = "worker paused"
+    BEAT_PAUSED = "beat paused"
     TWO_BEATS = "two beats"
     DOUBLED = "every message twice"
+    WRITES_LATE = "workers halt before they write"
     CLOCK_BACK = "clock set back an hour"
 
 
-# Work goes on during these faults, after the processes that they need have started.
+# Work goes on during these faults.
 WORK_CONTINUES: Final = (
     FaultKind.RECEIVER_AWAY,
+    FaultKind.WORKER_PAUSED,
+    FaultKind.BEAT_PAUSED,
     FaultKind.TWO_BEATS,
     FaultKind.DOUBLED,
+    FaultKind.WRITES_LATE,
     FaultKind.CLOCK_BACK,
 )
-INSTANT: Final = (FaultKind.REDIS_EMPTIED, FaultKind.REDIS_CUT, FaultKind.MESSAGES_LOST)
+# Processes that these faults need start first.
+_NEEDS_STARTS: Final = (FaultKind.TWO_BEATS, FaultKind.DOUBLED, FaultKind.CLOCK_BACK)
+INSTANT: Final = (FaultKind.REDIS_EMPTIED, FaultKind.REDIS_CUT, FaultKind.REDIS_LEFT, FaultKind.MESSAGES_LOST)
 KILLS: Final = (
     FaultKind.KILL_BETWEEN_WRITES,
     FaultKind.KILL_WORKER,
     FaultKind.KILL_CHILD,
     FaultKind.TERM_WORKER,
+    FaultKind.KILL_WEB,
     FaultKind.KILL_BEAT,
 )
-_WEIGHTS: Final = (8, 5, 5, 2, 1)
-_COUCH: Final = tuple(kind for kind in FaultKind if kind.name.startswith("COUCH"))
-_SQLITE: Final = (FaultKind.SQLITE_LOCKED, FaultKind.DISK_FULL)
+_WEIGHTS: Final = (8, 5, 5, 2, 3, 1)
+# By the first word of a store's name, the faults of that store alone.
+_OF_STORES: Final = {
+    "couchdb": tuple(kind for kind in FaultKind if kind.name.startswith("COUCH")),
+    "postgresql": tuple(kind for kind in FaultKind if kind.name.startswith("POSTGRES")),
+    "sqlite": (FaultKind.SQLITE_LOCKED,),
+}
+_OWN_COUCHDB: Final = (FaultKind.COUCH_PAUSED, FaultKind.COUCH_DROPPED)
 
 
-def lasting_kinds(couchdb: bool) -> tuple[FaultKind, ...]:
-    """Return the kinds other than kills, for a drill of that store."""
-    excluded = {*KILLS, *(_SQLITE if couchdb else _COUCH)}
+def possible_kinds(store: str, *, own_couchdb: bool = True) -> tuple[FaultKind, ...]:
+    """Return the kinds for a drill of that store; one that is not its own is neither paused nor emptied."""
+    excluded = {kind for name, kinds in _OF_STORES.items() if name != store.partition("-")[0] for kind in kinds}
+    excluded |= set(() if own_couchdb else _OWN_COUCHDB)
     return tuple(kind for kind in FaultKind if kind not in excluded)
+
+
+def choose_kinds(possible: Collection[FaultKind], names: str | None) -> tuple[FaultKind, ...]:
+    """Return the kinds of these names, like ``messages_lost,kill_worker``; without names all.  Raises UsageError."""
+    if names is None:
+        return tuple(possible)
+    by_name = {kind.name.lower(): kind for kind in possible}
+    wanted = [name.strip() for name in names.split(",")]
+    if unknown := [name for name in wanted if name not in by_name]:
+        raise click.UsageError(f"no fault of this drill: {', '.join(unknown)}; there are {', '.join(sorted(by_name))}")
+    return tuple(by_name[name] for name in wanted)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -112,21 +151,24 @@ class PlannedFault:
         return random.Random(self.seed)
 
 
-def plan_faults(seed: int, seconds: float, *, couchdb: bool) -> list[PlannedFault]:
-    """Return the faults in time order."""
+def plan_faults(seed: int, seconds: float, kinds: Collection[FaultKind]) -> list[PlannedFault]:
+    """Return faults of these kinds in time order."""
     end_s = seconds - min(_NO_FAULT_END_S, seconds / 4)
     kill_source, lasting_source = random.Random(f"{seed} kills"), random.Random(f"{seed} {_LASTING}")
-    lasting = _plan_lasting(lasting_source, end_s, lasting_kinds(couchdb), seconds >= _EVERY_KIND_FROM_S)
-    return sorted([*_plan_kills(kill_source, end_s), *lasting])
+    kills = [kind for kind in KILLS if kind in kinds]
+    others = [kind for kind in FaultKind if kind in kinds and kind not in KILLS]
+    lasting = _plan_lasting(lasting_source, end_s, others, seconds >= _EVERY_KIND_FROM_S)
+    return sorted([*_plan_kills(kill_source, end_s, kills), *lasting])
 
 
-def _plan_kills(source: random.Random, end_s: float) -> Iterator[PlannedFault]:
+def _plan_kills(source: random.Random, end_s: float, kinds: Sequence[FaultKind]) -> Iterator[PlannedFault]:
     """Yield every kind of kill once, then kinds by weight."""
-    first = source.sample(KILLS, len(KILLS))
+    first = source.sample(kinds, len(kinds))
+    weights = [_WEIGHTS[KILLS.index(kind)] for kind in kinds]
     at_s = min(_FIRST_S, end_s / 3)
     scale = min(1.0, max(0.3, end_s / _USUAL_PACE_FROM_S))
-    while at_s < end_s:
-        kind = first.pop() if first else source.choices(KILLS, _WEIGHTS)[0]
+    while kinds and at_s < end_s:
+        kind = first.pop() if first else source.choices(kinds, weights)[0]
         yield PlannedFault(round(at_s, 1), kind, 0.0, source.getrandbits(32))
         at_s += scale * source.uniform(*_KILL_EVERY_S)
 
@@ -137,16 +179,34 @@ def _plan_lasting(
     """Yield rounds of every kind in random order; ``whole_round`` shortens them until one round fits."""
     spans = [(source.uniform(*_FAULT_LENGTHS_S), source.uniform(*_GAP_S)) for _ in kinds]
     begin_s = min(_FIRST_S, end_s / 3)
-    available_s = end_s - begin_s - len(WORK_CONTINUES) * _START_S
-    scale = min(1.0, available_s / sum(map(sum, spans))) if whole_round else 1.0
+    least_s = {kind: _least_s(kind) for kind in kinds}
+    available_s = end_s - begin_s - sum(least_s.values())
+    scale = min(1.0, available_s / max(1.0, sum(map(sum, spans)))) if whole_round else 1.0
     at_s = begin_s
-    while at_s < end_s:
-        for kind, (lasts_s, gap_s) in zip(source.sample(kinds, len(kinds)), spans, strict=True):
+    while kinds and at_s < end_s:
+        for kind, (lasts_s, gap_s) in zip(_in_random_order(source, kinds), spans, strict=True):
             if at_s >= end_s:
                 return
-            span_s = 0.0 if kind in INSTANT else max(lasts_s * scale, _START_S if kind in WORK_CONTINUES else _LEAST_S)
+            span_s = 0.0 if kind in INSTANT else max(lasts_s * scale, least_s[kind])
             yield PlannedFault(round(at_s, 1), kind, round(span_s, 1), source.getrandbits(32))
             at_s += span_s + gap_s * scale
+
+
+def _least_s(kind: FaultKind) -> float:
+    if kind in INSTANT:
+        return 0.0
+    if kind is FaultKind.WORKER_PAUSED:
+        return _LOOKS_DEAD_S
+    return _START_S if kind in _NEEDS_STARTS else _LEAST_S
+
+
+def _in_random_order(source: random.Random, kinds: Sequence[FaultKind]) -> list[FaultKind]:
+    """Return the kinds in random order; a Redis that is emptied later would hide what came of lost messages."""
+    order = source.sample(kinds, len(kinds))
+    if {FaultKind.REDIS_EMPTIED, FaultKind.MESSAGES_LOST} <= set(order):
+        places = sorted(map(order.index, (FaultKind.REDIS_EMPTIED, FaultKind.MESSAGES_LOST)))
+        order[places[0]], order[places[1]] = FaultKind.REDIS_EMPTIED, FaultKind.MESSAGES_LOST
+    return order
 
 
 class CouchdbRelay:

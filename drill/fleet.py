@@ -1,26 +1,38 @@
 """Accounts of a drill and the work for them: new accounts, nightly runs, corrected values, filled gaps, new consents.
 
 The seed decides all of it, so that a failed run can be repeated.
+
+Some accounts are connected by ``Households`` through the pages of the web process.  Corrected days of past months are
+asked for by hand, all at once: several of one month, whose runs all write its total, or few of them twice, with other
+values.  No look-back asks for these days again.  What is wrong there at the end is counted before days that are in
+doubt are asked for again, as beat has it done each hour: that corrects an update that should never be lost.
 """
 
 from __future__ import annotations
 
 import hashlib
 import random
+import re
 import secrets
+import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from math import ceil
-from typing import Any, Final
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any, Final, Self
 from urllib.parse import parse_qsl, urlsplit
 
 import requests
 
-from drill.expected_documents import Differences, find_differences, read_account
+from drill.demo import connect_meter
+from drill.expected_documents import Differences, find_differences, loads_by_key, read_account
 from drill.servers import DrillSimulator
-from worker.app import enqueue, enqueue_backfill, enqueue_look_back, queue_lengths
+from worker.app import enqueue, enqueue_backfill, enqueue_look_back, enqueue_window, queue_lengths
 from worker.clients.enedis import ENEDIS
 from worker.clients.enedis.consent import read_callback
 from worker.clients.grdf import GRDF
@@ -28,8 +40,12 @@ from worker.domain.account import AccountState
 from worker.domain.clock import real_clock
 from worker.domain.connection_request import ConnectionRequest, RequestState
 from worker.domain.invitation import InvitationPurpose
+from worker.domain.messages import new_run_id
+from worker.domain.series import daily_of
+from worker.domain.windows import ONE_DAY, DateWindow
 from worker.errors import ConsentRevoked, LoginFailed, PageNotReady, RefreshAnswerLost, StoreUnavailable
 from worker.runtime.process import Runtime
+from worker.stores.child_processes import answers
 
 _FIRST_METER: Final = 40_000_000_000_001
 _GAS_EVERY: Final = 4  # Every so many homes one has gas.
@@ -42,6 +58,20 @@ _NIGHT_EVERY_S: Final = 5.0
 _CORRECTION_EVERY_S: Final = 2.0
 _EXPIRE_TOKENS_EVERY_S: Final = 25.0
 _CONSENTS_EVERY_S: Final = 1.0
+_CROSSINGS_EVERY_S: Final = 5.0
+_CROSSED_DAYS: Final = 4  # Of one month.
+_TWICE_DAYS: Final = 2
+_LOOK_EVERY_S: Final = 1.0
+_REPAIR_EVERY_S: Final = 5.0
+_STAYS_WRONG_S: Final = 10.0  # What is wrong after this time stays so.
+_ALL_ROWS: Final = 10_000
+_CROSSED_MONTHS: Final = range(3, 35)  # How many months ago: no look-back reaches them, a history does.
+_LOST_AFTER_S: Final = 15.0  # What was asked for by hand is asked for again then, as a person would.
+# Example: "window stored account_id=k9x4w series=daily window_start=2024-03-05 window_end=2024-03-06 run=… fetched=1".
+_WINDOW_STORED: Final = re.compile(r"window stored account_id=(\w+) series=daily window_start=(\S+) \S+ run=(\S+)")
+_WEB_EVERY: Final = 4  # Every so many homes one is connected through the pages.
+_WEB_RANK: Final = 1
+_CONSENT_PAUSE_S: Final = 1.5
 _GAS_IS_LATER_BY: Final = 3  # Days after which a day's gas is published at the latest.
 _CALLBACK: Final = "http://127.0.0.1:9/back"  # No server listens there: only the address of the redirect is read.
 _TIMEOUT_S: Final = 10.0
@@ -59,13 +89,95 @@ class DrillHome:
     holes: list[str] = field(default_factory=list)
 
 
-class DrillFleet:
-    """Accounts of a drill; ``tick`` does the work that is due."""
+class Households(threading.Thread):
+    """Households that connect meters through the pages of the web process at this URL, one after the other.
 
-    def __init__(self, runtime: Runtime, simulator: DrillSimulator, seed: int, size: int, seconds: float) -> None:
-        self._runtime, self._simulator = runtime, simulator
+    A consent that is interrupted is given again from its first page.  Meanwhile those that are connected renew theirs.
+    """
+
+    def __init__(self, web: str) -> None:
+        super().__init__(name="households", daemon=True)
+        self._web = web
+        self._meters: SimpleQueue[str] = SimpleQueue()
+        self._stopped = threading.Event()
+        self.connected: dict[str, str] = {}  # Account ids by meter.
+        self.consents = self.interrupted = self.asked = 0
+
+    def ask(self, usage_point: str) -> None:
+        """Have one more household connect its meter."""
+        self.asked += 1
+        self._meters.put(usage_point)
+
+    def run(self) -> None:
+        while not self._stopped.wait(_CONSENT_PAUSE_S):
+            try:
+                usage_point = self._meters.get_nowait()
+            except Empty:
+                usage_point = next(iter(self.connected), "")
+            while usage_point and not self._stopped.is_set():
+                if not self._is_web_up():
+                    self._stopped.wait(_CONSENT_PAUSE_S)
+                    continue
+                try:
+                    account_id = connect_meter(self._web, usage_point, "a home")
+                except (requests.RequestException, PageNotReady):
+                    self.interrupted += 1
+                    self._stopped.wait(_CONSENT_PAUSE_S)
+                else:
+                    self.consents += 1
+                    self.connected.pop(usage_point, None)  # The others renew theirs first.
+                    self.connected[usage_point] = account_id
+                    break
+
+    def _is_web_up(self) -> bool:
+        with suppress(OSError):
+            return answers(self._web)
+        return False
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        self.join()
+
+
+@dataclass
+class CrossedDay:
+    """A past day that was asked for by hand, last at ``asked_s``; ``value_since``: a run id of its last correction."""
+
+    account_id: str
+    window: DateWindow
+    asked_s: float
+    value_since: str = ""
+
+
+class DrillFleet:
+    """Accounts of a drill; ``tick`` does the work that is due, ``logs`` is the folder of the workers' logs."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        simulator: DrillSimulator,
+        households: Households,
+        logs: Path,
+        seed: int,
+        size: int,
+        seconds: float,
+    ) -> None:
+        self._runtime, self._simulator, self._households, self._logs = runtime, simulator, households, logs
         self._random_source = random.Random(f"{seed} fleet")
+        self._crossing_source = random.Random(f"{seed} crossings")
         self.homes: list[DrillHome] = []
+        self._next_rank = 0
+        self._crossed: list[CrossedDay] = []
+        self._elapsed_s = 0.0
+        self._crossings_due = 0
+        self._looked_s = self._repaired_s = self._suspected_s = 0.0
+        self._days_by_hand: defaultdict[str, set[date]] = defaultdict(set)  # By account.
+        self._suspects: set[tuple[str, str]] | None = None
+        self.crossings = self.asked_again = 0
         self.nights = 0
         self.corrected = self.consented_again = 0
         first_accounts = min(_FIRST_ACCOUNTS, size)
@@ -76,6 +188,8 @@ class DrillFleet:
             (_CORRECTION_EVERY_S, self.change_values),
             (_EXPIRE_TOKENS_EVERY_S, self.expire_tokens),
             (_CONSENTS_EVERY_S, self.renew_consents),
+            (_CONSENTS_EVERY_S, self.take_in_households),
+            (_CROSSINGS_EVERY_S, self._plan_crossing),
         ]
         self._due: list[tuple[float, Callable[[], None]]] = [
             *((at_s, self.add_account) for at_s in arrivals),
@@ -85,9 +199,12 @@ class DrillFleet:
 
     def tick(self, elapsed_s: float) -> None:
         """Do the work that is due.  Raises TransientError where a server is down; a later call does the rest."""
+        self._elapsed_s = elapsed_s
         while self._due and self._due[0][0] <= elapsed_s:
             self._due[0][1]()
             self._due.pop(0)
+        if self._crossings_due and self.cross_days():
+            self._crossings_due -= 1
 
     @property
     def probe_account(self) -> str:
@@ -95,9 +212,13 @@ class DrillFleet:
         return self.homes[0].account_id
 
     def add_account(self) -> None:
-        """Add an account and enqueue its history."""
-        rank = len(self.homes)
+        """Add an account and enqueue its history, or have a household connect it."""
+        rank = self._next_rank
         usage_point, has_gas = str(_FIRST_METER + rank), rank % _GAS_EVERY == _GAS_RANK
+        if rank % _WEB_EVERY == _WEB_RANK:
+            self._households.ask(usage_point)
+            self._next_rank += 1
+            return
         create = self._create_gas_account if has_gas else self._create_account
         home = DrillHome(usage_point, create(usage_point), has_gas)
         if rank % 4 == 2:
@@ -108,6 +229,7 @@ class DrillFleet:
             ]
             self._switch(home, holes=home.holes)
         self.homes.append(home)
+        self._next_rank += 1
         # A web page may fail here too: the nightly run finds an account without a history.
         with suppress(StoreUnavailable):
             enqueue_backfill(home.account_id, broker_url=self._runtime.broker_url)
@@ -132,6 +254,137 @@ class DrillFleet:
                 give_consent(self._runtime, home.usage_point)
                 self.consented_again += 1
 
+    def take_in_households(self) -> None:
+        """Take in the accounts that households have connected: their history begins without us."""
+        known = {home.usage_point for home in self.homes}
+        for usage_point, account_id in sorted(self._households.connected.copy().items()):
+            if usage_point not in known:
+                self.homes.append(DrillHome(usage_point, account_id))
+
+    @property
+    def is_complete(self) -> bool:
+        """Return whether every household that was asked is taken in."""
+        return sum(home.usage_point in self._households.connected for home in self.homes) == self._households.asked
+
+    def has_given_up(self, code: str) -> bool:
+        """Return whether a window has failed with this code, so that it is tried again in its time."""
+        table = self._runtime.registry.outcomes
+        return any(outcome.code == code for home in self.homes for outcome in table.load(home.account_id).values())
+
+    def count_by_hand(self) -> dict[str, int]:
+        """Return the numbers of what people did, as the report tells them."""
+        households = self._households
+        return {
+            "consents_on_pages": households.consents,
+            "consents_interrupted": households.interrupted,
+            "months_asked_by_hand": self.crossings,
+            "asked_again_by_hand": self.asked_again,
+        }
+
+    def count_unknown(self) -> int:
+        """Return the number of accounts in the registry that belong to no home: remains of a consent."""
+        known = {home.account_id for home in self.homes}
+        return sum(account.id not in known for account in self._runtime.registry.list_accounts())
+
+    def _plan_crossing(self) -> None:
+        self._crossings_due += 1
+
+    def cross_days(self) -> bool:
+        """Correct days of a past month and ask for all of them by hand; return False where no home has its days yet."""
+        homes = [home for home in self.homes if not home.has_gas and self._is_settled(home.account_id)]
+        if not homes:
+            return False
+        source, today = self._crossing_source, self._runtime.history.today()
+        home, months_ago = source.choice(homes), source.choice(_CROSSED_MONTHS)
+        place = today.year * 12 + today.month - 1 - months_ago
+        first = date(place // 12, place % 12 + 1, 1)
+        times, count = (1, _CROSSED_DAYS) if source.random() < 0.5 else (2, _TWICE_DAYS)
+        days = [first + number * ONE_DAY for number in source.sample(range(28), count)]
+        crossed = [CrossedDay(home.account_id, DateWindow(day, day + ONE_DAY), self._elapsed_s) for day in days]
+        self._crossed += crossed  # What a fault keeps us from asking for now is asked for again.
+        self._days_by_hand[home.account_id] |= {*days}
+        self.crossings += 1
+        for _ in range(times):
+            self._correct(home, {day: round(source.uniform(0.5, 2), 2) for day in days})
+            value_since = new_run_id(self.now())
+            for one in crossed:
+                one.value_since = value_since
+            with suppress(StoreUnavailable):
+                for one in crossed:
+                    self._request_window(one)
+        return True
+
+    def _is_settled(self, account_id: str) -> bool:
+        done, wanted = self._runtime.history.count_days(account_id, daily_of())
+        return 0 < wanted == done
+
+    def _request_window(self, day: CrossedDay) -> None:
+        job = self._runtime.claims.to_job(day.account_id, daily_of(), day.window)
+        enqueue_window(job, broker_url=self._runtime.broker_url)
+
+    def finish_crossed_days(self, elapsed_s: float) -> bool:
+        """Return whether all days that were asked for by hand are stored; ask again for those whose request is lost.
+
+        What is stored, right or wrong, is not asked for again.
+        """
+        if self._crossed and elapsed_s - self._looked_s > _LOOK_EVERY_S:
+            self._looked_s = elapsed_s
+            stored = self._stored_runs()
+            self._crossed = [one for one in self._crossed if stored[one.account_id, one.window.start] < one.value_since]
+            for one in self._crossed:
+                if elapsed_s - one.asked_s > _LOST_AFTER_S:
+                    one.asked_s = elapsed_s
+                    self._request_window(one)
+                    self.asked_again += 1
+        return not self._crossed
+
+    def count_overwritten(self, elapsed_s: float) -> int | None:
+        """Return how many totals and days that were asked for by hand are wrong; None while that may still change."""
+        wrong = self._wrong_keys() if self._suspects is None or self._suspects else set()
+        self._suspects = wrong if self._suspects is None else self._suspects & wrong
+        self._suspected_s = self._suspected_s or elapsed_s
+        sure = not self._suspects or elapsed_s - self._suspected_s > _STAYS_WRONG_S
+        return len(self._suspects) if sure else None
+
+    def _wrong_keys(self) -> set[tuple[str, str]]:
+        """Return accounts with months that are not the sum of their stored days, and with days that are not true.
+
+        Two answers for one day that were stored at the same time leave the day in doubt, which is not wrong yet.
+        """
+        due, today, series = self._runtime.registry.due, self._runtime.history.today(), daily_of()
+        rows = due.load_unchanged(due.list_repairs(today, _ALL_ROWS, [series]), today)
+        doubtful = {(row[0], f"{day}") for row, days in rows.items() for day in days.ledger.due_days(today, series)}
+        wrong: set[tuple[str, str]] = set()
+        for home in self.homes:
+            if by_hand := self._days_by_hand.get(home.account_id):
+                truth, stored = read_account(self._runtime, self._simulator.url, home.usage_point, home.account_id)
+                days, months = (loads_by_key(stored[doctype]) for doctype in (series.inputs, series.totals[0]))
+                for month in {f"{day:%Y-%m}" for day in by_hand}:
+                    energy = sum(Decimal(str(load)) for day, load in days.items() if day.startswith(month))
+                    wrong |= {(home.account_id, month)} if months.get(month) != float(energy) else set()
+                wrong |= {
+                    (home.account_id, day) for day in map(str, by_hand) if days.get(day) != truth[series.inputs][day]
+                }
+        return wrong - doubtful
+
+    def are_doubts_settled(self, elapsed_s: float) -> bool:
+        """Return whether no day is due to be asked for again, and have it asked for as long as one is."""
+        if not self._runtime.registry.due.list_repairs(self._runtime.history.today(), 1, [daily_of()]):
+            return True
+        if elapsed_s - self._repaired_s > _REPAIR_EVERY_S:
+            self._repaired_s = elapsed_s
+            enqueue("tasks.upkeep.repair_open_days", broker_url=self._runtime.broker_url)
+        return False
+
+    def _stored_runs(self) -> dict[tuple[str, date], str]:
+        """Return the newest run that the workers' logs call stored, by account and first day of a daily window."""
+        newest: defaultdict[tuple[str, date], str] = defaultdict(str)
+        for path in self._logs.glob("worker*.log"):
+            for account_id, day, run in _WINDOW_STORED.findall(path.read_text(encoding="utf-8", errors="replace")):
+                place = account_id, date.fromisoformat(day)
+                newest[place] = max(newest[place], run)
+        return newest
+
     def expire_tokens(self) -> None:
         """Let the supplier refuse every access token from now on, as when it has expired."""
         self._simulator.admin("DELETE", "tokens")
@@ -152,10 +405,13 @@ class DrillFleet:
             self._switch(home, holes=home.holes)
             return
         days_ago = self._random_source.randint(1, 6) + home.has_gas * _GAS_IS_LATER_BY
-        home.corrections[self._day_before(days_ago).isoformat()] = round(self._random_source.uniform(0.5, 2), 2)
+        self._correct(home, {self._day_before(days_ago): round(self._random_source.uniform(0.5, 2), 2)})
+        self.corrected += 1
+
+    def _correct(self, home: DrillHome, factors: dict[date, float]) -> None:
+        home.corrections |= {day.isoformat(): factor for day, factor in factors.items()}
         corrections = [{"day": day, "factor": factor} for day, factor in home.corrections.items()]
         self._switch(home, corrections=corrections)
-        self.corrected += 1
 
     def request_look_backs(self, accounts: Iterable[str]) -> None:
         """Enqueue a look-back of each account."""

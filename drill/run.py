@@ -3,7 +3,8 @@
 Recovery is timed from the end of a fault until the accounts that it left unfinished are stored again.  Unfinished are
 the accounts with a claim in Redis whose message the fault hit; new work is a look-back of one account, asked for when
 the fault is over.  A history that was in flight must have gone on too.  A later fault that hits the same accounts
-starts the clock again; such a recovery is called *overlapped*, and its full length is reported too.
+starts the clock again; such a recovery is called *overlapped*.  Both lengths are reported: from the end of the last
+fault that hit an account, and from the end of the first.
 
 The report also counts repeated work in the workers' logs.
 """
@@ -14,7 +15,7 @@ import re
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -24,6 +25,8 @@ from statistics import median
 from typing import Any, Final
 
 from redis import Redis
+from rich.console import Console
+from rich.table import Table
 
 from drill.expected_documents import DIFFERENCES, Differences
 from drill.fault_injection import FaultInjector, Undo
@@ -45,6 +48,9 @@ _TICK_S: Final = 0.1
 _PROGRESS_EVERY_S: Final = 10.0
 _ASK_AGAIN_S: Final = 5.0
 _SETTLE_S: Final = 120.0
+# A window that has lost three workers is tried again after minutes, and then all is waited for as usual.
+_GIVEN_UP: Final = "WORKER_LOST"
+_SETTLE_AFTER_LOSS_S: Final = 1200.0
 
 
 @dataclass
@@ -92,7 +98,7 @@ class RecoveryTracker:
         histories: Collection[str] = ()
         if kind is FaultKind.REDIS_EMPTIED:
             affected = {home.account_id for home in self._fleet.homes}
-        elif kind is FaultKind.KILL_BEAT:
+        elif kind in (FaultKind.KILL_BEAT, FaultKind.KILL_WEB, FaultKind.BEAT_PAUSED):
             affected = set()
         else:
             affected = self._fleet.accounts_in_flight(LANES)
@@ -178,6 +184,25 @@ class DrillReport:
     settled_s: float = 0.0
     repeated: dict[str, int] = field(default_factory=dict)
     ended_by_themselves: Counter[str] = field(default_factory=Counter)
+    possible: Collection[FaultKind] = ()
+    asked_for: Collection[FaultKind] = ()
+    injected: set[FaultKind] = field(default_factory=set)
+
+    @property
+    def left_out(self) -> str:
+        """One line with the kinds of fault that this run left out, and why."""
+        kinds = [
+            (FaultKind, self.possible, "not possible with this store"),
+            (self.possible, self.asked_for, "not asked for"),
+        ]
+        parts = [*kinds, (self.asked_for, self.injected, "no time or no process for")]
+        told = [f"{why}: {', '.join(missing)}" for all_kinds, of, why in parts if (missing := _without(all_kinds, of))]
+        return "; ".join(told) or "no kind of fault"
+
+    def longest(self, name: str) -> float | None:
+        """Return the longest recovery, ``took_s`` or ``took_in_all_s``; None while none is over."""
+        lengths: list[float | None] = [getattr(recovery, name) for recovery in self.recoveries]
+        return max((length for length in lengths if length is not None), default=None)
 
     @property
     def ok(self) -> bool:
@@ -198,6 +223,9 @@ class DrillReport:
             **{name: self.differences[name] for name in DIFFERENCES},
             "stuck": self.stuck,
             "not_sent": self.not_sent,
+            "left_out": self.left_out,
+            "longest_s": self.longest("took_s"),
+            "longest_in_all_s": self.longest("took_in_all_s"),
             "recovered_in_time": all(item.took_s is not None and item.took_s < _RECOVER_S for item in self.recoveries),
             "settled_s": round(self.settled_s, 1),
             "seconds": round(self.seconds, 1),
@@ -205,6 +233,33 @@ class DrillReport:
             "ended_by_themselves": self.ended_by_themselves,
             "faults": self.summarize_faults(),
         }
+
+    def print(self) -> None:
+        """Print the report for people."""
+        console = Console(highlight=False)
+        table = Table("fault", "times", "median s", "longest s", "with later faults s", box=None)
+        for kind, figures in self.summarize_faults().items():
+            seconds = [_seconds(figures[name]) for name in ("median_s", "longest_s", "longest_in_all_s")]
+            table.add_row(kind.replace("_", " "), str(figures["count"]), *seconds)
+        console.print(table)
+        values = self.as_json()
+        console.print(f"left out: {self.left_out}", soft_wrap=True)
+        for names in (("accounts", "documents", "kills"), (*DIFFERENCES, "stuck", "not_sent")):
+            console.print(", ".join(f"{name.replace('_', ' ')} {values[name]}" for name in names))
+        console.print("repeated: " + ", ".join(f"{name.replace('_', ' ')} {n}" for name, n in self.repeated.items()))
+        console.print(
+            f"longest recovery: {_seconds(values['longest_s'])} s after the last fault that touched its accounts, "
+            f"{_seconds(values['longest_in_all_s'])} s after the first"
+        )
+        console.print("[green]nothing lost, nothing duplicated[/]" if self.ok else "[red]FAILED[/]")
+
+
+def _without(kinds: Iterable[FaultKind], of: Collection[FaultKind]) -> list[str]:
+    return [kind.value for kind in kinds if kind not in of]
+
+
+def _seconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
 
 
 def count_repeats(logs: Path, calls: int) -> dict[str, int]:
@@ -258,11 +313,12 @@ class Drill:
         self._print_line = print_line
         self._tracker = RecoveryTracker(servers.runtime.redis, fleet, self.elapsed_s)
         report.recoveries = self._tracker.recoveries
-        self._injector = FaultInjector(servers)
+        self._injector = FaultInjector(servers, lambda: [home.account_id for home in fleet.homes])
         self._active_faults: list[tuple[float, FaultKind, Undo]] = []
         self._expected_ends: dict[int, FaultKind] = {}  # By process id.
         # Redis may be down just now, so that a recovery can begin only later.
         self._unrecorded_ends: list[tuple[FaultKind, int, float]] = []
+        self._overwritten: int | None = None
         self._started_s = time.monotonic()
 
     def elapsed_s(self) -> float:
@@ -304,6 +360,7 @@ class Drill:
             else:
                 self._print(f"{fault.kind}{f' for {fault.lasts_s:.0f} s' if fault.lasts_s else ''}")
                 self._tracker.restart_all_clocks()
+                self._report.injected.add(fault.kind)
                 self._active_faults.append((fault.at_s + fault.lasts_s, fault.kind, self._injector.start(fault)))
 
     def _kill(self, fault: PlannedFault) -> None:
@@ -313,6 +370,7 @@ class Drill:
             self._planned_faults.sort()
             return
         self._print(f"{fault.kind}: {target[0]}")
+        self._report.injected.add(fault.kind)
         self._expected_ends[target[1]] = fault.kind
         if fault.kind is FaultKind.KILL_CHILD:
             self._record_end(*target, -signal.SIGKILL)
@@ -332,7 +390,7 @@ class Drill:
         self._unrecorded_ends.append((kind, 0, self.elapsed_s()))
 
     def _tick(self) -> None:
-        for end in self._servers.processes.tick():
+        for end in self._servers.tick():
             self._record_end(*end)
         if any(kind not in WORK_CONTINUES for _, kind, _ in self._active_faults):
             self._tracker.restart_all_clocks()
@@ -346,19 +404,26 @@ class Drill:
         self._tracker.tick()
 
     def _settle(self) -> None:
-        """Wait until all recoveries are over and every history is loaded, then for a last look-back of all."""
+        """Wait until all recoveries are over and all is asked for that was to be, then for a last look-back of all."""
         begun_s, requested_s = self.elapsed_s(), -_ASK_AGAIN_S
         self._print("no more faults; a last nightly sync")
         fleet, unfinished = self._fleet, {home.account_id for home in self._fleet.homes}
         last_night_at: datetime | None = None
-        while unfinished and self.elapsed_s() - begun_s < _SETTLE_S:
+        settled = False
+        give_up_s, begin_again_s = begun_s + _SETTLE_S, begun_s + _SETTLE_AFTER_LOSS_S
+        while not settled and self.elapsed_s() < give_up_s:
             self._tick()
             with suppress(TransientError):
                 fleet.renew_consents()
+                fleet.take_in_households()
                 if last_night_at is not None:
                     unfinished -= {account for account in unfinished if fleet.is_asked_since(account, last_night_at)}
-                elif not (self._tracker.open or self._unrecorded_ends) and all(map(fleet.is_loaded, unfinished)):
+                    settled = not unfinished
+                elif self._is_all_done():
+                    unfinished = {home.account_id for home in fleet.homes}
                     last_night_at, requested_s = fleet.now(), -_ASK_AGAIN_S
+                if fleet.has_given_up(_GIVEN_UP):
+                    give_up_s = min(begin_again_s, self.elapsed_s() + _SETTLE_S)
                 if self.elapsed_s() - requested_s > _ASK_AGAIN_S:
                     requested_s = self.elapsed_s()
                     recovering = {account for recovery in self._tracker.open for account in recovery.pending}
@@ -366,9 +431,21 @@ class Drill:
             time.sleep(_TICK_S)
         self._report.settled_s = self.elapsed_s() - begun_s
         ill = {home.account_id for home in fleet.homes if not fleet.is_healthy(home.account_id)}
-        self._report.stuck = len(unfinished | ill)
+        self._report.stuck = len(unfinished | ill) + fleet.count_unknown() + (not settled and not unfinished)
         for recovery in self._tracker.open:
             self._print(f"not recovered from {recovery.kind}: {recovery.pending}")
+
+    def _is_all_done(self) -> bool:
+        """Return whether nothing is left that a fault may have delayed.  Raises TransientError."""
+        if self._tracker.open or self._unrecorded_ends:
+            return False
+        fleet, elapsed_s = self._fleet, self.elapsed_s()
+        are_loaded = fleet.is_complete and all(fleet.is_loaded(home.account_id) for home in fleet.homes)
+        if not (fleet.finish_crossed_days(elapsed_s) and are_loaded and self._injector.is_repaired()):
+            return False
+        if self._overwritten is None:
+            self._overwritten = fleet.count_overwritten(elapsed_s)
+        return self._overwritten is not None and fleet.are_doubts_settled(elapsed_s)
 
     def _deliver_rest(self) -> None:
         """Wait until the receiver of measures has been sent all that waits."""
@@ -389,10 +466,14 @@ class Drill:
             report.documents += documents
             if differences:
                 self._print(f"account {home.account_id}: {dict(differences)}")
+        if self._overwritten:
+            self._print(f"{self._overwritten} days and months that were asked for by hand lost an update")
+            report.differences += Differences(wrong_totals=self._overwritten)
         accounts = [home.account_id for home in fleet.homes]
         report.not_sent = self._servers.receiver.count_differences(self._servers.runtime, accounts)
         calls = self._servers.simulator.admin("GET", "report")["data_calls"]
         done = {"nights": fleet.nights, "corrections": fleet.corrected, "consents_given_again": fleet.consented_again}
+        done |= fleet.count_by_hand()
         sent = {"measures_sent": self._servers.receiver.requests}
         report.repeated = count_repeats(self._servers.folder / "logs", calls) | done | sent
 

@@ -1,8 +1,9 @@
-"""Servers of a drill: Redis, CouchDB behind a relay, the simulator, the worker processes, a receiver and a Runtime.
+"""Servers of a drill: Redis, store, the simulator, the processes of Relève, a receiver and a Runtime.
 
 ``open_servers`` starts them all.  The pretended day is 4 November 2024: every history contains the day of 25 hours.
-Worker and beat are restarted after a kill, as an operator's supervisor does it.  The receiver keeps what the drill's
-webhook of measures is sent; the drill compares it with the store.
+Worker, beat, web, Redis and PostgreSQL are restarted after a kill, as an operator's supervisor does it.  A CouchDB
+stands behind a relay.  The receiver keeps what the drill's webhook of measures is sent; the drill compares it with the
+store.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import hmac
 import json
 import os
+import pwd
 import random
 import resource
 import secrets
@@ -19,20 +21,24 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Lock, Thread
+from threading import Lock, Thread, Timer
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
+import psycopg
 import requests
+from redis import Redis, RedisError
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from config.settings import PREFIX, get_settings
-from drill.crash_worker import CLOCK_AHEAD_VARIABLE, CRASH_FOLDER_VARIABLE, set_clock
+from drill.crash_worker import CLOCK_AHEAD_VARIABLE, CRASH_FOLDER_VARIABLE, LATE_FILE, set_clock
 from drill.faults import CouchdbRelay
 from worker.clients.http_calls import SIGNATURE_HEADER, sign_body
 from worker.domain.clock import real_clock
@@ -40,17 +46,27 @@ from worker.domain.documents import ALL_KEYS, key_of, start_of
 from worker.domain.lanes import BROKER_PREFIX
 from worker.domain.series import Series
 from worker.domain.windows import PARIS
-from worker.errors import PageNotReady
+from worker.errors import PageNotReady, ProcessFailed
 from worker.ops.supervisor import start_part, use_pretend_settings
 from worker.runtime.process import Runtime
-from worker.stores.child_processes import Supervisor, answers, free_port, process_exists
+from worker.stores.child_processes import (
+    POLL_S,
+    START_S,
+    Supervisor,
+    answers,
+    free_port,
+    last_log_line,
+    process_exists,
+)
 from worker.stores.redis.connection import connect
-from worker.stores.redis.embedded import EmbeddedRedis
+from worker.stores.redis.embedded import find_server
 from worker.stores.registry.outputs import OutboxTable
 
 _RESPAWN_AFTER_S: Final = 0.5
 _GRACE_S: Final = 20.0  # From SIGTERM to the supervisor's SIGKILL.
 _CRASH_WITHIN_S: Final = 8.0  # An idle process reaches no crash point, so it is killed after this time.
+_FULL_AT_BYTES: Final = 4096  # A page of SQLite is as large, so nearly every write fails.
+_CELERY: Final = ("celery", "-A", "drill.crash_worker")
 _QUICK_START_OPTIONS: Final = ("--without-mingle", "--without-gossip", "-l", "INFO")
 POOLS: Final[Mapping[str, tuple[str, ...]]] = {
     "worker-1": ("-P", "threads", "-c", "6"),
@@ -58,6 +74,22 @@ POOLS: Final[Mapping[str, tuple[str, ...]]] = {
     "worker-3": ("-P", "processes", "-c", "2"),  # Celery takes "prefork" for its default, which a setting overrides.
 }
 PREFORK: Final = "worker-3"
+WEB: Final = "web"
+REDIS: Final = "redis"
+POSTGRES: Final = "postgresql"
+COUCHDB: Final = "couchdb"
+MEASURES_DATABASE: Final = "measures"
+# That of the embedded Redis (worker/stores/redis/embedded.py).
+_REDIS_CONF: Final = """\
+bind 127.0.0.1
+port {port}
+requirepass {password}
+dir {data}
+appendonly yes
+appendfsync everysec
+save ""
+maxmemory-policy noeviction
+"""
 _LATER: Final = timedelta(days=1)
 Readings = dict[datetime, float]
 _TIMEOUT_S: Final = 30.0
@@ -70,8 +102,87 @@ _CALLS_PER_SECOND: Final = 25
 _FIRST_PROBE_S: Final = 1  # Faults last seconds here instead of hours.
 
 
-class DrillProcesses(Supervisor):
-    """Workers and beats of a drill, restarted when they end; ``env`` returns the environment for each start."""
+class FaultySupervisor(Supervisor):
+    """A supervisor with faults: it pauses children, or lets their disk be full."""
+
+    def __init__(self, *, grace_s: float = 10.0) -> None:
+        super().__init__(grace_s=grace_s)
+        self._full: Collection[str] = ()  # Those whose disk is full, and what begins a command of their user.
+        self._as_user: Sequence[str] = ()
+        self._limited: set[int] = set()
+
+    def tree(self, name: str) -> list[int]:
+        """Return the process ids of a child and of those that it has forked; none while it does not run."""
+        if (parent := self.pid(name)) is None:
+            return []
+        children: list[int] = []
+        for thread in Path(f"/proc/{parent}/task").glob("*/children"):
+            with suppress(OSError):  # The thread or the process ends just now.
+                children += map(int, thread.read_text().split())
+        return [parent, *children]
+
+    def pause(self, name: str, seconds: float) -> Callable[[], None]:
+        """Stop a child with SIGSTOP for this time, and return what ends that at once.
+
+        A thread of its own ends it, because ours may wait for an answer of the paused child.
+        """
+        pids = self.tree(name)
+        _send(pids, signal.SIGSTOP)
+        end = Timer(seconds, _send, (pids, signal.SIGCONT))
+        end.start()
+
+        def resume() -> None:
+            end.cancel()
+            end.join()
+            _send(pids, signal.SIGCONT)
+
+        return resume
+
+    def fill_disk(self, names: Collection[str], as_user: Sequence[str] = ()) -> Callable[[], None]:
+        """Let these children write nothing but the beginning of a file, and return what ends that.
+
+        ``as_user`` begins a command of their user, where that is another one than ours.
+        """
+        self._full, self._as_user = names, as_user
+        self.limit_new_processes()
+
+        def end() -> None:
+            self._full = ()
+            for name in names:
+                for pid in self.tree(name):
+                    _limit_file_size(pid, None, as_user)
+            self._limited.clear()
+
+        return end
+
+    def limit_new_processes(self) -> None:
+        """Limit the files of those that have just started, too; call it every 0.1 s or so."""
+        for name in self._full:
+            if (pid := self.pid(name)) not in self._limited:
+                for one in self.tree(name):  # Those that are forked from now on inherit the limit.
+                    _limit_file_size(one, _FULL_AT_BYTES, self._as_user)
+                self._limited |= {pid} if pid else set()
+
+
+def _send(pids: Sequence[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def _limit_file_size(pid: int, most_bytes: int | None, as_user: Sequence[str]) -> None:
+    """Set the soft limit of a process, or lift it with None; one that has ended is left alone."""
+    if as_user:
+        limit = "unlimited" if most_bytes is None else most_bytes
+        subprocess.run([*as_user, "prlimit", f"--pid={pid}", f"--fsize={limit}:"], capture_output=True, check=False)
+        return
+    with suppress(ProcessLookupError):
+        _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard if most_bytes is None else most_bytes, hard))
+
+
+class DrillProcesses(FaultySupervisor):
+    """Workers, beats and web of a drill, restarted when they end; ``env`` returns the environment for each start."""
 
     def __init__(self, folder: Path, env: Callable[[], Mapping[str, str]]) -> None:
         super().__init__(grace_s=_GRACE_S)
@@ -81,39 +192,38 @@ class DrillProcesses(Supervisor):
         self._extra_env: dict[str, Mapping[str, str]] = {}  # By name.
         # Moment of the order and process ids, by name.
         self._scheduled_crashes: dict[str, tuple[float, list[int]]] = {}
-        self._file_limit: int | None = None
 
     def add_worker(self, name: str) -> None:
         """Start a worker of POOLS; ``tick`` keeps it running."""
-        self._add(name, "worker", *_QUICK_START_OPTIONS, "-n", f"{name}@drill", *POOLS[name])
+        self._add(name, *_CELERY, "worker", *_QUICK_START_OPTIONS, "-n", f"{name}@drill", *POOLS[name])
 
     def add_beat(self, name: str) -> None:
         """Start a beat; ``tick`` keeps it running."""
-        self._add(name, "beat", "-l", "INFO", "-s", str(self._folder / f"{name}-schedule"))
+        self._add(name, *_CELERY, "beat", "-l", "INFO", "-s", str(self._folder / f"{name}-schedule"))
+
+    def add_web(self, port: int) -> None:
+        """Start the web process; ``tick`` keeps it running."""
+        self._add(WEB, "drill.crash_worker", "web", "--port", str(port))
 
     def _add(self, name: str, *command: str) -> None:
         def env() -> Mapping[str, str]:
             return {**self.env(), CRASH_FOLDER_VARIABLE: str(self._crash_folder), **self._extra_env.get(name, {})}
 
-        argv = [sys.executable, "-m", "celery", "-A", "drill.crash_worker", *command]
-        self.start(
-            name, argv, env=env, log_path=self._folder / "logs" / f"{name}.log", respawn_after_s=_RESPAWN_AFTER_S
-        )
+        log_path = self._folder / "logs" / f"{name}.log"
+        argv = [sys.executable, "-m", *command]
+        self.start(name, argv, env=env, log_path=log_path, respawn_after_s=_RESPAWN_AFTER_S)
 
     def killable_workers(self) -> list[str]:
         """Return the workers that run and have neither a scheduled crash nor a SIGTERM."""
-        return [
-            name
-            for name in POOLS
-            if self.pid(name) and not self.is_ending(name) and name not in self._scheduled_crashes
-        ]
+        return [name for name in POOLS if self.is_killable(name)]
+
+    def is_killable(self, name: str) -> bool:
+        """Return whether a process runs and has neither a scheduled crash nor a SIGTERM."""
+        return bool(self.pid(name)) and not self.is_ending(name) and name not in self._scheduled_crashes
 
     def forks(self, name: str) -> list[int]:
         """Return the processes that this one has forked."""
-        parent = self.pid(name)
-        listing = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True)
-        pairs = (line.split() for line in listing.stdout.splitlines())
-        return [int(pid) for pid, parent_pid in pairs if int(parent_pid) == parent]
+        return self.tree(name)[1:]
 
     def tick(self) -> list[tuple[str, int, int]]:
         """Start missing processes and kill overdue ones; return name, process id and exit code of those that ended.
@@ -131,9 +241,7 @@ class DrillProcesses(Supervisor):
                 ends.append((name, pid, -signal.SIGKILL))
             elif pid and time.monotonic() - since > _CRASH_WITHIN_S:
                 self.kill(name)
-        if self._file_limit is not None:  # A worker that has just started has no limit, and its children inherit it.
-            for name in POOLS:
-                _set_file_limit(self.pid(name), self._file_limit)
+        self.limit_new_processes()
         return ends
 
     def kill_fork(self, name: str, source: random.Random) -> bool:
@@ -157,6 +265,12 @@ class DrillProcesses(Supervisor):
             draft.rename(self._crash_folder / str(process_id))
         self._scheduled_crashes[name] = time.monotonic(), process_ids
 
+    def make_writes_late(self) -> Callable[[], None]:
+        """Let all processes halt before each write to the store, and return what ends that."""
+        file = self._crash_folder / LATE_FILE
+        file.touch()
+        return file.unlink
+
     def _cancel_crash(self, name: str) -> None:
         """Cancel the crash of those processes that have not reached it."""
         for pid in self._scheduled_crashes.pop(name, (0.0, []))[1]:
@@ -166,21 +280,6 @@ class DrillProcesses(Supervisor):
         """Kill a process and let it start again with more environment variables; without them with the usual ones."""
         self._extra_env[name] = extra_env
         self.kill(name)
-
-    def limit_file_size(self, most_bytes: int | None) -> None:
-        """Let no worker write beyond ``most_bytes`` of any file, as on a full disk; None lifts the limit."""
-        self._file_limit = most_bytes
-        for name in POOLS:
-            for process_id in (self.pid(name), *self.forks(name)):
-                _set_file_limit(process_id, most_bytes)
-
-
-def _set_file_limit(pid: int | None, most_bytes: int | None) -> None:
-    if pid is None:
-        return
-    with suppress(ProcessLookupError):  # It ended meanwhile, so nothing is left to limit.
-        _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard if most_bytes is None else most_bytes, hard))
 
 
 class MeasuresReceiver:
@@ -271,20 +370,64 @@ def find_couchdb_program() -> list[str] | None:
     return [node, str(program)] if node and program.exists() else None
 
 
-class DrillRedis(EmbeddedRedis):
-    """Embedded Redis server with the faults of the drill."""
+def find_postgres() -> Path | None:
+    """Return the folder of the newest PostgreSQL; Debian keeps it off the PATH or links only some programs there."""
+    versions = Path("/usr/lib/postgresql").glob("*/bin")
+    folders = sorted(versions, key=lambda path: [int(part) for part in path.parent.name.split(".")])
+    if on_path := shutil.which("postgres"):
+        folders.append(Path(on_path).resolve().parent)
+    found = (folder for folder in reversed(folders) if (folder / "initdb").exists() and (folder / "postgres").exists())
+    return next(found, None)
 
-    def kill(self) -> None:
-        """Send SIGKILL to the server."""
-        os.kill(self.pid, signal.SIGKILL)
-        self.stop()
+
+def unprivileged_user() -> str | None:
+    """Return the user that PostgreSQL runs as where we are root, for it refuses to run as root; None elsewhere."""
+    names = {entry.pw_name for entry in pwd.getpwall()}
+    return next(name for name in ("postgres", "nobody") if name in names) if os.geteuid() == 0 else None
+
+
+class DrillRedis:
+    """Redis server with the faults of the drill; up when the constructor returns."""
+
+    def __init__(self, supervisor: FaultySupervisor, folder: Path) -> None:
+        self._supervisor, self._folder = supervisor, folder
+        port, password = free_port(), secrets.token_urlsafe(24)
+        self.url = f"redis://:{password}@127.0.0.1:{port}/0"
+        data = folder / "redis"
+        data.mkdir(mode=0o700)
+        (data / "server.conf").write_text(_REDIS_CONF.format(port=port, password=password, data=data))
+        self.start()
 
     def start(self) -> None:
-        """Start the server at its address.  Raises PageNotReady where its port was taken meanwhile."""
-        address = getattr(self, "url", None)
-        super().start()
-        if address not in (None, self.url):
-            raise PageNotReady("redis restarted at another address, because its port was in use")
+        """Start the server, also again after ``stop`` or ``kill``.  Raises WorkerError."""
+        # On a full disk a write fails, but a file beyond its limit ends a process that does not ignore SIGXFSZ.
+        command = ["sh", "-c", 'trap "" XFSZ; exec "$@"', "sh", str(find_server())]
+        self._supervisor.start(
+            REDIS,
+            [*command, str(self._folder / "redis" / "server.conf")],
+            log_path=self._folder / "logs" / "redis.log",
+            respawn_after_s=_RESPAWN_AFTER_S,
+        )
+        self._supervisor.wait_until_ready(REDIS, self._answers)
+
+    def _answers(self) -> bool:
+        with Redis.from_url(self.url, socket_timeout=_TIMEOUT_S, retry=Retry(NoBackoff(), 0)) as client:
+            try:
+                return bool(client.ping())
+            except RedisError:
+                return False
+
+    def stop(self) -> None:
+        """End the server in order."""
+        self._supervisor.stop_child(REDIS)
+
+    def kill(self) -> None:
+        """Send SIGKILL to the server, which stays away until ``start``."""
+        self._supervisor.kill_child(REDIS)
+
+    def leave(self) -> None:
+        """Send SIGKILL to the server, and leave the rest to its supervisor."""
+        self._supervisor.kill(REDIS)
 
     def stall(self, seconds: float) -> None:
         """Let the server answer nobody for this time; connections stay open."""
@@ -305,20 +448,85 @@ class DrillRedis(EmbeddedRedis):
                     client.delete(key)
 
 
+class DrillPostgres:
+    """PostgreSQL server of our own with two databases; up when the constructor returns."""
+
+    def __init__(self, supervisor: FaultySupervisor, folder: Path) -> None:
+        """Start an empty server.  Raises PageNotReady where none is installed, ProcessFailed where it fails."""
+        binaries, user = find_postgres(), unprivileged_user()
+        if binaries is None:
+            raise PageNotReady("no PostgreSQL is installed here: install it, or choose another --store")
+        self._supervisor, self._log = supervisor, folder / "logs" / "postgresql.log"
+        port, password, data = free_port(), secrets.token_urlsafe(24), folder / "postgresql"
+        data.mkdir(mode=0o700)
+        (data / "password").write_text(f"{password}\n")
+        self.as_user: list[str] = []  # What begins a command of the server's user.
+        if user is not None:
+            folder.chmod(0o711)  # The way to its data.
+            shutil.chown(data, user)
+            shutil.chown(data / "password", user)
+            self.as_user = [
+                "setpriv",
+                f"--reuid={user}",
+                f"--regid={pwd.getpwnam(user).pw_gid}",
+                "--clear-groups",
+                "--",
+            ]
+        cluster = ["-U", "releve", "-A", "scram-sha-256", f"--pwfile={data / 'password'}", "-E", "UTF8", "--no-locale"]
+        initdb = [*self.as_user, str(binaries / "initdb"), "-D", str(data / "cluster"), *cluster, "--no-sync"]
+        subprocess.run(initdb, cwd=data, check=True, capture_output=True)
+        settings = {"listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": "", "fsync": "off"}
+        options = [f"--{name}={value}" for name, value in settings.items()]
+        self._command = [*self.as_user, str(binaries / "postgres"), "-D", str(data / "cluster"), *options]
+        self._url = f"postgresql://releve:{password}@127.0.0.1:{port}/"
+        self.start()
+        with psycopg.connect(f"{self._url}postgres", autocommit=True) as connection:
+            for name in ("registry", MEASURES_DATABASE):
+                connection.execute(f"CREATE DATABASE {name}")
+
+    def url(self, database: str) -> str:
+        """Return the URL of a database."""
+        return self._url + database
+
+    def start(self) -> None:
+        """Start the server, also again after ``kill``, and wait until it answers.  Raises ProcessFailed."""
+        self._supervisor.start(POSTGRES, self._command, log_path=self._log, respawn_after_s=_RESPAWN_AFTER_S)
+        deadline = time.monotonic() + START_S
+        while not self._answers():
+            if time.monotonic() > deadline:
+                raise ProcessFailed(f"{POSTGRES} did not start: {last_log_line(self._log)}")
+            self._supervisor.collect_exits()  # It refuses to start while processes of a killed one still end.
+            time.sleep(POLL_S)
+
+    def _answers(self) -> bool:
+        try:
+            with psycopg.connect(f"{self._url}postgres", connect_timeout=5):
+                return True
+        except psycopg.OperationalError:
+            return False
+
+    def kill(self) -> None:
+        """Send SIGKILL to the server, which stays away until ``start``; its processes for clients end by themselves."""
+        self._supervisor.kill_child(POSTGRES)
+
+
 class DrillCouchdb:
-    """CouchDB-protocol server behind a relay: our own pouchdb-server, or the one of ``--measures-url``."""
+    """CouchDB-protocol server behind a relay: our own pouchdb-server, or the one of ``--measures-url``.
+
+    Only our own is killed, paused or loses a database.
+    """
 
     def __init__(self, supervisor: Supervisor, folder: Path, url: str | None) -> None:
         """Take the server at ``url`` (``couchdb+http://…``), or our own with None.  Raises PageNotReady."""
         self._supervisor, self._folder = supervisor, folder
-        self._is_own = url is None
+        self.is_own = url is None
         self.url = url or f"couchdb+http://127.0.0.1:{free_port()}/"
         if urlsplit(self.url).scheme != "couchdb+http":
             raise PageNotReady("the drill can't use TLS: give a couchdb+http:// URL")
         self.relay = CouchdbRelay(self.url)
 
     def __enter__(self) -> Self:
-        if self._is_own:
+        if self.is_own:
             self.start()
         self.relay.__enter__()
         return self
@@ -328,9 +536,9 @@ class DrillCouchdb:
 
     def kill(self) -> bool:
         """Kill the server and return True; return False where it is not our own."""
-        if self._is_own:
-            self._supervisor.kill_child("couchdb")
-        return self._is_own
+        if self.is_own:
+            self._supervisor.kill_child(COUCHDB)
+        return self.is_own
 
     def start(self) -> None:
         """Start our own server, and wait until it answers.
@@ -345,8 +553,16 @@ class DrillCouchdb:
         paths = [word for name, file in files.items() for word in (name, str(self._folder / file))]
         command = [*program, "--host", "127.0.0.1", "--port", str(port), "--no-stdout-logs", "--no-color", *paths]
         (self._folder / "couchdb.json").write_text(f'{{"log": {{"file": "{self._folder / "logs" / "couchdb.log"}"}}}}')
-        self._supervisor.start("couchdb", command, log_path=self._folder / "logs" / "couchdb-server.log")
-        self._supervisor.wait_until_ready("couchdb", lambda: answers(f"http://127.0.0.1:{port}/"))
+        self._supervisor.start(COUCHDB, command, log_path=self._folder / "logs" / "couchdb-server.log")
+        self._supervisor.wait_until_ready(COUCHDB, lambda: answers(f"http://127.0.0.1:{port}/"))
+
+    def drop_database(self, source: random.Random) -> str:
+        """Drop one of the databases of our own server with all that it holds, and return its name."""
+        address = self.url.removeprefix("couchdb+")
+        names = [name for name in requests.get(f"{address}_all_dbs", timeout=_TIMEOUT_S).json() if name[0] != "_"]
+        name: str = source.choice(sorted(names))
+        requests.delete(f"{address}{name}", timeout=_TIMEOUT_S).raise_for_status()
+        return name
 
 
 class DrillSimulator:
@@ -381,15 +597,24 @@ class DrillSimulator:
 
 @dataclass
 class DrillServers:
-    """Running servers and processes of a drill; ``folder`` has their logs and databases."""
+    """Running servers and processes of a drill; ``folder`` has their logs and databases, ``web`` is a URL."""
 
     folder: Path
     runtime: Runtime
+    supervisor: FaultySupervisor
     redis: DrillRedis
     couchdb: DrillCouchdb | None
+    postgres: DrillPostgres | None
     simulator: DrillSimulator
     processes: DrillProcesses
     receiver: MeasuresReceiver
+    web: str
+
+    def tick(self) -> list[tuple[str, int, int]]:
+        """Start again what is missing, and return the processes of Relève that ended; see ``DrillProcesses.tick``."""
+        self.supervisor.collect_exits()
+        self.supervisor.limit_new_processes()
+        return self.processes.tick()
 
 
 @contextmanager
@@ -403,19 +628,26 @@ def open_servers(
     """
     ahead = PRETEND_NOW - datetime.now(UTC)
     with ExitStack() as resources:
-        redis = DrillRedis(folder)
-        resources.callback(redis.stop)
-        supervisor = resources.enter_context(Supervisor())
-        couchdb_server = (
-            resources.enter_context(DrillCouchdb(supervisor, folder, measures_url)) if store != "sqlite" else None
-        )
-        simulator = DrillSimulator(supervisor, folder / "logs")
+        supervisor = resources.enter_context(FaultySupervisor())
+        redis = DrillRedis(supervisor, folder)
+        couchdb = postgres = None
+        urls: dict[str, str] = {}
+        if store.startswith(COUCHDB):
+            couchdb = resources.enter_context(DrillCouchdb(supervisor, folder, measures_url))
+            urls = {"measures_url": couchdb.url}
+        elif store == POSTGRES:
+            postgres = DrillPostgres(supervisor, folder)
+            urls = {"registry_url": postgres.url("registry"), "measures_url": postgres.url(MEASURES_DATABASE)}
+        simulator, web_port = DrillSimulator(supervisor, folder / "logs"), free_port()
+        web = f"http://127.0.0.1:{web_port}"
         environment = use_pretend_settings(
             folder,
             preset,
             redis.url,
             simulator.url,
-            **({"measures_url": couchdb_server.url} if couchdb_server else {}),
+            **urls,
+            public_url=web,
+            session_key=secrets.token_urlsafe(48),
             layout="packed" if store == "couchdb-packed" else "plain",
             calls_per_second=_CALLS_PER_SECOND,
             calls_per_hour=0,
@@ -430,7 +662,7 @@ def open_servers(
 
         def env() -> Mapping[str, str]:
             """Return the environment of a process that starts now, with the current pretended time."""
-            relayed = {f"{PREFIX}MEASURES_URL": couchdb_server.relay.url} if couchdb_server else {}
+            relayed = {f"{PREFIX}MEASURES_URL": couchdb.relay.url} if couchdb else {}
             paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
             return {
                 **environment,
@@ -448,4 +680,5 @@ def open_servers(
         for name in POOLS:
             processes.add_worker(name)
         processes.add_beat("beat")
-        yield DrillServers(folder, runtime, redis, couchdb_server, simulator, processes, receiver)
+        processes.add_web(web_port)
+        yield DrillServers(folder, runtime, supervisor, redis, couchdb, postgres, simulator, processes, receiver, web)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from drill.faults import CouchdbRelay, FaultKind
-from drill.servers import DrillRedis
+from drill.servers import DrillRedis, FaultySupervisor
 from tests.support.system import NO_QUOTA, QUEUE_PREFIX, QUICK_START, System, until
 from worker.domain.series import Series
 
@@ -44,8 +44,7 @@ def test_a_retry_that_waits_in_a_living_worker_outlives_a_killed_redis(
     couchdb_url: str, tmp_path: Path, opened: ExitStack
 ) -> None:
     """No beat runs, and the visibility time-out is minutes away: nobody but the worker gives the message back."""
-    redis = DrillRedis(tmp_path)
-    opened.callback(redis.stop)
+    redis = DrillRedis(opened.enter_context(FaultySupervisor()), tmp_path)
     relay = opened.enter_context(CouchdbRelay(couchdb_url))
     settings = {
         "PRETEND_NOW": "2024-07-25T09:00+02:00",

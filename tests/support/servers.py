@@ -5,7 +5,6 @@ They end with the test, and even when pytest is killed with SIGKILL.
 
 from __future__ import annotations
 
-import os
 import pwd
 import shutil
 import signal
@@ -22,7 +21,7 @@ from urllib.request import urlopen
 import psycopg
 import redis
 
-from drill.servers import find_couchdb_program
+from drill.servers import find_couchdb_program, find_postgres, unprivileged_user
 from tests.support.real_couchdb import own_databases, real_couchdb_url, whole_server
 from tests.support.waiting import DEADLINE_S
 from worker.errors import StoreUnavailable
@@ -103,8 +102,9 @@ def postgres_server(*, durable: bool = False, password: str | None = None) -> It
     ``durable`` makes each commit wait for the disk, as in production; benchmarks need that.  With ``password``, that
     of its superuser, the server asks every user for one.
     """
-    binaries = _postgres_binaries()
-    user = _other_user() if os.geteuid() == 0 else None
+    binaries, user = find_postgres(), unprivileged_user()
+    if binaries is None:
+        raise NotInstalled("PostgreSQL is not installed here")
     port = free_port()
     settings = {"listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": ""}
     settings |= dict.fromkeys(("fsync", "synchronous_commit", "full_page_writes"), "on" if durable else "off")
@@ -141,24 +141,6 @@ def fresh_database(postgres_url: str, options: str = "") -> Iterator[str]:
             yield f"{postgres_url.rpartition('/')[0]}/{name}"
         finally:
             connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
-
-
-def _postgres_binaries() -> Path:
-    """Return the folder of the newest PostgreSQL; Debian keeps it off the PATH or links only some programs there."""
-    versions = Path("/usr/lib/postgresql").glob("*/bin")
-    folders = sorted(versions, key=lambda path: [int(part) for part in path.parent.name.split(".")])
-    if on_path := shutil.which("postgres"):
-        folders.append(Path(on_path).resolve().parent)
-    for folder in reversed(folders):
-        if (folder / "initdb").exists() and (folder / "postgres").exists():
-            return folder
-    raise NotInstalled("PostgreSQL is not installed here")
-
-
-def _other_user() -> str:
-    """Return the user that PostgreSQL runs as when we are root: it refuses to run as root."""
-    names = {entry.pw_name for entry in pwd.getpwall()}
-    return next(name for name in ("postgres", "nobody") if name in names)
 
 
 def _as_user(user: str | None) -> dict[str, Any]:

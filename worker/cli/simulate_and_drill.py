@@ -146,10 +146,11 @@ def _tell(recordings: RecordedFolder) -> None:
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Seed of the random faults.")
 @click.option(
     "--store",
-    type=click.Choice(["sqlite", "couchdb", "couchdb-packed"]),
-    help="Measure store. By default the seed decides: even seeds use CouchDB; of these, 4, 6, 12, 14, … use packed "
-    "documents.",
+    type=click.Choice(["sqlite", "couchdb", "couchdb-packed", "postgresql"]),
+    help="Measure store; postgresql is the registry too. By default the seed decides: even seeds use CouchDB; of "
+    "these, 4, 6, 12, 14, … use packed documents.",
 )
+@click.option("--only", help="Faults to cause, like messages_lost,kill_worker: names of the JSON report.")
 @click.option(
     "--preset",
     type=click.Choice(["enedis-v4", "enedis-2026"]),
@@ -168,6 +169,7 @@ def drill(
     minutes: float,
     seed: int,
     store: str | None,
+    only: str | None,
     preset: str | None,
     series: tuple[Series, ...],
     measures_url: str | None,
@@ -187,10 +189,11 @@ def drill(
     """
     from rich.console import Console
 
+    from drill.faults import choose_kinds, possible_kinds
     from drill.run import DrillReport
     from drill.servers import find_couchdb_program
 
-    if store == "sqlite" and measures_url:
+    if measures_url and store in ("sqlite", "postgresql"):
         raise click.UsageError("--measures-url is for --store couchdb")
     possible = measures_url is not None or find_couchdb_program() is not None
     if store is None:
@@ -201,6 +204,8 @@ def drill(
     report = None
     try:
         planned = DrillReport(seed, minutes, store, preset or _PRESETS[seed % 4])
+        planned.possible = possible_kinds(store, own_couchdb=measures_url is None)
+        planned.asked_for = choose_kinds(planned.possible, only)
         _run(folder, planned, accounts, series, measures_url, console)
         report = planned
     finally:
@@ -211,12 +216,13 @@ def drill(
     if as_json:
         print_json(report.as_json())
     else:
-        _print_report(report)
+        report.print()
     if not report.ok:
         options = {"minutes": f"{minutes:g}", "seed": seed, "store": report.store, "preset": report.preset}
         words = " ".join(f"--{name} {value}" for name, value in {**options, "accounts": accounts}.items())
         command = f"releve drill {words}"
         command += f" --series {','.join(series)}" if series != USUAL_SERIES else ""
+        command += f" --only {only}" if only else ""
         command += " --measures-url …" if measures_url else ""
         warn(f"this drill failed; run it again with: {command}")
     return 0 if report.ok else 1
@@ -231,43 +237,21 @@ def _run(
     console: Console,
 ) -> None:
     from drill.faults import plan_faults
-    from drill.fleet import DrillFleet
+    from drill.fleet import DrillFleet, Households
     from drill.run import Drill
     from drill.servers import open_servers
 
-    seed, seconds, couchdb = report.seed, report.minutes * 60, report.store != "sqlite"
-    planned = plan_faults(seed, seconds, couchdb=couchdb)
+    seed, seconds = report.seed, report.minutes * 60
+    planned = plan_faults(seed, seconds, report.asked_for)
+    logs = folder / "logs"
     with open_servers(
         folder, preset=report.preset, store=report.store, series=series, measures_url=measures_url
     ) as servers:
-        fleet = DrillFleet(servers.runtime, servers.simulator, seed, accounts, seconds)
-        console.print(
-            f"drill of {report.minutes:g} minutes, seed {seed}, {report.preset}, {report.store}; "
-            f"logs in {folder / 'logs'}"
-        )
-        Drill(servers, fleet, report, planned, console.print).run()
+        with Households(servers.web) as households:
+            fleet = DrillFleet(servers.runtime, servers.simulator, households, logs, seed, accounts, seconds)
+            console.print(
+                f"drill of {report.minutes:g} minutes, seed {seed}, {report.preset}, {report.store}; logs in {logs}"
+            )
+            Drill(servers, fleet, report, planned, console.print).run()
         if measures_url:
             fleet.remove_accounts()
-
-
-def _print_report(report: DrillReport) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    from drill.expected_documents import DIFFERENCES
-
-    console = Console(highlight=False)
-    table = Table("fault", "times", "median s", "longest s", "with later faults s", box=None)
-    for kind, figures in report.summarize_faults().items():
-        seconds = [_seconds(figures[name]) for name in ("median_s", "longest_s", "longest_in_all_s")]
-        table.add_row(kind.replace("_", " "), str(figures["count"]), *seconds)
-    console.print(table)
-    values = report.as_json()
-    for names in (("accounts", "documents", "kills"), (*DIFFERENCES, "stuck", "not_sent")):
-        console.print(", ".join(f"{name.replace('_', ' ')} {values[name]}" for name in names))
-    console.print("repeated: " + ", ".join(f"{name.replace('_', ' ')} {n}" for name, n in values["repeated"].items()))
-    console.print("[green]nothing lost, nothing duplicated[/]" if report.ok else "[red]FAILED[/]")
-
-
-def _seconds(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f}"

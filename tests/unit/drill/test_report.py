@@ -1,11 +1,12 @@
-"""A drill counts repeats in the workers' log lines, so these tests fix the form of those lines."""
+"""The report: repeats, by the workers' log lines, whose form these tests fix; both recoveries; what was left out."""
 
 from __future__ import annotations
 
 import logging
 from pathlib import Path
 
-from drill.run import count_repeats
+from drill.faults import FaultKind, possible_kinds
+from drill.run import DrillReport, Recovery, count_repeats
 from tests.support.factories import NOW
 from worker.domain.messages import AnswerFacts, WindowResult
 from worker.logs import ConsoleFormatter
@@ -58,3 +59,26 @@ def test_a_window_of_one_run_that_is_told_twice_was_stored_twice(tmp_path: Path)
         "calls_beyond_one_a_window": 5,
         "documents_updated": 7,
     }
+
+
+def test_a_report_says_in_one_line_what_the_run_left_out() -> None:
+    possible = possible_kinds("sqlite")
+    asked_for = (FaultKind.KILL_BEAT, FaultKind.REDIS_CUT)
+    report = DrillReport(1, 2, "sqlite", "enedis-2026", possible=possible, asked_for=asked_for, injected={asked_for[0]})
+    impossible, not_asked, no_time = report.as_json()["left_out"].split("; ")
+    assert impossible.startswith("not possible with this store: couchdb killed, couchdb slow, ")
+    assert not_asked.startswith("not asked for: worker killed between two touches of the store, ")
+    assert no_time == "no time or no process for: redis connections cut"
+    report.asked_for = report.possible = report.injected = {*FaultKind}
+    assert report.as_json()["left_out"] == "no kind of fault"
+
+
+def test_a_recovery_in_time_is_judged_from_the_last_fault_and_told_from_the_first_too() -> None:
+    slow = Recovery(FaultKind.KILL_BEAT, 10.0, NOW, {}, 100.0, overlapped=True, done_s=131.0)
+    report = DrillReport(1, 2, "sqlite", "enedis-2026", recoveries=[slow])
+    told = report.as_json()
+    assert (told["recovered_in_time"], told["longest_s"], told["longest_in_all_s"]) == (True, 31.0, 121.0)
+    slow.done_s = 161.0
+    assert not report.as_json()["recovered_in_time"]
+    slow.done_s = None
+    assert not report.as_json()["recovered_in_time"]
