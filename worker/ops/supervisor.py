@@ -95,8 +95,8 @@ class PartPlan:
     def _start_redis(self, supervisor: Supervisor, data_dir: str) -> None:
         """Start Redis and wait until it has read its file.  Raises ProcessFailed."""
         url = (Path(data_dir) / "redis" / "server.url").read_text()
-        argv, log_path = part_command("redis", data_dir), Path(self.logs) / "redis.log"
-        supervisor.start("redis", argv, log_path=log_path, ends_last=True)
+        argv = part_command("redis", data_dir)
+        supervisor.start("redis", argv, log_path=Path(self.logs) / "redis.log", ends_last=True)
         supervisor.wait_until_ready("redis", lambda: ask_redis(url, "PING", ANSWER_S)[:8] not in ("", "-LOADING"))
 
 

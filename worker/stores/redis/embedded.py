@@ -111,8 +111,7 @@ class ServerFolder:
             return wait_for(self._is_up, START_TIMEOUT_S)
         if of_up:
             raise StoreUnavailable(
-                "the embedded Redis of `releve up` is away: it starts again by itself, try again in a moment; or set "
-                "RELEVE_REDIS_URL as for `releve up`"
+                "the Redis of `releve up` is away: it starts again by itself; try again soon, or set RELEVE_REDIS_URL"
             )
         self.stop()
         return False
@@ -122,9 +121,8 @@ class ServerFolder:
 
         Raises StoreUnavailable, also where one runs already, and OSError, like that of a full disk.
         """
-        server = find_server()
         for _ in range(STARTS):
-            process = self._spawn(server)
+            process = self._spawn(find_server())
             if self._wait_until_up(process):
                 return process
             self.stop()
