@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 import requests
+from celery import Celery
+from redis import RedisError
 
 from config.settings import PREFIX
 from tests.support.own_home import GATEWAY, gateway_token
@@ -21,7 +23,7 @@ from tests.support.system import BIN
 from tests.support.waiting import DEADLINE_S, until
 from worker.stores.child_processes import answers, free_port
 from worker.stores.redis.connection import connect
-from worker.stores.redis.embedded import ServerFolder
+from worker.stores.redis.embedded import ServerFolder, find_server
 from worker.stores.sockets import listen
 
 HEARD_OF = (
@@ -95,7 +97,7 @@ def children_of(pid: int) -> dict[str, int]:
         ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(pid)], capture_output=True, text=True, check=False
     )
     rows = [line.split(maxsplit=1) for line in found.stdout.splitlines()]
-    names = ("worker.ops.home_worker", "worker web", "guard.py")
+    names = ("worker.ops.home_worker", "worker web", "guard.py", "valkey-server", "redis-server")
     return {next((name for name in names if name in args), args): int(number) for number, args in rows}
 
 
@@ -104,7 +106,8 @@ def test_a_home_runs_in_two_small_processes_and_ends_whole(
     tmp_path: Path, environment: Mapping[str, str], up: tuple[subprocess.Popen[str], str]
 ) -> None:
     process, address = up
-    assert children_of(process.pid).keys() == {"worker.ops.home_worker", "worker web", "guard.py"}
+    server = find_server().name
+    assert children_of(process.pid).keys() == {"worker.ops.home_worker", "worker web", "guard.py", server}
     assert "…0077" in requests.get(address, timeout=DEADLINE_S).text  # No cookie and no password.
 
     def checks() -> dict[str, bool]:
@@ -119,11 +122,26 @@ def test_a_home_runs_in_two_small_processes_and_ends_whole(
     quick = "from worker.ops.quick_health import is_well; print(is_well('ready --role worker'))"
     asked = [sys.executable, "-c", quick]
     assert subprocess.run(asked, cwd=tmp_path, env=environment, capture_output=True, check=True).stdout == b"True\n"
+    os.kill(children_of(process.pid)[server], signal.SIGKILL)  # As the kernel does when memory ends.
+    send_tick(tmp_path)
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 0
     assert all(line in output for line in HEARD_OF) and "Flower" not in output
     assert not ServerFolder(tmp_path / "releve-data").is_running()
+    assert all(checks()[name] for name in ("redis", "broker", "workers", "beat")), "a stopped installation has no fault"
+    assert not ServerFolder(tmp_path / "releve-data").is_running()
+
+
+def send_tick(folder: Path) -> None:
+    """Send a task, as soon as Redis takes it, and wait until the worker has run it."""
+    url = ServerFolder(folder / "releve-data").url
+    with connect(url) as redis, Celery("tests", set_as_current=False) as publisher:
+        until(lambda: redis.hdel("releve:heartbeat", "tick"), "Redis' next start", not_yet=(RedisError,))
+        publisher.config_from_object("config.celery_options")
+        publisher.conf.update(broker_url=url)
+        publisher.send_task("tasks.upkeep.tick")
+        until(lambda: redis.hexists("releve:heartbeat", "tick"), "a task after Redis' next start")
 
 
 def test_a_second_up_in_the_same_folder_is_refused_at_once(
@@ -135,7 +153,7 @@ def test_a_second_up_in_the_same_folder_is_refused_at_once(
             f"releve: `releve up` already runs in releve-data (process {process.pid}): stop it first, or set "
             "RELEVE_DATA_DIR to another folder"
         )
-    assert children_of(process.pid).keys() == {"worker.ops.home_worker", "worker web", "guard.py"}
+    assert children_of(process.pid).keys() == {"worker.ops.home_worker", "worker web", "guard.py", find_server().name}
 
 
 def test_up_starts_again_after_a_kill(

@@ -1,4 +1,4 @@
-"""Redis is killed while a worker holds a retry: the message comes back as soon as the worker has connected again."""
+"""Redis is killed while a worker holds a retry, and later refuses writes: the worker connects again and goes on."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from worker.domain.series import Series
 pytestmark = pytest.mark.change
 
 METER = "40000000000031"
+OTHER_METER = "40000000000032"
 
 
 @pytest.fixture
@@ -64,4 +65,13 @@ def test_a_retry_that_waits_in_a_living_worker_outlives_a_killed_redis(
     redis.start()
     until(lambda: system.loaded(account, Series.DAILY), "the end of the window")
     assert re.search(r"connected anew messages_requeued=[1-9]", log.read_text())
+    told = len(log.read_text())
+    (tmp_path / "redis" / "dump.rdb").mkdir()  # From now on it refuses writes, as where its disk is full.
+    system.redis.config_set("save", "3600 1")
+    system.redis.bgsave()
+    until(lambda: "Redis refuses writes" in log.read_text()[told:], "the refusal")
+    (tmp_path / "redis" / "dump.rdb").rmdir()
+    system.redis.bgsave()
+    account = system.add_account(OTHER_METER)
+    until(lambda: system.loaded(account, Series.DAILY), "the end of a window after the refusals")
     assert system.is_running("worker")

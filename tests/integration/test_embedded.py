@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import json
 import os
+import resource
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -16,10 +21,11 @@ from redis import Redis, RedisError
 
 from tests.support.waiting import until
 from worker.errors import StoreUnavailable, WorkerError
+from worker.ops.supervisor import PartPlan
 from worker.stores.child_processes import ChildExit, Supervisor, answers, free_port
 from worker.stores.redis import embedded
 from worker.stores.redis.connection import check_eviction, connect
-from worker.stores.redis.embedded import EmbeddedRedis, ServerFolder, find_server, shared_redis
+from worker.stores.redis.embedded import UP_LOCK, EmbeddedRedis, ServerFolder, find_server, open_lock, shared_redis
 
 pytestmark = pytest.mark.usefixtures("redis_url")  # It skips these tests on machines without a Redis server.
 
@@ -143,6 +149,48 @@ def test_a_server_that_cannot_start_says_where_to_look(tmp_path: Path, monkeypat
         EmbeddedRedis(tmp_path)
 
 
+def test_a_server_whose_pid_is_lost_tells_it_itself(tmp_path: Path) -> None:
+    """0.2.0 left an empty file on a full disk, and no command could stop the server any more."""
+    for lose in (Path.unlink, lambda file: file.write_text("")):
+        with EmbeddedRedis(tmp_path) as server:
+            file = tmp_path / "redis" / "server.pid"
+            assert file.read_text() == f"{server.pid}\n"
+            lose(file)
+        assert not alive(server.pid)
+
+
+def test_a_full_disk_lets_nothing_run_and_nothing_half_written_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with EmbeddedRedis(tmp_path) as server:
+        folder = tmp_path / "redis"
+        before = (folder / "server.url").read_text()
+    unlimited, hardest = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, hardest))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            EmbeddedRedis(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (unlimited, hardest))
+    assert (folder / "server.url").read_text() == before
+    pids, write = [], ServerFolder._write
+
+    def full(self: ServerFolder, name: str, text: str) -> None:
+        if name == "server.pid":
+            pids.append(int(text))
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(self, name, text)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ServerFolder, "_write", full)
+        with pytest.raises(OSError, match="No space left"):
+            EmbeddedRedis(tmp_path)
+    assert len(pids) == 1 and not alive(pids[0])
+    assert not list(folder.glob("*.new"))
+    with EmbeddedRedis(tmp_path) as server:
+        assert server.url.strip() == before.strip()
+
+
 OWNER = """
 import sys, time
 from pathlib import Path
@@ -264,6 +312,110 @@ def test_a_server_that_hangs_is_replaced(tmp_path: Path, monkeypatch: pytest.Mon
         assert not alive(fresh)
 
 
+# -- the server of `releve up`
+
+
+@pytest.fixture
+def up_lock(tmp_path: Path) -> Iterator[None]:
+    with open_lock(tmp_path / UP_LOCK) as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.mark.usefixtures("up_lock")
+def test_while_up_runs_a_command_joins_its_server_and_neither_starts_nor_stops_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded, "ANSWER_TIMEOUT_S", 0.1)
+    with EmbeddedRedis(tmp_path) as server:
+        with shared_redis(tmp_path) as url:
+            assert url == server.url
+        assert alive(server.pid)
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable, match=r"of `releve up` is away: it starts again"), shared_redis(tmp_path):
+            pass
+    assert not ServerFolder(tmp_path).is_running()
+
+
+def test_who_began_a_server_before_up_leaves_that_of_up_alone(tmp_path: Path) -> None:
+    with shared_redis(tmp_path) as url, open_lock(tmp_path / UP_LOCK) as lock:
+        began = server_pid(url)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with shared_redis(tmp_path, for_up=True) as again:
+            assert again == url  # Its clients connect anew.
+            pid = server_pid(url)
+            assert pid != began and not alive(began)
+        assert alive(pid)  # The first user is still there.
+    assert not alive(pid)
+
+
+PART = """
+import signal, sys, time
+from pathlib import Path
+from worker.stores.sockets import ask_redis
+def end(*_):
+    print(ask_redis(sys.argv[1], "GET kept", 5).split()[-1], flush=True)
+    sys.exit()
+signal.signal(15, end)
+print("part runs", flush=True)
+time.sleep(60)
+"""
+
+
+@contextmanager
+def supervised(data_dir: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run the supervisor of an embedded Redis and of a part that asks it for a key at its end."""
+    with shared_redis(data_dir, for_up=True) as url:
+        pass
+    parts = {"part": [sys.executable, "-c", PART, url]}
+    plan = json.dumps(asdict(PartPlan(parts, str(data_dir / "logs"), 10, ["all run"], str(data_dir))))
+    argv = [sys.executable, "-m", "worker.ops.supervisor", plan]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        try:
+            yield process, url
+        finally:
+            process.kill()
+
+
+def part_log(data_dir: Path) -> str:
+    file = data_dir / "logs" / "part.log"
+    return file.read_text() if file.exists() else ""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_its_server_is_started_again_after_a_kill_and_ends_last(tmp_path: Path, number: signal.Signals) -> None:
+    with supervised(tmp_path) as (process, url):
+        until(lambda: "part runs" in part_log(tmp_path))
+        pid = server_pid(url)
+        assert (tmp_path / "redis" / "server.pid").read_text() == f"{pid}\n"
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: server_pid(url) != pid, not_yet=(StoreUnavailable, RedisError))
+        with client_of(url) as client:
+            client.set("kept", "here")
+        pid = server_pid(url)
+        process.send_signal(number)
+        until(lambda: not alive(pid))
+        assert part_log(tmp_path).split() == ["part", "runs", "here"]  # It was answered after it had been told to end.
+        assert "ready to exit" in (tmp_path / "logs" / "redis.log").read_text()
+        assert process.wait(20) == (0 if number is signal.SIGTERM else -9)
+        output = process.stdout.read() if process.stdout else ""
+        assert output.startswith("all run\nreleve: redis ended unexpectedly by SIGKILL")
+
+
+def test_a_server_that_does_not_start_again_ends_all_with_one_line(tmp_path: Path) -> None:
+    with supervised(tmp_path) as (process, url):
+        until(lambda: "part runs" in part_log(tmp_path))
+        pid = server_pid(url)
+        (file,) = (tmp_path / "redis" / "appendonlydir").glob("*.incr.aof")
+        file.write_text("this was never written by a server\n")
+        os.kill(pid, signal.SIGKILL)
+        assert process.wait(20) == 1
+        line = process.stdout.read().splitlines()[-1] if process.stdout else ""
+        assert line.startswith("releve: redis did not start: ") and "Bad file format" in line
+        assert line.endswith(f"; logs in {tmp_path / 'logs'}")
+    assert "part runs" in part_log(tmp_path) and not ServerFolder(tmp_path).is_running()
+
+
 # -- child processes
 
 
@@ -272,11 +424,11 @@ def test_children_are_ended_in_reverse_order(tmp_path: Path) -> None:
     note += "signal.signal(15, end)\nprint('up', flush=True)\ntime.sleep(60)"
     path = tmp_path / "logs" / "all.log"
     with Supervisor() as supervisor:
-        for name in ("one", "two", "three"):
-            supervisor.start(name, [sys.executable, "-c", note, name], log_path=path)
-        until(lambda: path.read_text().count("up") == 3)
+        for name in ("one", "two", "last", "three"):
+            supervisor.start(name, [sys.executable, "-c", note, name], log_path=path, ends_last=name == "last")
+        until(lambda: path.read_text().count("up") == 4)
         assert supervisor.collect_exits() == []
-    assert path.read_text().split() == ["up"] * 3 + ["three", "two", "one"]
+    assert path.read_text().split() == ["up"] * 4 + ["three", "two", "one", "last"]
 
 
 def test_an_unexpected_end_is_told_once_with_its_last_words_and_restarts_nothing(tmp_path: Path) -> None:

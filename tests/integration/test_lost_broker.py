@@ -1,17 +1,22 @@
-"""Error of a broker channel whose connection is lost: the one that Celery expects, so that the worker goes on."""
+"""Errors of a broker that is lost or refuses writes: the ones that Celery expects, so that the worker goes on."""
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 from kombu import Connection, Queue
 from kombu.transport import redis as kombu_redis
 from kombu.transport import resolve_transport
-from redis import RedisError
+from redis import Redis, RedisError, ResponseError
 
-from tests.support.waiting import DEADLINE_S
+from tests.support.waiting import DEADLINE_S, until
 from worker.ops.broker import RedisTransport, SentinelTransport, register_transports
+from worker.stores.redis.connection import connect
+from worker.stores.redis.embedded import EmbeddedRedis
 
 
 @pytest.fixture(autouse=True)
@@ -42,3 +47,44 @@ def test_a_channel_closed_after_its_connection_says_that_the_connection_is_lost(
             channel.close()
     assert received
     assert isinstance(caught.value, expected) is (transport is RedisTransport)
+
+
+def _fill_disk(redis: Redis, folder: Path) -> None:
+    """Let the server fail to write its data, after which it refuses writes like one whose disk is full (MISCONF)."""
+    (folder / "dump.rdb").mkdir()
+    redis.config_set("save", "3600 1")
+    redis.bgsave()
+    until(lambda: redis.info("persistence")["rdb_last_bgsave_status"] == "err")
+
+
+def _push_watching(client: Any, queue: str, message: str) -> None:
+    """Push in a transaction, as kombu gives back what a worker had taken."""
+    client.transaction(lambda pipe: (pipe.multi(), pipe.lpush(queue, message), pipe.lpush(queue, message)), queue)
+
+
+@pytest.mark.usefixtures("redis_url")
+@pytest.mark.parametrize(
+    "refuse",
+    [
+        pytest.param(_fill_disk, id="MISCONF"),
+        pytest.param(lambda redis, _: redis.config_set("maxmemory", 1), id="OOM"),
+        pytest.param(lambda redis, _: redis.replicaof("127.0.0.1", 9), id="READONLY"),
+    ],
+)
+def test_a_redis_that_refuses_writes_is_lost_until_it_takes_them(tmp_path: Path, refuse: Any) -> None:
+    """With kombu's own transport it is an error that ends a worker."""
+    with ExitStack() as opened:
+        server = opened.enter_context(EmbeddedRedis(tmp_path))
+        redis = opened.enter_context(connect(server.url))
+        transports = (kombu_redis.Transport, RedisTransport)
+        kombu_s, ours = (opened.enter_context(Connection(server.url, transport=kind)) for kind in transports)
+        clients = [connection.default_channel.client for connection in (kombu_s, ours)]
+        refuse(redis, tmp_path / "redis")
+        with pytest.raises(ResponseError) as refused:
+            clients[0].lpush("queue", "message")
+        assert not isinstance(refused.value, kombu_s.connection_errors)
+        for push in (clients[1].lpush, partial(_push_watching, clients[1])):
+            with pytest.raises(ConnectionError, match="Redis refuses writes") as lost:
+                push("queue", "message")
+            assert isinstance(lost.value, ours.connection_errors)
+        assert not clients[1].llen("queue"), "the answers still fit the questions"

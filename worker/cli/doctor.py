@@ -38,4 +38,4 @@ def _check_all() -> Iterator[CheckResult]:
         yield from (CheckResult("settings", Level.FAIL, line) for line in str(error).splitlines())
         return
     with ExitStack() as stack:
-        yield from run_checks(CheckConnections(settings, stack))
+        yield from run_checks(CheckConnections(settings, stack, start_embedded=False))

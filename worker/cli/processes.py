@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
+from pydantic import SecretStr
 
 from config.settings import ConfigError, Settings, get_settings
 from worker.cli.parameters import PORT, refusing_taken_port
@@ -29,7 +30,7 @@ from worker.ops.startup import (
 from worker.ops.supervisor import PartPlan, part_command, public_url
 from worker.runtime.process import Runtime, announce_pretend_time
 from worker.stores.process_guard import GRACE_S
-from worker.stores.redis.embedded import open_lock, try_flock
+from worker.stores.redis.embedded import UP_LOCK, open_lock, shared_redis, try_flock, wait_for
 from worker.stores.sockets import listen
 
 if TYPE_CHECKING:
@@ -75,16 +76,20 @@ def up(host: str, port: int, flower_port: int | None, no_log_files: bool) -> Non
     if flower_port is None:
         flower_port = 0 if settings.is_home else FLOWER_PORT
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    with open_lock(settings.data_dir / "up.lock") as lock:
+    with open_lock(settings.data_dir / UP_LOCK) as lock:
         ports_free_by = _take_folder(lock, settings.data_dir)
         with refusing_taken_port(host, port):
             _check_port(host, port, ports_free_by)
         if flower_port:
             _check_flower(settings, flower_port, ports_free_by)
-        with Runtime(settings) as runtime:  # Opening it migrates the registry and checks the settings.
-            warn_without_operators(runtime)
+        with ExitStack() as opened:
+            checked = settings
+            if not settings.redis():
+                url = opened.enter_context(shared_redis(settings.data_dir, for_up=True))
+                checked = settings.model_copy(update={"redis_url": SecretStr(url)})
+            # Opening it migrates the registry and checks the settings.
+            warn_without_operators(opened.enter_context(Runtime(checked)))
         os.set_inheritable(lock, True)  # The supervisor, which is this process still, holds it from now on.
-        # Without a Redis of the settings each part joins the embedded one, which ends with the last of them.
         logs = "" if no_log_files else str(settings.data_dir / "logs")
         plan = _plan_parts(settings, address, host, port, flower_port, logs)
         plan.replace_process({"RELEVE_PUBLIC_URL": address})
@@ -97,7 +102,8 @@ def _take_folder(lock: int, data_dir: Path) -> float:
     that came.
     """
     number = os.pread(lock, 20, 0).decode()
-    if not try_flock(lock, fcntl.LOCK_EX):
+    # A command that asks whether `releve up` runs has the lock for a moment.
+    if not wait_for(lambda: try_flock(lock, fcntl.LOCK_EX), _POLL_S):
         raise click.ClickException(
             f"`releve up` already runs in {data_dir} (process {number}): stop it first, or set RELEVE_DATA_DIR to "
             "another folder"
@@ -147,7 +153,8 @@ def _plan_parts(settings: Settings, address: str, host: str, port: int, flower_p
         f"{running} are running; logs {f'in {logs}' if logs else 'on standard error'}; Ctrl-C ends them",
         f"pages and API at {address}, listening on {host}:{port}",
     ]
-    return PartPlan(parts=parts, logs=logs, grace_s=settings.supplier_timeout_s + 10, lines=lines)
+    redis_in = None if settings.redis() else str(settings.data_dir)
+    return PartPlan(parts, logs, settings.supplier_timeout_s + 10, lines, redis_in)
 
 
 @click.command()

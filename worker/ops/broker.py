@@ -2,13 +2,15 @@
 
 No error text of RabbitMQ is passed on, because it may contain a user name.
 
-A worker must survive the loss of its broker at any moment.  Two things are needed for that which Celery 5.7 and kombu
-5.7 don't do:
+A worker must survive the loss of its broker at any moment.  Three things are needed for that which Celery 5.7 and
+kombu 5.7 don't do:
 
 - kombu closes a broken channel twice, and the second time it builds a new pool from a connection that no longer exists.
   The AttributeError ends the worker ("Unrecoverable error").  Raised as a lost connection, the worker expects it and
   connects again.  Seen with a killed leader behind Sentinels, and with a plain Redis that went away while tasks were
   acknowledged (tests/acceptance: test_sentinel.py, test_watchdog.py).  No upstream issue was found.
+- A Redis that refuses writes, since its disk (MISCONF) or memory (OOM) is full or it is no primary any more (READONLY),
+  ends the worker as well.  Its refusal is raised as a lost connection, so that the worker tries again.
 - After it has connected again, a worker forgets what it had taken by the lost connection: retries that wait for their
   countdown, and the acknowledgements of tasks that still run.  These messages stay in its hash of unacknowledged ones
   (worker/stores/redis/heartbeats.py) until the visibility time-out, and since the worker lives nobody else gives them
@@ -36,6 +38,7 @@ from kombu.exceptions import OperationalError
 from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport import redis as kombu_redis
 from redis import RedisError
+from redis.exceptions import OutOfMemoryError, ReadOnlyError
 
 from worker.errors import StoreUnavailable, UnexpectedError, WorkerError
 from worker.metrics import MESSAGES_GIVEN_BACK
@@ -164,7 +167,24 @@ class _ResilientChannel:
         if self.connection is None or self.connection.client is None:
             raise redis.ConnectionError("the connection of this channel is closed")
         parameters: dict[str, Any] = super()._connparams(asynchronous)  # type: ignore[misc]  # It is a mixin.
-        return parameters
+        kind = type("WritableConnection", (_LostWhereRefused, parameters["connection_class"]), {})
+        return parameters | {"connection_class": kind}
+
+
+class _LostWhereRefused:
+    """Mixin of a redis-py connection that is lost where the server refuses writes.
+
+    It raises Python's ConnectionError: upon redis-py's own, a transaction of redis-py is tried again without end.
+    """
+
+    def read_response(self, *args: Any, **options: Any) -> Any:
+        try:
+            return super().read_response(*args, **options)  # type: ignore[misc]
+        except redis.ResponseError as refusal:
+            if isinstance(refusal, OutOfMemoryError | ReadOnlyError) or str(refusal).startswith("MISCONF"):
+                self.disconnect()  # type: ignore[attr-defined]  # The rest of a transaction's answers is not read.
+                raise ConnectionError(f"Redis refuses writes: {refusal}") from None
+            raise
 
 
 class RedisChannel(_ResilientChannel, kombu_redis.Channel):

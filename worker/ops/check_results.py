@@ -5,7 +5,7 @@ The checks of one run share their connections; each opens when a check first nee
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import Enum
@@ -42,16 +42,21 @@ class CheckConnections:
     def redis_url(self) -> str:
         if url := self.settings.redis():
             return url
-        if self._start_embedded:
-            from worker.runtime.stores import redis_address
+        if self.stopped_servers and not self._start_embedded:
+            raise ConfigError("RELEVE_REDIS_URL is not set, and no embedded Redis runs: start `releve up`, or set it")
+        from worker.stores.redis.embedded import shared_redis
 
-            return redis_address(self.settings, self.stack)
-        from worker.stores.redis.embedded import ServerFolder
+        return self.stack.enter_context(shared_redis(self.settings.data_dir))
+
+    @cached_property
+    def stopped_servers(self) -> Set[str]:
+        """The checks of what the embedded Redis would serve, where it doesn't run: it needn't without `releve up`."""
+        from worker.stores.redis.embedded import UP_LOCK, is_locked
 
         folder = self.settings.data_dir
-        if (folder / "redis").is_dir() and (url := ServerFolder(folder).url):
-            return url
-        raise ConfigError("RELEVE_REDIS_URL is not set, and no embedded Redis was found: start `releve up`, or set it")
+        if self.settings.redis() or is_locked(folder / UP_LOCK) or is_locked(folder / "redis" / "server.lock"):
+            return set()
+        return {"redis"} if self.settings.broker_address() else {"redis", "broker"}
 
     @property
     def broker_url(self) -> str:

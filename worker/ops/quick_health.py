@@ -13,7 +13,9 @@ import socket
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
+
+from worker.stores.sockets import ask_redis
 
 MAX_AGE_S: Final = 90.0  # A worker writes its heartbeat every few seconds, and a call to Redis may take its time.
 BEAT_S: Final = 180.0  # Beat sends something every minute; in a home, every two.
@@ -62,14 +64,11 @@ def _data_file(name: str) -> Path:
 
 def _is_redis_good(role: str) -> bool:
     """Return whether Redis has no fault, and a young heartbeat of each process of the role on this host."""
-    url = urlsplit(_setting("REDIS_URL") or _data_file("redis/server.url").read_text(encoding="utf-8").strip())
-    if url.scheme != "redis" or url.query or url.path not in ("", "/", "/0"):
+    url = _setting("REDIS_URL") or _data_file("redis/server.url").read_text(encoding="utf-8").strip()
+    parts = urlsplit(url)
+    if parts.scheme != "redis" or parts.query or parts.path not in ("", "/", "/0"):
         return False
-    login = " ".join(json.dumps(unquote(word)) for word in (url.username, url.password) if word)
-    commands = f"AUTH {login}\r\n" * bool(login) + "INFO\r\nHGETALL releve:heartbeat\r\nQUIT\r\n"
-    with socket.create_connection((url.hostname or "", url.port or 6379), TIMEOUT_S) as connection:
-        connection.sendall(commands.encode())
-        answer = b"".join(iter(lambda: connection.recv(65536), b"")).decode()
+    answer = ask_redis(url, "INFO\r\nHGETALL releve:heartbeat", TIMEOUT_S)
     now = int(re.findall(r"server_time_usec:(\d+)", answer)[0]) / 1e6
     workers = sorted(map(json.loads, re.findall(r"(?m)^(\{.+\})\r$", answer)), key=lambda worker: worker["seen_at"])
     own = {

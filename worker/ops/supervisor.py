@@ -1,11 +1,11 @@
 """The processes of `releve up`, `releve demo` and the drill: how each part is started, and who watches over them.
 
 `releve up` becomes the supervisor of its parts after its checks (`python -m worker.ops.supervisor PLAN`), which ends
-with the first of them. It stays in memory as long as they run, so this module imports neither settings nor stores but
-where a function needs them: 15 MB in place of 85. The plan is JSON::
+with the first of them; the embedded Redis alone is started again. It stays in memory as long as they run, so this
+module imports neither settings nor stores but where a function needs them: 15 MB in place of 85. The plan is JSON::
 
     {"parts": {"worker": ["/usr/bin/python3", "-m", "celery", …]}, "logs": "releve-data/logs", "grace_s": 30,
-     "lines": ["worker and web are running …"]}
+     "lines": ["worker and web are running …"], "redis_in": "releve-data"}
 """
 
 from __future__ import annotations
@@ -20,13 +20,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from worker.stores.child_processes import Supervisor
+from worker.errors import ProcessFailed
+from worker.stores.child_processes import ANSWER_S, Supervisor, bound_log
+from worker.stores.sockets import ask_redis
 
 if TYPE_CHECKING:
     from config.settings import Settings
 
 # Flower serves this machine alone; its other options come from ``worker.ops.startup``.
 _COMMANDS: Final = {
+    "redis": ("worker.stores.redis.embedded",),
     "simulator": ("worker", "simulate"),
     "worker": ("celery", "-A", "worker", "worker"),
     "beat": ("celery", "-A", "worker", "beat"),
@@ -35,19 +38,22 @@ _COMMANDS: Final = {
     "flower": ("celery", "-A", "worker", "flower", "--address=127.0.0.1"),
 }
 _POLL_S: Final = 1.0  # Nobody waits for the message of a part's end.
+_LOGS_EVERY_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class PartPlan:
     """What to start, in this order. ``grace_s``: the time each part has to end; ``lines`` are printed once they run.
 
-    ``logs``: the folder of the log files; empty: standard error.
+    ``logs``: the folder of the log files; empty: standard error. ``redis_in``: the data folder of the embedded Redis,
+    which is started first; None without one.
     """
 
     parts: Mapping[str, Sequence[str]]
     logs: str
     grace_s: float
     lines: Sequence[str]
+    redis_in: str | None = None
 
     def replace_process(self, env: Mapping[str, str]) -> NoReturn:
         """Replace this process by the supervisor of these parts, with ``env`` added to the environment.
@@ -63,16 +69,39 @@ class PartPlan:
         """Run the parts until one ends, or until Ctrl-C or SIGTERM; return the exit code."""
         try:
             with Supervisor(grace_s=self.grace_s, poll_s=_POLL_S) as supervisor:
+                if self.redis_in:
+                    self._start_redis(supervisor, self.redis_in)
                 for name, argv in self.parts.items():
-                    supervisor.start(name, argv, log_path=Path(self.logs, f"{name}.log") if self.logs else None)
+                    supervisor.start(name, argv, log_path=self._log_of(name))
                 for line in self.lines:
                     print(line, flush=True)  # noqa: T201 - this process is a command
-                exits = supervisor.wait()
-                for child_exit in exits:
-                    print(f"releve: {child_exit}", file=sys.stderr, flush=True)  # noqa: T201
+                self._watch(supervisor)
         except KeyboardInterrupt:  # Ctrl-C is the usual end.
             return 0
+        except (ProcessFailed, OSError) as error:
+            print(f"releve: {error}{self.logs and f'; logs in {self.logs}'}", file=sys.stderr, flush=True)  # noqa: T201
         return 1
+
+    def _log_of(self, name: str) -> Path | None:
+        return Path(self.logs, f"{name}.log") if self.logs else None
+
+    def _watch(self, supervisor: Supervisor) -> None:
+        """Bound the logs and start Redis again until another part ends.  Raises ProcessFailed."""
+        while True:
+            for child_exit in supervisor.wait(_LOGS_EVERY_S):
+                print(f"releve: {child_exit}", file=sys.stderr, flush=True)  # noqa: T201
+                if child_exit.name != "redis" or not self.redis_in:
+                    return
+                self._start_redis(supervisor, self.redis_in)
+            for log in Path(self.logs).glob("*.log") if self.logs else ():
+                bound_log(log)
+
+    def _start_redis(self, supervisor: Supervisor, data_dir: str) -> None:
+        """Start Redis and wait until it has read its file.  Raises ProcessFailed."""
+        url = (Path(data_dir) / "redis" / "server.url").read_text()
+        argv = part_command("redis", data_dir)
+        supervisor.start("redis", argv, log_path=self._log_of("redis"), ends_last=True)
+        supervisor.wait_until_ready("redis", lambda: ask_redis(url, "PING", ANSWER_S)[:8] not in ("", "-LOADING"))
 
 
 def start_part(supervisor: Supervisor, part: str, *options: str, env: Mapping[str, str], logs: Path) -> None:

@@ -11,6 +11,7 @@ import logging
 import math
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -29,6 +30,7 @@ log = logging.getLogger("releve.processes")
 POLL_S: Final = 0.1
 START_S: Final = 60.0
 ANSWER_S: Final = 5.0
+LOG_BYTES: Final = 10_000_000
 # Linux gives away 32768 and above, macOS and Windows 49152 and above.
 _PORTS: Final = range(20_000, 32_000)
 
@@ -54,11 +56,10 @@ def free_port() -> int:
 
 def process_exists(pid: int) -> bool:
     """Return whether there is such a process; a zombie counts."""
-    try:
+    with suppress(ProcessLookupError):
         os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
+        return True
+    return False
 
 
 class Guard:
@@ -75,8 +76,8 @@ class Guard:
         assert self._process.stdin is not None  # noqa: S101 (it was opened with stdin=PIPE)
         self._pipe: IO[str] = self._process.stdin
 
-    def watch(self, group: int) -> None:
-        self._send(f"+{group}\n")
+    def watch(self, group: int, *, ends_last: bool = False) -> None:
+        self._send(f"{'>' if ends_last else '+'}{group}\n")
 
     def unwatch(self, group: int) -> None:
         self._send(f"-{group}\n")
@@ -120,6 +121,7 @@ class _Child:
     env: Callable[[], Mapping[str, str]]
     log_path: Path | None
     respawn_after_s: float | None
+    ends_last: bool
     process: subprocess.Popen[bytes] | None = None
     terminated_at: float | None = None
     ended_at: float = 0.0
@@ -145,17 +147,20 @@ class Supervisor:
         env: Mapping[str, str] | Callable[[], Mapping[str, str]] | None = None,
         log_path: Path | None = None,
         respawn_after_s: float | None = None,
+        ends_last: bool = False,
     ) -> int:
         """Start a child and return its pid.
 
         ``env`` is added to our own environment; a function is asked at each start.  The output is appended to
         ``log_path``; without one it goes where ours goes.  With ``respawn_after_s``, ``collect_exits`` starts the child
-        again after this time.  Raises OSError where the child can't start.
+        again after this time.  One that ``ends_last`` is ended after all others, whenever it was started.
+
+        Raises OSError where the child can't start.
         """
         if name in self._children:
             raise ValueError(f"child {name} is already running")
         more = env if callable(env) else lambda: env or {}
-        child = _Child(name, argv, more, log_path, respawn_after_s)
+        child = _Child(name, argv, more, log_path, respawn_after_s, ends_last)
         pid = self._spawn(child)
         self._children[name] = child
         return pid
@@ -170,7 +175,7 @@ class Supervisor:
                 stderr=output,
                 start_new_session=True,
             )
-        self._guard.watch(child.process.pid)
+        self._guard.watch(child.process.pid, ends_last=child.ends_last)
         return child.process.pid
 
     def pid(self, name: str) -> int | None:
@@ -252,8 +257,9 @@ class Supervisor:
 
     def stop(self) -> None:
         """End all children, last started first; safe to repeat, and complete even when it is interrupted."""
+        names = list(reversed(self._children))
         try:
-            for name in reversed(list(self._children)):
+            for name in sorted(names, key=lambda name: self._children[name].ends_last):
                 self.stop_child(name)
         finally:
             for child in list(self._children.values()):
@@ -285,6 +291,20 @@ def last_log_line(path: Path | None) -> str:
         return ""
     lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
     return next((line for line in reversed(lines) if line.strip()), "")
+
+
+def bound_log(path: Path) -> None:
+    """Keep a log of 10 MB as ``.1``, the one before as ``.2``, and empty it for those who go on appending to it.
+
+    Where the disk has no room for the copy, the log grows until it has.
+    """
+    first = path.with_name(f"{path.name}.1")
+    with suppress(OSError):
+        if path.stat().st_size > LOG_BYTES and shutil.disk_usage(path.parent).free > 2 * LOG_BYTES:
+            if first.exists():
+                first.replace(path.with_name(f"{path.name}.2"))
+            shutil.copyfile(path, first)
+            os.truncate(path, 0)
 
 
 def answers(url: str) -> bool:

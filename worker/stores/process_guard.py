@@ -1,7 +1,8 @@
 """A program that ends process groups when the process that started them is gone, after a kill -9 too.
 
 It runs by itself, without our other modules.  Its standard input has lines: ``+4711`` watches process group 4711,
-``-4711`` no longer.  The end of the input means that the parent has ended.  PR_SET_PDEATHSIG of Linux would serve one
+``-4711`` no longer; the one of ``>4711`` is ended once all others are gone.  The end of the input means that the parent
+has ended.  PR_SET_PDEATHSIG of Linux would serve one
 thread and no grandchildren; a pipe serves whole groups, on macOS too.
 """
 
@@ -18,13 +19,15 @@ POLL_S = 0.05
 
 
 def main() -> None:
-    groups: list[int] = []
+    groups, last = list[int](), list[int]()
     for line in sys.stdin:
-        if line.startswith("+"):
-            groups.insert(0, int(line[1:]))  # The last one started is ended first.
+        group = int(line[1:])
+        if line.startswith("-"):
+            (last if group in last else groups).remove(group)
         else:
-            groups.remove(int(line[1:]))
+            (groups if line.startswith("+") else last).insert(0, group)  # The last one started is ended first.
     end_groups(groups)
+    end_groups(last)
 
 
 def end_groups(groups: Iterable[int]) -> None:
@@ -42,9 +45,7 @@ def signal_group(group: int, number: int) -> bool:
     """Send a signal to a process group; return whether any process of it is left."""
     try:
         os.killpg(group, number)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # The answer of macOS for a group of zombies.
+    except (ProcessLookupError, PermissionError):  # The latter is the answer of macOS for a group of zombies.
         return False
     return True
 

@@ -1,12 +1,16 @@
-"""Listening sockets, bound before a server takes them over, so that a port in use is the caller's error.
+"""Listening sockets, bound before a server takes them over, so that a port in use is the caller's error; a question to
+Redis without redis-py, which would double the memory of `releve up`'s supervisor.
 
 A file of its own because the simulator may import this helper and no other module of the stores.
 """
 
 from __future__ import annotations
 
+import json
 import socket
+from contextlib import suppress
 from typing import Final
+from urllib.parse import unquote, urlsplit
 
 _BACKLOG: Final = 2048
 
@@ -33,3 +37,16 @@ def address_of(listener: socket.socket) -> str:
     """Return ``http://host:port`` with the port that the system assigned."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def ask_redis(url: str, commands: str, timeout_s: float) -> str:
+    """Return the answers to commands, refusals too; empty where nobody answers, or the login is wrong."""
+    parts, answers = urlsplit(url), b""
+    login = " ".join(json.dumps(unquote(word)) for word in (parts.username, parts.password) if word)
+    first = f"AUTH {login}" if login else "ECHO +OK"
+    address = (parts.hostname or "", parts.port or 6379)
+    with suppress(OSError), socket.create_connection(address, timeout_s) as connection:
+        connection.sendall(f"{first}\r\n{commands}\r\nQUIT\r\n".encode())
+        answers = b"".join(iter(lambda: connection.recv(65_536), b""))
+    greeting, _, answer = answers.decode(errors="replace").removesuffix("+OK\r\n").partition("+OK\r\n")
+    return answer if greeting in ("", "$3\r\n") else ""

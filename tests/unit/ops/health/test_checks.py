@@ -44,6 +44,19 @@ def test_what_hangs_on_a_fault_is_not_looked_at(build_connections: BuildConnecti
         assert results[name].text.endswith("check that it runs, and RELEVE_REDIS_URL"), "each fault has its advice"
 
 
+def test_a_stopped_embedded_redis_is_told_and_neither_a_fault_nor_started(
+    build_connections: BuildConnections, tmp_path: Path
+) -> None:
+    results = {result.check: result for result in run_checks(build_connections())}
+    for name in ("redis", "broker", "supplier", "queues", "workers", "beat"):
+        assert results[name].level is Level.OK
+        assert "the embedded Redis is not running, `releve up` starts it" in results[name].text
+    assert "Redis" not in results["clock"].text
+    assert not (tmp_path / "redis").exists()
+    (result, *_) = check_readiness("worker", build_connections())
+    assert (result.check, result.level) == ("redis", Level.FAIL) and "start `releve up`" in result.text
+
+
 def test_an_error_becomes_one_line(build_connections: BuildConnections) -> None:
     def broken(_: object) -> list[CheckNote]:
         raise ConfigError("two\nlines")

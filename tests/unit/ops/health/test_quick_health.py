@@ -43,7 +43,7 @@ class FakeRedis:
         lines = "".join(f"{name}:{value}\r\n" for name, value in {**GOOD, **info}.items())
         texts = [text for pair in heartbeats.items() for text in pair]
         hash_answer = f"*{len(texts)}\r\n" + "".join(f"${len(text)}\r\n{text}\r\n" for text in texts)
-        self.answer = f"${len(lines)}\r\n{lines}\r\n{hash_answer}+OK\r\n".encode()
+        self.answer = f"+OK\r\n${len(lines)}\r\n{lines}\r\n{hash_answer}+OK\r\n".encode()
 
     def __enter__(self) -> Self:
         return self
