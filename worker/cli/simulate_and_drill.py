@@ -199,13 +199,13 @@ def drill(
     if store is None:
         couchdb = possible and (seed % 2 == 0 or measures_url is not None)
         store = ("couchdb-packed" if seed // 4 % 2 else "couchdb") if couchdb else "sqlite"
+    planned = DrillReport(seed, minutes, store, preset or _PRESETS[seed % 4])
+    planned.possible = possible_kinds(store, own_couchdb=measures_url is None)
+    planned.asked_for = choose_kinds(planned.possible, only)
     console = Console(stderr=True, highlight=False)
     folder = Path(tempfile.mkdtemp(prefix="releve-drill-"))
     report = None
     try:
-        planned = DrillReport(seed, minutes, store, preset or _PRESETS[seed % 4])
-        planned.possible = possible_kinds(store, own_couchdb=measures_url is None)
-        planned.asked_for = choose_kinds(planned.possible, only)
         _run(folder, planned, accounts, series, measures_url, console)
         report = planned
     finally:
