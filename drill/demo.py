@@ -108,29 +108,19 @@ class HomeResult:
 def connect_home(
     web: str, home: str, origins: Mapping[str, str] | None = None, browser: requests.Session | None = None
 ) -> str:
-    """Connect a home of the demo; see ``connect_meter``."""
-    return connect_meter(web, HOMES[home], home, origins, browser)
+    """Connect a home as a browser would and return the account's id: first page, consent page, callback, account page.
 
-
-def connect_meter(
-    web: str,
-    usage_point: str,
-    what: str,
-    origins: Mapping[str, str] | None = None,
-    browser: requests.Session | None = None,
-) -> str:
-    """Connect a meter as a browser would and return the account's id: first page, consent page, callback, account page.
-
-    The first page invites to pretend homes, and the consent page takes the meter of the invitation as the holder's
-    choice.  ``origins``: for an origin that browsers are sent to, the one at which we reach it.  ``browser`` is signed
-    in to the account afterwards.  Raises PageNotReady where the redirections end at another page.
+    ``home``: one of the demo's, or the number of another home's meter.  The first page invites to pretend homes, and
+    the consent page takes the meter of the invitation as the holder's choice.  ``origins``: for an origin that browsers
+    are sent to, the one at which we reach it.  ``browser`` is signed in to the account afterwards.  Raises PageNotReady
+    where the redirections end at another page.
     """
     browser = browser or requests.Session()
-    form = {"usage_point_id": usage_point}
+    form = {"usage_point_id": HOMES.get(home, home)}
     sent = browser.post(f"{web}/invitation/pretend", form, allow_redirects=False, timeout=_TIMEOUT_S)
     if not sent.is_redirect:
         raise PageNotReady(f"the first page invites to no pretend home: status {sent.status_code}")
-    return follow_pages(browser, sent.headers["Location"], what, origins)
+    return follow_pages(browser, sent.headers["Location"], home if home in HOMES else "a home", origins)
 
 
 def follow_pages(

@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import random
 import re
-import secrets
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -22,29 +21,22 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from math import ceil
-from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, Final, Self
-from urllib.parse import parse_qsl, urlsplit
 
 import requests
 
-from drill.demo import connect_meter
+from drill.demo import connect_home
 from drill.expected_documents import Differences, find_differences, loads_by_key, read_account
-from drill.servers import DrillSimulator
+from drill.servers import DrillServers
 from worker.app import enqueue, enqueue_backfill, enqueue_look_back, enqueue_window, queue_lengths
 from worker.clients.enedis import ENEDIS
-from worker.clients.enedis.consent import read_callback
 from worker.clients.grdf import GRDF
 from worker.domain.account import AccountState
-from worker.domain.clock import real_clock
-from worker.domain.connection_request import ConnectionRequest, RequestState
-from worker.domain.invitation import InvitationPurpose
 from worker.domain.messages import new_run_id
 from worker.domain.series import daily_of
 from worker.domain.windows import ONE_DAY, DateWindow
 from worker.errors import ConsentRevoked, LoginFailed, PageNotReady, RefreshAnswerLost, StoreUnavailable
-from worker.runtime.process import Runtime
 from worker.stores.child_processes import answers
 
 _FIRST_METER: Final = 40_000_000_000_001
@@ -83,7 +75,7 @@ class DrillHome:
     """Meter and account of one home, with the corrections and gaps that the supplier has made so far."""
 
     usage_point: str
-    account_id: str
+    account_id: str = ""
     has_gas: bool = False
     corrections: dict[str, float] = field(default_factory=dict)
     holes: list[str] = field(default_factory=list)
@@ -101,17 +93,18 @@ class Households(threading.Thread):
         self._meters: SimpleQueue[str] = SimpleQueue()
         self._stopped = threading.Event()
         self.connected: dict[str, str] = {}  # Account ids by meter.
-        self.consents = self.interrupted = self.asked = 0
+        self.waiting: set[str] = set()
+        self.consents = self.interrupted = 0
 
     def ask(self, usage_point: str) -> None:
-        """Have one more household connect its meter."""
-        self.asked += 1
+        """Have a household connect its meter, or give its consent again."""
+        self.waiting.add(usage_point)
         self._meters.put(usage_point)
 
     def run(self) -> None:
-        while not self._stopped.wait(_CONSENT_PAUSE_S):
+        while not self._stopped.is_set():
             try:
-                usage_point = self._meters.get_nowait()
+                usage_point = self._meters.get(timeout=_CONSENT_PAUSE_S)
             except Empty:
                 usage_point = next(iter(self.connected), "")
             while usage_point and not self._stopped.is_set():
@@ -119,7 +112,7 @@ class Households(threading.Thread):
                     self._stopped.wait(_CONSENT_PAUSE_S)
                     continue
                 try:
-                    account_id = connect_meter(self._web, usage_point, "a home")
+                    account_id = connect_home(self._web, usage_point)
                 except (requests.RequestException, PageNotReady):
                     self.interrupted += 1
                     self._stopped.wait(_CONSENT_PAUSE_S)
@@ -127,6 +120,7 @@ class Households(threading.Thread):
                     self.consents += 1
                     self.connected.pop(usage_point, None)  # The others renew theirs first.
                     self.connected[usage_point] = account_id
+                    self.waiting.discard(usage_point)
                     break
 
     def _is_web_up(self) -> bool:
@@ -154,23 +148,16 @@ class CrossedDay:
 
 
 class DrillFleet:
-    """Accounts of a drill; ``tick`` does the work that is due, ``logs`` is the folder of the workers' logs."""
+    """Accounts of a drill; ``tick`` does the work that is due."""
 
-    def __init__(
-        self,
-        runtime: Runtime,
-        simulator: DrillSimulator,
-        households: Households,
-        logs: Path,
-        seed: int,
-        size: int,
-        seconds: float,
-    ) -> None:
-        self._runtime, self._simulator, self._households, self._logs = runtime, simulator, households, logs
+    def __init__(self, servers: DrillServers, households: Households, seed: int, size: int, seconds: float) -> None:
+        self._runtime, self._simulator, self._logs = servers.runtime, servers.simulator, servers.folder / "logs"
+        self._households = households
         self._random_source = random.Random(f"{seed} fleet")
         self._crossing_source = random.Random(f"{seed} crossings")
         self.homes: list[DrillHome] = []
         self._next_rank = 0
+        self._connecting: list[DrillHome] = []
         self._crossed: list[CrossedDay] = []
         self._elapsed_s = 0.0
         self._crossings_due = 0
@@ -208,19 +195,13 @@ class DrillFleet:
 
     @property
     def probe_account(self) -> str:
-        """Account whose look-back is requested after each fault."""
-        return self.homes[0].account_id
+        """Account whose look-back is requested after each fault; empty while there is none."""
+        return self.homes[0].account_id if self.homes else ""
 
     def add_account(self) -> None:
-        """Add an account and enqueue its history, or have a household connect it."""
+        """Add an account and enqueue its history, or have a household connect it, as all do that need a token."""
         rank = self._next_rank
-        usage_point, has_gas = str(_FIRST_METER + rank), rank % _GAS_EVERY == _GAS_RANK
-        if rank % _WEB_EVERY == _WEB_RANK:
-            self._households.ask(usage_point)
-            self._next_rank += 1
-            return
-        create = self._create_gas_account if has_gas else self._create_account
-        home = DrillHome(usage_point, create(usage_point), has_gas)
+        home = DrillHome(str(_FIRST_METER + rank), has_gas=rank % _GAS_EVERY == _GAS_RANK)
         if rank % 4 == 2:
             # The first gap stays, the second is filled later.
             home.holes = [
@@ -228,21 +209,23 @@ class DrillFleet:
                 f"{self._day_before(3)}T01:00/{self._day_before(3)}T05:00",
             ]
             self._switch(home, holes=home.holes)
-        self.homes.append(home)
+        if rank % _WEB_EVERY == _WEB_RANK or (self._runtime.clients.account_tokens and not home.has_gas):
+            self._connecting.append(home)
+            self._households.ask(home.usage_point)
+        else:
+            home.account_id = self._create_account(home)
+            self.homes.append(home)
+            # A web page may fail here too: the nightly run finds an account without a history.
+            with suppress(StoreUnavailable):
+                enqueue_backfill(home.account_id, broker_url=self._runtime.broker_url)
         self._next_rank += 1
-        # A web page may fail here too: the nightly run finds an account without a history.
-        with suppress(StoreUnavailable):
-            enqueue_backfill(home.account_id, broker_url=self._runtime.broker_url)
 
-    def _create_account(self, usage_point: str) -> str:
-        if self._runtime.clients.account_tokens:
-            return give_consent(self._runtime, usage_point)
-        return self._runtime.registry.add(ENEDIS.name, usage_point, self._runtime.now(), token_needed=False)[0].id
-
-    def _create_gas_account(self, pce: str) -> str:
-        self._simulator.admin("POST", "gas/rights", {"pce": pce})
-        self._simulator.admin("POST", f"gas/meters/{pce}", {"frequency": "1M"})
-        return self._runtime.registry.add(GRDF.name, pce, self._runtime.now(), token_needed=False)[0].id
+    def _create_account(self, home: DrillHome) -> str:
+        if home.has_gas:
+            self._simulator.admin("POST", "gas/rights", {"pce": home.usage_point})
+            self._simulator.admin("POST", f"gas/meters/{home.usage_point}", {"frequency": "1M"})
+        supplier = GRDF.name if home.has_gas else ENEDIS.name
+        return self._runtime.registry.add(supplier, home.usage_point, self._runtime.now(), token_needed=False)[0].id
 
     def renew_consents(self) -> None:
         """Give consent again for the accounts that need it: in v4 a refresh token is lost with its answer."""
@@ -250,21 +233,23 @@ class DrillFleet:
             if home.has_gas:
                 continue
             account = self._runtime.registry.get(home.account_id)
-            if account.state is AccountState.ACTION_NEEDED and account.reason in _CONSENT_NEEDED:
-                give_consent(self._runtime, home.usage_point)
+            is_needed = account.state is AccountState.ACTION_NEEDED and account.reason in _CONSENT_NEEDED
+            if is_needed and home.usage_point not in self._households.waiting:
+                self._households.ask(home.usage_point)
                 self.consented_again += 1
 
     def take_in_households(self) -> None:
         """Take in the accounts that households have connected: their history begins without us."""
-        known = {home.usage_point for home in self.homes}
-        for usage_point, account_id in sorted(self._households.connected.copy().items()):
-            if usage_point not in known:
-                self.homes.append(DrillHome(usage_point, account_id))
+        connected = self._households.connected.copy()
+        for home in [home for home in self._connecting if home.usage_point in connected]:
+            home.account_id = connected[home.usage_point]
+            self._connecting.remove(home)
+            self.homes.append(home)
 
     @property
     def is_complete(self) -> bool:
-        """Return whether every household that was asked is taken in."""
-        return sum(home.usage_point in self._households.connected for home in self.homes) == self._households.asked
+        """Return whether no household waits, and all that were asked are taken in."""
+        return not self._households.waiting and not self._connecting
 
     def has_given_up(self, code: str) -> bool:
         """Return whether a window has failed with this code, so that it is tried again in its time."""
@@ -399,6 +384,8 @@ class DrillFleet:
 
     def change_values(self) -> None:
         """Let the supplier correct a recent day or fill a gap; the next nightly run must store it."""
+        if not self.homes:
+            return
         home = self._random_source.choice(self.homes)
         if len(home.holes) > 1:
             home.holes.pop()
@@ -475,48 +462,3 @@ class DrillFleet:
     def _switch(self, home: DrillHome, **switches: Any) -> None:
         path = f"gas/meters/{home.usage_point}" if home.has_gas else f"meters/{home.usage_point}"
         self._simulator.admin("POST", path, switches)
-
-
-def give_consent(runtime: Runtime, usage_point: str) -> str:
-    """Invite a holder, give the consent on the supplier's page, connect the account, and return its id.
-
-    The steps are those of the web service and its task.  A known meter keeps its account, which then needs no consent
-    any more.  Raises TransientError where the supplier or a store is down.
-    """
-    parameters = {"usage_point_id": usage_point, "redirect_uri": _CALLBACK}
-    invitation_id = _invite(runtime, usage_point)
-    try:
-        page = requests.get(
-            runtime.consents_of(ENEDIS.name).consent_page("drill"),
-            parameters,
-            allow_redirects=False,
-            timeout=_TIMEOUT_S,
-        )
-    except requests.RequestException as error:
-        raise PageNotReady(f"the consent page does not answer ({type(error).__name__})") from error
-    callback = read_callback(parse_qsl(urlsplit(page.headers.get("location") or "").query))
-    request = ConnectionRequest(
-        id=secrets.token_hex(16),
-        supplier=ENEDIS.name,
-        browser=_BROWSER,
-        begun_on=runtime.consents_of(ENEDIS.name).today(),
-        created_at=real_clock(),
-        invitation_id=invitation_id,
-    )
-    runtime.connection_requests.create(runtime.connector.receive(callback, request))
-    concluded = runtime.connector.conclude(request.id)
-    if concluded is None or concluded.state is not RequestState.CONNECTED:
-        raise PageNotReady(f"the consent is {concluded.state if concluded else 'lost'}: it is given again")
-    return concluded.accounts[0].id
-
-
-def _invite(runtime: Runtime, usage_point: str) -> str:
-    account = runtime.registry.find(ENEDIS.name, usage_point)
-    purpose = InvitationPurpose.ACCOUNT if account else InvitationPurpose.METER
-    meter = None if account else usage_point
-    account_id = account.id if account else None
-    invitation, secret = runtime.invitations.create(
-        purpose, ENEDIS.name, "drill", account_id=account_id, usage_point_id=meter
-    )
-    runtime.invitations.open(secret, _BROWSER)
-    return invitation.id

@@ -25,8 +25,6 @@ from statistics import median
 from typing import Any, Final
 
 from redis import Redis
-from rich.console import Console
-from rich.table import Table
 
 from drill.expected_documents import DIFFERENCES, Differences
 from drill.fault_injection import FaultInjector, Undo
@@ -110,7 +108,8 @@ class RecoveryTracker:
             account: self._fleet.count_history_days(account)[0] if account in histories else _NO_HISTORY
             for account in affected
         }
-        pending.setdefault(self._fleet.probe_account, _NO_HISTORY)
+        if probe := self._fleet.probe_account:
+            pending.setdefault(probe, _NO_HISTORY)
         self.recoveries.append(Recovery(kind, at_s, self._fleet.now(), pending, at_s))
 
     def restart_all_clocks(self) -> None:
@@ -234,32 +233,9 @@ class DrillReport:
             "faults": self.summarize_faults(),
         }
 
-    def print(self) -> None:
-        """Print the report for people."""
-        console = Console(highlight=False)
-        table = Table("fault", "times", "median s", "longest s", "with later faults s", box=None)
-        for kind, figures in self.summarize_faults().items():
-            seconds = [_seconds(figures[name]) for name in ("median_s", "longest_s", "longest_in_all_s")]
-            table.add_row(kind.replace("_", " "), str(figures["count"]), *seconds)
-        console.print(table)
-        values = self.as_json()
-        console.print(f"left out: {self.left_out}", soft_wrap=True)
-        for names in (("accounts", "documents", "kills"), (*DIFFERENCES, "stuck", "not_sent")):
-            console.print(", ".join(f"{name.replace('_', ' ')} {values[name]}" for name in names))
-        console.print("repeated: " + ", ".join(f"{name.replace('_', ' ')} {n}" for name, n in self.repeated.items()))
-        console.print(
-            f"longest recovery: {_seconds(values['longest_s'])} s after the last fault that touched its accounts, "
-            f"{_seconds(values['longest_in_all_s'])} s after the first"
-        )
-        console.print("[green]nothing lost, nothing duplicated[/]" if self.ok else "[red]FAILED[/]")
-
 
 def _without(kinds: Iterable[FaultKind], of: Collection[FaultKind]) -> list[str]:
     return [kind.value for kind in kinds if kind not in of]
-
-
-def _seconds(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f}"
 
 
 def count_repeats(logs: Path, calls: int) -> dict[str, int]:

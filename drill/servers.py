@@ -13,7 +13,6 @@ import json
 import os
 import pwd
 import random
-import resource
 import secrets
 import shutil
 import signal
@@ -78,7 +77,6 @@ WEB: Final = "web"
 REDIS: Final = "redis"
 POSTGRES: Final = "postgresql"
 COUCHDB: Final = "couchdb"
-MEASURES_DATABASE: Final = "measures"
 # That of the embedded Redis (worker/stores/redis/embedded.py).
 _REDIS_CONF: Final = """\
 bind 127.0.0.1
@@ -122,7 +120,7 @@ class FaultySupervisor(Supervisor):
         return [parent, *children]
 
     def pause(self, name: str, seconds: float) -> Callable[[], None]:
-        """Stop a child with SIGSTOP for this time, and return what ends that at once.
+        """Stop a child with SIGSTOP for this time, and return what waits for the end of that.
 
         A thread of its own ends it, because ours may wait for an answer of the paused child.
         """
@@ -131,12 +129,7 @@ class FaultySupervisor(Supervisor):
         end = Timer(seconds, _send, (pids, signal.SIGCONT))
         end.start()
 
-        def resume() -> None:
-            end.cancel()
-            end.join()
-            _send(pids, signal.SIGCONT)
-
-        return resume
+        return end.join
 
     def fill_disk(self, names: Collection[str], as_user: Sequence[str] = ()) -> Callable[[], None]:
         """Let these children write nothing but the beginning of a file, and return what ends that.
@@ -172,13 +165,8 @@ def _send(pids: Sequence[int], number: signal.Signals) -> None:
 
 def _limit_file_size(pid: int, most_bytes: int | None, as_user: Sequence[str]) -> None:
     """Set the soft limit of a process, or lift it with None; one that has ended is left alone."""
-    if as_user:
-        limit = "unlimited" if most_bytes is None else most_bytes
-        subprocess.run([*as_user, "prlimit", f"--pid={pid}", f"--fsize={limit}:"], capture_output=True, check=False)
-        return
-    with suppress(ProcessLookupError):
-        _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard if most_bytes is None else most_bytes, hard))
+    limit = "unlimited" if most_bytes is None else most_bytes
+    subprocess.run([*as_user, "prlimit", f"--pid={pid}", f"--fsize={limit}:"], capture_output=True, check=False)
 
 
 class DrillProcesses(FaultySupervisor):
@@ -449,7 +437,7 @@ class DrillRedis:
 
 
 class DrillPostgres:
-    """PostgreSQL server of our own with two databases; up when the constructor returns."""
+    """PostgreSQL server of our own with two databases, whose URLs begin with ``url``; up when it is constructed."""
 
     def __init__(self, supervisor: FaultySupervisor, folder: Path) -> None:
         """Start an empty server.  Raises PageNotReady where none is installed, ProcessFailed where it fails."""
@@ -478,15 +466,11 @@ class DrillPostgres:
         settings = {"listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": "", "fsync": "off"}
         options = [f"--{name}={value}" for name, value in settings.items()]
         self._command = [*self.as_user, str(binaries / "postgres"), "-D", str(data / "cluster"), *options]
-        self._url = f"postgresql://releve:{password}@127.0.0.1:{port}/"
+        self.url = f"postgresql://releve:{password}@127.0.0.1:{port}/"
         self.start()
-        with psycopg.connect(f"{self._url}postgres", autocommit=True) as connection:
-            for name in ("registry", MEASURES_DATABASE):
+        with psycopg.connect(f"{self.url}postgres", autocommit=True) as connection:
+            for name in ("registry", "measures"):
                 connection.execute(f"CREATE DATABASE {name}")
-
-    def url(self, database: str) -> str:
-        """Return the URL of a database."""
-        return self._url + database
 
     def start(self) -> None:
         """Start the server, also again after ``kill``, and wait until it answers.  Raises ProcessFailed."""
@@ -500,7 +484,7 @@ class DrillPostgres:
 
     def _answers(self) -> bool:
         try:
-            with psycopg.connect(f"{self._url}postgres", connect_timeout=5):
+            with psycopg.connect(f"{self.url}postgres", connect_timeout=5):
                 return True
         except psycopg.OperationalError:
             return False
@@ -637,7 +621,7 @@ def open_servers(
             urls = {"measures_url": couchdb.url}
         elif store == POSTGRES:
             postgres = DrillPostgres(supervisor, folder)
-            urls = {"registry_url": postgres.url("registry"), "measures_url": postgres.url(MEASURES_DATABASE)}
+            urls = {"registry_url": f"{postgres.url}registry", "measures_url": f"{postgres.url}measures"}
         simulator, web_port = DrillSimulator(supervisor, folder / "logs"), free_port()
         web = f"http://127.0.0.1:{web_port}"
         environment = use_pretend_settings(

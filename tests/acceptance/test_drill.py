@@ -14,8 +14,8 @@ from tests.support.system import BIN, ROOT
 
 ZEROS = "lost", "doubled", "wrong", "wrong_totals", "wrong_zeros", "stuck", "not_sent"
 MUTATIONS = Path(__file__).parents[1] / "support" / "mutations"
-# As the command; a drill that does not settle ends after 75 s, not 120.
-PROGRAM = "import sys, drill.run; from worker.cli import main; drill.run._SETTLE_S = 75; sys.argv[0] = 'releve'; main()"
+# As the command; a drill that does not settle ends after 90 s, not 120.
+PROGRAM = "import sys, drill.run; from worker.cli import main; drill.run._SETTLE_S = 90; sys.argv[0] = 'releve'; main()"
 
 
 def run_drill(tmp_path: Path, *options: str, mutation: str = "") -> dict[str, Any]:

@@ -199,13 +199,13 @@ def drill(
     if store is None:
         couchdb = possible and (seed % 2 == 0 or measures_url is not None)
         store = ("couchdb-packed" if seed // 4 % 2 else "couchdb") if couchdb else "sqlite"
+    planned = DrillReport(seed, minutes, store, preset or _PRESETS[seed % 4])
+    planned.possible = possible_kinds(store, own_couchdb=measures_url is None)
+    planned.asked_for = choose_kinds(planned.possible, only)
     console = Console(stderr=True, highlight=False)
     folder = Path(tempfile.mkdtemp(prefix="releve-drill-"))
     report = None
     try:
-        planned = DrillReport(seed, minutes, store, preset or _PRESETS[seed % 4])
-        planned.possible = possible_kinds(store, own_couchdb=measures_url is None)
-        planned.asked_for = choose_kinds(planned.possible, only)
         _run(folder, planned, accounts, series, measures_url, console)
         report = planned
     finally:
@@ -216,14 +216,13 @@ def drill(
     if as_json:
         print_json(report.as_json())
     else:
-        report.print()
+        _print_report(report)
     if not report.ok:
         options = {"minutes": f"{minutes:g}", "seed": seed, "store": report.store, "preset": report.preset}
-        words = " ".join(f"--{name} {value}" for name, value in {**options, "accounts": accounts}.items())
-        command = f"releve drill {words}"
-        command += f" --series {','.join(series)}" if series != USUAL_SERIES else ""
-        command += f" --only {only}" if only else ""
-        command += " --measures-url …" if measures_url else ""
+        further = {"series": ",".join(series) if series != USUAL_SERIES else "", "only": only}
+        further["measures-url"] = "…" if measures_url else ""
+        words = {**options, "accounts": accounts, **{name: value for name, value in further.items() if value}}
+        command = " ".join(["releve drill", *(f"--{name} {value}" for name, value in words.items())])
         warn(f"this drill failed; run it again with: {command}")
     return 0 if report.ok else 1
 
@@ -243,15 +242,41 @@ def _run(
 
     seed, seconds = report.seed, report.minutes * 60
     planned = plan_faults(seed, seconds, report.asked_for)
-    logs = folder / "logs"
     with open_servers(
         folder, preset=report.preset, store=report.store, series=series, measures_url=measures_url
     ) as servers:
         with Households(servers.web) as households:
-            fleet = DrillFleet(servers.runtime, servers.simulator, households, logs, seed, accounts, seconds)
-            console.print(
-                f"drill of {report.minutes:g} minutes, seed {seed}, {report.preset}, {report.store}; logs in {logs}"
-            )
+            fleet = DrillFleet(servers, households, seed, accounts, seconds)
+            console.print(f"drill of {report.minutes:g} minutes, seed {seed}, {report.preset}, {report.store}")
+            console.print(f"logs in {folder / 'logs'}")
             Drill(servers, fleet, report, planned, console.print).run()
         if measures_url:
             fleet.remove_accounts()
+
+
+def _print_report(report: DrillReport) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from drill.expected_documents import DIFFERENCES
+
+    console = Console(highlight=False)
+    table = Table("fault", "times", "median s", "longest s", "with later faults s", box=None)
+    for kind, figures in report.summarize_faults().items():
+        seconds = [_seconds(figures[name]) for name in ("median_s", "longest_s", "longest_in_all_s")]
+        table.add_row(kind.replace("_", " "), str(figures["count"]), *seconds)
+    console.print(table)
+    values = report.as_json()
+    console.print(f"left out: {report.left_out}", soft_wrap=True)
+    for names in (("accounts", "documents", "kills"), (*DIFFERENCES, "stuck", "not_sent")):
+        console.print(", ".join(f"{name.replace('_', ' ')} {values[name]}" for name in names))
+    console.print("repeated: " + ", ".join(f"{name.replace('_', ' ')} {n}" for name, n in values["repeated"].items()))
+    last, first = (_seconds(values[name]) for name in ("longest_s", "longest_in_all_s"))
+    console.print(
+        f"longest recovery: {last} s after the last fault that touched its accounts, {first} s after the first"
+    )
+    console.print("[green]nothing lost, nothing duplicated[/]" if report.ok else "[red]FAILED[/]")
+
+
+def _seconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"

@@ -99,9 +99,9 @@ def test_a_paused_process_stands_still_with_its_children_until_the_pause_is_over
     program = f"import os\nos.fork()\n{child.format(tmp_path / 'beats')}".replace("'", '"')
     supervisor.start("parent", [sys.executable, "-c", program])
     until(lambda: len(supervisor.tree("parent")) == 2 and (tmp_path / "beats").exists(), "the child")
-    resume = supervisor.pause("parent", 3600)
+    wait_for_end = supervisor.pause("parent", 2)
     until(lambda: _states(supervisor) == ["T", "T"], "the stop of both")
-    resume()
+    wait_for_end()
     until(lambda: "T" not in _states(supervisor), "the end of the pause")
 
 
@@ -116,13 +116,13 @@ def test_a_killed_postgresql_comes_back_with_its_databases(supervisor: FaultySup
     # Not below pytest's folder, into which PostgreSQL's user may not go.
     with tempfile.TemporaryDirectory(prefix="releve-test-", ignore_cleanup_errors=True) as folder:
         server = DrillPostgres(supervisor, Path(folder))
-        with psycopg.connect(server.url("measures")) as connection:
+        with psycopg.connect(f"{server.url}measures") as connection:
             connection.execute("CREATE TABLE kept AS SELECT 1 AS one")
         server.kill()
         with pytest.raises(psycopg.OperationalError):
-            psycopg.connect(server.url("measures"), connect_timeout=5)
+            psycopg.connect(f"{server.url}measures", connect_timeout=5)
         server.start()
-        with psycopg.connect(server.url("measures")) as connection:
+        with psycopg.connect(f"{server.url}measures") as connection:
             assert connection.execute("SELECT one FROM kept").fetchall() == [(1,)]
         supervisor.kill_child(POSTGRES)
 
