@@ -23,6 +23,7 @@ from urllib.parse import parse_qsl
 from fastapi import APIRouter, Depends, Form, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBasic, HTTPBasicCredentials, HTTPBearer
+from starlette.requests import ClientDisconnect
 
 from worker.accounts.proxy_grants import InvalidGrant, OtherMeter, TokenAnswer, TooEarly, read_query
 from worker.clients.enedis import ENEDIS
@@ -245,10 +246,10 @@ async def read_form(request: Request) -> dict[str, str]:
     """Return the form's fields. A name that comes twice is refused: another reader might take the other value."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM_TYPE:
         raise HttpRefusal(400, "invalid_request", f"send {_FORM_TYPE}")
-    body = await request.body()
     try:
+        body = await request.body()
         pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=50, errors="strict")
-    except ValueError:
+    except (ValueError, ClientDisconnect):
         raise HttpRefusal(400, "invalid_request", "the form can't be read") from None
     if len(dict(pairs)) < len(pairs):
         raise HttpRefusal(400, "invalid_request", "a parameter is given twice")
