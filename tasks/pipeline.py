@@ -37,15 +37,13 @@ def fetch(
 @shared_task(name="tasks.pipeline.filter_known", base=WindowTask)
 def filter_known(message: SealedMessage) -> SealedMessage:
     """Keep the readings that are new or changed.  Only reads the store."""
-    batch = unseal(message, "filter_known")
-    return seal(get_runtime().window_sync.filter_known(batch), "aggregate")
+    return seal(get_runtime().window_sync.filter_known(unseal(message, "filter_known")), "aggregate")
 
 
 @shared_task(name="tasks.pipeline.aggregate", base=WindowTask)
 def aggregate(message: SealedMessage) -> SealedMessage:
     """Compute the totals that the changes touch.  Pure."""
-    changes = unseal(message, "aggregate")
-    return seal(get_runtime().window_sync.aggregate(changes), "store")
+    return seal(get_runtime().window_sync.aggregate(unseal(message, "aggregate")), "store")
 
 
 @shared_task(name="tasks.pipeline.store", base=WindowTask)

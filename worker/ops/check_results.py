@@ -40,13 +40,11 @@ class CheckConnections:
 
     @cached_property
     def redis_url(self) -> str:
-        if url := self.settings.redis():
-            return url
         if self.stopped_servers and not self._start_embedded:
             raise ConfigError("RELEVE_REDIS_URL is not set, and no embedded Redis runs: start `releve up`, or set it")
-        from worker.stores.redis.embedded import shared_redis
+        from worker.runtime.stores import redis_address
 
-        return self.stack.enter_context(shared_redis(self.settings.data_dir))
+        return redis_address(self.settings, self.stack)
 
     @cached_property
     def stopped_servers(self) -> Set[str]:

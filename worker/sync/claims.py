@@ -229,10 +229,9 @@ class RunningSteps:
                     self.progress.end_step(step)
 
     def _judge(self, step: str, begun: Collection[str]) -> NoReturn:
-        workers = {process: process.partition("/")[0] for process in begun if not process.startswith(LOST)}
-        dead = set(self.dead_workers(set(workers.values())))
-        alive = sum(worker not in dead for worker in workers.values())
-        if len(begun) - alive < MOST_LOSSES:
+        workers = [process.partition("/")[0] for process in begun if not process.startswith(LOST)]
+        dead = set(self.dead_workers(set(workers)))
+        if len(begun) - sum(worker not in dead for worker in workers) < MOST_LOSSES:
             raise StoreUnavailable("several workers have begun this, and may still do it", retry_after_s=ALIVE_S)
         self.progress.end_step(step)
         raise WorkerLost(f"{MOST_LOSSES} workers ended while they did this")
