@@ -25,7 +25,7 @@ def test_a_history_outlives_the_leader_of_redis(system: System, sentinel_redis: 
     system.simulator("POST", "faults", {"path": "mesure_synchrone_auto", "delay_s": 0.4, "count": None})
     system.start_beat()
     system.start_worker(*QUICK_START)
-    until(lambda: "Sending due task" in system.logs(), "beat's first message")
+    until(lambda: system.runtime.heartbeats.beat_and_tick()[0], "beat's first message")
     account = system.add_account_by_process(meter)
     until(lambda: system.runtime.history.count_days(account, Series.DAILY)[0] >= 365, "the first window")
     assert not system.loaded(account, Series.LOAD_CURVE)

@@ -189,7 +189,7 @@ def open_rights_service(folder: Path) -> Iterator[RightsService]:
         system = opened.enter_context(open_system(folder, PUBLIC_URL=address, **usual))
         system.settings["GRDF_URL"] = system.settings["ENEDIS_URL"]
         system.start_simulator()
-        log = system.start_worker(*QUICK_START)
+        log = system.start_worker(*QUICK_START, "-l", "DEBUG")  # Which tells the end of each task.
         system.start_web()
         yield RightsService(system, address, log, opened)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from datetime import date
 from types import SimpleNamespace
 from typing import Any, cast
+from unittest.mock import Mock
 
 import pytest
 from celery import Celery, current_app
@@ -108,9 +109,8 @@ def test_a_message_under_a_key_that_is_gone_is_a_foreseen_error_and_not_tried_ag
     monkeypatch: pytest.MonkeyPatch, step: Any
 ) -> None:
     sealed = base.seal(cast(WindowJob, BATCH), step.name.rpartition(".")[2])
-    monkeypatch.setattr(
-        base, "get_runtime", lambda: SimpleNamespace(broker_sealer=Sealer([generate_key()], Purpose.BROKER))
-    )
+    for module in (base, pipeline):
+        monkeypatch.setattr(module, "get_runtime", lambda: Mock(broker_sealer=Sealer([generate_key()], Purpose.BROKER)))
     with pytest.raises(StoreUnavailable, match="RELEVE_TOKEN_KEYS") as caught:
         step.run(sealed)
     assert str(READING) not in str(caught.value)

@@ -44,6 +44,7 @@ def test_what_hangs_on_a_fault_is_not_looked_at(build_connections: BuildConnecti
         assert results[name].text.endswith("check that it runs, and RELEVE_REDIS_URL"), "each fault has its advice"
 
 
+@pytest.mark.sockets  # It asks the supplier's clock.
 def test_a_stopped_embedded_redis_is_told_and_neither_a_fault_nor_started(
     build_connections: BuildConnections, tmp_path: Path
 ) -> None:
