@@ -311,7 +311,8 @@ def shared_redis(data_dir: Path, *, for_up: bool = False) -> Iterator[str]:
             yield folder.url
         finally:
             with folder.exclusive_access():
-                if try_flock(users, fcntl.LOCK_EX) and (for_up or not folder.belongs_to_up()):
+                # Of an earlier `releve up` that was killed, parts may still be ending, as users.
+                if for_up or (try_flock(users, fcntl.LOCK_EX) and not folder.belongs_to_up()):
                     folder.stop()
                 _shared_processes[:] = [process for process in _shared_processes if process.poll() is None]
 
