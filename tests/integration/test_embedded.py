@@ -337,7 +337,7 @@ def test_while_up_runs_a_command_joins_its_server_and_neither_starts_nor_stops_o
     assert not ServerFolder(tmp_path).is_running()
 
 
-def test_who_began_a_server_before_up_leaves_that_of_up_alone(tmp_path: Path) -> None:
+def test_the_server_of_ups_checks_ends_with_them_whoever_else_uses_it(tmp_path: Path) -> None:
     with shared_redis(tmp_path) as url, open_lock(tmp_path / UP_LOCK) as lock:
         began = server_pid(url)
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -345,8 +345,9 @@ def test_who_began_a_server_before_up_leaves_that_of_up_alone(tmp_path: Path) ->
             assert again == url  # Its clients connect anew.
             pid = server_pid(url)
             assert pid != began and not alive(began)
-        assert alive(pid)  # The first user is still there.
-    assert not alive(pid)
+        assert not alive(pid)  # Its part starts next, and must find the folder free.
+        with EmbeddedRedis(tmp_path) as part:
+            assert part.url == url
 
 
 PART = """
