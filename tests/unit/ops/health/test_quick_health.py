@@ -7,6 +7,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Self, cast
@@ -73,7 +74,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("RELEVE_REDIS_URL", "redis://:p%40ss@redis.example:6380/0")
     for name in ("registry", "measures"):
         (tmp_path / "releve-data").mkdir(exist_ok=True)
-        with sqlite3.connect(tmp_path / "releve-data" / f"{name}.db") as connection:
+        with closing(sqlite3.connect(tmp_path / "releve-data" / f"{name}.db")) as connection, connection:
             connection.execute("CREATE TABLE measure_day (id)")
             connection.execute("CREATE TABLE alembic_version AS SELECT ? AS version_num", (newest_step(),))
     return tmp_path
@@ -184,7 +185,7 @@ def test_tables_of_another_version_are_left_to_the_whole_check(
     folder: Path, statement: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put_redis(monkeypatch, FakeRedis(ALIVE))
-    with sqlite3.connect(folder / "releve-data" / "registry.db") as connection:
+    with closing(sqlite3.connect(folder / "releve-data" / "registry.db")) as connection, connection:
         connection.execute(statement)
     assert not is_well("ready --role worker")
 
