@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from worker.errors import ProcessFailed
 from worker.stores.child_processes import ANSWER_S, Supervisor, bound_log
-from worker.stores.sockets import ask_redis
+from worker.stores.sockets import redis_is_up
 
 if TYPE_CHECKING:
     from config.settings import Settings
@@ -101,7 +101,7 @@ class PartPlan:
         url = (Path(data_dir) / "redis" / "server.url").read_text()
         argv = part_command("redis", data_dir)
         supervisor.start("redis", argv, log_path=self._log_of("redis"), ends_last=True)
-        supervisor.wait_until_ready("redis", lambda: ask_redis(url, "PING", ANSWER_S)[:8] not in ("", "-LOADING"))
+        supervisor.wait_until_ready("redis", lambda: redis_is_up(url, ANSWER_S))
 
 
 def start_part(supervisor: Supervisor, part: str, *options: str, env: Mapping[str, str], logs: Path) -> None:

@@ -50,3 +50,8 @@ def ask_redis(url: str, commands: str, timeout_s: float) -> str:
         answers = b"".join(iter(lambda: connection.recv(65_536), b""))
     greeting, _, answer = answers.decode(errors="replace").removesuffix("+OK\r\n").partition("+OK\r\n")
     return answer if greeting in ("", "$3\r\n") else ""
+
+
+def redis_is_up(url: str, timeout_s: float) -> bool:
+    """Return whether a server has read its file; on a full disk its answer is a refusal (MISCONF)."""
+    return ask_redis(url, "PING", timeout_s)[:8] not in ("", "-LOADING")

@@ -28,7 +28,7 @@ from urllib.parse import urlsplit
 from worker.errors import StoreUnavailable
 from worker.stores import process_guard
 from worker.stores.child_processes import Guard, bound_log, free_port
-from worker.stores.sockets import ask_redis, listen
+from worker.stores.sockets import ask_redis, listen, redis_is_up
 
 START_TIMEOUT_S: Final = 60.0  # The server first reads its append-only file, which may be long.
 ANSWER_TIMEOUT_S: Final = 5.0
@@ -209,8 +209,7 @@ class ServerFolder:
         return int((file.read_text() if file.exists() else "").strip() or 0)
 
     def _is_up(self) -> bool:
-        """Return whether the server has read its file; on a full disk its answer is a refusal (MISCONF)."""
-        return ask_redis(self.url, "PING", ANSWER_TIMEOUT_S)[:8] not in ("", "-LOADING")
+        return redis_is_up(self.url, ANSWER_TIMEOUT_S)
 
 
 def _choose_address(url: str) -> tuple[int, str]:
