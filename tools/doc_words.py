@@ -16,7 +16,7 @@ from typing import Final
 ROOT: Final = Path(__file__).parents[1]
 DOCS: Final = ROOT / "docs"
 GENERATED: Final = frozenset(f"reference/{name}.md" for name in ("cli", "errors", "licences", "metrics", "settings"))
-MOST_WORDS: Final = 24_000
+MOST_WORDS: Final = 28_000
 
 
 def prose_of(text: str) -> str:
@@ -36,8 +36,9 @@ def count_words(text: str) -> int:
 
 
 def hand_written(docs: Path = DOCS) -> dict[str, int]:
-    """Return the words of each page that is written by hand, in English."""
+    """Return the words of each page that is written by hand, in English; SECURITY.md is one."""
     pages = {page.relative_to(docs).as_posix(): page for page in sorted(docs.rglob("*.md"))}
+    pages["SECURITY.md"] = docs.parent / "SECURITY.md"
     return {
         name: count_words(page.read_text(encoding="utf-8"))
         for name, page in pages.items()
