@@ -91,7 +91,10 @@ CASES: dict[Any, tuple[dict[str, str], list[str]]] = {
             "worker/locales/a.json:3: c: French 'i?'",
         ],
     ),
-    words.length_of_the_documentation: ({"docs/a.md": "word " * 24_001}, ["docs:1: 24001 words, more than 24000"]),
+    words.length_of_the_documentation: (
+        {"docs/a.md": "word " * 27_000, "SECURITY.md": "word " * 1_001},
+        ["docs:1: 28001 words, more than 28000"],
+    ),
     screens.quotes: (
         {
             "docs/how-to/troubleshooting.md": '“Try again”,\n« Réessayez »,\n“Begin again”\n"Begin"\n',
