@@ -44,13 +44,13 @@ def pytest_collection_finish() -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(ProcessorTime())
+    _name_a_broker()
     if config.getoption("--quick"):
         sys.addaudithook(_refuse_sockets)
-        _name_a_broker()
 
 
 def _name_a_broker() -> None:
-    """Give Celery a broker in memory: without one, the first look at a task starts the embedded Redis."""
+    """Give Celery a broker in memory: without one, the first look at a task starts an embedded Redis in this folder."""
     from worker.app import app
 
     app.conf.broker_url = "memory://"

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from redis import Redis, RedisError
 
-from tests.support.waiting import until
+from tests.support.waiting import DEADLINE_S, until
 from worker.errors import StoreUnavailable, WorkerError
 from worker.ops.supervisor import PartPlan
 from worker.stores.child_processes import ChildExit, Supervisor, answers, free_port
@@ -63,7 +63,7 @@ def reaped_servers() -> Iterator[None]:
     """Wait for servers that this process began and others ended: Python warns at its exit of a child nobody reaped."""
     yield
     while embedded._shared_processes:
-        embedded._shared_processes.pop().wait()
+        embedded._shared_processes.pop().wait(DEADLINE_S)
 
 
 def test_the_embedded_server_is_up_safe_and_gone_at_the_end(tmp_path: Path) -> None:
