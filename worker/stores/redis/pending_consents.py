@@ -9,7 +9,7 @@ registry knows nothing of a request before it is proven.
     connection_request:declared:<id>       the request has declared a right, and no answer has come yet
     connection_requests:browser:<hash>     the id of the request whose outcome is for the browser with this name
     connection_requests:opened:<name>      what has opened a session, which it does once: the hash of a browser's name,
-                                           or the id of an invitation
+                                           or the id of an invitation; with the id of the session
     connection_requests:subject:<digest>   list of the ids of the last requests that name the same meter
     connection_requests:about:<digest>     sorted set of ids of the last requests that name a meter, an account or a
                                            browser, by the second of their start
@@ -141,7 +141,16 @@ class ConnectionRequests(PrefixedKeys):
 
         The browser's cookie lives no longer than this note.
         """
-        return bool(self._redis.set(self._key("connection_requests", "opened", name), "1", ex=_REQUEST_LIFE_S, nx=True))
+        return bool(self._redis.set(self._key("connection_requests", "opened", name), "", ex=_REQUEST_LIFE_S, nx=True))
+
+    def note_session(self, name: str, session_id: str) -> None:
+        """Note the session that was opened by this name of a browser or this invitation."""
+        self._redis.set(self._key("connection_requests", "opened", name), session_id, ex=_REQUEST_LIFE_S)
+
+    def find_sessions(self, names: Sequence[str]) -> set[str]:
+        """Return the ids of the sessions that were opened by these names; of one that a crash has prevented, none."""
+        keys = [self._key("connection_requests", "opened", name) for name in names]
+        return {str(session_id) for session_id in self._redis.mget(keys) if session_id}
 
     def unmark_opened(self, name: str) -> None:
         """Forget that a session is opened: none was."""
