@@ -250,8 +250,7 @@ def show_accounts(
     planted, so that they join no household that was there before.
     """
     access, device = runtime.web_access, name_device(request.headers.get("User-Agent", ""))
-    before = session if joins else Session()
-    opened, text = open_session(access, before, accounts, device, joins=_has_https(runtime))
+    opened, text = open_session(access, session if joins else Session(), accounts, device, joins=_has_https(runtime))
     if session.key is not None and not joins:
         access.keys.end(session.key.id)
     set_session_cookie(runtime, response, text)

@@ -147,10 +147,9 @@ class ConnectionRequests(PrefixedKeys):
         """Note the session that was opened by this name of a browser or this invitation."""
         self._redis.set(self._key("connection_requests", "opened", name), session_id, ex=_REQUEST_LIFE_S)
 
-    def find_sessions(self, names: Sequence[str]) -> set[str]:
-        """Return the ids of the sessions that were opened by these names; of one that a crash has prevented, none."""
-        keys = [self._key("connection_requests", "opened", name) for name in names]
-        return {str(session_id) for session_id in self._redis.mget(keys) if session_id}
+    def find_session(self, name: str) -> str:
+        """Return the id of the session that was opened by this name; empty where none was, or a crash came first."""
+        return str(self._redis.get(self._key("connection_requests", "opened", name)) or "")
 
     def unmark_opened(self, name: str) -> None:
         """Forget that a session is opened: none was."""

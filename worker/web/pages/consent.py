@@ -159,8 +159,8 @@ def _open_again(
 ) -> Response | None:
     """Return the account to the browser that has used this invitation for it, once, and None to others.
 
-    A crash may have kept the session from a browser whose consent is recorded. One that has got a session has lost it
-    since if none is open any more: somebody has ended it, and the browser may be in foreign hands.
+    A crash may have kept the session from a browser whose consent is recorded. A session that was opened and has ended
+    since is not opened again: the device may be lost.
     """
     invitation = runtime.invitations.find(secret)
     if invitation is None or invitation.used_at is None or invitation.browser not in names.hashes:
@@ -169,10 +169,11 @@ def _open_again(
     account = runtime.registry.account_of(invitation)
     if account is None and invitation.usage_point_id is not None:
         account = runtime.registry.find(invitation.supplier, invitation.usage_point_id)
-    if account is not None and runtime.consents.browser_of(account.id) in mine:
-        got = runtime.connection_requests.find_sessions(mine)
-        keys = runtime.sessions.list_keys(runtime.sessions.households_of([account.id])) if got else []
-        if got and not session.shows(account) and not got & {key.id for key in keys}:
+    name = runtime.consents.browser_of(account.id) if account else None
+    if account and name and name in mine:
+        got = runtime.connection_requests.find_session(name)
+        open_keys = runtime.sessions.list_keys(runtime.sessions.households_of([account.id]))
+        if got and got not in [key.id for key in open_keys] and not session.shows(account):
             return None
         return open_accounts(request, runtime, session, [account], invitation.id)
     if any(right.page for right in runtime.rights.of_browser(mine)):

@@ -346,9 +346,9 @@ def open_accounts(
         return RedirectResponse(f"/accounts/{accounts[0].id}", 303)
     joins = runtime.settings.is_home or all(account.id in session.accounts for account in accounts)
     if joins or not (shown := _find_asked_about(runtime, session, accounts)):
-        return _open(request, runtime, session, accounts, name, joins=joins)
+        return _open(request, session, accounts, name, joins=joins)
     content = json.dumps([name, [[account.id, account.session_number] for account in accounts]])
-    offer = runtime.web_access.sealer.seal(content, _place_of_offer(session))
+    offer = runtime.web_access.sealer.seal(content, f"offer/{session.sid}")
     return render(request, "join.html", shown=shown, offer=offer)
 
 
@@ -367,10 +367,6 @@ def _find_asked_about(
     return [account for account in session.own(known) if account.state is not AccountState.DELETED]
 
 
-def _place_of_offer(session: Session) -> str:
-    return f"offer/{session.sid}"
-
-
 @router.post("/connect/join")
 def join_meters(
     request: Request,
@@ -384,23 +380,17 @@ def join_meters(
     ``offer`` is sealed for this session, so that no other page can send it.
     """
     try:
-        name, accounts = json.loads(runtime.web_access.sealer.unseal(offer, _place_of_offer(session)))
+        name, accounts = json.loads(runtime.web_access.sealer.unseal(offer, f"offer/{session.sid}"))
     except OperatorFault:
         return refuse_form(request, "/")
-    connected = [ConnectedAccount(*account) for account in accounts]
-    return _open(request, runtime, session, connected, name, joins=choice == "join")
+    return _open(request, session, [ConnectedAccount(*account) for account in accounts], name, joins=choice == "join")
 
 
 def _open(
-    request: Request,
-    runtime: Runtime,
-    session: Session,
-    accounts: Sequence[Account | ConnectedAccount],
-    name: str,
-    *,
-    joins: bool,
+    request: Request, session: Session, accounts: Sequence[Account | ConnectedAccount], name: str, *, joins: bool
 ) -> Response:
-    requests, response = runtime.connection_requests, RedirectResponse(f"/accounts/{accounts[0].id}", 303)
+    runtime, response = get_runtime(request), RedirectResponse(f"/accounts/{accounts[0].id}", 303)
+    requests = runtime.connection_requests
     if not requests.mark_opened(name):
         return consent_page(request, "ended_elsewhere")
     try:
