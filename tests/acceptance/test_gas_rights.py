@@ -80,9 +80,9 @@ def test_who_consents_on_grdfs_own_page_has_the_account_at_once_and_its_erasure_
     assert power, "electricity takes no invitation here"
     path = service.invite(browser, "--pce", meter)
     callback = browser.agree_on(browser.submit(f"{path}/page", csrf=csrf_of(browser.get(path).text)))
-    page = service.state(browser, callback)
+    page = browser.join(service.state(browser, callback))
     account = service.account(meter)
-    assert page.url == f"{service.address}/accounts/{account.id}"
+    assert page.account == account.id
     service.wait_loaded(meter)
     assert service.count_faults(meter) == 0 and browser.can_see(account.id)
     service.sweep()

@@ -128,6 +128,14 @@ def test_a_name_opens_a_session_once_in_the_life_of_its_cookie(requests: Connect
     assert requests.mark_opened("b1")
 
 
+def test_which_session_a_name_has_opened_is_known_for_as_long(requests: ConnectionRequests) -> None:
+    requests.mark_opened("b1")
+    assert requests.find_session("b1") == requests.find_session("b2") == ""
+    requests.note_session("b1", "k3q7d0fr2mxx")
+    assert requests.find_session("b1") == "k3q7d0fr2mxx" and not requests.mark_opened("b1")
+    assert 604_000 < requests._redis.ttl("releve:connection_requests:opened:b1") <= 604_800
+
+
 def test_what_has_come_of_a_request_outlives_the_browsers_next_one(requests: ConnectionRequests) -> None:
     requests.create(NEW)
     requests.save(NEW.after(RequestEvent.PROVEN, accounts=(ConnectedAccount("home1", 1),)))

@@ -28,7 +28,7 @@ from worker.domain.account import Account
 from worker.domain.invitation import InvitationPurpose
 from worker.runtime.process import Runtime
 from worker.web.asgi import create_app
-from worker.web.dependencies import SESSION_COOKIE, Session, load_session, publish_backfills
+from worker.web.dependencies import SESSION_COOKIE, Session, cookie_name, load_session, publish_backfills
 
 PUBLIC = "http://testserver"
 QUEUE = "releve:celery:control"
@@ -102,7 +102,12 @@ class ConnectService:
         return browser.get(way_back)
 
     def connect(self, browser: TestClient, meter: str = METER) -> httpx2.Response:
-        return self.come_back(browser, self.begin(browser, meter))
+        return self.join(browser, self.come_back(browser, self.begin(browser, meter)))
+
+    def join(self, browser: TestClient, answer: httpx2.Response, choice: str = "join") -> httpx2.Response:
+        """Answer the page that asks whether a new meter joins those of the browser's session, where it is that page."""
+        offer = answer.text.partition('name="offer" value="')[2].partition('"')[0]
+        return browser.post("/connect/join", data={"offer": offer, "choice": choice}) if offer else answer
 
     def work(self) -> None:
         """Do what the worker's task does for the requests that are due; an hour later each time."""
@@ -117,7 +122,7 @@ class ConnectService:
         return self.runtime.registry.list_accounts()
 
     def session(self, browser: TestClient) -> Session:
-        return load_session(self.runtime.web_access, browser.cookies.get(SESSION_COOKIE))
+        return load_session(self.runtime.web_access, browser.cookies.get(cookie_name(self.runtime, SESSION_COOKIE)))
 
     def queued(self) -> int:
         """Return the number of backfills that wait in the queue."""

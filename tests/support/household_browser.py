@@ -107,6 +107,12 @@ class HouseholdBrowser:
         """Open an invitation, agree on the supplier's page, and come back."""
         return self.follow(self.open_invitation(link))
 
+    def join(self, page: requests.Response) -> Page:
+        """Let the new meter join those of the session, as the page asks."""
+        offer = re.search(r'name="offer" value="([^"]+)"', page.text)
+        assert offer, f"nothing is asked: {page.text[-1500:]}"
+        return self.follow(self.submit("/connect/join", offer=offer[1], choice="join"))
+
     # -- What it sees
 
     def can_see(self, account: str) -> bool:

@@ -272,14 +272,15 @@ class RightDeclarations:
                 raise RequestEnded("right_exists")
             return None
         known = [row for row in self.rights.of_meter(right.supplier, right.meter) if row.supplier_id == record.id]
-        is_theirs = right.account_id is not None or any(row.browser in request.names for row in known)
+        names = () if right.for_new_holder else request.names  # The holder before may have used this browser.
+        is_theirs = right.account_id is not None or any(row.browser in names for row in known)
         is_anew = may_be_ours and is_fresh(record, request.begun_on) and not known
         if not (is_theirs or is_anew or invited):
             log.info(
                 "right refused: it was given before, and nobody invited the person", extra=fields(request=right.id)
             )
             raise RequestEnded("right_exists")
-        was_declared = is_anew or any(row.browser in request.names and not row.is_found for row in known)
+        was_declared = is_anew or any(row.browser in names and not row.is_found for row in known)
         right = replace(right.after(record, self.now()), is_found=not was_declared)
         return self._store(request, right, invited, instead_of=[row.id for row in known])
 

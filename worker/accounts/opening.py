@@ -84,6 +84,10 @@ class Invited:
     invitation: Invitation
     usage_point_id: str | None = field(repr=False)
 
+    @property
+    def is_for_new_holder(self) -> bool:
+        return self.invitation.purpose is InvitationPurpose.NEW_HOLDER
+
 
 @dataclass(frozen=True, kw_only=True)
 class ProvenRequests:
@@ -130,11 +134,10 @@ class ProvenRequests:
         if any(account.tenant != request.tenant for account in bound):
             log.info("another tenant's account reads the meter", extra=fields(request=request.id))
             return request.after(RequestEvent.NOT_PROVEN, proven=None, page="")
-        is_used = invited is not None and invited.invitation.used_at is not None
-        if is_used and not any(self._brought(account, request) for account in known):
+        used = invited.invitation if invited and invited.invitation.used_at else None
+        if used and not any(self.has_opened(used, account, request.names) for account in known):
             raise RequestEnded("invitation_over")  # Else it was used by this step, before a crash.
-        expected = invited is not None and invited.invitation.purpose is InvitationPurpose.NEW_HOLDER
-        if others and not (request.new_holder or expected):
+        if others and not (request.new_holder or (invited and invited.is_for_new_holder)):
             return request.after(RequestEvent.OTHER_PERSON, page="other_person")
         held = request.state is RequestState.HELD
         new = sum(account is None or account in others for account in before.values())
@@ -160,7 +163,7 @@ class ProvenRequests:
         account = self.registry.find(request.supplier, meter)
         if account is not None and account.tenant != invited.invitation.tenant:
             return request.after(RequestEvent.NOT_PROVEN, proven=None, page="")  # Nobody learns who reads a meter.
-        others = [account] if account and invited.invitation.purpose is InvitationPurpose.NEW_HOLDER else []
+        others = [account] if account and invited.is_for_new_holder else []
         code = ProxyCode(
             caller=caller,
             supplier=request.supplier,
@@ -184,16 +187,23 @@ class ProvenRequests:
         return after
 
     def is_same_person(self, account: Account, request: ConnectionRequest, invited: Invited | None) -> bool:
-        """Return whether the account is that person's: by its session, by its browser, or by the inviter's word."""
+        """Return whether the account is that person's: by its session, by its browser, or by the inviter's word.
+
+        The inviter's word that the holder is new comes before session and browser, which the holder before may have
+        left. The account that the new holder has got by it is theirs: a crash has the step repeated.
+        """
+        if invited is not None and invited.is_for_new_holder:
+            return self.has_opened(invited.invitation, account, request.names)
         if request.session.get(account.id) == account.session_number:
             return True
         if invited is not None and invited.invitation.account_id == account.id:
             return True
-        return self._brought(account, request)
-
-    def _brought(self, account: Account, request: ConnectionRequest) -> bool:
-        """Return whether this browser has brought the consent in force of the account."""
         return self.consents.browser_of(account.id) in request.names
+
+    def has_opened(self, invitation: Invitation, account: Account, names: Sequence[str]) -> bool:
+        """Return whether a used invitation has opened the account in the browser with these names, the newest first."""
+        is_used = invitation.used_at is not None
+        return is_used and self.consents.browser_of(account.id) in invitation.names_of_invited(names)
 
     def are_too_many(self, request: ConnectionRequest, new: int) -> bool:
         """Count new accounts, and return whether they are more than a bound allows."""

@@ -5,7 +5,7 @@ An operator or a service makes one for a meter or an account. It works once, in 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -76,3 +76,12 @@ class Invitation:
         """Return whether the browser with these names may go on with it: the first to open it, until its use."""
         state = self.state_at(now)
         return state is InvitationState.SENT or (state is InvitationState.OPENED and self.browser in names)
+
+    def names_of_invited(self, names: Sequence[str]) -> Sequence[str]:
+        """Return those of a browser's names, the newest first, that are the invited person's.
+
+        A new holder has those that it got since it opened the invitation: the holder before may have the others.
+        """
+        if self.purpose is not InvitationPurpose.NEW_HOLDER:
+            return names
+        return names[: names.index(self.browser) + 1] if self.browser in names else ()

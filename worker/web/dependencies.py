@@ -241,16 +241,22 @@ def show_accounts(
     response: Response,
     session: Session,
     accounts: Iterable[Account | ConnectedAccount],
-) -> None:
-    """Let the browser see these accounts from now on, beside those of its session.
+    *,
+    joins: bool,
+) -> str:
+    """Let the browser see these accounts from now on, and return the id of its new session.
 
-    Without https a cookie can be planted, so that they join no household that was there before.
+    ``joins``: beside those of its session; otherwise alone, and that session ends. Without https a cookie can be
+    planted, so that they join no household that was there before.
     """
-    device = name_device(request.headers.get("User-Agent", ""))
-    opened, text = open_session(runtime.web_access, session, accounts, device, joins=_has_https(runtime))
+    access, device = runtime.web_access, name_device(request.headers.get("User-Agent", ""))
+    opened, text = open_session(access, session if joins else Session(), accounts, device, joins=_has_https(runtime))
+    if session.key is not None and not joins:
+        access.keys.end(session.key.id)
     set_session_cookie(runtime, response, text)
     note_household(request, opened)
     note_event(request, AuditAction.SESSION_OPEN)
+    return opened.sid
 
 
 def set_session_cookie(runtime: Runtime, response: Response, text: str) -> None:

@@ -82,6 +82,7 @@ ACTIONS: Final[Mapping[str, AuditAction]] = {
     "POST /operator/rights/{right_id}/proofs": AuditAction.RIGHT_PROOF,
 }
 UNRECORDED: Final[Mapping[str, str]] = {
+    "POST /connect/join": "what it opens has entries of its own",
     "POST /access/kept": "it hides a code that its household has written down",
     "POST /api/accounts/search": "it only reads, and a meter's number must not be in an address",
 }

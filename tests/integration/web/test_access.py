@@ -301,6 +301,7 @@ TABLE = (
     for_everybody("GET /connect/{supplier}", sees(303, "oauth2/authorize", "state=")),
     for_everybody("GET /callback/{supplier}", sees(400), query=TYPED_CALLBACK),
     for_everybody("POST /connect/new-holder", BAD_FORM, form={"connection": "c" * 32, "csrf": "{csrf}"}),
+    for_everybody("POST /connect/join", BAD_FORM, form={"offer": "b2ZmZXI=", "choice": "join"}),
     # A reading of the meter belongs to the browser's own request, which has no proof yet.
     for_everybody("GET /connect/reading", sees(404)),
     for_everybody("POST /connect/reading", BAD_FORM, form={"register_BASE": "12345", "csrf": "{csrf}"}),
@@ -691,6 +692,7 @@ def test_a_method_that_no_route_declares_is_refused(stage: Stage) -> None:
         "DELETE /static/page.css": {405},
         # There is no such supplier, and no such account: 401 for who is nobody to the API.
         "GET /connect/new-holder": {404},
+        "GET /connect/join": {404},
         "GET /api/accounts/search": {401, 404},
         "DELETE /api/accounts/search": {401, 404},
     }

@@ -14,11 +14,14 @@ from tests.support.connect_service import INVITED_PRESETS, METER, OTHER, Connect
 from tests.support.household_pages import csrf_of
 from tests.support.registries import all_rows
 from worker.domain.account import AccountState
-from worker.domain.connection_request import RequestState
+from worker.domain.connection_request import ConnectionRequest, RequestState
 from worker.domain.consents import EndReason, Proof
 from worker.domain.documents import Entry, period_key, to_document
 from worker.domain.series import Doctype, Series
+from worker.domain.sessions import KeyKind
 from worker.domain.windows import DateWindow, local_midnight
+from worker.stores.redis.pending_consents import ConnectionRequests
+from worker.web.dependencies import SESSION_COOKIE
 
 TODAY = date(2024, 7, 25)
 
@@ -89,6 +92,91 @@ def test_n6_the_data_of_a_new_holder_begin_on_the_day_of_the_proof(service: Conn
         runtime.window_sync.sync_window(runtime.claims.to_job(new.id, Series.DAILY, window))
     assert runtime.measures.read(new.id, {Doctype.DAY: ("2020", "2025")})[Doctype.DAY] == []
     assert service.simulate("GET", "report")["calls"] == 0
+
+
+def sign_in_elsewhere(service: ConnectService, browser: TestClient) -> TestClient:
+    """Return another device of the browser's household."""
+    household, device = service.session(browser).household, service.browser()
+    assert household is not None
+    _, text = service.runtime.web_access.keys.create(KeyKind.HOUSEHOLD_SESSION, household.id)
+    device.cookies.set(SESSION_COOKIE, text, domain="testserver.local", path="/")
+    return device
+
+
+def shown(service: ConnectService, browser: TestClient) -> set[str]:
+    """Return the accounts whose pages the browser sees."""
+    return {one.id for one in service.accounts() if browser.get(f"/accounts/{one.id}").status_code == 200}
+
+
+def take_over(service: ConnectService, browser: TestClient) -> httpx2.Response:
+    """Use the operator's invitation for a new holder."""
+    page = service.open_invitation(browser, service.invite(new_holder=True)).headers["location"]
+    return service.come_back(browser, service.agree(page))
+
+
+@pytest.mark.generations
+def test_n6_an_invited_new_holder_is_another_person_where_the_one_before_is_still_signed_in(
+    service: ConnectService,
+) -> None:
+    shared = service.browser()
+    service.connect(shared)
+    (old,) = service.accounts()
+    service.connect(shared, OTHER)
+    (other,) = (account for account in service.accounts() if account.id != old.id)
+    phone = sign_in_elsewhere(service, shared)
+    assert shown(service, shared) == shown(service, phone) == {old.id, other.id}
+    done = take_over(service, shared)
+    (new,) = (account for account in service.accounts() if account.id not in (old.id, other.id))
+    assert done.headers["location"] == f"/accounts/{new.id}"
+    assert service.runtime.registry.get(old.id).state is AccountState.CLOSED
+    assert service.runtime.consents.list_proofs(old.id)[0].end_reason == EndReason.HOLDER_CHANGED
+    assert (new.usage_point_id, new.data_from) == (METER, TODAY)
+    # This browser's session of the household before has ended, with what else it showed; other devices stay.
+    assert shown(service, shared) == {new.id}
+    assert shown(service, phone) == {other.id}
+
+
+@pytest.mark.generations
+def test_n6_an_invited_new_holder_is_another_person_where_the_one_before_has_only_signed_out(
+    service: ConnectService,
+) -> None:
+    shared = service.browser()
+    service.connect(shared)
+    (old,) = service.accounts()
+    shared.cookies.delete(SESSION_COOKIE)
+    take_over(service, shared)
+    (new,) = (account for account in service.accounts() if account.id != old.id)
+    assert service.runtime.registry.get(old.id).state is AccountState.CLOSED
+    assert shown(service, shared) == {new.id}
+
+
+@pytest.mark.generations
+def test_n6_a_new_holders_step_that_is_repeated_after_a_crash_opens_the_same_account(
+    service: ConnectService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = service.browser()
+    service.connect(shared)
+    (old,) = service.accounts()
+    page = service.open_invitation(shared, service.invite(new_holder=True)).headers["location"]
+    back, save = service.agree(page), type(service.runtime.connection_requests).save
+
+    def die_after_the_commit(requests: ConnectionRequests, request: ConnectionRequest) -> None:
+        if request.state is RequestState.CONNECTED:
+            raise Crash
+        save(requests, request)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ConnectionRequests, "save", die_after_the_commit)
+        with suppress(Crash):
+            service.come_back(shared, back)
+    (new,) = (account for account in service.accounts() if account.id != old.id)
+    assert service.come_back(shared, back).headers["location"] == f"/accounts/{new.id}"
+    assert {account.id: account.state for account in service.accounts()} == {
+        old.id: AccountState.CLOSED,
+        new.id: AccountState.READY,
+    }
+    assert [proof.open for proof in service.runtime.consents.list_proofs(new.id)] == [True]
+    assert shown(service, shared) == {new.id}
 
 
 def test_n6_the_same_person_may_decline_and_nothing_changes(v4: ConnectService) -> None:
@@ -215,7 +303,7 @@ def test_new_accounts_beyond_the_bounds_wait_for_the_operator(bounded: ConnectSe
     (waiting,) = bounded.runtime.connection_requests.list_held()
     accepted = bounded.runtime.connector.let_in(waiting.id, by="cli:test")
     assert accepted is not None and accepted.state is RequestState.CONNECTED
-    done = browser.get(back)
+    done = bounded.join(browser, browser.get(back))
     assert done.headers["location"] == f"/accounts/{accepted.accounts[0].id}"
     assert {account.usage_point_id for account in bounded.accounts()} == {METER, OTHER}
     assert bounded.runtime.connection_requests.list_held() == []
@@ -250,7 +338,7 @@ def test_who_is_invited_is_not_counted(bounded: ConnectService) -> None:
     browser = bounded.browser()
     bounded.connect(browser)
     page = bounded.open_invitation(browser, bounded.invite(OTHER)).headers["location"]
-    assert bounded.come_back(browser, bounded.agree(page)).status_code == 303
+    assert bounded.join(browser, bounded.come_back(browser, bounded.agree(page))).status_code == 303
     assert len(bounded.accounts()) == 2
 
 

@@ -140,7 +140,7 @@ def test_two_tabs_at_once_end_both_consents(service: ConnectService) -> None:
     browser = service.browser()
     backs = [service.begin(browser, meter) for meter in (METER, OTHER)]
     for back in reversed(backs):
-        assert service.come_back(browser, back).status_code == 303
+        assert service.join(browser, service.come_back(browser, back)).status_code == 303
     assert {account.usage_point_id for account in service.accounts()} == {METER, OTHER}
     assert set(service.session(browser).accounts) == {account.id for account in service.accounts()}
 

@@ -21,14 +21,22 @@ def press(browser: TestClient, secret: str) -> Any:
     return browser.post("/invitation", data={"invitation": secret, "csrf": csrf})
 
 
-def use_invitation(service: ApiService, browser: TestClient) -> str:
+def use_invitation(
+    service: ApiService, browser: TestClient, purpose: InvitationPurpose = InvitationPurpose.METER
+) -> str:
     """Let the browser open an invitation for the meter, use it up, and return its secret."""
     runtime = service.runtime
-    invitation, secret = runtime.invitations.create(InvitationPurpose.METER, "enedis", "cli:test", usage_point_id=METER)
+    invitation, secret = runtime.invitations.create(purpose, "enedis", "cli:test", usage_point_id=METER)
     assert press(browser, secret).status_code == 303
     with runtime.registry.database.writing() as connection:
         assert runtime.invitations.use(connection, invitation.id)
     return secret
+
+
+def bring_consent(service: ApiService, browser: TestClient, account_id: str) -> None:
+    """Record a consent that the browser has brought under its newest name."""
+    name = hashlib.sha256(browser.cookies[BROWSER_COOKIE].partition(".")[0].encode()).hexdigest()
+    record_consent(service.runtime.consents, account_id, ConsentKind.AUTORISATION, NOW, browser=name, reference=name)
 
 
 def test_a_used_invitation_opens_its_account_for_its_own_browser_while_that_ones_consent_is_in_force(
@@ -41,8 +49,18 @@ def test_a_used_invitation_opens_its_account_for_its_own_browser_while_that_ones
     account = runtime.registry.add("enedis", METER, NOW, token_needed=False)[0]
     assert press(browsers[0], secrets[0]).status_code == 410, "the account has no consent"
     for browser in browsers:
-        name = hashlib.sha256(browser.cookies[BROWSER_COOKIE].encode()).hexdigest()
-        record_consent(runtime.consents, account.id, ConsentKind.AUTORISATION, NOW, browser=name, reference=name)
+        bring_consent(service, browser, account.id)
     for browser, secret in ((0, 0), (0, 1), (1, 0)):
         assert press(browsers[browser], secrets[secret]).status_code == 410
     assert press(browsers[1], secrets[1]).headers["location"] == f"/accounts/{account.id}"
+
+
+def test_a_used_invitation_opens_no_account_that_its_browser_brought_before(service: ApiService) -> None:
+    """A new holder's right of gas waits for GRDF, in the browser of the holder before."""
+    shared = TestClient(service.app, follow_redirects=False)
+    shared.get("/invitation")
+    use_invitation(service, shared)
+    account = service.runtime.registry.add("enedis", METER, NOW, token_needed=False)[0]
+    bring_consent(service, shared, account.id)
+    secret = use_invitation(service, shared, InvitationPurpose.NEW_HOLDER)
+    assert press(shared, secret).status_code == 410

@@ -363,7 +363,10 @@ def test_a_household_adds_gas_from_the_page_of_its_account(service: GasService) 
     service.grdf.state = RightState.ACTIVE
     service.sweep()
     gas = service.runtime.registry.find(GAS, OTHER_PCE)
-    assert gas and service.state(browser).headers["location"] == f"/accounts/{gas.id}"
+    asked = service.state(browser)
+    offer = asked.text.partition('name="offer" value="')[2].partition('"')[0]
+    done = browser.post("/connect/join", data={"offer": offer, "choice": "join"})
+    assert gas and done.headers["location"] == f"/accounts/{gas.id}"
     session = load_session(service.runtime.web_access, browser.cookies.get(SESSION_COOKIE))
     assert set(session.accounts) == {account, gas.id}
     assert f'href="/accounts/{account}/gas"' not in browser.get(f"/accounts/{account}").text

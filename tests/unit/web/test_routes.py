@@ -13,8 +13,13 @@ from tests.golden.test_outside_names import installation
 from worker.web.asgi import create_app
 
 METHODS: Final = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"}
-# Here "new-holder" may be a supplier and "search" an account, which there are not: see tests/integration/web.
-OF_ANOTHER_ROUTE: Final = {"GET /connect/new-holder", "GET /api/accounts/search", "DELETE /api/accounts/search"}
+# Here "new-holder" and "join" may be suppliers and "search" an account, which there are not: see tests/integration/web.
+OF_ANOTHER_ROUTE: Final = {
+    "GET /connect/new-holder",
+    "GET /connect/join",
+    "GET /api/accounts/search",
+    "DELETE /api/accounts/search",
+}
 
 
 def test_a_method_that_no_route_declares_reaches_none() -> None:

@@ -9,7 +9,7 @@ registry knows nothing of a request before it is proven.
     connection_request:declared:<id>       the request has declared a right, and no answer has come yet
     connection_requests:browser:<hash>     the id of the request whose outcome is for the browser with this name
     connection_requests:opened:<name>      what has opened a session, which it does once: the hash of a browser's name,
-                                           or the id of an invitation
+                                           or the id of an invitation; with the id of the session
     connection_requests:subject:<digest>   list of the ids of the last requests that name the same meter
     connection_requests:about:<digest>     sorted set of ids of the last requests that name a meter, an account or a
                                            browser, by the second of their start
@@ -141,7 +141,15 @@ class ConnectionRequests(PrefixedKeys):
 
         The browser's cookie lives no longer than this note.
         """
-        return bool(self._redis.set(self._key("connection_requests", "opened", name), "1", ex=_REQUEST_LIFE_S, nx=True))
+        return bool(self._redis.set(self._key("connection_requests", "opened", name), "", ex=_REQUEST_LIFE_S, nx=True))
+
+    def note_session(self, name: str, session_id: str) -> None:
+        """Note the session that was opened by this name of a browser or this invitation."""
+        self._redis.set(self._key("connection_requests", "opened", name), session_id, ex=_REQUEST_LIFE_S)
+
+    def find_session(self, name: str) -> str:
+        """Return the id of the session that was opened by this name; empty where none was, or a crash came first."""
+        return str(self._redis.get(self._key("connection_requests", "opened", name)) or "")
 
     def unmark_opened(self, name: str) -> None:
         """Forget that a session is opened: none was."""

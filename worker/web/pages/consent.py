@@ -41,7 +41,6 @@ from worker.web.dependencies import (
     SessionDep,
     gas_suffix,
     is_own_form,
-    show_accounts,
 )
 from worker.web.error_pages import HttpRefusal
 from worker.web.pages.consent_callback import (
@@ -151,10 +150,8 @@ def _open_history(
         used = runtime.invitations.use(connection, invitation.id)
     if not used:
         return consent_page(request, "invitation_over")
-    response = RedirectResponse(f"/accounts/{account.id}", 303)
     note_subject(request, account_id=account.id)
-    show_accounts(runtime, request, response, session, [account])
-    return response
+    return open_accounts(request, runtime, session, [account], invitation.id)
 
 
 def _open_again(
@@ -162,19 +159,26 @@ def _open_again(
 ) -> Response | None:
     """Return the account to the browser that has used this invitation for it, once, and None to others.
 
-    A crash may have kept the session from a browser whose consent is recorded.
+    A crash may have kept the session from a browser whose consent is recorded. A session that was opened and has ended
+    since is not opened again: the device may be lost.
     """
-    invitation, mine = runtime.invitations.find(secret), names.hashes
-    if invitation is None or invitation.used_at is None or invitation.browser not in mine:
+    invitation = runtime.invitations.find(secret)
+    if invitation is None or invitation.used_at is None or invitation.browser not in names.hashes:
         return None
+    mine = invitation.names_of_invited(names.hashes)
     account = runtime.registry.account_of(invitation)
     if account is None and invitation.usage_point_id is not None:
         account = runtime.registry.find(invitation.supplier, invitation.usage_point_id)
-    if account is None and any(right.page for right in runtime.rights.of_browser(mine)):
+    name = runtime.consents.browser_of(account.id) if account else None
+    if account and name and name in mine:
+        got = runtime.connection_requests.find_session(name)
+        open_keys = runtime.sessions.list_keys(runtime.sessions.households_of([account.id]))
+        if got and got not in [key.id for key in open_keys] and not session.shows(account):
+            return None
+        return open_accounts(request, runtime, session, [account], invitation.id)
+    if any(right.page for right in runtime.rights.of_browser(mine)):
         return RedirectResponse(RIGHT_STATE, 303)  # It was used for a right that waits for its holder.
-    if account is None or runtime.consents.browser_of(account.id) not in mine:
-        return None
-    return open_accounts(request, runtime, session, [account], invitation.id)
+    return None
 
 
 # It comes before ``/connect/{supplier}``, which matches it too.

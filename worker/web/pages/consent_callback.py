@@ -18,6 +18,7 @@ asked of all its names, so that each of its tabs goes its own way.
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import re
 import secrets
@@ -32,7 +33,7 @@ from fastapi.responses import RedirectResponse
 from worker.app import enqueue_request
 from worker.clients.endpoints import LONGEST_STATE, Callback
 from worker.clients.enedis import ENEDIS
-from worker.domain.account import Account
+from worker.domain.account import Account, AccountState
 from worker.domain.audit_entry import AuditAction
 from worker.domain.clock import real_clock
 from worker.domain.connection_request import (
@@ -43,7 +44,7 @@ from worker.domain.connection_request import (
     RequestState,
 )
 from worker.domain.consents import REQUEST_LIFE
-from worker.errors import StoreUnavailable
+from worker.errors import OperatorFault, StoreUnavailable
 from worker.logs import fields
 from worker.runtime.process import Runtime
 from worker.stores.redis.locks import Rate, RateLimiter
@@ -334,20 +335,73 @@ def open_accounts(
 
     ``name``: what it opens by, the hash of a browser's name or the id of an invitation. A person who copies that
     later gets no other session.
+
+    A session that shows other meters may be another person's, who has left it or has had this one sign in to it. So
+    the person is asked whether the accounts join these. Where one of the accounts has taken a meter over from an
+    account that the session had, that household's session ends in this browser, and nobody is asked. Nor is anybody
+    in a home, or for accounts that the household has had before.
     """
-    requests, response = runtime.connection_requests, RedirectResponse(f"/accounts/{accounts[0].id}", 303)
-    is_first = requests.mark_opened(name)
     if all(session.shows(account) for account in accounts):
-        return response
-    if not is_first:
+        runtime.connection_requests.note_session(name, session.sid)
+        return RedirectResponse(f"/accounts/{accounts[0].id}", 303)
+    joins = runtime.settings.is_home or all(account.id in session.accounts for account in accounts)
+    if joins or not (shown := _find_asked_about(runtime, session, accounts)):
+        return _open(request, session, accounts, name, joins=joins)
+    content = json.dumps([name, [[account.id, account.session_number] for account in accounts]])
+    offer = runtime.web_access.sealer.seal(content, f"offer/{session.sid}")
+    return render(request, "join.html", shown=shown, offer=offer)
+
+
+def _find_asked_about(
+    runtime: Runtime, session: Session, accounts: Sequence[Account | ConnectedAccount]
+) -> list[Account]:
+    """Return the accounts that the session shows; none where a new account has taken the meter of one of its own.
+
+    Closing the one and making the other is one moment, so a crash leaves it to be seen.
+    """
+    known = runtime.registry.get_many([*session.accounts, *(account.id for account in accounts)])
+    made = [known[account.id].created_at for account in accounts if account.id in known]
+    closed = [id_ for id_ in session.accounts if id_ in known and known[id_].state is AccountState.CLOSED]
+    if any(runtime.registry.state_since(id_) in made for id_ in closed):
+        return []
+    return [account for account in session.own(known) if account.state is not AccountState.DELETED]
+
+
+@router.post("/connect/join")
+def join_meters(
+    request: Request,
+    runtime: RuntimeDep,
+    session: SessionDep,
+    offer: Annotated[str, Form(max_length=4000)] = "",
+    choice: Annotated[str, Form(max_length=10)] = "",
+) -> Response:
+    """Open what the browser was asked about: beside the meters of its session, or in a household of its own.
+
+    ``offer`` is sealed for this session, so that no other page can send it.
+    """
+    try:
+        name, accounts = json.loads(runtime.web_access.sealer.unseal(offer, f"offer/{session.sid}"))
+    except OperatorFault:
+        return refuse_form(request, "/")
+    return _open(request, session, [ConnectedAccount(*account) for account in accounts], name, joins=choice == "join")
+
+
+def _open(
+    request: Request, session: Session, accounts: Sequence[Account | ConnectedAccount], name: str, *, joins: bool
+) -> Response:
+    runtime, response = get_runtime(request), RedirectResponse(f"/accounts/{accounts[0].id}", 303)
+    requests = runtime.connection_requests
+    if not requests.mark_opened(name):
         return consent_page(request, "ended_elsewhere")
     try:
-        show_accounts(runtime, request, response, session, accounts)
+        session_id = show_accounts(runtime, request, response, session, accounts, joins=joins)
         for account in accounts:
-            note_event(request, AuditAction.CONSENT_CONNECT, account_id=account.id)
+            if runtime.consents.browser_of(account.id) is not None:  # A closed account has no consent.
+                note_event(request, AuditAction.CONSENT_CONNECT, account_id=account.id)
     except StoreUnavailable:
         requests.unmark_opened(name)
         raise
+    requests.note_session(name, session_id)
     return response
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -19,14 +19,18 @@ from tests.support.declared_rights import (
     gas_accounts,
     invite,
     opened,
+    step,
 )
 from tests.support.factories import NOW
 from tests.support.right_register import RightRegister
 from worker.domain.access_right import RightState
 from worker.domain.account import AccountState
+from worker.domain.clock import real_clock
+from worker.domain.connection_request import ConnectionRequest, RequestState
 from worker.domain.consents import ConsentKind, EndReason, Proof
 from worker.domain.invitation import InvitationPurpose
 from worker.runtime.process import Runtime
+from worker.stores.redis.pending_consents import ConnectionRequests
 
 
 def test_a_right_that_becomes_active_opens_one_new_account_with_its_evidence(
@@ -129,12 +133,18 @@ def test_the_same_person_renews_their_account(runtime: Runtime, register: RightR
     assert runtime.consents.browser_of(account.id) == STRANGER
 
 
-def test_a_new_holder_who_is_invited_gets_an_account_of_their_own(runtime: Runtime, register: RightRegister) -> None:
+@pytest.mark.parametrize("left", ["nothing", "a browser", "a session"])
+def test_a_new_holder_who_is_invited_gets_an_account_of_their_own(
+    runtime: Runtime, register: RightRegister, left: str
+) -> None:
+    """Whatever the holder before has left in the browser."""
     before = opened(runtime, register)
     register.change(PCE, state=RightState.OBSOLETE)
     invitation = invite(runtime, browser=STRANGER, new_holder=True)
     assert invitation.purpose is InvitationPurpose.NEW_HOLDER
-    declared(runtime, declare(runtime, browser=STRANGER, invitation=invitation))
+    known_as = [BROWSER] if left == "a browser" else []
+    session = {before.id: before.session_number} if left == "a session" else {}
+    declared(runtime, declare(runtime, browser=STRANGER, known_as=known_as, session=session, invitation=invitation))
     assert register.declarations[-1].data_from == NOW.date()
     register.change(PCE, state=RightState.ACTIVE)
     (account_id,) = runtime.right_sweep.run(pending_only=True).opened
@@ -143,3 +153,42 @@ def test_a_new_holder_who_is_invited_gets_an_account_of_their_own(runtime: Runti
     assert runtime.registry.get(account_id).data_from == NOW.date()
     assert runtime.consents.list_proofs(before.id)[0].end_reason == EndReason.HOLDER_CHANGED
     assert [right.account_id for right in runtime.rights.of_meter("grdf", PCE)] == [account_id]
+
+
+def test_a_right_of_the_holder_before_is_none_that_the_new_one_has_declared_in_the_same_browser(
+    runtime: Runtime, register: RightRegister
+) -> None:
+    """It still runs at the supplier, which registers no other; the inviter vouches for it."""
+    before = opened(runtime, register)
+    invitation = invite(runtime, browser=STRANGER, new_holder=True)
+    request = declare(runtime, browser=STRANGER, known_as=[BROWSER], invitation=invitation)
+    (account,) = request.accounts
+    assert account.id != before.id and declared(runtime, request).is_found
+    assert runtime.consents.list_proofs(account.id)[0].proof is Proof.INVITED
+
+
+def test_a_new_holders_step_that_is_repeated_after_a_crash_opens_the_same_account(
+    runtime: Runtime, register: RightRegister, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = opened(runtime, register)
+    register.change(PCE, state=RightState.OBSOLETE)
+    invitation = invite(runtime, browser=STRANGER, new_holder=True)
+    told = {"browser": STRANGER, "known_as": [BROWSER], "session": {before.id: before.session_number}}
+    save = ConnectionRequests.save
+
+    def die_after_the_commit(requests: ConnectionRequests, request: ConnectionRequest) -> None:
+        if request.state is RequestState.DECLARED:
+            raise KeyboardInterrupt
+        save(requests, request)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(ConnectionRequests, "save", die_after_the_commit)
+        declare(runtime, invitation=invitation, **told)
+    (request_id,) = runtime.connection_requests.list_due(real_clock() + timedelta(hours=1), 9)
+    register.change(PCE, state=RightState.ACTIVE)
+    (account_id,) = runtime.right_sweep.run(pending_only=True).opened
+    repeated = runtime.connection_requests.get(request_id)
+    assert repeated is not None and declared(runtime, step(runtime, repeated, hours=1)).account_id == account_id
+    states = {account.id: account.state for account in gas_accounts(runtime)}
+    assert states == {before.id: AccountState.CLOSED, account_id: AccountState.READY}
+    assert [proof.open for proof in runtime.consents.list_proofs(account_id)] == [True]
