@@ -310,8 +310,8 @@ def list_requests(as_json: bool) -> None:
     """List the waiting requests, oldest first.
 
     They exceeded a limit of new accounts (RELEVE_NEW_ACCOUNTS_PER_…), and the supplier has confirmed their meters; or
-    somebody asks for a gas meter without an invitation: you see its last digits, and the accounts of
-    the browser's session. A request expires after seven days.
+    they ask for a gas meter without an invitation: its last digits and the accounts of the browser's session are shown.
+    A request expires after seven days.
 
     \b
     Example:

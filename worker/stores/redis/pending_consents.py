@@ -237,10 +237,7 @@ class ConnectionRequests(PrefixedKeys):
                 pipe.zrem(held, request.id)
             meters = [f"meter {number}" for number in request.names_meters]
             # An erased account ends what its session has declared, too.
-            accounts = [
-                *(account.id for account in request.accounts),
-                *(request.session if request.declaration else ()),
-            ]
+            accounts = [one.id for one in request.accounts] + list(request.session if request.declaration else ())
             self._note(pipe, request, [*meters, *(f"account {account_id}" for account_id in accounts)])
             pipe.execute()
 
