@@ -183,9 +183,9 @@ def test_a_gas_meter_without_an_invitation_is_listed_by_its_last_digits_and_acce
     for meter, browser in ((PCE, BROWSER), (OTHER, STRANGER)):
         begin(runtime, replace(TYPED, meter=meter), browser=browser, session={power.id: 1})
     first, second = house.query_rows("requests", "list")
-    assert [(row["meters"], row["gas"], row["accounts"]) for row in (first, second)] == [
-        (1, "…1234", [power.id]),
-        (1, "…3456", [power.id]),
+    assert [(row["meters"], row["digits"], row["accounts"]) for row in (first, second)] == [
+        (1, ["…1234"], [power.id]),
+        (1, ["…3456"], [power.id]),
     ]
     listed = house.releve("requests", "list").out
     assert "…1234" in listed and power.id in listed and not [text for text in (PCE, OTHER, "Durand") if text in listed]

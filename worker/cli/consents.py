@@ -310,8 +310,8 @@ def list_requests(as_json: bool) -> None:
     """List the waiting requests, oldest first.
 
     They exceeded a limit of new accounts (RELEVE_NEW_ACCOUNTS_PER_…), and the supplier has confirmed their meters; or
-    they ask for a gas meter without an invitation: its last digits and the accounts of the browser's session are shown.
-    A request expires after seven days.
+    they declare an access right without an invitation. You see the last digits of the meters, and the accounts of the
+    browser's session. A request expires after seven days.
 
     \b
     Example:
@@ -319,7 +319,7 @@ def list_requests(as_json: bool) -> None:
     """
     with open_runtime() as runtime:
         rows = [_request_row(request) for request in runtime.connection_requests.list_held()]
-    columns = {name: name for name in ("request", "since", "meters", "gas", "accounts")}
+    columns = {name: name for name in ("request", "since", "meters", "digits", "accounts")}
     print_rows(rows, columns, as_json=as_json, empty="no request waits")
 
 
@@ -328,8 +328,8 @@ def list_requests(as_json: bool) -> None:
 def accept(request_id: str) -> None:
     """Connect the meters of a request.
 
-    The person finds them at their next visit, in the same browser. You vouch for a gas meter: a worker declares its
-    right to GRDF, which asks the holder.
+    The person finds them at their next visit, in the same browser. You vouch for the meter of an access right: a
+    worker declares it to the supplier, which asks the holder.
 
     \b
     Example:
@@ -387,10 +387,9 @@ def open_reading(usage_point: str) -> None:
 
 
 def _request_row(request: ConnectionRequest) -> dict[str, Any]:
-    meters = len(request.proven.usage_points if request.proven else request.names_meters)
-    row = {"request": request.id, "since": request.created_at.isoformat(timespec="minutes"), "meters": meters}
-    declared = request.declaration
-    return row | {"gas": f"…{declared.meter[-4:]}" if declared else None, "accounts": list(request.session)}
+    meters = request.proven.usage_points if request.proven else request.names_meters
+    row = {"request": request.id, "since": request.created_at.isoformat(timespec="minutes"), "meters": len(meters)}
+    return row | {"digits": [f"…{meter[-4:]}" for meter in meters], "accounts": list(request.session)}
 
 
 @click.group(invoke_without_command=True)
