@@ -90,10 +90,10 @@ class RightDeclarations:
 
         The caller has checked the declaration's form. Asks no supplier. Raises StoreUnavailable.
         """
-        if request.invitation_id is None:
+        if request.invitation_id is None and self.outcomes.are_too_many(request, 1):
+            request = replace(request, declaration=None).after(RequestEvent.REFUSED, page="right_too_many")
+        elif request.invitation_id is None:
             request = _hold(request)
-            if self.outcomes.are_too_many(request, 1):
-                request = replace(request, declaration=None).after(RequestEvent.REFUSED, page="right_too_many")
         self.requests.create(request)
         return request
 
@@ -232,6 +232,7 @@ class RightDeclarations:
 
 
 def _hold(request: ConnectionRequest) -> ConnectionRequest:
+    log.warning("connection request waits for the operator", extra=fields(request=request.id))
     return request.after(RequestEvent.UNVOUCHED, page="right_held")
 
 
