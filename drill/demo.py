@@ -5,8 +5,8 @@ service, HTTP to a simulator of the supplier.  The user's own settings are ignor
 data.
 
 Both commands connect homes of the simulator through the web pages, as their holders would; the demo checks what is
-stored of them.  The holder of the second home declares the right to its gas on the home's own page and joins the two
-meters.  The third has panels, and is asked for all series that the supplier's API has.
+stored of them.  The holder of the second home declares the right to its gas on the home's own page, which the operator
+accepts, and joins the two meters.  The third has panels, and is asked for all series that the supplier's API has.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from drill.expected_documents import (
     loads_by_key,
     read_stored,
 )
-from worker.app import RIGHTS_TASK, enqueue, enqueue_backfill
+from worker.app import RIGHTS_TASK, enqueue, enqueue_backfill, enqueue_request
 from worker.cli.access import new_operator_link
 from worker.cli.parameters import json_option, print_json, print_result
 from worker.cli.processes import LOOPBACK, WEB_PORT
@@ -220,13 +220,18 @@ class GasResult:
 
 
 def connect_gas(
-    web: str, simulator: str, browser: requests.Session, account_id: str, check_rights: Callable[[], None]
+    web: str,
+    simulator: str,
+    browser: requests.Session,
+    account_id: str,
+    accept: Callable[[], None],
+    check_rights: Callable[[], None],
 ) -> tuple[str, str]:
     """Declare the right for a home's gas as its household does, join both meters; return the gas' account and postcode.
 
-    ``browser`` is signed in to the home's account. The simulated holder accepts at once, and ``check_rights`` has a
-    worker look, which beat does each quarter of an hour. Raises PageNotReady where the pages lead elsewhere, and
-    the errors of requests.
+    ``browser`` is signed in to the home's account. ``accept`` is the operator's yes. The simulated holder accepts at
+    once, and ``check_rights`` has a worker look, which beat does each quarter of an hour. Raises PageNotReady where the
+    pages lead elsewhere, and the errors of requests.
     """
     _tell(simulator, "gas/switches", holder="accepts_at_once")
     meter = _tell(simulator, f"gas/meters/{_METER}", frequency="1M")
@@ -236,6 +241,7 @@ def connect_gas(
     sent = browser.post(address, form, allow_redirects=False, timeout=_TIMEOUT_S)
     if not sent.is_redirect:
         raise PageNotReady(f"the declaration for gas was not taken: status {sent.status_code}")
+    accept()
     gas_account = follow_pages(browser, f"{web}{sent.headers['Location']}", "the gas", meanwhile=check_rights)
     page = browse(browser, f"{web}/accounts/{gas_account}").text
     joined = {"csrf": _find_csrf(page), "other": account_id}
@@ -346,12 +352,20 @@ class Demo:
                 self._console.print(f"connected [bold]{home}[/]: account {self._accounts[home]}")
                 if home == HOME_WITH_GAS:
                     account_id = self._accounts[home]
-                    self._gas = connect_gas(self._web, self._simulator, browser, account_id, self._check_rights)
+                    self._gas = connect_gas(
+                        self._web, self._simulator, browser, account_id, self._accept_requests, self._check_rights
+                    )
                     self._console.print(f"connected the gas meter of the [bold]{home}[/]: account {self._gas[0]}")
         collect_all(self._runtime, self._accounts[HOME_WITH_PANELS], self._preset)
         self._wait_for_history([*self._accounts.values(), self._gas[0]])
         results = [check_home(self._runtime, self._simulator, home, id_) for home, id_ in self._accounts.items()]
         return results, check_gas(self._runtime, self._simulator, self._gas[0])
+
+    def _accept_requests(self) -> None:
+        """Accept what waits for the operator, as `releve requests accept` does."""
+        for request in self._runtime.connection_requests.list_held():
+            self._runtime.connector.let_in(request.id, by="cli:demo")
+            enqueue_request(request.id, vouched=True, broker_url=self._runtime.broker_url)
 
     def _check_rights(self) -> None:
         enqueue(RIGHTS_TASK, broker_url=self._runtime.broker_url)

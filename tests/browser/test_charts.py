@@ -79,7 +79,7 @@ def test_the_form_of_a_declaration_keeps_what_is_right_and_tells_each_fault(
         browser.get(f"{site.address}/accounts/{account}/gas")
         browser.find_element(By.ID, "pce").send_keys("1234")
         browser.find_element(By.ID, "name").send_keys("Martin")
-        click(browser, "Envoyer la demande à GRDF")
+        click(browser, "Envoyer la demande")
         wait_for(browser, "4 champs sont à corriger")
         assert browser.find_element(By.ID, "name").get_attribute("value") == "Martin"
         look_at(browser, "right-faults")
@@ -89,5 +89,5 @@ def test_the_form_of_a_declaration_keeps_what_is_right_and_tells_each_fault(
             field.clear()
             field.send_keys(text)
         browser.find_element(By.NAME, "consent").click()
-        go(browser, "Envoyer la demande à GRDF", "Un instant")
-        look_at(browser, "right-working")
+        go(browser, "Envoyer la demande", "doit être confirmée")
+        look_at(browser, "right-held")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
 
-from tests.support.declared_rights import GAS, OTHER, PCE, opened
+from tests.support.declared_rights import BROWSER, GAS, OTHER, PCE, STRANGER, TYPED, begin, electricity, opened
 from tests.support.factories import NOW
 from tests.support.installation import Installation
 from tests.support.registries import record_consent
@@ -17,6 +18,7 @@ from worker.clients.grdf.consent import LARGEST_PROOF
 from worker.domain.access_right import ProofState, RightRole, RightState
 from worker.domain.account import AccountState
 from worker.domain.clock import real_clock
+from worker.domain.connection_request import RequestState
 from worker.domain.consents import ConsentKind, Proof
 from worker.errors import RightEnded
 from worker.runtime.process import Runtime
@@ -172,6 +174,29 @@ def test_an_invitation_for_a_gas_meter(house: Installation, runtime: Runtime) ->
     assert "link" in house.query("invite", "--pce", f"{OTHER[:5]} {OTHER[5:]}".lower())
     (invitation,) = runtime.invitations.list_invitations()
     assert (invitation.supplier, invitation.usage_point_id) == ("grdf", OTHER)
+
+
+def test_a_gas_meter_without_an_invitation_is_listed_by_its_last_digits_and_accepted_or_refused(
+    house: Installation, runtime: Runtime, register: RightRegister
+) -> None:
+    power = electricity(runtime)
+    for meter, browser in ((PCE, BROWSER), (OTHER, STRANGER)):
+        begin(runtime, replace(TYPED, meter=meter), browser=browser, session={power.id: 1})
+    first, second = house.query_rows("requests", "list")
+    assert [(row["meters"], row["digits"], row["accounts"]) for row in (first, second)] == [
+        (1, ["…1234"], [power.id]),
+        (1, ["…3456"], [power.id]),
+    ]
+    listed = house.releve("requests", "list").out
+    assert "…1234" in listed and power.id in listed and not [text for text in (PCE, OTHER, "Durand") if text in listed]
+    assert "a worker declares its right" in house.releve("requests", "accept", first["request"]).out
+    accepted = runtime.connection_requests.get(first["request"])
+    assert accepted is not None and accepted.state is RequestState.ASKING
+    assert (accepted.vouched_by or "").startswith("cli:") and register.declarations == []
+    assert runtime.redis.llen("releve:celery:first_screen") == 1
+    house.releve("requests", "refuse", second["request"])
+    assert house.query_rows("requests", "list") == []
+    assert "no waiting request" in house.run("requests", "accept", second["request"]).error_line
 
 
 def test_rights_are_listed_without_their_meters(house: Installation, runtime: Runtime, register: RightRegister) -> None:

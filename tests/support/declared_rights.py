@@ -14,8 +14,10 @@ from worker.domain.clock import real_clock
 from worker.domain.connection_request import ConnectionRequest, RequestState
 from worker.domain.invitation import Invitation
 from worker.domain.notice import Notice
+from worker.domain.windows import civil_date
 from worker.runtime.process import Runtime
 from worker.stores.registry.notices import NOTICE_QUERY
+from worker.stores.registry.rights import new_right_id
 
 PCE, OTHER = "12345678901234", "GI123456"
 SEVERAL = tuple(f"GI00000{number}" for number in range(4))
@@ -37,9 +39,18 @@ def invite(runtime: Runtime, meter: str = PCE, browser: str = BROWSER, **options
 
 def declare(runtime: Runtime, typed: HouseholdDeclaration = TYPED, **options: Any) -> ConnectionRequest:
     """Declare a right as the page does, let the worker's task do its step, and return what came of it."""
-    usual: dict[str, Any] = {"browser": BROWSER, "address": "192.0.2.7", "session": {}, "invitation": None}
-    request = runtime.connector.declarations.begin("grdf", typed, **{**usual, **options})
-    return step(runtime, request)
+    return step(runtime, begin(runtime, typed, **options))
+
+
+def begin(
+    runtime: Runtime, typed: HouseholdDeclaration = TYPED, invitation: Invitation | None = None, **options: Any
+) -> ConnectionRequest:
+    now = real_clock()
+    usual: dict[str, Any] = {"browser": BROWSER, "address": "192.0.2.7", "begun_at": now, "created_at": now}
+    if invitation is not None:
+        usual |= {"invitation_id": invitation.id, "tenant": invitation.tenant}
+    usual |= {"id": new_right_id(), "begun_on": civil_date(runtime.now()), "declaration": typed}
+    return runtime.connector.declarations.begin(ConnectionRequest(supplier="grdf", **{**usual, **options}))
 
 
 def step(runtime: Runtime, request: ConnectionRequest, hours: int = 0) -> ConnectionRequest:
@@ -47,6 +58,14 @@ def step(runtime: Runtime, request: ConnectionRequest, hours: int = 0) -> Connec
     after = replace(runtime.connector, real_now=lambda: later).conclude(request.id)
     assert after is not None
     return after
+
+
+def accepted(runtime: Runtime, request: ConnectionRequest) -> ConnectionRequest:
+    """Let the operator accept a declaration that waits, and the worker's task do its step."""
+    assert (request.state, request.page) == (RequestState.HELD, "right_held")
+    after = runtime.connector.let_in(request.id, by="cli:operator")
+    assert after is not None
+    return step(runtime, after)
 
 
 def declared(runtime: Runtime, request: ConnectionRequest) -> Right:

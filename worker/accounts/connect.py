@@ -162,11 +162,18 @@ class AccountConnector:
         return request if self.meter_readings.offered else None
 
     def let_in(self, request_id: str, *, by: str) -> ConnectionRequest | None:
-        """Connect a request that waits for the operator; None where none of this id does."""
+        """Connect a request that waits for the operator, or let its right be declared; None where none of this id does.
+
+        The caller publishes a request that asks the supplier then.
+        """
         request = self._load(request_id, None, RequestState.HELD)
         if request is None:
             return None
         log.info("connection request let in", extra=fields(request=request_id, by=by))
+        if request.declaration is not None:
+            request = request.after(RequestEvent.VOUCHED, vouched_by=by, page="")
+            self.requests.save(request)
+            return request
         return self._finish_saved(request)
 
     def turn_away(self, request_id: str) -> ConnectionRequest | None:

@@ -157,13 +157,11 @@ class RightSweep:
     def _set_aside(self, rights: Collection[Right]) -> int:
         """Set aside the accounts of which no right is active any more, and return their number."""
         today = civil_date(self.now())
-        of_accounts = [right for right in rights if right.account_id is not None and right.opened_at is not None]
-        states: dict[str, bool] = {}
-        for right in of_accounts:
-            is_good = right.state is RightState.ACTIVE and not _is_over(right, today)
-            states[str(right.account_id)] = states.get(str(right.account_id), False) or is_good
-        ended = [account_id for account_id, is_good in states.items() if not is_good]
-        return self.refusals.set_aside_without_right(ended, asked=len(states)) if ended else 0
+        # One that has just opened its account was read before, without ``opened_at``.
+        good = {one.account_id for one in rights if one.state is RightState.ACTIVE and not _is_over(one, today)}
+        opened = {one.account_id for one in rights if one.account_id is not None and one.opened_at is not None}
+        ended = [account_id for account_id in opened if account_id not in good]
+        return self.refusals.set_aside_without_right(ended, asked=len(opened)) if ended else 0
 
 
 def _is_over(right: Right, today: date) -> bool:

@@ -309,8 +309,9 @@ def requests() -> None:
 def list_requests(as_json: bool) -> None:
     """List the waiting requests, oldest first.
 
-    They exceeded a limit of new accounts (RELEVE_NEW_ACCOUNTS_PER_…). The supplier has confirmed their meters. A
-    request expires after seven days.
+    They exceeded a limit of new accounts (RELEVE_NEW_ACCOUNTS_PER_…), and the supplier has confirmed their meters; or
+    they declare an access right without an invitation. You see the last digits of the meters, and the accounts of the
+    browser's session. A request expires after seven days.
 
     \b
     Example:
@@ -318,9 +319,8 @@ def list_requests(as_json: bool) -> None:
     """
     with open_runtime() as runtime:
         rows = [_request_row(request) for request in runtime.connection_requests.list_held()]
-    print_rows(
-        rows, {"request": "request", "since": "since", "meters": "meters"}, as_json=as_json, empty="no request waits"
-    )
+    columns = {name: name for name in ("request", "since", "meters", "digits", "accounts")}
+    print_rows(rows, columns, as_json=as_json, empty="no request waits")
 
 
 @requests.command()
@@ -328,13 +328,14 @@ def list_requests(as_json: bool) -> None:
 def accept(request_id: str) -> None:
     """Connect the meters of a request.
 
-    The person finds them at their next visit, in the same browser.
+    The person finds them at their next visit, in the same browser. You vouch for the meter of an access right: a
+    worker declares it to the supplier, which asks the holder.
 
     \b
     Example:
       releve requests accept 1f0c…
     """
-    from worker.app import enqueue_backfill  # Imported late, for the other subcommands need no Celery.
+    from worker.app import enqueue_backfill, enqueue_request  # Imported late: the others need no Celery.
 
     with open_runtime() as runtime:
         accepted = runtime.connector.let_in(request_id, by=shell_user())
@@ -342,7 +343,11 @@ def accept(request_id: str) -> None:
             raise UnknownRequest("no waiting request has this id: `releve requests list` shows the ids")
         for account in accepted.accounts:
             enqueue_backfill(account.id, broker_url=runtime.broker_url)
-    if accepted.accounts:
+        if accepted.asks_supplier:
+            enqueue_request(accepted.id, vouched=accepted.vouched, broker_url=runtime.broker_url)
+    if accepted.asks_supplier:
+        click.echo(f"request {request_id} accepted: a worker declares its right now")
+    elif accepted.accounts:
         click.echo(f"request {request_id} accepted: account {', '.join(account.id for account in accepted.accounts)}")
     else:
         click.echo(f"request {request_id} is {accepted.state}: its meter got another person's account in the meantime")
@@ -382,8 +387,9 @@ def open_reading(usage_point: str) -> None:
 
 
 def _request_row(request: ConnectionRequest) -> dict[str, Any]:
-    meters = len(request.proven.usage_points) if request.proven else 0
-    return {"request": request.id, "since": request.created_at.isoformat(timespec="minutes"), "meters": meters}
+    meters = request.proven.usage_points if request.proven else request.names_meters
+    row = {"request": request.id, "since": request.created_at.isoformat(timespec="minutes"), "meters": len(meters)}
+    return row | {"digits": [f"…{meter[-4:]}" for meter in meters], "accounts": list(request.session)}
 
 
 @click.group(invoke_without_command=True)

@@ -140,11 +140,12 @@ class Right:
     ``id`` is our own and says nothing; ``meter`` and ``supplier_id``, the supplier's number of the right, are personal
     data and kept sealed. ``supplier_id`` is None until the supplier has listed the right. ``account_id``: the account
     that it has opened, or is to renew; ``opened_at``: when its account took the consent. ``vouched_by``: who invited
-    the person, at ``invited_at``, or whose own meter it is. ``for_new_holder``: whether the invitation is for another
-    person than the one of the meter's account. ``is_found``: whether it was there before anybody declared it here.
-    ``browser``: SHA-256 of the name of the browser that declared it; ``begun_at``: when the person began. ``line`` and
-    ``digest``: the supplier's endpoint that registered it, and the SHA-256 of its answer. ``withdraw_since``: it waits
-    to be withdrawn at the supplier. ``begun_at``, ``invited_at`` and ``withdraw_since`` are real moments.
+    the person, at ``invited_at``, or has accepted the request that was begun then, or whose own meter it is.
+    ``for_new_holder``: whether the invitation is for another person than the one of the meter's account. ``is_found``:
+    whether it was there before anybody declared it here. ``browser``: SHA-256 of the name of the browser that declared
+    it; ``begun_at``: when the person began. ``line`` and ``digest``: the supplier's endpoint that registered it, and
+    the SHA-256 of its answer. ``withdraw_since``: it waits to be withdrawn at the supplier. ``begun_at``,
+    ``invited_at`` and ``withdraw_since`` are real moments.
     """
 
     id: str
@@ -219,8 +220,3 @@ def best_record(records: Sequence[RightRecord], *roles: RightRole) -> RightRecor
     """Return the right that is worth most, of these roles; None where all have ended."""
     usable = [record for record in records if record.role in roles and record.state in _ORDER]
     return min(usable, key=lambda record: _ORDER.index(record.state), default=None)
-
-
-def is_fresh(record: RightRecord, begun_on: date) -> bool:
-    """Return whether a right is no older than the day on which the person began."""
-    return record.first_day is not None and record.first_day >= begun_on

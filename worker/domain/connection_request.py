@@ -31,7 +31,7 @@ class RequestState(StrEnum):
 
     ASKING = "asking"  # The supplier is asked, until it answers.
     CHOICE = "choice"  # Proven, but the meter has another person's account: the person chooses.
-    HELD = "held"  # Proven, but too many accounts are new: the operator decides.
+    HELD = "held"  # The operator decides: too many accounts are new, or a right is declared without an invitation.
     UNPROVEN = "unproven"  # There is no proof. A reading off the meter's display (P4) leads on from here.
     CONNECTED = "connected"
     HANDED_OVER = "handed_over"  # A client of the proxy gets a code for it, and no account is made.
@@ -47,7 +47,9 @@ class RequestEvent(StrEnum):
     NOT_PROVEN = "not_proven"
     OTHER_PERSON = "other_person"  # Proven, for a meter with an account of another person.
     TOO_MANY = "too_many"  # Proven, beyond the bounds of new accounts.
+    UNVOUCHED = "unvouched"  # It declares a right, and nobody has invited its person.
     LET_IN = "let_in"  # By the operator.
+    VOUCHED = "vouched"  # By the operator, for a right that it declares.
     TURNED_AWAY = "turned_away"  # By the operator.
     READING_TYPED = "reading_typed"  # The person has typed what the meter's display shows.
     HANDED_OVER = "handed_over"  # To a client of the proxy: proven, or with a code of v4, which may be a proof.
@@ -62,6 +64,7 @@ TRANSITIONS: Final[Mapping[tuple[RequestState, RequestEvent], RequestState]] = {
     (_S.ASKING, _E.REFUSED): _S.REFUSED,
     (_S.ASKING, _E.OTHER_PERSON): _S.CHOICE,
     (_S.ASKING, _E.TOO_MANY): _S.HELD,
+    (_S.ASKING, _E.UNVOUCHED): _S.HELD,
     (_S.ASKING, _E.PROVEN): _S.CONNECTED,
     (_S.ASKING, _E.HANDED_OVER): _S.HANDED_OVER,
     (_S.ASKING, _E.DECLARED): _S.DECLARED,
@@ -70,6 +73,7 @@ TRANSITIONS: Final[Mapping[tuple[RequestState, RequestEvent], RequestState]] = {
     (_S.CHOICE, _E.PROVEN): _S.CONNECTED,
     (_S.CHOICE, _E.REFUSED): _S.REFUSED,
     (_S.HELD, _E.LET_IN): _S.CONNECTED,
+    (_S.HELD, _E.VOUCHED): _S.ASKING,
     (_S.HELD, _E.OTHER_PERSON): _S.CHOICE,
     (_S.HELD, _E.REFUSED): _S.REFUSED,
     (_S.HELD, _E.TURNED_AWAY): _S.REFUSED,
@@ -126,6 +130,7 @@ class ConnectionRequest:
     ``caller``: the client of the proxy that it is for; ``returns_to``: the address that its code was handed over by.
     ``readings``: what the person has typed off the meter's display, in kWh by tariff period.
     ``declaration``: what the person has typed for the supplier to register a right; gone once the request is final.
+    ``vouched_by``: the operator who has accepted it.
     ``page``: the name of the page that says what it waits for or why it ended, where that is not the account's own.
     ``created_at``, ``begun_at`` and ``next_try_at`` are real moments even where the fleet runs at a simulated time.
     """
@@ -155,6 +160,7 @@ class ConnectionRequest:
     readings: Mapping[str, int] = field(default_factory=dict, repr=False)
     declaration: HouseholdDeclaration | None = field(default=None, repr=False)
     page: str = ""
+    vouched_by: str | None = None
 
     def after(self, event: RequestEvent, **changes: Any) -> Self:
         """Return the request after an event. Raises ValueError for an event that can't happen in its state."""
@@ -192,11 +198,11 @@ class ConnectionRequest:
 
     @property
     def vouched(self) -> bool:
-        """Whether its calls come before those of strangers: the person was invited, or is signed in and declares.
+        """Whether its calls come before those of strangers: the person was invited, or the operator vouches.
 
         The calls of a reading do not.
         """
-        return (self.invitation_id is not None or self.declaration is not None) and not self.readings
+        return (self.invitation_id is not None or self.vouched_by is not None) and not self.readings
 
     @property
     def keeps_code(self) -> bool:

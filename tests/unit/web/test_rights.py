@@ -359,6 +359,12 @@ def test_a_household_adds_gas_from_the_page_of_its_account(service: GasService) 
     answer = service.declare(browser, f"/accounts/{account}/gas", pce=" gi 000 456 ")
     assert answer.status_code == 303
     service.work()
+    held = service.state(browser)
+    assert held.status_code == 202 and "Your request has to be confirmed" in held.text and "Refresh" not in held.headers
+    assert service.grdf.declared == []
+    (request,) = service.runtime.connection_requests.list_held()
+    service.runtime.connector.let_in(request.id, by="cli:test")
+    service.work()
     assert [one.meter for one in service.grdf.declared] == [OTHER_PCE]
     service.grdf.state = RightState.ACTIVE
     service.sweep()
@@ -370,6 +376,22 @@ def test_a_household_adds_gas_from_the_page_of_its_account(service: GasService) 
     session = load_session(service.runtime.web_access, browser.cookies.get(SESSION_COOKIE))
     assert set(session.accounts) == {account, gas.id}
     assert f'href="/accounts/{account}/gas"' not in browser.get(f"/accounts/{account}").text
+
+
+def test_the_form_of_an_account_says_that_the_operator_confirms_first(service: GasService) -> None:
+    account = service.api.add()
+    page, (invited, path) = service.api.browser(account).get(f"/accounts/{account}/gas?lang=en"), service.invited()
+    for words in ("first confirms that this meter is yours", "seven days at most"):
+        assert words in html.unescape(page.text) and words not in html.unescape(invited.get(path).text)
+
+
+def test_a_declaration_is_for_the_service_of_the_account_whose_page_the_form_was_on(service: GasService) -> None:
+    """A session may show accounts of several services; the form has named one of them as the reader."""
+    first, second = service.api.add(), service.api.add(22, tenant="ville")
+    browser = service.api.browser(first, second)
+    service.declare(browser, f"/accounts/{second}/gas", pce=OTHER_PCE)
+    (request,) = service.runtime.connection_requests.list_held()
+    assert (request.tenant, set(request.session)) == ("ville", {first, second})
 
 
 def test_too_many_declarations_of_an_address_wait(service: GasService) -> None:

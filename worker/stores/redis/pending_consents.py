@@ -6,7 +6,6 @@ Connection requests are sealed and live for seven days at most: one a browser, a
 registry knows nothing of a request before it is proven.
 
     connection_request:<id>                sealed JSON of a ConnectionRequest
-    connection_request:declared:<id>       the request has declared a right, and no answer has come yet
     connection_requests:browser:<hash>     the id of the request whose outcome is for the browser with this name
     connection_requests:opened:<name>      what has opened a session, which it does once: the hash of a browser's name,
                                            or the id of an invitation; with the id of the session
@@ -155,27 +154,17 @@ class ConnectionRequests(PrefixedKeys):
         """Forget that a session is opened: none was."""
         self._redis.delete(self._key("connection_requests", "opened", name))
 
-    def note_declaration(self, request_id: str) -> bool:
-        """Note that a request declares a right now, and return whether one of its declarations may be lost.
-
-        That is one from which no answer came: the supplier may have registered the right.
-        """
-        key = self._key("connection_request", "declared", request_id)
-        return self._redis.set(key, "1", ex=_REQUEST_LIFE_S, get=True) is not None
-
-    def forget_declaration(self, request_id: str) -> None:
-        """Forget that a request has declared a right, because the supplier has not registered one for it."""
-        self._redis.delete(self._key("connection_request", "declared", request_id))
-
     def save(self, request: ConnectionRequest) -> None:
         """Store what became of a request, unless it was replaced meanwhile.
 
-        A final one forgets the meter, the token and what the person has typed.
+        A final one forgets the meter, the token and what the person has typed. Where the operator has accepted a
+        declaration, nobody waits for what comes of it, so that lasts as long as the request.
         """
         if request.state in _FINAL:
             request = replace(request, **_FORGOTTEN)
         key = self._key("connection_request", request.id)
-        if self._redis.set(key, self._seal(request), xx=True, keepttl=True) and request.state in _FINAL:
+        is_stored = self._redis.set(key, self._seal(request), xx=True, keepttl=True)
+        if is_stored and request.state in _FINAL and request.vouched_by is None:
             self._redis.expire(key, _OUTCOME_LIFE_S)
         self._index(request)
 
@@ -255,7 +244,9 @@ class ConnectionRequests(PrefixedKeys):
             else:
                 pipe.zrem(held, request.id)
             meters = [f"meter {number}" for number in request.names_meters]
-            self._note(pipe, request, [*meters, *(f"account {account.id}" for account in request.accounts)])
+            # An erased account ends what its session has declared, too.
+            accounts = [one.id for one in request.accounts] + list(request.session if request.declaration else ())
+            self._note(pipe, request, [*meters, *(f"account {account_id}" for account_id in accounts)])
             pipe.execute()
 
     def _note(self, pipe: Pipeline, request: ConnectionRequest, subjects: Sequence[str]) -> None:

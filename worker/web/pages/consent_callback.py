@@ -108,6 +108,7 @@ _PAGES: Final[dict[str, tuple[int, tuple[str, str]]]] = {  # Name of a page -> i
     "code_refused": (400, _START_AGAIN),
     "unusable": (502, _HOME),
     "no_right": (404, _INVITATION),
+    "right_held": (202, _HOME),
     "right_pending": (202, _HOME),
     "right_proof": (202, _HOME),
     "right_to_check": (202, _HOME),

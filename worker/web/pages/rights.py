@@ -1,8 +1,8 @@
 """Declaring a right of access to gas data: the form, the supplier's own page instead of it, and what becomes of it.
 
-A form opens with an invitation of this browser, or from an account of its session; nobody else declares a meter.
-Nothing that is typed is kept. The supplier is asked by a task, so the page of the state loads itself again, as other
-pages that wait do.
+A form opens with an invitation of this browser, or from an account of its session; nobody else declares a meter. What
+is typed is kept until it is declared: without an invitation, until the operator has accepted it. The supplier is asked
+by a task, so the page of the state loads itself again, as other pages that wait do.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ from worker.clients.grdf import GRDF
 from worker.domain.access_right import HouseholdDeclaration, Right
 from worker.domain.account import Account, AccountState
 from worker.domain.clock import real_clock
-from worker.domain.connection_request import RequestState
+from worker.domain.connection_request import ConnectionRequest, RequestState
 from worker.domain.invitation import Invitation, InvitationState
 from worker.domain.series import daily_of, intervals_of
+from worker.domain.windows import civil_date
 from worker.errors import UnknownAccount
 from worker.runtime.process import Runtime
 from worker.stores.redis.locks import Rate, RateLimiter
+from worker.stores.registry.rights import new_right_id
 from worker.web.client_addresses import client_address
 from worker.web.dependencies import (
     RIGHT_STATE,
@@ -57,7 +59,7 @@ class FormPlace:
     """Where a form stands, and what is known there.
 
     ``path``: its own address. ``meter``: the meter that it is for, where that is fixed. ``invitation``: the one that
-    the browser has opened; without it the session's ``account`` vouches. ``tenant``: whose service will read the data.
+    the browser has opened; ``account``: the session's, without one. ``tenant``: whose service will read the data.
     """
 
     path: str
@@ -173,16 +175,22 @@ def declare(
     if wait_s := RateLimiter(runtime.redis).count_call(DECLARATIONS, client_address(request)):
         return consent_page(request, "too_many", wait_s)
     names = read_browser_names(runtime, request)
-    renamed = names.with_new()
+    renamed, now = names.with_new(), real_clock()
     runtime.connector.declarations.begin(
-        GRDF.name,
-        declaration,
-        browser=renamed.newest,
-        known_as=names.hashes,
-        address=client_address(request),
-        session=session.accounts,
-        invitation=place.invitation,
-        account_id=place.account.id if place.account else None,
+        ConnectionRequest(
+            id=new_right_id(),
+            supplier=GRDF.name,
+            browser=renamed.newest,
+            known_as=names.hashes,
+            begun_on=civil_date(runtime.now()),
+            created_at=now,
+            begun_at=now,
+            address=client_address(request),
+            invitation_id=place.invitation.id if place.invitation else None,
+            tenant=place.tenant,
+            session=session.accounts,
+            declaration=declaration,
+        )
     )
     response = RedirectResponse(RIGHT_STATE, 303)
     set_browser_names(runtime, response, renamed)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from dataclasses import replace
-from datetime import date
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -15,6 +17,8 @@ from tests.support.declared_rights import (
     PCE,
     STRANGER,
     TYPED,
+    accepted,
+    begin,
     declare,
     declared,
     electricity,
@@ -27,21 +31,78 @@ from tests.support.factories import NOW
 from tests.support.registries import all_rows
 from tests.support.right_register import LINE, RightRegister
 from worker.domain.access_right import DeclaredRight, RightRole, RightState
+from worker.domain.clock import real_clock
 from worker.domain.connection_request import RequestState
 from worker.domain.consents import ConsentKind, Proof
 from worker.errors import RateLimited, WorkerError
 from worker.runtime.process import Runtime
+from worker.stores.registry.rights import RightTable
 
 # Who may declare
 
 
-def test_nobody_declares_a_meter_without_an_invitation_or_a_session(runtime: Runtime, register: RightRegister) -> None:
-    """Anybody could name a stranger's meter with an e-mail of their own."""
-    request = declare(runtime, browser=STRANGER)
-    assert (request.state, request.page) == (RequestState.REFUSED, "unproven")
-    assert register.declarations == [] and runtime.rights.of_browser([STRANGER]) == []
-    forged = declare(runtime, browser=STRANGER, session={"k3q7d0fr2mxx": 1})
-    assert forged.page == "unproven"
+def test_without_an_invitation_a_declaration_waits_for_the_operator_whatever_the_session_shows(
+    runtime: Runtime, register: RightRegister
+) -> None:
+    """Anybody could name a stranger's meter with an e-mail of their own; an account of another meter says nothing."""
+    power, gas = electricity(runtime), opened(runtime, register, OTHER)
+    before = len(register.declarations)
+    for number, session in enumerate(({}, {power.id: power.session_number}, {gas.id: gas.session_number})):
+        for meter in (PCE, OTHER):
+            options = {"browser": f"{number} {meter}", "address": meter, "session": session}
+            request = declare(runtime, replace(TYPED, meter=meter), **options)
+            assert (request.state, request.page) == (RequestState.HELD, "right_held")
+    assert len(register.declarations) == before and len(runtime.connection_requests.list_held()) == 6
+
+
+def test_what_was_typed_waits_sealed_and_for_seven_days_at_most(runtime: Runtime, register: RightRegister) -> None:
+    request = declare(runtime)
+    assert runtime.connection_requests.list_held() == [request] and request.declaration == TYPED
+    key = f"releve:connection_request:{request.id}"
+    text = str(runtime.redis.get(key))
+    assert not [typed for typed in (PCE, "Durand", "69001", "durand@") if typed in text]
+    assert 0 < int(str(runtime.redis.ttl(key))) <= 7 * 86_400
+
+
+def test_the_operators_yes_declares_the_right_and_stands_in_its_evidence(
+    runtime: Runtime, register: RightRegister
+) -> None:
+    right = declared(runtime, accepted(runtime, declare(runtime)))
+    assert (right.state, right.vouched_by, right.is_found) == (RightState.PENDING, "cli:operator", False)
+    assert [sent.meter for sent in register.declarations] == [PCE]
+    assert runtime.connection_requests.list_held() == []
+    register.change(PCE, state=RightState.ACTIVE)
+    (account_id,) = runtime.right_sweep.run(pending_only=True).opened
+    (proof,) = runtime.consents.list_proofs(account_id)
+    assert (proof.proof, proof.vouched_by) == (Proof.RIGHT, "cli:operator")
+
+
+def test_a_declaration_that_the_operator_refuses_is_forgotten(runtime: Runtime, register: RightRegister) -> None:
+    request = declare(runtime)
+    refused = runtime.connector.turn_away(request.id)
+    assert refused is not None and (refused.state, refused.page) == (RequestState.REFUSED, "turned_away")
+    kept = runtime.connection_requests.get(request.id)
+    assert kept is not None and kept.declaration is None
+    assert runtime.connector.let_in(request.id, by="cli:operator") is None
+    assert step(runtime, request).state is RequestState.REFUSED and register.declarations == []
+
+
+def test_what_came_of_an_accepted_declaration_is_told_for_as_long_as_it_could_wait(
+    runtime: Runtime, register: RightRegister
+) -> None:
+    """Its person does not wait at the page, and has to learn that the postcode was wrong."""
+    refused = accepted(runtime, declare(runtime, replace(TYPED, postcode="75001")))
+    assert (refused.state, refused.page) == (RequestState.REFUSED, "right_postcode")
+    kept = runtime.connection_requests.get(refused.id)
+    assert kept is not None and kept.declaration is None
+    assert int(str(runtime.redis.ttl(f"releve:connection_request:{refused.id}"))) > 3600
+
+
+def test_an_erasure_ends_what_a_session_of_its_account_has_declared(runtime: Runtime, register: RightRegister) -> None:
+    account = electricity(runtime)
+    request = declare(runtime, session={account.id: account.session_number})
+    runtime.erase(account.id, "household")
+    assert runtime.connection_requests.get(request.id) is None and runtime.connection_requests.list_held() == []
 
 
 def test_an_invitation_serves_its_browser_and_its_meter_alone(runtime: Runtime, register: RightRegister) -> None:
@@ -62,35 +123,67 @@ def test_an_invitation_for_electricity_declares_no_gas_meter_of_the_same_number(
 
 def test_an_invitation_that_ends_before_the_task_declares_nothing(runtime: Runtime, register: RightRegister) -> None:
     invitation = invite(runtime)
-    request = runtime.connector.declarations.begin(
-        "grdf", TYPED, browser=BROWSER, address="", session={}, invitation=invitation
-    )
+    request = begin(runtime, invitation=invitation)
     runtime.invitations.revoke(invitation.id)
     assert step(runtime, request).page == "invitation_over" and register.declarations == []
 
 
-def test_a_session_declares_any_meter_until_it_ends(runtime: Runtime, register: RightRegister) -> None:
+def test_few_declarations_a_day_wait_without_an_invitation(runtime: Runtime, register: RightRegister) -> None:
+    pages = [declare(runtime, replace(TYPED, meter=f"1234567890123{number}")).page for number in range(7)]
+    assert pages == ["right_held"] * 5 + ["right_too_many"] * 2
+
+
+def begun_with_release_0_2_0(runtime: Runtime, session: Mapping[str, int]) -> str:
+    """Store a request as release 0.2.0 does, whose sessions vouched, and return its id."""
+    request_id = "5d9f3c2e7a1b4c6d8e0f"
+    begun = real_clock().isoformat()
+    kept: dict[str, Any] = {
+        **dict.fromkeys(("invitation_id", "autorisation_id", "code", "proven", "next_try_at", "caller")),
+        **dict.fromkeys(("usage_points", "accounts", "known_as"), ()),
+        "id": request_id,
+        "supplier": "grdf",
+        "browser": BROWSER,
+        "address": "192.0.2.7",
+        "begun_on": begun[:10],
+        "begun_at": begun,
+        "created_at": begun,
+        "tenant": "default",
+        "session": dict(session),
+        "state": "asking",
+        "tries": 0,
+        "new_holder": False,
+        "returns_to": "",
+        "readings": {},
+        "declaration": asdict(TYPED),
+        "page": "",
+    }
+    text = json.dumps(kept)
+    sealed = runtime.redis_sealer.seal(text, f"connection_request/{request_id}")
+    runtime.redis.set(f"releve:connection_request:{request_id}", sealed, ex=604_800)
+    runtime.redis.set(f"releve:connection_request:declared:{request_id}", "1", ex=604_800)
+    runtime.redis.zadd("releve:connection_requests:due", {request_id: 1})
+    return request_id
+
+
+def test_what_a_session_declared_before_the_upgrade_waits_for_the_operator(
+    runtime: Runtime, register: RightRegister
+) -> None:
     account = electricity(runtime)
-    session = {account.id: account.session_number}
-    request = declare(runtime, session=session)
-    right = declared(runtime, request)
-    assert (right.vouched_by, right.account_id, right.tenant) == (None, None, account.tenant)
-    other = replace(TYPED, meter=OTHER)
-    begun = runtime.connector.declarations.begin("grdf", other, browser=STRANGER, address="", session=session)
+    request_id = begun_with_release_0_2_0(runtime, {account.id: account.session_number})
+    held = runtime.connector.conclude(request_id)
+    assert held is not None and register.declarations == []
+    right = declared(runtime, accepted(runtime, held))
+    assert (right.id, right.vouched_by) == (request_id, "cli:operator")
+
+
+def test_what_was_registered_before_the_upgrade_goes_on(runtime: Runtime, register: RightRegister) -> None:
+    """The worker of 0.2.0 was killed between the right's row and the request's."""
+    request_id = begun_with_release_0_2_0(runtime, {})
+    right = declared(runtime, declare(runtime, invitation=invite(runtime)))
     with runtime.registry.database.writing() as connection:
-        runtime.consents.close(connection, account.id, NOW)
-    assert declare(runtime, other, session=session).page == "unproven"
-    assert step(runtime, begun).page == "unproven"
-    assert len(register.declarations) == 1
-
-
-def test_a_session_declares_few_meters_a_day(runtime: Runtime, register: RightRegister) -> None:
-    account = electricity(runtime)
-    pages = [
-        declare(runtime, replace(TYPED, meter=f"1234567890123{number}"), session={account.id: 1}).page
-        for number in range(7)
-    ]
-    assert pages[:4] == ["right_unknown_meter"] * 4 and pages[5:] == ["right_too_many"] * 2
+        runtime.rights.insert(connection, replace(right, id=request_id), instead_of=[right.id])
+    request = runtime.connector.conclude(request_id)
+    assert request is not None and request.state is RequestState.DECLARED
 
 
 # The declaration
@@ -143,22 +236,50 @@ def test_a_silent_supplier_is_asked_again(runtime: Runtime, register: RightRegis
     declared(runtime, step(runtime, request, hours=1))
 
 
-def test_an_answer_that_got_lost_is_found_again(runtime: Runtime, register: RightRegister) -> None:
-    """The supplier has registered the right and we don't know its number: it exists already, and is no older."""
-    register.loses, account = 1, electricity(runtime)
-    request = declare(runtime, session={account.id: 1})
+def test_an_invited_person_takes_the_right_whose_answer_got_lost(runtime: Runtime, register: RightRegister) -> None:
+    """The supplier has registered the right and we don't know its number: it exists already."""
+    register.loses = 1
+    request = declare(runtime, invitation=invite(runtime))
     assert request.state is RequestState.ASKING
     right = declared(runtime, step(runtime, request, hours=1))
-    assert (right.supplier_id, right.is_found, right.state) == ("uuid-1", False, RightState.PENDING)
+    assert (right.supplier_id, right.vouched_by, right.state) == ("uuid-1", "cli:test", RightState.PENDING)
 
 
-def test_a_right_that_was_there_opens_for_whom_somebody_invites_and_for_nobody_else(
+@pytest.mark.parametrize("anew", [False, True], ids=["the step is repeated", "the person declares again"])
+def test_an_invited_person_takes_the_right_that_was_registered_before_a_kill(
+    runtime: Runtime, register: RightRegister, monkeypatch: pytest.MonkeyPatch, anew: bool
+) -> None:
+    class Killed(BaseException):
+        """The end of a process."""
+
+    def die(*_: object, **__: object) -> None:
+        raise Killed
+
+    invitation = invite(runtime)
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(RightTable, "insert", die)
+        declare(runtime, invitation=invitation)
+    assert len(register.rights) == 1 and runtime.rights.page_all() == []
+    (request_id,) = runtime.connection_requests.list_due(real_clock() + timedelta(seconds=1), 10)
+    killed = runtime.connection_requests.get(request_id)
+    assert killed is not None
+    again = begin(runtime, invitation=invitation, browser="n" * 64, known_as=(BROWSER,)) if anew else killed
+    right = declared(runtime, step(runtime, again))
+    assert (right.supplier_id, right.vouched_by) == ("uuid-1", "cli:test") and len(register.rights) == 1
+    register.change(PCE, state=RightState.ACTIVE)
+    (account_id,) = runtime.right_sweep.run(pending_only=True).opened
+    assert runtime.consents.list_proofs(account_id)[0].proof is Proof.INVITED
+    used = runtime.invitations.get(invitation.id)
+    assert used is not None and used.used_at is not None
+
+
+def test_a_right_that_was_there_opens_for_whom_somebody_invites_and_waits_for_anybody_else(
     runtime: Runtime, register: RightRegister
 ) -> None:
     """It proves that somebody has consented, and not who."""
     register.grant(PCE)
     account = electricity(runtime)
-    assert declare(runtime, session={account.id: 1}, browser=STRANGER).page == "right_exists"
+    assert declare(runtime, session={account.id: 1}, browser=STRANGER).state is RequestState.HELD
     assert gas_accounts(runtime) == []
     request = declare(runtime, invitation=invite(runtime))
     right = declared(runtime, request)
@@ -170,47 +291,70 @@ def test_a_right_that_was_there_opens_for_whom_somebody_invites_and_for_nobody_e
     assert (proof.consent_from, proof.consent_until) == (date(2024, 1, 1), date(2026, 12, 31))
 
 
-def test_somebody_elses_pending_right_is_not_taken_over(runtime: Runtime, register: RightRegister) -> None:
+@pytest.mark.parametrize("first_day", [date(2024, 1, 1), NOW.date()])
+def test_the_operators_yes_takes_a_right_that_was_there(
+    runtime: Runtime, register: RightRegister, first_day: date
+) -> None:
+    register.grant(PCE, first_day=first_day)
+    right = declared(runtime, accepted(runtime, declare(runtime)))
+    (gas,) = gas_accounts(runtime)
+    assert (right.account_id, right.is_found) == (gas.id, True)
+    (proof,) = runtime.consents.list_proofs(gas.id)
+    assert (proof.proof, proof.vouched_by) == (Proof.INVITED, "cli:operator")
+
+
+def test_the_operators_yes_takes_no_right_that_waits_for_another_persons_holder(
+    runtime: Runtime, register: RightRegister
+) -> None:
     declared(runtime, declare(runtime, invitation=invite(runtime)))
-    account = electricity(runtime)
-    assert declare(runtime, session={account.id: 1}, browser=STRANGER).page == "right_exists"
+    refused = accepted(runtime, declare(runtime, browser=STRANGER))
+    assert (refused.state, refused.page) == (RequestState.REFUSED, "right_exists")
     register.change(PCE, state=RightState.ACTIVE)
     (account_id,) = runtime.right_sweep.run(pending_only=True).opened
     assert runtime.consents.browser_of(account_id) == BROWSER
 
 
-def test_a_right_given_today_is_nobodys_who_did_not_ask_for_it(runtime: Runtime, register: RightRegister) -> None:
-    """The holder has just consented on the supplier's page and is not back yet; the day alone is no proof."""
-    register.grant(PCE, first_day=NOW.date())
-    account = electricity(runtime)
-    assert declare(runtime, session={account.id: 1}, browser=STRANGER).page == "right_exists"
-    assert gas_accounts(runtime) == [] and runtime.rights.page_all() == []
+def test_the_operators_yes_to_the_former_holder_takes_no_right_that_waits_for_the_new_one(
+    runtime: Runtime, register: RightRegister
+) -> None:
+    account = opened(runtime, register)
+    register.change(PCE, state=RightState.OBSOLETE)
+    invitation = invite(runtime, browser=STRANGER, new_holder=True)
+    declared(runtime, declare(runtime, browser=STRANGER, invitation=invitation))
+    refused = accepted(runtime, declare(runtime, browser="f" * 64, session={account.id: account.session_number}))
+    assert (refused.state, refused.page) == (RequestState.REFUSED, "right_exists")
+    register.change(PCE, state=RightState.ACTIVE)
+    (account_id,) = runtime.right_sweep.run(pending_only=True).opened
+    assert account_id != account.id and runtime.consents.browser_of(account_id) == STRANGER
 
 
-def test_a_right_that_was_there_stays_nobodys_when_the_step_is_repeated(
-    runtime: Runtime, register: RightRegister, monkeypatch: pytest.MonkeyPatch
+def test_the_operators_yes_takes_the_right_that_an_own_account_has(runtime: Runtime, register: RightRegister) -> None:
+    account = opened(runtime, register)
+    asked = declare(runtime, browser=STRANGER, session={account.id: account.session_number})
+    assert declared(runtime, accepted(runtime, asked)).account_id == account.id
+
+
+@pytest.mark.parametrize("first", ["there", "busy"])
+def test_a_right_that_the_supplier_lists_late_waits_for_its_next_try(
+    runtime: Runtime, register: RightRegister, monkeypatch: pytest.MonkeyPatch, first: str
 ) -> None:
     """The supplier says that there is one, lists it a little later, or had no time for the first question."""
-    register.grant(PCE, first_day=NOW.date())
-    session = {electricity(runtime).id: 1}
+    register.grant(PCE)
     hidden, register.rights = register.rights, {}
     there = DeclaredRight(id=None, state=RightState.PENDING, line=LINE, digest="d" * 64)
-    calls = runtime.clients_of("grdf").rights
     clients = runtime.suppliers["grdf"]
-    for first in (lambda *_: there, _raise(RateLimited("busy"))):
-        with monkeypatch.context() as patch:
-            declaring = replace(clients.supplier, rights=replace(calls, declare=first))
-            patch.setitem(runtime.suppliers, "grdf", replace(clients, supplier=declaring))
-            request = declare(runtime, session=session, browser=STRANGER)
-        assert request.state is RequestState.ASKING
-        register.rights = hidden
-        assert step(runtime, request, hours=1).page == "right_exists"
-        register.rights = {}
-    assert gas_accounts(runtime) == []
+    answer = (lambda *_: there) if first == "there" else _raise(RateLimited("busy"))
+    with monkeypatch.context() as patch:
+        declaring = replace(clients.supplier, rights=replace(runtime.clients_of("grdf").rights, declare=answer))
+        patch.setitem(runtime.suppliers, "grdf", replace(clients, supplier=declaring))
+        request = declare(runtime, invitation=invite(runtime))
+    assert request.state is RequestState.ASKING
+    register.rights = hidden
+    assert declared(runtime, step(runtime, request, hours=1)).supplier_id == "uuid-1"
 
 
-def test_a_meter_with_an_account_says_no_more_than_one_with_a_right(runtime: Runtime, register: RightRegister) -> None:
-    opened(runtime, register)
-    before, account = len(register.declarations), electricity(runtime)
-    assert declare(runtime, session={account.id: 1}, browser=STRANGER).page == "right_exists"
-    assert len(register.declarations) == before
+def test_the_operators_yes_opens_no_account_of_another_person(runtime: Runtime, register: RightRegister) -> None:
+    account = opened(runtime, register)
+    before = len(register.declarations)
+    assert accepted(runtime, declare(runtime, browser=STRANGER)).page == "right_exists"
+    assert len(register.declarations) == before and runtime.registry.get(account.id) == account

@@ -13,9 +13,9 @@ from tests.support.declared_rights import (
     BROWSER,
     PCE,
     STRANGER,
+    accepted,
     declare,
     declared,
-    electricity,
     gas_accounts,
     invite,
     opened,
@@ -53,17 +53,6 @@ def test_a_right_that_becomes_active_opens_one_new_account_with_its_evidence(
     faults: list[str] = []
     runtime.evidence.verify(faults.append)
     assert faults == []
-
-
-def test_an_account_is_opened_for_the_tenant_of_the_account_whose_page_the_form_was_on(
-    runtime: Runtime, register: RightRegister
-) -> None:
-    """A session may show accounts of several services; the form has named one of them as the reader."""
-    first = electricity(runtime)
-    second, _ = runtime.registry.add("enedis", "30001640000022", NOW, token_needed=False, tenant="ville")
-    session = {account.id: account.session_number for account in (first, second)}
-    right = declared(runtime, declare(runtime, session=session, account_id=second.id))
-    assert right.tenant == "ville"
 
 
 def test_an_account_is_opened_for_the_tenant_of_its_invitation(runtime: Runtime, register: RightRegister) -> None:
@@ -113,7 +102,7 @@ def test_a_sweep_that_has_read_a_right_before_it_opened_opens_nothing_again(
     assert len(runtime.consents.list_proofs(account_id)) == 1
 
 
-@pytest.mark.parametrize("by", ["invitation", "session"])
+@pytest.mark.parametrize("by", ["invitation", "session and operator"])
 def test_the_same_person_renews_their_account(runtime: Runtime, register: RightRegister, by: str) -> None:
     account = opened(runtime, register)
     register.change(PCE, state=RightState.REVOKED)
@@ -124,7 +113,8 @@ def test_the_same_person_renews_their_account(runtime: Runtime, register: RightR
     else:
         options["session"] = {account.id: account.session_number}
     register.change(PCE, state=RightState.OBSOLETE)
-    right = declared(runtime, declare(runtime, **options))
+    request = declare(runtime, **options)
+    right = declared(runtime, request if by == "invitation" else accepted(runtime, request))
     assert right.account_id == account.id and right.opened_at is None
     register.change(PCE, state=RightState.ACTIVE)
     assert runtime.right_sweep.run(pending_only=True).opened == [account.id]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 
@@ -12,8 +13,10 @@ from tests.support.declared_rights import PCE, SEVERAL, all_notices, declare, de
 from tests.support.factories import NOW
 from tests.support.right_register import RightRegister
 from worker.accounts.refusals import Ruling
-from worker.domain.access_right import ProofState, RightState
+from worker.accounts.right_sweep import RightSummary
+from worker.domain.access_right import ProofState, RightRecord, RightState
 from worker.domain.account import Account, AccountState
+from worker.domain.consents import EndReason
 from worker.domain.incident import IncidentKind
 from worker.domain.notice import NoticeKind
 from worker.errors import ConsentRevoked, RightEnded, SupplierUnavailable
@@ -59,6 +62,45 @@ def test_a_right_that_is_good_again_starts_its_account_again(runtime: Runtime, r
     assert runtime.right_sweep.run().opened == [account.id]
     assert runtime.registry.get(account.id).state is AccountState.READY
     assert runtime.consents.list_proofs(account.id)[0].open
+
+
+def test_a_right_that_is_given_again_before_the_check_keeps_its_account_ready(
+    runtime: Runtime, register: RightRegister
+) -> None:
+    """One check sees both: the right before was revoked, and the holder has accepted the new one."""
+    account = opened(runtime, register)
+    register.change(PCE, state=RightState.REVOKED)
+    invitation = invite(runtime, account_id=account.id)
+    declared(runtime, declare(runtime, invitation=invitation))
+    register.rights["uuid-2"] = replace(register.rights["uuid-2"], state=RightState.ACTIVE)
+    checked = runtime.right_sweep.run()
+    assert (checked.opened, checked.ended) == ([account.id], 0)
+    assert runtime.registry.get(account.id).state is AccountState.READY
+    rows = [(row["event"], row["end_reason"]) for row in runtime.evidence.export(account.id)]
+    assert rows == [("given", ""), ("ended", EndReason.RENEWED), ("given", "")]
+
+
+def test_a_right_that_another_check_has_just_opened_keeps_its_account_ready(
+    runtime: Runtime, register: RightRegister, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The check of all rights has read the new one before the quarter-hourly check opened it."""
+    account = opened(runtime, register)
+    register.change(PCE, state=RightState.REVOKED)
+    declared(runtime, declare(runtime, invitation=invite(runtime, account_id=account.id)))
+    register.rights["uuid-2"] = replace(register.rights["uuid-2"], state=RightState.ACTIVE)
+    clients, ran = runtime.suppliers["grdf"], [RightSummary()]
+
+    def list_rights(session: object, meters: Sequence[str]) -> Sequence[RightRecord]:
+        if len(ran) == 1:
+            ran.append(RightSummary())
+            ran[1] = runtime.right_sweep.run(pending_only=True)
+        return register.list_rights(session, meters)
+
+    calls = replace(runtime.clients_of("grdf").rights, list_rights=list_rights)
+    monkeypatch.setitem(runtime.suppliers, "grdf", replace(clients, supplier=replace(clients.supplier, rights=calls)))
+    checked = runtime.right_sweep.run()
+    assert (ran[1].opened, checked.opened, checked.ended) == ([account.id], [], 0)
+    assert runtime.registry.get(account.id).state is AccountState.READY
 
 
 def test_one_active_right_of_several_is_enough_for_its_own_account_alone(

@@ -13,7 +13,7 @@ from tests.support.declared_rights import (
     OTHER,
     PCE,
     STRANGER,
-    TYPED,
+    accepted,
     declare,
     declared,
     electricity,
@@ -85,14 +85,11 @@ def test_a_fault_that_concerns_all_rights_is_met_once(
 
 
 def test_an_erased_meter_opens_by_what_was_begun_since(runtime: Runtime, register: RightRegister) -> None:
-    power = electricity(runtime)
     account = opened(runtime, register)
-    early = runtime.connector.declarations.begin(
-        "grdf", TYPED, browser=STRANGER, address="", session={power.id: 1}, invitation=None
-    )
+    early = declare(runtime, browser=STRANGER)
     runtime.erase(account.id)
-    assert runtime.connector.conclude(early.id) is None  # The erasure has ended it.
-    waits = declare(runtime, session={power.id: 1})
+    assert runtime.connector.let_in(early.id, by="cli:operator") is None  # The erasure has ended it.
+    waits = accepted(runtime, declare(runtime))
     assert (waits.state, waits.page) == (RequestState.ASKING, "unavailable")  # The old right is withdrawn first.
     runtime.right_withdrawal.run()
     declared(runtime, step(runtime, waits, hours=1))
@@ -121,7 +118,7 @@ def test_gas_is_left_without_losing_electricity(runtime: Runtime, register: Righ
     register.change(PCE, state=RightState.ACTIVE)  # It says so by mistake: what was stopped stays so.
     assert runtime.right_sweep.run().opened == [] and runtime.right_sweep.run().ended == 0
     register.change(PCE, state=RightState.OBSOLETE)
-    declared(runtime, declare(runtime, session={account.id: after.session_number}))
+    declared(runtime, accepted(runtime, declare(runtime, session={account.id: after.session_number})))
     register.change(PCE, state=RightState.ACTIVE)
     assert runtime.right_sweep.run(pending_only=True).opened == [account.id]
     assert runtime.registry.get(account.id).state is AccountState.READY
