@@ -132,7 +132,7 @@ def test_a_new_holder_who_is_invited_gets_an_account_of_their_own(
     register.change(PCE, state=RightState.OBSOLETE)
     invitation = invite(runtime, browser=STRANGER, new_holder=True)
     assert invitation.purpose is InvitationPurpose.NEW_HOLDER
-    known_as = [BROWSER] if left == "a browser" else []
+    known_as = (BROWSER,) if left == "a browser" else ()
     session = {before.id: before.session_number} if left == "a session" else {}
     declared(runtime, declare(runtime, browser=STRANGER, known_as=known_as, session=session, invitation=invitation))
     assert register.declarations[-1].data_from == NOW.date()
@@ -151,7 +151,7 @@ def test_a_right_of_the_holder_before_is_none_that_the_new_one_has_declared_in_t
     """It still runs at the supplier, which registers no other; the inviter vouches for it."""
     before = opened(runtime, register)
     invitation = invite(runtime, browser=STRANGER, new_holder=True)
-    request = declare(runtime, browser=STRANGER, known_as=[BROWSER], invitation=invitation)
+    request = declare(runtime, browser=STRANGER, known_as=(BROWSER,), invitation=invitation)
     (account,) = request.accounts
     assert account.id != before.id and declared(runtime, request).is_found
     assert runtime.consents.list_proofs(account.id)[0].proof is Proof.INVITED
@@ -163,7 +163,7 @@ def test_a_new_holders_step_that_is_repeated_after_a_crash_opens_the_same_accoun
     before = opened(runtime, register)
     register.change(PCE, state=RightState.OBSOLETE)
     invitation = invite(runtime, browser=STRANGER, new_holder=True)
-    told = {"browser": STRANGER, "known_as": [BROWSER], "session": {before.id: before.session_number}}
+    told = {"browser": STRANGER, "known_as": (BROWSER,), "session": {before.id: before.session_number}}
     save = ConnectionRequests.save
 
     def die_after_the_commit(requests: ConnectionRequests, request: ConnectionRequest) -> None:
