@@ -6,9 +6,12 @@ import httpx2
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.support.connect_service import METER, OTHER, ConnectService
+from tests.support.connect_service import METER, OTHER, ConnectService, ConnectServices, changed, query_of
 from tests.support.household_pages import csrf_of
+from worker.domain.account import Account, AccountState
+from worker.domain.connection_request import ConnectionRequest, RequestState
 from worker.domain.consents import MOST_TRIES_A_DAY, Proof
+from worker.domain.notice import NoticeKind
 
 FORM, OUTCOME = "/connect/reading", "/connect/reading/outcome"
 
@@ -25,7 +28,7 @@ def shown_by(service: ConnectService, meter: str = METER) -> dict[str, int]:
 
 
 def come_unproven(service: ConnectService, browser: TestClient, meter: str = METER) -> httpx2.Response:
-    return browser.get(service.begin_uninvited(browser, meter))
+    return service.come_back(browser, service.begin_uninvited(browser, meter))
 
 
 def calls_of(service: ConnectService) -> int:
@@ -51,7 +54,7 @@ def test_a_right_reading_connects_the_meter(service: ConnectService) -> None:
     before = calls_of(service)
     unproven = come_unproven(service, browser)
     assert unproven.status_code == 403 and FORM in unproven.text
-    assert calls_of(service) == before
+    assert calls_of(service) == before + 1  # Whether the supplier knows the consent.
     done = outcome_of(service, browser, shown_by(service))
     (account,) = service.accounts()
     assert (done.status_code, done.headers["location"]) == (303, f"/accounts/{account.id}")
@@ -71,9 +74,9 @@ def test_wrong_readings_lead_to_one_page_and_then_cost_no_call(service: ConnectS
         come_unproven(service, browser)
         answer = outcome_of(service, browser, wrong)
         pages.add((answer.status_code, answer.text))
-    calls = calls_of(service)
     browser = service.browser()
     come_unproven(service, browser)
+    calls = calls_of(service)
     answer = outcome_of(service, browser, shown_by(service))  # Right, and too late for today.
     pages.add((answer.status_code, answer.text))
     assert calls_of(service) == calls + 1  # Only the consent's meter was asked for.
@@ -112,3 +115,82 @@ def test_a_reading_is_no_word_in_the_broker_nor_in_redis(service: ConnectService
     redis = service.runtime.redis
     stored = "".join(str(redis.dump(key)) for key in redis.scan_iter("*"))
     assert "918273" not in stored and METER not in stored
+
+
+def kinds_of(service: ConnectService, account_id: str) -> list[NoticeKind]:
+    return [notice.kind for notice in service.runtime.notices.list_for_account(account_id)]
+
+
+def hold(service: ConnectService, stranger: TestClient) -> tuple[Account, ConnectionRequest]:
+    """Let a stranger type the right reading of a meter that has an account. Return the account and the request."""
+    service.connect(service.browser())
+    (account,) = service.accounts()
+    come_unproven(service, stranger)
+    waiting = outcome_of(service, stranger, shown_by(service))
+    assert waiting.status_code == 202 and "déjà un compte" in waiting.text
+    (request,) = service.runtime.connection_requests.list_held()
+    return account, request
+
+
+def test_a_reading_of_a_meter_with_an_account_waits_for_the_operator_and_the_household_is_told(
+    service: ConnectService,
+) -> None:
+    stranger = service.browser()
+    account, request = hold(service, stranger)
+    assert service.accounts() == [account] and not service.session(stranger).accounts
+    assert request.page == "held_reading" and kinds_of(service, account.id) == [NoticeKind.METER_REQUESTED]
+    # Nothing that the person does takes the operator's place.
+    csrf = csrf_of(stranger.get("/invitation").text)
+    stranger.post("/connect/new-holder", data={"connection": request.id, "csrf": csrf})
+    assert service.accounts() == [account]
+    service.runtime.connector.turn_away(request.id)
+    assert stranger.get(OUTCOME).status_code == 403 and service.accounts() == [account]
+
+
+def test_the_operators_yes_closes_the_account_and_connects_the_meter(service: ConnectService) -> None:
+    newcomer = service.browser()
+    account, request = hold(service, newcomer)
+    accepted = service.runtime.connector.let_in(request.id, by="cli:test")
+    assert accepted is not None and accepted.state is RequestState.CONNECTED
+    assert service.runtime.registry.get(account.id).state is AccountState.CLOSED
+    (new,) = (one for one in service.accounts() if one.id != account.id)
+    assert newcomer.get(OUTCOME).headers["location"] == f"/accounts/{new.id}"
+    assert NoticeKind.ACCOUNT_CLOSED in kinds_of(service, account.id)
+
+
+def test_who_was_held_for_many_new_accounts_is_asked_about_anew_where_the_meter_has_got_an_account(
+    kept_services: ConnectServices,
+) -> None:
+    service = kept_services.empty(new_accounts_per_browser="1")
+    stranger = service.browser()
+    for meter in (OTHER, METER):
+        come_unproven(service, stranger, meter)
+        outcome_of(service, stranger, shown_by(service, meter))
+    (request,) = service.runtime.connection_requests.list_held()
+    assert service.connect(service.browser()).status_code == 303
+    accounts = service.accounts()
+    again = service.runtime.connector.let_in(request.id, by="cli:test")
+    assert again is not None and (again.state, again.page) == (RequestState.HELD, "held_reading")
+    assert service.accounts() == accounts and len(accounts) == 2
+
+
+def test_a_household_is_told_once_a_day_that_somebody_asks_for_its_meter(service: ConnectService) -> None:
+    account, _ = hold(service, service.browser())
+    for _ in range(2):
+        stranger = service.browser()
+        come_unproven(service, stranger)
+        outcome_of(service, stranger, shown_by(service))
+    assert len(service.runtime.connection_requests.list_held()) == 3
+    assert kinds_of(service, account.id) == [NoticeKind.METER_REQUESTED]
+
+
+def test_a_request_that_is_older_than_its_consent_is_proven_by_no_reading(service: ConnectService) -> None:
+    """A stranger types the next consent's number, which the supplier does not know yet, and its holder gets it."""
+    stranger, first = service.browser(), service.begin_uninvited(service.browser(), OTHER)
+    number = int(query_of(first)["autorisation_id"]) + 1
+    typed = changed(service.begin_uninvited(stranger, OTHER), autorisation_id=str(number))
+    reserved = service.come_back(stranger, typed)
+    assert reserved.status_code == 400 and "ne connaît pas encore" in reserved.text
+    assert query_of(service.begin_uninvited(service.browser()))["autorisation_id"] == str(number)
+    assert stranger.get(FORM).status_code == 404
+    assert not service.accounts()
