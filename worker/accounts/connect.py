@@ -97,9 +97,8 @@ class AccountConnector:
         takes_code = self.suppliers[request.supplier].takes_code
         if takes_code and callback.code is None:
             return request.after(RequestEvent.REFUSED, page="no_usage_point")
-        reads_meter = callback.autorisation_id is not None and request.caller is None and self.meter_readings.offered
-        if not takes_code and request.invitation_id is None and not reads_meter:
-            # No answer of the supplier can prove it, so it is not asked.
+        if not takes_code and request.invitation_id is None:
+            # With v5 and 2026 no answer of the supplier can prove it, so it is not asked.
             return replace(request, usage_points=callback.usage_points, autorisation_id=callback.autorisation_id).after(
                 RequestEvent.NOT_PROVEN
             )
@@ -243,11 +242,11 @@ class AccountConnector:
         answer = self.suppliers[request.supplier].ask(request)
         kind = answer.kind
         if kind is ConsentKind.AUTORISATION and not answer.meters:
-            if request.invitation_id is None:  # Who guesses the number of a consent to come could wait for it.
-                raise RequestEnded("unknown_consent")
-            if request.tries >= MOST_UNKNOWN:
-                raise RequestEnded("no_usage_point")
-            return replace(request, was_unknown=True).waiting("not_there", self.real_now())
+            request = replace(request, was_unknown=True)
+            if not request.readings:
+                if request.tries >= MOST_UNKNOWN:
+                    raise RequestEnded("no_usage_point")
+                return request.waiting("not_there", self.real_now())
         invited = self.outcomes.find_invited(request)
         found = find_proof(kind, answer.meters, request.begun_on, invited.usage_point_id if invited else None)
         if found is None and request.readings:

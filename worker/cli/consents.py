@@ -1,7 +1,8 @@
 """Consents and what leads to them: `releve consents`, `invite`, `invitations`, `requests` and `rights`.
 
 A link of `releve invite` is secret: by it one person consents, or opens the history of a closed account. Requests wait
-for the operator because too many accounts were new. Rights are those of access to gas meters.
+for the operator because too many accounts were new, or because a reading would close an account. Rights are those of
+access to gas meters.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import click
 
 from worker.accounts.invitations import InvitationSummary, Inviter, SentInvitation
 from worker.accounts.notice_services import is_mail_address
+from worker.accounts.opening import HELD_READING
 from worker.accounts.status import to_plain, to_row
 from worker.cli.accounts import proof_row
 from worker.cli.command_audit import note_result
@@ -309,7 +311,8 @@ def requests() -> None:
 def list_requests(as_json: bool) -> None:
     """List the waiting requests, oldest first.
 
-    They exceeded a limit of new accounts (RELEVE_NEW_ACCOUNTS_PER_…). The supplier has confirmed their meters. A
+    They exceeded a limit of new accounts (RELEVE_NEW_ACCOUNTS_PER_…), or a person has typed the reading of a meter
+    with an account: ask that household, for `accept` closes its account. The supplier has confirmed their meters. A
     request expires after seven days.
 
     \b
@@ -317,16 +320,15 @@ def list_requests(as_json: bool) -> None:
       releve requests list
     """
     with open_runtime() as runtime:
-        rows = [_request_row(request) for request in runtime.connection_requests.list_held()]
-    print_rows(
-        rows, {"request": "request", "since": "since", "meters": "meters"}, as_json=as_json, empty="no request waits"
-    )
+        rows = [_request_row(runtime, request) for request in runtime.connection_requests.list_held()]
+    columns = {name: name for name in ("request", "since", "meters", "reason", "account")}
+    print_rows(rows, columns, as_json=as_json, empty="no request waits")
 
 
 @requests.command()
 @click.argument("request_id", metavar="REQUEST")
 def accept(request_id: str) -> None:
-    """Connect the meters of a request.
+    """Connect the meters of a request; an account of another person that reads one of them is closed.
 
     The person finds them at their next visit, in the same browser.
 
@@ -381,9 +383,18 @@ def open_reading(usage_point: str) -> None:
     click.echo("its wrong readings are cleared" if there_were else "this meter has no wrong readings")
 
 
-def _request_row(request: ConnectionRequest) -> dict[str, Any]:
-    meters = len(request.proven.usage_points) if request.proven else 0
-    return {"request": request.id, "since": request.created_at.isoformat(timespec="minutes"), "meters": meters}
+def _request_row(runtime: Runtime, request: ConnectionRequest) -> dict[str, Any]:
+    """Return the request with why it waits, and the account that the operator's yes closes."""
+    meters = request.proven.usage_points if request.proven else ()
+    accounts = [runtime.registry.find(request.supplier, meter) for meter in meters]
+    reads = request.page == HELD_READING
+    return {
+        "request": request.id,
+        "since": request.created_at.isoformat(timespec="minutes"),
+        "meters": len(meters),
+        "reason": "meter has an account" if reads else "too many new accounts",
+        "account": next((account.id for account in accounts if account and reads), None),
+    }
 
 
 @click.group(invoke_without_command=True)

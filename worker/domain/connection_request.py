@@ -126,7 +126,8 @@ class ConnectionRequest:
     belong. ``begun_on``: the day (Europe/Paris) on which the person was sent to the supplier's page, and ``begun_at``
     the moment; None where it is not known. ``session``: the accounts of the browser's session with their numbers.
     ``usage_points``, ``autorisation_id`` and ``code``: what the callback says, by generation.
-    ``was_unknown``: whether the supplier did not know the consent when it was first asked about.
+    ``was_unknown``: whether the supplier once did not know the consent, so that its number may have been guessed before
+    its holder got it: no reading proves it.
     ``new_holder``: whether the person has said that the meter's account is another person's.
     ``caller``: the client of the proxy that it is for; ``returns_to``: the address that its code was handed over by.
     ``readings``: what the person has typed off the meter's display, in kWh by tariff period.

@@ -28,7 +28,7 @@ def shown_by(service: ConnectService, meter: str = METER) -> dict[str, int]:
 
 
 def come_unproven(service: ConnectService, browser: TestClient, meter: str = METER) -> httpx2.Response:
-    return service.come_back(browser, service.begin_uninvited(browser, meter))
+    return browser.get(service.begin_uninvited(browser, meter))
 
 
 def calls_of(service: ConnectService) -> int:
@@ -54,7 +54,7 @@ def test_a_right_reading_connects_the_meter(service: ConnectService) -> None:
     before = calls_of(service)
     unproven = come_unproven(service, browser)
     assert unproven.status_code == 403 and FORM in unproven.text
-    assert calls_of(service) == before + 1  # Whether the supplier knows the consent.
+    assert calls_of(service) == before
     done = outcome_of(service, browser, shown_by(service))
     (account,) = service.accounts()
     assert (done.status_code, done.headers["location"]) == (303, f"/accounts/{account.id}")
@@ -74,9 +74,9 @@ def test_wrong_readings_lead_to_one_page_and_then_cost_no_call(service: ConnectS
         come_unproven(service, browser)
         answer = outcome_of(service, browser, wrong)
         pages.add((answer.status_code, answer.text))
+    calls = calls_of(service)
     browser = service.browser()
     come_unproven(service, browser)
-    calls = calls_of(service)
     answer = outcome_of(service, browser, shown_by(service))  # Right, and too late for today.
     pages.add((answer.status_code, answer.text))
     assert calls_of(service) == calls + 1  # Only the consent's meter was asked for.
@@ -184,13 +184,42 @@ def test_a_household_is_told_once_a_day_that_somebody_asks_for_its_meter(service
     assert kinds_of(service, account.id) == [NoticeKind.METER_REQUESTED]
 
 
-def test_a_request_that_is_older_than_its_consent_is_proven_by_no_reading(service: ConnectService) -> None:
-    """A stranger types the next consent's number, which the supplier does not know yet, and its holder gets it."""
-    stranger, first = service.browser(), service.begin_uninvited(service.browser(), OTHER)
-    number = int(query_of(first)["autorisation_id"]) + 1
-    typed = changed(service.begin_uninvited(stranger, OTHER), autorisation_id=str(number))
-    reserved = service.come_back(stranger, typed)
-    assert reserved.status_code == 400 and "ne connaît pas encore" in reserved.text
-    assert query_of(service.begin_uninvited(service.browser()))["autorisation_id"] == str(number)
-    assert stranger.get(FORM).status_code == 404
+def reserve(service: ConnectService, stranger: TestClient) -> str:
+    """Let a stranger come back with the number of the next consent, and return that number."""
+    known = service.begin_uninvited(stranger, OTHER)
+    number = str(int(query_of(known)["autorisation_id"]) + 1)
+    assert stranger.get(changed(known, autorisation_id=number)).status_code == 403
+    return number
+
+
+def give_consent(service: ConnectService) -> str:
+    return query_of(service.begin_uninvited(service.browser()))["autorisation_id"]
+
+
+def test_a_consent_that_the_supplier_did_not_know_at_first_is_proven_by_no_reading(service: ConnectService) -> None:
+    stranger = service.browser()
+    number, shown = reserve(service, stranger), shown_by(service)
+    assert outcome_of(service, stranger, shown).status_code == 403
+    assert give_consent(service) == number
+    service.work()
+    assert stranger.get(OUTCOME).status_code == 403 and stranger.get(FORM).status_code == 404
     assert not service.accounts()
+
+
+def test_a_consent_of_a_later_day_than_its_request_is_proven_by_no_reading(service: ConnectService) -> None:
+    stranger = service.browser()
+    service.simulate("POST", "clock", {"now": "2024-07-24T20:00+02:00"})
+    number = reserve(service, stranger)
+    service.simulate("POST", "clock", {"now": "2024-07-25T09:00+02:00"})
+    assert give_consent(service) == number
+    assert outcome_of(service, stranger, shown_by(service)).status_code == 403
+    assert not service.accounts()
+
+
+def test_an_invited_person_is_proven_by_their_invitation_however_late_the_supplier_knows_the_consent(
+    service: ConnectService,
+) -> None:
+    browser = service.browser()
+    service.simulate("POST", "switches", {"services_empty": 1})
+    back = service.begin(browser)
+    assert [service.come_back(browser, back).status_code for _ in range(2)] == [202, 303]
