@@ -208,11 +208,10 @@ def test_a_consent_that_the_supplier_did_not_know_at_first_is_proven_by_no_readi
 
 def test_a_consent_of_a_later_day_than_its_request_is_proven_by_no_reading(service: ConnectService) -> None:
     stranger = service.browser()
-    service.simulate("POST", "clock", {"now": "2024-07-24T20:00+02:00"})
-    number = reserve(service, stranger)
-    service.simulate("POST", "clock", {"now": "2024-07-25T09:00+02:00"})
+    number, shown = reserve(service, stranger), shown_by(service)
+    service.simulate("POST", "clock", {"now": "2024-07-26T09:00+02:00"})
     assert give_consent(service) == number
-    assert outcome_of(service, stranger, shown_by(service)).status_code == 403
+    assert outcome_of(service, stranger, shown).status_code == 403
     assert not service.accounts()
 
 
