@@ -3,8 +3,9 @@
 The channels are a signed webhook, services by their apprise URLs, or the log if neither is set up. A webhook belongs to
 a tenant, and the services to the operator. Where one of them is of mail, households are mailed too, each in its
 language, to the address that it has confirmed. The web application alone has this channel, because it alone can read
-addresses. A household that had the account before another holder gets no mail but that of its end: the session number
-that it knows is an older one. Each channel tries once, within its time-outs, and raises NotDelivered with a reason that contains no secret.
+addresses. A household that had the account before another holder gets no mail but that of the account's end: the
+session number that it knows is an older one. Each channel tries once, within its time-outs, and raises NotDelivered
+with a reason that contains no secret.
 
 Subjects and texts stand in ``locales/notices.json`` and ``codes.json``; a program gets them in French and English, a
 person in one language. They contain no meter number, no token and no link: a program that sends notices on to a

@@ -1,8 +1,9 @@
 """What becomes of a proven connection request: accounts, or a code for the client of the proxy that asked.
 
 1. Each meter's account is found or made. One that is another person's is closed, after the person has said so or the
-   invitation does, and for a meter's reading, which may be guessed, after the operator has. Its household is told; where it is another tenant's, too, the request ends as one without a proof, so that nobody learns
-   who reads a meter. New accounts that nobody vouches for have bounds.
+   invitation does, and its household is told. A meter's reading may be guessed, so it closes none without the operator.
+   Where the account is another tenant's, too, the request ends as one without a proof, so that nobody learns who reads
+   a meter. New accounts that nobody vouches for have bounds.
 2. A meter that was erased opens by a proof that is younger than the erasure, and by no other.
 3. Accounts, token, dates, evidence and the use of the invitation are written in one transaction. A crash before that
    repeats the step; after it, the same browser is known by the evidence.

@@ -2,9 +2,9 @@
 
 A lost key means that the person starts again, or that the operator uploads the files again.
 
-Connection requests are sealed and live for seven days at most, one a browser. No bound counts them by meter, which
-whoever names the meter first would fill, or the last one empty, to the holder's cost; a consent's start is what each
-takes, and these are bounded by address. The registry knows nothing of a request before it is proven.
+Connection requests are sealed and live for seven days at most, one a browser. Each takes the start of a consent, which
+is bounded by address, and so is their number. They are not counted by meter: strangers who name a meter would take its
+holder's place, or fill the places before. The registry knows nothing of a request before it is proven.
 
     connection_request:<id>                sealed JSON of a ConnectionRequest
     connection_request:declared:<id>       the request has declared a right, and no answer has come yet
