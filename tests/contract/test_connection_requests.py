@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -74,6 +75,15 @@ def test_a_request_comes_back_as_it_was(requests: ConnectionRequests) -> None:
     assert requests.create(request)
     assert requests.get("first") == request
     assert requests.get("other") is None
+
+
+def test_a_request_of_0_2_0_reads_as_one_whose_consent_was_known(requests: ConnectionRequests) -> None:
+    requests.create(NEW)
+    key, place = "releve:connection_request:first", "connection_request/first"
+    stored = json.loads(requests._sealer.unseal(requests._redis.get(key), place))
+    del stored["was_unknown"]
+    requests._redis.set(key, requests._sealer.seal(json.dumps(stored), place))
+    assert requests.get("first") == NEW and not NEW.was_unknown
 
 
 def test_nothing_in_redis_names_a_meter_a_code_or_a_token(requests: ConnectionRequests) -> None:

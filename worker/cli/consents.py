@@ -328,9 +328,10 @@ def list_requests(as_json: bool) -> None:
 @requests.command()
 @click.argument("request_id", metavar="REQUEST")
 def accept(request_id: str) -> None:
-    """Connect the meters of a request; an account of another person that reads one of them is closed.
+    """Connect the meters of a request.
 
-    The person finds them at their next visit, in the same browser.
+    The person finds them at their next visit, in the same browser. The account that `releve requests list` shows beside
+    the request is closed.
 
     \b
     Example:

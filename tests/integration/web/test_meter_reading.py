@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import httpx2
 import pytest
 from fastapi.testclient import TestClient
 
 from tests.support.connect_service import METER, OTHER, ConnectService, ConnectServices, changed, query_of
 from tests.support.household_pages import csrf_of
+from worker.cli.consents import _request_row
 from worker.domain.account import Account, AccountState
 from worker.domain.connection_request import ConnectionRequest, RequestState
 from worker.domain.consents import MOST_TRIES_A_DAY, Proof
@@ -138,13 +141,26 @@ def test_a_reading_of_a_meter_with_an_account_waits_for_the_operator_and_the_hou
     stranger = service.browser()
     account, request = hold(service, stranger)
     assert service.accounts() == [account] and not service.session(stranger).accounts
-    assert request.page == "held_reading" and kinds_of(service, account.id) == [NoticeKind.METER_REQUESTED]
+    assert request.page == "held_reading"
+    row = _request_row(service.runtime, request)
+    assert (row["meters"], row["reason"], row["account"]) == (1, "meter has an account", account.id)
+    assert kinds_of(service, account.id) == [NoticeKind.METER_REQUESTED]
     # Nothing that the person does takes the operator's place.
     csrf = csrf_of(stranger.get("/invitation").text)
     stranger.post("/connect/new-holder", data={"connection": request.id, "csrf": csrf})
     assert service.accounts() == [account]
     service.runtime.connector.turn_away(request.id)
     assert stranger.get(OUTCOME).status_code == 403 and service.accounts() == [account]
+
+
+def test_a_choice_that_an_older_version_has_offered_waits_for_the_operator_too(service: ConnectService) -> None:
+    stranger = service.browser()
+    account, request = hold(service, stranger)
+    offered = replace(request, state=RequestState.CHOICE, page="other_person")
+    service.runtime.connection_requests.save(offered)
+    after = service.runtime.connector.choose_new_holder(offered.id, [offered.browser])
+    assert after is not None and (after.state, after.page) == (RequestState.HELD, "held_reading")
+    assert service.accounts() == [account]
 
 
 def test_the_operators_yes_closes_the_account_and_connects_the_meter(service: ConnectService) -> None:
@@ -167,6 +183,8 @@ def test_who_was_held_for_many_new_accounts_is_asked_about_anew_where_the_meter_
         come_unproven(service, stranger, meter)
         outcome_of(service, stranger, shown_by(service, meter))
     (request,) = service.runtime.connection_requests.list_held()
+    row = _request_row(service.runtime, request)
+    assert (row["reason"], row["account"]) == ("too many new accounts", None)
     assert service.connect(service.browser()).status_code == 303
     accounts = service.accounts()
     again = service.runtime.connector.let_in(request.id, by="cli:test")
