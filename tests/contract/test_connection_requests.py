@@ -1,7 +1,8 @@
-"""Connection requests in Redis: sealed, one a browser, three a meter, due at their next try, gone after a week."""
+"""Connection requests in Redis: sealed, one a browser, due at their next try, gone after a week."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -76,6 +77,15 @@ def test_a_request_comes_back_as_it_was(requests: ConnectionRequests) -> None:
     assert requests.get("other") is None
 
 
+def test_a_request_of_0_2_0_reads_as_one_whose_consent_was_known(requests: ConnectionRequests) -> None:
+    requests.create(NEW)
+    key, place = "releve:connection_request:first", "connection_request/first"
+    stored = json.loads(requests._sealer.unseal(requests._redis.get(key), place))
+    del stored["was_unknown"]
+    requests._redis.set(key, requests._sealer.seal(json.dumps(stored), place))
+    assert requests.get("first") == NEW and not NEW.was_unknown
+
+
 def test_nothing_in_redis_names_a_meter_a_code_or_a_token(requests: ConnectionRequests) -> None:
     requests.create(replace(NEW, proven=PROVEN))
     content = all_texts(requests)
@@ -144,24 +154,18 @@ def test_what_has_come_of_a_request_outlives_the_browsers_next_one(requests: Con
     assert first is not None and first.accounts == (ConnectedAccount("home1", 1),)
 
 
-@pytest.mark.parametrize("subject", [{"usage_points": (METER,)}, {"usage_points": (), "autorisation_id": 900001}])
-def test_a_meter_has_three_requests_without_a_proof(requests: ConnectionRequests, subject: dict[str, object]) -> None:
-    typed = replace(NEW, invitation_id=None, code=None, **subject)  # type: ignore[arg-type]
-    for number in range(5):
-        requests.create(replace(typed, id=f"r{number}", browser=f"b{number}"))
-    assert [requests.get(f"r{number}") is not None for number in range(5)] == [False, False, True, True, True]
-
-
-@pytest.mark.parametrize("kept", [{"code": None}, {"invitation_id": None}])
-def test_strangers_who_type_a_meter_take_no_place_of_its_holder(
-    requests: ConnectionRequests, kept: dict[str, None]
+@pytest.mark.parametrize("place", [0, 20], ids=["the holder comes first", "the holder comes last"])
+@pytest.mark.parametrize("named", [{"usage_points": (METER,)}, {"usage_points": (), "autorisation_id": 900001}])
+def test_strangers_who_type_a_meter_or_a_consent_neither_push_out_its_holder_nor_keep_them_out(
+    requests: ConnectionRequests, place: int, named: dict[str, object]
 ) -> None:
-    """The holder has an invitation or a code; strangers may type a code too, so these do not count either."""
-    requests.create(replace(NEW, **kept))  # type: ignore[arg-type]
-    for number in range(5):
-        requests.create(replace(NEW, id=f"r{number}", browser=f"s{number}", invitation_id=None, code=None))
-        requests.create(replace(NEW, id=f"c{number}", browser=f"c{number}", invitation_id=None))
-    assert requests.get("first") is not None
+    typed = replace(NEW, invitation_id=None, code=None, **named)  # type: ignore[arg-type]
+    strangers = [
+        replace(typed, id=f"r{number}", browser=f"b{number}", address=f"2001:db8::{number}") for number in range(20)
+    ]
+    holder = replace(typed, id="holder", browser="home")
+    assert all(map(requests.create, [*strangers[:place], holder, *strangers[place:]]))
+    assert requests.of_browser(["home"]) == holder
 
 
 def test_a_request_is_due_until_it_ends(requests: ConnectionRequests) -> None:

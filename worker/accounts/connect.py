@@ -25,8 +25,8 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from typing import Final, NamedTuple
+from datetime import UTC, date, datetime, timedelta
+from typing import Final
 
 from worker.accounts.gas_rights import RightDeclarations
 from worker.accounts.opening import ProvenRequests, RequestEnded
@@ -44,10 +44,10 @@ from worker.domain.connection_request import (
     SharedMeter,
     find_proof,
 )
-from worker.domain.consents import LARGEST_POWER_VA, ConsentKind, Proof, confirms
+from worker.domain.consents import ConsentKind, Proof, confirms
 from worker.domain.parsing import parse
-from worker.domain.series import Series, contract_series, registers_of
-from worker.domain.windows import DateWindow, IntervalReading, civil_date
+from worker.domain.series import registers_of
+from worker.domain.windows import DateWindow, civil_date
 from worker.errors import (
     AccountError,
     DataError,
@@ -68,8 +68,9 @@ log = logging.getLogger("releve.consents")
 _STEP_S: Final = 90.0
 _LONGEST_STEP_S: Final = 600.0
 # The newest midnight that is told begins yesterday, or before the morning's publication the day before. An older one
-# would allow too wide a range.
-_LOOK_BACK: Final = timedelta(days=2)
+# would allow too wide a range. Those before it show how much the home uses in a day.
+_OLDEST_NEWEST: Final = timedelta(days=2)
+_LOOK_BACK: Final = timedelta(days=15)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +160,7 @@ class AccountConnector:
         request = self.requests.of_browser(names)
         if request is None or request.state is not RequestState.UNPROVEN or request.caller is not None:
             return None
-        return request if self.meter_readings.offered else None
+        return request if self.meter_readings.offered and not request.was_unknown else None
 
     def let_in(self, request_id: str, *, by: str) -> ConnectionRequest | None:
         """Connect a request that waits for the operator, or let its right be declared; None where none of this id does.
@@ -185,7 +186,7 @@ class AccountConnector:
         return request
 
     def _lock(self, request_id: str) -> AbstractContextManager[None]:
-        """Hold the request during a step, which asks the supplier up to five times where a reading is compared."""
+        """Hold the request during a step, which asks the supplier up to four times where a reading is compared."""
         return self.locks.lock(f"connection_request:{request_id}", _STEP_S, most_s=_LONGEST_STEP_S)
 
     def _load(self, request_id: str, names: Sequence[str] | None, state: RequestState) -> ConnectionRequest | None:
@@ -248,9 +249,11 @@ class AccountConnector:
         answer = self.suppliers[request.supplier].ask(request)
         kind = answer.kind
         if kind is ConsentKind.AUTORISATION and not answer.meters:
-            if request.tries >= MOST_UNKNOWN:
-                raise RequestEnded("no_usage_point")
-            return request.waiting("not_there", self.real_now())
+            request = replace(request, was_unknown=True)
+            if not request.readings:
+                if request.tries >= MOST_UNKNOWN:
+                    raise RequestEnded("no_usage_point")
+                return request.waiting("not_there", self.real_now())
         invited = self.outcomes.find_invited(request)
         found = find_proof(kind, answer.meters, request.begun_on, invited.usage_point_id if invited else None)
         if found is None and request.readings:
@@ -284,14 +287,6 @@ class AccountConnector:
         return request
 
 
-class _Asked(NamedTuple):
-    """One meter, and what may be asked of the supplier about it."""
-
-    client: SupplierClient
-    usage_point_id: str
-    window: DateWindow
-
-
 @dataclass(frozen=True, kw_only=True)
 class MeterReadings:
     """The use case that compares a typed reading with the meter's registers. Every method raises StoreUnavailable.
@@ -309,12 +304,12 @@ class MeterReadings:
     def confirm(self, request: ConnectionRequest, meters: Sequence[SharedMeter]) -> SharedMeter | None:
         """Return the meter that the request's reading proves, or None.
 
-        The consent must name one meter, and be no older than the day on which the person was sent to the supplier:
-        the same holder gets the same consent's id again. Raises TransientError where the supplier can't tell now, which
-        costs no try.
+        The consent must name one meter, and begin on the day on which the person was sent to the supplier: the same
+        holder gets the same consent's id again, and a later one was still to come. Raises TransientError where the
+        supplier can't tell now, which costs no try.
         """
         meter = meters[0] if len(meters) == 1 else None
-        if not self.offered or meter is None or meter.since is None or meter.since < request.begun_on:
+        if not self.offered or meter is None or meter.since != request.begun_on:
             return None
         today = civil_date(self.now())
         # One at a time for a meter, so that no more tries are compared than there are.
@@ -322,10 +317,7 @@ class MeterReadings:
         with self.locks.lock(lock_name, _STEP_S, most_s=_LONGEST_STEP_S):
             if not self.tries.may_try(request.supplier, meter.usage_point_id, today):
                 return None
-            asked = _Asked(
-                self.client_of(request.supplier), meter.usage_point_id, DateWindow(today - _LOOK_BACK, today)
-            )
-            is_right = self._compare(asked, request)
+            is_right = self._compare(request, meter.usage_point_id, today)
             if is_right:
                 self.tries.forget(request.supplier, meter.usage_point_id)
                 return meter
@@ -333,30 +325,24 @@ class MeterReadings:
                 log.warning("proof by reading closed: too many wrong ones", extra=fields(request=request.id))
         return None
 
-    def _compare(self, asked: _Asked, request: ConnectionRequest) -> bool | None:
+    def _compare(self, request: ConnectionRequest, meter: str, today: date) -> bool | None:
         """Return whether the reading is right; None where there is nothing to compare it with, which costs no try."""
-        newest = _newest(asked, registers_of())
-        if newest is None or newest.details is None:
+        midnights = self._ask_midnights(request.supplier, meter, DateWindow(today - _LOOK_BACK, today))
+        if not midnights or civil_date(max(midnights)) < today - _OLDEST_NEWEST:
             return None
-        power_va = self._subscribed_power(asked)
-        return confirms(request.readings, newest.details["registers"], newest.start, power_va, self.now())
+        return confirms(request.readings, midnights, self.now())
 
-    def _subscribed_power(self, asked: _Asked) -> int:
-        """Return the contract's power in VA, or the largest one where the supplier does not tell it."""
-        contract = _newest(asked, contract_series())
-        return contract.amount // 1000 if contract is not None and contract.amount else LARGEST_POWER_VA
-
-
-def _newest(asked: _Asked, series: Series) -> IntervalReading | None:
-    """Ask for a series once, and return the newest reading; None where there is none for this meter."""
-    try:
-        answer = asked.client.ask(series, asked.usage_point_id, asked.window)
-        if answer.kind is not AnswerKind.DATA:
-            return None
-        readings = parse(answer.payload, series, asked.window).clip_to(asked.window).readings
-    except TransientError:
-        raise
-    except (AccountError, DataError) as error:
-        log.info("a reading can't be compared", extra=fields(series=series.value, code=error.code))
-        return None
-    return max(readings, key=lambda reading: reading.start, default=None)
+    def _ask_midnights(self, supplier: str, meter: str, window: DateWindow) -> Mapping[datetime, Mapping[str, int]]:
+        """Ask for the registers once, and return those of each midnight in Wh; none where the meter has none."""
+        series = registers_of()
+        try:
+            answer = self.client_of(supplier).ask(series, meter, window)
+            if answer.kind is not AnswerKind.DATA:
+                return {}
+            readings = parse(answer.payload, series, window).clip_to(window).readings
+        except TransientError:
+            raise
+        except (AccountError, DataError) as error:
+            log.info("a reading can't be compared", extra=fields(series=series.value, code=error.code))
+            return {}
+        return {reading.start: reading.details["registers"] for reading in readings if reading.details}

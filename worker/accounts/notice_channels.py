@@ -3,8 +3,9 @@
 The channels are a signed webhook, services by their apprise URLs, or the log if neither is set up. A webhook belongs to
 a tenant, and the services to the operator. Where one of them is of mail, households are mailed too, each in its
 language, to the address that it has confirmed. The web application alone has this channel, because it alone can read
-addresses. A household that had the account before another holder gets no mail: the session number that it knows is an
-older one. Each channel tries once, within its time-outs, and raises NotDelivered with a reason that contains no secret.
+addresses. A household that had the account before another holder gets no mail but that of the account's end: the
+session number that it knows is an older one. Each channel tries once, within its time-outs, and raises NotDelivered
+with a reason that contains no secret.
 
 Subjects and texts stand in ``locales/notices.json`` and ``codes.json``; a program gets them in French and English, a
 person in one language. They contain no meter number, no token and no link: a program that sends notices on to a
@@ -108,13 +109,16 @@ class HouseholdMails:
         """
         notice = message.notice
         account = self.registry.get_existing(notice.account_id or "")
-        faults = [fault for row in self._find_addresses(account) if (fault := self._mail(row, notice, account))]
+        number = account.session_number - (notice.kind is NoticeKind.ACCOUNT_CLOSED)  # The end of an account raised it.
+        rows = self._find_addresses(account.id, number)
+        faults = [fault for row in rows if (fault := self._mail(row, notice, account))]
         if faults:
             raise NotDelivered(f"{notice.channel}: {faults[0]}")
 
-    def _find_addresses(self, account: Account) -> list[MailAddress]:
-        households = self.households.list_showing(account.id)
-        own = [household for household in households if household.accounts[account.id] == account.session_number]
+    def _find_addresses(self, account_id: str, number: int) -> list[MailAddress]:
+        """Return the addresses of households that have shown the account since it had this session number."""
+        households = self.households.list_showing(account_id)
+        own = [household for household in households if household.accounts[account_id] >= number]
         rows = [self.addresses.load(household.id) for household in own]
         return [row for row in rows if row is not None and row.notices]
 
@@ -176,21 +180,25 @@ class NoticeDescription:
     """The description of one kind of notice; its subject is the text ``notice.<kind>.subject``.
 
     ``text``: the key of its text, by the notice's reason; a text for that reason alone ends in ``.<reason>.text``.
-    ``offers_consent``: whether a new consent helps, unless it does not cure the reason.
+    ``offers_consent``: whether a new consent helps, unless it does not cure the reason. ``mail``: the word in the keys
+    of its mail to households; empty for a kind that they don't get.
     """
 
     text: str
     offers_consent: bool = False
+    mail: str = ""
 
 
 DESCRIPTIONS: Final = {
-    NoticeKind.ACTION_NEEDED: NoticeDescription("code.{reason}.what_to_do", offers_consent=True),
-    NoticeKind.CONSENT_ENDS_30: NoticeDescription("notice.consent_ends.text", offers_consent=True),
-    NoticeKind.CONSENT_ENDS_7: NoticeDescription("notice.consent_ends.text", offers_consent=True),
-    NoticeKind.CURVE_NOT_ACTIVATED: NoticeDescription("code.{reason}.what_to_do"),
+    NoticeKind.ACCOUNT_CLOSED: NoticeDescription("notice.account_closed.text", mail="closed"),
+    NoticeKind.ACTION_NEEDED: NoticeDescription("code.{reason}.what_to_do", offers_consent=True, mail="stopped"),
+    NoticeKind.CONSENT_ENDS_30: NoticeDescription("notice.consent_ends.text", offers_consent=True, mail="ends"),
+    NoticeKind.CONSENT_ENDS_7: NoticeDescription("notice.consent_ends.text", offers_consent=True, mail="ends"),
+    NoticeKind.CURVE_NOT_ACTIVATED: NoticeDescription("code.{reason}.what_to_do", mail="curve"),
     NoticeKind.GATEWAY_BANNED: NoticeDescription("notice.gateway_banned.text"),
     NoticeKind.INCIDENT: NoticeDescription("notice.incident.{reason}.text"),
     NoticeKind.INCIDENT_OVER: NoticeDescription("notice.incident_over.text"),
+    NoticeKind.METER_REQUESTED: NoticeDescription("notice.meter_requested.text", mail="requested"),
     NoticeKind.OUTPUT_FAILS: NoticeDescription("notice.output_fails.text"),
     NoticeKind.RIGHT_PROOF_AWAITED: NoticeDescription("notice.right_proof.text"),
     NoticeKind.RIGHT_PROOF_ENDS: NoticeDescription("notice.right_proof.text"),
@@ -266,11 +274,11 @@ def compose_household_mail(
         "at_supplier": translate(f"supplier.{account.supplier}.stop", language),
         "day": write_day(notice.about, language),
     }
-    key = {NoticeKind.ACTION_NEEDED: "stopped", NoticeKind.CURVE_NOT_ACTIVATED: "curve"}.get(notice.kind, "ends")
+    key, meter = DESCRIPTIONS[notice.kind].mail, "meter" if account.last_digits else "account"
     subject = translate("notice.prefix", language) + translate(f"mail.notice.{key}.subject", language, **facts)
     advice = translate_code(notice.reason, "advice", language, **facts) if key == "stopped" else ""
     paragraphs = [
-        translate("mail.notice.meter", language, digits=account.last_digits or "…"),
+        translate(f"mail.notice.{meter}", language, digits=account.last_digits, account=account.id),
         advice or translate(f"mail.notice.{key}.text", language, **facts),
         translate("mail.notice.open", language),
         public_url,

@@ -14,7 +14,7 @@ from typing import assert_never
 
 from worker.accounts.notice_channels import NoticeChannels, compose_message
 from worker.accounts.refusals import RefusalPolicy
-from worker.domain.account import DEFAULT_TENANT, Account
+from worker.domain.account import DEFAULT_TENANT, Account, AccountState
 from worker.domain.completeness import COMPARED_SERIES, DayLedger, find_missing_curve
 from worker.domain.notice import Notice, NoticeKind
 from worker.domain.windows import civil_date
@@ -81,6 +81,10 @@ class NoticeSender:
                 return account.active and self.accounts.completeness.find_missing_curve(account.id) is not None
             case NoticeKind.CONSENT_ENDS_30 | NoticeKind.CONSENT_ENDS_7:
                 return account.consent_until is not None and account.consent_until.isoformat() == notice.about
+            case NoticeKind.ACCOUNT_CLOSED:
+                return True
+            case NoticeKind.METER_REQUESTED:
+                return account.state is not AccountState.CLOSED
             case NoticeKind.INCIDENT | NoticeKind.INCIDENT_OVER | NoticeKind.SUPPLIER_CHANGED:
                 return True
             case NoticeKind.TOKEN_ENDS | NoticeKind.GATEWAY_BANNED | NoticeKind.OUTPUT_FAILS:

@@ -1,8 +1,9 @@
 """What becomes of a proven connection request: accounts, or a code for the client of the proxy that asked.
 
 1. Each meter's account is found or made. One that is another person's is closed, after the person has said so or the
-   invitation does; where it is another tenant's, too, the request ends as one without a proof, so that nobody learns
-   who reads a meter. New accounts that nobody vouches for have bounds.
+   invitation does, and its household is told. A meter's reading may be guessed, so it closes none without the operator.
+   Where the account is another tenant's, too, the request ends as one without a proof, so that nobody learns who reads
+   a meter. New accounts that nobody vouches for have bounds.
 2. A meter that was erased opens by a proof that is younger than the erasure, and by no other.
 3. Accounts, token, dates, evidence and the use of the invitation are written in one transaction. A crash before that
    repeats the step; after it, the same browser is known by the evidence.
@@ -19,6 +20,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
+from worker.accounts.notice_channels import NoticeChannels
 from worker.accounts.proxy_grants import ProxyCode, ProxyCodes
 from worker.clients.supplier import SupplierConsents
 from worker.domain.account import Account
@@ -30,9 +32,10 @@ from worker.domain.connection_request import (
     RequestEvent,
     RequestState,
 )
-from worker.domain.consents import EndReason, is_younger, last_day_of
+from worker.domain.consents import EndReason, Proof, is_younger, last_day_of
 from worker.domain.evidence import HOUSEHOLD, DatesSource
 from worker.domain.invitation import Invitation, InvitationPurpose
+from worker.domain.notice import NoticeKind
 from worker.domain.oauth_proxy import ProxyCaller
 from worker.domain.windows import civil_date
 from worker.errors import StoreUnavailable
@@ -45,11 +48,13 @@ from worker.stores.registry.accounts import AccountRegistry, NewConsent
 from worker.stores.registry.consents import ConsentTable, GivenConsent
 from worker.stores.registry.erased_meters import ErasureTable
 from worker.stores.registry.invitations import InvitationTable
+from worker.stores.registry.notices import build_notices, insert_notices
 from worker.stores.registry.proxy import ProxyGrantTable
 from worker.stores.registry.rights import forget_rights
 
 log = logging.getLogger("releve.consents")
 _A_DAY_S: Final = 86_400
+HELD_READING: Final = "held_reading"  # The page of a request whose reading would close an account.
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +112,7 @@ class ProvenRequests:
     proxy_grants: ProxyGrantTable
     limiter: RateLimiter
     limits: NewAccountLimits
+    channels: NoticeChannels
     now: Clock
 
     def find_invited(self, request: ConnectionRequest) -> Invited | None:
@@ -137,9 +143,13 @@ class ProvenRequests:
         used = invited.invitation if invited and invited.invitation.used_at else None
         if used and not any(self.has_opened(used, account, request.names) for account in known):
             raise RequestEnded("invitation_over")  # Else it was used by this step, before a crash.
-        if others and not (request.new_holder or (invited and invited.is_for_new_holder)):
-            return request.after(RequestEvent.OTHER_PERSON, page="other_person")
+        expected = invited is not None and invited.is_for_new_holder
         held = request.state is RequestState.HELD
+        if others and not expected and proven.proof is Proof.REGISTER:
+            if not (held and request.page == HELD_READING):
+                return self._ask_operator(request, others)
+        elif others and not (request.new_holder or expected):
+            return request.after(RequestEvent.OTHER_PERSON, page="other_person")
         new = sum(account is None or account in others for account in before.values())
         if new and invited is None and not held and self.are_too_many(request, new):
             log.warning("connection request waits for the operator", extra=fields(request=request.id))
@@ -152,6 +162,21 @@ class ProvenRequests:
             accounts=tuple(ConnectedAccount(account.id, account.session_number) for account in accounts),
             page="",
         )
+
+    def _ask_operator(self, request: ConnectionRequest, others: Sequence[Account]) -> ConnectionRequest:
+        """Tell the households, and let the operator decide whether these accounts are closed."""
+        now = self.now()
+        with self.registry.database.writing() as connection:
+            for account in others:
+                self._tell_household(connection, NoticeKind.METER_REQUESTED, account, now)
+        log.warning("connection request waits for the operator", extra=fields(request=request.id))
+        return request.after(RequestEvent.OTHER_BY_READING, page=HELD_READING)
+
+    def _tell_household(self, connection: Connection, kind: NoticeKind, account: Account, now: datetime) -> None:
+        """Insert a notice about an account, once a day and kind."""
+        channels = self.channels.names_for_account(account.tenant)
+        day = civil_date(now).isoformat()
+        insert_notices(connection, build_notices(channels, kind, "", day, now, account.id))
 
     def _hand_over(
         self, request: ConnectionRequest, caller: ProxyCaller, proven: ProvenMeters, invited: Invited | None
@@ -315,9 +340,10 @@ class ProvenRequests:
                 self.proxy_grants.end_for(connection, meters, EndReason.HOLDER_CHANGED, but_of=browser)
 
     def close_others(self, connection: Connection, others: Sequence[Account], now: datetime) -> None:
-        """Close the accounts of other persons, and end the grants of their meters."""
+        """Close the accounts of other persons, tell them, and end the grants of their meters."""
         for account in others:
             self.consents.close(connection, account.id, now)
+            self._tell_household(connection, NoticeKind.ACCOUNT_CLOSED, account, now)
             meters = self.erasures.digests(account.supplier, account.usage_point_id or "")
             self.proxy_grants.end_for(connection, meters, EndReason.HOLDER_CHANGED)
             log.info("account closed: another person holds its meter", extra=fields(account_id=account.id))

@@ -1,7 +1,8 @@
 """Consents and what leads to them: `releve consents`, `invite`, `invitations`, `requests` and `rights`.
 
 A link of `releve invite` is secret: by it one person consents, or opens the history of a closed account. Requests wait
-for the operator because too many accounts were new. Rights are those of access to gas meters.
+for the operator because too many accounts were new, a reading would close an account, or nobody has invited to gas.
+Rights are those of access to gas meters.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import click
 
 from worker.accounts.invitations import InvitationSummary, Inviter, SentInvitation
 from worker.accounts.notice_services import is_mail_address
+from worker.accounts.opening import HELD_READING
 from worker.accounts.status import to_plain, to_row
 from worker.cli.accounts import proof_row
 from worker.cli.command_audit import note_result
@@ -309,17 +311,18 @@ def requests() -> None:
 def list_requests(as_json: bool) -> None:
     """List the waiting requests, oldest first.
 
-    They exceeded a limit of new accounts (RELEVE_NEW_ACCOUNTS_PER_…), and the supplier has confirmed their meters; or
-    they declare an access right without an invitation. You see the last digits of the meters, and the accounts of the
-    browser's session. A request expires after seven days.
+    They exceeded a limit of new accounts (RELEVE_NEW_ACCOUNTS_PER_…); or a person has typed the reading of a meter with
+    an account (ask that household, for `accept` closes its account); or they declare an access right without an
+    invitation. You see the last digits of the meters, and the accounts of the browser's session. A request expires
+    after seven days.
 
     \b
     Example:
       releve requests list
     """
     with open_runtime() as runtime:
-        rows = [_request_row(request) for request in runtime.connection_requests.list_held()]
-    columns = {name: name for name in ("request", "since", "meters", "digits", "accounts")}
+        rows = [_request_row(runtime, request) for request in runtime.connection_requests.list_held()]
+    columns = {name: name for name in ("request", "since", "meters", "reason", "digits", "closes", "accounts")}
     print_rows(rows, columns, as_json=as_json, empty="no request waits")
 
 
@@ -328,8 +331,9 @@ def list_requests(as_json: bool) -> None:
 def accept(request_id: str) -> None:
     """Connect the meters of a request.
 
-    The person finds them at their next visit, in the same browser. You vouch for the meter of an access right: a
-    worker declares it to the supplier, which asks the holder.
+    The person finds them at their next visit, in the same browser. The account in the column `closes` of
+    `releve requests list` is closed. You vouch for the meter of an access right: a worker declares it to the supplier,
+    which asks the holder.
 
     \b
     Example:
@@ -386,10 +390,21 @@ def open_reading(usage_point: str) -> None:
     click.echo("its wrong readings are cleared" if there_were else "this meter has no wrong readings")
 
 
-def _request_row(request: ConnectionRequest) -> dict[str, Any]:
+def _request_row(runtime: Runtime, request: ConnectionRequest) -> dict[str, Any]:
+    """Return the request with why it waits, the account that the operator's yes closes, and those of its session."""
     meters = request.proven.usage_points if request.proven else request.names_meters
-    row = {"request": request.id, "since": request.created_at.isoformat(timespec="minutes"), "meters": len(meters)}
-    return row | {"digits": [f"…{meter[-4:]}" for meter in meters], "accounts": list(request.session)}
+    reads = request.page == HELD_READING
+    known = [runtime.registry.find(request.supplier, meter) for meter in meters] if reads else []
+    reason = "meter has an account" if reads else "too many new accounts"
+    return {
+        "request": request.id,
+        "since": request.created_at.isoformat(timespec="minutes"),
+        "meters": len(meters),
+        "reason": "gas without an invitation" if request.declaration else reason,
+        "digits": [f"…{meter[-4:]}" for meter in meters],
+        "closes": next((account.id for account in known if account), None),
+        "accounts": list(request.session),
+    }
 
 
 @click.group(invoke_without_command=True)

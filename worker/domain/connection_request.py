@@ -31,7 +31,9 @@ class RequestState(StrEnum):
 
     ASKING = "asking"  # The supplier is asked, until it answers.
     CHOICE = "choice"  # Proven, but the meter has another person's account: the person chooses.
-    HELD = "held"  # The operator decides: too many accounts are new, or a right is declared without an invitation.
+    HELD = (
+        "held"  # The operator decides: too many new accounts, a reading that would close one, gas without invitation.
+    )
     UNPROVEN = "unproven"  # There is no proof. A reading off the meter's display (P4) leads on from here.
     CONNECTED = "connected"
     HANDED_OVER = "handed_over"  # A client of the proxy gets a code for it, and no account is made.
@@ -48,6 +50,7 @@ class RequestEvent(StrEnum):
     OTHER_PERSON = "other_person"  # Proven, for a meter with an account of another person.
     TOO_MANY = "too_many"  # Proven, beyond the bounds of new accounts.
     UNVOUCHED = "unvouched"  # It declares a right, and nobody has invited its person.
+    OTHER_BY_READING = "other_by_reading"  # Proven by a reading alone, for a meter with an account of another person.
     LET_IN = "let_in"  # By the operator.
     VOUCHED = "vouched"  # By the operator, for a right that it declares.
     TURNED_AWAY = "turned_away"  # By the operator.
@@ -65,16 +68,19 @@ TRANSITIONS: Final[Mapping[tuple[RequestState, RequestEvent], RequestState]] = {
     (_S.ASKING, _E.OTHER_PERSON): _S.CHOICE,
     (_S.ASKING, _E.TOO_MANY): _S.HELD,
     (_S.ASKING, _E.UNVOUCHED): _S.HELD,
+    (_S.ASKING, _E.OTHER_BY_READING): _S.HELD,
     (_S.ASKING, _E.PROVEN): _S.CONNECTED,
     (_S.ASKING, _E.HANDED_OVER): _S.HANDED_OVER,
     (_S.ASKING, _E.DECLARED): _S.DECLARED,
     # The person says: it is my meter now, not that of the account's holder.
     (_S.CHOICE, _E.TOO_MANY): _S.HELD,
     (_S.CHOICE, _E.PROVEN): _S.CONNECTED,
+    (_S.CHOICE, _E.OTHER_BY_READING): _S.HELD,  # 0.2.0 let the person choose.
     (_S.CHOICE, _E.REFUSED): _S.REFUSED,
     (_S.HELD, _E.LET_IN): _S.CONNECTED,
     (_S.HELD, _E.VOUCHED): _S.ASKING,
     (_S.HELD, _E.OTHER_PERSON): _S.CHOICE,
+    (_S.HELD, _E.OTHER_BY_READING): _S.HELD,
     (_S.HELD, _E.REFUSED): _S.REFUSED,
     (_S.HELD, _E.TURNED_AWAY): _S.REFUSED,
     # An account of another service has come to read the meter meanwhile.
@@ -126,6 +132,8 @@ class ConnectionRequest:
     belong. ``begun_on``: the day (Europe/Paris) on which the person was sent to the supplier's page, and ``begun_at``
     the moment; None where it is not known. ``session``: the accounts of the browser's session with their numbers.
     ``usage_points``, ``autorisation_id`` and ``code``: what the callback says, by generation.
+    ``was_unknown``: whether the supplier once did not know the consent, so that its number may have been guessed before
+    its holder got it: no reading proves it.
     ``new_holder``: whether the person has said that the meter's account is another person's.
     ``caller``: the client of the proxy that it is for; ``returns_to``: the address that its code was handed over by.
     ``readings``: what the person has typed off the meter's display, in kWh by tariff period.
@@ -153,6 +161,7 @@ class ConnectionRequest:
     proven: ProvenMeters | None = None
     tries: int = 0
     next_try_at: datetime | None = None
+    was_unknown: bool = False
     new_holder: bool = False
     accounts: tuple[ConnectedAccount, ...] = ()
     caller: ProxyCaller | None = None
@@ -215,19 +224,6 @@ class ConnectionRequest:
         declared = (self.declaration.meter,) if self.declaration else ()
         proven = self.proven.usage_points if self.proven else ()
         return tuple(dict.fromkeys((*self.usage_points, *proven, *declared)))
-
-    @property
-    def subject(self) -> str | None:
-        """What a callback without a proof is about: its meters, or the number of its consent.
-
-        None with an invitation or a code: a person who consents may have these, and must not lose the request to
-        strangers who type the same meter.
-        """
-        if self.invitation_id is not None or self.code is not None or self.declaration is not None:
-            return None
-        if self.autorisation_id is not None:
-            return f"consent {self.autorisation_id}"
-        return ",".join(sorted(self.usage_points)) or None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ force at the supplier. Moments are real ones, even where the fleet runs at a sim
 
 Proof P4 is what a person reads off the meter's display, compared with the supplier's registers. A display shows each
 register in whole kWh. Who stands before the meter reads what it shows now: no less than at the last midnight that the
-supplier has told, and no more than the subscribed power allows until now. A number that is guessed is rarely within
-these bounds, and tries are few (``MOST_TRIES_A_DAY``, ``MOST_WRONG``).
+supplier has told, and no more than this home uses until now, at twice its highest day of late. A number that is guessed
+is rarely within these bounds, and tries are few (``MOST_TRIES_A_DAY``, ``MOST_WRONG``).
 """
 
 from __future__ import annotations
@@ -20,18 +20,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from enum import StrEnum
+from itertools import pairwise
 from typing import Final
+
+from worker.domain.windows import civil_date
 
 REQUEST_LIFE: Final = timedelta(days=7)
 MOST_TRIES_A_DAY: Final = 3  # For one meter, over all people who try.
 MOST_WRONG: Final = 10  # For one meter, until an operator opens it again.
-LARGEST_POWER_VA: Final = 36_000  # The largest connection that a home may have, where the contract tells no power.
+_LEAST_MARGIN_WH: Final = 10_000  # A reading may be so much higher than at midnight, however little the home uses.
 _DURATION: Final = re.compile(r"P(?=\d)(?:(\d{1,4})Y)?(?:(\d{1,4})M)?(?:(\d{1,4})W)?(?:(\d{1,4})D)?", re.ASCII)
 _LONGEST_CONSENT: Final = "P3Y"  # No supplier of ours accepts a longer consent.
 # A consent flow that was begun before, and its request, may still be on their way for as long as this.
 _SHORTEST_MEMORY: Final = REQUEST_LIFE + timedelta(days=1)
 _WH_PER_KWH: Final = 1000
-_HOUR: Final = timedelta(hours=1)
+_DAY: Final = timedelta(days=1)
 _MOST_DIGITS: Final = 9
 
 
@@ -184,19 +187,33 @@ def parse_displayed(text: str) -> int | None:
     return int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= _MOST_DIGITS else None
 
 
-def confirms(
-    displayed: Mapping[str, int], registers: Mapping[str, int], midnight: datetime, power_va: int, now: datetime
-) -> bool:
-    """Return whether a display can show this now, each register by itself and all of them together.
+def confirms(displayed: Mapping[str, int], midnights: Mapping[datetime, Mapping[str, int]], now: datetime) -> bool:
+    """Return whether a display can show this now: no register less than at the newest midnight, nor all too much.
 
-    ``displayed``: whole kWh by tariff period. ``registers``: Wh by tariff period at ``midnight``. ``power_va``: the
-    subscribed power.
+    ``displayed``: whole kWh by tariff period. ``midnights``: Wh by tariff period, at each midnight that is known. All
+    registers together may have risen by twice the highest difference of two midnights that follow each other, for each
+    day since the newest one, and by 10 kWh in any case.
     """
-    if not registers or displayed.keys() != registers.keys() or now < midnight:
+    newest = max(midnights, default=now)
+    registers = midnights.get(newest, {})
+    if not registers or displayed.keys() != registers.keys() or now < newest:
         return False
-    most_wh = power_va * ((now - midnight) / _HOUR)
     # A display cuts the Wh off.
     least_wh = {name: kwh * _WH_PER_KWH for name, kwh in displayed.items()}
     if any(least_wh[name] + _WH_PER_KWH <= wh for name, wh in registers.items()):
         return False
+    most_wh = max(_LEAST_MARGIN_WH, 2 * _highest_day_wh(midnights) * ((now - newest) / _DAY))
     return sum(max(0, least_wh[name] - wh) for name, wh in registers.items()) <= most_wh
+
+
+def _highest_day_wh(midnights: Mapping[datetime, Mapping[str, int]]) -> int:
+    """Return the most that was used in a day, from one midnight to the next; 0 where no two follow each other.
+
+    Where registers came or fell the meter or its contract was another one, so these days say nothing.
+    """
+    days = [
+        [midnights[after][name] - wh for name, wh in midnights[before].items()]
+        for before, after in pairwise(sorted(midnights))
+        if civil_date(after) - civil_date(before) == _DAY and midnights[before].keys() == midnights[after].keys()
+    ]
+    return max((sum(used) for used in days if min(used, default=0) >= 0), default=0)

@@ -13,6 +13,7 @@ HOUSEHOLD_CHANNEL: Final = "household"  # By mail, to the address that the accou
 class NoticeKind(StrEnum):
     """The kinds of notices; those about the supplier, incidents, proofs, tokens and outputs go to the operator."""
 
+    ACCOUNT_CLOSED = "account_closed"  # Another person has proved to hold the account's meter.
     ACTION_NEEDED = "action_needed"  # The account's owner must act.
     CONSENT_ENDS_30 = "consent_ends_30"  # The consent ends within 30 days.
     CONSENT_ENDS_7 = "consent_ends_7"
@@ -20,6 +21,7 @@ class NoticeKind(StrEnum):
     GATEWAY_BANNED = "gateway_banned"  # A gateway has shut out our address for a day.
     INCIDENT = "incident"  # Many accounts fail in the same way, so the supplier is the cause.
     INCIDENT_OVER = "incident_over"
+    METER_REQUESTED = "meter_requested"  # Somebody asks for the account's meter by a reading; the operator decides.
     OUTPUT_FAILS = "output_fails"  # Nothing could be sent to an output for a day.
     RIGHT_PROOF_AWAITED = "right_proof_awaited"  # The supplier wants a proof of a consent until a day.
     RIGHT_PROOF_ENDS = "right_proof_ends"  # The same, a few days before that day.
@@ -28,11 +30,15 @@ class NoticeKind(StrEnum):
     TOKEN_ENDS = "token_ends"  # noqa: S105 - An API token ends within two weeks.
 
 
+OF_OTHERS: Final = (NoticeKind.ACCOUNT_CLOSED, NoticeKind.METER_REQUESTED)  # What another person has done.
+
+
 @dataclass(frozen=True, slots=True)
 class Notice:
     """One message to send over one channel.
 
-    ``about`` distinguishes notices of the same kind: the day on which a consent ends, the moment at which an account
+    ``about`` distinguishes notices of the same kind: the day on which a consent ends, an account was closed or somebody
+    asked for its meter, the moment at which an account
     was suspended, a right's id, an @ and the last day for its proof, a token's id, an @ and the day of its end, a
     supplier, an @ and the day of a ban, or an output's id, an @ and the day since when it fails.
     ``account_id`` is None for notices to the operator.

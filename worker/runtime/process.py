@@ -376,6 +376,7 @@ class Runtime(AbstractContextManager["Runtime"]):
                 self.settings.new_accounts_per_address,
                 self.settings.new_accounts_per_day,
             ),
+            channels=self.channels,
             now=self.now,
         )
         openings = RightOpenings(outcomes=outcomes, rights=self.rights, now=self.now)

@@ -179,7 +179,9 @@ def test_a_new_holders_invitation_closes_the_account_and_ends_grants_of_the_one_
     service.connect(holder)
     old = stack.exchange(stack.walk(holder)["code"])
     tokens = stack.hand_over_to_new_holder()
-    assert [account.state.value for account in service.accounts()] == ["closed"]
+    (account,) = service.accounts()
+    (told,) = service.runtime.notices.list_for_account(account.id)
+    assert (account.state.value, told.kind.value) == ("closed", "account_closed")
     assert stack.read(old["access_token"]).status_code == 401
     assert stack.refresh(old["refresh_token"]).json()["error"] == "invalid_grant"
     today = service.runtime.history.today()

@@ -17,6 +17,7 @@ from worker.domain.account import AccountState
 from worker.domain.connection_request import ConnectionRequest, RequestState
 from worker.domain.consents import EndReason, Proof
 from worker.domain.documents import Entry, period_key, to_document
+from worker.domain.notice import NoticeKind
 from worker.domain.series import Doctype, Series
 from worker.domain.sessions import KeyKind
 from worker.domain.windows import DateWindow, local_midnight
@@ -65,6 +66,7 @@ def test_n6_a_new_holder_and_the_one_before_see_nothing_of_each_other(service: C
     closed, new = (service.runtime.registry.get(old.id), next(a for a in service.accounts() if a.id != old.id))
     assert done.headers["location"] == f"/accounts/{new.id}"
     assert (closed.state, closed.usage_point_id, new.usage_point_id) == (AccountState.CLOSED, None, METER)
+    assert [notice.kind for notice in service.runtime.notices.list_for_account(old.id)] == [NoticeKind.ACCOUNT_CLOSED]
     # The old one's sessions have ended, its history stays, and nothing of it is the new holder's.
     assert before.get(f"/accounts/{old.id}").status_code == 404
     assert before.get(f"/api/accounts/{old.id}/measures?by=day").status_code == 404

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import httpx2
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.support.connect_service import METER, OTHER, ConnectService
+from tests.support.connect_service import METER, OTHER, ConnectService, ConnectServices, changed, query_of
 from tests.support.household_pages import csrf_of
+from worker.cli.consents import _request_row
+from worker.domain.account import Account, AccountState
+from worker.domain.connection_request import ConnectionRequest, RequestState
 from worker.domain.consents import MOST_TRIES_A_DAY, Proof
+from worker.domain.notice import NoticeKind
 
 FORM, OUTCOME = "/connect/reading", "/connect/reading/outcome"
 
@@ -112,3 +118,125 @@ def test_a_reading_is_no_word_in_the_broker_nor_in_redis(service: ConnectService
     redis = service.runtime.redis
     stored = "".join(str(redis.dump(key)) for key in redis.scan_iter("*"))
     assert "918273" not in stored and METER not in stored
+
+
+def kinds_of(service: ConnectService, account_id: str) -> list[NoticeKind]:
+    return [notice.kind for notice in service.runtime.notices.list_for_account(account_id)]
+
+
+def hold(service: ConnectService, stranger: TestClient) -> tuple[Account, ConnectionRequest]:
+    """Let a stranger type the right reading of a meter that has an account. Return the account and the request."""
+    service.connect(service.browser())
+    (account,) = service.accounts()
+    come_unproven(service, stranger)
+    waiting = outcome_of(service, stranger, shown_by(service))
+    assert waiting.status_code == 202 and "déjà un compte" in waiting.text
+    (request,) = service.runtime.connection_requests.list_held()
+    return account, request
+
+
+def test_a_reading_of_a_meter_with_an_account_waits_for_the_operator_and_the_household_is_told(
+    service: ConnectService,
+) -> None:
+    stranger = service.browser()
+    account, request = hold(service, stranger)
+    assert service.accounts() == [account] and not service.session(stranger).accounts
+    assert request.page == "held_reading"
+    row = _request_row(service.runtime, request)
+    assert (row["meters"], row["reason"], row["closes"]) == (1, "meter has an account", account.id)
+    assert kinds_of(service, account.id) == [NoticeKind.METER_REQUESTED]
+    # Nothing that the person does takes the operator's place.
+    csrf = csrf_of(stranger.get("/invitation").text)
+    stranger.post("/connect/new-holder", data={"connection": request.id, "csrf": csrf})
+    assert service.accounts() == [account]
+    service.runtime.connector.turn_away(request.id)
+    assert stranger.get(OUTCOME).status_code == 403 and service.accounts() == [account]
+
+
+def test_a_choice_that_an_older_version_has_offered_waits_for_the_operator_too(service: ConnectService) -> None:
+    stranger = service.browser()
+    account, request = hold(service, stranger)
+    offered = replace(request, state=RequestState.CHOICE, page="other_person")
+    service.runtime.connection_requests.save(offered)
+    after = service.runtime.connector.choose_new_holder(offered.id, [offered.browser])
+    assert after is not None and (after.state, after.page) == (RequestState.HELD, "held_reading")
+    assert service.accounts() == [account]
+
+
+def test_the_operators_yes_closes_the_account_and_connects_the_meter(service: ConnectService) -> None:
+    newcomer = service.browser()
+    account, request = hold(service, newcomer)
+    accepted = service.runtime.connector.let_in(request.id, by="cli:test")
+    assert accepted is not None and accepted.state is RequestState.CONNECTED
+    assert service.runtime.registry.get(account.id).state is AccountState.CLOSED
+    (new,) = (one for one in service.accounts() if one.id != account.id)
+    assert newcomer.get(OUTCOME).headers["location"] == f"/accounts/{new.id}"
+    assert NoticeKind.ACCOUNT_CLOSED in kinds_of(service, account.id)
+
+
+def test_who_was_held_for_many_new_accounts_is_asked_about_anew_where_the_meter_has_got_an_account(
+    kept_services: ConnectServices,
+) -> None:
+    service = kept_services.empty(new_accounts_per_browser="1")
+    stranger = service.browser()
+    for meter in (OTHER, METER):
+        come_unproven(service, stranger, meter)
+        outcome_of(service, stranger, shown_by(service, meter))
+    (request,) = service.runtime.connection_requests.list_held()
+    row = _request_row(service.runtime, request)
+    assert (row["reason"], row["closes"]) == ("too many new accounts", None)
+    assert service.connect(service.browser()).status_code == 303
+    accounts = service.accounts()
+    again = service.runtime.connector.let_in(request.id, by="cli:test")
+    assert again is not None and (again.state, again.page) == (RequestState.HELD, "held_reading")
+    assert service.accounts() == accounts and len(accounts) == 2
+
+
+def test_a_household_is_told_once_a_day_that_somebody_asks_for_its_meter(service: ConnectService) -> None:
+    account, _ = hold(service, service.browser())
+    for _ in range(2):
+        stranger = service.browser()
+        come_unproven(service, stranger)
+        outcome_of(service, stranger, shown_by(service))
+    assert len(service.runtime.connection_requests.list_held()) == 3
+    assert kinds_of(service, account.id) == [NoticeKind.METER_REQUESTED]
+
+
+def reserve(service: ConnectService, stranger: TestClient) -> str:
+    """Let a stranger come back with the number of the next consent, and return that number."""
+    known = service.begin_uninvited(stranger, OTHER)
+    number = str(int(query_of(known)["autorisation_id"]) + 1)
+    assert stranger.get(changed(known, autorisation_id=number)).status_code == 403
+    return number
+
+
+def give_consent(service: ConnectService) -> str:
+    return query_of(service.begin_uninvited(service.browser()))["autorisation_id"]
+
+
+def test_a_consent_that_the_supplier_did_not_know_at_first_is_proven_by_no_reading(service: ConnectService) -> None:
+    stranger = service.browser()
+    number, shown = reserve(service, stranger), shown_by(service)
+    assert outcome_of(service, stranger, shown).status_code == 403
+    assert give_consent(service) == number
+    service.work()
+    assert stranger.get(OUTCOME).status_code == 403 and stranger.get(FORM).status_code == 404
+    assert not service.accounts()
+
+
+def test_a_consent_of_a_later_day_than_its_request_is_proven_by_no_reading(service: ConnectService) -> None:
+    stranger = service.browser()
+    number, shown = reserve(service, stranger), shown_by(service)
+    service.simulate("POST", "clock", {"now": "2024-07-26T09:00+02:00"})
+    assert give_consent(service) == number
+    assert outcome_of(service, stranger, shown).status_code == 403
+    assert not service.accounts()
+
+
+def test_an_invited_person_is_proven_by_their_invitation_however_late_the_supplier_knows_the_consent(
+    service: ConnectService,
+) -> None:
+    browser = service.browser()
+    service.simulate("POST", "switches", {"services_empty": 1})
+    back = service.begin(browser)
+    assert [service.come_back(browser, back).status_code for _ in range(2)] == [202, 303]

@@ -15,7 +15,8 @@ from tests.support.fakes import NoLocks
 from tests.support.registries import METER, new_registry
 from worker.accounts.connect import MeterReadings
 from worker.domain.connection_request import ConnectionRequest, SharedMeter
-from worker.domain.series import contract_series, registers_of
+from worker.domain.series import registers_of
+from worker.domain.windows import DateWindow
 from worker.errors import OperatorFault, SeriesNotOffered, SupplierUnavailable, WorkerError
 from worker.stores.encryption import KeyedHashes
 from worker.stores.registry.accounts import AccountRegistry
@@ -36,14 +37,13 @@ REQUEST = ConnectionRequest(
     id="r", supplier="enedis", browser="b", begun_on=TODAY, created_at=NOW, autorisation_id=900001
 )
 RIGHT = {"HC": 4321, "HP": 7700}
-SIX_KVA = {"situation_contrat": [{"subscribed_power": {"unit": "kVA", "value": "6"}}]}
 
 
 class Stand:
     """The use case over an empty registry and a supplier that answers as it is told."""
 
-    def __init__(self, registry: AccountRegistry, index: Any, contract: Any = SIX_KVA) -> None:
-        self.supplier = PretendSupplier(others={registers_of(): index, contract_series(): contract})
+    def __init__(self, registry: AccountRegistry, index: Any) -> None:
+        self.supplier = PretendSupplier(others={registers_of(): index})
         self.tries = ReadingTryTable(registry.database, KeyedHashes(["k" * 40]))
         self.readings = MeterReadings(
             client_of=lambda supplier: self.supplier,
@@ -61,13 +61,21 @@ class Stand:
         return len(self.supplier.asked)
 
 
-INDEX = registers_2026(calendar_2026("FC000040", {"HC": {"2024-07-24": 4_321_700}, "HP": {"2024-07-24": 7_654_300}}))
+def index_of(*midnights: str) -> Any:
+    """Return the registers of midnights, the last as ``INDEX`` has them, and 20 kWh less at each one before."""
+    before = len(midnights) - 1
+    hc = {day: 4_321_700 - 5_000 * (before - place) for place, day in enumerate(midnights)}
+    hp = {day: 7_654_300 - 15_000 * (before - place) for place, day in enumerate(midnights)}
+    return registers_2026(calendar_2026("FC000040", {"HC": hc, "HP": hp}))
+
+
+INDEX = index_of("2024-07-22", "2024-07-23", "2024-07-24")
 
 
 def test_a_right_reading_proves_the_one_meter_of_the_consent(registry: AccountRegistry) -> None:
     stand = Stand(registry, INDEX)
     assert stand.type(**RIGHT) == SHARED
-    assert stand.calls == 2  # Registers and contract, and nothing else.
+    assert stand.supplier.asked == [(registers_of(), DateWindow(date(2024, 7, 10), TODAY))]  # And nothing else.
 
 
 def test_wrong_readings_are_three_a_day_and_then_cost_no_call(registry: AccountRegistry) -> None:
@@ -79,11 +87,18 @@ def test_wrong_readings_are_three_a_day_and_then_cost_no_call(registry: AccountR
     assert stand.calls == calls
 
 
-def test_the_contract_bounds_what_a_display_can_show(registry: AccountRegistry) -> None:
-    shown = {"HC": 4321, "HP": 7654 + 400}  # 400 kWh in 36 h: 11 kVA.
-    assert Stand(registry, INDEX).type(**shown) is None
-    for contract in (None, OperatorFault("900908"), SeriesNotOffered("no contract here")):
-        assert Stand(registry, INDEX, contract).type(**shown) == SHARED
+def test_a_number_that_only_the_subscribed_power_would_allow_is_no_reading(registry: AccountRegistry) -> None:
+    shown = {"HC": 4321, "HP": 7654 + 60}  # Twice 20 kWh a day, for 36 h.
+    assert Stand(registry, INDEX).type(**shown) == SHARED
+    for more in (1, 156):  # 216 kWh in 36 h are 6 kVA.
+        assert Stand(registry, INDEX).type(**{**shown, "HP": shown["HP"] + more}) is None
+
+
+@pytest.mark.parametrize(("newest", "is_right"), [("2024-07-23", True), ("2024-07-22", False)])
+def test_the_newest_midnight_is_at_most_two_days_old(registry: AccountRegistry, newest: str, is_right: bool) -> None:
+    stand = Stand(registry, index_of("2024-07-21", newest))
+    assert (stand.type(HC=4321, HP=7654) == SHARED) is is_right
+    assert stand.tries.may_try("enedis", METER, TODAY)
 
 
 @pytest.mark.parametrize(
@@ -92,9 +107,10 @@ def test_the_contract_bounds_what_a_display_can_show(registry: AccountRegistry) 
         (),
         (SHARED, SharedMeter("30001640000022", since=TODAY)),
         (SharedMeter(METER, since=TODAY - timedelta(days=1)),),
+        (SharedMeter(METER, since=TODAY + timedelta(days=1)),),
         (SharedMeter(METER),),
     ],
-    ids=["no meter", "two meters", "an older consent", "no date"],
+    ids=["no meter", "two meters", "an older consent", "a later consent", "no date"],
 )
 def test_a_consent_that_proves_nothing_costs_no_call(
     registry: AccountRegistry, meters: tuple[SharedMeter, ...]

@@ -2,14 +2,14 @@
 
 A lost key means that the person starts again, or that the operator uploads the files again.
 
-Connection requests are sealed and live for seven days at most: one a browser, and without a proof three a meter. The
-registry knows nothing of a request before it is proven.
+Connection requests are sealed and live for seven days at most, one a browser. Each takes the start of a consent, which
+is bounded by address, and so is their number. They are not counted by meter: strangers who name a meter would take its
+holder's place, or fill the places before. The registry knows nothing of a request before it is proven.
 
     connection_request:<id>                sealed JSON of a ConnectionRequest
     connection_requests:browser:<hash>     the id of the request whose outcome is for the browser with this name
     connection_requests:opened:<name>      what has opened a session, which it does once: the hash of a browser's name,
                                            or the id of an invitation; with the id of the session
-    connection_requests:subject:<digest>   list of the ids of the last requests that name the same meter
     connection_requests:about:<digest>     sorted set of ids of the last requests that name a meter, an account or a
                                            browser, by the second of their start
     connection_requests:due                sorted set of ids by the second of their next try
@@ -54,7 +54,6 @@ from worker.errors import OperatorFault
 from worker.stores.encryption import Sealer
 from worker.stores.redis.connection import PrefixedKeys
 
-MOST_OF_A_SUBJECT: Final = 3
 _MOST_ABOUT: Final = 50
 _REQUEST_LIFE_S: Final = int(REQUEST_LIFE.total_seconds())
 # A page that is loaded again finds what came of the request for this long.
@@ -88,8 +87,7 @@ class ConnectionRequests(PrefixedKeys):
     def create(self, request: ConnectionRequest) -> bool:
         """Store a new request; False where it is stored already: the same callback came before.
 
-        It takes the place of those of its browser, by any of its names. Without an invitation or a code it takes that
-        of the oldest beyond three like it that name the same meter, too. What something came of stays.
+        It takes the place of those of its browser, by any of its names, and of no others. What something came of stays.
         """
         key = self._key("connection_request", request.id)
         if not self._redis.set(key, self._seal(request), ex=_REQUEST_LIFE_S, nx=True):
@@ -97,16 +95,6 @@ class ConnectionRequests(PrefixedKeys):
         for request_id in self._ids_of(request.names):
             self._drop(request_id)
         self.bind(request)
-        if request.subject is not None:
-            key = self._key("connection_requests", "subject", self._digest(request.subject))
-            with self._redis.pipeline() as pipe:
-                pipe.lpush(key, request.id)
-                pipe.lrange(key, MOST_OF_A_SUBJECT, -1)
-                pipe.ltrim(key, 0, MOST_OF_A_SUBJECT - 1)
-                pipe.expire(key, _REQUEST_LIFE_S)
-                older: list[str] = pipe.execute()[1]
-            for request_id in older:
-                self._drop(request_id)
         self._index(request)
         return True
 

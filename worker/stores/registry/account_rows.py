@@ -17,6 +17,7 @@ from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, inser
 from worker.domain.account import DEFAULT_TENANT, Account, AccountState
 from worker.domain.consents import ConsentKind
 from worker.domain.evidence import EvidenceEvent
+from worker.domain.notice import OF_OTHERS
 from worker.domain.series import USUAL_SERIES, Series, SeriesSwitch, of_supplier
 from worker.domain.windows import civil_date
 from worker.errors import ConsentEnded, ConsentStopped, UnknownAccount, describe_code
@@ -220,8 +221,15 @@ def delete_pending_refusals(connection: Connection, account_id: str) -> int:
 
 
 def delete_undelivered_notices(connection: Connection, account_id: str) -> int:
-    """Delete the account's notices that were not delivered yet, and return their number."""
-    conditions = (NOTICES.c.account_id == account_id, NOTICES.c.delivered_at.is_(None))
+    """Delete the account's notices that were not delivered yet, and return their number.
+
+    What somebody else has done stays: it is told, whatever the household does meanwhile.
+    """
+    conditions = (
+        NOTICES.c.account_id == account_id,
+        NOTICES.c.delivered_at.is_(None),
+        NOTICES.c.kind.not_in(OF_OTHERS),
+    )
     return connection.execute(delete(NOTICES).where(*conditions)).rowcount
 
 

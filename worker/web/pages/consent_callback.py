@@ -96,6 +96,7 @@ _PAGES: Final[dict[str, tuple[int, tuple[str, str]]]] = {  # Name of a page -> i
     "waiting_turn": (202, _HOME),
     "unavailable": (202, _HOME),
     "held": (202, _HOME),
+    "held_reading": (202, _HOME),
     "erased_since": (410, _START_AGAIN),
     "turned_away": (403, _HOME),
     "access_denied": (403, _START_AGAIN),

@@ -29,6 +29,7 @@ from worker.domain.clock import real_clock
 from worker.domain.connection_request import ConnectionRequest, RequestState
 from worker.domain.consents import ConsentKind, EndReason, Proof
 from worker.domain.invitation import InvitationPurpose
+from worker.domain.notice import NoticeKind
 from worker.runtime.process import Runtime
 from worker.stores.redis.pending_consents import ConnectionRequests
 
@@ -99,6 +100,8 @@ def test_a_sweep_that_has_read_a_right_before_it_opened_opens_nothing_again(
     assert openings.open(replace(right, state=RightState.ACTIVE)) is None
     states = {account.id: account.state for account in gas_accounts(runtime)}
     assert states == {before.id: AccountState.CLOSED, account_id: AccountState.READY}
+    (told,) = runtime.notices.list_for_account(before.id)
+    assert told.kind is NoticeKind.ACCOUNT_CLOSED
     assert len(runtime.consents.list_proofs(account_id)) == 1
 
 

@@ -17,11 +17,14 @@ from tests.support.household_pages import ENGLISH, FRENCH
 from tests.support.mail_server import MailReceiver, mail_url
 from tests.support.ways_back import confirm_address, press
 from worker.accounts.household_access import HouseholdAccess
+from worker.accounts.notice_channels import DESCRIPTIONS, compose_household_mail
+from worker.domain.notice import Notice, NoticeKind
 from worker.domain.retry import NOTICE_DELAYS
 from worker.domain.series import Series
 from worker.domain.windows import DateWindow
 from worker.errors import RefreshTokenDead
 from worker.stores.database import place_of
+from worker.stores.registry.notices import build_notices
 from worker.stores.registry.tables import ACCOUNTS, MAIL_ADDRESSES
 from worker.web.server import deliver_household_notices
 
@@ -220,3 +223,88 @@ def test_d16_an_address_that_was_given_for_links_alone_gets_no_notice_until_its_
     press(browser, "/access", "/access/notices", wanted="yes")
     remind(service, account, ENDS_ON + timedelta(days=1))
     assert deliver(service) == 1
+
+
+# What another person does
+
+
+def close(service: ApiService, account: str) -> None:
+    """Close the account as a change of holder does."""
+    runtime = service.runtime
+    with runtime.registry.database.writing() as connection:
+        runtime.connector.outcomes.close_others(connection, [runtime.registry.get(account)], runtime.now())
+
+
+def request(service: ApiService, account: str) -> None:
+    """Insert what is told when somebody asks for the account's meter."""
+    runtime = service.runtime
+    channels, now = runtime.channels.names_for_account("default"), runtime.now()
+    notices = build_notices(channels, NoticeKind.METER_REQUESTED, "", TODAY.isoformat(), now, account)
+    runtime.notices.insert_new(notices)
+
+
+@pytest.mark.parametrize(
+    "headers, subject, words",
+    [
+        (
+            FRENCH,
+            "Relève : votre compteur a été relié par une autre personne",
+            "Le 25 juillet 2024, une autre personne",
+        ),
+        (ENGLISH, "Relève: another person has connected your meter", "On 25 July 2024, another person proved"),
+    ],
+)
+def test_a_household_whose_only_account_is_closed_by_a_new_holder_is_told_by_mail(
+    service: ApiService, account: str, mails: MailReceiver, headers: dict[str, str], subject: str, words: str
+) -> None:
+    household(service, account, mails, headers)
+    close(service, account)
+    assert (deliver(service), deliver(service)) == (1, 0)
+    (mail,) = mails.messages
+    assert mails.recipients == [[HOME]] and mail["Subject"] == subject
+    assert words in mail.get_content() and account in mail.get_content()
+    channels = {notice.channel for notice in service.runtime.notices.list_for_account(account)}
+    assert channels == {"household", "mailto"}, "and the operator"
+
+
+@pytest.mark.parametrize("headers, words", [(FRENCH, "en saisissant son index"), (ENGLISH, "by typing its reading")])
+def test_a_household_is_told_by_mail_that_somebody_asks_for_its_meter(
+    service: ApiService, account: str, mails: MailReceiver, headers: dict[str, str], words: str
+) -> None:
+    household(service, account, mails, headers)
+    request(service, account)
+    assert deliver(service) == 1
+    text = mails.messages[0].get_content()
+    assert words in text and "0011" in text
+
+
+def test_what_somebody_else_asks_is_told_whatever_the_household_does_meanwhile(
+    service: ApiService, account: str, mails: MailReceiver
+) -> None:
+    household(service, account, mails, FRENCH)
+    request(service, account)
+    service.runtime.consents.withdraw(account, service.runtime.now())
+    assert deliver(service) == 1
+
+
+def test_a_request_is_told_no_more_once_the_account_is_closed(
+    service: ApiService, account: str, mails: MailReceiver
+) -> None:
+    household(service, account, mails, FRENCH)
+    request(service, account)
+    close(service, account)
+    assert deliver(service) == 1 and "a été relié" in mails.messages[0]["Subject"]
+
+
+def test_each_kind_of_notice_to_households_has_its_own_mail_in_both_languages(
+    service: ApiService, account: str
+) -> None:
+    to_households = [kind for kind, description in DESCRIPTIONS.items() if description.mail]
+    assert set(DESCRIPTIONS) == set(NoticeKind)
+    of_account, now = service.runtime.registry.get(account), service.runtime.now()
+    for language in ("fr", "en"):
+        subjects = set[str]()
+        for kind in to_households:
+            notice = Notice("n1", account, kind, RefreshTokenDead.code, TODAY.isoformat(), "household", now, now)
+            subjects.add(compose_household_mail(notice, of_account, language, "https://releve.example", "off")[0])
+        assert len(subjects) == len(to_households) - 1, "both reminders of a consent's end have one"
