@@ -25,7 +25,7 @@ from tests.support.backups import (
 from tests.support.installation import Installation
 from tests.support.own_home import GATEWAY
 from tests.support.registries import METER, NOW, prepare_registry, record_consent
-from worker.domain.account import AccountState
+from worker.domain.account import DEFAULT_TENANT, AccountState
 from worker.domain.connection_request import ConnectionRequest
 from worker.domain.consents import ConsentKind
 from worker.domain.series import Doctype
@@ -118,6 +118,9 @@ def test_n3_a_token_revoked_and_an_account_erased_since_do_not_come_back(lost: L
         assert (account.state, account.usage_point_id) == (AccountState.DELETED, None)
         assert days_of(runtime, first) == [] != days_of(runtime, lost.ids["paused"])
         assert lost.is_remembered(runtime, METER)
+        with runtime.registry.database.reading() as connection:
+            erasure = runtime.erasures.find_last(connection, "enedis", METER)
+        assert erasure is not None and erasure[1] == DEFAULT_TENANT, "the ledger keeps whose the account was"
         assert all(not proof.names_meter and not proof.open for proof in runtime.consents.list_proofs(first))
         rows = registry_rows(runtime)
         named = [name for name in rows if first in json.dumps(rows[name])]

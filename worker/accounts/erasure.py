@@ -86,10 +86,10 @@ def _announce(
         return None
     meters = erasures.digests(account.supplier, account.usage_point_id)
     last_day = forget_on(civil_date(now), account.consent_until)
-    ledger.append(LedgerEntry(LedgerKind.ERASED, account.id, erased_at, meters[0], last_day))
+    ledger.append(LedgerEntry(LedgerKind.ERASED, account.id, erased_at, meters[0], last_day, account.tenant))
 
     def close_meter(connection: Connection) -> None:
-        erasures.remember(connection, meters[0], erased_at, last_day)
+        erasures.remember(connection, meters[0], erased_at, last_day, account.tenant)
         proxy_grants.end_for(connection, meters, EndReason.REMOVED)
 
     return close_meter

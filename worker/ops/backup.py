@@ -317,7 +317,7 @@ class _Replay:
         if entry.meter is not None:
             withdraw_waiting(self._connection, entry.meter, entry.at)
         if entry.meter is not None and entry.forget_on is not None and entry.forget_on > self._today:
-            self._erasures.remember(self._connection, entry.meter, entry.at, entry.forget_on)
+            self._erasures.remember(self._connection, entry.meter, entry.at, entry.forget_on, entry.tenant)
 
     def apply(self, account: Account, moments: dict[LedgerKind, datetime]) -> None:
         """Do to a restored account what happened to it at these moments."""

@@ -43,13 +43,14 @@ class LedgerKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
-    """One entry; ``meter`` and ``forget_on`` are those of an erasure (``registry.erased_meters``)."""
+    """One entry; ``meter``, ``forget_on`` and ``tenant`` are those of an erasure (``registry.erased_meters``)."""
 
     kind: LedgerKind
     account_id: str
     at: datetime
     meter: str | None = None
     forget_on: date | None = None
+    tenant: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +145,7 @@ class LedgerFile:
                 datetime.fromisoformat(row["at"]),
                 row.get("meter"),
                 None if forget_on is None else date.fromisoformat(forget_on),
+                row.get("tenant"),
             )
         except (ValueError, TypeError, KeyError):
             raise LedgerRefused(
@@ -206,6 +208,7 @@ def _to_fields(entry: LedgerEntry) -> dict[str, Any]:
         "at": entry.at.isoformat(),
         "meter": entry.meter,
         "forget_on": entry.forget_on.isoformat() if entry.forget_on else None,
+        "tenant": entry.tenant,
     }
     return {name: value for name, value in fields.items() if value is not None}
 

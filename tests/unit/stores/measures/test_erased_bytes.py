@@ -19,10 +19,7 @@ DAYS = {Doctype.DAY: ALL_KEYS}
 @pytest.fixture
 def stores(tmp_path: Path) -> Iterator[list[MeasureStore]]:
     """Two processes' stores of the same file, so that the log isn't removed when one of them closes."""
-    stores: list[MeasureStore] = [
-        open_measures(f"sqlite:///{tmp_path / 'measures.db'}", timeout_s=5)
-        for _ in range(2)
-    ]
+    stores: list[MeasureStore] = [open_measures(f"sqlite:///{tmp_path / 'measures.db'}", timeout_s=5) for _ in range(2)]
     fields = {"load": 1.5, "year": 2024, "month": 7, "day": 1, "hour": 0, "minute": 0}
     stores[0].write({Doctype.DAY: [{"_id": f"{ACCOUNT}:2024-07-{day:02}", **fields} for day in range(1, 29)]})
     stores[1].read(ACCOUNT, DAYS)

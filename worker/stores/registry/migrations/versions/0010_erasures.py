@@ -1,0 +1,26 @@
+"""Whose account an erased meter was, and what the registry knows of the ledger of erasures."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+from worker.stores.registry.migrations import MigrationPhase
+
+
+revision = "0010"
+down_revision = "0008"
+phase = MigrationPhase.EXPAND
+
+def upgrade() -> None:
+    """Add the column, unknown for older erasures, and the table, empty."""
+    op.add_column("erasures", sa.Column("tenant", _sortable()))
+    op.create_table(
+        "ledger_end",
+        sa.Column("ledger", sa.String(32), nullable=False),
+        sa.Column("entries", sa.Integer, nullable=False),
+        sa.Column("signature", sa.String(64), nullable=False),
+        sa.PrimaryKeyConstraint("ledger", name="pk_ledger_end"),
+    )
+
+def _sortable() -> sa.String:
+    return sa.String(32).with_variant(sa.String(32, collation="C"), "postgresql")
