@@ -114,6 +114,15 @@ def test_one_migrate_brings_the_kept_installation_to_this_version(kept: Installa
     assert lost_of(kept) == {}
 
 
+def test_o6_migrate_keeps_the_count_and_the_last_signature_of_the_kept_ledger(kept: Installation) -> None:
+    *_, last = (kept.folder / "ledger.ndjson").read_text().splitlines()
+    for done in ("made", "there"):
+        steps = {step["what"]: step["done"] for step in kept.query_rows("migrate")}
+        assert steps["ledger of erasures: 1 entries"] == done
+    (known,) = read_all_rows(url_of(kept))["ledger_end"]
+    assert (known["entries"], known["signature"]) == (1, json.loads(last)["signature"])
+
+
 def test_later_steps_add_fill_and_tighten_and_the_registry_is_saved_first(kept: Installation, later: Later) -> None:
     later(**LATER)
     steps = {step["what"]: step["done"] for step in kept.query_rows("migrate")}

@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from worker.domain.account import Account, AccountState
 from worker.domain.consents import EndReason, forget_on
 from worker.domain.windows import civil_date
-from worker.stores.erasure_ledger import LedgerEntry, LedgerFile, LedgerKind
+from worker.stores.erasure_ledger import LedgerEntry, LedgerKind
 from worker.stores.measures.measure_store import MeasureStore
 from worker.stores.redis.claims import ProgressStore
 from worker.stores.redis.pending_consents import ConnectionRequests
@@ -23,6 +23,7 @@ from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.consents import ConsentTable
 from worker.stores.registry.erased_meters import ErasureTable
 from worker.stores.registry.households import forget_account
+from worker.stores.registry.known_ledger import KnownLedger
 from worker.stores.registry.proxy import ProxyGrantTable
 from worker.stores.registry.rights import RightTable
 
@@ -34,7 +35,7 @@ def erase_account(
     consents: ConsentTable,
     measures: MeasureStore,
     progress: ProgressStore,
-    ledger: LedgerFile,
+    ledger: KnownLedger,
     erasures: ErasureTable,
     rights: RightTable,
     requests: ConnectionRequests,
@@ -71,7 +72,7 @@ def erase_account(
 
 def _announce(
     account: Account,
-    ledger: LedgerFile,
+    ledger: KnownLedger,
     erasures: ErasureTable,
     proxy_grants: ProxyGrantTable,
     now: datetime,

@@ -9,9 +9,10 @@ Its members:
 - ``manifest``, written last, sealed as one block of JSON::
 
     {"format": 3, "made_at": "2024-07-25T09:00:00+00:00", "schema": "0004", "removed_meanwhile": [], "home": false,
-     "ledger": {"id": "1f0c…", "entries": 12}, "members": {"registry/accounts": {"lines": 4, "sha256": "9f86d081…"}}}
+     "ledger": {"id": "1f0c…", "entries": 12}, "ledger_signature": "60b7…",
+     "members": {"registry/accounts": {"lines": 4, "sha256": "9f86d081…"}}}
 
-  Backups of version 0.2 lack ``home``.
+  Backups of version 0.2 lack ``home`` and ``ledger_signature``.
 
 A member is a row of sealed blocks, each with its length in four bytes (big-endian) before it::
 

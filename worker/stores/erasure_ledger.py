@@ -7,9 +7,11 @@ entry whose transaction failed afterwards does no harm: the caller asks again.
 The first line has the id of the ledger; each other line is an entry with a signature under the erasure keys::
 
     {"ledger":"k3q7d0fr2mxx","signature":"…"}
-    {"account":"h4t8q2mxk0ra","at":"2024-07-25T07:00:00+00:00","forget_on":"2027-07-24","kind":"erased","meter":"9f86…",…}
+    {"account":"h4t8q2mxk0ra","at":"2024-07-25T07:00:00+00:00","before":"…","kind":"erased","meter":"9f86…",…}
 
-``meter`` is a keyed hash; the file names no meter, no person and no measure.
+``meter`` is a keyed hash; the file names no meter, no person and no measure. ``before`` is the signature of the line
+before: the lines are a chain, in which none can be missing. Release 0.2.0 writes lines without it and passes over it
+when it reads, so only a position that was noted protects its lines (``registry.known_ledger``, and each backup).
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,12 +28,14 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, NamedTuple
 
 from worker.errors import DataError, StoreUnavailable
 from worker.stores.encryption import KeyedHashes
 
 _PURPOSE: Final = "ledger"
+_LEDGER_ID: Final = re.compile(rb'{"ledger":"(\w+)"')
+_SIGNATURE: Final = re.compile(rb'"signature":"([0-9a-f]{64})"')
 
 
 class LedgerKind(StrEnum):
@@ -55,10 +60,27 @@ class LedgerEntry:
 
 @dataclass(frozen=True, slots=True)
 class LedgerPosition:
-    """Which ledger it is, and how many entries it has; a backup keeps it."""
+    """Which ledger it is, how many entries it has, and the signature of its last line; a backup keeps it."""
 
     id: str
     entries: int
+    signature: str
+
+
+class LedgerLines(NamedTuple):
+    """The id of a ledger, and the signatures of its lines in their order, of the first line too."""
+
+    id: str
+    signatures: list[str]
+
+    @property
+    def end(self) -> LedgerPosition:
+        return LedgerPosition(self.id, len(self.signatures) - 1, self.signatures[-1])
+
+    def has(self, position: LedgerPosition) -> bool:
+        """Return whether the ledger was at this position once, so that it goes on from there."""
+        at = self.signatures[position.entries : position.entries + 1]
+        return self.id == position.id and at == [position.signature]
 
 
 class LedgerRefused(DataError):
@@ -72,43 +94,44 @@ class LedgerFile:
         self.path = path
         self._hashes = hashes
 
-    def append(self, entry: LedgerEntry) -> None:
-        """Append an entry, and make the file where there is none; it is on disk when this returns.
+    def append(self, entry: LedgerEntry) -> LedgerLines:
+        """Append an entry, and make the file where there is none; it is on disk when this returns its lines.
 
         Raises StoreUnavailable where the file can't be written.
         """
         with self._open_for_append() as file:
-            self._write(file, _to_fields(entry))
+            file.seek(0)
+            content = file.read()
+            ledger_id, signatures = _LEDGER_ID.match(content), _SIGNATURE.findall(content)
+            if ledger_id is None or not signatures:
+                raise OSError(errno.EINVAL, "it is damaged")
+            before = [signature.decode() for signature in signatures]
+            signature = self._write(file, {**_to_fields(entry), "before": before[-1]})
+        return LedgerLines(ledger_id[1].decode(), [*before, signature])
 
-    def position(self) -> LedgerPosition:
-        """Return the ledger's id and length, and make the file where there is none.
+    def position(self, known: LedgerPosition | None = None) -> LedgerPosition:
+        """Return the ledger's position, and make the file where none is known of and none is there.
 
-        Raises StoreUnavailable where it can't be written, and LedgerRefused where it can't be read.
+        Raises StoreUnavailable where it can't be written, and LedgerRefused where it can't be read, or was not at the
+        position that is known.
         """
-        with self._open_for_append():
-            pass
-        ledger_id, entries = self._read()
-        return LedgerPosition(ledger_id, len(entries))
+        if known is None or self.path.exists():
+            with self._open_for_append():
+                pass
+        return self._read(known)[0].end
 
     def read_since(self, position: LedgerPosition) -> list[LedgerEntry]:
-        """Return all entries of the ledger that a backup was made with; raises LedgerRefused where it is another one.
+        """Return all entries of a ledger that was at this position; raises LedgerRefused where it is another one.
 
-        A ledger that has lost entries since is refused too. An entry may stand in it twice.
+        A ledger that has lost entries before or since is refused too. An event may stand in it twice.
         """
-        ledger_id, entries = self._read()
-        if ledger_id != position.id:
-            raise LedgerRefused(
-                f"{self.path} is not the ledger of this backup: set RELEVE_LEDGER_FILE to the right one"
-            )
-        if len(entries) < position.entries:
-            raise LedgerRefused(f"{self.path} has lost entries since the backup was made: restore the whole file")
-        return entries
+        return self._read(position)[1]
 
     def read_all(self) -> list[LedgerEntry]:
         """Return the entries of whichever ledger is there; none where there is no file. Raises LedgerRefused."""
         return self._read()[1] if self.path.exists() else []
 
-    def _read(self) -> tuple[str, list[LedgerEntry]]:
+    def _read(self, known: LedgerPosition | None = None) -> tuple[LedgerLines, list[LedgerEntry]]:
         try:
             with self.path.open("rb") as file:
                 fcntl.flock(file, fcntl.LOCK_SH)
@@ -117,16 +140,40 @@ class LedgerFile:
             lines = content[: content.rfind(b"\n") + 1].decode().split("\n")[:-1]
         except FileNotFoundError:
             raise LedgerRefused(
-                f"there is no ledger of erasures at {self.path}: restore it, or set RELEVE_LEDGER_FILE to it"
+                f"there is no ledger of erasures at {self.path}: put its newest copy back, or set RELEVE_LEDGER_FILE"
             ) from None
         except (OSError, UnicodeDecodeError) as error:
             raise LedgerRefused(f"{self.path} can't be read ({type(error).__name__})") from None
-        rows = [self._checked(line, number) for number, line in enumerate(lines, start=1)]
-        if not rows or not isinstance(rows[0].get("ledger"), str):
-            raise LedgerRefused(f"{self.path} is not a ledger of erasures: restore the whole file")
-        return rows[0]["ledger"], [self._to_entry(row, number) for number, row in enumerate(rows[1:], start=2)]
+        checked = [self._checked(line, number) for number, line in enumerate(lines, start=1)]
+        if not checked or not isinstance(checked[0][0].get("ledger"), str):
+            raise LedgerRefused(f"{self.path} is not a ledger of erasures: put its newest copy back")
+        rows, signatures = [row for row, _ in checked], [signature for _, signature in checked]
+        found = LedgerLines(rows[0]["ledger"], signatures)
+        if known is not None:
+            self._check_since(known, found, [row.get("before") for row in rows])
+        return found, [self._to_entry(row, number) for number, row in enumerate(rows[1:], start=2)]
 
-    def _checked(self, line: str, number: int) -> dict[str, Any]:
+    def _check_since(self, known: LedgerPosition, found: LedgerLines, links: list[str | None]) -> None:
+        """Raise LedgerRefused where this is not the ledger that was at a position, or a line is missing since."""
+        if found.id != known.id:
+            raise LedgerRefused(f"{self.path} is another ledger: set RELEVE_LEDGER_FILE to the right one")
+        # A doubled line of release 0.2.0 could stand in for one that was taken out.
+        if not found.has(known) or len(set(found.signatures)) < len(found.signatures):
+            raise LedgerRefused(f"{self.path} has lost entries: put its newest copy back")
+        first_link = next((index for index, link in enumerate(links) if link is not None), len(links))
+        for index in range(known.entries + 1, len(links)):
+            if links[index] is None and first_link < index:
+                raise LedgerRefused(
+                    f"line {index + 1} of {self.path} was written by a process of version 0.2.0 after newer ones: stop "
+                    "those processes"
+                )
+            if links[index] not in (None, found.signatures[index - 1]):
+                raise LedgerRefused(
+                    f"line {index + 1} of {self.path} does not follow the one before it, so that lines are missing: "
+                    "put its newest copy back"
+                )
+
+    def _checked(self, line: str, number: int) -> tuple[dict[str, Any], str]:
         try:
             row = dict(json.loads(line))
             signature = str(row.pop("signature"))
@@ -134,7 +181,7 @@ class LedgerFile:
             raise LedgerRefused(f"{self.path} is damaged at line {number}") from None
         if not self._hashes.matches(_PURPOSE, _to_text(row), signature):
             raise LedgerRefused(f"line {number} of {self.path} was changed, or RELEVE_ERASURE_KEYS lacks its key")
-        return row
+        return row, signature
 
     def _to_entry(self, row: dict[str, Any], number: int) -> LedgerEntry:
         try:
@@ -174,8 +221,9 @@ class LedgerFile:
                 f"the ledger of erasures can't be written ({reason}): check RELEVE_LEDGER_FILE"
             ) from error
 
-    def _write(self, file: IO[bytes], row: dict[str, Any]) -> None:
-        signed = {**row, "signature": self._hashes.hash(_PURPOSE, _to_text(row))}
+    def _write(self, file: IO[bytes], row: dict[str, Any]) -> str:
+        signature = self._hashes.hash(_PURPOSE, _to_text(row))
+        signed = {**row, "signature": signature}
         line, size = f"{_to_text(signed)}\n".encode(), file.seek(0, os.SEEK_END)
         if file.write(line) != len(line):  # A disk that is nearly full takes a part of it.
             file.truncate(size)
@@ -183,6 +231,7 @@ class LedgerFile:
         os.fsync(file.fileno())
         if not size:
             _sync_folder(self.path.parent)
+        return signature
 
 
 def _sync_folder(folder: Path) -> None:
