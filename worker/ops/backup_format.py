@@ -49,7 +49,7 @@ _BLOCK_SIZE: Final = 256_000
 MAX_UNPACKED: Final = _BLOCK_SIZE + MAX_LINE
 _MAX_SEALED: Final = MAX_UNPACKED + 10_000  # What doesn't compress grows a little, by zlib's frame and the sealing's.
 _LENGTH: Final = struct.Struct(">I")
-FORMAT: Final = 3  # Format 2 was the same, but no block was bound to its place; it is still read.
+FORMAT: Final = 3
 HEADER: Final = "releve.json"
 MANIFEST: Final = "manifest"
 _FIRST_MANIFEST: Final = "manifest.json"  # Of format 1, which was neither sealed nor signed.
@@ -285,6 +285,11 @@ class Archive:
 
     def _read_manifest(self) -> Mapping[str, Any]:
         header = self._read_header()
+        if header["format"] < FORMAT:
+            raise BackupRefused(
+                f"{self.path} is a backup of format {header['format']}, encrypted as before 0.2.0: restore it with "
+                "version 0.2.0, upgrade, and make a new one"
+            )
         if header["format"] > FORMAT:
             raise BackupRefused(
                 f"{self.path} is a backup of format {header['format']}, but this version reads {FORMAT}: update "
@@ -325,6 +330,15 @@ class Archive:
         if len(content) > most:
             raise ValueError(name)
         return content
+
+
+def is_older_format(path: Path) -> bool:
+    """Return whether a file says that it is a backup of a format that this version doesn't read any more."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            return int(json.loads(file.read(HEADER))["format"]) < FORMAT
+    except _DAMAGE_ERRORS:
+        return False
 
 
 def to_line(row: Row) -> bytes:

@@ -63,7 +63,7 @@ from worker.stores.registry.api_tokens import ApiTokenTable, TenantTable
 from worker.stores.registry.audit import AuditTable
 from worker.stores.registry.consents import ConsentTable, PendingRefusals
 from worker.stores.registry.erased_meters import ErasureTable, ReadingTryTable
-from worker.stores.registry.evidence import EvidenceCheck, import_older_consents
+from worker.stores.registry.evidence import EvidenceCheck
 from worker.stores.registry.households import HomeTable
 from worker.stores.registry.known_ledger import KnownLedger
 from worker.stores.registry.notices import NoticeTable
@@ -131,7 +131,6 @@ class Runtime(AbstractContextManager["Runtime"]):
         self.proxy_grant_table = ProxyGrantTable(database)
         self.consents = ConsentTable(database, self.registry_sealer)
         self.evidence = EvidenceCheck(database, self.registry_sealer)
-        import_older_consents(database, self.registry_sealer)
         self.notices = NoticeTable(database)
         self.corrections = CorrectionTable(database)
         self.unknown_answers = QuarantineTable(database, self.registry_sealer)

@@ -221,7 +221,7 @@ CONSENT_CHAIN = Table(
     Column("hash", String(64), nullable=False),
     Column("sealed", Text, nullable=False),
 )
-# The consents of before step 0004. The first process that has the keys moves them into the evidence.
+# The consents of before step 0004. Release 0.2.0 has moved them into the evidence; nothing reads or writes here.
 CONSENT_PROOFS = Table(
     "consent_proofs",
     METADATA,
