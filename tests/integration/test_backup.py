@@ -269,10 +269,6 @@ def of_a_later_format(path: Path) -> None:
     change_header(path, format=4)
 
 
-def of_format_1(path: Path) -> None:
-    write_zip(path, {"manifest.json": json.dumps({"format": 1, "members": {}}).encode()})
-
-
 def without_manifest(path: Path) -> None:
     members = members_in_zip(path)
     del members[MANIFEST]
@@ -287,7 +283,6 @@ def without_manifest(path: Path) -> None:
         (another_zip, "not a backup of Relève"),
         (without_manifest, "is damaged or was changed in its manifest"),
         (of_a_later_format, "format 4.*update Relève first"),
-        (of_format_1, "format 1, neither encrypted nor signed: restore it with the version of Relève that made it"),
         (Path.unlink, "can't be read: No such file"),
     ],
 )

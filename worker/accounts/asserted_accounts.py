@@ -76,7 +76,7 @@ class AccountAssertion:
         token: str | None = None,
         anew: bool = False,
         tenant: str = DEFAULT_TENANT,
-        by_token: bool = False,
+        token_of: str | None = None,
         waits_under: str | None = None,
     ) -> tuple[Account, bool]:
         """Return the tenant's account of a usage point, and whether it is new; one that was there stays as it is.
@@ -84,9 +84,9 @@ class AccountAssertion:
         Account and evidence are written in one transaction. With ``consented_on``, the day on which the holder
         consented, the account is ``ready`` at once. Otherwise it is ``new`` until the supplier's first answer, and is
         asked for like a ready one. The caller has checked that there is a token where accounts have their own, and
-        enqueues the backfill. ``anew``: the holder has consented since the meter's data were erased. ``by_token``: a
-        program of the tenant vouches, not the operator. ``waits_under``: the code under which the account waits for its
-        owner, and nothing is asked for it.
+        enqueues the backfill. ``anew``: the holder has consented since the meter's data were erased. ``token_of``:
+        the tenant whose program vouches, where it isn't the operator. ``waits_under``: the code under which the account
+        waits for its owner, and nothing is asked for it.
 
         Raises ValueError if the evidence can't be kept as it is, MeterElsewhere where the account that reads the meter
         is another tenant's, and by token where the one that was erased last was not this tenant's; and MeterErased
@@ -106,8 +106,7 @@ class AccountAssertion:
         )
 
         def on_new(connection: Connection, account_ids: Sequence[str]) -> None:
-            by_token_of = tenant if by_token else None
-            self.check_not_erased(connection, usage_point_id, consented_on, anew=anew, by_token_of=by_token_of)
+            self.check_not_erased(connection, usage_point_id, consented_on, anew=anew, token_of=token_of)
             self.consents.record(connection, account_ids, consent, now)
 
         account, created = self.registry.add_asserted(
@@ -124,27 +123,21 @@ class AccountAssertion:
         return account, created
 
     def check_not_erased(
-        self,
-        connection: Connection,
-        usage_point_id: str,
-        consented_on: date | None,
-        *,
-        anew: bool,
-        by_token_of: str | None = None,
+        self, connection: Connection, meter: str, consented_on: date | None, *, anew: bool, token_of: str | None = None
     ) -> None:
         """Raise MeterErased where the meter's data were erased, and nothing says that the consent is younger.
 
-        ``by_token_of``: the tenant whose program says so. Raises MeterElsewhere where the account that was erased was
-        not this tenant's.
+        ``token_of``: the tenant whose program says so. Raises MeterElsewhere where the account that was erased was not
+        this tenant's.
         """
-        erasure = self.erasures.find_last(connection, self.supplier, usage_point_id)
+        erasure = self.erasures.find_last(connection, self.supplier, meter)
         if erasure is None:
             return
         erased_at, erased_of = erasure
-        if by_token_of not in (None, erased_of):
+        if token_of not in (None, erased_of):
             raise MeterElsewhere("the operator must add this meter: its data were erased at another tenant")
-        on_the_day = by_token_of is None
-        if is_asserted_younger(self._fleet_day(erased_at), consented_on, anew=anew, on_the_day=on_the_day):
+        erased_on = self._fleet_day(erased_at)
+        if is_asserted_younger(erased_on, consented_on, anew=anew, on_the_day=token_of is None):
             return
         raise MeterErased(
             "the holder of this meter had its data erased: invite them, or give the day on which they consented again"

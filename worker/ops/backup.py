@@ -154,13 +154,8 @@ def table_member(name: str) -> str:
 
 def _facts(settings: Settings, schema: str | None, removed: list[str], ledger: LedgerPosition) -> dict[str, object]:
     """Return what a manifest says beside its members; version 0.2.0 refuses a further field in ``ledger``."""
-    return {
-        "schema": schema,
-        "removed_meanwhile": removed,
-        "ledger": {"id": ledger.id, "entries": ledger.entries},
-        "ledger_signature": ledger.signature,
-        "home": settings.is_home,
-    }
+    known = {"ledger": {"id": ledger.id, "entries": ledger.entries}, "ledger_signature": ledger.signature}
+    return {"schema": schema, "removed_meanwhile": removed, **known, "home": settings.is_home}
 
 
 def _require_accounts(runtime: Runtime) -> None:

@@ -52,7 +52,6 @@ _LENGTH: Final = struct.Struct(">I")
 FORMAT: Final = 3
 HEADER: Final = "releve.json"
 MANIFEST: Final = "manifest"
-_FIRST_MANIFEST: Final = "manifest.json"  # Of format 1, which was neither sealed nor signed.
 _ABOUT: Final = "an encrypted backup of Relève: `releve backup-info FILE` shows what is in it"
 _MAX_HEADER: Final = 10_000
 _MAX_SEALED_MANIFEST: Final = MAX_UNPACKED + 10_000
@@ -286,10 +285,7 @@ class Archive:
     def _read_manifest(self) -> Mapping[str, Any]:
         header = self._read_header()
         if header["format"] < FORMAT:
-            raise BackupRefused(
-                f"{self.path} is a backup of format {header['format']}, encrypted as before 0.2.0: restore it with "
-                "version 0.2.0, upgrade, and make a new one"
-            )
+            raise BackupRefused(f"only version 0.2.0 reads {self.path}: restore it there, upgrade, make a new one")
         if header["format"] > FORMAT:
             raise BackupRefused(
                 f"{self.path} is a backup of format {header['format']}, but this version reads {FORMAT}: update "
@@ -312,11 +308,6 @@ class Archive:
 
     def _read_header(self) -> dict[str, Any]:
         """Return what the archive says of itself in the clear."""
-        if HEADER not in self._file.namelist() and _FIRST_MANIFEST in self._file.namelist():
-            raise BackupRefused(
-                f"{self.path} is a backup of format 1, neither encrypted nor signed: restore it with the version of "
-                "Relève that made it, upgrade, and make a new one"
-            )
         try:
             header = dict(json.loads(self._read(HEADER, _MAX_HEADER)))
             return header | {"format": int(header["format"])}

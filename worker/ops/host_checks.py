@@ -78,20 +78,16 @@ def check_token_keys(connections: CheckConnections) -> Iterator[CheckNote]:
 
 def _find_unread(connections: CheckConnections) -> Iterator[CheckNote]:
     """Find what no version after 0.2.0 reads; an installation that began with it has none of it."""
+    back = "go back to version 0.2.0, which reads"
     if connections.registry_is_current:
         if unread := count_old_form(connections.registry):
             yield fail(
-                f"{unread} stored texts are encrypted as before 0.2.0: go back to version 0.2.0, which reads them, run "
-                "its `releve keys rotate`, and upgrade again"
+                f"{unread} texts with Fernet encryption: {back} them, run its `releve keys rotate`, upgrade again"
             )
         with connections.registry.reading() as connection:
-            for line in find_left_behind(connection):
-                yield fail(f"{line}: go back to it, start it once, and upgrade again")
-    for path in sorted(connections.settings.data_dir.glob("*.zip")):
-        if is_older_format(path):
-            yield fail(
-                f"{path} is encrypted as before 0.2.0: only version 0.2.0 reads it; make a new backup, delete it"
-            )
+            yield from map(fail, find_left_behind(connection))
+    for path in filter(is_older_format, sorted(connections.settings.data_dir.glob("*.zip"))):
+        yield fail(f"old backup {path}: {back} it, or delete it")
 
 
 def check_session_key(connections: CheckConnections) -> Iterator[CheckNote]:

@@ -22,19 +22,18 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import IO, Any, Final, NamedTuple
+from typing import IO, Any, Final
 
 from worker.errors import DataError, StoreUnavailable
 from worker.stores.encryption import KeyedHashes
 
 _PURPOSE: Final = "ledger"
-_LEDGER_ID: Final = re.compile(rb'{"ledger":"(\w+)"')
 _SIGNATURE: Final = re.compile(rb'"signature":"([0-9a-f]{64})"')
 
 
@@ -66,21 +65,9 @@ class LedgerPosition:
     entries: int
     signature: str
 
-
-class LedgerLines(NamedTuple):
-    """The id of a ledger, and the signatures of its lines in their order, of the first line too."""
-
-    id: str
-    signatures: list[str]
-
-    @property
-    def end(self) -> LedgerPosition:
-        return LedgerPosition(self.id, len(self.signatures) - 1, self.signatures[-1])
-
-    def has(self, position: LedgerPosition) -> bool:
-        """Return whether the ledger was at this position once, so that it goes on from there."""
-        at = self.signatures[position.entries : position.entries + 1]
-        return self.id == position.id and at == [position.signature]
+    def is_in(self, signatures: Sequence[str]) -> bool:
+        """Return whether a ledger with these signatures, its first line's too, was at this position once."""
+        return signatures[self.entries : self.entries + 1] == [self.signature]
 
 
 class LedgerRefused(DataError):
@@ -94,20 +81,15 @@ class LedgerFile:
         self.path = path
         self._hashes = hashes
 
-    def append(self, entry: LedgerEntry) -> LedgerLines:
-        """Append an entry, and make the file where there is none; it is on disk when this returns its lines.
+    def append(self, entry: LedgerEntry) -> list[str]:
+        """Append an entry, and make the file where there is none; it is on disk when this returns all signatures.
 
         Raises StoreUnavailable where the file can't be written.
         """
         with self._open_for_append() as file:
             file.seek(0)
-            content = file.read()
-            ledger_id, signatures = _LEDGER_ID.match(content), _SIGNATURE.findall(content)
-            if ledger_id is None or not signatures:
-                raise OSError(errno.EINVAL, "it is damaged")
-            before = [signature.decode() for signature in signatures]
-            signature = self._write(file, {**_to_fields(entry), "before": before[-1]})
-        return LedgerLines(ledger_id[1].decode(), [*before, signature])
+            before = [signature.decode() for signature in _SIGNATURE.findall(file.read())]
+            return [*before, self._write(file, {**_to_fields(entry), "before": "".join(before[-1:])})]
 
     def position(self, known: LedgerPosition | None = None) -> LedgerPosition:
         """Return the ledger's position, and make the file where none is known of and none is there.
@@ -118,20 +100,21 @@ class LedgerFile:
         if known is None or self.path.exists():
             with self._open_for_append():
                 pass
-        return self._read(known)[0].end
+        ledger_id, signatures, _ = self._read(known)
+        return LedgerPosition(ledger_id, len(signatures) - 1, signatures[-1])
 
     def read_since(self, position: LedgerPosition) -> list[LedgerEntry]:
         """Return all entries of a ledger that was at this position; raises LedgerRefused where it is another one.
 
         A ledger that has lost entries before or since is refused too. An event may stand in it twice.
         """
-        return self._read(position)[1]
+        return self._read(position)[2]
 
     def read_all(self) -> list[LedgerEntry]:
         """Return the entries of whichever ledger is there; none where there is no file. Raises LedgerRefused."""
-        return self._read()[1] if self.path.exists() else []
+        return self._read()[2] if self.path.exists() else []
 
-    def _read(self, known: LedgerPosition | None = None) -> tuple[LedgerLines, list[LedgerEntry]]:
+    def _read(self, known: LedgerPosition | None = None) -> tuple[str, list[str], list[LedgerEntry]]:
         try:
             with self.path.open("rb") as file:
                 fcntl.flock(file, fcntl.LOCK_SH)
@@ -145,33 +128,26 @@ class LedgerFile:
         except (OSError, UnicodeDecodeError) as error:
             raise LedgerRefused(f"{self.path} can't be read ({type(error).__name__})") from None
         checked = [self._checked(line, number) for number, line in enumerate(lines, start=1)]
-        if not checked or not isinstance(checked[0][0].get("ledger"), str):
-            raise LedgerRefused(f"{self.path} is not a ledger of erasures: put its newest copy back")
         rows, signatures = [row for row, _ in checked], [signature for _, signature in checked]
-        found = LedgerLines(rows[0]["ledger"], signatures)
+        if not rows or not isinstance(rows[0].get("ledger"), str):
+            raise LedgerRefused(f"{self.path} is not a ledger of erasures: put its newest copy back")
         if known is not None:
-            self._check_since(known, found, [row.get("before") for row in rows])
-        return found, [self._to_entry(row, number) for number, row in enumerate(rows[1:], start=2)]
+            if rows[0]["ledger"] != known.id:
+                raise LedgerRefused(f"{self.path} is another ledger: set RELEVE_LEDGER_FILE to the right one")
+            self._check_since(known, signatures, [row.get("before") for row in rows])
+        return rows[0]["ledger"], signatures, [self._to_entry(row, number) for number, row in enumerate(rows[1:], 2)]
 
-    def _check_since(self, known: LedgerPosition, found: LedgerLines, links: list[str | None]) -> None:
-        """Raise LedgerRefused where this is not the ledger that was at a position, or a line is missing since."""
-        if found.id != known.id:
-            raise LedgerRefused(f"{self.path} is another ledger: set RELEVE_LEDGER_FILE to the right one")
+    def _check_since(self, known: LedgerPosition, signatures: list[str], links: list[str | None]) -> None:
+        """Raise LedgerRefused where the ledger was not at a position, or a line is missing since."""
         # A doubled line of release 0.2.0 could stand in for one that was taken out.
-        if not found.has(known) or len(set(found.signatures)) < len(found.signatures):
+        if not known.is_in(signatures) or len(set(signatures)) < len(signatures):
             raise LedgerRefused(f"{self.path} has lost entries: put its newest copy back")
-        first_link = next((index for index, link in enumerate(links) if link is not None), len(links))
-        for index in range(known.entries + 1, len(links)):
-            if links[index] is None and first_link < index:
-                raise LedgerRefused(
-                    f"line {index + 1} of {self.path} was written by a process of version 0.2.0 after newer ones: stop "
-                    "those processes"
-                )
-            if links[index] not in (None, found.signatures[index - 1]):
-                raise LedgerRefused(
-                    f"line {index + 1} of {self.path} does not follow the one before it, so that lines are missing: "
-                    "put its newest copy back"
-                )
+        linked = any(links[: known.entries + 1])
+        for index, link in enumerate(links[known.entries + 1 :], known.entries + 1):
+            if link != signatures[index - 1] and (linked or link is not None):
+                why = "was written by version 0.2.0 after newer ones" if link is None else "has lost the one before it"
+                raise LedgerRefused(f"line {index + 1} of {self.path} {why}: put its newest copy back")
+            linked = link is not None
 
     def _checked(self, line: str, number: int) -> tuple[dict[str, Any], str]:
         try:

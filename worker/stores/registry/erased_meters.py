@@ -46,10 +46,9 @@ class ErasureTable(_HashedMeters):
         """
         row = {"meter": meter, "erased_at": erased_at, "forget_on": forget_on, "tenant": tenant}
         statement = build_insert(connection.dialect.name, ERASURES).values(**row)
-        by = {"erased_at": ERASURES.c.erased_at, "tenant": ERASURES.c.erased_at, "forget_on": ERASURES.c.forget_on}
         latest = {
-            name: case((order > statement.excluded[order.name], ERASURES.c[name]), else_=statement.excluded[name])
-            for name, order in by.items()
+            name: case((ERASURES.c[by] > statement.excluded[by], ERASURES.c[name]), else_=statement.excluded[name])
+            for name, by in (("erased_at", "erased_at"), ("tenant", "erased_at"), ("forget_on", "forget_on"))
         }
         connection.execute(statement.on_conflict_do_update(index_elements=["meter"], set_=latest))
 

@@ -305,7 +305,7 @@ def _read_row(connection: Connection, query: Any) -> Mapping[Any, Any] | None:
 def find_left_behind(connection: Connection) -> Iterator[str]:
     """Yield a line where the table of before 0.2.0 has rows, which this version doesn't read."""
     if number := connection.execute(select(func.count()).select_from(CONSENT_PROOFS)).scalar_one():
-        yield f"{number} rows of consent_proofs: version 0.2.0 moves them into the evidence when it starts"
+        yield f"{number} rows of consent_proofs: go back to version 0.2.0, which reads them, and upgrade again"
 
 
 def _to_json(value: Any) -> Any:

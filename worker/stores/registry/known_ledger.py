@@ -7,15 +7,13 @@ backup is restored.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from dataclasses import asdict
 
-from sqlalchemy import Connection, Select, delete, select, update
+from sqlalchemy import Connection, delete, select, update
 
 from worker.stores.database import Database, SqlTable, build_insert
 from worker.stores.erasure_ledger import LedgerEntry, LedgerFile, LedgerPosition, LedgerRefused
 from worker.stores.registry.tables import LEDGER_END
-
-_END: Final = select(LEDGER_END)
 
 
 class KnownLedger(SqlTable):
@@ -31,43 +29,36 @@ class KnownLedger(SqlTable):
         The row is locked until then, so it comes after all other locks. A file that lacks what was known moves it no
         further: the loss stays noticed.
         """
-        lines = self.file.append(entry)
-        database = self._database if connection is None else self._database.join(connection)
-        with database.writing() as own:
-            known = _find(own, _END.with_for_update())
-            if known is None:
-                row = build_insert(own.dialect.name, LEDGER_END).values(_to_row(lines.end))
-                own.execute(row.on_conflict_do_nothing(index_elements=["ledger"]))
-            elif lines.has(known):
-                own.execute(update(LEDGER_END).where(LEDGER_END.c.ledger == known.id).values(_to_row(lines.end)))
+        signatures = self.file.append(entry)
+        with (self._database.join(connection) if connection else self._database).writing() as own:
+            row = own.execute(select(LEDGER_END).with_for_update()).first()
+            if row is None:
+                _insert(own, self.file.position())
+            elif LedgerPosition(*row).is_in(signatures):
+                own.execute(update(LEDGER_END).values(entries=len(signatures) - 1, signature=signatures[-1]))
 
     def find(self) -> LedgerPosition | None:
         """Return what the registry knows; None before the first entry of this version."""
-        with self._database.reading() as connection:
-            return _find(connection)
+        rows = self._database.fetch(select(LEDGER_END))
+        return LedgerPosition(*rows[0]) if rows else None
 
     def check(self) -> LedgerPosition:
         """Return the ledger's position. Raises LedgerRefused where it lacks what the registry knows of."""
         try:
             return self.file.position(self.find())
         except LedgerRefused as error:
-            raise LedgerRefused(
-                f"{error}; if it is lost, run `releve backup --without-ledger` and delete older backups"
-            ) from None
+            advice = "if it is lost, run `releve backup --without-ledger` and delete older backups"
+            raise LedgerRefused(f"{error}; {advice}") from None
 
     def accept(self) -> LedgerPosition:
         """Take the ledger as it is from now on, and return its position; a new one is begun where there is none."""
         position = self.file.position()
         with self._database.writing() as connection:
             connection.execute(delete(LEDGER_END))
-            connection.execute(LEDGER_END.insert().values(_to_row(position)))
+            _insert(connection, position)
         return position
 
 
-def _find(connection: Connection, query: Select[Any] = _END) -> LedgerPosition | None:
-    row = connection.execute(query).first()
-    return None if row is None else LedgerPosition(*row)
-
-
-def _to_row(position: LedgerPosition) -> dict[str, str | int]:
-    return {"ledger": position.id, "entries": position.entries, "signature": position.signature}
+def _insert(connection: Connection, position: LedgerPosition) -> None:
+    row = build_insert(connection.dialect.name, LEDGER_END).values(asdict(position))
+    connection.execute(row.on_conflict_do_nothing())

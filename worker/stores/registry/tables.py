@@ -250,14 +250,14 @@ ERASURES = Table(
     Column("meter", String(64), primary_key=True),  # Keyed hash of supplier and meter, hexadecimal.
     Column("erased_at", UtcDateTime, nullable=False),
     Column("forget_on", Date, nullable=False),  # The end of the consent, three years after the erasure at most.
-    Column("tenant", _sortable(32)),  # Whose account it was; NULL where an older version has erased it.
+    Column("tenant", String(32)),  # Whose account it was; NULL where an older version has erased it.
     Index("ix_erasures_forget_on", "forget_on"),
 )
 # What the registry knows of the ledger of erasures (``stores.erasure_ledger``): one row.
 LEDGER_END = Table(
     "ledger_end",
     METADATA,
-    Column("ledger", String(32), primary_key=True),  # Its id.
+    Column("id", String(32), primary_key=True),
     Column("entries", Integer, nullable=False),
     Column("signature", String(64), nullable=False),  # Of its last line then.
 )

@@ -122,7 +122,7 @@ def add_account(
             reference=new.reference,
             consented_on=new.consented_on,
             tenant=caller.tenant,
-            by_token=True,
+            token_of=caller.tenant,
         )
     except MeterElsewhere:
         raise meter_elsewhere() from None

@@ -13,14 +13,11 @@ phase = MigrationPhase.EXPAND
 
 def upgrade() -> None:
     """Add the column, unknown for older erasures, and the table, empty."""
-    op.add_column("erasures", sa.Column("tenant", _sortable()))
+    op.add_column("erasures", sa.Column("tenant", sa.String(32)))
     op.create_table(
         "ledger_end",
-        sa.Column("ledger", sa.String(32), nullable=False),
+        sa.Column("id", sa.String(32), nullable=False),
         sa.Column("entries", sa.Integer, nullable=False),
         sa.Column("signature", sa.String(64), nullable=False),
-        sa.PrimaryKeyConstraint("ledger", name="pk_ledger_end"),
+        sa.PrimaryKeyConstraint("id", name="pk_ledger_end"),
     )
-
-def _sortable() -> sa.String:
-    return sa.String(32).with_variant(sa.String(32, collation="C"), "postgresql")
