@@ -82,7 +82,7 @@ def _find_unread(connections: CheckConnections) -> Iterator[CheckNote]:
     if connections.registry_is_current:
         if unread := count_old_form(connections.registry):
             yield fail(
-                f"{unread} texts with Fernet encryption: {back} them, run its `keys rotate`, upgrade again"
+                f"{unread} Fernet texts: {back} them, run its `releve keys rotate`, and upgrade again"
             )
         with connections.registry.reading() as connection:
             yield from map(fail, find_left_behind(connection))
