@@ -83,7 +83,7 @@ def tick() -> None:
 def prune_raw_answers() -> None:
     """Delete raw answers and unknown answers that are too old, and pack each past month into one row.
 
-    What was deleted since, such as an erased meter, leaves the registry's files then.
+    What was deleted since, such as an erased meter and its readings, leaves SQLite's files then.
     """
     runtime = get_runtime()
     now = runtime.now()
@@ -91,6 +91,7 @@ def prune_raw_answers() -> None:
     packed = runtime.raw_answers.pack_past_months(now, MAX_MONTHS_PACKED)
     runtime.unknown_answers.delete_before(now - KEEP_UNKNOWN_ANSWERS)
     runtime.registry.database.empty_log()
+    runtime.measures.empty_log()
     if erased or packed:
         log.info("raw answers pruned", extra=fields(erased=erased, months_packed=packed))
 

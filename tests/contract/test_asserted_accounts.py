@@ -22,13 +22,14 @@ from worker.accounts.asserted_accounts import AccountAssertion, MeterErased
 from worker.domain.account import Account, AccountState
 from worker.domain.consents import ConsentKind, Proof
 from worker.domain.series import USUAL_SERIES, Series
-from worker.errors import StoreUnavailable
+from worker.errors import MeterElsewhere, StoreUnavailable
 from worker.stores.encryption import KeyedHashes
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.consents import ConsentTable, PendingRefusals
 from worker.stores.registry.erased_meters import ErasureTable
 
 TODAY = NOW.date()
+A_DAY = timedelta(days=1)
 REAL_NOW = NOW + timedelta(days=800)  # The fleet runs at a simulated time.
 
 
@@ -223,3 +224,43 @@ def test_h3_an_erased_meter_is_added_where_its_consent_is_said_to_be_younger(ass
     account, created = assertion.add(OTHER_METER, "cli:ada", anew=True)
     assert (created, account.state) == (True, AccountState.NEW)
     assert assertion.add(METER, "cli:ada") == (assertion.registry.find("enedis", METER), False)
+
+
+def erase(assertion: AccountAssertion, tenant: str | None, meter: str = METER) -> None:
+    with assertion.registry.database.writing() as connection:
+        digest = assertion.erasures.digests("enedis", meter)[0]
+        assertion.erasures.remember(connection, digest, REAL_NOW, TODAY + timedelta(days=900), tenant)
+
+
+def test_o4_by_token_the_day_of_the_erasure_is_not_younger_and_the_day_after_is(assertion: AccountAssertion) -> None:
+    erase(assertion, "alpha")
+    tomorrow = replace(assertion, now=lambda: NOW + A_DAY, real_now=lambda: REAL_NOW + A_DAY)
+    for consented_on in (None, TODAY):
+        with pytest.raises(MeterErased):
+            tomorrow.add(METER, "token:t", consented_on=consented_on, tenant="alpha", token_of="alpha")
+    account, created = tomorrow.add(METER, "token:t", consented_on=TODAY + A_DAY, tenant="alpha", token_of="alpha")
+    assert created and account.state is AccountState.READY
+
+
+@pytest.mark.parametrize("erased_of", ["alpha", None], ids=["another tenant's", "of an unknown tenant"])
+def test_o4_by_token_no_day_opens_a_meter_that_was_erased_at_another_tenant_and_the_operator_does(
+    assertion: AccountAssertion, erased_of: str | None
+) -> None:
+    erase(assertion, erased_of)
+    tomorrow = replace(assertion, now=lambda: NOW + A_DAY, real_now=lambda: REAL_NOW + A_DAY)
+    for consented_on in (None, TODAY, TODAY + A_DAY):
+        with pytest.raises(MeterElsewhere) as refused:
+            tomorrow.add(METER, "token:t", consented_on=consented_on, tenant="beta", token_of="beta")
+        assert METER not in str(refused.value)
+    assert assertion.registry.list_accounts() == []
+    account, created = tomorrow.add(METER, "cli:ada", anew=True, tenant="beta")
+    assert created and account.tenant == "beta"
+
+
+def test_o4_of_several_erasures_the_latest_ones_tenant_counts(assertion: AccountAssertion) -> None:
+    digest = assertion.erasures.digests("enedis", METER)[0]
+    for tenant, at in (("alpha", REAL_NOW), ("beta", REAL_NOW + A_DAY), ("gamma", REAL_NOW - A_DAY)):
+        with assertion.registry.database.writing() as connection:
+            assertion.erasures.remember(connection, digest, at, TODAY + timedelta(days=900), tenant)
+    with assertion.registry.database.reading() as connection:
+        assert assertion.erasures.find_last(connection, "enedis", METER) == (REAL_NOW + A_DAY, "beta")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -18,24 +18,21 @@ from tests.support.registries import (
     KEY,
     METER,
     NOW,
-    OTHER_METER,
     add_ready,
-    meter_on_record,
     open_registry,
     record_consent,
     registry_sealer,
-    seal_as_before,
 )
 from worker.domain.account import AccountState
-from worker.domain.consents import ConsentKind, ConsentProof, EndReason, Proof
+from worker.domain.consents import ConsentKind, ConsentProof, Proof
 from worker.domain.evidence import ChainEnd, ChainPoint, DatesSource, hash_row
 from worker.errors import OperatorFault, UnknownAccount
 from worker.stores.encryption import generate_key
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.consents import ConsentTable, PendingRefusals
-from worker.stores.registry.evidence import EvidenceCheck, import_older_consents
+from worker.stores.registry.evidence import EvidenceCheck
 from worker.stores.registry.key_rotation import CHAIN_SEALS, PROOF_SEALS, rotate_seals
-from worker.stores.registry.tables import ACCOUNTS, CONSENT_CHAIN, CONSENT_EVIDENCE, CONSENT_PROOFS, USAGE_POINTS
+from worker.stores.registry.tables import CONSENT_CHAIN, CONSENT_EVIDENCE, CONSENT_PROOFS
 
 DAY = timedelta(days=1)
 TODAY = NOW.date()
@@ -499,71 +496,11 @@ def test_an_export_names_the_meter_and_refuses_what_is_no_account_without_it(boo
 # The consents of before
 
 
-ENEDIS = {"supplier": "enedis"}
-
-
-def old_rows(moment: Callable[[datetime], Any]) -> list[dict[str, Any]]:
-    """Return a renewed consent, that of a removed account, and one whose key is lost."""
-    common = {**ENEDIS, "kind": "autorisation", "consent_from": None, "consent_until": None}
-    rows = [
-        ("p2", "a1", "900002", NOW + DAY, None, "", seal_as_before(METER)),
-        ("p1", "a1", "900001", NOW, NOW + DAY, "renewed", seal_as_before(METER)),
-        ("p3", "a2", "4711", NOW, NOW + 2 * DAY, "removed", None),
-        ("p4", "a3", None, NOW, None, "", seal_as_before(OTHER_METER, generate_key())),
-    ]
-    names = ("id", "account_id", "reference", "consented_at", "ended_at", "end_reason", "sealed_usage_point")
-    return [
-        {**common, **dict(zip(names, row, strict=True))}
-        | {"consented_at": moment(row[3]), "ended_at": moment(row[4]) if row[4] else None}
-        for row in rows
-    ]
-
-
-ACCOUNTS_OF_BEFORE = {"a1": ("ready", METER), "a2": ("deleted", None), "a3": ("ready", OTHER_METER)}
-
-
-def assert_moved(registry: AccountRegistry) -> None:
-    book = Book(registry)
-    assert book.registry.database.fetch(select(CONSENT_PROOFS)) == []
-    assert [(row["event"], row["consent_id"]) for row in book.rows()] == [
-        ("given", "p1"),
-        ("given", "p3"),
-        ("given", "p4"),
-        ("given", "p2"),
-        ("ended", "p1"),
-        ("ended", "p3"),
-    ]
-    newest, oldest = book.consents.list_proofs("a1")
-    assert (newest.id, newest.open, newest.reference, newest.names_meter) == ("p2", True, "900002", True)
-    assert (oldest.ended_at, oldest.end_reason) == (NOW + DAY, EndReason.RENEWED.value)
-    (removed,) = book.consents.list_proofs("a2")
-    assert (removed.reference, removed.names_meter, removed.end_reason) == (None, False, "removed")
-    (lost_key,) = book.consents.list_proofs("a3")
-    assert meter_on_record(book.registry.database, lost_key) == OTHER_METER, "the account itself names it"
-    assert book.faults() == []
-
-
-def test_the_consents_of_before_become_rows_of_the_chain_and_processes_take_turns(registry: AccountRegistry) -> None:
-    with registry.database.writing() as connection:
-        for account_id, (state, meter) in ACCOUNTS_OF_BEFORE.items():
-            row = {"id": account_id, **ENEDIS, "state": AccountState(state), "reason": ""}
-            connection.execute(insert(ACCOUNTS).values(**row, created_at=NOW, state_since=NOW))
-            if meter:
-                usage_point = {"usage_point_id": meter, "direction": "consumption"}
-                connection.execute(insert(USAGE_POINTS).values(account_id=account_id, **ENEDIS, **usage_point))
-        connection.execute(insert(CONSENT_PROOFS), old_rows(lambda at: at))
-    with ThreadPoolExecutor(4) as threads:
-        moved = list(threads.map(lambda _: import_older_consents(registry.database, registry_sealer()), range(4)))
-    assert sorted(moved) == [0, 0, 0, 4]
-    assert_moved(registry)
-
-
-def test_a_row_in_the_table_of_before_is_foreign_once_the_chain_has_begun(book: Book) -> None:
+def test_a_row_in_the_table_of_before_names_the_version_that_moves_it(book: Book) -> None:
     account_id, _ = book.fill()
-    row = {**old_rows(lambda at: at)[0], "account_id": account_id}
-    book.run(insert(CONSENT_PROOFS).values(**row))
-    assert import_older_consents(book.registry.database, registry_sealer()) == 0
-    assert book.faults() == ["1 rows of consent_proofs are foreign: Relève does not write to this table any more"]
+    row = {"id": "p1", "account_id": account_id, "supplier": "enedis", "kind": "autorisation", "end_reason": ""}
+    book.run(insert(CONSENT_PROOFS).values(**row, consented_at=NOW))
+    assert book.faults() == ["1 rows of consent_proofs: version 0.2.0 moves them into the evidence when it starts"]
 
 
 # Any history

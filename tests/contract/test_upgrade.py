@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -39,7 +40,7 @@ from worker.domain.sessions import KeyKind
 from worker.domain.windows import DateWindow
 from worker.errors import OperatorFault, StoreUnavailable
 from worker.ops.backup import restore
-from worker.ops.backup_format import Archive, BackupRefused
+from worker.ops.backup_format import FORMAT, HEADER, Archive, BackupRefused
 from worker.runtime.process import Runtime
 from worker.stores.database import Database
 from worker.stores.encryption import Purpose, Sealer
@@ -106,12 +107,31 @@ def saved_registries(installation: Installation) -> list[Path]:
 # The kept installation
 
 
+@pytest.mark.parametrize("name", ["registry", "redis", "messages"])
+def test_release_0_2_0_holds_nothing_that_only_older_versions_wrote(name: str) -> None:
+    """So its upgrade needs no reader of Fernet texts, and no import of consents."""
+    text = json.dumps(load_kept(name))
+    assert '"AgAAAA' in text and "gAAAAA" not in text
+    assert load_kept("registry")["consent_proofs"] == []
+    with zipfile.ZipFile(KEPT / "backup.zip") as file:
+        assert json.loads(file.read(HEADER))["format"] == FORMAT
+
+
 def test_one_migrate_brings_the_kept_installation_to_this_version(kept: Installation) -> None:
     assert lost_of(kept) == {}
     steps = {step["what"]: step["done"] for step in kept.query_rows("migrate")}
     assert step_of(url_of(kept)) == migrations.newest_step()
     assert steps[f"registry tables at step {migrations.newest_step()}"] in ("there", "changed")
     assert lost_of(kept) == {}
+
+
+def test_o6_migrate_keeps_the_count_and_the_last_signature_of_the_kept_ledger(kept: Installation) -> None:
+    *_, last = (kept.folder / "ledger.ndjson").read_text().splitlines()
+    for done in ("made", "there"):
+        steps = {step["what"]: step["done"] for step in kept.query_rows("migrate")}
+        assert steps["ledger of erasures: 1 entries"] == done
+    (known,) = read_all_rows(url_of(kept))["ledger_end"]
+    assert (known["entries"], known["signature"]) == (1, json.loads(last)["signature"])
 
 
 def test_later_steps_add_fill_and_tighten_and_the_registry_is_saved_first(kept: Installation, later: Later) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, inspect, update
+from sqlalchemy import create_engine, inspect
 
 from tests.support.backups import (
     BACKUP_KEY,
@@ -31,16 +31,15 @@ from tests.support.backups import (
 )
 from tests.support.fakes import ByDoctype
 from tests.support.installation import Installation
-from tests.support.registries import NOW, prepare_registry, seal_as_before
+from tests.support.registries import NOW, prepare_registry
 from worker.domain.series import Doctype
 from worker.domain.windows import DateWindow
 from worker.errors import StoreUnavailable
 from worker.ops.backup import back_up, restore
 from worker.ops.backup_format import MANIFEST, BackupRefused
-from worker.stores.encryption import OLD_FORM, generate_key
+from worker.stores.encryption import generate_key
 from worker.stores.measures.sql import SqlStore
 from worker.stores.registry import dump, migrations
-from worker.stores.registry.tables import TOKENS
 
 
 @pytest.fixture(scope="module")
@@ -103,31 +102,13 @@ def test_all_comes_back_on_servers_of_another_kind_and_a_backup_of_it_is_the_sam
     assert changed == {f"registry/{table}" for table in ENDED_COLUMNS}
 
 
-def test_what_older_versions_have_sealed_comes_back_and_is_then_sealed_anew(
-    old: Installation, new: Installation, tmp_path: Path
-) -> None:
-    file = tmp_path / "older.zip"
-    with old.open() as runtime:
-        accounts = [row["account_id"] for row in registry_rows(runtime)["token_users"]]
-        token = runtime.registry.tokens.load(accounts[0]) or ""
-        runtime.registry.database.change(update(TOKENS).values(sealed=seal_as_before(token, KEY)))
-        back_up(runtime, file)
-    with new.open() as runtime:
-        restore(runtime.settings, file)
-        assert runtime.registry.tokens.load(accounts[0]) == token
-    assert "1 tokens encrypted again" in new.releve("keys", "rotate").out
-    with new.open() as runtime:
-        assert runtime.registry.tokens.load(accounts[0]) == token
-        assert not any(row["sealed"].startswith(OLD_FORM) for row in registry_rows(runtime)["tokens"])
-
-
 def test_no_table_is_left_out_and_every_one_is_tried_here(old: Installation, archive: Path) -> None:
     engine = create_engine(f"sqlite:///{old.folder / 'registry.db'}")
     tables = set(inspect(engine).get_table_names()) - {"alembic_version", *(table.name for table in dump._LEFT_OUT)}
     engine.dispose()
     members = read_manifest(archive)["members"]
     assert {name for name in members if name.startswith("registry/")} == {f"registry/{name}" for name in tables}
-    # The consents of older versions are moved into the evidence when a registry is opened.
+    # No version since 0.2.0 writes consents there.
     filled = tables - {"consent_proofs"}
     assert [name for name in filled if not members[f"registry/{name}"]["lines"]] == []
 
@@ -288,10 +269,6 @@ def of_a_later_format(path: Path) -> None:
     change_header(path, format=4)
 
 
-def of_format_1(path: Path) -> None:
-    write_zip(path, {"manifest.json": json.dumps({"format": 1, "members": {}}).encode()})
-
-
 def without_manifest(path: Path) -> None:
     members = members_in_zip(path)
     del members[MANIFEST]
@@ -306,7 +283,6 @@ def without_manifest(path: Path) -> None:
         (another_zip, "not a backup of Relève"),
         (without_manifest, "is damaged or was changed in its manifest"),
         (of_a_later_format, "format 4.*update Relève first"),
-        (of_format_1, "format 1, neither encrypted nor signed: restore it with the version of Relève that made it"),
         (Path.unlink, "can't be read: No such file"),
     ],
 )

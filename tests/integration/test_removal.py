@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tasks import upkeep
 from tests.support.factories import window_job
 from tests.support.fakes import ByDoctype
 from tests.support.installation import Installation
@@ -14,11 +15,12 @@ from tests.support.registries import record_consent
 from worker.domain.account import AccountState
 from worker.domain.answers import RawAnswer
 from worker.domain.consents import ConsentKind
-from worker.domain.documents import Entry, to_document
+from worker.domain.documents import ALL_KEYS, Entry, to_document
 from worker.domain.series import Doctype, Series
 from worker.domain.windows import PARIS, DateWindow
 from worker.errors import ConsentRevoked, LoginFailed
 from worker.runtime.process import Runtime
+from worker.stores.database import Database
 
 METER = "30001640000011"
 NOW = datetime(2024, 7, 25, 9, 0, tzinfo=PARIS)
@@ -65,6 +67,27 @@ def test_a_removal_erases_all_but_the_proof_and_says_so(installation: Installati
         assert len(runtime.refusals.pending.list_for_account(other)) == 1
     files = [path.read_bytes() for path in installation.folder.rglob("*") if path.is_file()]
     assert files and METER.encode() not in b"".join(files)
+
+
+def test_the_hourly_upkeep_takes_from_the_measures_log_what_an_erasure_had_to_leave(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with installation.open() as runtime, installation.open() as other:
+        monkeypatch.setattr(upkeep, "get_runtime", lambda: runtime)
+        account = add_filled_account(runtime)
+        reader = Database(runtime.settings.measures())
+        with reader.reading() as connection:
+            connection.exec_driver_sql("SELECT count(*) FROM measure_day").all()
+            runtime.erase(account)
+            assert measure_files_that_name(installation, account), "a reader holds the log"
+        reader.close()
+        assert other.measures.read(account, {Doctype.DAY: ALL_KEYS}) == {Doctype.DAY: []}
+        upkeep.prune_raw_answers()
+        assert measure_files_that_name(installation, account) == []
+
+
+def measure_files_that_name(installation: Installation, account: str) -> list[str]:
+    return [file.name for file in installation.folder.glob("measures.db*") if account.encode() in file.read_bytes()]
 
 
 def test_the_policy_decides_how_long_a_proof_stays(installation: Installation) -> None:

@@ -25,7 +25,7 @@ from tests.support.backups import (
 from tests.support.installation import Installation
 from tests.support.own_home import GATEWAY
 from tests.support.registries import METER, NOW, prepare_registry, record_consent
-from worker.domain.account import AccountState
+from worker.domain.account import DEFAULT_TENANT, AccountState
 from worker.domain.connection_request import ConnectionRequest
 from worker.domain.consents import ConsentKind
 from worker.domain.series import Doctype
@@ -118,6 +118,9 @@ def test_n3_a_token_revoked_and_an_account_erased_since_do_not_come_back(lost: L
         assert (account.state, account.usage_point_id) == (AccountState.DELETED, None)
         assert days_of(runtime, first) == [] != days_of(runtime, lost.ids["paused"])
         assert lost.is_remembered(runtime, METER)
+        with runtime.registry.database.reading() as connection:
+            erasure = runtime.erasures.find_last(connection, "enedis", METER)
+        assert erasure is not None and erasure[1] == DEFAULT_TENANT, "the ledger keeps whose the account was"
         assert all(not proof.names_meter and not proof.open for proof in runtime.consents.list_proofs(first))
         rows = registry_rows(runtime)
         named = [name for name in rows if first in json.dumps(rows[name])]
@@ -308,7 +311,7 @@ def damaged(lost: Lost) -> None:
     ("spoil", "text"),
     [
         (missing, "there is no ledger"),
-        (another, "is not the ledger of this backup"),
+        (another, "is another ledger"),
         (shorter, "has lost entries"),
         (damaged, "was changed"),
     ],
@@ -322,6 +325,55 @@ def test_without_its_ledger_a_backup_is_refused_before_anything_is_written(
     assert list(lost.new.folder.iterdir()) == []
     if spoil is missing:
         assert not lost.ledger_path.exists(), "a new one would hide that the old one is gone"
+
+
+def test_o6_a_ledger_without_its_middle_line_is_refused_and_no_erased_account_comes_back(lost: Lost) -> None:
+    """As the review ran it: a backup, three erasures, and the second one's line is taken out."""
+    with lost.installation.open() as runtime:
+        before = len(lost.ledger_path.read_text().splitlines())
+        for name in ("first", "second", "paused"):
+            runtime.erase(lost.ids[name])
+        assert_knows_end(runtime, before + 2)
+    lines = lost.ledger_path.read_text().splitlines(keepends=True)
+    assert len(lines) == before + 3
+    lost.ledger_path.write_text("".join(lines[: before + 1] + lines[before + 2 :]))
+    error = lost.new.releve("restore", str(lost.file), code=1).error_line
+    assert f"line {before + 2} of" in error and "nothing was changed" in error and "--without-ledger" in error
+    assert list(lost.new.folder.iterdir()) == []
+    refused = lost.installation.releve("backup", str(lost.folder / "next.zip"), code=1).error_line
+    assert "has lost entries" in refused and "`releve backup --without-ledger`" in refused
+
+
+def assert_knows_end(runtime: Runtime, entries: int) -> None:
+    known = runtime.erasure_ledger.find()
+    assert known == runtime.ledger_file.position() and known.entries == entries
+
+
+def test_o6_each_end_of_an_account_is_counted_in_the_registry(lost: Lost) -> None:
+    with lost.installation.open() as runtime:
+        entries = runtime.ledger_file.position().entries
+        runtime.stop_consent(lost.ids["first"])
+        assert_knows_end(runtime, entries + 1)
+        runtime.erase(lost.ids["second"])
+        assert_knows_end(runtime, entries + 2)
+        lost.note(LedgerKind.ERASED, lost.ids["paused"])  # Its commit failed: the registry knows one fewer, rightly.
+        back_up(runtime, lost.folder / "next.zip")
+
+
+def test_o6_after_a_loss_the_ledger_is_taken_as_it_is_by_the_operators_word(lost: Lost) -> None:
+    with lost.installation.open() as runtime:
+        runtime.erase(lost.ids["first"])
+        lost.ledger_path.unlink()
+        with pytest.raises(LedgerRefused, match="there is no ledger"):
+            back_up(runtime, lost.folder / "refused.zip")
+        back_up(runtime, lost.folder / "next.zip", without_ledger=True)
+        assert_knows_end(runtime, 0)
+        runtime.erase(lost.ids["paused"])
+        assert_knows_end(runtime, 1)
+    with lost.open_new() as runtime:
+        summary = restore(runtime.settings, lost.folder / "next.zip")
+        assert (summary.since_backup.erased, summary.erasures_unknown_since) == (1, None)
+        assert_knows_end(runtime, 1)
 
 
 @pytest.mark.parametrize("spoil", [missing, another, shorter])

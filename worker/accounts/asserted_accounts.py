@@ -76,6 +76,7 @@ class AccountAssertion:
         token: str | None = None,
         anew: bool = False,
         tenant: str = DEFAULT_TENANT,
+        token_of: str | None = None,
         waits_under: str | None = None,
     ) -> tuple[Account, bool]:
         """Return the tenant's account of a usage point, and whether it is new; one that was there stays as it is.
@@ -83,12 +84,13 @@ class AccountAssertion:
         Account and evidence are written in one transaction. With ``consented_on``, the day on which the holder
         consented, the account is ``ready`` at once. Otherwise it is ``new`` until the supplier's first answer, and is
         asked for like a ready one. The caller has checked that there is a token where accounts have their own, and
-        enqueues the backfill. ``anew``: the holder has consented since the meter's data were erased. ``waits_under``:
-        the code under which the account waits for its owner, and nothing is asked for it.
+        enqueues the backfill. ``anew``: the holder has consented since the meter's data were erased. ``token_of``:
+        the tenant whose program vouches, where it isn't the operator. ``waits_under``: the code under which the account
+        waits for its owner, and nothing is asked for it.
 
         Raises ValueError if the evidence can't be kept as it is, MeterElsewhere where the account that reads the meter
-        is another tenant's, and MeterErased where the meter's data were erased and neither ``anew`` nor the day of the
-        consent says that it is younger.
+        is another tenant's, and by token where the one that was erased last was not this tenant's; and MeterErased
+        where the meter's data were erased and neither ``anew`` nor the day of the consent says that it is younger.
         """
         now = self.now()
         _check_reference(reference, usage_point_id)
@@ -104,7 +106,7 @@ class AccountAssertion:
         )
 
         def on_new(connection: Connection, account_ids: Sequence[str]) -> None:
-            self.check_not_erased(connection, usage_point_id, consented_on, anew=anew)
+            self.check_not_erased(connection, usage_point_id, consented_on, anew=anew, token_of=token_of)
             self.consents.record(connection, account_ids, consent, now)
 
         account, created = self.registry.add_asserted(
@@ -121,11 +123,21 @@ class AccountAssertion:
         return account, created
 
     def check_not_erased(
-        self, connection: Connection, usage_point_id: str, consented_on: date | None, *, anew: bool
+        self, connection: Connection, meter: str, consented_on: date | None, *, anew: bool, token_of: str | None = None
     ) -> None:
-        """Raise MeterErased where the meter's data were erased, and nothing says that the consent is younger."""
-        erased_at = self.erasures.find(connection, self.supplier, usage_point_id)
-        if erased_at is None or is_asserted_younger(self._fleet_day(erased_at), consented_on, anew=anew):
+        """Raise MeterErased where the meter's data were erased, and nothing says that the consent is younger.
+
+        ``token_of``: the tenant whose program says so. Raises MeterElsewhere where the account that was erased was not
+        this tenant's.
+        """
+        erasure = self.erasures.find_last(connection, self.supplier, meter)
+        if erasure is None:
+            return
+        erased_at, erased_of = erasure
+        if token_of not in (None, erased_of):
+            raise MeterElsewhere("the operator must add this meter: its data were erased at another tenant")
+        erased_on = self._fleet_day(erased_at)
+        if is_asserted_younger(erased_on, consented_on, anew=anew, on_the_day=token_of is None):
             return
         raise MeterErased(
             "the holder of this meter had its data erased: invite them, or give the day on which they consented again"

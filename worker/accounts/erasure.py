@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from worker.domain.account import Account, AccountState
 from worker.domain.consents import EndReason, forget_on
 from worker.domain.windows import civil_date
-from worker.stores.erasure_ledger import LedgerEntry, LedgerFile, LedgerKind
+from worker.stores.erasure_ledger import LedgerEntry, LedgerKind
 from worker.stores.measures.measure_store import MeasureStore
 from worker.stores.redis.claims import ProgressStore
 from worker.stores.redis.pending_consents import ConnectionRequests
@@ -23,6 +23,7 @@ from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.consents import ConsentTable
 from worker.stores.registry.erased_meters import ErasureTable
 from worker.stores.registry.households import forget_account
+from worker.stores.registry.known_ledger import KnownLedger
 from worker.stores.registry.proxy import ProxyGrantTable
 from worker.stores.registry.rights import RightTable
 
@@ -34,7 +35,7 @@ def erase_account(
     consents: ConsentTable,
     measures: MeasureStore,
     progress: ProgressStore,
-    ledger: LedgerFile,
+    ledger: KnownLedger,
     erasures: ErasureTable,
     rights: RightTable,
     requests: ConnectionRequests,
@@ -71,7 +72,7 @@ def erase_account(
 
 def _announce(
     account: Account,
-    ledger: LedgerFile,
+    ledger: KnownLedger,
     erasures: ErasureTable,
     proxy_grants: ProxyGrantTable,
     now: datetime,
@@ -86,10 +87,10 @@ def _announce(
         return None
     meters = erasures.digests(account.supplier, account.usage_point_id)
     last_day = forget_on(civil_date(now), account.consent_until)
-    ledger.append(LedgerEntry(LedgerKind.ERASED, account.id, erased_at, meters[0], last_day))
+    ledger.append(LedgerEntry(LedgerKind.ERASED, account.id, erased_at, meters[0], last_day, account.tenant))
 
     def close_meter(connection: Connection) -> None:
-        erasures.remember(connection, meters[0], erased_at, last_day)
+        erasures.remember(connection, meters[0], erased_at, last_day, account.tenant)
         proxy_grants.end_for(connection, meters, EndReason.REMOVED)
 
     return close_meter

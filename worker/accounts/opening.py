@@ -40,7 +40,7 @@ from worker.domain.oauth_proxy import ProxyCaller
 from worker.domain.windows import civil_date
 from worker.errors import StoreUnavailable
 from worker.logs import fields
-from worker.stores.erasure_ledger import LedgerEntry, LedgerFile, LedgerKind
+from worker.stores.erasure_ledger import LedgerEntry, LedgerKind
 from worker.stores.redis.locks import Rate, RateLimiter
 from worker.stores.redis.pending_consents import ConnectionRequests
 from worker.stores.registry import account_rows
@@ -48,6 +48,7 @@ from worker.stores.registry.accounts import AccountRegistry, NewConsent
 from worker.stores.registry.consents import ConsentTable, GivenConsent
 from worker.stores.registry.erased_meters import ErasureTable
 from worker.stores.registry.invitations import InvitationTable
+from worker.stores.registry.known_ledger import KnownLedger
 from worker.stores.registry.notices import build_notices, insert_notices
 from worker.stores.registry.proxy import ProxyGrantTable
 from worker.stores.registry.rights import forget_rights
@@ -106,7 +107,7 @@ class ProvenRequests:
     consents: ConsentTable
     invitations: InvitationTable
     erasures: ErasureTable
-    ledger: LedgerFile
+    ledger: KnownLedger
     requests: ConnectionRequests
     proxy_codes: ProxyCodes
     proxy_grants: ProxyGrantTable
@@ -378,7 +379,7 @@ class ProvenRequests:
         for account in others:
             self.consents.end_closed(connection, account.id, now, actor)
         for account in others:
-            self.ledger.append(LedgerEntry(LedgerKind.CLOSED, account.id, now))
+            self.ledger.append(LedgerEntry(LedgerKind.CLOSED, account.id, now), connection)
 
     def _check_not_erased(self, connection: Connection, request: ConnectionRequest, invited: Invited | None) -> None:
         """Raise RequestEnded where the proof is older than an erasure of one of its meters."""

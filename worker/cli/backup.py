@@ -27,13 +27,15 @@ FILE_PREFIX: Final = "releve-backup-"
 @click.command()
 @click.argument("target", metavar="FILE|DIR")  # As text, for a Path forgets the slash at its end.
 @click.option("--allow-empty", is_flag=True, help="Also back up a registry without accounts.")
+@click.option("--without-ledger", is_flag=True, help="Back up even though the ledger of erasures has lost lines.")
 @json_option
-def backup(target: str, allow_empty: bool, as_json: bool) -> None:
+def backup(target: str, allow_empty: bool, without_ledger: bool, as_json: bool) -> None:
     """Back up the registry and the measures to FILE, or to a new file in DIR; workers may keep running.
 
     The file is encrypted and signed with RELEVE_BACKUP_KEYS (or backup.keys in RELEVE_DATA_DIR). A restore also needs
     the token keys, the erasure keys and the ledger of erasures. Keep the keys away from the backup, but keep the
-    ledger with it.
+    ledger with it. After --without-ledger the ledger counts as whole again: delete older backups, because a restore of
+    one could bring erased accounts back.
 
     \b
     Examples:
@@ -42,7 +44,7 @@ def backup(target: str, allow_empty: bool, as_json: bool) -> None:
     """
     path = _file_in(target)
     with open_runtime() as runtime:
-        summary = back_up(runtime, path, allow_empty=allow_empty)
+        summary = back_up(runtime, path, allow_empty=allow_empty, without_ledger=without_ledger)
         ledger, keys = runtime.ledger_file.path, runtime.settings.backup_keys
         key = (
             "RELEVE_BACKUP_KEYS"

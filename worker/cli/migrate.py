@@ -23,10 +23,11 @@ from worker.errors import StoreUnavailable
 from worker.ops.backup import back_up_older_registry
 from worker.ops.logging_setup import warn
 from worker.ops.store_checks import REPAIR, find_lost
-from worker.runtime.keys import has_backup_keys
+from worker.runtime.keys import build_erasure_hashes, has_backup_keys, has_erasure_keys
 from worker.runtime.process import Runtime, announce_pretend_time
 from worker.runtime.stores import build_measures
 from worker.stores.database import Database
+from worker.stores.erasure_ledger import LedgerFile
 from worker.stores.measures import couchdb_user, open_couchdb, open_measures
 from worker.stores.measures.couchdb import (
     SYSTEM_DATABASES,
@@ -38,6 +39,7 @@ from worker.stores.measures.couchdb import (
     set_up_user,
 )
 from worker.stores.measures.measure_store import Layout, MeasureStore, database_name, doctypes_of, nightly_doctypes
+from worker.stores.registry.known_ledger import KnownLedger
 from worker.stores.registry.migrations import find_step, grant_rows, newest_step, set_up_role, upgrade_schema
 from worker.sync.layout_migration import LayoutMigrator, MigrationCounts, RecomputeTotals
 from worker.sync.verification import all_accounts
@@ -90,6 +92,11 @@ def _steps(settings: Settings) -> Iterator[MigrationStep]:
                 raise ConfigError("RELEVE_REGISTRY_ADMIN_URL is for PostgreSQL: unset it")
             yield MigrationStep("registry user of the workers", set_up_role(registry, settings.registry()))
             yield MigrationStep("its rights: rows, no tables", grant_rows(registry, settings.registry()))
+        ledger = KnownLedger(registry, LedgerFile(settings.ledger(), build_erasure_hashes(settings, keep_new=False)))
+        if ledger.file.path.exists() and has_erasure_keys(settings):
+            known = ledger.find()
+            entries = (known or ledger.accept()).entries
+            yield MigrationStep(f"ledger of erasures: {entries} entries", "there" if known else "made")
         yield from _measures(settings, registry)
 
 

@@ -26,7 +26,6 @@ from worker.ops.installation_secrets import (
 from worker.runtime.keys import build_sealer, has_session_keys
 from worker.runtime.stores import open_current_database
 from worker.stores.encryption import Purpose, generate_key
-from worker.stores.registry.evidence import import_older_consents
 from worker.stores.registry.key_rotation import SEALED_COLUMNS, WEB_SEALS, rotate_seals
 
 KEPT: Final = "kept"  # The folder of the originals; the folders of services hold copies.
@@ -79,7 +78,6 @@ def rotate() -> None:
     sealer = build_sealer(settings, Purpose.REGISTRY)
     with ExitStack() as stack:
         database = open_current_database(settings, stack)
-        import_older_consents(database, sealer)
         for column in SEALED_COLUMNS:
             click.echo(f"{rotate_seals(database, sealer, column)} {column.label} encrypted again")
         if not has_session_keys(settings):

@@ -176,9 +176,13 @@ def is_younger(proof: Proof, erased_at: datetime, begun_at: datetime | None, inv
     return proof in by_itself or (invited_at is not None and invited_at > erased_at)
 
 
-def is_asserted_younger(erased_on: date, consented_on: date | None, *, anew: bool) -> bool:
-    """Return whether somebody vouches for a consent since the erasure, by its day or by saying so."""
-    return anew or (consented_on is not None and consented_on >= erased_on)
+def is_asserted_younger(erased_on: date, consented_on: date | None, *, anew: bool, on_the_day: bool = True) -> bool:
+    """Return whether somebody vouches for a consent since the erasure, by its day or by saying so.
+
+    ``on_the_day``: whether the day of the erasure counts as younger.
+    """
+    day = consented_on or date.min
+    return anew or day > erased_on or (on_the_day and day == erased_on)
 
 
 def parse_displayed(text: str) -> int | None:

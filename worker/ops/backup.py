@@ -26,7 +26,7 @@ import hashlib
 import json
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import groupby, islice
 from pathlib import Path
@@ -103,17 +103,19 @@ class BackupSummary:
     documents: int
 
 
-def back_up(runtime: Runtime, path: Path, *, allow_empty: bool = False) -> BackupSummary:
+def back_up(runtime: Runtime, path: Path, *, allow_empty: bool = False, without_ledger: bool = False) -> BackupSummary:
     """Write a backup to ``path``; the file appears only when it is complete.
 
     Raises BackupRefused, for a registry without accounts too unless ``allow_empty``; LedgerRefused where the ledger of
-    erasures, which a restore will ask for, can't be read; StoreUnavailable.
+    erasures, which a restore will ask for, can't be read, or lacks what the registry knows of unless
+    ``without_ledger``; StoreUnavailable.
     """
     if not allow_empty:
         _require_accounts(runtime)
     began = datetime.now(UTC)
     made_at = began.isoformat(timespec="seconds")
-    ledger = runtime.ledger_file.position()
+    known = runtime.erasure_ledger
+    ledger = known.accept() if without_ledger or known.find() is None else known.check()
     with write_archive(path, build_backup_sealer(runtime.settings), made_at) as archive:
         documents = sum(archive.add(measures_member(doctype), _documents_of(runtime, doctype)) for doctype in Doctype)
         with open_snapshot(runtime.registry.database) as connection:
@@ -151,8 +153,9 @@ def table_member(name: str) -> str:
 
 
 def _facts(settings: Settings, schema: str | None, removed: list[str], ledger: LedgerPosition) -> dict[str, object]:
-    """Return what a manifest says beside its members."""
-    return {"schema": schema, "removed_meanwhile": removed, "ledger": asdict(ledger), "home": settings.is_home}
+    """Return what a manifest says beside its members; version 0.2.0 refuses a further field in ``ledger``."""
+    known = {"ledger": {"id": ledger.id, "entries": ledger.entries}, "ledger_signature": ledger.signature}
+    return {"schema": schema, "removed_meanwhile": removed, **known, "home": settings.is_home}
 
 
 def _require_accounts(runtime: Runtime) -> None:
@@ -248,7 +251,8 @@ def _read_ledger(ledger: LedgerFile, archive: Archive, *, without_ledger: bool) 
     Raises LedgerRefused.
     """
     try:
-        return ledger.read_since(LedgerPosition(**archive.manifest["ledger"])), True
+        signature = archive.manifest["ledger_signature"]
+        return ledger.read_since(LedgerPosition(**archive.manifest["ledger"], signature=signature)), True
     except LedgerRefused as error:
         if not without_ledger:
             raise LedgerRefused(f"nothing was changed: {error}; if it is lost, give --without-ledger") from None
@@ -317,7 +321,7 @@ class _Replay:
         if entry.meter is not None:
             withdraw_waiting(self._connection, entry.meter, entry.at)
         if entry.meter is not None and entry.forget_on is not None and entry.forget_on > self._today:
-            self._erasures.remember(self._connection, entry.meter, entry.at, entry.forget_on)
+            self._erasures.remember(self._connection, entry.meter, entry.at, entry.forget_on, entry.tenant)
 
     def apply(self, account: Account, moments: dict[LedgerKind, datetime]) -> None:
         """Do to a restored account what happened to it at these moments."""
@@ -378,8 +382,7 @@ def restore(settings: Settings, path: Path, *, without_ledger: bool = False) -> 
         Runtime(settings, guarded=True) as runtime,
     ):
         summary = _restore(runtime, backup)
-        if without_ledger:
-            runtime.ledger_file.position()  # It is made where there is none.
+        runtime.erasure_ledger.accept()
         if backup.is_home and not settings.is_home:
             mark_home(settings)
         return summary

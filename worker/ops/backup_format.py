@@ -9,9 +9,10 @@ Its members:
 - ``manifest``, written last, sealed as one block of JSON::
 
     {"format": 3, "made_at": "2024-07-25T09:00:00+00:00", "schema": "0004", "removed_meanwhile": [], "home": false,
-     "ledger": {"id": "1f0c…", "entries": 12}, "members": {"registry/accounts": {"lines": 4, "sha256": "9f86d081…"}}}
+     "ledger": {"id": "1f0c…", "entries": 12}, "ledger_signature": "60b7…",
+     "members": {"registry/accounts": {"lines": 4, "sha256": "9f86d081…"}}}
 
-  Backups of version 0.2 lack ``home``.
+  Backups of version 0.2 lack ``home`` and ``ledger_signature``.
 
 A member is a row of sealed blocks, each with its length in four bytes (big-endian) before it::
 
@@ -48,10 +49,9 @@ _BLOCK_SIZE: Final = 256_000
 MAX_UNPACKED: Final = _BLOCK_SIZE + MAX_LINE
 _MAX_SEALED: Final = MAX_UNPACKED + 10_000  # What doesn't compress grows a little, by zlib's frame and the sealing's.
 _LENGTH: Final = struct.Struct(">I")
-FORMAT: Final = 3  # Format 2 was the same, but no block was bound to its place; it is still read.
+FORMAT: Final = 3
 HEADER: Final = "releve.json"
 MANIFEST: Final = "manifest"
-_FIRST_MANIFEST: Final = "manifest.json"  # Of format 1, which was neither sealed nor signed.
 _ABOUT: Final = "an encrypted backup of Relève: `releve backup-info FILE` shows what is in it"
 _MAX_HEADER: Final = 10_000
 _MAX_SEALED_MANIFEST: Final = MAX_UNPACKED + 10_000
@@ -284,6 +284,8 @@ class Archive:
 
     def _read_manifest(self) -> Mapping[str, Any]:
         header = self._read_header()
+        if header["format"] < FORMAT:
+            raise BackupRefused(f"only version 0.2.0 reads {self.path}: restore it there, upgrade, make a new one")
         if header["format"] > FORMAT:
             raise BackupRefused(
                 f"{self.path} is a backup of format {header['format']}, but this version reads {FORMAT}: update "
@@ -306,11 +308,6 @@ class Archive:
 
     def _read_header(self) -> dict[str, Any]:
         """Return what the archive says of itself in the clear."""
-        if HEADER not in self._file.namelist() and _FIRST_MANIFEST in self._file.namelist():
-            raise BackupRefused(
-                f"{self.path} is a backup of format 1, neither encrypted nor signed: restore it with the version of "
-                "Relève that made it, upgrade, and make a new one"
-            )
         try:
             header = dict(json.loads(self._read(HEADER, _MAX_HEADER)))
             return header | {"format": int(header["format"])}
@@ -324,6 +321,15 @@ class Archive:
         if len(content) > most:
             raise ValueError(name)
         return content
+
+
+def is_older_format(path: Path) -> bool:
+    """Return whether a file says that it is a backup of a format that this version doesn't read any more."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            return int(json.loads(file.read(HEADER))["format"]) < FORMAT
+    except _DAMAGE_ERRORS:
+        return False
 
 
 def to_line(row: Row) -> bytes:

@@ -52,7 +52,7 @@ CHECKS: Final = {
     "disk": Check(check_disk, "RELEVE_DATA_DIR is writable, private, and has 200 MiB left"),
     "token keys": Check(check_token_keys, "stored tokens can be decrypted; no old key is still in use"),
     "session key": Check(check_session_key, "this machine's key, if any, is long enough, random, private"),
-    "ledger": Check(check_ledger, "the ledger of erasures is writable, and no line was changed"),
+    "ledger": Check(check_ledger, "the ledger of erasures is writable, and no line is missing or changed"),
     "redis": Check(check_redis, "version; no eviction; append-only file; a primary, not a cluster"),
     "broker": Check(check_broker, "reachable; version, unless `RELEVE_REDIS_URL` is also the broker"),
     "plain lines": Check(check_plain_connections, "connections to other hosts without TLS; `warn` for public hosts"),

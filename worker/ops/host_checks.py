@@ -29,12 +29,14 @@ from worker.clients.endpoints import host_of
 from worker.clients.grdf import GRDF
 from worker.domain.windows import day_length
 from worker.errors import WorkerError
+from worker.ops.backup_format import is_older_format
 from worker.ops.check_results import CheckConnections, CheckNote, fail, missing_sqlite_file, ok, warn
 from worker.ops.startup import SIMULATOR_CREDENTIALS, check_enedis_credentials, find_plain_http, plain_connections
 from worker.runtime.keys import SESSION_KEY, TOKEN_KEYS, build_sealer, has_session_keys, session_keys
 from worker.runtime.supplier_settings import build_endpoints, quota_from
-from worker.stores.encryption import Purpose, check_keys, read_sealing_time
+from worker.stores.encryption import OLD_FORM, Purpose, check_keys, read_sealing_time
 from worker.stores.redis.heartbeats import Heartbeats
+from worker.stores.registry.evidence import find_left_behind
 from worker.stores.registry.key_rotation import TEXT_SEALS, count_old_form
 
 MAX_SEALS_CHECKED: Final = 2_000  # Of each kind, the longest unchanged first; a million would take minutes.
@@ -70,12 +72,22 @@ def check_token_keys(connections: CheckConnections) -> Iterator[CheckNote]:
             f"{old} of {len(seals)} stored texts are encrypted with an old key: run `releve keys rotate`, then "
             "remove that key"
         )
-    if connections.registry_is_current and (unbound := count_old_form(connections.registry)):
-        yield warn(
-            f"{unbound} stored texts have the encryption of older versions, which is not bound to their rows: add a "
-            "new key, run `releve keys rotate`, then remove the old key"
-        )
+    yield from _find_unread(connections)
     yield ok(f"{where}; {_describe_oldest([seal for seal, _ in seals])}")
+
+
+def _find_unread(connections: CheckConnections) -> Iterator[CheckNote]:
+    """Find what no version after 0.2.0 reads; an installation that began with it has none of it."""
+    back = "go back to version 0.2.0, which reads"
+    if connections.registry_is_current:
+        if unread := count_old_form(connections.registry):
+            yield fail(
+                f"{unread} Fernet texts: {back} them, run its `releve keys rotate`, and upgrade again"
+            )
+        with connections.registry.reading() as connection:
+            yield from map(fail, find_left_behind(connection))
+    for path in filter(is_older_format, sorted(connections.settings.data_dir.glob("*.zip"))):
+        yield fail(f"old backup {path}: {back} it, or delete it")
 
 
 def check_session_key(connections: CheckConnections) -> Iterator[CheckNote]:
@@ -120,7 +132,8 @@ def _read_seals(connections: CheckConnections) -> list[tuple[str, str]]:
         return seals
     with connections.registry.reading() as connection:
         for column in TEXT_SEALS:
-            query = select(column.seals, column.key).where(column.seals.is_not(None)).order_by(column.sealed_at)
+            is_read = ~column.seals.startswith(OLD_FORM, autoescape=True)  # Not so where there is none.
+            query = select(column.seals, column.key).where(is_read).order_by(column.sealed_at)
             rows = connection.execute(query.limit(MAX_SEALS_CHECKED)).all()
             seals += [(seal, column.place_of(row_key)) for seal, row_key in rows]
     return seals

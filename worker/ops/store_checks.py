@@ -23,7 +23,7 @@ from worker.app import open_broker, queue_ages, queue_lengths
 from worker.domain.series import Doctype
 from worker.errors import StoreUnavailable, WorkerError
 from worker.ops.check_results import CheckConnections, CheckNote, fail, missing_sqlite_file, ok, warn
-from worker.runtime.keys import ERASURE_KEYS, build_erasure_hashes
+from worker.runtime.keys import ERASURE_KEYS, build_erasure_hashes, has_erasure_keys
 from worker.runtime.stores import build_measures
 from worker.stores.database import Database
 from worker.stores.erasure_ledger import LedgerFile
@@ -32,6 +32,7 @@ from worker.stores.measures.measure_store import Layout, database_name, doctypes
 from worker.stores.redis.connection import connect, redis_errors
 from worker.stores.registry import migrations
 from worker.stores.registry.fleet_counts import Overview
+from worker.stores.registry.known_ledger import KnownLedger
 from worker.stores.registry.outcomes import CompletenessTable
 
 _HOW_TO_CLOSE: Final = (
@@ -320,21 +321,23 @@ def _judge_persistence(info: dict[str, Any]) -> Iterator[CheckNote]:
 
 
 def check_ledger(connections: CheckConnections) -> Iterator[CheckNote]:
-    """Check that the ledger can be written, and that each of its lines is as it was written. Makes no file."""
+    """Check that the ledger can be written, has what the registry knows of, and no line was changed. Makes no file."""
     settings = connections.settings
     path = settings.ledger()
-    if not path.exists():
+    file = LedgerFile(path, build_erasure_hashes(settings, keep_new=False))
+    known = KnownLedger(connections.registry, file) if connections.registry_is_current else None
+    if not path.exists() and (known is None or known.find() is None):
         folder = next(folder for folder in path.absolute().parents if folder.exists())
         if os.access(folder, os.W_OK | os.X_OK):
             yield ok(f"none yet: {path} is created at first use")
         else:
             yield fail(f"nothing can be erased, because {path} can't be created: let Relève write to {folder}")
         return
-    if not settings.erasure_keys and not (settings.data_dir / ERASURE_KEYS).exists():
+    if not has_erasure_keys(settings):
         yield fail(f"the keys of {path} are missing: set RELEVE_ERASURE_KEYS, or restore {ERASURE_KEYS}")
         return
     try:
-        position = LedgerFile(path, build_erasure_hashes(settings)).position()
+        position = file.position() if known is None else known.check()
     except WorkerError as error:
         yield fail(str(error))
         return

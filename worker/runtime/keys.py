@@ -74,15 +74,16 @@ def has_session_keys(settings: Settings) -> bool:
 
 def has_backup_keys(settings: Settings) -> bool:
     """Return whether the keys that a backup needs are at hand here, those of the ledger too; makes none."""
-    return _is_at_hand(settings.backup_keys, settings.data_dir, _BACKUP_KEYS) and _has_erasure_keys(settings)
+    return _is_at_hand(settings.backup_keys, settings.data_dir, _BACKUP_KEYS) and has_erasure_keys(settings)
 
 
 def has_registry_keys(settings: Settings) -> bool:
     """Return whether the keys that a registry needs are at hand here; makes none."""
-    return _is_at_hand(settings.token_keys, settings.data_dir, TOKEN_KEYS) and _has_erasure_keys(settings)
+    return _is_at_hand(settings.token_keys, settings.data_dir, TOKEN_KEYS) and has_erasure_keys(settings)
 
 
-def _has_erasure_keys(settings: Settings) -> bool:
+def has_erasure_keys(settings: Settings) -> bool:
+    """Return whether the keys of the ledger of erasures are at hand here; makes none."""
     return _is_at_hand(settings.erasure_keys, settings.data_dir, ERASURE_KEYS)
 
 

@@ -63,8 +63,9 @@ from worker.stores.registry.api_tokens import ApiTokenTable, TenantTable
 from worker.stores.registry.audit import AuditTable
 from worker.stores.registry.consents import ConsentTable, PendingRefusals
 from worker.stores.registry.erased_meters import ErasureTable, ReadingTryTable
-from worker.stores.registry.evidence import EvidenceCheck, import_older_consents
+from worker.stores.registry.evidence import EvidenceCheck
 from worker.stores.registry.households import HomeTable
+from worker.stores.registry.known_ledger import KnownLedger
 from worker.stores.registry.notices import NoticeTable
 from worker.stores.registry.outputs import OutboxTable, OutputTable
 from worker.stores.registry.proxy import ProxyClientTable, ProxyGrantTable
@@ -118,6 +119,7 @@ class Runtime(AbstractContextManager["Runtime"]):
         self.ledger_file = LedgerFile(settings.ledger(), self.erasure_hashes)
         database = stores.open_current_database(settings, self._open)
         self.registry = AccountRegistry(database, self.registry_sealer, fleet_series(settings))
+        self.erasure_ledger = KnownLedger(database, self.ledger_file)
         self.erasures = ErasureTable(database, self.erasure_hashes)
         self.reading_tries = ReadingTryTable(database, self.erasure_hashes)
         registering = [one.name for one in SUPPLIERS.values() if one.rights is not None]
@@ -129,7 +131,6 @@ class Runtime(AbstractContextManager["Runtime"]):
         self.proxy_grant_table = ProxyGrantTable(database)
         self.consents = ConsentTable(database, self.registry_sealer)
         self.evidence = EvidenceCheck(database, self.registry_sealer)
-        import_older_consents(database, self.registry_sealer)
         self.notices = NoticeTable(database)
         self.corrections = CorrectionTable(database)
         self.unknown_answers = QuarantineTable(database, self.registry_sealer)
@@ -366,7 +367,7 @@ class Runtime(AbstractContextManager["Runtime"]):
             consents=self.consents,
             invitations=self.invitations,
             erasures=self.erasures,
-            ledger=self.ledger_file,
+            ledger=self.erasure_ledger,
             requests=self.connection_requests,
             proxy_codes=proxy_codes,
             proxy_grants=self.proxy_grant_table,
@@ -570,7 +571,7 @@ class Runtime(AbstractContextManager["Runtime"]):
             now,
             actor,
             on_stop=self.rights.withdraw_meter,
-            at_end=partial(self.ledger_file.append, entry),
+            at_end=partial(self.erasure_ledger.append, entry),
         )
 
     def erase(self, account_id: str, actor: str | None = None) -> dict[str, int]:
@@ -581,7 +582,7 @@ class Runtime(AbstractContextManager["Runtime"]):
             consents=self.consents,
             measures=self.measures,
             progress=self.progress,
-            ledger=self.ledger_file,
+            ledger=self.erasure_ledger,
             erasures=self.erasures,
             rights=self.rights,
             requests=self.connection_requests,

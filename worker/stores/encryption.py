@@ -14,8 +14,8 @@ so that no number of texts wears a key out. A sealed text is URL-safe base64 of:
     salt      16 bytes   random
     content   …          AES-256-GCM with its tag of 16 bytes; associated data: version, time, and the place
 
-Versions before this one sealed with Fernet (version 0x80, ``gAAAA…``), which binds a text to no place. Such a text
-still opens under its key, wherever it is, until ``releve keys rotate`` has sealed it again and that key is dropped.
+Versions before 0.2.0 sealed with Fernet (``gAAAA…``), which binds a text to no place. Release 0.2.0 still reads such a
+text, and its ``releve keys rotate`` seals it again; this version refuses it.
 
 To change the key, put the new one first, run ``releve keys rotate``, then remove the old one.
 """
@@ -35,7 +35,6 @@ from enum import Enum
 from typing import Final, overload
 
 from cryptography.exceptions import InvalidTag
-from cryptography.fernet import Fernet, InvalidToken
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -49,8 +48,7 @@ MIN_KEY_LENGTH: Final = 32
 # 32 random hexadecimal digits have fewer than this once in 25 million times.
 _MIN_DIFFERENT_CHARACTERS: Final = 8
 _VERSION: Final = b"\x02"
-_FERNET_VERSION: Final = b"\x80"
-OLD_FORM: Final = "gAAAA"  # How a text begins that an older version has sealed.
+OLD_FORM: Final = "gAAAA"  # How a text begins that a version before 0.2.0 has sealed.
 _HEADER_BYTES: Final = 9
 _SALT_BYTES: Final = 16
 _NONCE: Final = bytes(12)  # A key encrypts one text only.
@@ -72,11 +70,6 @@ class Purpose(Enum):
 
     def __init__(self, label: str, setting: str) -> None:
         self.label, self.setting = label, setting
-
-    @property
-    def opens_old_form(self) -> bool:
-        """Whether versions before this one have sealed texts under these keys."""
-        return self.setting != "RELEVE_SESSION_KEY"
 
 
 def derive_key(key: bytes, purpose: Purpose, salt: bytes = b"") -> bytes:
@@ -114,7 +107,6 @@ class Sealer:
         """Take the keys, the newest first. Raises ValueError, which names a bad key only by its number."""
         check_keys(keys)
         self._keys = [key.encode() for key in keys]
-        self._fernets = _to_fernets(keys) if purpose.opens_old_form else []
         self._purpose = purpose
 
     def __repr__(self) -> str:
@@ -182,8 +174,6 @@ class Sealer:
 
     def _find_key(self, sealed: bytes, place: str) -> tuple[int, bytes] | None:
         """Return the number of the key that opens the sealed bytes, the newest 0, and their content."""
-        if sealed[:1] == _FERNET_VERSION:
-            return self._open_old_form(sealed)
         header, salt = sealed[:_HEADER_BYTES], sealed[_HEADER_BYTES : _HEADER_BYTES + _SALT_BYTES]
         content = sealed[_HEADER_BYTES + _SALT_BYTES :]
         if header[:1] == _VERSION and content:
@@ -192,22 +182,12 @@ class Sealer:
                     return number, self._cipher(key, salt).decrypt(_NONCE, content, header + place.encode())
         return None
 
-    def _open_old_form(self, sealed: bytes) -> tuple[int, bytes] | None:
-        for number, fernet in self._fernets:
-            with suppress(InvalidToken):
-                return number, fernet.decrypt(base64.urlsafe_b64encode(sealed))
-        return None
-
     def _cipher(self, key: bytes, salt: bytes) -> AESGCM:
         return AESGCM(derive_key(key, self._purpose, salt))
 
 
 def read_sealing_time(sealed: str) -> datetime:
-    """Return when the text was first sealed; a rotation keeps this moment. Needs no key.
-
-    Both forms begin with a version byte and the time in seconds as a 64-bit big-endian number.
-    Source of the older one: https://github.com/fernet/spec/blob/master/Spec.md
-    """
+    """Return when the text was first sealed; a rotation keeps this moment. Needs no key."""
     return datetime.fromtimestamp(int.from_bytes(_to_bytes(sealed)[1:_HEADER_BYTES], "big"), UTC)
 
 
@@ -222,15 +202,6 @@ def _to_bytes(sealed: str) -> bytes:
     except ValueError:
         return b""
     return content if _to_text(content) == sealed else b""
-
-
-def _to_fernets(keys: Sequence[str]) -> list[tuple[int, Fernet]]:
-    """Return what opens texts of the old form: those keys that are Fernet keys, each with its number."""
-    fernets = []
-    for number, key in enumerate(keys):
-        with suppress(ValueError):
-            fernets.append((number, Fernet(key)))
-    return fernets
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,11 @@ entry whose transaction failed afterwards does no harm: the caller asks again.
 The first line has the id of the ledger; each other line is an entry with a signature under the erasure keys::
 
     {"ledger":"k3q7d0fr2mxx","signature":"…"}
-    {"account":"h4t8q2mxk0ra","at":"2024-07-25T07:00:00+00:00","forget_on":"2027-07-24","kind":"erased","meter":"9f86…",…}
+    {"account":"h4t8q2mxk0ra","at":"2024-07-25T07:00:00+00:00","before":"…","kind":"erased","meter":"9f86…",…}
 
-``meter`` is a keyed hash; the file names no meter, no person and no measure.
+``meter`` is a keyed hash; the file names no meter, no person and no measure. ``before`` is the signature of the line
+before: the lines are a chain, in which none can be missing. Release 0.2.0 writes lines without it and passes over it
+when it reads, so only a position that was noted protects its lines (``registry.known_ledger``, and each backup).
 """
 
 from __future__ import annotations
@@ -18,8 +20,9 @@ import errno
 import fcntl
 import json
 import os
+import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -31,6 +34,7 @@ from worker.errors import DataError, StoreUnavailable
 from worker.stores.encryption import KeyedHashes
 
 _PURPOSE: Final = "ledger"
+_SIGNATURE: Final = re.compile(rb'"signature":"([0-9a-f]{64})"')
 
 
 class LedgerKind(StrEnum):
@@ -43,21 +47,27 @@ class LedgerKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
-    """One entry; ``meter`` and ``forget_on`` are those of an erasure (``registry.erased_meters``)."""
+    """One entry; ``meter``, ``forget_on`` and ``tenant`` are those of an erasure (``registry.erased_meters``)."""
 
     kind: LedgerKind
     account_id: str
     at: datetime
     meter: str | None = None
     forget_on: date | None = None
+    tenant: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class LedgerPosition:
-    """Which ledger it is, and how many entries it has; a backup keeps it."""
+    """Which ledger it is, how many entries it has, and the signature of its last line; a backup keeps it."""
 
     id: str
     entries: int
+    signature: str
+
+    def is_in(self, signatures: Sequence[str]) -> bool:
+        """Return whether a ledger with these signatures, its first line's too, was at this position once."""
+        return signatures[self.entries : self.entries + 1] == [self.signature]
 
 
 class LedgerRefused(DataError):
@@ -71,43 +81,40 @@ class LedgerFile:
         self.path = path
         self._hashes = hashes
 
-    def append(self, entry: LedgerEntry) -> None:
-        """Append an entry, and make the file where there is none; it is on disk when this returns.
+    def append(self, entry: LedgerEntry) -> list[str]:
+        """Append an entry, and make the file where there is none; it is on disk when this returns all signatures.
 
         Raises StoreUnavailable where the file can't be written.
         """
         with self._open_for_append() as file:
-            self._write(file, _to_fields(entry))
+            file.seek(0)
+            before = [signature.decode() for signature in _SIGNATURE.findall(file.read())]
+            return [*before, self._write(file, {**_to_fields(entry), "before": "".join(before[-1:])})]
 
-    def position(self) -> LedgerPosition:
-        """Return the ledger's id and length, and make the file where there is none.
+    def position(self, known: LedgerPosition | None = None) -> LedgerPosition:
+        """Return the ledger's position, and make the file where none is known of and none is there.
 
-        Raises StoreUnavailable where it can't be written, and LedgerRefused where it can't be read.
+        Raises StoreUnavailable where it can't be written, and LedgerRefused where it can't be read, or was not at the
+        position that is known.
         """
-        with self._open_for_append():
-            pass
-        ledger_id, entries = self._read()
-        return LedgerPosition(ledger_id, len(entries))
+        if known is None or self.path.exists():
+            with self._open_for_append():
+                pass
+        ledger_id, signatures, _ = self._read(known)
+        return LedgerPosition(ledger_id, len(signatures) - 1, signatures[-1])
 
     def read_since(self, position: LedgerPosition) -> list[LedgerEntry]:
-        """Return all entries of the ledger that a backup was made with; raises LedgerRefused where it is another one.
+        """Return all entries of a ledger that was at this position; raises LedgerRefused where it is another one.
 
-        A ledger that has lost entries since is refused too. An entry may stand in it twice.
+        A ledger that has lost entries before or since is refused too. An event may stand in it twice.
         """
-        ledger_id, entries = self._read()
-        if ledger_id != position.id:
-            raise LedgerRefused(
-                f"{self.path} is not the ledger of this backup: set RELEVE_LEDGER_FILE to the right one"
-            )
-        if len(entries) < position.entries:
-            raise LedgerRefused(f"{self.path} has lost entries since the backup was made: restore the whole file")
-        return entries
+        return self._read(position)[2]
 
     def read_all(self) -> list[LedgerEntry]:
         """Return the entries of whichever ledger is there; none where there is no file. Raises LedgerRefused."""
-        return self._read()[1] if self.path.exists() else []
+        return self._read()[2] if self.path.exists() else []
 
-    def _read(self) -> tuple[str, list[LedgerEntry]]:
+    def _read(self, known: LedgerPosition | None = None) -> tuple[str, list[str], list[LedgerEntry]]:
         try:
             with self.path.open("rb") as file:
                 fcntl.flock(file, fcntl.LOCK_SH)
@@ -116,16 +123,33 @@ class LedgerFile:
             lines = content[: content.rfind(b"\n") + 1].decode().split("\n")[:-1]
         except FileNotFoundError:
             raise LedgerRefused(
-                f"there is no ledger of erasures at {self.path}: restore it, or set RELEVE_LEDGER_FILE to it"
+                f"there is no ledger of erasures at {self.path}: put its newest copy back, or set RELEVE_LEDGER_FILE"
             ) from None
         except (OSError, UnicodeDecodeError) as error:
             raise LedgerRefused(f"{self.path} can't be read ({type(error).__name__})") from None
-        rows = [self._checked(line, number) for number, line in enumerate(lines, start=1)]
+        checked = [self._checked(line, number) for number, line in enumerate(lines, start=1)]
+        rows, signatures = [row for row, _ in checked], [signature for _, signature in checked]
         if not rows or not isinstance(rows[0].get("ledger"), str):
-            raise LedgerRefused(f"{self.path} is not a ledger of erasures: restore the whole file")
-        return rows[0]["ledger"], [self._to_entry(row, number) for number, row in enumerate(rows[1:], start=2)]
+            raise LedgerRefused(f"{self.path} is not a ledger of erasures: put its newest copy back")
+        if known is not None:
+            if rows[0]["ledger"] != known.id:
+                raise LedgerRefused(f"{self.path} is another ledger: set RELEVE_LEDGER_FILE to the right one")
+            self._check_since(known, signatures, [row.get("before") for row in rows])
+        return rows[0]["ledger"], signatures, [self._to_entry(row, number) for number, row in enumerate(rows[1:], 2)]
 
-    def _checked(self, line: str, number: int) -> dict[str, Any]:
+    def _check_since(self, known: LedgerPosition, signatures: list[str], links: list[str | None]) -> None:
+        """Raise LedgerRefused where the ledger was not at a position, or a line is missing since."""
+        # A doubled line of release 0.2.0 could stand in for one that was taken out.
+        if not known.is_in(signatures) or len(set(signatures)) < len(signatures):
+            raise LedgerRefused(f"{self.path} has lost entries: put its newest copy back")
+        linked = any(links[: known.entries + 1])
+        for index, link in enumerate(links[known.entries + 1 :], known.entries + 1):
+            if link != signatures[index - 1] and (linked or link is not None):
+                why = "was written by version 0.2.0 after newer ones" if link is None else "has lost the one before it"
+                raise LedgerRefused(f"line {index + 1} of {self.path} {why}: put its newest copy back")
+            linked = link is not None
+
+    def _checked(self, line: str, number: int) -> tuple[dict[str, Any], str]:
         try:
             row = dict(json.loads(line))
             signature = str(row.pop("signature"))
@@ -133,7 +157,7 @@ class LedgerFile:
             raise LedgerRefused(f"{self.path} is damaged at line {number}") from None
         if not self._hashes.matches(_PURPOSE, _to_text(row), signature):
             raise LedgerRefused(f"line {number} of {self.path} was changed, or RELEVE_ERASURE_KEYS lacks its key")
-        return row
+        return row, signature
 
     def _to_entry(self, row: dict[str, Any], number: int) -> LedgerEntry:
         try:
@@ -144,6 +168,7 @@ class LedgerFile:
                 datetime.fromisoformat(row["at"]),
                 row.get("meter"),
                 None if forget_on is None else date.fromisoformat(forget_on),
+                row.get("tenant"),
             )
         except (ValueError, TypeError, KeyError):
             raise LedgerRefused(
@@ -172,8 +197,9 @@ class LedgerFile:
                 f"the ledger of erasures can't be written ({reason}): check RELEVE_LEDGER_FILE"
             ) from error
 
-    def _write(self, file: IO[bytes], row: dict[str, Any]) -> None:
-        signed = {**row, "signature": self._hashes.hash(_PURPOSE, _to_text(row))}
+    def _write(self, file: IO[bytes], row: dict[str, Any]) -> str:
+        signature = self._hashes.hash(_PURPOSE, _to_text(row))
+        signed = {**row, "signature": signature}
         line, size = f"{_to_text(signed)}\n".encode(), file.seek(0, os.SEEK_END)
         if file.write(line) != len(line):  # A disk that is nearly full takes a part of it.
             file.truncate(size)
@@ -181,6 +207,7 @@ class LedgerFile:
         os.fsync(file.fileno())
         if not size:
             _sync_folder(self.path.parent)
+        return signature
 
 
 def _sync_folder(folder: Path) -> None:
@@ -206,6 +233,7 @@ def _to_fields(entry: LedgerEntry) -> dict[str, Any]:
         "at": entry.at.isoformat(),
         "meter": entry.meter,
         "forget_on": entry.forget_on.isoformat() if entry.forget_on else None,
+        "tenant": entry.tenant,
     }
     return {name: value for name, value in fields.items() if value is not None}
 

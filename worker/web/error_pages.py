@@ -58,8 +58,11 @@ class AbortedAnswer(Exception):
 
 
 def meter_elsewhere() -> HttpRefusal:
-    """Return the refusal of a meter that another tenant's account reads. It names neither; only clients get it."""
-    message = "an account of another tenant reads this meter, and only one account can: ask the operator"
+    """Return the refusal of a meter that another tenant's account reads, or read until it was erased.
+
+    It names neither, and doesn't say which of both it is; only clients get it.
+    """
+    message = "an account of another tenant reads this meter, or has read it: ask the operator"
     return HttpRefusal(409, MeterElsewhere.code, message)
 
 

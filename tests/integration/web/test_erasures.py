@@ -14,7 +14,7 @@ from tests.support.household_pages import csrf_of
 from tests.support.registries import all_rows
 from worker.domain.account import AccountState
 from worker.errors import StoreUnavailable
-from worker.stores.erasure_ledger import LedgerEntry, LedgerKind, LedgerPosition
+from worker.stores.erasure_ledger import LedgerEntry, LedgerKind
 from worker.stores.redis.pending_consents import ConnectionRequests
 from worker.stores.registry.accounts import AccountRegistry
 
@@ -43,7 +43,7 @@ def connected(service: ConnectService) -> tuple[TestClient, str]:
 
 def entries(service: ConnectService) -> list[LedgerEntry]:
     ledger = service.runtime.ledger_file
-    return ledger.read_since(LedgerPosition(ledger.position().id, 0))
+    return ledger.read_all()
 
 
 def keep_requests(monkeypatch: pytest.MonkeyPatch) -> None:

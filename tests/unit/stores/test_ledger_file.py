@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import resource
 import signal
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -60,7 +62,7 @@ def test_another_ledger_and_a_shorter_one_are_refused(ledger: LedgerFile, tmp_pa
     position = ledger.position()
     other = LedgerFile(tmp_path / "other.ndjson", KeyedHashes([OLD]))
     other.append(erased("a"))
-    with pytest.raises(LedgerRefused, match="not the ledger of this backup"):
+    with pytest.raises(LedgerRefused, match="is another ledger"):
         other.read_since(position)
     ledger.path.write_text(ledger.path.read_text().splitlines(keepends=True)[0])
     with pytest.raises(LedgerRefused, match="lost entries"):
@@ -132,3 +134,89 @@ def test_processes_append_at_once_and_lose_nothing(ledger: LedgerFile) -> None:
         writer.join()
     entries = ledger.read_since(ledger.position())
     assert {entry.account_id for entry in entries} == {f"{name}{number}" for name in "xyz" for number in range(20)}
+
+
+# The chain
+
+
+def lines_of(ledger: LedgerFile) -> list[str]:
+    return ledger.path.read_text().splitlines(keepends=True)
+
+
+def write_as_before(ledger: LedgerFile, account_id: str) -> None:
+    """Append an entry as release 0.2.0 does, which knows no chain."""
+    text = json.dumps({"account": account_id, "at": AT.isoformat(), "kind": "stopped"}, separators=(",", ":"))
+    signed = {**json.loads(text), "signature": KeyedHashes([OLD]).hash("ledger", text)}
+    with ledger.path.open("a") as file:
+        file.write(json.dumps(signed, separators=(",", ":")) + "\n")
+
+
+def test_o6_each_line_names_the_signature_of_the_one_before_under_its_own_signature(ledger: LedgerFile) -> None:
+    for name in "abc":
+        ledger.append(erased(name))
+    rows = [json.loads(line) for line in lines_of(ledger)]
+    assert [row.get("before") for row in rows] == [None, *(row["signature"] for row in rows[:-1])]
+    ledger.path.write_text(ledger.path.read_text().replace(rows[1]["signature"], rows[0]["signature"]))
+    with pytest.raises(LedgerRefused, match="line 2"):
+        ledger.read_all()
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_o6_a_line_that_is_missing_since_the_position_is_noticed(ledger: LedgerFile, number: int) -> None:
+    start = ledger.position()
+    for name in "abcd":
+        ledger.append(erased(name))
+    lines = lines_of(ledger)
+    ledger.path.write_text("".join(lines[:number] + lines[number + 1 :]))
+    with pytest.raises(LedgerRefused, match=f"line {number + 1} "):
+        ledger.read_since(start)
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_o6_a_line_that_is_missing_before_the_position_is_noticed_even_where_others_were_written_since(
+    ledger: LedgerFile, number: int
+) -> None:
+    for name in "abc":
+        ledger.append(erased(name))
+    position = ledger.position()
+    lines = lines_of(ledger)
+    ledger.path.write_text("".join(lines[:number] + lines[number + 1 :]))
+    ledger.append(erased("d"))
+    ledger.append(erased("e"))
+    with pytest.raises(LedgerRefused, match="has lost entries"):
+        ledger.read_since(position)
+
+
+def test_o6_lines_of_release_0_2_0_stay_valid_and_their_count_is_what_protects_them(ledger: LedgerFile) -> None:
+    ledger.position()
+    for name in "abc":
+        write_as_before(ledger, name)
+    position = ledger.position()
+    write_as_before(ledger, "d")
+    ledger.append(erased("e"))
+    assert [entry.account_id for entry in ledger.read_since(position)] == list("abcde")
+    lines = lines_of(ledger)
+    for spoilt in (lines[:2] + lines[3:], [*lines[:2], lines[1], *lines[3:]]):
+        ledger.path.write_text("".join(spoilt))
+        with pytest.raises(LedgerRefused, match=r"has lost entries|damaged at line 3"):
+            ledger.read_since(position)
+
+
+def test_o6_a_line_without_its_link_is_refused_after_one_that_has_it(ledger: LedgerFile) -> None:
+    start = ledger.position()
+    ledger.append(erased("a"))
+    write_as_before(ledger, "b")
+    with pytest.raises(LedgerRefused, match=r"line 3 .* 0\.2\.0"):
+        ledger.read_since(start)
+
+
+def test_o6_release_0_2_0_reads_the_chain(ledger: LedgerFile) -> None:
+    """It signs all fields of a line but the signature, reads those that it knows, and passes over the others."""
+    ledger.append(replace(erased("a"), tenant="alpha"))
+    for line in lines_of(ledger):
+        row = json.loads(line)
+        signature = row.pop("signature")
+        text = json.dumps(row, sort_keys=True, separators=(",", ":"))
+        assert KeyedHashes([OLD]).matches("ledger", text, signature)
+    assert {"before", "tenant"} <= set(row) and (row["account"], row["kind"]) == ("a", "erased")
+    assert ledger.read_all()[0].tenant == "alpha"

@@ -143,6 +143,9 @@ class InstrumentedStore:
         with self._request("erase"):
             return self._store.erase(account_id)
 
+    def empty_log(self) -> None:
+        self._store.empty_log()
+
     def prepare(self) -> dict[str, bool]:
         with self._request("create"):
             return self._store.prepare()

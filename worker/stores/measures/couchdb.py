@@ -119,6 +119,9 @@ class CouchStore:
         """Create the missing databases, with their shards and replicas."""
         return {doctype.full_name: database.create_if_missing() for doctype, database in self._databases.items()}
 
+    def empty_log(self) -> None:
+        """Do nothing: CouchDB's compaction does it."""
+
     def close(self) -> None:
         """Do nothing: connections are closed with the server object."""
 

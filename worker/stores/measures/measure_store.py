@@ -48,6 +48,13 @@ class MeasureStore(Protocol):
         """Delete all documents of the account, totals first, and return their number; safe to repeat."""
         ...
 
+    def empty_log(self) -> None:
+        """Empty the log of a SQLite file, in which erased documents live on; not while another uses it.
+
+        An erasure does it too. Does nothing in other stores.
+        """
+        ...
+
     def prepare(self) -> dict[str, bool]:
         """Create each doctype's database or table, and return whether it was missing; safe to repeat.
 

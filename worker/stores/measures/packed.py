@@ -127,6 +127,9 @@ class PackedStore:
         packs = {packed_doctype(series): database.create_if_missing() for series, database in self._databases.items()}
         return packs | self._unpacked.prepare()
 
+    def empty_log(self) -> None:
+        """Do nothing: CouchDB's compaction does it."""
+
     def close(self) -> None:
         """Do nothing: connections are closed with the server object."""
 

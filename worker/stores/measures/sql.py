@@ -165,7 +165,12 @@ class SqlStore:
     def erase(self, account_id: str) -> int:
         with self._transaction(self._database.writing) as connection:
             parameters = {"of_account": account_id}
-            return sum(connection.execute(table.erase, parameters).rowcount for table in self._statements.values())
+            erased = sum(connection.execute(table.erase, parameters).rowcount for table in self._statements.values())
+        self.empty_log()
+        return erased
+
+    def empty_log(self) -> None:
+        self._database.empty_log()
 
     def prepare(self) -> dict[str, bool]:
         """Create the missing tables; safe in several processes at once."""

@@ -161,7 +161,7 @@ class ConsentTable(SealedTable):
         actor: str = HOUSEHOLD,
         *,
         on_stop: Callable[[Connection, Account], object] = lambda connection, account: None,
-        at_end: Callable[[], object] = lambda: None,
+        at_end: Callable[[Connection], object] = lambda connection: None,
     ) -> None:
         """End the account's consent as its household asks: the proofs end, its own token goes, the readings stay.
 
@@ -180,7 +180,7 @@ class ConsentTable(SealedTable):
             withdraw_rights(connection, account_id)
             on_stop(connection, account)
             self._chain.end(connection, account_id, EndReason.WITHDRAWN.value, now, actor)
-            at_end()
+            at_end(connection)
 
     def close(self, connection: Connection, account_id: str, now: datetime) -> None:
         """Close an account because another person has proved to hold its meter; the caller has locked it.

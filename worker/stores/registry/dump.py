@@ -31,13 +31,14 @@ from worker.stores.registry.tables import (
     HOUSEHOLD_ACCOUNTS,
     HOUSEHOLDS,
     INVITATIONS,
+    LEDGER_END,
     MAIL_ADDRESSES,
     METADATA,
     OPERATORS,
     PROXY_CLIENTS,
 )
 
-_LEFT_OUT: Final = (HOUSEHOLDS, HOUSEHOLD_ACCOUNTS, MAIL_ADDRESSES, OPERATORS, ACCESS_KEYS)
+_LEFT_OUT: Final = (HOUSEHOLDS, HOUSEHOLD_ACCOUNTS, MAIL_ADDRESSES, OPERATORS, ACCESS_KEYS, LEDGER_END)
 # A table comes before those that refer to it.
 TABLES: Final = tuple(table.name for table in METADATA.sorted_tables if table not in _LEFT_OUT)
 _PAGE_SIZE: Final = 500
@@ -83,8 +84,8 @@ def describe_older_tables(connection: Connection) -> MetaData:
 
 
 def is_empty(connection: Connection) -> bool:
-    """Return whether all tables are empty, but the audit log and those of operators, who may be there at first."""
-    passed_over = OPERATORS, ACCESS_KEYS, AUDIT_LOG
+    """Return whether all tables are empty, but those of operators, the ledger and the audit log: they come first."""
+    passed_over = OPERATORS, ACCESS_KEYS, AUDIT_LOG, LEDGER_END
     return not any(_has_rows(connection, table) for table in METADATA.tables.values() if table not in passed_over)
 
 

@@ -36,26 +36,35 @@ class _HashedMeters(SqlTable):
 class ErasureTable(_HashedMeters):
     """The table of erased meters."""
 
-    def remember(self, connection: Connection, meter: str, erased_at: datetime, forget_on: date) -> None:
+    def remember(
+        self, connection: Connection, meter: str, erased_at: datetime, forget_on: date, tenant: str | None = None
+    ) -> None:
         """Remember the erasure of a meter, by its keyed hash, until the day ``forget_on``.
 
-        Of several erasures the latest moment counts, and the latest day: each consent must have ended.
+        ``tenant``: whose account it was, where that is known. Of several erasures the latest moment counts with its
+        tenant, and the latest day: each consent must have ended.
         """
-        row = {"meter": meter, "erased_at": erased_at, "forget_on": forget_on}
+        row = {"meter": meter, "erased_at": erased_at, "forget_on": forget_on, "tenant": tenant}
         statement = build_insert(connection.dialect.name, ERASURES).values(**row)
         latest = {
-            column.name: case((column > statement.excluded[column.name], column), else_=statement.excluded[column.name])
-            for column in (ERASURES.c.erased_at, ERASURES.c.forget_on)
+            name: case((ERASURES.c[by] > statement.excluded[by], ERASURES.c[name]), else_=statement.excluded[name])
+            for name, by in (("erased_at", "erased_at"), ("tenant", "erased_at"), ("forget_on", "forget_on"))
         }
         connection.execute(statement.on_conflict_do_update(index_elements=["meter"], set_=latest))
 
     def find(self, connection: Connection, supplier: str, usage_point_id: str) -> datetime | None:
         """Return when the meter's account was last erased, or None where that is not remembered."""
-        query = select(func.max(ERASURES.c.erased_at)).where(
-            ERASURES.c.meter.in_(self.digests(supplier, usage_point_id))
-        )
-        erased_at: datetime | None = connection.execute(query).scalar()
-        return erased_at
+        last = self.find_last(connection, supplier, usage_point_id)
+        return None if last is None else last[0]
+
+    def find_last(
+        self, connection: Connection, supplier: str, usage_point_id: str
+    ) -> tuple[datetime, str | None] | None:
+        """Return the same with the tenant whose account it was, None where that is not known."""
+        is_meter = ERASURES.c.meter.in_(self.digests(supplier, usage_point_id))
+        query = select(ERASURES.c.erased_at, ERASURES.c.tenant).where(is_meter).order_by(ERASURES.c.erased_at.desc())
+        row = connection.execute(query.limit(1)).one_or_none()
+        return None if row is None else (row.erased_at, row.tenant)
 
     def is_erased_since(
         self, connection: Connection, supplier: str, usage_points: Iterable[str], moment: datetime | None

@@ -3,34 +3,26 @@
 Every method of ``EvidenceChain`` works inside a transaction that its caller has opened. An append locks the head until
 the transaction ends, so a transaction takes all its other locks before its first append: otherwise two could wait for
 each other. ``EvidenceCheck`` also reads what an operator hands out in a dispute.
-
-``import_older_consents`` moves the consents of before step 0004 into the chain. A migration has no keys, so the first
-process that has them does this, before the chain has its first row. Later rows of the old table are left where they
-are: nothing of ours writes them, and the check of the chain names them.
 """
 
 from __future__ import annotations
 
-import secrets
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from itertools import chain
-from operator import itemgetter
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, or_, select, update
 
 from worker.domain.account import AccountState
-from worker.domain.consents import ConsentKind
 from worker.domain.evidence import (
     START,
     SUPPLIER_INCIDENT,
     ChainEnd,
     ChainPoint,
     CheckedRow,
-    DatesSource,
     EvidenceEvent,
     PersonalPart,
     begin_anew,
@@ -43,7 +35,7 @@ from worker.stores.database import Database, SealedTable, build_insert, new_id, 
 from worker.stores.encryption import Sealer
 from worker.stores.registry import account_rows
 from worker.stores.registry.dump import open_snapshot
-from worker.stores.registry.tables import ACCOUNTS, CONSENT_CHAIN, CONSENT_EVIDENCE, CONSENT_PROOFS, USAGE_POINTS
+from worker.stores.registry.tables import ACCOUNTS, CONSENT_CHAIN, CONSENT_EVIDENCE, CONSENT_PROOFS
 
 GIVEN: Final = CONSENT_EVIDENCE.c.event == EvidenceEvent.GIVEN
 _END: Final = CONSENT_EVIDENCE.alias("ending")
@@ -165,10 +157,6 @@ class EvidenceChain:
         except (OperatorFault, ValueError):
             return None
 
-    def is_empty(self, connection: Connection) -> bool:
-        """Return whether nothing was ever appended. The head is locked from here on."""
-        return self._lock_head(connection) == START
-
     def _append(self, connection: Connection, row: Mapping[str, Any], sealed_personal: str | None) -> None:
         linked = link_row(self._lock_head(connection), row)
         connection.execute(insert(CONSENT_EVIDENCE).values(**linked, sealed_personal=sealed_personal))
@@ -232,7 +220,7 @@ class EvidenceCheck(SealedTable):
             (anchor, of_anchor), (head, of_head) = (self._open_end(connection, end) for end in ChainEnd)
             of_ends = [of_anchor, of_head] if rows or anchor or head else []
             in_rows = check_chain(self._checked_rows(connection), anchor, head)
-            for fault in chain(filter(None, of_ends), _left_behind(connection), in_rows):
+            for fault in chain(filter(None, of_ends), find_left_behind(connection), in_rows):
                 report(fault)
                 faults += 1
         return ChainSummary(rows, head or START, faults)
@@ -314,65 +302,11 @@ def _read_row(connection: Connection, query: Any) -> Mapping[Any, Any] | None:
     return row
 
 
-def _left_behind(connection: Connection) -> Iterator[str]:
-    """Yield a line where the table of before has rows: they were moved when the chain began, and it was closed."""
+def find_left_behind(connection: Connection) -> Iterator[str]:
+    """Yield a line where the table of before 0.2.0 has rows, which this version doesn't read."""
     if number := connection.execute(select(func.count()).select_from(CONSENT_PROOFS)).scalar_one():
-        yield f"{number} rows of consent_proofs are foreign: Relève does not write to this table any more"
+        yield f"{number} rows of consent_proofs: go back to version 0.2.0, which reads them, and upgrade again"
 
 
 def _to_json(value: Any) -> Any:
     return value.isoformat() if isinstance(value, date) else value
-
-
-def import_older_consents(database: Database, sealer: Sealer) -> int:
-    """Move the consents of before into the chain, in the order in which they began and ended; return their number.
-
-    Processes that do this at the same time take turns.
-    """
-    with database.reading() as connection:
-        if connection.execute(select(CONSENT_PROOFS.c.id).limit(1)).first() is None:
-            return 0
-    chain = EvidenceChain(sealer)
-    with database.writing() as connection:
-        return _import(connection, chain, sealer) if chain.is_empty(connection) else 0
-
-
-def _import(connection: Connection, chain: EvidenceChain, sealer: Sealer) -> int:
-    joined = CONSENT_PROOFS.join(ACCOUNTS).outerjoin(USAGE_POINTS, USAGE_POINTS.c.account_id == ACCOUNTS.c.id)
-    query = select(CONSENT_PROOFS, ACCOUNTS.c.tenant, ACCOUNTS.c.state, USAGE_POINTS.c.usage_point_id)
-    rows = [dict(row) for row in connection.execute(query.select_from(joined)).mappings()]
-    events = [(row["consented_at"], 0, row["id"], row) for row in rows]
-    events += [(row["ended_at"], 1, row["id"], row) for row in rows if row["ended_at"] is not None]
-    # A consent that was ended before it was given, by a clock that was set back, still begins first.
-    given: set[str] = set()
-    for moment, is_end, consent_id, row in sorted(events, key=itemgetter(0, 1, 2)):
-        if consent_id not in given:
-            given.add(consent_id)
-            _append(connection, chain, sealer, row)
-        if is_end:
-            chain.append_end(connection, {**row, "consent_id": consent_id}, row["end_reason"], moment, None)
-    # What an erasure left in clear text, the reference, goes with the meter now.
-    for account_id in {row["account_id"] for row in rows if row["state"] is AccountState.DELETED}:
-        chain.erase_personal(connection, account_id)
-    connection.execute(delete(CONSENT_PROOFS))
-    return len(rows)
-
-
-def _append(connection: Connection, chain: EvidenceChain, sealer: Sealer, row: dict[str, Any]) -> None:
-    personal = PersonalPart(secrets.token_hex(32), _meter_of(sealer, row), row["reference"])
-    names = ("account_id", "tenant", "supplier", "kind", "proof", "browser", "consent_from", "consent_until")
-    facts = {name: row[name] for name in names}
-    dates_from = DatesSource.ASSERTED if row["kind"] is ConsentKind.ASSERTED else DatesSource.UNKNOWN
-    columns = {"consent_id": row["id"], "actor": row["vouched_by"], "recorded_at": row["consented_at"]}
-    unknown = {"dates_from": dates_from, "line": None}
-    chain.append_given(connection, {**facts, **columns, **unknown}, personal)
-
-
-def _meter_of(sealer: Sealer, row: dict[str, Any]) -> str | None:
-    sealed: str | None = row["sealed_usage_point"]
-    try:
-        place = place_of(CONSENT_PROOFS.c.sealed_usage_point, row["id"])
-        return sealer.unseal(sealed, place) if sealed else None
-    except OperatorFault:  # Its key is gone, but an account that still reads the meter names it.
-        number: str | None = row["usage_point_id"]
-        return number

@@ -221,7 +221,7 @@ CONSENT_CHAIN = Table(
     Column("hash", String(64), nullable=False),
     Column("sealed", Text, nullable=False),
 )
-# The consents of before step 0004. The first process that has the keys moves them into the evidence.
+# The consents of before step 0004. Release 0.2.0 has moved them into the evidence; nothing reads or writes here.
 CONSENT_PROOFS = Table(
     "consent_proofs",
     METADATA,
@@ -250,7 +250,16 @@ ERASURES = Table(
     Column("meter", String(64), primary_key=True),  # Keyed hash of supplier and meter, hexadecimal.
     Column("erased_at", UtcDateTime, nullable=False),
     Column("forget_on", Date, nullable=False),  # The end of the consent, three years after the erasure at most.
+    Column("tenant", String(32)),  # Whose account it was; NULL where an older version has erased it.
     Index("ix_erasures_forget_on", "forget_on"),
+)
+# What the registry knows of the ledger of erasures (``stores.erasure_ledger``): one row.
+LEDGER_END = Table(
+    "ledger_end",
+    METADATA,
+    Column("id", String(32), primary_key=True),
+    Column("entries", Integer, nullable=False),
+    Column("signature", String(64), nullable=False),  # Of its last line then.
 )
 # The rights of access that a supplier registers. Name, postcode and e-mail of a declaration are in no table.
 RIGHTS = Table(

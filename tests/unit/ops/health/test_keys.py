@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from unittest.mock import Mock
 
-from cryptography.fernet import Fernet
-from sqlalchemy import update
+import pytest
+from sqlalchemy import delete, insert, update
 
+from tests.support.backups import write_zip
 from tests.support.registries import METER, opened_registry, prepare_registry, registry_sealer, seal_as_before
 from tests.unit.ops.health.conftest import BuildConnections, assert_result
+from worker.ops.backup_format import FORMAT, HEADER
 from worker.ops.check_results import Level
 from worker.ops.host_checks import check_session_key, check_token_keys
+from worker.stores import encryption
 from worker.stores.encryption import Purpose, Sealer, generate_key, read_sealing_time
-from worker.stores.registry.key_rotation import TOKEN_SEALS, rotate_seals
-from worker.stores.registry.tables import TOKENS
+from worker.stores.registry.tables import CONSENT_PROOFS, TOKENS
 
 NOW = datetime(2024, 7, 25, 9, tzinfo=UTC)
 
@@ -54,7 +58,7 @@ def test_a_token_under_a_key_of_old_is_to_be_sealed_anew(build_connections: Buil
     assert_result(check_token_keys(connections), Level.WARN, "1 of 1 stored texts", "`releve keys rotate`")
 
 
-def test_texts_of_older_versions_are_counted_until_they_are_sealed_anew(
+def test_what_only_release_0_2_0_reads_is_a_fault_in_registry_and_backups(
     build_connections: BuildConnections, tmp_path: Path
 ) -> None:
     key = generate_key()
@@ -62,9 +66,24 @@ def test_texts_of_older_versions_are_counted_until_they_are_sealed_anew(
     connections = build_connections(token_keys=key, registry_url=url)
     with opened_registry(url, key) as registry:
         registry.database.change(update(TOKENS).values(sealed=seal_as_before("a token", key)))
-        assert_result(check_token_keys(connections), Level.WARN, "1 stored texts", "older versions", "keys rotate`")
-        assert rotate_seals(registry.database, registry_sealer(key), TOKEN_SEALS) == 1
-        assert_result(check_token_keys(connections), Level.OK, "0 days ago")
+        assert_result(
+            check_token_keys(connections), Level.FAIL, "1 Fernet texts", "version 0.2.0", "`releve keys rotate`"
+        )
+        registry.database.change(update(TOKENS).values(sealed=registry_sealer(key).seal("a token", "tokens.sealed/x")))
+        account, given = (
+            registry.list_accounts()[0].id,
+            {"supplier": "enedis", "kind": "autorisation", "end_reason": ""},
+        )
+        row = insert(CONSENT_PROOFS).values(id="p1", account_id=account, consented_at=NOW, **given)
+        registry.database.change(row)
+        assert_result(check_token_keys(connections), Level.FAIL, "1 rows of consent_proofs", "version 0.2.0")
+        registry.database.change(delete(CONSENT_PROOFS))
+    for name, number in (("older.zip", 2), ("newest.zip", FORMAT)):
+        write_zip(tmp_path / name, {HEADER: json.dumps({"format": number}).encode()})
+    (tmp_path / "other.zip").write_text("no archive")
+    assert_result(check_token_keys(connections), Level.FAIL, "older.zip", "version 0.2.0")
+    (tmp_path / "older.zip").unlink()
+    assert "0.2.0" not in str(list(check_token_keys(connections)))
 
 
 def test_a_token_whose_key_is_gone_is_a_fault(build_connections: BuildConnections, tmp_path: Path) -> None:
@@ -106,10 +125,12 @@ def test_a_session_key_must_be_long(build_connections: BuildConnections, tmp_pat
     assert_result(check_session_key(build_connections()), Level.WARN, "other users can read")
 
 
-def test_a_seal_tells_when_it_was_made_even_after_a_change_of_keys() -> None:
+def test_a_seal_tells_when_it_was_made_even_after_a_change_of_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     moment = NOW - timedelta(days=400)
     old, new = generate_key(), generate_key()
-    sealed = Fernet(old).encrypt_at_time(b"token", int(moment.timestamp())).decode()
+    monkeypatch.setattr(encryption, "datetime", Mock(now=Mock(return_value=moment)))
+    sealed = Sealer([old], Purpose.REGISTRY).seal("token", "a/1")
+    monkeypatch.undo()
     sealer = Sealer([new, old], Purpose.REGISTRY)
     assert not sealer.is_newest(sealed, "a/1")
     rotated = sealer.rotate(sealed, "a/1")

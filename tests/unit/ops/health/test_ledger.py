@@ -5,11 +5,15 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
+
+from tests.support.registries import prepare_registry
 from tests.unit.ops.health.conftest import BuildConnections, assert_result
 from worker.ops.check_results import Level
 from worker.ops.store_checks import check_ledger
 from worker.stores.encryption import KeyedHashes
 from worker.stores.erasure_ledger import LedgerEntry, LedgerFile, LedgerKind
+from worker.stores.registry.known_ledger import KnownLedger
 
 KEY = "k" * 48
 NOW = datetime(2024, 7, 25, 9, tzinfo=UTC)
@@ -51,3 +55,22 @@ def test_a_ledger_without_its_keys_is_found_and_no_new_key_is_made(
     path = filled_ledger(tmp_path)
     assert_result(check_ledger(build_connections(ledger_file=path)), Level.FAIL, "RELEVE_ERASURE_KEYS")
     assert [file.name for file in tmp_path.iterdir()] == ["ledger.ndjson"]
+
+
+@pytest.mark.parametrize("is_gone", [False, True], ids=["a line is gone", "the file is gone"])
+def test_o6_what_the_registry_knows_of_and_the_ledger_lacks_is_found(
+    build_connections: BuildConnections, tmp_path: Path, is_gone: bool
+) -> None:
+    prepare_registry(tmp_path)
+    path, url = filled_ledger(tmp_path), f"sqlite:///{tmp_path / 'registry.db'}"
+    connections = build_connections(ledger_file=path, erasure_keys=KEY, registry_url=url)
+    ledger = KnownLedger(connections.registry, LedgerFile(path, KeyedHashes([KEY])))
+    ledger.append(LedgerEntry(LedgerKind.STOPPED, "another", NOW))
+    assert_result(check_ledger(connections), Level.OK, "2 entries")
+    ledger.file.append(LedgerEntry(LedgerKind.STOPPED, "not committed", NOW))
+    assert_result(check_ledger(connections), Level.OK, "3 entries")
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:2]))
+    if is_gone:
+        path.unlink()
+    assert_result(check_ledger(connections), Level.FAIL, "put its newest copy back", "`releve backup --without-ledger`")
+    assert path.exists() is not is_gone

@@ -110,6 +110,23 @@ def test_a_meter_that_has_an_account_is_said_and_nothing_is_changed(
     assert (service.runtime.consents.list_proofs(account_id), published) == ([], [])
 
 
+def test_o4_a_tenants_program_can_not_bring_back_a_meter_erased_at_another_nor_learn_that_it_was(
+    service: ApiService,
+) -> None:
+    """As the review ran it: erased at alpha, and added by beta's program with the day of today."""
+    service.runtime.erase(service.add(11, tenant="alpha"))
+    reading = service.add(12, tenant="alpha")
+    alpha, beta = service.client(tenant="alpha"), service.client(tenant="beta")
+    for evidence in ({}, {"consented_on": TODAY.isoformat()}):
+        refused = beta.post("/api/accounts", json={"usage_point": METER, **evidence})
+        assert (refused.status_code, refused.json()["error"]) == (409, "METER_ELSEWHERE")
+        its_own = alpha.post("/api/accounts", json={"usage_point": METER, **evidence})
+        assert (its_own.status_code, its_own.json()["error"]) == (409, "meter_erased")
+    elsewhere = beta.post("/api/accounts", json={"usage_point": METER[:-2] + "12"})
+    assert elsewhere.json() == refused.json(), "whether the meter is read or was erased can't be told apart"
+    assert [account.id for account in service.runtime.registry.list_accounts()] == [reading]
+
+
 @pytest.mark.parametrize("evidence", [{"reference": f"meter {METER}"}, {"consented_on": "2999-01-01"}])
 def test_evidence_that_can_not_be_kept_is_refused(
     service: ApiService, client: TestClient, evidence: dict[str, str]
