@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from uuid import uuid4
 
 import pytest
 
@@ -12,7 +13,14 @@ from tests.support.registries import all_rows
 from worker.domain.consents import EndReason, Proof
 from worker.domain.oauth_proxy import ACCESS_LIFE, ProxyClient
 from worker.stores.registry.accounts import AccountRegistry
-from worker.stores.registry.proxy import ProxyClientTable, ProxyGrantTable, ProxyTokens, UnknownProxyClient
+from worker.stores.registry.proxy import (
+    NewGrant,
+    ProxyClientTable,
+    ProxyGrantTable,
+    ProxyTokens,
+    UnknownProxyClient,
+    hash_of_code,
+)
 
 ADDRESSES = ("https://a.example/back", "https://b.example/back?x=y")
 DIGEST, OTHER_DIGEST = "1" * 64, "2" * 64
@@ -36,9 +44,28 @@ class Tables:
         return self.clients.create("Stack", ADDRESSES, "default", pkce=True)
 
     def grant(self, client_id: str, meter: str = DIGEST, until: date | None = UNTIL) -> ProxyTokens:
-        facts = {"proof": Proof.INVITED, "vouched_by": "cli:a", "granted_at": self.now, "consent_until": until}
         with self.registry.database.writing() as connection:
-            return self.grants.create(connection, client_id, "enedis", meter, **facts)
+            return self.grants.create(connection, self.describe(client_id, meter, until))
+
+    def describe(
+        self, client_id: str, meter: str = DIGEST, until: date | None = UNTIL, *, code: str | None = None
+    ) -> NewGrant:
+        return NewGrant(
+            client_id=client_id,
+            supplier="enedis",
+            meter=meter,
+            proof=Proof.INVITED,
+            vouched_by="cli:a",
+            granted_at=self.now,
+            consent_until=until,
+            code_hash=hash_of_code(code or uuid4().hex, None),
+        )
+
+    def bind(self, client_id: str, refresh_token: str, *meters: str) -> None:
+        """Store what a client has a holder's own token for."""
+        with self.registry.database.writing() as connection:
+            facts = [self.describe(client_id, meter, code=refresh_token) for meter in meters]
+            self.grants.bind(connection, facts, refresh_token)
 
     def is_in_force(self, tokens: ProxyTokens) -> bool:
         grant = self.grants.find_by_access_token(tokens.access)

@@ -16,7 +16,9 @@ from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from worker.domain.account import Account, AccountState
+from worker.domain.consents import EndReason
 from worker.domain.evidence import HOUSEHOLD
+from worker.domain.oauth_proxy import ProxyGrant
 from worker.domain.series import Series, SeriesSwitch, daily_of
 from worker.domain.windows import DateWindow
 from worker.errors import UnknownAccount
@@ -153,11 +155,18 @@ def _name_state(switch: SeriesSwitch, collected: bool) -> str:
 
 
 @router.get("/accounts/{account_id}/stop")
-def show_stop_form(request: Request, account: OwnAccount) -> Response:
+def show_stop_form(request: Request, runtime: RuntimeDep, account: OwnAccount) -> Response:
     """Show the form; an account without a consent to stop is shown as it is."""
     if not account.may_be_stopped:
         return RedirectResponse(f"/accounts/{account.id}#connection", 303)
-    return render(request, "stop.html", account=account)
+    has_grants = bool(list_open_grants(runtime, account))
+    return render(
+        request,
+        "stop.html",
+        account=account,
+        has_grants=has_grants,
+        token_lives_on=has_grants and runtime.clients.account_tokens,
+    )
 
 
 @router.post("/accounts/{account_id}/stop")
@@ -175,6 +184,34 @@ def stop_account(
         runtime.stop_consent(account.id)
         publish_revocation(runtime)
     return RedirectResponse(f"/accounts/{account.id}#connection", 303)
+
+
+def list_open_grants(runtime: Runtime, account: Account) -> list[tuple[str, ProxyGrant]]:
+    """Return what clients of the proxy may read of the account's meter, each with the client's name."""
+    today, grants = (
+        runtime.history.today(),
+        runtime.proxy_grant_table.list_grants(meter_digests=runtime.meters_of(account)),
+    )
+    names = {client.id: client.name for client in runtime.proxy_clients.list_clients()} if grants else {}
+    return [(names[grant.client_id], grant) for grant in grants if not grant.is_over(today)]
+
+
+@router.post("/accounts/{account_id}/grants/{grant_id}/end")
+def end_grant(
+    request: Request,
+    runtime: RuntimeDep,
+    session: SessionDep,
+    account: OwnAccount,
+    grant_id: str,
+    csrf: Annotated[str, Form()] = "",
+) -> Response:
+    """End what a client of the proxy may read of the account's meter, only from our own form."""
+    page = f"/accounts/{account.id}#grants"
+    if not is_session_form(runtime, session, csrf):
+        return refuse_form(request, page)
+    if not runtime.proxy_grant_table.end(grant_id, EndReason.WITHDRAWN, runtime.meters_of(account)):
+        raise UnknownAccount("no grant for the meter of this account")
+    return RedirectResponse(page, 303)
 
 
 @router.get("/accounts/{account_id}/remove")
