@@ -27,7 +27,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, TypeVar
 
 from pydantic import TypeAdapter
 from sqlalchemy import Connection
@@ -88,6 +89,7 @@ class ProxyCode:
 
 
 _JSON: Final = TypeAdapter(ProxyCode)
+_Stored = TypeVar("_Stored")
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,36 +235,27 @@ class ProxyGrants:
     def _bind(self, supplier: SupplierConsents, facts: ProxyCode, token: Token, code_hash: str) -> None:
         """Bind a holder's own refresh token to the client that gets it."""
         until = last_day_of(civil_date(self.now()), supplier.consent_duration())
-        facts = replace(facts, proof=Proof.EXCHANGE, consent_until=until)
-        with self._writing(facts) as connection:
-            self.grants.bind(connection, self._describe(facts, code_hash), token.refresh)
+        bind = partial(self.grants.bind, refresh_token=token.refresh)
+        self._store(replace(facts, proof=Proof.EXCHANGE, consent_until=until), code_hash, bind)
 
     def _grant(self, facts: ProxyCode, code_hash: str) -> TokenAnswer:
-        with self._writing(facts) as connection:
-            # An invitation is a proof for its one meter.
-            tokens = self.grants.create(connection, *self._describe(facts, code_hash))
+        (tokens,) = self._store(facts, code_hash, self.grants.create)  # An invitation is a proof for its one meter.
         named = {} if facts.autorisation_id is None else {"autorisation_id": facts.autorisation_id}
         return {**_meter_fields(facts.usage_points), **named, **_own_answer(tokens)}
 
-    @contextmanager
-    def _writing(self, facts: ProxyCode) -> Iterator[Connection]:
-        """Begin the transaction that stores grants. Raises InvalidGrant where a meter was erased in the meantime."""
+    def _store(
+        self, facts: ProxyCode, code_hash: str, store: Callable[[Connection, NewGrant], _Stored]
+    ) -> list[_Stored]:
+        """Store a grant for each meter; that of an older token may not be known. Raises InvalidGrant."""
         with self.database.writing() as connection:
-            for meter in sorted(facts.usage_points):
+            for number in sorted(facts.usage_points):
                 # An erasure holds this lock, so it is seen here, or ends the grant.
-                account_rows.find_locked(connection, facts.supplier, meter)
+                account_rows.find_locked(connection, facts.supplier, number)
             if self.erasures.is_erased_since(connection, facts.supplier, facts.usage_points, facts.begun_at):
                 raise InvalidGrant("the meter's data were erased in the meantime: consent again")
-            yield connection
-        log.info("proxy grant given", extra=fields(client=facts.caller.client_id, proof=facts.proof.value))
-
-    def _describe(self, facts: ProxyCode, code_hash: str) -> list[NewGrant]:
-        """Return the grants to store, one for each meter; the meter of an older token may not be known."""
-        return [
-            NewGrant(
+            new = NewGrant(
                 client_id=facts.caller.client_id,
                 supplier=facts.supplier,
-                meter=meter,
                 proof=facts.proof,
                 vouched_by=facts.vouched_by,
                 granted_at=self.now(),
@@ -271,8 +264,10 @@ class ProxyGrants:
                 consent_until=facts.consent_until,
                 code_hash=code_hash,
             )
-            for meter in [self.erasures.digests(facts.supplier, number)[0] for number in facts.usage_points] or [""]
-        ]
+            meters = [self.erasures.digests(facts.supplier, number)[0] for number in facts.usage_points]
+            stored = [store(connection, replace(new, meter=meter)) for meter in meters or [""]]
+        log.info("proxy grant given", extra=fields(client=facts.caller.client_id, proof=facts.proof.value))
+        return stored
 
 
 def _meter_fields(usage_points: Sequence[str]) -> TokenAnswer:

@@ -101,19 +101,10 @@ _OWN_DATA: Final = "it works on pretended homes of its own"
 UNRECORDED: Final[Mapping[str, str]] = {
     **dict.fromkeys(("accounts list", "accounts show", "audit", "backup-info", "consents", "doctor"), _READS),
     **dict.fromkeys(
-        (
-            "consents verify",
-            "explain",
-            "freshness",
-            "grants list",
-            "health live",
-            "health ready",
-            "history",
-            "invitations list",
-        ),
+        ("consents verify", "explain", "freshness", "health live", "health ready", "history", "invitations list"),
         _READS,
     ),
-    "home": _READS,
+    **dict.fromkeys(("grants list", "home"), _READS),
     **dict.fromkeys(("proxy-clients list", "quarantine list", "requests list", "rights", "show", "status"), _READS),
     **dict.fromkeys(
         ("operators list", "outputs list", "outputs test", "sessions list", "tenants list", "tokens list"), _READS

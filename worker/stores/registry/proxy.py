@@ -18,20 +18,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Row,
-    Select,
-    and_,
-    delete,
-    func,
-    insert,
-    or_,
-    select,
-    true,
-    update,
-)
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, delete, func, insert, or_, select, true, update
 
 from worker.domain.consents import EndReason, Proof
 from worker.domain.oauth_proxy import ACCESS_LIFE, ProxyClient, ProxyGrant
@@ -39,7 +26,7 @@ from worker.errors import DataError
 from worker.logs import fields
 from worker.stores.database import ClockedTable, new_id
 from worker.stores.encryption import SecretTexts
-from worker.stores.registry.tables import PROXY_CLIENTS, PROXY_GRANTS, PROXY_REFRESH_TOKENS, belongs_to
+from worker.stores.registry.tables import PROXY_CLIENTS, PROXY_GRANTS, PROXY_REFRESH_TOKENS
 
 log = logging.getLogger("releve.proxy")
 # Our logs recognise all three.
@@ -67,13 +54,13 @@ class ProxyTokens:
 class NewGrant:
     """What is stored of a grant.
 
-    ``meter``: its keyed hash. ``granted_at``: by the fleet's clock, like the dates of the consent. ``code_hash``: of
-    the code that it came by (``hash_of_code``).
+    ``meter``: its keyed hash, empty where it is not known. ``granted_at``: by the fleet's clock, like the dates of the
+    consent. ``code_hash``: of the code that it came by (``hash_of_code``).
     """
 
     client_id: str
     supplier: str
-    meter: str
+    meter: str = ""
     proof: Proof
     granted_at: datetime
     vouched_by: str | None = None
@@ -130,10 +117,9 @@ class ProxyClientTable(ClockedTable):
         with self._database.reading() as connection:
             return connection.execute(select(PROXY_CLIENTS).where(PROXY_CLIENTS.c.id == client_id)).one_or_none()
 
-    def list_clients(self, tenant: str | None = None) -> list[ProxyClient]:
-        """Return all clients, or those of a tenant, even revoked ones, the oldest first."""
-        query = select(PROXY_CLIENTS).where(*belongs_to(PROXY_CLIENTS, tenant))
-        oldest_first = query.order_by(PROXY_CLIENTS.c.created_at, PROXY_CLIENTS.c.id)
+    def list_clients(self) -> list[ProxyClient]:
+        """Return all clients, even revoked ones, the oldest first."""
+        oldest_first = select(PROXY_CLIENTS).order_by(PROXY_CLIENTS.c.created_at, PROXY_CLIENTS.c.id)
         return [_to_client(row) for row in self._database.fetch(oldest_first)]
 
 
@@ -159,12 +145,11 @@ class ProxyGrantTable(ClockedTable):
         self._insert(connection, grant_id, facts, access_hash)
         return ProxyTokens(access, self._add_refresh_token(connection, grant_id))
 
-    def bind(self, connection: Connection, facts: Sequence[NewGrant], refresh_token: str | None) -> None:
-        """Create the grants of a holder's own tokens (v4), one for each meter, in the caller's transaction."""
-        ids = [new_id() for _ in facts]
-        for grant_id, one in zip(ids, facts, strict=True):
-            self._insert(connection, grant_id, one, "")
-        self._bind_token(connection, ids[0], refresh_token)
+    def bind(self, connection: Connection, facts: NewGrant, refresh_token: str | None) -> None:
+        """Create a grant of a holder's own token (v4) in the caller's transaction."""
+        grant_id = new_id()
+        self._insert(connection, grant_id, facts, access_hash="")
+        self._bind_token(connection, grant_id, refresh_token)
 
     def find_by_bound_token(self, refresh_token: str) -> ProxyGrant | None:
         """Return a grant of a holder's own refresh token (v4), even an ended one; None for a token without a row."""
@@ -196,7 +181,7 @@ class ProxyGrantTable(ClockedTable):
 
     def _bind_token(self, connection: Connection, grant_id: str, text: str | None) -> None:
         if text is not None:
-            # A supplier may answer with the same refresh token.
+            # The same for another meter, or once more.
             connection.execute(delete(PROXY_REFRESH_TOKENS).where(PROXY_REFRESH_TOKENS.c.hash == _hash(text)))
             row = {"hash": _hash(text), "grant_id": grant_id, "issued_at": self._now()}
             connection.execute(insert(PROXY_REFRESH_TOKENS).values(row))

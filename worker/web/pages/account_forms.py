@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
@@ -18,7 +18,6 @@ from fastapi.responses import RedirectResponse
 from worker.domain.account import Account, AccountState
 from worker.domain.consents import EndReason
 from worker.domain.evidence import HOUSEHOLD
-from worker.domain.oauth_proxy import ProxyGrant
 from worker.domain.series import Series, SeriesSwitch, daily_of
 from worker.domain.windows import DateWindow
 from worker.errors import UnknownAccount
@@ -159,14 +158,7 @@ def show_stop_form(request: Request, runtime: RuntimeDep, account: OwnAccount) -
     """Show the form; an account without a consent to stop is shown as it is."""
     if not account.may_be_stopped:
         return RedirectResponse(f"/accounts/{account.id}#connection", 303)
-    has_grants = bool(list_open_grants(runtime, account))
-    return render(
-        request,
-        "stop.html",
-        account=account,
-        has_grants=has_grants,
-        token_lives_on=has_grants and runtime.clients.account_tokens,
-    )
+    return render(request, "stop.html", account=account, **describe_grants(runtime, account))
 
 
 @router.post("/accounts/{account_id}/stop")
@@ -186,14 +178,15 @@ def stop_account(
     return RedirectResponse(f"/accounts/{account.id}#connection", 303)
 
 
-def list_open_grants(runtime: Runtime, account: Account) -> list[tuple[str, ProxyGrant]]:
-    """Return what clients of the proxy may read of the account's meter, each with the client's name."""
+def describe_grants(runtime: Runtime, account: Account) -> dict[str, Any]:
+    """Return for a page what clients of the proxy may read of the account's meter, each with the client's name."""
     today, grants = (
         runtime.history.today(),
         runtime.proxy_grant_table.list_grants(meter_digests=runtime.meters_of(account)),
     )
     names = {client.id: client.name for client in runtime.proxy_clients.list_clients()} if grants else {}
-    return [(names[grant.client_id], grant) for grant in grants if not grant.is_over(today)]
+    in_force = [(names[grant.client_id], grant) for grant in grants if not grant.is_over(today)]
+    return {"grants": in_force, "token_lives_on": runtime.clients.account_tokens}
 
 
 @router.post("/accounts/{account_id}/grants/{grant_id}/end")
