@@ -47,7 +47,7 @@ from worker.domain.lanes import Lane, in_lane, request_lane
 from worker.domain.oauth_proxy import ACCESS_LIFE, ProxyCaller, ProxyClient, ProxyGrant, challenge_of, is_proven
 from worker.domain.series import Series
 from worker.domain.windows import DateWindow, civil_date
-from worker.errors import DataError, OperatorFault, ProxyBusy, TransientError
+from worker.errors import ConsentStopped, DataError, OperatorFault, ProxyBusy, TransientError
 from worker.logs import fields
 from worker.stores.database import Database
 from worker.stores.encryption import Sealer
@@ -90,6 +90,7 @@ class ProxyCode:
 
 _JSON: Final = TypeAdapter(ProxyCode)
 _Stored = TypeVar("_Stored")
+_SAME: Final = ("supplier", "proof", "vouched_by", "browser", "data_from", "consent_until")  # Of a code and its grant.
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,26 +249,23 @@ class ProxyGrants:
     ) -> list[_Stored]:
         """Store a grant for each meter; that of an older token may not be known. Raises InvalidGrant."""
         with self.database.writing() as connection:
-            for number in sorted(facts.usage_points):
-                # An erasure holds this lock, so it is seen here, or ends the grant.
-                account_rows.find_locked(connection, facts.supplier, number)
+            # An erasure or a stop holds this lock, so it is seen here, or ends the grant.
+            numbers = sorted(facts.usage_points)
+            accounts = [account_rows.find_locked(connection, facts.supplier, number) for number in numbers]
+            if facts.begun_at is None and any(_is_stopped(connection, account_id) for account_id in accounts):
+                raise InvalidGrant("the holder has stopped the consent: consent again")
             if self.erasures.is_erased_since(connection, facts.supplier, facts.usage_points, facts.begun_at):
                 raise InvalidGrant("the meter's data were erased in the meantime: consent again")
-            new = NewGrant(
-                client_id=facts.caller.client_id,
-                supplier=facts.supplier,
-                proof=facts.proof,
-                vouched_by=facts.vouched_by,
-                granted_at=self.now(),
-                browser=facts.browser,
-                data_from=facts.data_from,
-                consent_until=facts.consent_until,
-                code_hash=code_hash,
-            )
+            same = {name: getattr(facts, name) for name in _SAME}
+            new = NewGrant(client_id=facts.caller.client_id, granted_at=self.now(), code_hash=code_hash, **same)
             meters = [self.erasures.digests(facts.supplier, number)[0] for number in facts.usage_points]
             stored = [store(connection, replace(new, meter=meter)) for meter in meters or [""]]
         log.info("proxy grant given", extra=fields(client=facts.caller.client_id, proof=facts.proof.value))
         return stored
+
+
+def _is_stopped(connection: Connection, account_id: str | None) -> bool:
+    return account_id is not None and account_rows.get(connection, account_id).reason == ConsentStopped.code
 
 
 def _meter_fields(usage_points: Sequence[str]) -> TokenAnswer:

@@ -283,6 +283,18 @@ def test_v4_a_revoked_clients_tokens_are_renewed_for_nobody(v4: ConnectService) 
 
 
 @pytest.mark.parametrize("is_known", [True, False])
+def test_v4_after_a_stop_a_token_of_before_is_renewed_for_nobody(v4: ConnectService, is_known: bool) -> None:
+    v4.connect(v4.browser())
+    stack = ProxyStack.register(v4)
+    tokens = stack.exchange(stack.walk()["code"])
+    if not is_known:
+        forget_tokens(v4)
+    v4.runtime.stop_consent(v4.accounts()[0].id)
+    assert stack.refresh(tokens["refresh_token"]).json()["error"] == "invalid_grant"
+    assert stack.renew(stack.exchange(stack.walk()["code"])["refresh_token"])  # A new consent is a new one.
+
+
+@pytest.mark.parametrize("is_known", [True, False])
 def test_v4_after_an_erasure_a_token_of_before_is_renewed_for_nobody(v4: ConnectService, is_known: bool) -> None:
     v4.connect(v4.browser())
     stack = ProxyStack.register(v4)
