@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from tests.support.grants import give_grant
 from tests.support.installation import Installation
 from tests.support.registries import METER, OTHER_METER, add_ready
 from worker.domain.account import DEFAULT_TENANT
-from worker.domain.consents import EndReason, Proof
-from worker.runtime.process import Runtime
-from worker.stores.registry.proxy import NewGrant, hash_of_code
+from worker.domain.consents import EndReason
 
 
 @pytest.fixture
 def cli(installation: Installation) -> Installation:
     return installation.but(preset="enedis-v5")
-
-
-def give(runtime: Runtime, client_id: str, meter: str, days: int) -> None:
-    digest, today = runtime.erasures.digests("enedis", meter)[0], runtime.history.today()
-    facts = NewGrant(
-        client_id=client_id,
-        supplier="enedis",
-        meter=digest,
-        proof=Proof.INVITED,
-        granted_at=runtime.now(),
-        consent_until=today + timedelta(days=days),
-        code_hash=hash_of_code(f"{meter} {days}", None),
-    )
-    with runtime.registry.database.writing() as connection:
-        runtime.proxy_grant_table.create(connection, facts)
 
 
 def grants(cli: Installation, *words: str) -> list[dict[str, Any]]:
@@ -44,9 +27,9 @@ def test_o5_grants_are_listed_by_account_and_ended_by_their_id(cli: Installation
     with cli.open() as runtime:
         account = add_ready(runtime.registry, METER)
         client, _ = runtime.proxy_clients.create("My Cozy", ["https://a.example/"], DEFAULT_TENANT, pkce=True)
-        give(runtime, client.id, METER, 30)
-        give(runtime, client.id, OTHER_METER, 30)
-        give(runtime, client.id, METER, -1)  # Its consent is over.
+        give_grant(runtime, client.id, METER)
+        give_grant(runtime, client.id, OTHER_METER)
+        give_grant(runtime, client.id, METER, days=-1)  # Its consent is over.
     both, (mine,) = grants(cli), grants(cli, "--account", account)
     assert len(both) == 2 and mine in both
     assert (mine["client"], mine["client_id"], mine["last_used_on"]) == ("My Cozy", client.id, None)
