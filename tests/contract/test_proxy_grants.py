@@ -5,14 +5,23 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from uuid import uuid4
 
 import pytest
 
 from tests.support.registries import all_rows
+from tests.support.sql_statements import changes_something, watch_statements
 from worker.domain.consents import EndReason, Proof
 from worker.domain.oauth_proxy import ACCESS_LIFE, ProxyClient
 from worker.stores.registry.accounts import AccountRegistry
-from worker.stores.registry.proxy import ProxyClientTable, ProxyGrantTable, ProxyTokens, UnknownProxyClient
+from worker.stores.registry.proxy import (
+    NewGrant,
+    ProxyClientTable,
+    ProxyGrantTable,
+    ProxyTokens,
+    UnknownProxyClient,
+    hash_of_code,
+)
 
 ADDRESSES = ("https://a.example/back", "https://b.example/back?x=y")
 DIGEST, OTHER_DIGEST = "1" * 64, "2" * 64
@@ -36,9 +45,28 @@ class Tables:
         return self.clients.create("Stack", ADDRESSES, "default", pkce=True)
 
     def grant(self, client_id: str, meter: str = DIGEST, until: date | None = UNTIL) -> ProxyTokens:
-        facts = {"proof": Proof.INVITED, "vouched_by": "cli:a", "granted_at": self.now, "consent_until": until}
         with self.registry.database.writing() as connection:
-            return self.grants.create(connection, client_id, "enedis", meter, **facts)
+            return self.grants.create(connection, self.describe(client_id, meter, until))
+
+    def describe(
+        self, client_id: str, meter: str = DIGEST, until: date | None = UNTIL, *, code: str | None = None
+    ) -> NewGrant:
+        return NewGrant(
+            client_id=client_id,
+            supplier="enedis",
+            meter=meter,
+            proof=Proof.INVITED,
+            vouched_by="cli:a",
+            granted_at=self.now,
+            consent_until=until,
+            code_hash=hash_of_code(code or uuid4().hex, None),
+        )
+
+    def bind(self, client_id: str, refresh_token: str, *meters: str) -> None:
+        """Store what a client has a holder's own token for."""
+        with self.registry.database.writing() as connection:
+            for meter in meters:
+                self.grants.bind(connection, self.describe(client_id, meter, code=refresh_token), refresh_token)
 
     def is_in_force(self, tokens: ProxyTokens) -> bool:
         grant = self.grants.find_by_access_token(tokens.access)
@@ -57,10 +85,7 @@ def test_a_client_is_known_by_its_id_and_secret(tables: Tables) -> None:
     assert tables.clients.authenticate(client.id, secret) == client == tables.clients.find(client.id)
     for client_id, text in ((client.id, other_secret), (other.id, secret), (client.id, ""), ("", secret), ("é", "é")):
         assert tables.clients.authenticate(client_id, text) is None
-    assert (
-        tables.clients.list_clients() == tables.clients.list_clients("default")
-        and tables.clients.list_clients("other") == []
-    )
+    assert {one.id for one in tables.clients.list_clients()} == {client.id, other.id}
     assert secret not in str(all_rows(tables.registry.database))
 
 
@@ -138,6 +163,53 @@ def test_the_grants_of_a_meter_end_together(tables: Tables) -> None:
         assert tables.grants.end_for(connection, [DIGEST, OTHER_DIGEST], EndReason.REMOVED) == 2
         assert tables.grants.end_for(connection, [DIGEST, OTHER_DIGEST], EndReason.REMOVED) == 0
     assert not any(map(tables.is_in_force, ended)) and tables.is_in_force(stays)
+
+
+def test_the_meters_of_a_holders_token_end_together_and_its_tokens_stay_bound(tables: Tables) -> None:
+    ours, theirs = tables.client()[0], tables.client()[0]
+    tables.bind(ours.id, "first", DIGEST, OTHER_DIGEST)
+    tables.bind(theirs.id, "others", "3" * 64)
+    assert tables.grants.renew_bound("first", "second", TODAY)
+    assert tables.grants.renew_bound("second", "second", TODAY), "a supplier may keep the token"
+    assert tables.grants.renew_bound("second", None, TODAY)
+    for text in ("first", "second"):
+        grant = tables.grants.find_by_bound_token(text)
+        assert grant is not None and grant.client_id == ours.id and grant.last_used_on == TODAY
+    assert tables.grants.find_by_bound_token("third") is None
+    assert not tables.grants.renew_bound("third", "fourth", TODAY)
+    with tables.registry.database.writing() as connection:
+        assert tables.grants.end_for(connection, [OTHER_DIGEST], EndReason.WITHDRAWN) == 2
+    assert {grant.end_reason for grant in tables.grants.list_grants(ours.id)} == {EndReason.WITHDRAWN}
+    assert [grant.end_reason for grant in tables.grants.list_grants(theirs.id)] == [""]
+    assert not tables.grants.renew_bound("second", "fourth", TODAY)
+    assert tables.grants.find_by_access_token("") is None
+
+
+def test_grants_are_listed_by_meter_and_ended_by_id(tables: Tables) -> None:
+    client = tables.client()[0]
+    tables.grant(client.id)
+    tables.grant(client.id, OTHER_DIGEST)
+    (mine,), (other,) = (tables.grants.list_grants(meter_digests=[meter]) for meter in (DIGEST, OTHER_DIGEST))
+    assert tables.grants.list_grants(meter_digests=[]) == []
+    assert not tables.grants.end(mine.id, EndReason.WITHDRAWN, [OTHER_DIGEST])
+    assert not tables.grants.end(mine.id, EndReason.WITHDRAWN, [])
+    assert not tables.grants.end("unknown", EndReason.OPERATOR_ENDED)
+    assert {grant.end_reason for grant in tables.grants.list_grants()} == {""}
+    for reason in (EndReason.WITHDRAWN, EndReason.OPERATOR_ENDED):  # The first counts.
+        assert tables.grants.end(mine.id, reason, [DIGEST, "4" * 64])
+    ends = {grant.id: grant.end_reason for grant in tables.grants.list_grants()}
+    assert ends == {mine.id: EndReason.WITHDRAWN, other.id: ""}
+
+
+def test_the_day_of_use_is_written_once_a_day(tables: Tables) -> None:
+    tables.grant(tables.client()[0].id)
+    for day in (TODAY, TODAY, TODAY + timedelta(days=1)):
+        (grant,) = tables.grants.list_grants()
+        with watch_statements(changes_something) as statements:
+            tables.grants.note_use(grant, day)
+        assert len(statements) == (grant.last_used_on != day)
+        (grant,) = tables.grants.list_grants()
+        assert grant.last_used_on == day
 
 
 def test_old_tokens_and_grants_are_forgotten(tables: Tables) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Callable
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pyotp
 import pytest
-from sqlalchemy import create_engine, inspect
+from sqlalchemy import MetaData, create_engine, insert, inspect
 from sqlalchemy.exc import DatabaseError, IntegrityError
 
 from tests.golden.keep_installation import (
@@ -35,6 +35,7 @@ from tests.support.kept_installation import (
     write_steps,
 )
 from worker.domain.account import AccountState
+from worker.domain.consents import EndReason
 from worker.domain.series import Series
 from worker.domain.sessions import KeyKind
 from worker.domain.windows import DateWindow
@@ -43,7 +44,7 @@ from worker.ops.backup import restore
 from worker.ops.backup_format import FORMAT, HEADER, Archive, BackupRefused
 from worker.runtime.process import Runtime
 from worker.stores.database import Database
-from worker.stores.encryption import Purpose, Sealer
+from worker.stores.encryption import Purpose, Sealer, SecretTexts
 from worker.stores.registry import migrations
 from worker.stores.registry.access_keys import AccessKeyTable, OperatorTable
 from worker.stores.registry.api_tokens import ApiTokenTable
@@ -319,6 +320,56 @@ def kept_documents(account_ids: list[str]) -> dict[str, list[dict[str, object]]]
     plain, packed = (documents_of(store, account_ids) for store in kept_document_stores().values())
     assert plain == packed and plain
     return plain
+
+
+def test_clients_and_grants_of_0_2_0_keep_their_ways(kept: Installation, redis_url: str) -> None:
+    """What 0.2.0 wrote of a client without --pkce and of its grant stands in the tables before the upgrade."""
+    (_, client_hash, secret), (_, access_hash, access), (_, refresh_hash, refresh) = (
+        SecretTexts(prefix).create(f"{prefix[5]}" * 12) for prefix in ("proxyclient", "proxyaccess", "proxyrefresh")
+    )
+    client_id, grant_id = "c" * 12, "a" * 12
+    refresh, now = refresh.replace("r" * 12, grant_id), datetime.now(UTC)
+    database = Database(url_of(kept))
+    tables = MetaData()
+    with database.writing() as connection:
+        tables.reflect(connection, only=["proxy_clients", "proxy_grants", "proxy_refresh_tokens"])
+        rows = {
+            "proxy_clients": {
+                "id": client_id,
+                "tenant": "default",
+                "name": "Cozy",
+                "hash": client_hash,
+                "pkce": False,
+                "redirect_uris": "https://stack.example/back",
+                "created_at": now,
+            },
+            "proxy_grants": {
+                "id": grant_id,
+                "client_id": client_id,
+                "supplier": "enedis",
+                "meter": "d" * 64,
+                "proof": "invited",
+                "granted_at": now,
+                "access_hash": access_hash,
+                "access_expires_at": now + timedelta(hours=1),
+                "end_reason": "",
+            },
+            "proxy_refresh_tokens": {"hash": refresh_hash, "grant_id": grant_id, "issued_at": now},
+        }
+        for name, row in rows.items():
+            connection.execute(insert(tables.tables[name]).values(row))
+    database.close()
+    kept.releve("migrate")
+    with Installation(kept.folder, redis_url, kept.settings).open() as runtime:
+        client = runtime.proxy_clients.authenticate(client_id, secret)
+        assert client is not None and (client.strict, client.pkce, client.numbers_in_redirect) == (False, False, True)
+        grants = runtime.proxy_grant_table
+        grant = grants.find_by_access_token(access)
+        assert grant is not None and (grant.last_used_on, grant.ended_at) == (None, None)
+        tokens = grants.rotate(client_id, refresh, runtime.history.today())
+        assert tokens is not None and grants.find_by_access_token(tokens.access) is not None
+        assert grants.end(grant_id, EndReason.OPERATOR_ENDED)
+        assert grants.rotate(client_id, tokens.refresh, runtime.history.today()) is None
 
 
 def test_the_kept_backup_comes_back_by_its_own_version(redis_url: str, tmp_path: Path) -> None:

@@ -62,6 +62,7 @@ RUN = {
     "doctor": [],
     "explain": ["ACCOUNT", DAY],
     "freshness": [],
+    "grants list": [],
     "history": ["ACCOUNT", DAY],
     "incidents": ["--open"],
     "invitations list": [],
@@ -86,6 +87,7 @@ RUN = {
     "verify": ["--all"],
 }
 LISTS = {"accounts list", "audit", "completeness", "consents", "doctor", "incidents", "invitations list", "migrate"}
+EMPTY = {"grants list", "quarantine list", "sessions list"}
 LISTS |= {"operators list", "outputs list", "proxy-clients list", "status", "tenants list", "tokens list"}
 
 
@@ -119,8 +121,8 @@ def test_d33_every_command_with_json_prints_one_object_or_one_a_line(
         assert "Traceback" not in ended.err and "a bug in Relève" not in ended.err, path
         objects = ended.rows
         assert all(isinstance(one, dict) for one in objects), (path, ended.out)
-        assert len(objects) >= 1 or path in ("invitations list", "quarantine list", "sessions list"), (path, ended.err)
-        if path not in LISTS | {"quarantine list", "sessions list"}:
+        assert len(objects) >= 1 or path in {"invitations list", *EMPTY}, (path, ended.err)
+        if path not in LISTS | EMPTY:
             assert len(objects) == 1, path
     assert other
 

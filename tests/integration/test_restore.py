@@ -265,7 +265,7 @@ def test_n3_requests_and_flows_of_before_are_forgotten(lost: Lost) -> None:
         restore(runtime.settings, lost.file)
         assert runtime.connection_requests.get("r1") is None
         assert runtime.connection_requests.list_due(NOW + timedelta(days=1), 10) == []
-        assert flows.read(state) is None and flows.redeem_code(code) is None
+        assert flows.read(state) is None and flows.redeem_code(code, str) is None
 
 
 def test_n3_a_planted_token_is_refused(lost: Lost) -> None:

@@ -21,6 +21,7 @@ from typing import Final
 from fastapi.testclient import TestClient
 
 from tests.support.api_service import TODAY, ApiService
+from tests.support.grants import give_grant
 from tests.support.household_pages import record_outcome
 from tests.support.operators import signed_in
 from worker.domain.account import DEFAULT_TENANT, AccountState
@@ -76,6 +77,7 @@ class Cast:
         self.neighbours_invitation_id = inviter.invite_account(self.neighbours_home.id, "the cast")[0].id
         stack = service.runtime.proxy_clients.create("A stack", [STACK], DEFAULT_TENANT, pkce=False)[0]
         self.proxy_client_id = stack.id
+        self.grant_id = give_grant(service.runtime, stack.id, self.home.number)
 
     def client(self, member: str) -> TestClient:
         """Return a client of this member that follows no redirect.

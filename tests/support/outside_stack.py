@@ -25,7 +25,7 @@ class OutsideStack:
 
     @classmethod
     def register(cls, service: Service) -> OutsideStack:
-        made = service.system.query("proxy-clients", "new", "A stack", "--redirect-uri", STACK)
+        made = service.system.query("proxy-clients", "new", "A stack", "--no-pkce", "--redirect-uri", STACK)
         return cls(service, made["id"], made["client_secret"])
 
     def begin(self, browser: HouseholdBrowser, meter: str) -> str:

@@ -13,6 +13,7 @@ from fastapi.testclient import TestClient
 
 from tests.support.connect_service import METER, ConnectService, query_of
 from worker.domain.account import DEFAULT_TENANT
+from worker.stores.registry.tables import PROXY_CLIENTS
 
 STACK = "https://oauthcallback.cozy.example/accounts/enedis/redirect"
 STATE = "of the stack " + "s" * 300  # Longer than the supplier takes.
@@ -36,10 +37,26 @@ class ProxyStack:
 
     @classmethod
     def register(
-        cls, service: ConnectService, *addresses: str, tenant: str = DEFAULT_TENANT, pkce: bool = False
+        cls,
+        service: ConnectService,
+        *addresses: str,
+        tenant: str = DEFAULT_TENANT,
+        pkce: bool = False,
+        numbers_in_redirect: bool = True,
     ) -> ProxyStack:
-        client, secret = service.runtime.proxy_clients.create("My Cozy", addresses or (STACK,), tenant, pkce=pkce)
+        """Make a client, by default with the two switches for a stack that needs them."""
+        client, secret = service.runtime.proxy_clients.create(
+            "My Cozy", addresses or (STACK,), tenant, pkce=pkce, numbers_in_redirect=numbers_in_redirect
+        )
         return cls(service, client.id, secret, client.redirect_uris[0])
+
+    @classmethod
+    def register_old(cls, service: ConnectService) -> ProxyStack:
+        """Make a client as 0.2.0 made it: its row has the defaults of the columns that are newer."""
+        client, secret = service.runtime.proxy_clients.create("Old Cozy", (STACK,), DEFAULT_TENANT, pkce=False)
+        old = PROXY_CLIENTS.update().where(PROXY_CLIENTS.c.id == client.id)
+        service.runtime.registry.database.change(old.values(strict=False, numbers_in_redirect=True))
+        return cls(service, client.id, secret)
 
     @property
     def credentials(self) -> dict[str, str]:

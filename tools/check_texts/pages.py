@@ -67,7 +67,8 @@ def _problem_of(line: str) -> str:
         if subcommand is None:
             return f"there is no command “{name}”"
         command = subcommand
-    options = {option for parameter in command.params for option in parameter.opts} | {"--help", "-h"}
+    names = ([*parameter.opts, *parameter.secondary_opts] for parameter in command.params)
+    options = {"--help", "-h"}.union(*names)
     unknown = {word.partition("=")[0] for word in words if word.startswith("--")} - options
     return f"there is no option {', '.join(sorted(unknown))}" if unknown else ""
 

@@ -218,6 +218,7 @@ class AccountConnector:
                         begun_at=request.begun_at,
                         usage_points=request.usage_points,
                         supplier_code=request.code,
+                        browser=request.browser,
                     ),
                 )
             if request.proven is None:

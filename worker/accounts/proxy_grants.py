@@ -2,11 +2,12 @@
 
 A proven consent, or a code of v4, is handed over to a client by a code of ours. It is random, works once and for 15
 minutes, and only for the client, address and challenge of its request. What it stands for is kept sealed in Redis under
-the code's hash.
+the code's hash. A code that its client sends again ends what it got for it (RFC 6749, 4.1.2).
 
 For a code or a refresh token a client gets tokens, and never the application's own:
 
-- v4: the supplier's own token of the holder, once its answer names a meter (P1).
+- v4: the supplier's own token of the holder, once its answer names a meter (P1). A refresh token is bound to the client
+  that got it here; one of 0.2.0, which had no rows of them, to the first client that renews it.
 - v5, 2026: opaque tokens of ours, good for the meter of that code alone (``stores.registry.proxy``).
 
 Data (v5, 2026) are asked of the supplier with our own token. A grant is for one meter. The call counts in the quota's
@@ -24,38 +25,44 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, TypeVar
 
 from pydantic import TypeAdapter
+from sqlalchemy import Connection
 
 from worker.clients.endpoints import Preset
+from worker.clients.enedis import ENEDIS
 from worker.clients.enedis.client import USAGE_POINT
+from worker.clients.oauth import Grant
 from worker.clients.supplier import SupplierClient, SupplierConsents
 from worker.clients.supplier_session import Token
 from worker.domain.answers import Answer
 from worker.domain.clock import Clock
 from worker.domain.connection_request import ConnectionRequest, RequestEvent
-from worker.domain.consents import Proof
+from worker.domain.consents import Proof, last_day_of
 from worker.domain.lanes import Lane, in_lane, request_lane
-from worker.domain.oauth_proxy import ACCESS_LIFE, ProxyCaller, ProxyClient, ProxyGrant, is_proven
+from worker.domain.oauth_proxy import ACCESS_LIFE, ProxyCaller, ProxyClient, ProxyGrant, challenge_of, is_proven
 from worker.domain.series import Series
 from worker.domain.windows import DateWindow, civil_date
-from worker.errors import DataError, OperatorFault, ProxyBusy, TransientError
+from worker.errors import ConsentStopped, DataError, OperatorFault, ProxyBusy, TransientError
 from worker.logs import fields
 from worker.stores.database import Database
 from worker.stores.encryption import Sealer
 from worker.stores.redis.pending_consents import ConsentFlows, place_of_code
 from worker.stores.registry import account_rows
 from worker.stores.registry.erased_meters import ErasureTable
-from worker.stores.registry.proxy import ProxyGrantTable, ProxyTokens
+from worker.stores.registry.proxy import NewGrant, ProxyGrantTable, ProxyTokens, hash_of_code
 
 log = logging.getLogger("releve.proxy")
 MOST_AT_ONCE: Final = 8  # Of one process, whose web has 40 threads: pages always find a free one.
 _AGAIN_S: Final = 5
 LONGEST_WINDOW_DAYS: Final = 3 * 366
 _DEFAULT_TOKEN_LIFE_S: Final = 12_600
+_NO_SUCH_CODE: Final = "this code is unknown, used, expired or another client's"
+_NO_SUCH_TOKEN: Final = "this refresh token is unknown or used, or its consent has ended: consent again"  # noqa: S105
 TokenAnswer = dict[str, Any]  # The JSON of RFC 6749, 5.1, with the meters as a Cozy stack keeps them.
 
 
@@ -82,6 +89,8 @@ class ProxyCode:
 
 
 _JSON: Final = TypeAdapter(ProxyCode)
+_Stored = TypeVar("_Stored")
+_SAME: Final = ("supplier", "proof", "vouched_by", "browser", "data_from", "consent_until")  # Of a code and its grant.
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,16 +124,24 @@ class ProxyCodes:
     def hand_over(self, request: ConnectionRequest, code: ProxyCode) -> ConnectionRequest:
         """Issue a code, and return the request with the address of the client that takes it there."""
         ids = {"usage_point_id": ",".join(code.usage_points), "autorisation_id": code.autorisation_id or ""}
-        named = {name: value for name, value in ids.items() if value}
+        named = {name: value for name, value in ids.items() if value and code.caller.numbers_in_redirect}
         text = secrets.token_urlsafe(32)
         self._store(text, code)
         return request.after(RequestEvent.HANDED_OVER, returns_to=code.caller.address(code=text, **named), page="")
 
-    def redeem(self, text: str) -> ProxyCode | None:
-        """Return what a code stands for, to the first caller; None where it is unknown, used or too old."""
-        sealed = self.flows.redeem_code(text)
+    def redeem(self, text: str, check: Callable[[ProxyCode], None]) -> ProxyCode | None:
+        """Return what a code stands for, to the first caller that passes ``check``; the errors of others spend nothing.
+
+        None where it is unknown, used or too old.
+        """
+
+        def read(sealed: str) -> ProxyCode:
+            code = _JSON.validate_json(self.sealer.unseal(sealed, place_of_code(text)))
+            check(code)
+            return code
+
         try:
-            return _JSON.validate_json(self.sealer.unseal(sealed, place_of_code(text))) if sealed else None
+            return self.flows.redeem_code(text, read)
         except OperatorFault:  # The encryption key is gone: the person goes through the consent page again.
             return None
 
@@ -147,7 +164,7 @@ class ProxyGrants:
 
     codes: ProxyCodes
     supplier: SupplierConsents | None
-    refresh_token: Callable[[str], Token]
+    refresh_token: Callable[[str], Grant]
     database: Database
     grants: ProxyGrantTable
     erasures: ErasureTable
@@ -155,22 +172,30 @@ class ProxyGrants:
     calls: SupplierCalls
 
     def exchange(self, client: ProxyClient, code: str, redirect_uri: str | None, verifier: str | None) -> TokenAnswer:
-        """Exchange a code, which works once, even where it is refused.
+        """Exchange a code, which works once for the client that it is for.
 
-        ``redirect_uri``: as in the request for the code, if the client names it again. ``verifier``: of PKCE.
+        ``redirect_uri``: as in the request for the code; clients that are not strict may leave it out. ``verifier``: of
+        PKCE.
         """
-        facts = self.codes.redeem(code)
-        caller = facts.caller if facts else None
-        if facts is None or caller is None or caller.client_id != client.id:
-            raise InvalidGrant("this code is unknown, used, expired or another client's")
-        if redirect_uri not in (None, "", caller.redirect_uri):
-            raise InvalidGrant("redirect_uri differs from the request for this code")
-        if not is_proven(caller.code_challenge, verifier):
-            raise InvalidGrant("code_verifier does not match the request for this code")
+
+        def check(facts: ProxyCode) -> None:
+            caller = facts.caller
+            if caller.client_id != client.id:
+                raise InvalidGrant(_NO_SUCH_CODE)
+            if redirect_uri != caller.redirect_uri and (client.strict or redirect_uri):
+                raise InvalidGrant("redirect_uri differs from the request for this code")
+            if not is_proven(caller.code_challenge, verifier):
+                raise InvalidGrant("code_verifier does not match the request for this code")
+
+        facts = self.codes.redeem(code, check)
+        code_hash = hash_of_code(code, challenge_of(verifier) if verifier else None)
+        if facts is None:
+            self.grants.end_of_code(client.id, code_hash)
+            raise InvalidGrant(_NO_SUCH_CODE)
         if facts.supplier_code is None:
-            return self._grant(facts)
+            return self._grant(facts, code_hash)
         try:
-            return self._exchange_at_supplier(facts, facts.supplier_code)
+            return self._exchange_at_supplier(facts, facts.supplier_code, code_hash)
         except TransientError:
             self.codes.restore(code, facts)
             raise
@@ -178,45 +203,69 @@ class ProxyGrants:
     def refresh(self, client: ProxyClient, refresh_token: str) -> TokenAnswer:
         """Exchange a refresh token, which works once, for the next pair of tokens."""
         if self.supplier and self.supplier.account_tokens:
-            with self.calls.take():
-                return _supplier_answer(self.refresh_token(refresh_token))
+            return self._refresh_at_supplier(client, self.supplier, refresh_token)
         tokens = self.grants.rotate(client.id, refresh_token, civil_date(self.now()))
         if tokens is None:
-            raise InvalidGrant("this refresh token is unknown or used, or its consent has ended: consent again")
+            raise InvalidGrant(_NO_SUCH_TOKEN)
         return _own_answer(tokens)
 
-    def _exchange_at_supplier(self, facts: ProxyCode, supplier_code: str) -> TokenAnswer:
+    def _refresh_at_supplier(self, client: ProxyClient, supplier: SupplierConsents, refresh_token: str) -> TokenAnswer:
+        today = civil_date(self.now())
+        grant = self.grants.find_by_bound_token(refresh_token)
+        if grant is not None and (grant.client_id != client.id or grant.is_over(today)):
+            raise InvalidGrant(_NO_SUCH_TOKEN)
+        with self.calls.take():
+            answer = self.refresh_token(refresh_token)
+        if grant is None:  # The token is older than this table.
+            meters = supplier.calls.meters_of_grant(answer, supplier.client_id, self.now())
+            caller = ProxyCaller(client.id, redirect_uri="", state="")
+            facts = ProxyCode(caller=caller, supplier=ENEDIS.name, begun_at=None, usage_points=meters)
+            self._bind(supplier, facts, answer.token, hash_of_code(refresh_token, None))
+        elif not self.grants.renew_bound(refresh_token, answer.token.refresh, today):
+            raise InvalidGrant(_NO_SUCH_TOKEN)
+        return _supplier_answer(answer.token)
+
+    def _exchange_at_supplier(self, facts: ProxyCode, supplier_code: str, code_hash: str) -> TokenAnswer:
         if self.supplier is None:
             raise InvalidGrant("no supplier with a consent page is set up")
         with self.calls.take(), in_lane(request_lane(vouched=False)):  # Anybody can type a code.
             grant, confirmed = self.supplier.confirm_code(supplier_code, facts.usage_points)
-        with self.database.reading() as connection:
-            if self.erasures.is_erased_since(connection, facts.supplier, confirmed, facts.begun_at):
-                raise InvalidGrant("the meter's data were erased in the meantime: consent again")
+        self._bind(self.supplier, replace(facts, usage_points=confirmed), grant.token, code_hash)
         return {**grant.extras, **_meter_fields(confirmed), **_supplier_answer(grant.token)}
 
-    def _grant(self, facts: ProxyCode) -> TokenAnswer:
-        (meter,) = facts.usage_points  # An invitation is a proof for its one meter.
-        with self.database.writing() as connection:
-            # An erasure holds this lock, so it is seen here, or ends the grant.
-            account_rows.find_locked(connection, facts.supplier, meter)
-            if self.erasures.is_erased_since(connection, facts.supplier, [meter], facts.begun_at):
-                raise InvalidGrant("the meter's data were erased in the meantime: consent again")
-            tokens = self.grants.create(
-                connection,
-                facts.caller.client_id,
-                facts.supplier,
-                self.erasures.digests(facts.supplier, meter)[0],
-                proof=facts.proof,
-                vouched_by=facts.vouched_by,
-                granted_at=self.now(),
-                browser=facts.browser,
-                data_from=facts.data_from,
-                consent_until=facts.consent_until,
-            )
-        log.info("proxy grant given", extra=fields(client=facts.caller.client_id, proof=facts.proof.value))
+    def _bind(self, supplier: SupplierConsents, facts: ProxyCode, token: Token, code_hash: str) -> None:
+        """Bind a holder's own refresh token to the client that gets it."""
+        until = last_day_of(civil_date(self.now()), supplier.consent_duration())
+        bind = partial(self.grants.bind, refresh_token=token.refresh)
+        self._store(replace(facts, proof=Proof.EXCHANGE, consent_until=until), code_hash, bind)
+
+    def _grant(self, facts: ProxyCode, code_hash: str) -> TokenAnswer:
+        (tokens,) = self._store(facts, code_hash, self.grants.create)  # An invitation is a proof for its one meter.
         named = {} if facts.autorisation_id is None else {"autorisation_id": facts.autorisation_id}
-        return {**_meter_fields([meter]), **named, **_own_answer(tokens)}
+        return {**_meter_fields(facts.usage_points), **named, **_own_answer(tokens)}
+
+    def _store(
+        self, facts: ProxyCode, code_hash: str, store: Callable[[Connection, NewGrant], _Stored]
+    ) -> list[_Stored]:
+        """Store a grant for each meter; that of an older token may not be known. Raises InvalidGrant."""
+        with self.database.writing() as connection:
+            # An erasure or a stop holds this lock, so it is seen here, or ends the grant.
+            numbers = sorted(facts.usage_points)
+            accounts = [account_rows.find_locked(connection, facts.supplier, number) for number in numbers]
+            if facts.begun_at is None and any(_is_stopped(connection, account_id) for account_id in accounts):
+                raise InvalidGrant("the holder has stopped the consent: consent again")
+            if self.erasures.is_erased_since(connection, facts.supplier, facts.usage_points, facts.begun_at):
+                raise InvalidGrant("the meter's data were erased in the meantime: consent again")
+            same = {name: getattr(facts, name) for name in _SAME}
+            new = NewGrant(client_id=facts.caller.client_id, granted_at=self.now(), code_hash=code_hash, **same)
+            meters = [self.erasures.digests(facts.supplier, number)[0] for number in facts.usage_points]
+            stored = [store(connection, replace(new, meter=meter)) for meter in meters or [""]]
+        log.info("proxy grant given", extra=fields(client=facts.caller.client_id, proof=facts.proof.value))
+        return stored
+
+
+def _is_stopped(connection: Connection, account_id: str | None) -> bool:
+    return account_id is not None and account_rows.get(connection, account_id).reason == ConsentStopped.code
 
 
 def _meter_fields(usage_points: Sequence[str]) -> TokenAnswer:
@@ -261,7 +310,7 @@ class ProxyData:
         return None if grant is None or grant.is_over(civil_date(self.now())) else grant
 
     def read(self, grant: ProxyGrant, query: DataQuery) -> Answer:
-        """Ask the supplier once.
+        """Ask the supplier once, and note the day.
 
         Raises OtherMeter, TooEarly, what the client raises, and TransientError where too many calls are under way.
         """
@@ -270,7 +319,9 @@ class ProxyData:
         if grant.data_from is not None and query.window.start < grant.data_from:
             raise TooEarly(grant.data_from)
         with self.calls.take(), in_lane(Lane.BACKFILL):
-            return self.client_of(grant.supplier).ask(query.series, query.usage_point_id, query.window)
+            answer = self.client_of(grant.supplier).ask(query.series, query.usage_point_id, query.window)
+        self.grants.note_use(grant, civil_date(self.now()))
+        return answer
 
 
 def read_query(preset: Preset, path: str, parameters: Mapping[str, str]) -> DataQuery | None:

@@ -67,6 +67,15 @@ _LONGEST_NAME: Final = 100  # Of tokens and clients.
 _password_option = click.option(
     "--password", metavar="-", help="Give - to read the password from standard input. Default: a prompt asks for it."
 )
+_pkce_option = click.option(
+    "--pkce/--no-pkce", default=True, show_default=True, help="Require a code challenge (S256) in each request."
+)
+_numbers_option = click.option(
+    "--numbers-in-redirect/--no-numbers-in-redirect",
+    default=False,
+    show_default=True,
+    help="Put the numbers of meter and consent in the redirect URL, too; the token answer has them anyway.",
+)
 _SESSION_KINDS: Final = {"household": KeyKind.HOUSEHOLD_SESSION, "operator": KeyKind.OPERATOR_SESSION}
 _kind_option = click.option(
     "--kind", type=click.Choice(list(_SESSION_KINDS)), help="Only sessions of households, or of operators."
@@ -482,7 +491,7 @@ class RedirectUri(click.ParamType[Any]):
 
 @click.group()
 def proxy_clients() -> None:
-    """Create, list and revoke clients of the consent proxy, for instance a Cozy stack.
+    """Create, change, list and revoke clients of the consent proxy, for instance a Cozy stack.
 
     \b
     Example:
@@ -501,9 +510,12 @@ def proxy_clients() -> None:
     help="Exact URL that people are sent back to. Repeat it for several.",
 )
 @tenant_option("Tenant of the client. Invitations must be of the same tenant.", DEFAULT_TENANT)
-@click.option("--pkce", is_flag=True, help="Require a code challenge (S256) in each request.")
+@_pkce_option
+@_numbers_option
 @json_option
-def new_client(name: str, redirect_uris: tuple[str, ...], tenant: str, pkce: bool, as_json: bool) -> None:
+def new_client(
+    name: str, redirect_uris: tuple[str, ...], tenant: str, pkce: bool, numbers_in_redirect: bool, as_json: bool
+) -> None:
     """Create a client, and print its id and secret.
 
     The secret is shown once, because only its hash is stored.
@@ -512,18 +524,39 @@ def new_client(name: str, redirect_uris: tuple[str, ...], tenant: str, pkce: boo
 
     \b
     Example:
-      releve proxy-clients new "My Cozy" --redirect-uri https://oauthcallback.mycozy.cloud/accounts/enedis/redirect
+      releve proxy-clients new "My app" --redirect-uri https://app.example.org/back
     """
     name = _checked_name(name, "NAME")
     with open_registry_database() as database:
         tenant = require_tenant(database, tenant)
-        client, secret = ProxyClientTable(database).create(name, redirect_uris, tenant, pkce=pkce)
+        table = ProxyClientTable(database)
+        client, secret = table.create(name, redirect_uris, tenant, pkce=pkce, numbers_in_redirect=numbers_in_redirect)
     note_result(client.id)
     if as_json:
         print_json({**to_row(client), "client_secret": secret})
         return
     warn(f"client {client.id} of {client.name}; copy the secret now, it can't be shown again")
     click.echo(f"client_id {client.id}\nclient_secret {secret}")
+
+
+@proxy_clients.command("set")
+@click.argument("client_id", metavar="CLIENT_ID")
+@_pkce_option
+@_numbers_option
+def set_client(client_id: str, pkce: bool, numbers_in_redirect: bool) -> None:
+    """Hold a client to the rules of new clients.
+
+    It must name its redirect_uri when it exchanges a code, and Relève's answers name their issuer (iss).
+
+    \b
+    Examples:
+      releve proxy-clients set k3q7d0fr2mxx
+      releve proxy-clients set k3q7d0fr2mxx --no-pkce
+    """
+    with open_registry_database() as database:
+        ways = {"pkce": pkce, "numbers_in_redirect": numbers_in_redirect}
+        client = ProxyClientTable(database).set_ways(client_id, **ways)
+    click.echo(f"client {client.id} of {client.name} follows the rules of new clients")
 
 
 @proxy_clients.command("list")
@@ -547,6 +580,7 @@ def list_clients(as_json: bool) -> None:
         **tenant_column(rows),
         "addresses": "redirect_uris",
         "pkce": "pkce",
+        "strict": "strict",
         "grants": "open_grants",
     }
     columns |= {"created": "created_at", "revoked": "revoked_at"}
@@ -558,7 +592,7 @@ def list_clients(as_json: bool) -> None:
 def revoke_client(client_id: str) -> None:
     """Revoke a client and all its grants at once.
 
-    With v4 the client's tokens are the holders' own: they stay valid until the supplier ends them.
+    With v4 an access token is the holder's own: it stays valid for up to 3.5 hours.
 
     \b
     Example:

@@ -55,6 +55,7 @@ RECORDED: Final[Mapping[str, Recorded]] = {
     "backup": Recorded(AuditAction.BACKUP_MAKE),
     "completeness": Recorded(only_with={"rebuild": AuditAction.ACCOUNT_REBUILD}),
     "consents export": Recorded(AuditAction.EVIDENCE_EXPORT),
+    "grants remove": Recorded(AuditAction.GRANT_END, subject="grant_id"),
     "home add": Recorded(AuditAction.ACCOUNT_ADD),
     "home password": Recorded(AuditAction.RECOVERY_CODE),
     "home token": Recorded(AuditAction.ACCOUNT_TOKEN),
@@ -75,6 +76,7 @@ RECORDED: Final[Mapping[str, Recorded]] = {
     "plan": Recorded(only_with=dict.fromkeys(("to_apply", "to_reset"), AuditAction.POLICY_SET)),
     "proxy-clients new": Recorded(AuditAction.PROXY_CLIENT_CREATE),
     "proxy-clients revoke": Recorded(AuditAction.PROXY_CLIENT_REVOKE, subject="client_id"),
+    "proxy-clients set": Recorded(AuditAction.PROXY_CLIENT_SET, subject="client_id"),
     "quarantine clear": Recorded(AuditAction.SAMPLE_CLEAR, subject="surprise_id"),
     "quarantine show": Recorded(only_with={"raw": AuditAction.SAMPLE_SHOW}, subject="surprise_id"),
     "replay": Recorded(AuditAction.ACCOUNT_REPLAY),
@@ -102,7 +104,7 @@ UNRECORDED: Final[Mapping[str, str]] = {
         ("consents verify", "explain", "freshness", "health live", "health ready", "history", "invitations list"),
         _READS,
     ),
-    "home": _READS,
+    **dict.fromkeys(("grants list", "home"), _READS),
     **dict.fromkeys(("proxy-clients list", "quarantine list", "requests list", "rights", "show", "status"), _READS),
     **dict.fromkeys(
         ("operators list", "outputs list", "outputs test", "sessions list", "tenants list", "tokens list"), _READS

@@ -42,7 +42,7 @@ _LONGEST_LIFE_S: Final = 366 * 86_400  # What is longer is no life of a token.
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """The answer to the exchange of a code: its token, and its other fields (usage points, an id_token).
+    """The answer of the token endpoint: its token, and its other fields (usage points, an id_token).
 
     ``extras`` is personal data. ``digest``: the SHA-256 of the answer's bytes, in hexadecimal.
     """
@@ -79,12 +79,9 @@ class OAuthClient:
         ``redirect_uri``: the callback's address, where the supplier wants it again.
         """
         client, form = WebApplicationClient(self._client_id), {"code": code, "include_client_id": True}
-        answer, digest = self._request_token(client, OAuth2Session.fetch_token, redirect_uri, **form)
-        token_fields = {"access_token", "refresh_token", "token_type", "expires_in", "expires_at"}
-        extras = {name: value for name, value in answer.items() if name not in token_fields}
-        return Grant(self._to_token(answer), extras, digest)
+        return self._to_grant(*self._request_token(client, OAuth2Session.fetch_token, redirect_uri, **form))
 
-    def refresh(self, refresh_token: str) -> Token:
+    def refresh(self, refresh_token: str) -> Grant:
         """Exchange a refresh token, which works once, for the next pair of tokens (v4).
 
         If the answer is lost after the supplier took the token, this raises SupplierUnavailable, the next call raises
@@ -92,7 +89,12 @@ class OAuthClient:
         """
         client = WebApplicationClient(self._client_id)
         form = {"refresh_token": refresh_token, "client_id": self._client_id}
-        return self._to_token(self._request_token(client, OAuth2Session.refresh_token, **form)[0])
+        return self._to_grant(*self._request_token(client, OAuth2Session.refresh_token, **form))
+
+    def _to_grant(self, answer: Mapping[str, Json], digest: str) -> Grant:
+        token_fields = {"access_token", "refresh_token", "token_type", "expires_in", "expires_at"}
+        extras = {name: value for name, value in answer.items() if name not in token_fields}
+        return Grant(self._to_token(answer), extras, digest)
 
     def revoke(self, token: str, kind: Literal["refresh_token", "access_token"]) -> None:
         """Revoke a user's token (v4). The supplier answers the same for a token that it does not know.

@@ -144,7 +144,7 @@ class UserTokens(_StoredToken[RotatingTokenStore]):
             raise RefreshTokenDead(_CONSENT_AGAIN)
         was_sent_before = self._store.mark_refresh_sent()
         try:
-            return self._oauth.refresh(stored.refresh)
+            return self._oauth.refresh(stored.refresh).token
         except RefreshTokenDead:
             newest = self._load()
             # The lock has an expiry: a slow worker may have renewed the token after we took its lock over.

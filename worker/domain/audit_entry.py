@@ -67,6 +67,7 @@ class AuditAction(StrEnum):
     CONSENT_CONNECT = "consent.connect"
     CONSENT_NEW_HOLDER = "consent.new_holder"
     EVIDENCE_EXPORT = "evidence.export"
+    GRANT_END = "grant.end"  # Of a client of the proxy.
     GRANT_TOKEN = "grant.token"  # noqa: S105 - The exchange of a code of the proxy.
     INCIDENT_CLOSE = "incident.close"
     INCIDENT_OPEN = "incident.open"
@@ -85,6 +86,7 @@ class AuditAction(StrEnum):
     POLICY_SET = "policy.set"
     PROXY_CLIENT_CREATE = "proxy_client.create"
     PROXY_CLIENT_REVOKE = "proxy_client.revoke"
+    PROXY_CLIENT_SET = "proxy_client.set"
     READING_OPEN = "reading.open"
     READING_TRY = "reading.try"
     RECOVERY_CODE = "recovery_code.create"

@@ -70,6 +70,8 @@ class EndReason(StrEnum):
     HOLDER_CHANGED = "holder_changed"  # Another person proved that the meter is theirs.
     WITHDRAWN = "withdrawn"  # The household stopped it here.
     CLIENT_REVOKED = "client_revoked"  # The client of the proxy that it was given to was revoked.
+    CODE_REUSED = "code_reused"  # The client sent the grant's code a second time.
+    OPERATOR_ENDED = "operator_ended"  # The operator ended the grant.
     TOKEN_REUSED = "token_reused"  # noqa: S105 - A refresh token of the proxy was used twice.
     RESTORED = "restored"  # A backup was restored: the grants in it come back ended.
 

@@ -34,37 +34,52 @@ _VERIFIER: Final = re.compile(r"[A-Za-z0-9._~-]{43,128}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class ProxyClient:
-    """A client of the proxy without its secret; ``id`` is its client_id. ``pkce``: each request needs a challenge."""
+    """A client of the proxy without its secret; ``id`` is its client_id.
+
+    ``pkce``: each request needs a challenge. ``strict``: it names its ``redirect_uri`` with each code again, and our
+    answers name their issuer (RFC 9207); clients that 0.2.0 made are not. ``numbers_in_redirect``: the numbers of meter
+    and consent stand in the address that a code comes by, too.
+    """
 
     id: str
     tenant: str
     name: str
     redirect_uris: tuple[str, ...]
     pkce: bool
+    strict: bool
+    numbers_in_redirect: bool
     created_at: datetime
     revoked_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ProxyCaller:
-    """The client of the proxy that asked for a consent, and what its code is bound to."""
+    """The client of the proxy that asked for a consent, what its code is bound to, and how it is answered.
+
+    ``issuer``: who answers, where the client is told.
+    """
 
     client_id: str
     redirect_uri: str = field(repr=False)
     state: str = field(repr=False)
     code_challenge: str | None = field(default=None, repr=False)
+    issuer: str | None = None
+    numbers_in_redirect: bool = True
 
     def address(self, **parameters: str) -> str:
-        """Return the client's address with its own state and these parameters."""
+        """Return the client's address with its own state, these parameters and the issuer."""
         separator = "&" if "?" in self.redirect_uri else "?"
-        return f"{self.redirect_uri}{separator}{urlencode({'state': self.state, **parameters})}"
+        query = {"state": self.state, **parameters, **({"iss": self.issuer} if self.issuer else {})}
+        return f"{self.redirect_uri}{separator}{urlencode(query)}"
 
 
 @dataclass(frozen=True, slots=True)
 class ProxyGrant:
-    """What a client may read: one meter, by its keyed hash, until the last day of the consent or its own end.
+    """What a client may read: a meter, by its keyed hash, until the last day of the consent or its own end.
 
-    ``data_from``: the first day that may be read, where the meter was another person's before.
+    ``meter`` is empty for a token of v4 that is older than its row. ``data_from``: the first day that may be read,
+    where the meter was another person's before. ``last_used_on``: the day in Europe/Paris of its last read, or of the
+    last renewal of a token of v4.
     """
 
     id: str
@@ -77,6 +92,7 @@ class ProxyGrant:
     vouched_by: str | None
     granted_at: datetime
     access_expires_at: datetime
+    last_used_on: date | None = None
     ended_at: datetime | None = None
     end_reason: str = ""
 

@@ -35,6 +35,7 @@ from worker.ops.supplier_checks import (
     check_gas_token,
     check_incidents,
     check_outputs,
+    check_proxy_clients,
     check_quota_now,
     check_supplier,
     check_workers,
@@ -58,6 +59,7 @@ CHECKS: Final = {
     "plain lines": Check(check_plain_connections, "connections to other hosts without TLS; `warn` for public hosts"),
     "registry": Check(check_registry, "reachable, version, UTF-8, up-to-date tables, accounts by state"),
     "tokens": Check(check_api_tokens, "API tokens that expire within 14 days, or never", ("registry",)),
+    "proxy clients": Check(check_proxy_clients, "no proxy client keeps the rules of version 0.2.0", ("registry",)),
     "outputs": Check(check_outputs, "each output accepts data; if not, since when it has failed", ("registry",)),
     "measures": Check(
         check_measures,

@@ -40,6 +40,7 @@ from worker.stores.redis.incidents import IncidentStore
 from worker.stores.registry.api_tokens import ApiToken, ApiTokenTable
 from worker.stores.registry.fleet_counts import ErrorCount, Overview
 from worker.stores.registry.outputs import list_outputs
+from worker.stores.registry.proxy import ProxyClientTable
 from worker.stores.token_store import ApplicationTokenStore
 
 IDLE_AFTER_S: Final = 300.0
@@ -228,6 +229,19 @@ def check_api_tokens(connections: CheckConnections) -> Iterator[CheckNote]:
             f"`releve tokens new`, then `releve tokens revoke {token.id}`"
         )
     yield ok(f"{tokens.count_open()} open")
+
+
+def check_proxy_clients(connections: CheckConnections) -> Iterator[CheckNote]:
+    """Check that each client of the proxy follows the rules of new ones."""
+    clients = ProxyClientTable(connections.registry).list_clients() if connections.registry_is_current else []
+    in_force = [client for client in clients if client.revoked_at is None]
+    for client in in_force:
+        if not client.strict:
+            yield warn(
+                f"client {client.id} of {client.name} keeps the rules of version 0.2.0: run `releve proxy-clients set "
+                f"{client.id}`, with --no-pkce for a Cozy stack"
+            )
+    yield ok(f"{len(in_force)} in force")
 
 
 def _name(token: ApiToken) -> str:

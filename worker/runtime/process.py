@@ -10,6 +10,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Final, Self
 
 from redis import Redis
+from sqlalchemy import Connection
 
 from config.settings import Settings
 from worker.accounts.asserted_accounts import AccountAssertion, GatewayAccounts
@@ -36,6 +37,7 @@ from worker.clients.supplier_session import TokenProvider, Transport
 from worker.clients.suppliers import SUPPLIERS, SupplierClients
 from worker.domain.account import Account
 from worker.domain.clock import clock_from, real_clock
+from worker.domain.consents import EndReason
 from worker.domain.evidence import HOUSEHOLD
 from worker.domain.incident import Thresholds
 from worker.domain.lanes import QUEUES
@@ -570,9 +572,18 @@ class Runtime(AbstractContextManager["Runtime"]):
             account_id,
             now,
             actor,
-            on_stop=self.rights.withdraw_meter,
+            on_stop=self._end_access,
             at_end=partial(self.erasure_ledger.append, entry),
         )
+
+    def _end_access(self, connection: Connection, account: Account) -> None:
+        self.rights.withdraw_meter(connection, account)
+        self.proxy_grant_table.end_for(connection, self.meters_of(account), EndReason.WITHDRAWN)
+
+    def meters_of(self, account: Account) -> list[str]:
+        """Return the keyed hashes of the account's meter; none where it has no meter any more."""
+        number = account.usage_point_id
+        return [] if number is None else self.erasures.digests(account.supplier, number)
 
     def erase(self, account_id: str, actor: str | None = None) -> dict[str, int]:
         """Erase an account's measures, tokens and state; see ``accounts.erasure``."""

@@ -41,6 +41,7 @@ ACTIONS: Final[Mapping[str, AuditAction]] = {
     "POST /api/invitations": AuditAction.INVITATION_CREATE,
     "DELETE /api/invitations/{invitation_id}": AuditAction.INVITATION_REVOKE,
     "POST /accounts/{account_id}/stop": AuditAction.ACCOUNT_STOP,
+    "POST /accounts/{account_id}/grants/{grant_id}/end": AuditAction.GRANT_END,
     "POST /accounts/{account_id}/import": AuditAction.ACCOUNT_IMPORT,
     "POST /accounts/{account_id}/series": AuditAction.ACCOUNT_SERIES,
     "POST /accounts/{account_id}/remove": AuditAction.ACCOUNT_ERASE,
@@ -86,7 +87,7 @@ UNRECORDED: Final[Mapping[str, str]] = {
     "POST /access/kept": "it hides a code that its household has written down",
     "POST /api/accounts/search": "it only reads, and a meter's number must not be in an address",
 }
-_SUBJECTS: Final = ("invitation_id", "right_id", "key_id")  # Parameters of paths.
+_SUBJECTS: Final = ("invitation_id", "right_id", "key_id", "grant_id")  # Parameters of paths.
 _SAFE_METHODS: Final = ("GET", "HEAD", "OPTIONS")
 # A row is kept for 400 days, so tries must not fill the registry. What an actor has done is always recorded.
 TRIES: Final = Rate("audit-tries", calls=60, window_s=3600)  # Refused ones of an actor, all of a visitor's address.

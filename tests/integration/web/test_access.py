@@ -226,6 +226,8 @@ TABLE = (
     ),
     for_holder("GET /accounts/{account_id}/stop", sees(200, "/accounts/{id}/stop", "{digits}")),
     for_holders_form("POST /accounts/{account_id}/stop", changes(303, "/accounts/{id}#connection")),
+    # The grant is for the meter of the holder's account.
+    for_holders_form("POST /accounts/{account_id}/grants/{grant_id}/end", changes(303, "/accounts/{id}#grants")),
     for_holder("GET /accounts/{account_id}/remove", sees(200, "{digits}")),
     for_holders_form("POST /accounts/{account_id}/remove", changes(200, "{id}", "{digits}")),
     # The household's own sessions.
@@ -619,6 +621,7 @@ def ask(client: TestClient, row: Row, account_id: str, cast: Cast, invitation_id
     }
     fill = {"account_id": account_id, "supplier": "enedis", "invitation_id": invitation_id or cast.invitation_id}
     fill |= {"doctype": "com.grandlyon.enedis.day", "right_id": "f" * 20, "key_id": "h4t8q2mxk0ra"}
+    fill |= {"grant_id": cast.grant_id}
     return client.request(
         method,
         (row.path or path.replace("{path:path}", "x")).format(**fill),

@@ -43,6 +43,28 @@ def test_the_walk_of_a_stack_from_page_to_renewal(service: ConnectService, stack
 
 
 @pytest.mark.generations
+def test_a_new_clients_answers_name_their_issuer_and_no_numbers(service: ConnectService) -> None:
+    stack = ProxyStack.register(service, pkce=True, numbers_in_redirect=False)
+    challenge = {"code_challenge": challenge_of(VERIFIER), "code_challenge_method": "S256"}
+    issuer = f"{service.runtime.settings.public_url}/proxy/enedis"
+    query = stack.walk(**challenge)
+    assert {**query, "code": "…"} == {"state": STATE, "code": "…", "iss": issuer}
+    answer = stack.exchange(query["code"], code_verifier=VERIFIER)
+    assert answer["usage_point_id"] == METER  # The token answer has it.
+    refused = stack.show(service.browser())  # It has no challenge.
+    assert query_of(refused.headers["location"])["iss"] == issuer
+    service.simulate("POST", "switches", {"callback": "refused"})
+    failed = stack.walk(**challenge)
+    assert failed["iss"] == issuer and "error" in failed
+
+
+@pytest.mark.generations
+def test_an_old_clients_answers_are_as_they_were(service: ConnectService) -> None:
+    query = ProxyStack.register_old(service).walk()
+    assert "iss" not in query and {"autorisation_id", "usage_point_id"} & query.keys()
+
+
+@pytest.mark.generations
 def test_the_page_names_who_asks_and_the_button_names_the_browser(service: ConnectService, stack: ProxyStack) -> None:
     browser = service.browser()
     page = stack.show(browser)

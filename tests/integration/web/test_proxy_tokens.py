@@ -10,14 +10,15 @@ from typing import Any
 
 import pytest
 
-from tests.support.connect_service import CREDENTIALS, INVITED_PRESETS, METER, OTHER, ConnectService
+from tests.support.connect_service import CREDENTIALS, INVITED_PRESETS, METER, OTHER, ConnectService, query_of
 from tests.support.proxy_stack import STACK, ProxyStack
-from worker.accounts.proxy_grants import MOST_AT_ONCE
+from worker.accounts.proxy_grants import MOST_AT_ONCE, InvalidGrant
+from worker.clients.oauth import Grant
 from worker.clients.supplier_session import Token
 from worker.domain.consents import EndReason
-from worker.domain.oauth_proxy import challenge_of
+from worker.domain.oauth_proxy import ProxyGrant, challenge_of
 from worker.stores.registry.proxy import ProxyGrantTable
-from worker.stores.registry.tables import PROXY_GRANTS
+from worker.stores.registry.tables import PROXY_GRANTS, PROXY_REFRESH_TOKENS
 from worker.stores.token_store import ApplicationTokenStore
 
 VERIFIER = "v" * 50
@@ -64,7 +65,8 @@ def test_errors_come_in_oauths_form(
 def test_credentials_may_come_by_header_but_never_by_address(service: ConnectService, stack: ProxyStack) -> None:
     code = stack.walk()["code"]
     basic = base64.b64encode(f"{stack.client_id}:{stack.secret}".encode()).decode()
-    form, browser = {"grant_type": "authorization_code", "code": code}, service.browser()
+    form = {"grant_type": "authorization_code", "code": code, "redirect_uri": STACK}
+    browser = service.browser()
     assert browser.post("/proxy/enedis/token", params=stack.credentials, data=form).status_code == 401
     broken = browser.post("/proxy/enedis/token", data=form, headers={"Authorization": "Basic %%%"})
     assert broken.status_code == 401 and "www-authenticate" in broken.headers
@@ -117,17 +119,72 @@ def test_a_code_works_once_and_for_its_client_address_and_challenge_alone(
         (stack, {"code_verifier": "w" * 50}),
         (stack, {"code_verifier": ""}),
     ]
-    for client, changes in wrong:
-        code = stack.walk(**CHALLENGE)["code"]
-        assert client.token({**form, "code": code}, **changes).json()["error"] == "invalid_grant"
-        # The try has used it up.
-        assert stack.token({**form, "code": code}).json()["error"] == "invalid_grant"
-        forget_limits(service)
     code = stack.walk(**CHALLENGE)["code"]
+    for client, changes in wrong:
+        assert client.token({**form, "code": code}, **changes).json()["error"] == "invalid_grant"
+    # Nobody else has spent it.
     stack.exchange(code, code_verifier=VERIFIER)
     assert stack.token({**form, "code": code}).json()["error"] == "invalid_grant"
+    forget_limits(service)
     unbound = stack.walk()["code"]
     assert stack.token({**form, "code": unbound}).json()["error"] == "invalid_grant"  # A verifier without a challenge.
+
+
+def is_in_force(service: ConnectService, stack: ProxyStack, tokens: Any) -> bool:
+    """Return whether the client's tokens still open something; with v4 we have a say in their renewal alone."""
+    if service.runtime.clients.account_tokens:
+        return stack.refresh(tokens["refresh_token"]).status_code == 200
+    return stack.read(tokens["access_token"]).status_code == 200
+
+
+@pytest.mark.generations
+@pytest.mark.parametrize("is_replay", [True, False])
+def test_a_code_that_its_own_client_sends_again_ends_what_it_got_for_it(
+    service: ConnectService, stack: ProxyStack, is_replay: bool
+) -> None:
+    other = ProxyStack.register(service)
+    form = {"grant_type": "authorization_code", "redirect_uri": STACK, "code_verifier": VERIFIER}
+    code = stack.walk(**CHALLENGE)["code"]
+    tokens = stack.exchange(code, code_verifier=VERIFIER)
+    stays = stack.exchange(stack.walk()["code"])
+    # Neither another client, nor whoever lacks the verifier, nor a wrong secret.
+    for client, changes in (
+        (other, {}),
+        (stack, {"code_verifier": "w" * 50}),
+        (stack, {"code_verifier": ""}),
+        (stack, {"client_secret": other.secret}),
+    ):
+        assert client.token({**form, "code": code}, **changes).status_code in (400, 401)
+    if is_replay:
+        assert stack.token({**form, "code": code}).json()["error"] == "invalid_grant"
+        ends = [grant.end_reason for grant in service.runtime.proxy_grant_table.list_grants(stack.client_id)]
+        assert sorted(ends) == ["", EndReason.CODE_REUSED]
+    assert is_in_force(service, stack, tokens) is not is_replay
+    assert is_in_force(service, stack, stays)
+
+
+def test_a_new_client_names_its_address_again_and_an_old_one_need_not(service: ConnectService) -> None:
+    new, old = ProxyStack.register(service), ProxyStack.register_old(service)
+    code = new.walk()["code"]
+    bare = {"grant_type": "authorization_code", "code": code}
+    assert new.token(bare).json()["error"] == new.token(bare, redirect_uri="").json()["error"] == "invalid_grant"
+    assert new.exchange(code)["access_token"]
+    code = old.walk()["code"]
+    wrong = {"grant_type": "authorization_code", "code": code, "redirect_uri": "https://other.example/"}
+    assert old.token(wrong).json()["error"] == "invalid_grant"
+    assert old.token({"grant_type": "authorization_code", "code": code}).status_code == 200
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+def test_credentials_in_header_and_form_at_once_are_refused(service: ConnectService, is_new: bool) -> None:
+    stack = (ProxyStack.register if is_new else ProxyStack.register_old)(service)
+    basic = base64.b64encode(f"{stack.client_id}:{stack.secret}".encode()).decode()
+    form = {"grant_type": "authorization_code", "code": stack.walk()["code"], "redirect_uri": STACK}
+    headers = {"Authorization": f"Basic {basic}"}
+    both = service.browser().post("/proxy/enedis/token", data={**form, **stack.credentials}, headers=headers)
+    assert (both.status_code, both.json()["error"]) == (400, "invalid_request")
+    named = {**form, "client_id": stack.client_id}
+    assert service.browser().post("/proxy/enedis/token", data=named, headers=headers).status_code == 200
 
 
 # -- v4: the holder's own tokens
@@ -145,7 +202,7 @@ def test_v4_a_token_without_a_meter_is_not_handed_on(v4: ConnectService) -> None
     stack = ProxyStack.register(v4)
     code = stack.walk()["code"]
     v4.simulate("POST", "switches", {"token_without_meter": True})
-    answer = stack.token({"grant_type": "authorization_code", "code": code})
+    answer = stack.token({"grant_type": "authorization_code", "code": code, "redirect_uri": STACK})
     assert answer.json() == {
         "error": "invalid_grant",
         "error_description": "the supplier refuses the code or refresh token: consent again",
@@ -156,7 +213,7 @@ def test_v4_the_supplier_down_is_a_try_again_and_costs_no_code(v4: ConnectServic
     stack = ProxyStack.register(v4)
     code = stack.walk()["code"]
     v4.simulate("POST", "faults", {"path": "/v1/oauth2/token", "status": 503, "body": "<html>", "count": 1})
-    answer = stack.token({"grant_type": "authorization_code", "code": code})
+    answer = stack.token({"grant_type": "authorization_code", "code": code, "redirect_uri": STACK})
     assert (answer.status_code, answer.json()["error"]) == (503, "temporarily_unavailable")
     assert int(answer.headers["retry-after"]) >= 1
     assert stack.exchange(code)["usage_points_id"] == METER
@@ -166,6 +223,116 @@ def test_v4_has_no_data_route_for_the_token_is_the_holders_own(v4: ConnectServic
     stack = ProxyStack.register(v4)
     answer = stack.read(stack.exchange(stack.walk()["code"])["access_token"])
     assert answer.status_code == 404 and "use it there directly" in answer.json()["error_description"]
+
+
+def grants_of(service: ConnectService, stack: ProxyStack) -> list[ProxyGrant]:
+    return service.runtime.proxy_grant_table.list_grants(stack.client_id)
+
+
+def forget_tokens(service: ConnectService) -> None:
+    """Forget which client has which token of v4, as before an upgrade."""
+    for table in (PROXY_REFRESH_TOKENS, PROXY_GRANTS):
+        service.runtime.registry.database.change(table.delete())
+
+
+def test_v4_a_refresh_token_works_for_the_client_that_got_it_alone(v4: ConnectService) -> None:
+    stack, other = ProxyStack.register(v4), ProxyStack.register(v4)
+    tokens = stack.exchange(stack.walk()["code"])
+    asked = v4.simulate("GET", "report")["tokens"].get("refresh_token", 0)
+    for _ in range(3):
+        stolen = other.refresh(tokens["refresh_token"])
+        assert (stolen.status_code, stolen.json()["error"]) == (400, "invalid_grant")
+        # Each token that follows is bound, too; the one before stays so.
+        assert v4.simulate("GET", "report")["tokens"].get("refresh_token", 0) == asked
+        used, tokens = tokens, stack.renew(tokens["refresh_token"])
+        asked += 1
+        assert other.refresh(used["refresh_token"]).json()["error"] == "invalid_grant"
+    assert other.refresh(tokens["refresh_token"]).json()["error"] == "invalid_grant"
+    (grant,) = grants_of(v4, stack)
+    assert grant.last_used_on == v4.runtime.history.today() and grants_of(v4, other) == []
+    rows = v4.runtime.registry.database.fetch(PROXY_REFRESH_TOKENS.select())
+    assert len(rows) == 4 and tokens["refresh_token"] not in str(rows)
+
+
+def test_v4_a_token_of_before_the_upgrade_is_bound_to_the_first_client_that_renews_it(v4: ConnectService) -> None:
+    stack, other = ProxyStack.register_old(v4), ProxyStack.register(v4)
+    first = stack.exchange(stack.walk()["code"])
+    forget_tokens(v4)
+    second = stack.renew(first["refresh_token"])
+    for token in (first, second):
+        assert other.refresh(token["refresh_token"]).json()["error"] == "invalid_grant"
+    third = stack.renew(second["refresh_token"])
+    v4.runtime.proxy_clients.revoke(stack.client_id)
+    assert other.refresh(third["refresh_token"]).json()["error"] == "invalid_grant"
+
+
+def test_v4_a_made_up_token_binds_nothing(v4: ConnectService) -> None:
+    stack = ProxyStack.register(v4)
+    assert stack.refresh("made up").json()["error"] == "invalid_grant"
+    v4.simulate("POST", "faults", {"path": "/v1/oauth2/token", "status": 503, "body": "<html>", "count": 1})
+    assert stack.refresh("made up").status_code == 503
+    assert grants_of(v4, stack) == []
+
+
+def test_v4_a_revoked_clients_tokens_are_renewed_for_nobody(v4: ConnectService) -> None:
+    stack, other = ProxyStack.register(v4), ProxyStack.register(v4)
+    tokens = stack.exchange(stack.walk()["code"])
+    v4.runtime.proxy_clients.revoke(stack.client_id)
+    assert other.refresh(tokens["refresh_token"]).json()["error"] == "invalid_grant"
+    assert [grant.end_reason for grant in grants_of(v4, stack)] == [EndReason.CLIENT_REVOKED]
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_v4_after_a_stop_a_token_of_before_is_renewed_for_nobody(v4: ConnectService, is_known: bool) -> None:
+    v4.connect(v4.browser())
+    stack = ProxyStack.register(v4)
+    tokens = stack.exchange(stack.walk()["code"])
+    if not is_known:
+        forget_tokens(v4)
+    v4.runtime.stop_consent(v4.accounts()[0].id)
+    assert stack.refresh(tokens["refresh_token"]).json()["error"] == "invalid_grant"
+    assert stack.renew(stack.exchange(stack.walk()["code"])["refresh_token"])  # A new consent is a new one.
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_v4_after_an_erasure_a_token_of_before_is_renewed_for_nobody(v4: ConnectService, is_known: bool) -> None:
+    v4.connect(v4.browser())
+    stack = ProxyStack.register(v4)
+    tokens = stack.exchange(stack.walk()["code"])
+    if not is_known:
+        forget_tokens(v4)
+    v4.runtime.erase(v4.accounts()[0].id)
+    assert stack.refresh(tokens["refresh_token"]).json()["error"] == "invalid_grant"
+    assert stack.renew(stack.exchange(stack.walk()["code"])["refresh_token"])  # A new consent is a new one.
+
+
+def test_v4_a_grant_that_ends_while_the_supplier_is_asked_hands_nothing_on(v4: ConnectService) -> None:
+    stack = ProxyStack.register(v4)
+    tokens, runtime = stack.exchange(stack.walk()["code"]), v4.runtime
+    (grant,) = grants_of(v4, stack)
+
+    def refresh(token: str) -> Grant:
+        runtime.proxy_grant_table.end(grant.id, EndReason.WITHDRAWN)
+        return runtime.clients.oauth.refresh(token)
+
+    client = runtime.proxy_clients.find(stack.client_id)
+    assert client is not None
+    with pytest.raises(InvalidGrant):
+        replace(runtime.proxy_grants, refresh_token=refresh).refresh(client, tokens["refresh_token"])
+    assert stack.refresh(tokens["refresh_token"]).json()["error"] == "invalid_grant"
+
+
+def test_v4_a_token_of_several_meters_ends_with_the_grant_of_one(v4: ConnectService) -> None:
+    stack, browser = ProxyStack.register(v4), v4.browser()
+    page = stack.press(browser, stack.show(browser)).headers["location"]
+    back = v4.agree(page.replace(METER, f"{METER},{OTHER}"))
+    tokens = stack.exchange(query_of(v4.come_back(browser, back).headers["location"])["code"])
+    assert tokens["usage_points_id"] == f"{METER},{OTHER}"
+    one, other = grants_of(v4, stack)
+    assert one.meter != other.meter
+    v4.runtime.proxy_grant_table.end(other.id, EndReason.WITHDRAWN)
+    assert [grant.end_reason for grant in grants_of(v4, stack)] == [EndReason.WITHDRAWN] * 2
+    assert stack.refresh(tokens["refresh_token"]).json()["error"] == "invalid_grant"
 
 
 # -- v5 and 2026: tokens of our own, for one meter

@@ -25,12 +25,13 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CliRunner]:
 
 
 def test_a_client_is_made_listed_and_revoked(run: CliRunner) -> None:
-    made = run.invoke(cli, ["proxy-clients", "new", " My Cozy ", "--redirect-uri", ADDRESS, "--pkce"])
+    made = run.invoke(cli, ["proxy-clients", "new", " My Cozy ", "--redirect-uri", ADDRESS])
     assert made.exit_code == 0 and "can't be shown again" in made.stderr
     (id_name, client_id), (secret_name, secret) = [line.split() for line in made.stdout.splitlines()]
     assert (id_name, secret_name) == ("client_id", "client_secret") and secret.startswith(f"proxyclient_{client_id}_")
     row = json.loads(run.invoke(cli, ["proxy-clients", "list", "--json"]).stdout)
-    assert row["redirect_uris"] == [ADDRESS] and row["pkce"] is True and row["tenant"] == "default"
+    assert row["redirect_uris"] == [ADDRESS] and row["tenant"] == "default"
+    assert (row["pkce"], row["strict"], row["numbers_in_redirect"]) == (True, True, False)
     assert row["name"] == "My Cozy" and "secret" not in json.dumps(row)
     revoked = run.invoke(cli, ["proxy-clients", "revoke", client_id])
     assert revoked.exit_code == 0 and "is revoked" in revoked.stdout
@@ -52,6 +53,28 @@ def test_a_client_of_a_tenant_with_several_addresses(run: CliRunner) -> None:
 
 
 @pytest.mark.parametrize(
+    ("options", "pkce", "numbers"),
+    [
+        ([], True, False),
+        (["--pkce"], True, False),
+        (["--no-pkce", "--numbers-in-redirect"], False, True),
+    ],
+)
+def test_new_and_set_have_the_same_switches(run: CliRunner, options: list[str], pkce: bool, numbers: bool) -> None:
+    def shown() -> tuple[bool, bool, bool]:
+        row = json.loads(run.invoke(cli, ["proxy-clients", "list", "--json"]).stdout)
+        return row["strict"], row["pkce"], row["numbers_in_redirect"]
+
+    made = run.invoke(cli, ["proxy-clients", "new", "Cozy", "--redirect-uri", ADDRESS, "--json", *options])
+    assert shown() == (True, pkce, numbers)
+    client_id = json.loads(made.stdout)["id"]
+    assert run.invoke(cli, ["proxy-clients", "set", client_id, "--no-pkce"]).exit_code == 0
+    assert shown() == (True, False, False)
+    done = run.invoke(cli, ["proxy-clients", "set", client_id, *options])
+    assert "follows the rules of new clients" in done.stdout and shown() == (True, pkce, numbers)
+
+
+@pytest.mark.parametrize(
     "words",
     [
         ["Stack"],
@@ -68,5 +91,6 @@ def test_what_can_be_no_client_is_refused(run: CliRunner, words: list[str]) -> N
 
 
 def test_an_unknown_client_is_told_so_without_its_text(run: CliRunner) -> None:
-    result = run.invoke(cli, ["proxy-clients", "revoke", "proxyclient_secret"])
-    assert "no client has this id" in str(result.exception) and "proxyclient_secret" not in str(result.exception)
+    for word in ("revoke", "set"):
+        result = run.invoke(cli, ["proxy-clients", word, "proxyclient_secret"])
+        assert "no client has this id" in str(result.exception) and "proxyclient_secret" not in str(result.exception)

@@ -102,7 +102,7 @@ def test_a_code_is_exchanged_with_our_callback_where_the_supplier_wants_it_again
 
 def test_a_refresh_token_brings_the_next_pair(v4: ClientHarness) -> None:
     v4.answer_token(200, ANSWER_V1)
-    assert v4.oauth.refresh("refresh-token-one").refresh == "refresh-token-two"
+    assert v4.oauth.refresh("refresh-token-one").token.refresh == "refresh-token-two"
     assert form(v4) == {
         "grant_type": ["refresh_token"],
         "refresh_token": ["refresh-token-one"],
@@ -113,7 +113,7 @@ def test_a_refresh_token_brings_the_next_pair(v4: ClientHarness) -> None:
 
 def test_a_refresh_answer_without_a_new_refresh_token_keeps_the_old(v4: ClientHarness) -> None:
     v4.answer_token(200, {"access_token": "access-token-two"})
-    assert v4.oauth.refresh("refresh-token-one").refresh == "refresh-token-one"
+    assert v4.oauth.refresh("refresh-token-one").token.refresh == "refresh-token-one"
 
 
 @pytest.mark.parametrize("expiry", [12600, "12600", 12600.0])

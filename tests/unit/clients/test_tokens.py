@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from tests.support.supplier_server import FakeTokenStore
+from worker.clients.oauth import Grant
 from worker.clients.supplier_session import Token
 from worker.clients.tokens import ApplicationTokens, BearerTokens, UserTokens
 from worker.errors import (
@@ -36,8 +37,8 @@ class FakeEndpoint:
     used_grants: list[str] = field(default_factory=list)
     failure: WorkerError | None = None
 
-    def refresh(self, refresh_token: str) -> Token:
-        return self._answer(refresh_token)
+    def refresh(self, refresh_token: str) -> Grant:
+        return Grant(self._answer(refresh_token), {})
 
     def application_token(self) -> Token:
         return self._answer("credentials")

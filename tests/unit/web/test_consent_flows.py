@@ -33,9 +33,32 @@ def test_a_flow_is_read_until_it_ends(flows: ConsentFlows, caller: ProxyCaller |
 def test_a_code_is_redeemed_once_and_may_be_restored(flows: ConsentFlows) -> None:
     code = "c" * 43
     flows.store_code(code, "sealed")
-    assert [flows.redeem_code(code), flows.redeem_code(code)] == ["sealed", None]
+    assert [flows.redeem_code(code, len), flows.redeem_code(code, len)] == [6, None]
     flows.store_code(code, "sealed")
-    assert flows.redeem_code(code) == "sealed"
+    assert flows.redeem_code(code, str.upper) == "SEALED"
+
+
+def test_a_code_that_fails_its_check_is_not_spent(flows: ConsentFlows) -> None:
+    def refuse(sealed: str) -> None:
+        raise ValueError(sealed)
+
+    flows.store_code("c" * 43, "sealed")
+    with pytest.raises(ValueError, match="sealed"):
+        flows.redeem_code("c" * 43, refuse)
+    assert flows.redeem_code("c" * 43, str.upper) == "SEALED"
+
+
+def test_of_two_that_check_a_code_at_once_one_gets_it(flows: ConsentFlows) -> None:
+    inner: list[str | None] = []
+
+    def check(sealed: str) -> str:
+        if not inner:  # Another caller comes between our check and the spending of the code.
+            inner.append("")
+            inner[0] = flows.redeem_code("c" * 43, str.upper)
+        return sealed
+
+    flows.store_code("c" * 43, "sealed")
+    assert flows.redeem_code("c" * 43, check) is None and inner == ["SEALED"]
 
 
 def test_a_flow_shows_nobody_who_takes_part() -> None:

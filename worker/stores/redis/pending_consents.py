@@ -40,7 +40,7 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar, cast
 
 from pydantic import TypeAdapter
 from redis import Redis
@@ -71,6 +71,7 @@ _FORGOTTEN: Final[Mapping[str, Any]] = {
     "declaration": None,
 }
 _REQUEST_JSON: Final = TypeAdapter(ConnectionRequest)
+_Facts = TypeVar("_Facts")
 ProofFile = tuple[str, bytes]  # Name and content.
 
 
@@ -301,10 +302,21 @@ class ConsentFlows(PrefixedKeys):
         """Store for 15 minutes the sealed facts that a code redeems, whether it is new or was redeemed."""
         self._redis.set(self._key("proxy_code", _digest(code)), sealed, ex=_FLOW_LIFE_S)
 
-    def redeem_code(self, code: str) -> str | None:
-        """Return the sealed facts to the first caller, and None to others."""
-        sealed = self._redis.getdel(self._key("proxy_code", _digest(code)))
-        return None if sealed is None else str(sealed)
+    def redeem_code(self, code: str, check: Callable[[str], _Facts]) -> _Facts | None:
+        """Spend a code, and return to the first caller what ``check`` makes of its sealed facts; None to others.
+
+        It is one step: where ``check`` raises an error, the code stays as it was.
+        """
+        key = self._key("proxy_code", _digest(code))
+
+        def spend(pipe: Pipeline) -> Any:
+            sealed = pipe.get(key)
+            facts = None if sealed is None else check(str(sealed))
+            pipe.multi()
+            pipe.delete(key)
+            return facts
+
+        return cast("_Facts | None", self._redis.transaction(spend, key, value_from_callable=True))
 
 
 def place_of_code(code: str) -> str:

@@ -4,25 +4,29 @@ An access token lives for an hour, and a refresh token works once. The registry 
 their client or grant: ``proxyclient_<client_id>_<secret>``, ``proxyaccess_<grant>_<secret>`` and
 ``proxyrefresh_<grant>_<secret>``. A meter is stored as the keyed hash that the memory of erasures uses, so a grant
 names nobody.
+
+With v4 a client has the holder's own tokens of the supplier. Their grant has the hash of the refresh token, which is
+bound to the client by it, and no access token of ours.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, delete, func, insert, or_, select, true, update
 
 from worker.domain.consents import EndReason, Proof
 from worker.domain.oauth_proxy import ACCESS_LIFE, ProxyClient, ProxyGrant
 from worker.errors import DataError
 from worker.logs import fields
-from worker.stores.database import ClockedTable
+from worker.stores.database import ClockedTable, new_id
 from worker.stores.encryption import SecretTexts
-from worker.stores.registry.tables import PROXY_CLIENTS, PROXY_GRANTS, PROXY_REFRESH_TOKENS, belongs_to
+from worker.stores.registry.tables import PROXY_CLIENTS, PROXY_GRANTS, PROXY_REFRESH_TOKENS
 
 log = logging.getLogger("releve.proxy")
 # Our logs recognise all three.
@@ -46,22 +50,49 @@ class ProxyTokens:
     refresh: str = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewGrant:
+    """What is stored of a grant.
+
+    ``meter``: its keyed hash, empty where it is not known. ``granted_at``: by the fleet's clock, like the dates of the
+    consent. ``code_hash``: of the code that it came by (``hash_of_code``).
+    """
+
+    client_id: str
+    supplier: str
+    meter: str = ""
+    proof: Proof
+    granted_at: datetime
+    vouched_by: str | None = None
+    consent_until: date | None = None
+    browser: str | None = None
+    data_from: date | None = None
+    code_hash: str
+
+
 class ProxyClientTable(ClockedTable):
     """The table of the proxy's clients."""
 
-    def create(self, name: str, redirect_uris: Sequence[str], tenant: str, *, pkce: bool) -> tuple[ProxyClient, str]:
+    def create(
+        self, name: str, redirect_uris: Sequence[str], tenant: str, *, pkce: bool, numbers_in_redirect: bool = False
+    ) -> tuple[ProxyClient, str]:
         """Create a client and return it with its secret, which can't be read again later.
 
         The caller has checked the addresses, which have no spaces.
         """
         client_id, secret_hash, secret = _CLIENT.create()
-        client = ProxyClient(client_id, tenant, name, tuple(redirect_uris), pkce, self._now())
-        row = {"id": client_id, "tenant": tenant, "name": name, "hash": secret_hash, "pkce": pkce}
-        addresses = " ".join(client.redirect_uris)
-        self._database.change(
-            insert(PROXY_CLIENTS).values(**row, redirect_uris=addresses, created_at=client.created_at)
-        )
+        addresses = tuple(redirect_uris)
+        client = ProxyClient(client_id, tenant, name, addresses, pkce, True, numbers_in_redirect, self._now())
+        row = {**asdict(client), "hash": secret_hash, "redirect_uris": " ".join(addresses)}
+        self._database.change(insert(PROXY_CLIENTS).values(row))
         return client, secret
+
+    def set_ways(self, client_id: str, *, pkce: bool, numbers_in_redirect: bool) -> ProxyClient:
+        """Hold a client to the ways of new ones, and return it. Raises UnknownProxyClient."""
+        ways = {"strict": True, "pkce": pkce, "numbers_in_redirect": numbers_in_redirect}
+        with self._database.writing() as connection:
+            connection.execute(update(PROXY_CLIENTS).where(PROXY_CLIENTS.c.id == client_id).values(ways))
+            return _get_client(connection, client_id)
 
     def find(self, client_id: str) -> ProxyClient | None:
         """Return the client; None where it is unknown or revoked."""
@@ -76,72 +107,84 @@ class ProxyClientTable(ClockedTable):
 
     def revoke(self, client_id: str) -> ProxyClient:
         """Revoke the client and end its grants. Safe to repeat: the first moment stays. Raises UnknownProxyClient."""
-        has_id, now = PROXY_CLIENTS.c.id == client_id, self._now()
+        is_open, now = (PROXY_CLIENTS.c.id == client_id, PROXY_CLIENTS.c.revoked_at.is_(None)), self._now()
         with self._database.writing() as connection:
-            revoking = update(PROXY_CLIENTS).where(has_id, PROXY_CLIENTS.c.revoked_at.is_(None))
-            connection.execute(revoking.values(revoked_at=now))
+            connection.execute(update(PROXY_CLIENTS).where(*is_open).values(revoked_at=now))
             end_grants(connection, EndReason.CLIENT_REVOKED, now, PROXY_GRANTS.c.client_id == client_id)
-            row = connection.execute(select(PROXY_CLIENTS).where(has_id)).one_or_none()
-        if row is None:
-            # The message doesn't repeat the id: a user may have passed the whole secret.
-            raise UnknownProxyClient("no client has this id: `releve proxy-clients list` shows the ids")
-        return _to_client(row)
+            return _get_client(connection, client_id)
 
     def _get_row(self, client_id: str) -> Row[Any] | None:
         with self._database.reading() as connection:
             return connection.execute(select(PROXY_CLIENTS).where(PROXY_CLIENTS.c.id == client_id)).one_or_none()
 
-    def list_clients(self, tenant: str | None = None) -> list[ProxyClient]:
-        """Return all clients, or those of a tenant, even revoked ones, the oldest first."""
-        query = select(PROXY_CLIENTS).where(*belongs_to(PROXY_CLIENTS, tenant))
-        oldest_first = query.order_by(PROXY_CLIENTS.c.created_at, PROXY_CLIENTS.c.id)
+    def list_clients(self) -> list[ProxyClient]:
+        """Return all clients, even revoked ones, the oldest first."""
+        oldest_first = select(PROXY_CLIENTS).order_by(PROXY_CLIENTS.c.created_at, PROXY_CLIENTS.c.id)
         return [_to_client(row) for row in self._database.fetch(oldest_first)]
 
 
+def _get_client(connection: Connection, client_id: str) -> ProxyClient:
+    row = connection.execute(select(PROXY_CLIENTS).where(PROXY_CLIENTS.c.id == client_id)).one_or_none()
+    if row is None:
+        # The message doesn't repeat the id: a user may have passed the whole secret.
+        raise UnknownProxyClient("no client has this id: `releve proxy-clients list` shows the ids")
+    return _to_client(row)
+
+
 def _to_client(row: Row[Any]) -> ProxyClient:
-    addresses = tuple(row.redirect_uris.split())
-    return ProxyClient(row.id, row.tenant, row.name, addresses, row.pkce, row.created_at, row.revoked_at)
+    facts = {name: row._mapping[name] for name in ProxyClient.__dataclass_fields__}
+    return ProxyClient(**{**facts, "redirect_uris": tuple(row.redirect_uris.split())})
 
 
 class ProxyGrantTable(ClockedTable):
     """The tables of grants and refresh tokens."""
 
-    def create(
-        self,
-        connection: Connection,
-        client_id: str,
-        supplier: str,
-        meter: str,
-        *,
-        proof: Proof,
-        vouched_by: str | None,
-        granted_at: datetime,
-        consent_until: date | None,
-        browser: str | None = None,
-        data_from: date | None = None,
-    ) -> ProxyTokens:
-        """Create the grant of one meter in the caller's transaction, and return its first tokens.
-
-        ``meter``: its keyed hash. ``granted_at``: by the fleet's clock, like the dates of the consent.
-        """
+    def create(self, connection: Connection, facts: NewGrant) -> ProxyTokens:
+        """Create a grant in the caller's transaction, and return its first tokens."""
         grant_id, access_hash, access = _ACCESS.create()
-        row = {
-            "id": grant_id,
-            "client_id": client_id,
-            "supplier": supplier,
-            "meter": meter,
-            "proof": proof,
-            "vouched_by": vouched_by,
-            "granted_at": granted_at,
-            "browser": browser,
-            "data_from": data_from,
-            "consent_until": consent_until,
-            "access_hash": access_hash,
-            "access_expires_at": self._now() + ACCESS_LIFE,
-            "end_reason": "",
-        }
-        connection.execute(insert(PROXY_GRANTS).values(row))
+        self._insert(connection, grant_id, facts, access_hash)
         return ProxyTokens(access, self._add_refresh_token(connection, grant_id))
+
+    def bind(self, connection: Connection, facts: NewGrant, refresh_token: str | None) -> None:
+        """Create a grant of a holder's own token (v4) in the caller's transaction."""
+        grant_id = new_id()
+        self._insert(connection, grant_id, facts, access_hash="")
+        self._bind_token(connection, grant_id, refresh_token)
+
+    def find_by_bound_token(self, refresh_token: str) -> ProxyGrant | None:
+        """Return a grant of a holder's own refresh token (v4), even an ended one; None for a token without a row."""
+        rows = self._database.fetch(_of_bound_token(refresh_token))
+        return _to_grant(rows[0]) if rows else None
+
+    def renew_bound(self, refresh_token: str, renewed: str | None, today: date) -> bool:
+        """Bind the next refresh token of a holder to the same grants; False where they have ended meanwhile."""
+        with self._database.writing() as connection:
+            query = _of_bound_token(refresh_token).with_for_update(of=PROXY_GRANTS)
+            row = connection.execute(query).one_or_none()
+            if row is None or _to_grant(row).is_over(today):
+                return False
+            used = update(PROXY_REFRESH_TOKENS).where(PROXY_REFRESH_TOKENS.c.hash == _hash(refresh_token))
+            connection.execute(used.values(used_at=self._now()))
+            self._bind_token(connection, row.id, renewed)
+            of_same_code = PROXY_GRANTS.c.code_hash == row.code_hash
+            connection.execute(update(PROXY_GRANTS).where(of_same_code).values(last_used_on=today))
+        return True
+
+    def note_use(self, grant: ProxyGrant, today: date) -> None:
+        """Note the day of a read, once a day."""
+        if grant.last_used_on != today:
+            self._database.change(update(PROXY_GRANTS).where(PROXY_GRANTS.c.id == grant.id).values(last_used_on=today))
+
+    def _insert(self, connection: Connection, grant_id: str, facts: NewGrant, access_hash: str) -> None:
+        access = {"access_hash": access_hash, "access_expires_at": self._now() + ACCESS_LIFE}
+        connection.execute(insert(PROXY_GRANTS).values(id=grant_id, **asdict(facts), **access, end_reason=""))
+
+    def _bind_token(self, connection: Connection, grant_id: str, text: str | None) -> None:
+        if text is not None:
+            # The same for another meter, or once more.
+            connection.execute(delete(PROXY_REFRESH_TOKENS).where(PROXY_REFRESH_TOKENS.c.hash == _hash(text)))
+            row = {"hash": _hash(text), "grant_id": grant_id, "issued_at": self._now()}
+            connection.execute(insert(PROXY_REFRESH_TOKENS).values(row))
 
     def find_by_access_token(self, text: str) -> ProxyGrant | None:
         """Return the grant of an access token that is in force; None where it is unknown, replaced or expired.
@@ -206,6 +249,23 @@ class ProxyGrantTable(ClockedTable):
         others = or_(PROXY_GRANTS.c.browser.is_(None), PROXY_GRANTS.c.browser.not_in(but_of))
         return self._end(connection, reason, PROXY_GRANTS.c.meter.in_(meter_digests), others)
 
+    def end(self, grant_id: str, reason: EndReason, meter_digests: Collection[str] | None = None) -> bool:
+        """End a grant, and return whether there is one; one that has ended stays as it is.
+
+        ``meter_digests``: those of the meter that it must be for, if that matters.
+        """
+        which = (PROXY_GRANTS.c.id == grant_id, *_is_of(meter_digests))
+        with self._database.writing() as connection:
+            self._end(connection, reason, *which)
+            return connection.execute(select(PROXY_GRANTS.c.id).where(*which)).first() is not None
+
+    def end_of_code(self, client_id: str, code_hash: str) -> None:
+        """End what a client got for a code, because the client has sent the code again."""
+        of_code = (PROXY_GRANTS.c.client_id == client_id, PROXY_GRANTS.c.code_hash == code_hash)
+        with self._database.writing() as connection:
+            if self._end(connection, EndReason.CODE_REUSED, *of_code):
+                log.warning("code used twice: grant ended", extra=fields(client=client_id))
+
     def first_day_of(self, meter_digests: Collection[str]) -> date | None:
         """Return the first day of the meter's present holder, as its grants know it; None where they don't."""
         query = select(func.max(PROXY_GRANTS.c.data_from)).where(PROXY_GRANTS.c.meter.in_(meter_digests))
@@ -237,17 +297,42 @@ class ProxyGrantTable(ClockedTable):
         connection.execute(insert(PROXY_REFRESH_TOKENS).values(row))
         return text
 
-    def list_grants(self, client_id: str) -> list[ProxyGrant]:
-        """Return a client's grants, even ended ones, the oldest first."""
-        query = select(PROXY_GRANTS).where(PROXY_GRANTS.c.client_id == client_id)
+    def list_grants(
+        self, client_id: str | None = None, meter_digests: Collection[str] | None = None
+    ) -> list[ProxyGrant]:
+        """Return all grants, a client's or a meter's, even ended ones, the oldest first."""
+        of_client = () if client_id is None else (PROXY_GRANTS.c.client_id == client_id,)
+        query = select(*_GRANT_COLUMNS).where(*of_client, *_is_of(meter_digests))
         rows = self._database.fetch(query.order_by(PROXY_GRANTS.c.granted_at, PROXY_GRANTS.c.id))
         return [_to_grant(row) for row in rows]
 
 
 def end_grants(connection: Connection, reason: EndReason, now: datetime, *which: ColumnElement[bool]) -> int:
-    """End the open grants that these conditions choose, all without any, and return their number."""
-    ending = update(PROXY_GRANTS).where(PROXY_GRANTS.c.ended_at.is_(None), *which)
+    """End the open grants that these conditions choose, all without any, and return their number.
+
+    Those that share a holder's token with one of them (v4) end with it.
+    """
+    of_same_code = PROXY_GRANTS.c.code_hash.in_(select(PROXY_GRANTS.c.code_hash).where(*which).correlate(None))
+    ending = update(PROXY_GRANTS).where(PROXY_GRANTS.c.ended_at.is_(None), or_(and_(true(), *which), of_same_code))
     return connection.execute(ending.values(ended_at=now, end_reason=reason.value)).rowcount
+
+
+def hash_of_code(code: str, challenge: str | None) -> str:
+    """Hash a code with its challenge, so that only who has the verifier too can send it again (RFC 6749, 4.1.2)."""
+    return _hash(f"{code} {challenge or ''}")
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _is_of(meter_digests: Collection[str] | None) -> tuple[ColumnElement[bool], ...]:
+    return () if meter_digests is None else (PROXY_GRANTS.c.meter.in_(meter_digests),)
+
+
+def _of_bound_token(refresh_token: str) -> Select[Any]:
+    is_token = PROXY_REFRESH_TOKENS.c.hash == _hash(refresh_token)
+    return select(PROXY_GRANTS).join(PROXY_REFRESH_TOKENS).where(is_token)
 
 
 def _to_grant(row: Any) -> ProxyGrant:

@@ -30,6 +30,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     event,
+    false,
     text,
     true,
 )
@@ -377,31 +378,39 @@ PROXY_CLIENTS = Table(
     Column("hash", String(64), nullable=False),  # SHA-256 of the secret, hexadecimal.
     Column("redirect_uris", Text, nullable=False),  # Exact addresses with a space between them.
     Column("pkce", Boolean, nullable=False),  # Whether each of its requests must have a code challenge.
+    # Whether it is newer than 0.2.0, whose clients need not name their address with a code and are told no issuer.
+    Column("strict", Boolean, nullable=False, server_default=false()),
+    Column("numbers_in_redirect", Boolean, nullable=False, server_default=true()),
     Column("created_at", UtcDateTime, nullable=False),
     Column("revoked_at", UtcDateTime),
 )
-# What a client of the proxy may read: the meters of one consent, until the grant ends.
+# What a client of the proxy may read: a meter, until the grant ends.
 PROXY_GRANTS = Table(
     "proxy_grants",
     METADATA,
     Column("id", _sortable(32), primary_key=True),
     Column("client_id", _sortable(32), ForeignKey("proxy_clients.id"), nullable=False),
     Column("supplier", String(32), nullable=False),
-    Column("meter", String(64), nullable=False),  # Keyed hash of supplier and meter, as in erasures.
+    Column("meter", String(64), nullable=False),  # Keyed hash of supplier and meter, as in erasures; empty: not known.
     Column("proof", _word(Proof, 16), nullable=False),
     Column("vouched_by", String(100)),
     Column("granted_at", UtcDateTime, nullable=False),
     Column("browser", String(64)),  # SHA-256 of the name of the browser that brought the consent, hexadecimal.
     Column("data_from", Date),  # The first day that may be read: before it the meter was another person's.
     Column("consent_until", Date),  # The last day on which anything is read.
-    Column("access_hash", String(64), nullable=False),  # SHA-256 of the access token in force.
+    Column("access_hash", String(64), nullable=False),  # SHA-256 of the access token in force; empty for one of v4.
     Column("access_expires_at", UtcDateTime, nullable=False),
     Column("ended_at", UtcDateTime),
     Column("end_reason", String(64), nullable=False),
+    # SHA-256 of the code that it came by, with the code's challenge. The grants of a holder's token (v4), one for each
+    # of its meters, share it.
+    Column("code_hash", String(64)),
+    Column("last_used_on", Date),
     Index("ix_proxy_grants_meter", "meter"),
     Index("ix_proxy_grants_client_id", "client_id"),
+    Index("ix_proxy_grants_code_hash", "code_hash"),
 )
-# The refresh tokens of a grant. One that is used again ends the grant.
+# The refresh tokens of a grant; those of v4 are the holder's own. One of ours that is used again ends the grant.
 PROXY_REFRESH_TOKENS = Table(
     "proxy_refresh_tokens",
     METADATA,

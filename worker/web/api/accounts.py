@@ -168,7 +168,7 @@ def resume_account(account_id: AccountId, runtime: RuntimeDep, caller: WriteAcco
     responses=error_responses(404, 409, 422),
 )
 def stop_account(account_id: AccountId, runtime: RuntimeDep, caller: MayStop) -> AccountSummary:
-    """End its consent here: nothing is asked any more, its own token is deleted, what is stored stays.
+    """End its consent here: nothing is asked any more, its own token and proxy grants end, what is stored stays.
 
     Only a new consent lets it run again. Safe to repeat. The sharing at Enedis itself is ended in the holder's Enedis
     account.

@@ -27,7 +27,7 @@ from worker.errors import ConsentStopped, FilesOnly
 from worker.runtime.process import Runtime
 from worker.texts import has_text
 from worker.web.dependencies import OwnAccount, RuntimeDep, SessionDep, name_service, needs_invitation
-from worker.web.pages.account_forms import build_sum, find_home
+from worker.web.pages.account_forms import build_sum, describe_grants, find_home
 from worker.web.pages.cards import build_cards, explain_lack_of_days
 from worker.web.pages.chart_values import (
     CALENDAR_VIEWS,
@@ -147,6 +147,7 @@ def show_account(
         may_renew=account.state is not AccountState.CLOSED,
         curve_missing=status.hint == CURVE_NOT_ACTIVATED,
         **_count_gaps(runtime, account, today),
+        **describe_grants(runtime, account),
     )
 
 

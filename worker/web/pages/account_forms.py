@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from worker.domain.account import Account, AccountState
+from worker.domain.consents import EndReason
 from worker.domain.evidence import HOUSEHOLD
 from worker.domain.series import Series, SeriesSwitch, daily_of
 from worker.domain.windows import DateWindow
@@ -153,11 +154,11 @@ def _name_state(switch: SeriesSwitch, collected: bool) -> str:
 
 
 @router.get("/accounts/{account_id}/stop")
-def show_stop_form(request: Request, account: OwnAccount) -> Response:
+def show_stop_form(request: Request, runtime: RuntimeDep, account: OwnAccount) -> Response:
     """Show the form; an account without a consent to stop is shown as it is."""
     if not account.may_be_stopped:
         return RedirectResponse(f"/accounts/{account.id}#connection", 303)
-    return render(request, "stop.html", account=account)
+    return render(request, "stop.html", account=account, **describe_grants(runtime, account))
 
 
 @router.post("/accounts/{account_id}/stop")
@@ -175,6 +176,35 @@ def stop_account(
         runtime.stop_consent(account.id)
         publish_revocation(runtime)
     return RedirectResponse(f"/accounts/{account.id}#connection", 303)
+
+
+def describe_grants(runtime: Runtime, account: Account) -> dict[str, Any]:
+    """Return for a page what clients of the proxy may read of the account's meter, each with the client's name."""
+    today, grants = (
+        runtime.history.today(),
+        runtime.proxy_grant_table.list_grants(meter_digests=runtime.meters_of(account)),
+    )
+    names = {client.id: client.name for client in runtime.proxy_clients.list_clients()} if grants else {}
+    in_force = [(names[grant.client_id], grant) for grant in grants if not grant.is_over(today)]
+    return {"grants": in_force, "token_lives_on": runtime.clients.account_tokens}
+
+
+@router.post("/accounts/{account_id}/grants/{grant_id}/end")
+def end_grant(
+    request: Request,
+    runtime: RuntimeDep,
+    session: SessionDep,
+    account: OwnAccount,
+    grant_id: str,
+    csrf: Annotated[str, Form()] = "",
+) -> Response:
+    """End what a client of the proxy may read of the account's meter, only from our own form."""
+    page = f"/accounts/{account.id}#grants"
+    if not is_session_form(runtime, session, csrf):
+        return refuse_form(request, page)
+    if not runtime.proxy_grant_table.end(grant_id, EndReason.WITHDRAWN, runtime.meters_of(account)):
+        raise UnknownAccount("no grant for the meter of this account")
+    return RedirectResponse(page, 303)
 
 
 @router.get("/accounts/{account_id}/remove")

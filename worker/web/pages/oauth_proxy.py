@@ -189,7 +189,9 @@ def read_authorization_request(
         return render_message(request, "proxy.unknown", 400, ("/", "connect.home"))
     state, challenge = parameters.get("state", ""), parameters.get("code_challenge") or None
     has_state = 0 < len(state) <= LONGEST_STATE
-    caller = ProxyCaller(client.id, redirect_uri, state if has_state else "", challenge)
+    issuer = f"{runtime.settings.public_url}/proxy/{request.path_params['supplier']}" if client.strict else None
+    state = state if has_state else ""
+    caller = ProxyCaller(client.id, redirect_uri, state, challenge, issuer, client.numbers_in_redirect)
     if fault := _find_fault(client, parameters, has_state=has_state, challenge=challenge):
         error, description = fault
         return RedirectResponse(caller.address(error=error, error_description=description), 302)
@@ -282,8 +284,10 @@ def authenticate_client(
 ) -> ProxyClient:
     """Return the client whose id and secret came in a Basic header or in the form (RFC 6749, 2.3.1).
 
-    Raises HttpRefusal 401, or 429 after too many wrong ones of an address or a client.
+    Raises HttpRefusal 400 where it came in both, 401, or 429 after too many wrong ones of an address or a client.
     """
+    if basic and form.get("client_secret"):
+        raise HttpRefusal(400, "invalid_request", "authenticate the client in the header or in the form, not in both")
     sent = (basic.username, basic.password) if basic else (form.get("client_id", ""), form.get("client_secret", ""))
     client = runtime.proxy_clients.authenticate(*sent)
     if client is not None:

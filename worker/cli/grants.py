@@ -1,0 +1,69 @@
+"""`releve grants`: what clients of the consent proxy may read, and the end of it.
+
+A grant is for one meter. With v4 the grants of all meters of a holder's token end together.
+"""
+
+from __future__ import annotations
+
+import click
+
+from worker.accounts.status import to_row
+from worker.cli.parameters import json_option, open_runtime, print_rows, tenant_column
+from worker.domain.consents import EndReason
+
+
+@click.group()
+def grants() -> None:
+    """List and end grants: what clients of the consent proxy may read.
+
+    \b
+    Example:
+      releve grants list
+    """
+
+
+@grants.command("list")
+@click.option("--account", "account_id", metavar="ACCOUNT", help="Only grants for the meter of this account.")
+@json_option
+def list_grants(account_id: str | None, as_json: bool) -> None:
+    """List the grants in force, the oldest first.
+
+    `last used`: the day of the last read; with v4, of the last renewal of the token.
+
+    \b
+    Examples:
+      releve grants list
+      releve grants list --account k9xgwnz9gvp2
+    """
+    with open_runtime() as runtime:
+        today, meters = runtime.history.today(), None
+        if account_id is not None:
+            meters = runtime.meters_of(runtime.registry.get_existing(account_id))
+        clients = {client.id: client for client in runtime.proxy_clients.list_clients()}
+        rows = [
+            {**to_row(grant), "client": clients[grant.client_id].name, "tenant": clients[grant.client_id].tenant}
+            for grant in runtime.proxy_grant_table.list_grants(meter_digests=meters)
+            if not grant.is_over(today)
+        ]
+    for row in rows:
+        del row["meter"]
+    columns = {"grant": "id", "client": "client", **tenant_column(rows), "since": "granted_at"}
+    columns |= {"last used": "last_used_on", "until": "consent_until"}
+    print_rows(rows, columns, as_json=as_json, empty="no grants")
+
+
+@grants.command()
+@click.argument("grant_id", metavar="GRANT")
+def remove(grant_id: str) -> None:
+    """End a grant, by its id in the list.
+
+    Its client must ask the person again. With v4 its access token stays valid for up to 3.5 hours.
+
+    \b
+    Example:
+      releve grants remove 5rk2m8w0t1xq
+    """
+    with open_runtime() as runtime:
+        if not runtime.proxy_grant_table.end(grant_id, EndReason.OPERATOR_ENDED):
+            raise click.ClickException("no grant has this id: `releve grants list` shows the ids")
+    click.echo(f"grant {grant_id} has ended")

@@ -1,0 +1,22 @@
+"""Clients of the proxy that need no old ways; the codes of grants, and the days of their use."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+from worker.stores.registry.migrations import MigrationPhase
+
+revision = "0009"
+down_revision = "0008"
+phase = MigrationPhase.EXPAND
+
+
+def upgrade() -> None:
+    """Add the columns; clients of before keep their ways by the defaults."""
+    op.add_column("proxy_clients", sa.Column("strict", sa.Boolean, nullable=False, server_default=sa.false()))
+    numbers = sa.Column("numbers_in_redirect", sa.Boolean, nullable=False, server_default=sa.true())
+    op.add_column("proxy_clients", numbers)
+    op.add_column("proxy_grants", sa.Column("code_hash", sa.String(64)))
+    op.add_column("proxy_grants", sa.Column("last_used_on", sa.Date))
+    op.create_index("ix_proxy_grants_code_hash", "proxy_grants", ["code_hash"])
