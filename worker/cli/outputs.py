@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 
@@ -25,8 +26,10 @@ from worker.cli.parameters import (
 )
 from worker.cli.printing import local_text
 from worker.domain.account import DEFAULT_TENANT
+from worker.domain.networks import is_public_host
 from worker.domain.windows import local_midnight
 from worker.errors import NotDelivered, OperatorFault, UnknownAccount
+from worker.ops.logging_setup import warn
 from worker.outputs.kinds import KINDS
 from worker.outputs.output import OutputKind, OutputOptions
 from worker.stores.registry.outputs import BEGINNING
@@ -119,6 +122,8 @@ def add(
     )
     with open_runtime() as runtime:
         output = runtime.output_delivery.build(kind, given)
+        if _is_readable_on_its_way(given.url):
+            warn("this address has no TLS: others can read the secret and the measures on their way")
         checked = "" if no_check else output.check()
         enqueued: list[int] = []
         output_id = runtime.outputs.insert(
@@ -134,6 +139,12 @@ def add(
     said = f"; {checked}" if checked else ""
     lines = [f"output {output_id} ({kind}) is set up{said}", _describe_enqueued(number)]
     print_result({"id": output_id, "kind": kind, "check": checked, "series": number}, *lines, as_json=as_json)
+
+
+def _is_readable_on_its_way(url: str) -> bool:
+    """Return whether the address is one of the internet, and without TLS."""
+    parts = urlsplit(url)
+    return parts.scheme in ("http", "ws", "mqtt") and is_public_host(str(parts.hostname))
 
 
 @outputs.command("list")
