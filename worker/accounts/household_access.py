@@ -8,7 +8,7 @@ caller answers before ``mail_sign_in`` runs. A link's secret stands behind the #
 A confirmed address is told what somebody with a copied session could change: the code, and the address itself.
 
 Limits count mails, each kind apart. Two mails to sign in may be sent in the life of a link, so that the newest link is
-valid until the next one may be sent, whoever has asked for it.
+valid until the next one may be sent, even if a stranger has asked for it.
 
 A home's installation has one household, which sees all accounts. Its password is a recovery code, which here opens as
 often as it is typed. It isn't kept as a text: a person who has forgotten it makes another.
@@ -122,13 +122,11 @@ class HouseholdAccess:
         if key is None or not self.addresses.set(key.owner, key.details[ADDRESS], key.details[LANGUAGE]):
             return False, None
         self.keys.end_of([key.owner], [KeyKind.SIGN_IN_LINK])  # They were mailed to the address before.
-        is_same = before is not None and self.addresses.hash(before.address) == self.addresses.hash(
-            key.details[ADDRESS]
-        )
-        return True, None if is_same else before
+        is_new = before and self.addresses.hash(before.address) != self.addresses.hash(key.details[ADDRESS])
+        return True, before if is_new else None
 
     def remove_address(self, household_id: str) -> MailAddress | None:
-        """Remove the household's address, end the links that were mailed to it or wait to confirm one, and return it."""
+        """Remove the household's address, and end all links of mails; return the address."""
         before = self.addresses.load(household_id)
         self.addresses.remove(household_id)
         self.keys.end_of([household_id], [KeyKind.ADDRESS_LINK, KeyKind.SIGN_IN_LINK])
@@ -190,7 +188,7 @@ class MailLinks:
             log.warning("sign-in link not mailed", extra=fields(reason=str(error)))
 
     def mail_change(self, what: str, row: MailAddress) -> None:
-        """Tell an address what has changed, ``new_code`` or ``new_address``; like ``mail_sign_in`` it raises nothing."""
+        """Tell an address what has changed, ``new_code`` or ``new_address``; it raises nothing either."""
         try:
             if not self.limiter.count_call(_CHANGES_TOLD, f"{what}:{self.addresses.hash(row.address)}"):
                 self._mail(f"access.mail.{what}", row.address, row.language, [], f"{what}.{row.household_id}")

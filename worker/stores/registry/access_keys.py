@@ -45,7 +45,7 @@ from worker.domain.sessions import (
     is_name,
     plain_name,
 )
-from worker.errors import DataError, OperatorFault, TransientError
+from worker.errors import DataError, OperatorFault, SignInBusy
 from worker.logs import fields
 from worker.stores.database import ClockedTable, Database, SqlTable, place_of
 from worker.stores.encryption import Sealer, SecretTexts
@@ -345,7 +345,7 @@ class OperatorTable(SqlTable):
         return _to_operator(rows[0], self._unseal(rows[0]) or _Sealed(name))
 
     def check(self, name: str, password: str) -> Operator | None:
-        """Return the operator of this name and password. Raises TransientError where too many checks wait."""
+        """Return the operator of this name and password. Raises SignInBusy."""
         name = plain_name(name)
         with self._database.reading() as connection:
             row, sealed = self._load(connection, OPERATORS.c.name == (name if is_name(name) else ""))
@@ -451,7 +451,7 @@ def _hash_password(password: str, name: str) -> str:
 
 def _matches(password: str, hash_: str) -> bool:
     if not _CHECKS_WAITING.acquire(blocking=False):
-        raise TransientError("too many passwords wait for their check", retry_after_s=5)
+        raise SignInBusy("too many passwords wait for their check", retry_after_s=5)
     try:
         with _CHECKS_AT_ONCE:
             return _HASHER.verify(hash_, password)

@@ -9,8 +9,8 @@ On a loopback address the password or the link is enough; elsewhere the code of 
 looked at after the password alone, so that no answer tells a right code to somebody who lacks the password.
 Limits lock out nobody. Wrong tries are counted under their address and name: beyond the limit one try in ten seconds is
 looked at, since each costs a hash. Codes are counted under what their person has shown before: the operator's password,
-a session or a link. Beyond twenty an hour, one code in 30 s is looked at, as long as a code is shown: whoever has
-guessed the password needs months for the code. A new link from the command line is counted anew.
+a session or a link. Beyond twenty an hour, one code in 30 s is looked at, as long as a code is shown, so that a guessed
+password is not enough for months. The codes of a new link from the command line have a count of their own.
 """
 
 from __future__ import annotations

@@ -60,9 +60,8 @@ def make_code(
     access = runtime.web_access
     code = access.ways_back.create_code(household.id)
     access.keys.set_details(key, {**key.details, CODE: code})
-    return _tell(
-        RedirectResponse(f"{PATH}#code", 303), access, "new_code", access.ways_back.addresses.load(household.id)
-    )
+    address = access.ways_back.addresses.load(household.id)
+    return _tell(RedirectResponse(f"{PATH}#code", 303), access, "new_code", address)
 
 
 @router.post("/access/address")
