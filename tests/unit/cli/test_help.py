@@ -103,9 +103,7 @@ def test_d14_a_mistyped_command_or_option_gets_the_likely_one(
         ("accounts", "list", "--tenant", "a", "--json", "--tenant=b"),
     ],
 )
-def test_s4_a_repeated_option_is_refused_where_the_last_alone_would_count(
-    tmp_path: Path, words: tuple[str, ...]
-) -> None:
+def test_s4_a_repeated_option_is_refused_where_only_the_last_counts(tmp_path: Path, words: tuple[str, ...]) -> None:
     ended = run_releve(tmp_path, {}, *words)
     assert ended.code == 2 and "is given more than once" in ended.error_line
 
