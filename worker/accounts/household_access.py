@@ -200,13 +200,10 @@ class MailLinks:
         names = [(row, name) for row in rows if (name := self._name(row))]
         if not names or self.limiter.count_call(SIGN_IN_MAILS, self.addresses.hash(rows[0].address)):
             return
-        links, keys = [], []
-        for row, name in names:
-            key, secret = self.keys.create(KeyKind.SIGN_IN_LINK, row.household_id)
-            links.append(f"{name}\n{self.public_url}{_SIGN_IN_PATH}#{secret}")
-            keys.append(key)
-        if self._mail("access.mail.sign_in", rows[0].address, rows[0].language, links, keys[-1].id):
-            for key in keys:
+        made = [(name, *self.keys.create(KeyKind.SIGN_IN_LINK, row.household_id)) for row, name in names]
+        links = [f"{name}\n{self.public_url}{_SIGN_IN_PATH}#{secret}" for name, _, secret in made]
+        if self._mail("access.mail.sign_in", rows[0].address, rows[0].language, links, made[-1][1].id):
+            for _, key, _ in made:
                 self.keys.end_of([key.owner], [KeyKind.SIGN_IN_LINK], but=key.id)
 
     def _name(self, row: MailAddress) -> str:

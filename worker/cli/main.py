@@ -148,8 +148,7 @@ def _refuse_repeats(command: click.Command) -> click.Command:
     def parse_args(ctx: click.Context, args: list[str]) -> list[str]:
         given = [] if ctx.resilient_parsing else command.make_parser(ctx).parse_args(list(args))[2]
         for option in given:
-            takes_one = isinstance(option, click.Option) and not option.multiple and not option.is_flag
-            if takes_one and given.count(option) > 1:
+            if given.count(option) > 1 and not (option.multiple or getattr(option, "is_flag", True)):
                 raise click.UsageError(f"{option.opts[0]} is given more than once", ctx)
         return type(command).parse_args(command, ctx, args)
 

@@ -122,7 +122,8 @@ def add(
     )
     with open_runtime() as runtime:
         output = runtime.output_delivery.build(kind, given)
-        if _is_readable_on_its_way(given.url):
+        address = urlsplit(given.url)
+        if address.scheme in ("http", "ws", "mqtt") and is_public_host(str(address.hostname)):
             warn("this address has no TLS: others can read the secret and the measures on their way")
         checked = "" if no_check else output.check()
         enqueued: list[int] = []
@@ -139,12 +140,6 @@ def add(
     said = f"; {checked}" if checked else ""
     lines = [f"output {output_id} ({kind}) is set up{said}", _describe_enqueued(number)]
     print_result({"id": output_id, "kind": kind, "check": checked, "series": number}, *lines, as_json=as_json)
-
-
-def _is_readable_on_its_way(url: str) -> bool:
-    """Return whether the address is one of the internet, and without TLS."""
-    parts = urlsplit(url)
-    return parts.scheme in ("http", "ws", "mqtt") and is_public_host(str(parts.hostname))
 
 
 @outputs.command("list")

@@ -134,9 +134,8 @@ def make(folder: Path, redis: str, postgres: str, couchdb: str, env_file: Path |
     Example:
       releve secrets make /secrets
     """
-    given: Mapping[str, str] = os.environ
-    if env_file is not None:
-        given = read_env_file(env_file.read_text(encoding="utf-8"), os.environ.get("SECRETS_SET", "").split())
+    known = os.environ.get("SECRETS_SET", "").split()
+    given = read_env_file(env_file.read_text(encoding="utf-8"), known) if env_file else dict(os.environ)
     sources: dict[str, str] = {}
     values: dict[str, str] = {}
     try:

@@ -269,23 +269,19 @@ class GuardedHttp(BoundedHttp):
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
-        networks = self._networks
+        pools = {"http": _guard(HttpPool, self._networks), "https": _guard(HttpsPool, self._networks)}
+        self.poolmanager.pool_classes_by_scheme = pools
 
-        class GuardedConnection(HttpConnection):
-            def _new_conn(self) -> socket.socket:
-                return _check_peer(super()._new_conn(), self.host, networks, is_plain=True)
 
-        class GuardedTlsConnection(HttpsConnection):
-            def _new_conn(self) -> socket.socket:  # Before the greeting of TLS.
-                return _check_peer(super()._new_conn(), self.host, networks, is_plain=False)
+def _guard(pool: type[HttpPool | HttpsPool], networks: Sequence[Network]) -> type[Any]:
+    """Return a pool whose connections look at the address that they have reached, before any greeting of TLS."""
+    base: type[Any] = pool.ConnectionCls
 
-        class GuardedPool(HttpPool):
-            ConnectionCls = GuardedConnection
+    def connect(self: Any) -> socket.socket:
+        return _check_peer(base._new_conn(self), self.host, networks, is_plain=pool is HttpPool)
 
-        class GuardedTlsPool(HttpsPool):
-            ConnectionCls = GuardedTlsConnection
-
-        self.poolmanager.pool_classes_by_scheme = {"http": GuardedPool, "https": GuardedTlsPool}
+    guarded = type(base.__name__, (base,), {"_new_conn": connect})
+    return type(pool.__name__, (pool,), {"ConnectionCls": guarded})
 
 
 def sign_body(secret: str, unix_time_s: int, body: bytes) -> str:

@@ -88,8 +88,7 @@ class RequestGuard:
                 headers = MutableHeaders(scope=message)
                 if message["status"] == _SLASH_REDIRECT and "Location" in headers:
                     # The router takes the host from the request, where anything may stand.
-                    path = headers["Location"].removeprefix(str(request.base_url))
-                    headers["Location"] = "/" + path.lstrip("/\\")
+                    headers["Location"] = "/" + headers["Location"].removeprefix(str(request.base_url)).lstrip("/\\")
                 if settings.is_home:
                     headers.setdefault("Referrer-Policy", own_home.OWN_PAGES)
                 set_security_headers(request, headers, message["status"])

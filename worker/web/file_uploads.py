@@ -156,11 +156,9 @@ def _take(runtime: Runtime, account: Account, file: FileSeries, report: ImportRe
 @contextmanager
 def _slot(holder: str) -> Iterator[None]:
     with _lock:
-        is_free = holder not in _holders and len(_holders) < _MOST_AT_ONCE
-        if is_free:
-            _holders.add(holder)
-    if not is_free:
-        raise HttpRefusal(503, "busy", "other files are being imported: try again later", wait_s=_AGAIN_S)
+        if holder in _holders or len(_holders) >= _MOST_AT_ONCE:
+            raise HttpRefusal(503, "busy", "other files are being imported: try again later", wait_s=_AGAIN_S)
+        _holders.add(holder)
     try:
         yield
     finally:
