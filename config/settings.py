@@ -292,7 +292,7 @@ class Settings(BaseSettings):
     )
     webhook_networks: Networks = Field(
         "",
-        description="Private networks that webhooks and the services of RELEVE_NOTIFY_URL may reach, like "
+        description="Private networks that webhooks of notices and the services of RELEVE_NOTIFY_URL may reach, like "
         "10.1.0.0/16, or 127.0.0.0/8 for a mail server on this machine. Unset: public addresses only.",
     )
     notify_url: NotifyUrls | None = Field(

@@ -178,6 +178,12 @@ class ProxyBusy(TransientError):
     remedy = "The client retries by itself after the seconds in `Retry-After`."
 
 
+class SignInBusy(TransientError):
+    """Too many passwords wait for their check at once."""
+
+    remedy = "Try again in a few seconds. If it lasts, the log of `releve web` names the addresses that guess."
+
+
 class RightChanging(TransientError):
     """A right to this meter is being withdrawn, so no other can be declared yet."""
 

@@ -89,14 +89,12 @@ def test_l4_the_row_has_an_argon2id_hash_and_shows_neither_hash_nor_key(
     assert "$argon2id$v=19$m=65536,t=3,p=4$" in opened and PASSWORD not in opened
 
 
-def test_name_password_and_code_are_checked_together(setting: Setting) -> None:
-    found = setting.table.check(" ALICE", PASSWORD, setting.code())
+def test_name_and_password_are_checked_together(setting: Setting) -> None:
+    found = setting.table.check(" ALICE", PASSWORD)
     assert found is not None and (found.id, found.actor) == (setting.id, "operator alice")
-    assert setting.table.check("alice", NEW_PASSWORD, setting.code()) is None
-    assert setting.table.check("bob", PASSWORD, setting.code()) is None
-    assert setting.table.check("alice", PASSWORD, "000000") is None
-    assert setting.table.check("alice", PASSWORD, "") is None
-    assert setting.table.check("alice", PASSWORD, None) is not None, "where one factor is enough"
+    assert setting.table.check("alice", NEW_PASSWORD) is None
+    assert setting.table.check("bob", PASSWORD) is None
+    assert setting.table.check("alice", "") is None
 
 
 def test_a_code_of_a_minute_ago_or_ahead_is_wrong_and_one_of_the_next_step_is_right(setting: Setting) -> None:
@@ -133,41 +131,41 @@ def test_an_operator_ends_with_all_that_opens_a_session(setting: Setting) -> Non
     assert setting.keys.find(KeyKind.OPERATOR_SESSION, session) is None
     assert setting.keys.find(KeyKind.OPERATOR_LINK, link) is None
     assert setting.keys.find(KeyKind.OPERATOR_SESSION, others) is not None
-    assert setting.table.get(setting.id) is None and setting.table.check("alice", PASSWORD, None) is None
+    assert setting.table.get(setting.id) is None and setting.table.check("alice", PASSWORD) is None
     with pytest.raises(UnknownOperator):
         setting.table.find("alice")
     setting.plant(setting.id, ended_at=None)
-    assert setting.table.check("alice", PASSWORD, None) is None, "who can write the table can't bring it back"
+    assert setting.table.check("alice", PASSWORD) is None, "who can write the table can't bring it back"
 
 
 def test_a_new_password_ends_sessions_and_keeps_the_second_factor(setting: Setting) -> None:
     _, session = setting.keys.create(KeyKind.OPERATOR_SESSION, setting.id)
     setting.table.set_password(setting.id, NEW_PASSWORD)
     assert setting.keys.find(KeyKind.OPERATOR_SESSION, session) is None
-    assert setting.table.check("alice", PASSWORD, None) is None
-    assert setting.table.check("alice", NEW_PASSWORD, setting.code()) is not None
+    assert setting.table.check("alice", PASSWORD) is None
+    assert setting.table.check("alice", NEW_PASSWORD) is not None
 
 
 def test_n7_with_a_workers_secrets_no_operator_can_be_made_or_changed(setting: Setting) -> None:
     workers = Sealer([WORKERS_KEY], Purpose.WEB_ACCESS)
     planted = OperatorTable(setting.registry.database, workers, lambda: setting.now).add("mallory", PASSWORD)
-    assert setting.table.check("mallory", PASSWORD, None) is None and setting.table.get(planted.id) is None
+    assert setting.table.check("mallory", PASSWORD) is None and setting.table.get(planted.id) is None
     assert not next(one for one in setting.table.list_operators() if one.id == planted.id).has_password
 
 
 def test_a_sealed_text_opens_at_its_own_row_and_under_its_own_name_alone(setting: Setting) -> None:
     other = setting.table.add("bob", NEW_PASSWORD)
     setting.plant(setting.id, sealed=setting.sealed(other.id))
-    assert setting.table.check("alice", NEW_PASSWORD, None) is None
+    assert setting.table.check("alice", NEW_PASSWORD) is None
     setting.table.end(setting.id)
     setting.plant(other.id, name="alice")
-    assert setting.table.check("alice", NEW_PASSWORD, None) is None
+    assert setting.table.check("alice", NEW_PASSWORD) is None
 
 
 def test_an_operator_without_a_password_is_let_in_by_none(setting: Setting) -> None:
     demo = setting.table.add("demo")
     assert (demo.has_password, demo.has_second_factor) == (False, False)
-    assert setting.table.check("demo", "", None) is None
+    assert setting.table.check("demo", "") is None
     assert not setting.table.use_code(demo.id, "000000")
 
 

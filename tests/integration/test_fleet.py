@@ -132,6 +132,7 @@ def test_it_tells_how_the_fleet_stands(fleet: Fleet, output: CommandResult) -> N
     assert samples["releve_output_series_waiting"] == {("webhook",): 0}
     assert samples["releve_repair_accounts_due"] == {("daily",): 1, ("load_curve",): 0}
     assert samples["releve_corrections_last_day"] == {("daily",): 1, ("load_curve",): 0}
+    assert samples["releve_operator_codes_refused"] == {(): 0}
     assert samples["releve_unknown_answers"] == {("new",): 1, ("known",): 1}
     assert samples["releve_gate_open"] == {(): 0}
     assert 500 < samples["releve_gate_opens_in_seconds"][()] <= 600

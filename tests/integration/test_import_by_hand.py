@@ -102,14 +102,10 @@ def test_a_bad_file_stops_no_other_and_each_is_refused_in_one_line(
 
 def test_a_pipe_is_refused_with_the_reason(installation: Installation, account: str, tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    writer = os.open(pipe, os.O_RDWR)  # The command need not wait for one.
-    try:
-        ended = installation.releve("import", str(pipe), code=1)
-    finally:
-        os.close(writer)
+    os.mkfifo(pipe)  # Nobody writes into it, so that opening it would wait for ever.
+    ended = installation.releve("import", str(pipe), code=1)
     (line,) = errors(ended)
-    assert "pipe: can't be read" in line and "seek" in line
+    assert "pipe: can't be read (it is no regular file" in line
 
 
 @pytest.mark.parametrize(

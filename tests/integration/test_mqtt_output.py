@@ -19,7 +19,6 @@ from tests.support.mosquitto import NARROW_USER, PASSWORD, USER, Mosquitto
 from tests.support.output_home import ACCOUNT, LAST, NOW, change_of, fill_home, put_days
 from tests.support.registries import add_ready
 from tests.support.waiting import until
-from worker.domain.networks import parse_networks
 from worker.domain.series import Doctype, Series
 from worker.errors import NotDelivered
 from worker.outputs.mqtt import KIND, MqttOutput, build
@@ -199,7 +198,7 @@ def test_each_failure_is_one_clear_line_without_a_secret(empty_broker: Mosquitto
     assert empty_broker.retained() == {}, "nothing half"
 
 
-def test_a_private_address_is_refused_before_a_password_is_sent(
+def test_a_name_of_a_private_network_is_called_in_a_fleet_too(
     empty_broker: Mosquitto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resolve = socket.getaddrinfo
@@ -209,11 +208,7 @@ def test_a_private_address_is_refused_before_a_password_is_sent(
 
     monkeypatch.setattr(socket, "getaddrinfo", lead_home)
     options = OutputOptions(f"mqtt://broker.example:{empty_broker.port}", PASSWORD, {"user": USER})
-    parts = {"measures": fill_home(), "now": lambda: NOW}
-    with pytest.raises(OutputRefused, match="RELEVE_WEBHOOK_NETWORKS"):
-        build(options, OutputParts(**parts)).check()
-    assert build(options, OutputParts(**parts, networks=parse_networks("127.0.0.0/8"))).check()
-    assert build(options, OutputParts(**parts, any_private=True)).check()
+    assert build(options, OutputParts(measures=fill_home(), now=lambda: NOW)).check()
 
 
 @pytest.mark.parametrize(
@@ -224,6 +219,9 @@ def test_a_private_address_is_refused_before_a_password_is_sent(
         ("mqtt://broker", "x", {}, "needs the option user"),
         ("mqtt://broker", None, {"language": "de"}, "one of fr, en"),
         ("mqtt://broker", None, {"base_topic": "home/#"}, "without"),
+        ("mqtt://broker", None, {"base_topic": "home\nenergy"}, "one line"),
+        ("mqtt://broker", None, {"base_topic": "home\x00"}, "one line"),
+        ("mqtt://broker", None, {"discovery_prefix": "h" * 201}, "at most 200 characters"),
         ("mqtt://broker:no", None, {}, "[Pp]ort"),
     ],
 )

@@ -118,7 +118,7 @@ def test_a_new_password_a_link_and_the_end(installation: Installation, monkeypat
         monkeypatch.setattr(sys, "stdin", io.StringIO("girafe lundi moquette 7\n"))
         installation.releve("operators", "password", "alice", "--password", "-")
         assert keys.list_keys([row["id"]], set(KeyKind)) == []
-        assert runtime.web_access.operators.check("alice", "girafe lundi moquette 7", None)
+        assert runtime.web_access.operators.check("alice", "girafe lundi moquette 7")
         keys.create(KeyKind.OPERATOR_SESSION, row["id"])
         assert "is removed" in installation.releve("operators", "end", "alice").out
         assert keys.list_keys([row["id"]], set(KeyKind)) == []

@@ -73,12 +73,29 @@ def test_what_can_not_be_reached_is_one_line_and_not_stored(
 
 
 @pytest.mark.parametrize(
+    ("url", "is_warned_of"),
+    [
+        ("http://service.example/secret-path", True),
+        ("https://service.example/secret-path", False),
+        ("http://receiver:8080/secret-path", False),
+        ("http://192.168.1.10/secret-path", False),
+    ],
+)
+def test_an_address_of_the_internet_without_tls_is_warned_of(
+    installation: Installation, secret: None, url: str, is_warned_of: bool
+) -> None:
+    result = installation.run("outputs", "add", "webhook", "--url", url, "--secret", "-", "--no-check")
+    assert result.code == 0, result.err
+    assert ("this address has no TLS" in result.err) == is_warned_of
+    assert "secret-path" not in result.err
+
+
+@pytest.mark.parametrize(
     "words, said",
     [
         (["--url", "ftp://x.example", "--secret", "-"], "https:// URL"),
         (["--url", f"https://{'a' * 64}.example/", "--secret", "-"], "not an address"),
         (["--url", "https://me:secret-path\N{CARE OF}@x.example", "--secret", "-"], "not an address"),
-        (["--url", "http://x.example", "--secret", "-"], "RELEVE_WEBHOOK_NETWORKS"),
         (["--url", URL, "--secret", SECRET], "shell's history"),
         (["--url", URL], "32 characters"),
         (["--secret", "-"], "give --url"),

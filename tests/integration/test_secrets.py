@@ -31,7 +31,11 @@ def files(folder: Path) -> dict[str, str]:
 def test_a_second_run_changes_nothing(tmp_path: Path) -> None:
     first = json.loads(make(tmp_path, "--json").out)
     before = files(tmp_path)
-    assert {name for name, source in first.items() if source == "none"} == {"webhook_secret", "notify_url"}
+    assert {name for name, source in first.items() if source == "none"} == {
+        "webhook_secret",
+        "notify_url",
+        "influxdb_password",
+    }
     assert set(first.values()) == {"made", "none"}
     again = json.loads(make(tmp_path, "--json").out)
     assert set(again.values()) == {"kept", "none"}
@@ -73,6 +77,40 @@ def test_l13_a_webhooks_secret_comes_and_goes_with_its_variable(tmp_path: Path) 
     assert json.loads(make(tmp_path, "--json").out)["webhook_secret"] == "kept"
     assert json.loads(make(tmp_path, "--json", RELEVE_WEBHOOK_SECRET="").out)["webhook_secret"] == "none"
     assert files(tmp_path)["worker/webhook_secret"] == files(tmp_path)["kept/webhook_secret"] == ""
+
+
+def test_s6_the_operators_secrets_come_from_a_file_as_compose_reads_it(tmp_path: Path) -> None:
+    file = tmp_path / "settings.env"
+    file.write_text(
+        "# a comment\nREDIS_PASSWORD=given-by-the-operator # why\nINFLUXDB_PASSWORD='p$a word'\n"
+        'RELEVE_NOTIFY_URL="ntfys://host.example/a?b=c"\nRELEVE_WEBHOOK_SECRET=\nREDIS_WEB_PASSWORD=\n'
+    )
+    words = ("--json", "--env-file", str(file))
+    first = json.loads(make(tmp_path, *words, RELEVE_WEBHOOK_SECRET="of the environment: " + "x" * 40).out)
+    assert first["redis_password"] == "taken from REDIS_PASSWORD" and first["webhook_secret"] == "none"
+    texts = files(tmp_path)
+    assert texts["kept/redis_password"] == "given-by-the-operator"
+    assert texts["grafana/influxdb_password"] == "p$a word"
+    assert texts["worker/notify_url"] == "ntfys://host.example/a?b=c"
+    file.write_text("")
+    again = json.loads(make(tmp_path, *words).out)
+    assert again["redis_password"] == "kept" and again["notify_url"] == again["influxdb_password"] == "none"
+
+
+@pytest.mark.parametrize(
+    ("line", "known", "says"),
+    [
+        ("REDIS_PASSWORD=given$$by-the-operator", "", "single quotes"),
+        ('RELEVE_NOTIFY_URL="ntfys://host.example/$TOPIC"', "", "single quotes"),
+        ("REDIS_PASSWORD=", "COUCHDB_PASSWORD REDIS_PASSWORD", "write it into .env"),
+    ],
+)
+def test_s6_what_compose_would_read_otherwise_is_refused(tmp_path: Path, line: str, known: str, says: str) -> None:
+    file = tmp_path / "settings.env"
+    file.write_text(f"{line}\nCOUCHDB_PASSWORD=given-by-the-operator\n")
+    refusal = make(tmp_path, "--env-file", str(file), SECRETS_SET=known)
+    assert refusal.code == 2 and says in refusal.error_line and line.partition("=")[0] in refusal.error_line
+    assert "$" not in refusal.error_line.replace("contains $ between", "") and files(tmp_path) == {}
 
 
 def test_a_refusal_leaves_all_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,7 +36,7 @@ def test_it_is_kept_as_the_fleets_services_are(name: str) -> None:
 
 def test_it_runs_as_the_user_of_the_image_with_limits() -> None:
     assert "user" not in HOME and "privileged" not in HOME and "network_mode" not in HOME
-    assert HOME["deploy"]["resources"]["limits"].keys() == {"cpus", "memory"}
+    assert HOME["deploy"]["resources"]["limits"].keys() == {"cpus", "memory", "pids"}
     assert float(HOME["deploy"]["resources"]["limits"]["cpus"]) <= 1, "Docker refuses more than the host has"
 
 
@@ -45,10 +45,16 @@ def test_the_port_is_this_machines_unless_it_is_opened() -> None:
 
 
 def test_its_settings_are_ours_and_hold_no_secret() -> None:
-    names = [name.removeprefix(PREFIX).lower() for name in HOME["environment"] if name.startswith(PREFIX)]
+    names = [name.removeprefix(PREFIX).removesuffix("_FILE").lower() for name in HOME["environment"]]
+    names = [name for name in names if PREFIX + name.upper() in HOME["environment"]]
     assert set(names) <= Settings.model_fields.keys()
     assert HOME["environment"]["RELEVE_HOME"] == "true"
     assert not [name for name in names if "token" in name or "secret" in name or "key" in name]
+
+
+def test_s6_a_file_may_hold_the_one_secret_and_the_head_says_so() -> None:
+    assert {"RELEVE_NOTIFY_URL", "RELEVE_NOTIFY_URL_FILE"} <= HOME["environment"].keys()
+    assert "RELEVE_NOTIFY_URL_FILE=/var/lib/releve/" in FILE.read_text(encoding="utf-8").partition("\nname:")[0]
 
 
 # Each other setting keeps its default, for one of these reasons.
@@ -81,7 +87,8 @@ NOT_PASSED: Final = {
 
 
 def test_each_setting_is_passed_on_or_named_here_with_the_reason() -> None:
-    passed = {name.removeprefix(PREFIX).lower() for name in HOME["environment"] if name.startswith(PREFIX)}
+    ours = (name.removeprefix(PREFIX) for name in HOME["environment"] if name.startswith(PREFIX))
+    passed = {name.removesuffix("_FILE").lower() for name in ours}
     left_out = [name for names in NOT_PASSED.values() for name in names]
     assert sorted([*passed, *left_out]) == sorted(Settings.model_fields)
 

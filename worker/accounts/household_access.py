@@ -4,8 +4,11 @@ A code is made with the household and opens once; signing in with it makes anoth
 the session that it was made in, until its person says that it is kept: the page can show it until then.
 
 One mailed link confirms the household's address, another one signs in. Whether an address is known shows nowhere: the
-caller answers before ``mail_sign_in`` runs, and each address counts under the same limit. A link's secret stands behind
-the #, which browsers keep to themselves.
+caller answers before ``mail_sign_in`` runs. A link's secret stands behind the #, which browsers keep to themselves.
+A confirmed address is told what somebody with a copied session could change: the code, and the address itself.
+
+Limits count mails, each kind apart. Two mails to sign in may be sent in the life of a link, so that the newest link is
+valid until the next one may be sent, even if a stranger has asked for it.
 
 A home's installation has one household, which sees all accounts. Its password is a recovery code, which here opens as
 often as it is typed. It isn't kept as a text: a person who has forgotten it makes another.
@@ -34,7 +37,9 @@ log = logging.getLogger("releve.access")
 CODE: Final = "code"  # In the details of a session: the code that its person has not kept yet.
 _KEPT: Final[Mapping[str, str]] = {"kept": "yes"}  # The details of a code that its person has kept.
 ADDRESS, LANGUAGE = "address", "language"  # In the details of a link that confirms an address.
-MAILS_OF_ADDRESS: Final = Rate("mail-address", calls=3, window_s=3600)
+_CONFIRMATIONS: Final = Rate("mail-address", calls=3, window_s=3600)
+SIGN_IN_MAILS: Final = Rate("mail-sign-in", calls=2, window_s=600)
+_CHANGES_TOLD: Final = Rate("mail-change", calls=3, window_s=3600)
 _SIGN_IN_PATH, _CONFIRM_PATH = "/sign-in/link", "/access/confirm"
 
 
@@ -110,18 +115,22 @@ class HouseholdAccess:
         key = self.keys.use(KeyKind.SIGN_IN_LINK, _secret_of(link))
         return self.households.load(key.owner) if key else None
 
-    def confirm_address(self, link: str) -> bool:
-        """Set the address to which this link was mailed; return whether the link was valid."""
+    def confirm_address(self, link: str) -> tuple[bool, MailAddress | None]:
+        """Set the address to which this link was mailed; return whether the link was valid, and the address before."""
         key = self.keys.use(KeyKind.ADDRESS_LINK, _secret_of(link))
+        before = self.addresses.load(key.owner) if key else None
         if key is None or not self.addresses.set(key.owner, key.details[ADDRESS], key.details[LANGUAGE]):
-            return False
+            return False, None
         self.keys.end_of([key.owner], [KeyKind.SIGN_IN_LINK])  # They were mailed to the address before.
-        return True
+        is_new = before and self.addresses.hash(before.address) != self.addresses.hash(key.details[ADDRESS])
+        return True, before if is_new else None
 
-    def remove_address(self, household_id: str) -> None:
-        """Remove the household's address, and end the links that were mailed to it or wait to confirm one."""
+    def remove_address(self, household_id: str) -> MailAddress | None:
+        """Remove the household's address, and end all links of mails; return the address."""
+        before = self.addresses.load(household_id)
         self.addresses.remove(household_id)
         self.keys.end_of([household_id], [KeyKind.ADDRESS_LINK, KeyKind.SIGN_IN_LINK])
+        return before
 
     def set_notices(self, household_id: str, *, wanted: bool) -> bool:
         """Set whether notices are mailed to the household's address; False where it has none."""
@@ -155,13 +164,15 @@ class MailLinks:
         Returns an empty text, or why it wasn't mailed: ``slow`` (too many mails to this address within an hour) or
         ``failed`` (the mail service has not taken it).
         """
-        if self.limiter.count_call(MAILS_OF_ADDRESS, self.addresses.hash(address)):
+        hash_ = self.addresses.hash(address)
+        if self.limiter.closed_for_s(_CONFIRMATIONS, hash_):
             return "slow"
         details = {ADDRESS: address, LANGUAGE: language}
         key, secret = self.keys.create(KeyKind.ADDRESS_LINK, household_id, details=details)
         self.keys.end_of([household_id], [KeyKind.ADDRESS_LINK], but=key.id)
         links = [f"{self.public_url}{_CONFIRM_PATH}#{secret}"]
         if self._mail("access.mail.confirm", address, language, links, key.id):
+            self.limiter.count_call(_CONFIRMATIONS, hash_)
             return ""
         self.keys.end(key.id)
         return "failed"
@@ -172,21 +183,28 @@ class MailLinks:
         It runs after the answer, so it raises nothing: a failure is a line of the log.
         """
         try:
-            if not self.limiter.count_call(MAILS_OF_ADDRESS, self.addresses.hash(address)):
-                self._mail_sign_in(self.addresses.find(address))
+            self._mail_sign_in(self.addresses.find(address))
         except WorkerError as error:
             log.warning("sign-in link not mailed", extra=fields(reason=str(error)))
 
+    def mail_change(self, what: str, row: MailAddress) -> None:
+        """Tell an address what has changed, ``new_code`` or ``new_address``; it raises nothing either."""
+        try:
+            if not self.limiter.count_call(_CHANGES_TOLD, f"{what}:{self.addresses.hash(row.address)}"):
+                self._mail(f"access.mail.{what}", row.address, row.language, [], f"{what}.{row.household_id}")
+        except WorkerError as error:
+            log.warning("change not mailed", extra=fields(reason=str(error)))
+
     def _mail_sign_in(self, rows: Sequence[MailAddress]) -> None:
-        names = [(row, self._name(row)) for row in rows]
-        links, key_id = [], ""
-        for row, name in names:
-            if name:  # A household whose meters are all another holder's by now sees nothing.
-                key, secret = self.keys.create(KeyKind.SIGN_IN_LINK, row.household_id)
-                links.append(f"{name}\n{self.public_url}{_SIGN_IN_PATH}#{secret}")
-                key_id = key.id
-        if links:
-            self._mail("access.mail.sign_in", rows[0].address, rows[0].language, links, key_id)
+        # A household whose meters are all another holder's by now sees nothing.
+        names = [(row, name) for row in rows if (name := self._name(row))]
+        if not names or self.limiter.count_call(SIGN_IN_MAILS, self.addresses.hash(rows[0].address)):
+            return
+        made = [(name, *self.keys.create(KeyKind.SIGN_IN_LINK, row.household_id)) for row, name in names]
+        links = [f"{name}\n{self.public_url}{_SIGN_IN_PATH}#{secret}" for name, _, secret in made]
+        if self._mail("access.mail.sign_in", rows[0].address, rows[0].language, links, made[-1][1].id):
+            for _, key, _ in made:
+                self.keys.end_of([key.owner], [KeyKind.SIGN_IN_LINK], but=key.id)
 
     def _name(self, row: MailAddress) -> str:
         """Return the meters of a household by their last digits, as its language names them."""

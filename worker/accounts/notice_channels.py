@@ -24,7 +24,7 @@ from typing import Any, Final
 
 from worker.accounts import notice_services
 from worker.accounts.notice_services import MailService
-from worker.clients.http_calls import TIMEOUTS_S, open_session, post_signed
+from worker.clients.http_calls import TIMEOUTS_S, GuardedHttp, open_session, post_signed
 from worker.domain.account import DEFAULT_TENANT, Account
 from worker.domain.networks import Network
 from worker.domain.notice import HOUSEHOLD_CHANNEL, Notice, NoticeKind
@@ -56,7 +56,7 @@ class Webhook:
 
     def send(self, message: Message) -> None:
         body = json.dumps(message.to_json(), ensure_ascii=False, separators=(",", ":")).encode()
-        with open_session(self.networks) as session:
+        with open_session(GuardedHttp(self.networks)) as session:
             status = post_signed(session, self.url, self.secret, body, int(self.clock()), self.timeouts_s)
         if not 200 <= status < 300:
             raise NotDelivered(f"webhook: status {status}")

@@ -7,7 +7,7 @@ webhook of its own.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -63,6 +63,7 @@ from worker.stores.registry.proxy import ProxyClientTable, ProxyGrantTable
 
 _FROM_STDIN: Final = "-"
 _CODE_TRIES: Final = 3
+_SCOPE_HELP: Final = f"What the token allows: {', '.join(Scope)}. Repeat it for several."
 _LONGEST_NAME: Final = 100  # Of tokens and clients.
 _password_option = click.option(
     "--password", metavar="-", help="Give - to read the password from standard input. Default: a prompt asks for it."
@@ -371,12 +372,12 @@ def _open_sessions() -> Iterator[SessionTable]:
 
 
 class Scopes(click.ParamType[Any]):
-    """One or more scopes with commas between them."""
+    """One or more scopes with commas or spaces between them."""
 
     name = "SCOPE,..."
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> frozenset[Scope]:
-        words = [word.strip() for word in value.split(",") if word.strip()]
+        words = value.replace(",", " ").split()
         try:
             scopes = frozenset(Scope(word) for word in words)
         except ValueError:
@@ -398,7 +399,7 @@ def tokens() -> None:
 
 @tokens.command()
 @click.option("--name", required=True, help="Name for lists and logs, of up to 100 characters.")
-@click.option("--scope", "scopes", required=True, type=Scopes(), help=f"What the token allows: {', '.join(Scope)}.")
+@click.option("--scope", "scopes", required=True, multiple=True, type=Scopes(), help=_SCOPE_HELP)
 @click.option(
     "--expires",
     "expires_in",
@@ -409,7 +410,7 @@ def tokens() -> None:
 )
 @tenant_option("Tenant whose accounts it opens; see `releve tenants`.", DEFAULT_TENANT)
 @json_option
-def new(name: str, scopes: frozenset[Scope], expires_in: timedelta, tenant: str, as_json: bool) -> None:
+def new(name: str, scopes: Sequence[frozenset[Scope]], expires_in: timedelta, tenant: str, as_json: bool) -> None:
     """Create a token and print it.
 
     It is shown once, because only its hash is stored.
@@ -427,7 +428,7 @@ def new(name: str, scopes: frozenset[Scope], expires_in: timedelta, tenant: str,
         raise click.BadParameter(f"a token expires after 1 to {LONGEST_LIFE.days} days", param_hint="--expires")
     with open_registry_database() as database:
         require_tenant(database, tenant)
-        token, text = ApiTokenTable(database).create(name, scopes, expires_in, tenant=tenant)
+        token, text = ApiTokenTable(database).create(name, frozenset().union(*scopes), expires_in, tenant=tenant)
     note_result(token.id)
     if as_json:
         print_json({**to_row(token), "token": text})

@@ -104,6 +104,8 @@ class _Import:
     def take(self, path: Path) -> None:
         """Import a file, or say in one line why not; what stands before the fault is stored."""
         try:
+            if not path.is_file():  # Opening a pipe would wait for somebody who writes into it.
+                raise OSError("it is no regular file: save its content first")
             with path.open("rb") as content:
                 for file in read_file(path.name, content):
                     self._take_series(file)

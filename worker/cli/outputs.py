@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 
@@ -25,8 +26,10 @@ from worker.cli.parameters import (
 )
 from worker.cli.printing import local_text
 from worker.domain.account import DEFAULT_TENANT
+from worker.domain.networks import is_public_host
 from worker.domain.windows import local_midnight
 from worker.errors import NotDelivered, OperatorFault, UnknownAccount
+from worker.ops.logging_setup import warn
 from worker.outputs.kinds import KINDS
 from worker.outputs.output import OutputKind, OutputOptions
 from worker.stores.registry.outputs import BEGINNING
@@ -119,6 +122,9 @@ def add(
     )
     with open_runtime() as runtime:
         output = runtime.output_delivery.build(kind, given)
+        address = urlsplit(given.url)
+        if address.scheme in ("http", "ws", "mqtt") and is_public_host(str(address.hostname)):
+            warn("this address has no TLS: others can read the secret and the measures on their way")
         checked = "" if no_check else output.check()
         enqueued: list[int] = []
         output_id = runtime.outputs.insert(

@@ -6,6 +6,7 @@ Secrets are made once, and each service's own are put into its folder.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
@@ -22,6 +23,7 @@ from worker.ops.installation_secrets import (
     Secret,
     choose_value,
     files_for_services,
+    read_env_file,
 )
 from worker.runtime.keys import build_sealer, has_session_keys
 from worker.runtime.stores import open_current_database
@@ -110,8 +112,13 @@ def secrets() -> None:
 @click.option(
     "--couchdb", default=_DEFAULT.couchdb, show_default=True, help="HOST:PORT at which services reach CouchDB."
 )
+@click.option(
+    "--env-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Take the operator's secrets from this file, like .env. Default: from the environment.",
+)
 @json_option
-def make(folder: Path, redis: str, postgres: str, couchdb: str, as_json: bool) -> None:
+def make(folder: Path, redis: str, postgres: str, couchdb: str, env_file: Path | None, as_json: bool) -> None:
     """Create the secrets that FOLDER does not have yet.
 
     Each service gets its own folder with its secrets.
@@ -125,13 +132,15 @@ def make(folder: Path, redis: str, postgres: str, couchdb: str, as_json: bool) -
     Example:
       releve secrets make /secrets
     """
+    known = os.environ.get("SECRETS_SET", "").split()
+    given = read_env_file(env_file.read_text(encoding="utf-8"), known) if env_file else dict(os.environ)
     sources: dict[str, str] = {}
     values: dict[str, str] = {}
     try:
         for secret in SECRETS:
             stored = _read(folder, secret)
-            values[secret.name] = choose_value(secret, stored, os.environ.get(secret.variable))
-            sources[secret.name] = _source_of(secret, stored, values[secret.name])
+            values[secret.name] = choose_value(secret, stored, given.get(secret.variable))
+            sources[secret.name] = _source_of(secret, stored, values[secret.name], given)
         for name, value in values.items():
             _write_secret_file(folder / KEPT, name, value, os.geteuid())
         for reader, files in files_for_services(values, Addresses(redis, postgres, couchdb)).items():
@@ -163,12 +172,12 @@ def show(name: str, folder: Path, yes: bool) -> None:
     click.echo(value)
 
 
-def _source_of(secret: Secret, stored: str | None, value: str) -> str:
+def _source_of(secret: Secret, stored: str | None, value: str, given: Mapping[str, str]) -> str:
     if not value:
         return "none"
     if value == stored:
         return "kept"
-    if value == os.environ.get(secret.variable):
+    if value == given.get(secret.variable):
         return f"taken from {secret.variable}"
     return "made"
 

@@ -6,10 +6,10 @@ pieces, until it is over or has more than ``BodyLimits`` allow. Then the connect
 which unpacks no more than it is asked for, and no body that was packed more than five times. One thread of the process
 at a time reads bodies that are large (``one_large_reader``).
 
-An address that somebody has typed never leads into a private network that the operator has not named. What counts is
-the address that the connection has reached, looked at before anything is sent, so that no name can hide another one. A
-connection without TLS is for this machine and for the networks that are named. Notices and measures are sent to such an
-address in signed POST requests.
+The address of a tenant's webhook never leads into a private network that the operator has not named (``GuardedHttp``).
+What counts is the address that the connection has reached, looked at before anything is sent, so that no name can hide
+another one. A connection without TLS is for this machine and for the networks that are named. Notices and measures are
+sent in signed POST requests.
 """
 
 from __future__ import annotations
@@ -241,7 +241,7 @@ class AddressRefused(Exception):
     """The error for a connection to an address that may not be called; it does not name the address."""
 
 
-def check_peer(sock: socket.socket, host: str, networks: Sequence[Network], *, is_plain: bool) -> socket.socket:
+def _check_peer(sock: socket.socket, host: str, networks: Sequence[Network], *, is_plain: bool) -> socket.socket:
     """Return the socket of a connection to which nothing was sent yet.
 
     Raises AddressRefused, and closes it, if the name ``host`` has led to an address that may not be called.
@@ -257,17 +257,6 @@ def check_peer(sock: socket.socket, host: str, networks: Sequence[Network], *, i
     return sock
 
 
-def connect_guarded(
-    host: str, port: int, networks: Sequence[Network], *, is_plain: bool, timeout_s: float
-) -> socket.socket:
-    """Return a connected TCP socket, nothing sent yet; with ``is_plain`` no TLS will follow on it.
-
-    Raises AddressRefused, or OSError where nothing answers within ``timeout_s``.
-    """
-    sock = socket.create_connection((host, port), timeout_s)
-    return check_peer(sock, host, networks, is_plain=is_plain)
-
-
 class GuardedHttp(BoundedHttp):
     """An adapter that calls public addresses over https, this machine, and the networks that the operator names.
 
@@ -280,23 +269,19 @@ class GuardedHttp(BoundedHttp):
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
-        networks = self._networks
+        pools = {"http": _guard(HttpPool, self._networks), "https": _guard(HttpsPool, self._networks)}
+        self.poolmanager.pool_classes_by_scheme = pools
 
-        class GuardedConnection(HttpConnection):
-            def _new_conn(self) -> socket.socket:
-                return check_peer(super()._new_conn(), self.host, networks, is_plain=True)
 
-        class GuardedTlsConnection(HttpsConnection):
-            def _new_conn(self) -> socket.socket:  # Before the greeting of TLS.
-                return check_peer(super()._new_conn(), self.host, networks, is_plain=False)
+def _guard(pool: type[HttpPool | HttpsPool], networks: Sequence[Network]) -> type[Any]:
+    """Return a pool whose connections look at the address that they have reached, before any greeting of TLS."""
+    base: type[Any] = pool.ConnectionCls
 
-        class GuardedPool(HttpPool):
-            ConnectionCls = GuardedConnection
+    def connect(self: Any) -> socket.socket:
+        return _check_peer(base._new_conn(self), self.host, networks, is_plain=pool is HttpPool)
 
-        class GuardedTlsPool(HttpsPool):
-            ConnectionCls = GuardedTlsConnection
-
-        self.poolmanager.pool_classes_by_scheme = {"http": GuardedPool, "https": GuardedTlsPool}
+    guarded = type(base.__name__, (base,), {"_new_conn": connect})
+    return type(pool.__name__, (pool,), {"ConnectionCls": guarded})
 
 
 def sign_body(secret: str, unix_time_s: int, body: bytes) -> str:
@@ -311,12 +296,12 @@ def sign_body(secret: str, unix_time_s: int, body: bytes) -> str:
 
 
 @contextmanager
-def open_session(networks: Sequence[Network]) -> Iterator[requests.Session]:
-    """Open a session that calls no private network but these, and goes by no proxy, which could."""
+def open_session(adapter: BoundedHttp) -> Iterator[requests.Session]:
+    """Open a session that calls by this adapter, and by no proxy, which could reach any network."""
     with requests.Session() as session:
         session.trust_env = False
         for scheme in ("http://", "https://"):
-            session.mount(scheme, GuardedHttp(networks))
+            session.mount(scheme, adapter)
         yield session
 
 

@@ -17,6 +17,7 @@ from worker.domain.windows import ONE_DAY, local_midnight
 
 AUDIT_KEPT: Final = timedelta(days=400)  # Triggers of the database hold it too: a change needs a migration.
 DONE: Final = "ok"  # The outcome of what was done; any other one is the code of a refusal or failure.
+TOO_MANY_CODES: Final = "operator.codes"  # A one-time code was refused after too many others.
 LONGEST_ACTOR: Final = 100
 _FIRST_DAY, _LAST_DAY = date(2026, 1, 1), date(2099, 12, 31)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

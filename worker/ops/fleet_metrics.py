@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
-from datetime import date
+from datetime import date, timedelta
 from datetime import time as time_of_day
 from functools import partial
 from itertools import product
@@ -27,7 +27,8 @@ from config.settings import Settings
 from worker.app import queue_ages, queue_lengths
 from worker.clients.suppliers import SUPPLIERS
 from worker.domain.account import AccountState
-from worker.domain.clock import clock_from
+from worker.domain.audit_entry import TOO_MANY_CODES
+from worker.domain.clock import clock_from, real_clock
 from worker.domain.consistency import Cause, Law
 from worker.domain.incident import IncidentKind
 from worker.domain.lanes import QUOTA_LANES
@@ -45,6 +46,7 @@ from worker.runtime.supplier_settings import build_endpoints, chosen_presets, fl
 from worker.stores.redis.claims import ProgressStore
 from worker.stores.redis.heartbeats import Heartbeats
 from worker.stores.redis.incidents import IncidentStore
+from worker.stores.registry.audit import AuditTable
 from worker.stores.registry.due import DueTable, PolicyTable
 from worker.stores.registry.fleet_counts import Overview
 from worker.stores.registry.outcomes import CompletenessTable, OutcomeTable
@@ -181,6 +183,11 @@ AUDIT_DEVIATIONS: Final = METRICS.define(
     "releve_audit_deviations",
     "Months of gas in the last audit whose days differ by more than 1 m³ from the published month. Not an error. "
     "Missing without gas.",
+)
+CODES_REFUSED: Final = METRICS.define(
+    "gauge",
+    "releve_operator_codes_refused",
+    "One-time codes of operators refused in the last hour, beyond 20 an hour beside a right password, session or link.",
 )
 # -- each supplier, where there are several; those above are then Enedis' alone
 SUPPLIER_GATE_OPEN: Final = METRICS.define(
@@ -366,6 +373,7 @@ class FleetSources:
         )
         new, known = overview.count_deviations_since(now - ONE_DAY)
         yield UNKNOWN_ANSWERS, {"new": new, "known": known}
+        yield CODES_REFUSED, AuditTable(self._database).count_since(real_clock() - timedelta(hours=1), TOO_MANY_CODES)
         plan = capacity_of(self._database, self._settings, today).current
         yield NIGHT_CALLS, plan.calls_a_night
         yield NIGHT_CALLS_LIMIT, plan.quota.night_limit

@@ -15,10 +15,13 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from io import StringIO
 from typing import Final
+
+from dotenv import dotenv_values
 
 from config.settings import SIMULATOR_SECRET, ConfigError
 from config.validation import MIN_WEBHOOK_SECRET, check_notify_urls
@@ -174,6 +177,22 @@ class Addresses:
     couchdb: str = "couchdb:5984"
 
 
+def read_env_file(text: str, known: Collection[str]) -> dict[str, str]:
+    """Return the secrets of a file such as .env by their variables; one that it lacks is empty.
+
+    Raises ConfigError for a value that compose would read otherwise, and for a variable of ``known``, which are those
+    that compose has a value of, that the file lacks.
+    """
+    values = dotenv_values(stream=StringIO(text), interpolate=False)
+    given = {secret.variable: values.get(secret.variable) or "" for secret in SECRETS}
+    for variable, value in given.items():
+        if "$" in value and f"'{value}'" not in text:
+            raise ConfigError(f"{variable}: put a value that contains $ between single quotes in .env")
+        if not value and variable in known:
+            raise ConfigError(f"{variable} is set in the environment, not in .env: write it into .env")
+    return given
+
+
 def choose_value(secret: Secret, stored_value: str | None, operator_value: str | None) -> str:
     """Return the value to use from now on.
 
@@ -236,7 +255,7 @@ def files_for_services(values: Mapping[str, str], addresses: Addresses) -> dict[
         "beat": {"redis_url": redis_url["beat"]},
         "flower": {"redis_url": redis_url["flower"], "flower_password": values["flower_password"]},
         "metrics": {"redis_url": redis_url["metrics"], "registry_url": registry_url, "measures_url": measures_url},
-        "grafana": {"admin_password": values["grafana_password"]},
+        "grafana": {"admin_password": values["grafana_password"], "influxdb_password": values["influxdb_password"]},
     }
 
 
@@ -314,4 +333,5 @@ SECRETS: Final = (
     Secret("grdf_client_secret", "RELEVE_GRDF_CLIENT_SECRET", lambda: SIMULATOR_SECRET, _check_one_line),
     Secret("webhook_secret", "RELEVE_WEBHOOK_SECRET", str, _check_webhook_secret, optional=True),
     Secret("notify_url", "RELEVE_NOTIFY_URL", str, _check_notify_url, optional=True),
+    Secret("influxdb_password", "INFLUXDB_PASSWORD", str, _check_one_line, optional=True),
 )

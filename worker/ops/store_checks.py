@@ -39,6 +39,7 @@ _HOW_TO_CLOSE: Final = (
     "create an administrator ([admins] in local.ini, or COUCHDB_USER and COUCHDB_PASSWORD of its image) and set "
     "[chttpd] require_valid_user = true"
 )
+_UNSOUND_COUCHDB: Final = "3.5.1"
 LONG_S: Final = 300.0
 REPAIR: Final = "`releve verify --all --repair`"
 _FEW: Final = 3  # So many databases are named.
@@ -53,6 +54,8 @@ def check_couchdb(connections: CheckConnections) -> Iterator[CheckNote]:
         yield ok("not used: the measures are in SQL")
         return
     version = check_server(server)
+    if version == _UNSOUND_COUCHDB:
+        yield warn(f"CouchDB {version} has a known fault (apache/couchdb#5879): update it to 3.5.2 or newer")
     stranger = CouchServer(server.origin, None, connections.settings.store_timeout_s)
     yield from _check_strangers(stranger, Layout(connections.settings.layout))
     yield from _check_setup(server)

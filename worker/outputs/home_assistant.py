@@ -26,7 +26,6 @@ from urllib.parse import urlsplit
 
 from worker.domain.clock import Clock
 from worker.domain.documents import ALL_KEYS, MILLIWATT_HOURS_PER_KWH, key_range, to_reading
-from worker.domain.networks import HOME_NETWORKS
 from worker.domain.series import Doctype
 from worker.domain.statistics import STATISTICS, DayAmounts, Statistic, StatisticRow, daily_amounts, to_days, to_rows
 from worker.domain.windows import ONE_DAY, DateWindow, civil_date, local_midnight
@@ -284,8 +283,7 @@ def _build(options: OutputOptions, parts: OutputParts) -> HomeAssistant:
     language = options.more.get("language", LANGUAGES[0])
     if language not in LANGUAGES:
         raise ValueError(f"language must be {' or '.join(LANGUAGES)}")
-    networks = (*parts.networks, *(HOME_NETWORKS if parts.any_private else ()))
-    return HomeAssistant(HomeAssistantAddress(url, token, networks), language, parts.measures, parts.now)
+    return HomeAssistant(HomeAssistantAddress(url, token), language, parts.measures, parts.now)
 
 
 KIND: Final = OutputKind(

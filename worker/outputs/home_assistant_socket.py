@@ -12,7 +12,7 @@ import logging
 import re
 import ssl
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -22,8 +22,6 @@ from urllib.parse import urlsplit
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
-from worker.clients.http_calls import AddressRefused, connect_guarded
-from worker.domain.networks import Network
 from worker.errors import NotDelivered
 from worker.outputs.output import OutputRefused
 
@@ -32,7 +30,6 @@ _LONGEST_MESSAGE: Final = 16 * 1024**2  # The hours of three years, read back, a
 OLDEST_VERSION: Final = (2022, 8)  # The first with recorder/import_statistics.
 _PATH: Final = "/api/websocket"
 _SCHEMES: Final = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
-_PORTS: Final = {"ws": 80, "wss": 443}
 _EXAMPLE: Final = "http://homeassistant.local:8123"
 _NO_HOME_ASSISTANT: Final = f"this is not Home Assistant: give the address of its pages, such as {_EXAMPLE}"
 # The library logs each frame, the one with the token too, at level DEBUG.
@@ -64,11 +61,10 @@ def parse_address(url: str) -> str:
 
 @dataclass(frozen=True)
 class HomeAssistantAddress:
-    """The WebSocket of a Home Assistant, and the token; ``networks``: private ones that may be called."""
+    """The WebSocket of a Home Assistant, and the token."""
 
     url: str = field(repr=False)
     token: str = field(repr=False)
-    networks: Sequence[Network] = ()
     timeout_s: float = TIMEOUT_S
 
     @contextmanager
@@ -78,26 +74,17 @@ class HomeAssistantAddress:
             yield HomeAssistantSession.begin(socket, self.token, self.timeout_s)
 
     def _connect(self) -> ClientConnection:
-        parts = urlsplit(self.url)
-        is_plain = parts.scheme == "ws"
-        port = parts.port or _PORTS[parts.scheme]
-        sock = connect_guarded(str(parts.hostname), port, self.networks, is_plain=is_plain, timeout_s=self.timeout_s)
-        try:
-            return connect(
-                self.url,
-                sock=sock,
-                ssl=None if is_plain else ssl.create_default_context(),
-                compression=None,
-                proxy=None,
-                max_size=_LONGEST_MESSAGE,
-                open_timeout=self.timeout_s,
-                close_timeout=self.timeout_s,
-                user_agent_header="Releve",
-                logger=_SILENT,
-            )
-        except BaseException:
-            sock.close()
-            raise
+        return connect(
+            self.url,
+            ssl=ssl.create_default_context() if self.url.startswith("wss:") else None,
+            compression=None,
+            proxy=None,
+            max_size=_LONGEST_MESSAGE,
+            open_timeout=self.timeout_s,
+            close_timeout=self.timeout_s,
+            user_agent_header="Releve",
+            logger=_SILENT,
+        )
 
 
 class HomeAssistantSession:
@@ -184,8 +171,6 @@ def _explain_failures() -> Iterator[None]:
     """Raise NotDelivered or OutputRefused, with one line, for what fails in a connection."""
     try:
         yield
-    except AddressRefused as error:
-        raise OutputRefused(f"Home Assistant can't be used: it is {error}") from None
     except ssl.SSLCertVerificationError as error:
         raise OutputRefused(f"the certificate of Home Assistant is not trusted: {error.verify_message}") from None
     except ssl.SSLError as error:

@@ -37,7 +37,7 @@ from urllib.parse import urlsplit
 import requests
 from urllib3.exceptions import HTTPError
 
-from worker.clients.http_calls import AddressRefused, BodyLimits, GuardedHttp
+from worker.clients.http_calls import BodyLimits, BoundedHttp, open_session
 from worker.domain.clock import Clock
 from worker.domain.completeness import interval_days
 from worker.domain.documents import (
@@ -50,7 +50,6 @@ from worker.domain.documents import (
     period_key,
     to_entry,
 )
-from worker.domain.networks import HOME_NETWORKS, Network
 from worker.domain.retry import retry_after_s
 from worker.domain.series import Doctype, Granularity, Period, Series, contract_series
 from worker.domain.tariffs import day_energies, read_registers
@@ -88,12 +87,11 @@ class LineProtocolOutput:
     target: WriteTarget
     measures: MeasureStore
     now: Clock
-    networks: Sequence[Network] = ()
     ca_file: str | None = None
     most_lines: int = _MOST_LINES
 
     def check(self) -> str:
-        with self._session() as session:
+        with open_session(BoundedHttp(BodyLimits(1024**2))) as session:
             answer = self._post(session, [_COMMENT])
         if answer.status_code != requests.codes.bad_request:  # InfluxDB 2 calls a write without a point a bad one.
             self._require_success(answer)
@@ -101,7 +99,7 @@ class LineProtocolOutput:
 
     def send(self, changes: Sequence[Change]) -> None:
         lines = chain.from_iterable(to_lines(change, self.measures) for change in changes)
-        with self._session() as session:
+        with open_session(BoundedHttp(BodyLimits(1024**2))) as session:
             for batch in _batches(lines, self.most_lines):
                 self._write(session, batch)
 
@@ -113,13 +111,6 @@ class LineProtocolOutput:
             self._write(session, lines[middle:])
             return
         self._require_success(answer)
-
-    def _session(self) -> requests.Session:
-        session = requests.Session()
-        session.trust_env = False  # A proxy could call private networks.
-        for scheme in ("http://", "https://"):
-            session.mount(scheme, GuardedHttp(self.networks, limits=BodyLimits(1024**2)))
-        return session
 
     def _post(self, session: requests.Session, lines: Sequence[str]) -> requests.Response:
         target = self.target
@@ -134,8 +125,6 @@ class LineProtocolOutput:
                 verify=self.ca_file or True,
                 allow_redirects=False,  # Another host would get the credentials.
             )
-        except AddressRefused as error:
-            raise OutputRefused(f"the server has {error}: see RELEVE_WEBHOOK_NETWORKS") from None
         except requests.exceptions.SSLError:
             raise OutputRefused(
                 "the server's certificate is not trusted: set the option ca_file to its authority's certificate"
@@ -388,7 +377,6 @@ def build(options: OutputOptions, parts: OutputParts) -> LineProtocolOutput:
         target=to_target(options),
         measures=parts.measures,
         now=parts.now,
-        networks=(*parts.networks, *HOME_NETWORKS) if parts.any_private else parts.networks,
         ca_file=options.more.get("ca_file"),
     )
 

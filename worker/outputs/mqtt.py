@@ -25,7 +25,6 @@ from urllib.parse import urlsplit
 
 from worker.domain.clock import Clock
 from worker.domain.documents import ALL_KEYS, Document, KeyRange, key_of, key_range
-from worker.domain.networks import HOME_NETWORKS
 from worker.domain.series import Period, Series
 from worker.domain.windows import ONE_DAY, DateWindow, civil_date, local_midnight
 from worker.outputs.mqtt_client import PORTS, MqttBroker, RetainedMessage
@@ -37,7 +36,8 @@ _EXPIRES_AFTER_S: Final = 3 * 86_400
 _CONSENT_DAYS: Final = "consent_days"
 _PERIODS: Final = ("yesterday", "month", "year")
 _KINDS_OF_ENERGY: Final = ("consumption", "production", "gas")
-_NOT_IN_A_TOPIC: Final = "+#$\x00"
+_NOT_IN_A_TOPIC: Final = "+#$"
+_LONGEST_TOPIC: Final = 200  # Characters of its first part.
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +215,6 @@ def build(options: OutputOptions, parts: OutputParts) -> MqttOutput:
             user=more.get("user"),
             password=options.secret,
             ca_file=more.get("ca_file"),
-            networks=(*parts.networks, *HOME_NETWORKS) if parts.any_private else parts.networks,
         ),
         measures=parts.measures,
         now=parts.now,
@@ -226,6 +225,8 @@ def build(options: OutputOptions, parts: OutputParts) -> MqttOutput:
 
 
 def _to_topic(text: str) -> str:
+    if not text.isprintable() or len(text) > _LONGEST_TOPIC:
+        raise ValueError(f"a topic must be one line of at most {_LONGEST_TOPIC} characters")
     if not text or text != text.strip("/ ") or any(sign in text for sign in _NOT_IN_A_TOPIC):
         raise ValueError("a topic must have words with / between them, without +, # and $")
     return text

@@ -10,7 +10,7 @@ import secrets
 import socket
 import ssl
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -19,8 +19,6 @@ from paho.mqtt.client import Client, MQTTMessageInfo, MQTTv5
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.reasoncodes import ReasonCode
 
-from worker.clients.http_calls import AddressRefused, check_peer
-from worker.domain.networks import Network
 from worker.errors import NotDelivered
 from worker.outputs.output import OutputRefused
 
@@ -51,7 +49,6 @@ class MqttBroker:
     user: str | None = None
     password: str | None = field(default=None, repr=False)
     ca_file: str | None = None
-    networks: Sequence[Network] = ()
     timeout_s: float = _TIMEOUT_S
 
     @contextmanager
@@ -71,7 +68,6 @@ class MqttBroker:
         if self.has_tls:
             client.tls_set_context(self._tls_context())
         connection = MqttConnection(client, self.timeout_s)
-        client.on_socket_open = self._check_address
         try:
             self._open(client)
             connection.wait_for_greeting()
@@ -79,15 +75,9 @@ class MqttBroker:
         finally:
             client.disconnect()
 
-    def _check_address(self, client: Client, userdata: Any, sock: Any) -> None:
-        """Raise AddressRefused for an address that may not be called: paho has sent nothing of MQTT yet."""
-        check_peer(sock, self.host, self.networks, is_plain=not self.has_tls)
-
     def _open(self, client: Client) -> None:
         try:
             client.connect(self.host, self.port)
-        except AddressRefused as error:
-            raise OutputRefused(f"the broker has {error}: see RELEVE_WEBHOOK_NETWORKS") from None
         except ssl.SSLCertVerificationError as error:
             raise OutputRefused(
                 f"the broker's certificate is not trusted ({error.verify_message}): set the option ca_file to its "
@@ -103,21 +93,19 @@ class MqttBroker:
             context = ssl.create_default_context(cafile=self.ca_file)
         except (OSError, ssl.SSLError):
             raise OutputRefused("the file of the option ca_file can't be read, or is not a certificate") from None
-        broker = self
-
-        class GuardedTlsSocket(ssl.SSLSocket):
-            """A socket that looks at the address before the handshake, and closes where it fails: paho does neither."""
-
-            def do_handshake(self, block: bool = False) -> None:
-                check_peer(self, broker.host, broker.networks, is_plain=False)
-                try:
-                    super().do_handshake(block)
-                except BaseException:
-                    self.close()
-                    raise
-
-        context.sslsocket_class = GuardedTlsSocket
+        context.sslsocket_class = _ClosingTlsSocket
         return context
+
+
+class _ClosingTlsSocket(ssl.SSLSocket):
+    """A socket that closes where the handshake fails: paho doesn't."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+        except BaseException:
+            self.close()
+            raise
 
 
 class MqttConnection:

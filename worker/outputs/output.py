@@ -13,7 +13,6 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from worker.domain.clock import Clock
-from worker.domain.networks import Network
 from worker.domain.series import Series
 from worker.errors import OperatorFault
 from worker.stores.measures.measure_store import MeasureStore
@@ -84,15 +83,10 @@ class OutputOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class OutputParts:
-    """The collaborators of outputs.
-
-    ``networks``: private ones that may be called. ``any_private``: in home mode each of them may, and without TLS.
-    """
+    """The collaborators of outputs."""
 
     measures: MeasureStore
     now: Clock
-    networks: Sequence[Network] = ()
-    any_private: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

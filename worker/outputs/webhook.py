@@ -19,9 +19,8 @@ from uuid import uuid4
 
 import requests
 
-from worker.clients.http_calls import TIMEOUTS_S, open_session, post_signed
+from worker.clients.http_calls import TIMEOUTS_S, BoundedHttp, open_session, post_signed
 from worker.domain.documents import USUAL_STEP_MINUTES, Document, key_of, key_range, start_of
-from worker.domain.networks import HOME_NETWORKS, Network, is_loopback_host
 from worker.domain.windows import ONE_DAY, PARIS, DateWindow, civil_date, local_midnight
 from worker.errors import NotDelivered
 from worker.outputs.output import Change, OutputKind, OutputOptions, OutputParts, OutputRefused
@@ -39,19 +38,18 @@ class MeasuresWebhook:
     url: str = field(repr=False)  # The path may be a secret of the receiver.
     secret: str = field(repr=False)
     measures: MeasureStore
-    networks: Sequence[Network] = ()
     most_readings: int = MOST_READINGS
     timeouts_s: tuple[float, float] = TIMEOUTS_S
     clock: Callable[[], float] = time.time  # The real clock, because receivers compare the time with theirs.
 
     def check(self) -> str:
         """Send a signed request without a reading, of kind ``test``."""
-        with open_session(self.networks) as session:
+        with open_session(BoundedHttp()) as session:
             self._post(session, {"id": uuid4().hex, "kind": "test"})
         return "the receiver accepts signed requests"
 
     def send(self, changes: Sequence[Change]) -> None:
-        with open_session(self.networks) as session:
+        with open_session(BoundedHttp()) as session:
             for change in changes:
                 for body in self._bodies(change):
                     self._post(session, body)
@@ -122,16 +120,11 @@ def build(options: OutputOptions, parts: OutputParts) -> MeasuresWebhook:
     address = urlsplit(options.url)
     if address.scheme not in ("http", "https") or not address.hostname:
         raise ValueError("the address must be an https:// URL")
-    networks = (*parts.networks, *HOME_NETWORKS) if parts.any_private else tuple(parts.networks)
-    if address.scheme == "http" and not networks and not is_loopback_host(address.hostname):
-        raise ValueError(
-            "the address needs https:// (or set RELEVE_WEBHOOK_NETWORKS to the receiver's private network)"
-        )
     if len(options.secret or "") < SHORTEST_SECRET:
         raise ValueError(
             f"the secret needs at least {SHORTEST_SECRET} characters: make one with `openssl rand -hex 32`"
         )
-    return MeasuresWebhook(url=options.url, secret=options.secret or "", measures=parts.measures, networks=networks)
+    return MeasuresWebhook(url=options.url, secret=options.secret or "", measures=parts.measures)
 
 
 KIND: Final = OutputKind(

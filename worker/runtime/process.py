@@ -518,12 +518,7 @@ class Runtime(AbstractContextManager["Runtime"]):
             outbox=self.outbox,
             accounts=self.registry,
             kinds=KINDS,
-            parts=OutputParts(
-                measures=self.measures,
-                now=self.now,
-                networks=parse_networks(self.settings.webhook_networks),
-                any_private=self.settings.is_home,
-            ),
+            parts=OutputParts(measures=self.measures, now=self.now),
             locks=Locks(self.redis),
             now=self.now,
             notify=partial(notify_failing_output, self.notices, self.channels),

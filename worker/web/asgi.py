@@ -19,7 +19,7 @@ from worker.ops.machine import in_container
 from worker.runtime.process import Runtime
 from worker.web import api
 from worker.web.dependencies import LocalSession, names_proxy
-from worker.web.error_pages import HttpRefusal, add_error_handlers, to_response
+from worker.web.error_pages import HttpRefusal, add_error_handlers, answers_head, to_response
 from worker.web.file_uploads import UPLOADS
 from worker.web.pages import (
     account,
@@ -58,6 +58,7 @@ _OF_FLEET: Final = (
 _OF_HOME: Final = (own_home, *_OF_BOTH)
 _OF_HOME_WITH_RIGHTS: Final = (rights, *_OF_HOME)
 # The most bytes of a body of the API and of a form, because both are read before the caller is authenticated.
+_SLASH_REDIRECT: Final = 307  # The router's answer to a path with a slash too many; our own redirects are 303.
 _LONGEST_CALL: Final = 10_000
 LONGEST_FORM: Final = 16 * 1024
 
@@ -74,6 +75,8 @@ class RequestGuard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        if scope["method"] == "HEAD" and answers_head(scope["path"]):
+            scope = {**scope, "method": "GET"}  # The server sends no body of it.
         request, is_answered = Request(scope, receive), False
         settings = request.app.state.runtime.settings
 
@@ -83,6 +86,9 @@ class RequestGuard:
                 is_answered = True
                 await record_request(request, message["status"])
                 headers = MutableHeaders(scope=message)
+                if message["status"] == _SLASH_REDIRECT and "Location" in headers:
+                    # The router takes the host from the request, where anything may stand.
+                    headers["Location"] = "/" + headers["Location"].removeprefix(str(request.base_url)).lstrip("/\\")
                 if settings.is_home:
                     headers.setdefault("Referrer-Policy", own_home.OWN_PAGES)
                 set_security_headers(request, headers, message["status"])

@@ -18,14 +18,17 @@ where the address of the pages tells that there is one.
 from __future__ import annotations
 
 import logging
+import re
 import secrets
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import date
 from typing import Annotated, Final
 from urllib.parse import urlsplit
 
 from fastapi import Depends, Request, Response
+from pydantic import BeforeValidator
 
 from worker.accounts.household_access import CODE
 from worker.app import enqueue_backfill, enqueue_revocation, enqueue_withdrawal
@@ -192,6 +195,14 @@ def _session_of_home(request: Request, runtime: Runtime, session: Session) -> Se
     return session if session.key is None else replace(session, household=runtime.web_access.home.household())
 
 
+def _refuse_number(value: object) -> object:
+    """Return what is no number, of which a day would be made as of seconds since 1970. Raises ValueError."""
+    if isinstance(value, (int, float)) or (isinstance(value, str) and re.fullmatch(r"\s*[-+]?[\d.]*\s*", value)):
+        raise ValueError("write a day like 2024-07-25")
+    return value
+
+
+Day = Annotated[date, BeforeValidator(_refuse_number)]
 RuntimeDep = Annotated[Runtime, Depends(get_runtime)]
 SessionDep = Annotated[Session, Depends(get_session)]
 

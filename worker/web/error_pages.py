@@ -13,6 +13,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Mount
 
 from worker.domain.retry import CLIENT_DELAY_S
 from worker.errors import IncidentOpen, MeterElsewhere, RateLimited, TransientError, UnknownAccount, WorkerError
@@ -33,7 +34,8 @@ _PAGES: Final = (
     "foreign_host",
     "foreign_origin",
 )
-_HTTP_CODES: Final = {400: "invalid_request", 404: "not_found", 405: "method_not_allowed"}
+METHOD_NOT_ALLOWED: Final = 405
+_HTTP_CODES: Final = {400: "invalid_request", 404: "not_found", METHOD_NOT_ALLOWED: "method_not_allowed"}
 
 
 class HttpRefusal(Exception):
@@ -73,9 +75,25 @@ def add_error_handlers(app: FastAPI) -> None:
 
 async def _answer_error(request: Request, error: Exception) -> Response:
     response = to_response(request, _to_refusal(error))
+    if response.status_code == METHOD_NOT_ALLOWED:
+        response.headers["Allow"] = ", ".join(_find_methods(request))
     # The answer to a bug of ours is sent outside all middleware, which else adds the headers.
     set_security_headers(request, response.headers, response.status_code)
     return response
+
+
+def answers_head(path: str) -> bool:
+    """Return whether HEAD is answered as GET is; not where loading begins or ends something, or goes on for long."""
+    return not path.startswith(("/api/", "/callback/", "/connect/", "/proxy/"))
+
+
+def _find_methods(request: Request) -> list[str]:
+    """Return the methods of the path; the router itself names those of the first route that has it."""
+    routes = [route for route in request.app.routes if not isinstance(route, Mount)]
+    scopes = {method: {**request.scope, "method": method} for method in ("GET", "POST", "PUT", "PATCH", "DELETE")}
+    found = [name for name, scope in scopes.items() if any(route.matches(scope)[0] is Match.FULL for route in routes)]
+    found = found or ["GET"]  # What is mounted is read.
+    return ["HEAD", *found] if "GET" in found and answers_head(request.url.path) else found
 
 
 def to_response(request: Request, refusal: HttpRefusal) -> Response:

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import PurePath
-from threading import BoundedSemaphore
+from threading import Lock
 from typing import Final
 
 from fastapi import Request
@@ -25,6 +25,7 @@ from worker.domain.files.cells import FileFault, FileRefused, FileSeries
 from worker.runtime.process import Runtime
 from worker.stores.redis.locks import Rate, RateLimiter
 from worker.sync.file_import import FileComparison, describe_counts
+from worker.web.dependencies import Session
 from worker.web.error_pages import HttpRefusal
 from worker.web.request_audit import leave_out, note_refusal, note_subject
 
@@ -46,7 +47,8 @@ _MOST_FIELDS: Final = 4
 IMPORTS: Final = Rate("import", calls=60, window_s=3600)  # By account.
 _MOST_AT_ONCE: Final = 2  # Of one process, whose pages go on meanwhile.
 _AGAIN_S: Final = 10
-_slots = BoundedSemaphore(_MOST_AT_ONCE)
+_holders: set[str] = set()  # Of the slots that are taken; one holder has one.
+_lock = Lock()
 
 
 async def read_upload(request: Request, most_bytes: int, *, most_files: int, most_fields: int) -> FormData:
@@ -109,17 +111,18 @@ async def read_files(request: Request) -> FormData:
 
 
 def import_files(
-    request: Request, runtime: Runtime, account: Account, form: FormData, *, dry_run: bool
+    request: Request, runtime: Runtime, account: Account, form: FormData, session: Session | None, *, dry_run: bool
 ) -> ImportReport:
     """Compare the files of a form with what is stored and, unless it is a dry run, store them.
 
     A file that is refused stops no other. What was stored is noted for the audit trail, in days. Raises HttpRefusal 429
-    after too many imports, and 503 while others run; StoreUnavailable, and then the same import goes on where it was.
+    after too many imports, and 503 while two others run, or one of the same household, which ``session`` is of, or
+    account; StoreUnavailable, and then the same import goes on where it was.
     """
     if wait_s := RateLimiter(runtime.redis).count_call(IMPORTS, account.id):
         raise HttpRefusal(429, "too_many_requests", f"too many imports: try again in {wait_s} s", wait_s=wait_s)
     report = ImportReport()
-    with _slot():
+    with _slot(session.household.id if session and session.household else account.id):
         for part in form.getlist(FIELD):
             if not isinstance(part, UploadFile) or not part.filename:
                 continue
@@ -151,10 +154,12 @@ def _take(runtime: Runtime, account: Account, file: FileSeries, report: ImportRe
 
 
 @contextmanager
-def _slot() -> Iterator[None]:
-    if not _slots.acquire(blocking=False):
-        raise HttpRefusal(503, "busy", "other files are being imported: try again later", wait_s=_AGAIN_S)
+def _slot(holder: str) -> Iterator[None]:
+    with _lock:
+        if holder in _holders or len(_holders) >= _MOST_AT_ONCE:
+            raise HttpRefusal(503, "busy", "other files are being imported: try again later", wait_s=_AGAIN_S)
+        _holders.add(holder)
     try:
         yield
     finally:
-        _slots.release()
+        _holders.discard(holder)

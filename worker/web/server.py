@@ -140,7 +140,8 @@ class ConnectionLimits:
     """What one process holds. Addresses of IPv6 count by their /64.
 
     ``body_rate``: bytes a second, which a body that takes longer than ``body_s`` must have. ``rest_s`` and
-    ``rest_bytes``: for a body that goes on after its answer. ``stalled_s``: for an answer of which nothing is taken.
+    ``rest_bytes``: for a body that goes on after its answer. One of at most ``dropped_bytes`` is read to its end, at
+    ``dropped_rate``: browsers show the answer only then. ``stalled_s``: for an answer of which nothing is taken.
     """
 
     connections: int = 1000
@@ -151,6 +152,8 @@ class ConnectionLimits:
     body_rate: int = 1000
     rest_s: float = 5
     rest_bytes: int = 64 * 1024
+    dropped_bytes: int = 64 * 1024**2
+    dropped_rate: int = 50_000
     stalled_s: float = 30
 
 
@@ -264,7 +267,7 @@ class ConnectionRegister:
             case PhaseKind.BODY:
                 return max(self.limits.body_s, received / self.limits.body_rate)
             case PhaseKind.REST:
-                return self.limits.rest_s
+                return max(self.limits.rest_s, received / self.limits.dropped_rate)
             case PhaseKind.ANSWER:
                 return self.limits.stalled_s
 
@@ -327,7 +330,7 @@ class BoundedProtocol(H11Protocol, LimitedConnection):
         cycle = self.cycle
         super().data_received(data)
         self.received = self.received + len(data) if self.cycle is cycle else 0
-        if self._is_answered_early() and self.received > self.register.limits.rest_bytes:
+        if self._is_answered_early() and self.received > self._longest_rest():
             self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
@@ -358,6 +361,12 @@ class BoundedProtocol(H11Protocol, LimitedConnection):
 
     def cut(self) -> None:
         self.transport.abort()
+
+    def _longest_rest(self) -> int:
+        """Return how much of a body is read, the part before its answer included."""
+        limits, headers = self.register.limits, dict(self.cycle.scope["headers"])
+        is_dropped = 0 < int(headers.get(b"content-length", 0)) <= limits.dropped_bytes
+        return limits.dropped_bytes if is_dropped else limits.rest_bytes
 
     def _is_answered_early(self) -> bool:
         is_over = self.cycle is not None and self.cycle.response_complete

@@ -12,7 +12,7 @@ import yaml
 ROOT = Path(__file__).parents[3]
 FILE = ROOT / "docker-compose.yml"
 EXAMPLE = ROOT / ".env.example"
-VARIABLE = re.compile(r"\$\$|\$\{([A-Z_]+)(?::-([^}]*))?\}")
+VARIABLE = re.compile(r"\$\$|\$\{([A-Z_]+)(?::-([^}]*)|:\+([^}]*))?\}")
 
 
 def example() -> dict[str, str]:
@@ -29,7 +29,13 @@ def substitute(value: Any, variables: dict[str, str]) -> Any:
         return [substitute(part, variables) for part in value]
     if not isinstance(value, str):
         return value
-    return VARIABLE.sub(lambda match: (variables.get(match[1]) or match[2] or "") if match[1] else "$", value)
+
+    def replace(match: re.Match[str]) -> str:
+        if match[1] and match[3]:
+            return match[3] if variables.get(match[1]) else ""
+        return (variables.get(match[1]) or match[2] or "") if match[1] else "$"
+
+    return VARIABLE.sub(replace, value)
 
 
 COMPOSE = substitute(yaml.safe_load(FILE.read_text(encoding="utf-8")), example())
@@ -50,7 +56,8 @@ def environment(name: str) -> dict[str, str]:
 
 def mounts(name: str) -> dict[str, str]:
     """Return the volume or folder by its path in the container, with ``:ro`` where it is read-only."""
-    parts = (volume.split(":", 1) for volume in SERVICES[name].get("volumes", []))
+    short = (volume for volume in SERVICES[name].get("volumes", []) if isinstance(volume, str))
+    parts = (volume.split(":", 1) for volume in short)
     volumes = {}
     for source, rest in parts:
         target, _, mode = rest.partition(":")

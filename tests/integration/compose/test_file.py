@@ -9,6 +9,7 @@ import subprocess
 from typing import Any
 
 import pytest
+import yaml
 
 from config.settings import PREFIX, Settings
 from tests.integration.compose.reading import (
@@ -92,7 +93,7 @@ def test_what_runs_on_is_looked_after_and_what_ends_is_not_started_again(name: s
 @pytest.mark.parametrize("name", SERVICES)
 def test_each_service_is_bounded_and_has_no_rights_to_spare(name: str) -> None:
     service = SERVICES[name]
-    assert service["deploy"]["resources"]["limits"].keys() == {"cpus", "memory"}
+    assert service["deploy"]["resources"]["limits"].keys() == {"cpus", "memory", "pids"}
     assert float(service["deploy"]["resources"]["limits"]["cpus"]) <= 1, "Docker refuses more than the host has"
     assert "memory" in service["deploy"]["resources"]["reservations"]
     assert service["logging"]["options"]["max-size"]
@@ -169,13 +170,37 @@ def test_whoever_erases_or_saves_shares_the_ledger_of_erasures_and_only_a_backup
     assert mounts("backup")["/backups"] == "./backups"
 
 
-@pytest.mark.parametrize("name", sorted(set(SERVICES) - {"secrets"}))
+@pytest.mark.parametrize("name", SERVICES)
 def test_no_secret_of_the_installation_stands_in_an_environment(name: str) -> None:
     variables = {secret.variable for secret in SECRETS}
     text = FILE.read_text(encoding="utf-8").partition(f"\n  {name}:")[2]
     block = re.split(r"\n  [a-z-]+:|\n\S", text)[0]
-    assert not {match[1] for match in VARIABLE.finditer(block) if match[1]} & variables
+    passed_on = {match[1] for match in VARIABLE.finditer(block) if match[1] and match[3] != match[1]}
+    assert not passed_on & variables
     assert not environment(name).keys() & variables
+
+
+def test_s6_secrets_come_from_the_file_and_one_that_is_set_elsewhere_is_named_alone() -> None:
+    variables = {secret.variable for secret in SECRETS}
+    raw = yaml.safe_load(FILE.read_text(encoding="utf-8"))["services"]["secrets"]
+    assert set(raw["environment"]["SECRETS_SET"].split()) == {f"${{{name}:+{name}}}" for name in variables}
+    assert environment("secrets") == {"SECRETS_SET": " " * (len(variables) - 1)}
+    (file,) = (volume for volume in raw["volumes"] if isinstance(volume, dict))
+    assert (file["source"], file["read_only"]) == ("./.env", True)
+    assert words("secrets")[words("secrets").index("--env-file") + 1] == file["target"]
+
+
+def test_s6_grafana_reads_the_password_of_influxdb_from_a_file() -> None:
+    sources = ROOT / "deploy" / "grafana" / "provisioning" / "datasources" / "influxdb.yml"
+    (source,) = yaml.safe_load(sources.read_text(encoding="utf-8"))["datasources"]
+    assert source["secureJsonData"] == {"password": "$__file{/secrets/influxdb_password}"}
+    assert "influxdb_password" in SECRET_FILES["grafana"]
+
+
+@pytest.mark.parametrize("name", sorted(set(SERVICES) - {"couchdb"}))
+def test_s6_containers_are_read_only(name: str) -> None:
+    """CouchDB writes its settings and its cookie beside its data."""
+    assert SERVICES[name]["read_only"] is True
 
 
 def test_beat_and_flower_have_no_key_and_no_way_to_accounts() -> None:

@@ -686,7 +686,7 @@ def test_a_method_that_no_route_declares_is_refused(stage: Stage) -> None:
     """One request a method; tests/unit/web/test_routes.py asks the router about all routes."""
     stage.put_back()
     undeclared = {
-        "HEAD /": {405},
+        "HEAD /callback/enedis": {405},
         "PUT /accounts/{account_id}": {405},
         "PATCH /operator": {405},
         "TRACE /connect/{supplier}": {405},

@@ -19,7 +19,6 @@ from tests.support.certificates import make_certificates
 from tests.support.fakes import memory_measures
 from tests.support.home_assistant_server import TOKEN, HomeAssistantServer, home_assistant_server
 from tests.support.statistic_homes import ACCOUNT, NOW, StatisticHome, hours_of
-from worker.domain.networks import HOME_NETWORKS
 from worker.domain.series import Series
 from worker.domain.statistics import STATISTICS
 from worker.errors import NotDelivered, WorkerError
@@ -191,22 +190,15 @@ def test_a_tls_connection_that_is_cut_is_tried_again() -> None:
         assert isinstance(failure_of(StatisticHome(), cut), NotDelivered)
 
 
-@pytest.mark.parametrize("networks", [(), HOME_NETWORKS])
-def test_a_private_network_is_called_at_home_alone(networks: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_of_a_private_network_is_called_in_a_fleet_too(monkeypatch: pytest.MonkeyPatch) -> None:
     resolve = socket.getaddrinfo
     monkeypatch.setattr(
         socket, "getaddrinfo", lambda host, *others, **options: resolve("127.0.0.1", *others, **options)
     )
     with home_assistant_server() as server:
         url = server.url.replace("127.0.0.1", "homeassistant.example")
-        address = HomeAssistantAddress(parse_address(url), TOKEN, networks)
-        output = HomeAssistant(address, "fr", memory_measures(), lambda: NOW)
-        if networks:
-            output.check()
-        else:
-            with pytest.raises(OutputRefused, match="private network"):
-                output.check()
-    assert bool(server.messages) == bool(networks)
+        assert build(OutputOptions(url, TOKEN)).check()
+    assert server.messages
 
 
 def test_the_token_is_in_no_log(caplog: pytest.LogCaptureFixture) -> None:
@@ -264,19 +256,18 @@ def test_identifiers_have_the_form_that_home_assistant_takes(label: str) -> None
         assert re.fullmatch(r"(?!.+__)(?!_)[\da-z_]+(?<!_):(?!_)[\da-z_]+(?<!_)", identifier), identifier
 
 
-def build(options: OutputOptions, **parts: Any) -> HomeAssistant:
-    output = KIND.build(options, OutputParts(measures=memory_measures(), now=lambda: NOW, **parts))
+def build(options: OutputOptions) -> HomeAssistant:
+    output = KIND.build(options, OutputParts(measures=memory_measures(), now=lambda: NOW))
     assert isinstance(output, HomeAssistant)
     return output
 
 
 def test_the_kind_builds_an_output_of_its_options() -> None:
     with home_assistant_server() as server:
-        output = build(OutputOptions(server.url, TOKEN, {"language": "en"}), any_private=True)
+        output = build(OutputOptions(server.url, TOKEN, {"language": "en"}))
         output.check()
 
     assert output.language == "en"
-    assert set(output.address.networks) == set(HOME_NETWORKS)
 
 
 @pytest.mark.parametrize(

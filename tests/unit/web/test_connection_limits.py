@@ -90,6 +90,16 @@ def test_m8_a_body_may_take_longer_at_a_kilobyte_a_second() -> None:
     assert slow.is_cut and not fast.is_cut
 
 
+def test_a_body_that_is_dropped_may_take_longer_at_fifty_kilobytes_a_second() -> None:
+    connections = register()
+    fast, slow = (FakeConnection(now=Phase(PhaseKind.REST, 0)) for _ in range(2))
+    assert connections.enter(fast, 0) and connections.enter(slow, 0)
+    for second in range(1, 60):
+        fast.received, slow.received = second * 51_000, second * 45_000
+        connections.sweep(second)
+    assert slow.is_cut and not fast.is_cut
+
+
 def test_a_new_phase_has_its_own_time_and_work_of_ours_has_none() -> None:
     connections, connection = register(), FakeConnection()
     assert connections.enter(connection, 0)

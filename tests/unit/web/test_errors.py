@@ -16,6 +16,39 @@ def test_an_unknown_page_is_a_page(service: ApiService) -> None:
     assert service.stranger().put("/").status_code == 405
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("PUT", "/", "HEAD, GET"),
+        ("PUT", "/accounts/abc/import", "HEAD, GET, POST"),
+        ("PUT", "/api/accounts", "GET, POST"),
+        ("POST", "/api/accounts/abc", "GET, DELETE"),
+        ("GET", "/access/code", "POST"),
+        ("HEAD", "/callback/enedis", "GET"),
+        ("DELETE", "/static/page.css", "HEAD, GET"),
+    ],
+)
+def test_a_refused_method_names_all_methods_of_the_path(
+    service: ApiService, method: str, path: str, allowed: str
+) -> None:
+    refused = service.stranger().request(method, path)
+    assert (refused.status_code, refused.headers["allow"]) == (405, allowed)
+
+
+def test_head_is_answered_as_get_is_without_a_body(service: ApiService, account: str) -> None:
+    browser = service.browser(account)
+    for path in ("/", f"/accounts/{account}", "/sign-in", "/nowhere"):
+        head, get = browser.head(path), browser.get(path)
+        assert (head.status_code, head.headers["content-type"]) == (get.status_code, get.headers["content-type"])
+        assert head.content == b""
+
+
+@pytest.mark.parametrize("path", ["/sign-in/", "/accounts/abc/", "/operator/link/?a=1"])
+def test_s7_no_redirect_leads_to_a_host_that_a_request_names(service: ApiService, path: str) -> None:
+    answer = service.stranger().get(path, headers={"Host": "evil.example"}, follow_redirects=False)
+    assert (answer.status_code, answer.headers["location"]) == (307, path.replace("/?", "?").rstrip("/"))
+
+
 def test_a_store_that_does_not_answer_is_a_page_and_no_traceback(
     service: ApiService, account: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

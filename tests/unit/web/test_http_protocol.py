@@ -103,6 +103,17 @@ def test_m8_a_body_that_is_not_read_ends_its_connection_soon(server: RunningServ
     server.wait_for_count(0)
 
 
+def test_a_body_that_is_too_long_by_little_is_read_to_its_end_so_that_its_answer_is_seen(server: RunningServer) -> None:
+    length = 33_000_000
+    head = b"POST /early HTTP/1.1\r\n" + HOST + b"Content-Length: %d\r\n\r\n" % length
+    with server.send(head) as connection:
+        for _ in range(length // 1_000_000):
+            connection.sendall(b"x" * 1_000_000)
+        assert read_answer(connection) == 200
+        connection.sendall(GET)
+        assert read_answer(connection) == 200, "the connection goes on"
+
+
 def test_a_connection_that_is_kept_alive_serves_one_request_after_another(server: RunningServer) -> None:
     with server.connect() as connection:
         for _ in range(10):

@@ -20,6 +20,7 @@ from worker.domain.sessions import Scope
 from worker.stores.redis.locks import Rate
 from worker.texts import LANGUAGES, translate
 from worker.web import file_uploads as imports
+from worker.web.dependencies import SESSION_COOKIE, load_session
 
 METER, OTHER_METER = "30001640000011", "30001640000012"  # As ``ApiService.add`` numbers them.
 GOOD = ("file", ("courbe.csv", hour_export(METER)))
@@ -129,8 +130,22 @@ def test_too_many_imports_of_an_account_wait(service: ApiService, home: str, mon
     assert (refused.status_code, "Trop d’imports" in refused.text) == (429, True)
 
 
+def test_s8_a_household_has_one_import_at_once_and_leaves_the_other_to_others(service: ApiService, home: str) -> None:
+    second, neighbours = service.add(13), service.add(14)
+    browser, other = service.browser(home, second), service.browser(neighbours)
+    owner = load_session(service.runtime.web_access, browser.cookies.get(SESSION_COOKIE)).household
+    assert owner is not None
+    with imports._slot(owner.id):
+        for account in (home, second):
+            assert post(browser, account, GOOD).status_code == 503
+            answer = browser.post(f"/api/accounts/{account}/import", files=[GOOD])
+            assert (answer.status_code, answer.json()["error"]) == (503, "busy")
+        assert post(other, neighbours, ("file", ("courbe.csv", hour_export("30001640000014")))).status_code == 200
+    assert post(browser, home, GOOD).status_code == 200
+
+
 def test_two_imports_at_once_are_enough(service: ApiService, home: str) -> None:
-    with imports._slot(), imports._slot():
+    with imports._slot("one"), imports._slot("another"):
         answer = service.client().post(f"/api/accounts/{home}/import", files=[GOOD])
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "10")
         page = post(service.browser(home), home, GOOD)

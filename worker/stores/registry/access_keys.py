@@ -45,7 +45,7 @@ from worker.domain.sessions import (
     is_name,
     plain_name,
 )
-from worker.errors import DataError, OperatorFault
+from worker.errors import DataError, OperatorFault, SignInBusy
 from worker.logs import fields
 from worker.stores.database import ClockedTable, Database, SqlTable, place_of
 from worker.stores.encryption import Sealer, SecretTexts
@@ -63,6 +63,7 @@ _LOOK_ALIKE: Final = str.maketrans("ILO", "110")
 _HASHER: Final = PasswordHasher()  # argon2id (RFC 9106) as the library sets it.
 # A check takes 64 MiB and a tenth of a second of all cores: tries must not take all memory and all threads.
 _CHECKS_AT_ONCE: Final = threading.BoundedSemaphore(2)
+_CHECKS_WAITING: Final = threading.BoundedSemaphore(8)
 _LIVING: Final = OPERATORS.c.ended_at.is_(None)
 
 
@@ -343,17 +344,11 @@ class OperatorTable(SqlTable):
             raise UnknownOperator("no operator has this name: `releve operators list` shows the operators")
         return _to_operator(rows[0], self._unseal(rows[0]) or _Sealed(name))
 
-    def check(self, name: str, password: str, code: str | None) -> Operator | None:
-        """Return the operator of this name, password and code; ``code`` None: the password is enough.
-
-        A wrong or used code is refused before the password is looked at, so that guessing costs us nothing. A right
-        one is used up even where the password is wrong.
-        """
+    def check(self, name: str, password: str) -> Operator | None:
+        """Return the operator of this name and password. Raises SignInBusy."""
         name = plain_name(name)
         with self._database.reading() as connection:
             row, sealed = self._load(connection, OPERATORS.c.name == (name if is_name(name) else ""))
-        if code is not None and (row is None or not self.use_code(row.id, code)):
-            return None
         # A password is hashed even for a name that nobody has, so that the time doesn't tell which names there are.
         is_right = _matches(password, (sealed and sealed.password) or _nobodys_hash())
         if row is None or sealed is None or sealed.password is None or not is_right:
@@ -455,11 +450,15 @@ def _hash_password(password: str, name: str) -> str:
 
 
 def _matches(password: str, hash_: str) -> bool:
-    with _CHECKS_AT_ONCE:
-        try:
+    if not _CHECKS_WAITING.acquire(blocking=False):
+        raise SignInBusy("too many passwords wait for their check", retry_after_s=5)
+    try:
+        with _CHECKS_AT_ONCE:
             return _HASHER.verify(hash_, password)
-        except (VerificationError, InvalidHashError):
-            return False
+    except (VerificationError, InvalidHashError):
+        return False
+    finally:
+        _CHECKS_WAITING.release()
 
 
 @cache

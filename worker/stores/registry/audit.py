@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, delete, insert, or_, select
+from sqlalchemy import ColumnElement, Row, delete, func, insert, or_, select
 
 from worker.domain.audit_entry import AuditEntry, AuditFilter
 from worker.stores.database import SqlTable
@@ -39,6 +39,11 @@ class AuditTable(SqlTable):
         older = (_C.id < before,) if before else ()
         query = select(AUDIT_LOG).where(*_conditions(wanted), *older).order_by(_C.id.desc()).limit(limit)
         return [_to_entry(row) for row in self._database.fetch(query)]
+
+    def count_since(self, moment: datetime, outcome: str) -> int:
+        """Return the number of entries from ``moment`` on that have this outcome."""
+        query = select(func.count()).where(_C.at >= moment, _C.outcome == outcome)
+        return int(self._database.fetch(query)[0][0])
 
     def delete_before(self, moment: datetime) -> int:
         """Delete the entries from before ``moment``, and return their number. The database keeps younger ones."""

@@ -5,7 +5,6 @@ The audit trail tells a client who did what to the accounts of its service.
 
 from __future__ import annotations
 
-from datetime import date
 from typing import Annotated, Final
 from urllib.parse import urlencode
 
@@ -35,7 +34,7 @@ from worker.web.api.schemas import (
     SeriesSwitches,
     error_responses,
 )
-from worker.web.dependencies import RuntimeDep, publish_backfills, publish_revocation, switch_series
+from worker.web.dependencies import Day, RuntimeDep, publish_backfills, publish_revocation, switch_series
 from worker.web.error_pages import HttpRefusal, meter_elsewhere
 from worker.web.request_audit import note_subject
 
@@ -262,8 +261,8 @@ def read_audit(
         ),
     ] = None,
     action: Annotated[AuditAction | None, Query(description="Only this.")] = None,
-    since: Annotated[date | None, Query(description="Only entries from this day on (Europe/Paris).")] = None,
-    until: Annotated[date | None, Query(description="Only entries up to the end of this day.")] = None,
+    since: Annotated[Day | None, Query(description="Only entries from this day on (Europe/Paris).")] = None,
+    until: Annotated[Day | None, Query(description="Only entries up to the end of this day.")] = None,
     limit: Annotated[int, Query(ge=1, le=MOST_ENTRIES, description="Entries a page.")] = 100,
     before: Annotated[
         str, Query(max_length=32, pattern=r"^[a-z0-9]*$", description="The last id of the page before.")

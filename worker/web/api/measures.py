@@ -27,7 +27,7 @@ from worker.runtime.process import Runtime
 from worker.sync.file_import import FileComparison
 from worker.web.api.callers import MayImport, ReadMeasures
 from worker.web.api.schemas import AccountId, MeasurePage, SchemaList, error_responses
-from worker.web.dependencies import RuntimeDep
+from worker.web.dependencies import Day, RuntimeDep
 from worker.web.error_pages import HttpRefusal
 from worker.web.file_formats import (
     CSV_TYPE,
@@ -94,11 +94,11 @@ def read_measures(
         Query(description="Period of the documents; `minute` is one step of a load curve. Some series only have days."),
     ] = Period.DAY,
     first: Annotated[
-        date | None,
+        Day | None,
         Query(alias="from", description="First day (Europe/Paris). Default: everything.", examples=["2024-07-01"]),
     ] = None,
     last: Annotated[
-        date | None, Query(alias="to", description="Last day, **included**. Default: today.", examples=["2024-07-31"])
+        Day | None, Query(alias="to", description="Last day, **included**. Default: today.", examples=["2024-07-31"])
     ] = None,
     limit: Annotated[
         int | None,
@@ -212,7 +212,7 @@ async def import_measures(
     except MultiPartException as error:
         raise HttpRefusal(422, "invalid_request", f"send the files as parts `{FIELD}`: {error.message}") from None
     try:
-        report = await run_in_threadpool(import_files, request, runtime, account, form, dry_run=dry_run)
+        report = await run_in_threadpool(import_files, request, runtime, account, form, caller.session, dry_run=dry_run)
     finally:
         await form.close()
     if not report.series:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
 from fastapi import Path
@@ -15,6 +15,7 @@ from worker.accounts.status import EXAMPLE_ID, AccountSummary
 from worker.domain.audit_entry import AuditEntry
 from worker.domain.exports import detail_schema
 from worker.domain.series import Doctype, Period, Series, SeriesSwitch
+from worker.web.dependencies import Day
 
 AccountId = Annotated[
     str,
@@ -57,7 +58,7 @@ class NewAccount(BaseModel):
         max_length=MAX_REFERENCE_LENGTH,
         description="Your own reference of the consent, kept as evidence; without the meter's number.",
     )
-    consented_on: date | None = Field(
+    consented_on: Day | None = Field(
         None,
         description="The day on which the holder consented: the account is `ready` at once. Without it the account is "
         "`new` until the supplier's first answer.",

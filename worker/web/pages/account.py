@@ -26,7 +26,7 @@ from worker.domain.windows import ONE_DAY, DateWindow, civil_date
 from worker.errors import ConsentStopped, FilesOnly
 from worker.runtime.process import Runtime
 from worker.texts import has_text
-from worker.web.dependencies import OwnAccount, RuntimeDep, SessionDep, name_service, needs_invitation
+from worker.web.dependencies import Day, OwnAccount, RuntimeDep, SessionDep, name_service, needs_invitation
 from worker.web.pages.account_forms import build_sum, describe_grants, find_home
 from worker.web.pages.cards import build_cards, explain_lack_of_days
 from worker.web.pages.chart_values import (
@@ -94,7 +94,7 @@ def show_account(
     session: SessionDep,
     account: OwnAccount,
     by: Annotated[View | None, Query()] = None,
-    at: Annotated[date | None, Query()] = None,
+    at: Annotated[Day | None, Query()] = None,
     compare: Annotated[Against, Query()] = Against.PREVIOUS,
     with_sum: Annotated[bool, Query(alias="sum")] = False,
 ) -> Response:

@@ -34,7 +34,7 @@ from worker.domain.series import (
 from worker.runtime.process import Runtime
 from worker.sync.file_import import FileComparison
 from worker.web.api.callers import count_household
-from worker.web.dependencies import OwnAccount, RuntimeDep, Session, SessionDep, is_session_form
+from worker.web.dependencies import Day, OwnAccount, RuntimeDep, Session, SessionDep, is_session_form
 from worker.web.error_pages import HttpRefusal
 from worker.web.file_formats import (
     FieldsCsv,
@@ -137,8 +137,8 @@ def download_file(
     account: OwnAccount,
     series: Series | None = None,
     by: Period = Period.DAY,
-    first: Annotated[date | None, Query(alias="from")] = None,
-    last: Annotated[date | None, Query(alias="to")] = None,
+    first: Annotated[Day | None, Query(alias="from")] = None,
+    last: Annotated[Day | None, Query(alias="to")] = None,
     form: Annotated[FileForm, Query(alias="format")] = FileForm.CSV,
     columns: Columns = Columns.TIMES,
 ) -> Response:
@@ -195,7 +195,7 @@ def _take_files(request: Request, runtime: Runtime, session: Session, account: A
         return RedirectResponse(f"/accounts/{account.id}", 303)
     looks = _LOOK in form
     try:
-        report = import_files(request, runtime, account, form, dry_run=looks)
+        report = import_files(request, runtime, account, form, session, dry_run=looks)
     except HttpRefusal as refusal:
         if refusal.code not in ("too_many_requests", "busy"):
             raise

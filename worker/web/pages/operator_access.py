@@ -5,10 +5,12 @@ A session is a row of the registry, opened by the text in the browser's cookie.
 A link stands for the password: its maker has the machine. Its secret comes in the fragment, as that of an invitation,
 and loading the page uses nothing up.
 
-On a loopback address the password or the link is enough; elsewhere the code of the second factor is always asked.
-Limits lock out nobody: a wrong try is counted under its address and name after it was looked at, so the right password
-and code are heard however many wrong ones came before. What a wrong try costs us is bounded: elsewhere a wrong code is
-refused before the password is hashed; on loopback, once the limit is reached, one try in ten seconds is looked at.
+On a loopback address the password or the link is enough; elsewhere the code of the second factor is always asked, and
+looked at after the password alone, so that no answer tells a right code to somebody who lacks the password.
+Limits lock out nobody. Wrong tries are counted under their address and name: beyond the limit one try in ten seconds is
+looked at, since each costs a hash. Codes are counted under what their person has shown before: the operator's password,
+a session or a link. Beyond twenty an hour, one code in 30 s is looked at, as long as a code is shown, so that a guessed
+password is not enough for months. The codes of a new link from the command line have a count of their own.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
-from worker.domain.audit_entry import ActorKind
+from worker.domain.audit_entry import TOO_MANY_CODES, ActorKind
 from worker.domain.clock import real_clock
 from worker.domain.sessions import KEY_LIVES, AccessKey, KeyKind, Operator, plain_name
 from worker.logs import fields
@@ -39,6 +41,8 @@ router = APIRouter(prefix=PATH)
 _FORM_LIFE_S: Final = 86_400
 _WRONG_TRIES: Final = Rate("operator-login", calls=5, window_s=300)
 _LATE_TRIES: Final = Rate("operator-login-late", calls=1, window_s=10)
+_CODES: Final = Rate("operator-codes", calls=20, window_s=3600)
+_LATE_CODES: Final = Rate("operator-codes-late", calls=1, window_s=30)
 _CONFIRMED: Final = "confirmed_at"
 _FRESH: Final = timedelta(hours=1)
 
@@ -116,8 +120,8 @@ def use_link(
     operator = access.operators.get(key.owner) if key else None
     if operator is None:
         return render_message(request, "operator.link.over", 404, (PATH, "operator.link.back"))
-    if needs_code(request, runtime) and not access.operators.use_code(operator.id, code):
-        return _link_page(request, runtime, refuse_try(request, runtime, operator.name), link=secret)
+    if refusal := _check_code(request, runtime, operator, code, key.id if key else ""):
+        return _link_page(request, runtime, refusal, link=secret)
     if access.keys.use(KeyKind.OPERATOR_LINK, secret) is None:
         return render_message(request, "operator.link.over", 404, (PATH, "operator.link.back"))
     return _let_in(request, runtime, operator)
@@ -209,14 +213,43 @@ def needs_code(request: Request, runtime: Runtime) -> bool:
     return not is_on_this_machine(request, runtime.settings.public_url)
 
 
-def check_operator(request: Request, runtime: Runtime, name: str, password: str, code: str) -> Operator | SignInRefusal:
-    """Return the operator whose name, password and code these are, or why nobody is let in."""
-    asks_code = needs_code(request, runtime)
-    if not asks_code and (wait_s := _wait_for_late_try(request, runtime, name)):
+def check_operator(
+    request: Request, runtime: Runtime, name: str, password: str, code: str, session: AccessKey | None = None
+) -> Operator | SignInRefusal:
+    """Return the operator whose name, password and code these are, or why nobody is let in.
+
+    ``session``: the one that asks once more; its codes are counted apart.
+    """
+    if wait_s := _wait_for_late_try(request, runtime, name):
         note_refusal(request, "operator.slow")
         return SignInRefusal("operator.slow", 429, wait_s)
-    operator = runtime.web_access.operators.check(name, password, code if asks_code else None)
-    return operator or refuse_try(request, runtime, name)
+    operator = runtime.web_access.operators.check(name, password)
+    if operator is None:
+        return refuse_try(request, runtime, name)
+    return _check_code(request, runtime, operator, code, session.id if session else operator.id) or operator
+
+
+def _check_code(request: Request, runtime: Runtime, operator: Operator, code: str, shown: str) -> SignInRefusal | None:
+    """Use up the operator's code where one is asked for, and return why it is refused.
+
+    ``shown``: the id of what the person has shown before, under which codes are counted.
+    """
+    if not needs_code(request, runtime):
+        return None
+    limiter = RateLimiter(runtime.redis)
+    wait_s = 0
+    if limiter.count_call(_CODES, shown):
+        wait_s = limiter.count_call(_LATE_CODES, shown)
+        # Refusals are noted as the operator's: the trail has a bound for visitors all together, which is used up soon.
+        note_actor(request, ActorKind.OPERATOR, operator.name)
+        note_refusal(request, TOO_MANY_CODES)
+    if wait_s:
+        return SignInRefusal(TOO_MANY_CODES, 429, wait_s)
+    return (
+        None
+        if runtime.web_access.operators.use_code(operator.id, code)
+        else refuse_try(request, runtime, operator.name)
+    )
 
 
 def _wait_for_late_try(request: Request, runtime: Runtime, name: str) -> int:
@@ -238,7 +271,7 @@ def check_again(
     request: Request, runtime: Runtime, session: OperatorSession, password: str, code: str
 ) -> SignInRefusal | None:
     """Ask an operator who has signed in for password and code once more; return why they are refused."""
-    checked = check_operator(request, runtime, session.operator.name, password, code)
+    checked = check_operator(request, runtime, session.operator.name, password, code, session.key)
     return checked if isinstance(checked, SignInRefusal) else None
 
 
@@ -263,9 +296,9 @@ def check_fresh(
 
 
 def _subject(request: Request, name: str) -> str:
-    """Return what wrong tries are counted under: the address, and the name as one of 256 groups.
+    """Return what wrong tries are counted under: the address, and the name as one of 16 groups.
 
-    Groups bound what one address can make Redis keep, and the count tells nobody which names there are.
+    Groups bound what one address can make us hash and Redis keep, and the count tells nobody which names there are.
     """
-    group = hashlib.sha256(plain_name(name).encode("utf-8", "replace")).hexdigest()[:2]
+    group = hashlib.sha256(plain_name(name).encode("utf-8", "replace")).hexdigest()[:1]
     return f"{client_address(request)}:{group}"

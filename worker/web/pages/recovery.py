@@ -6,13 +6,15 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
+from starlette.background import BackgroundTask
 
 from worker.accounts.household_access import CODE
 from worker.accounts.notice_services import is_mail_address
 from worker.domain.sessions import KEY_LIVES, AccessKey, KeyKind
 from worker.runtime.process import Runtime
+from worker.runtime.web_access import WebAccess
 from worker.stores.redis.locks import Rate, RateLimiter
-from worker.stores.registry.households import Household
+from worker.stores.registry.households import Household, MailAddress
 from worker.web.dependencies import RuntimeDep, Session, SessionDep, is_own_form, is_session_form
 from worker.web.error_pages import HttpRefusal
 from worker.web.pages.sign_in import LONGEST_ADDRESS, link_page, refuse_link
@@ -55,9 +57,11 @@ def make_code(
     if (opened := _own(runtime, session, csrf)) is None:
         return _turn_away(request, session)
     key, household = opened
-    code = runtime.web_access.ways_back.create_code(household.id)
-    runtime.web_access.keys.set_details(key, {**key.details, CODE: code})
-    return RedirectResponse(f"{PATH}#code", 303)
+    access = runtime.web_access
+    code = access.ways_back.create_code(household.id)
+    access.keys.set_details(key, {**key.details, CODE: code})
+    address = access.ways_back.addresses.load(household.id)
+    return _tell(RedirectResponse(f"{PATH}#code", 303), access, "new_code", address)
 
 
 @router.post("/access/address")
@@ -91,8 +95,8 @@ def remove_address(
 ) -> Response:
     if (opened := _own(runtime, session, csrf)) is None:
         return _turn_away(request, session)
-    runtime.web_access.ways_back.remove_address(opened[1].id)
-    return RedirectResponse(f"{PATH}#mail", 303)
+    before = runtime.web_access.ways_back.remove_address(opened[1].id)
+    return _tell(RedirectResponse(f"{PATH}#mail", 303), runtime.web_access, "new_address", before)
 
 
 @router.post("/access/notices")
@@ -148,9 +152,18 @@ def confirm_address(
     """Confirm the address to which the link was mailed. It opens no session."""
     if not is_own_form(runtime, request, csrf):
         return refuse_form(request, _CONFIRM)
-    if not runtime.web_access.ways_back.confirm_address(link):
+    is_valid, before = runtime.web_access.ways_back.confirm_address(link)
+    if not is_valid:
         return refuse_link(request, runtime, "access.confirm_over", (PATH, "access.again"))
-    return render_message(request, "access.confirmed", 200, (PATH if session.accounts else "/", "access.go_on"))
+    page = render_message(request, "access.confirmed", 200, (PATH if session.accounts else "/", "access.go_on"))
+    return _tell(page, runtime.web_access, "new_address", before)
+
+
+def _tell(response: Response, access: WebAccess, what: str, row: MailAddress | None) -> Response:
+    """Return the answer, after which the address is told what has changed."""
+    if row is not None and access.mail_links.sends_mail:
+        response.background = BackgroundTask(access.mail_links.mail_change, what, row)
+    return response
 
 
 def _own(runtime: Runtime, session: Session, csrf: str) -> tuple[AccessKey, Household] | None:

@@ -94,6 +94,13 @@ def test_each_open_door_is_told_with_its_mend(
         assert_result(check_couchdb(connections), level, *words)
 
 
+def test_a_version_with_a_known_fault_is_warned_of(build_connections: BuildConnections) -> None:
+    welcome = answer(200, {"couchdb": "Welcome", "version": "3.5.1"})
+    script = [welcome, NOBODY, CLOSED, *[CLOSED] * DATABASES, FORBIDDEN, MEMBER, *[database()] * DATABASES]
+    with site(build_connections, *script) as (connections, _):
+        assert_result(check_couchdb(connections), Level.WARN, "CouchDB 3.5.1", "update it to 3.5.2 or newer")
+
+
 def test_a_wrong_password_is_told_without_repeating_it(build_connections: BuildConnections) -> None:
     with site(build_connections, CLOSED) as (connections, _), pytest.raises(StoreUnavailable) as refusal:
         list(check_couchdb(connections))

@@ -7,14 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi.testclient import TestClient
 from sqlalchemy import Row, Table, select
 
 from tests.support.api_service import ApiService, open_api_service
 from tests.support.mail_server import MailReceiver, mail_url
 from tests.support.sql_statements import changes_something, watch_statements
-from tests.support.ways_back import ask_by_mail, confirm_address, keep_code, links_of, press, session_of
-from worker.domain.sessions import KeyKind
+from tests.support.waiting import until
+from tests.support.ways_back import ask_by_mail, confirm_address, keep_code, links_of, press, session_of, shown_code
+from worker.accounts.household_access import SIGN_IN_MAILS
+from worker.domain.sessions import KEY_LIVES, KeyKind
 from worker.stores.registry.tables import ACCESS_KEYS, MAIL_ADDRESSES
+from worker.web.dependencies import SESSION_COOKIE
 
 pytestmark = pytest.mark.sockets
 
@@ -96,12 +100,135 @@ def test_a_confirmation_opens_no_session(service: ApiService, account: str, mail
     assert session_of(service, stranger).key is None
 
 
-def test_an_address_gets_three_mails_an_hour_and_says_nothing_of_it(
+def test_s3_an_address_gets_two_sign_in_mails_in_the_life_of_a_link_and_the_answer_says_nothing_of_it(
     service: ApiService, account: str, mails: MailReceiver
 ) -> None:
     confirm_address(service.browser(account), mails, HOME)
     answers = {ask_by_mail(service.stranger(), HOME).content for _ in range(5)}
-    assert len(answers) == 1 and len(mails.messages) == 3
+    assert len(answers) == 1 and len(mails.messages) == 1 + 2
+    assert SIGN_IN_MAILS.window_s == KEY_LIVES[KeyKind.SIGN_IN_LINK].longest.total_seconds()  # type: ignore[union-attr]
+    (link,) = links_of(mails)
+    assert press(service.stranger(), "/sign-in/link", "/sign-in/link", link=link).status_code == 303
+
+
+def test_s3_the_newest_link_to_sign_in_takes_the_place_of_the_one_before(
+    service: ApiService, account: str, mails: MailReceiver
+) -> None:
+    confirm_address(service.browser(account), mails, HOME)
+    for _ in range(2):
+        ask_by_mail(service.stranger(), HOME)
+    (older,), (newer,) = links_of(mails, 1), links_of(mails, 2)
+    assert press(service.stranger(), "/sign-in/link", "/sign-in/link", link=older).status_code == 410
+    assert press(service.stranger(), "/sign-in/link", "/sign-in/link", link=newer).status_code == 303
+
+
+def test_s3_a_link_that_could_not_be_mailed_leaves_the_one_before(
+    service: ApiService, account: str, mails: MailReceiver
+) -> None:
+    confirm_address(service.browser(account), mails, HOME)
+    ask_by_mail(service.stranger(), HOME)
+    (link,) = links_of(mails)
+    mails.refusal = "451 later"
+    ask_by_mail(service.stranger(), HOME)
+    assert press(service.stranger(), "/sign-in/link", "/sign-in/link", link=link).status_code == 303
+
+
+def test_s3_a_strangers_requests_keep_no_household_from_confirming_its_address(
+    service: ApiService, account: str, mails: MailReceiver
+) -> None:
+    for _ in range(3):
+        ask_by_mail(service.stranger(), HOME)
+    assert list(service.runtime.redis.scan_iter("releve:limit:mail*")) == [], "nothing was sent"
+    confirm_address(service.browser(account), mails, HOME)
+    for _ in range(3):
+        ask_by_mail(service.stranger(), HOME)
+    confirm_address(service.browser(service.add(12)), mails, HOME)
+
+
+def test_s3_only_mails_that_were_sent_count_to_the_three_confirmations_an_hour(
+    service: ApiService, account: str, mails: MailReceiver
+) -> None:
+    browsers = [service.browser(account), service.browser(service.add(12))]
+    mails.refusal = "451 later"
+    statuses = [press(browsers[0], "/access", "/access/address", address=HOME).status_code for _ in range(4)]
+    mails.refusal = None
+    statuses += [press(browsers[1], "/access", "/access/address", address=HOME).status_code for _ in range(4)]
+    assert statuses == [502] * 4 + [303] * 3 + [429]
+
+
+# What is told to the address (S5)
+
+
+def copied(service: ApiService, browser: TestClient) -> TestClient:
+    """Return the browser of somebody who has copied the session's cookie."""
+    thief = service.stranger()
+    thief.cookies.set(SESSION_COOKIE, browser.cookies[SESSION_COOKIE])
+    return thief
+
+
+@pytest.mark.parametrize(
+    ("headers", "subject", "sentence"),
+    [(FRENCH, "nouveau code de secours", "Si ce n’est pas vous"), (ENGLISH, "new recovery code", "If it was not you")],
+)
+def test_s5_a_new_recovery_code_is_told_to_the_confirmed_address(
+    service: ApiService, account: str, mails: MailReceiver, headers: dict[str, str], subject: str, sentence: str
+) -> None:
+    browser = service.browser(account)
+    browser.headers.update(headers)
+    confirm_address(browser, mails, HOME)
+    keep_code(browser)
+    press(copied(service, browser), "/access", "/access/code")
+    until(lambda: len(mails.messages) == 2, "a mail")
+    mail = mails.messages[-1]
+    assert mails.recipients[-1] == [HOME] and subject in mail["Subject"]
+    assert sentence in mail.get_content() and shown_code(browser) not in mail.get_content()
+
+
+@pytest.mark.parametrize(
+    ("headers", "subject", "sentence"),
+    [(FRENCH, "adresse e-mail a changé", "n’est plus"), (ENGLISH, "email address has changed", "no longer")],
+)
+@pytest.mark.parametrize("is_removed", [True, False])
+def test_s5_the_address_before_is_told_that_it_was_replaced_or_removed(
+    service: ApiService,
+    account: str,
+    mails: MailReceiver,
+    headers: dict[str, str],
+    subject: str,
+    sentence: str,
+    is_removed: bool,
+) -> None:
+    browser = service.browser(account)
+    browser.headers.update(headers)
+    confirm_address(browser, mails, HOME)
+    if is_removed:
+        press(copied(service, browser), "/access", "/access/address/remove")
+    else:
+        confirm_address(copied(service, browser), mails, OTHER)
+    until(lambda: mails.recipients[1:].count([HOME]), "a mail")
+    mail = mails.messages[-1]
+    assert mails.recipients[-1] == [HOME] and subject in mail["Subject"]
+    assert sentence in mail.get_content() and OTHER not in mail.get_content()
+
+
+def test_s5_the_same_address_again_and_a_code_without_an_address_are_told_to_nobody(
+    service: ApiService, account: str, mails: MailReceiver
+) -> None:
+    browser = service.browser(account)
+    keep_code(browser)
+    press(browser, "/access", "/access/code")
+    confirm_address(browser, mails, HOME)
+    confirm_address(browser, mails, HOME.upper())
+    assert [len(links_of(mails, number)) for number in range(len(mails.messages))] == [1, 1]
+
+
+def test_s5_of_many_new_codes_three_an_hour_are_told(service: ApiService, account: str, mails: MailReceiver) -> None:
+    browser = service.browser(account)
+    confirm_address(browser, mails, HOME)
+    for _ in range(5):
+        keep_code(browser)
+        press(browser, "/access", "/access/code")
+    assert len(mails.messages) == 1 + 3
 
 
 def test_a_client_may_ask_for_ten_mails_an_hour(service: ApiService) -> None:
@@ -131,7 +258,8 @@ def test_a_removed_address_gets_no_link(service: ApiService, account: str, mails
     confirm_address(browser, mails, HOME)
     assert press(browser, "/access", "/access/address/remove").status_code == 303
     ask_by_mail(service.stranger(), HOME)
-    assert len(mails.messages) == 1 and HOME not in browser.get("/access").text
+    assert len(mails.messages) == 2 and HOME not in browser.get("/access").text
+    assert links_of(mails) == [], "the last one tells that the address was removed"
 
 
 def test_two_households_of_one_address_get_a_link_each(service: ApiService, account: str, mails: MailReceiver) -> None:

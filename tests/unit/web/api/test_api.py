@@ -193,6 +193,22 @@ def test_unknown_accounts_and_paths_and_methods_are_told_in_one_shape(client: Te
         assert METER not in answer.text
 
 
+@pytest.mark.parametrize("number", ["0", "20240725", "1721865600", "-1", "1.5", " 0"])
+def test_a_number_is_no_day(service: ApiService, client: TestClient, number: str) -> None:
+    account_id, metered = service.add(), {"usage_point": "30001640000012"}
+    answers = [
+        client.get("/api/audit", params={"until": number}),
+        client.get("/api/audit", params={"since": number}),
+        client.get(f"/api/accounts/{account_id}/measures", params={"by": "day", "from": number}),
+        client.get(f"/api/accounts/{account_id}/measures", params={"by": "day", "to": number}),
+        client.post("/api/accounts", json={**metered, "consented_on": number}),
+        client.post("/api/accounts", json={**metered, "consented_on": float(number)}),
+    ]
+    for answer in answers:
+        assert answer.status_code == 422 and "write a day like 2024-07-25" in answer.json()["message"]
+    assert client.get("/api/audit?since=2024-07-25&until=2024-07-25").status_code == 200
+
+
 # Status and progress
 
 

@@ -161,6 +161,20 @@ def test_a_new_token_is_printed_alone_and_once(run: CliRunner) -> None:
     assert life == timedelta(days=90)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--scope", "read:measures", "--scope", "read:accounts"],
+        ["--scope", "read:measures, read:accounts"],
+        ["--scope", "read:measures read:accounts"],
+        ["--scope", "read:measures,read:accounts", "--scope", "read:accounts"],
+    ],
+)
+def test_s4_a_token_gets_all_scopes_that_are_given(run: CliRunner, words: list[str]) -> None:
+    result = run.invoke(cli, ["tokens", "new", "--name", "d", "--json", *words])
+    assert json.loads(result.stdout)["scopes"] == ["read:accounts", "read:measures"]
+
+
 def test_l8_a_token_ends_after_ninety_days_unless_another_number_is_given(run: CliRunner) -> None:
     for words, days in ([], 90), (["--expires", "366d"], 366):
         result = run.invoke(cli, ["tokens", "new", "--name", "d", "--scope", "read:accounts", "--json", *words])

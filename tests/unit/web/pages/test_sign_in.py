@@ -29,6 +29,7 @@ from tests.support.operators import (
 )
 from tests.support.passwords import set_hasher
 from worker.cli.access import new_operator_link
+from worker.domain.audit_entry import AuditAction, AuditFilter
 from worker.domain.clock import real_clock
 from worker.domain.sessions import KeyKind
 from worker.stores.registry import access_keys as operator_table
@@ -112,10 +113,17 @@ def test_a_code_works_once(door: Door) -> None:
     assert sign_in(door.browser(), PASSWORD, door.code()).status_code == 303
 
 
-def test_a_code_beside_a_wrong_password_is_used_up(door: Door) -> None:
-    code = door.code()
-    assert sign_in(door.browser(), "a guess at it", code).status_code == 403
-    assert sign_in(door.browser(), PASSWORD, code).status_code == 403
+def test_a_right_code_beside_a_wrong_password_is_not_used_up_and_looks_like_a_wrong_one(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, calls = door.code(), hashings(monkeypatch)
+    refused = sign_in(door.browser("192.0.2.1"), "a guess at it", code)
+    assert len(calls) == 1
+    wrong = sign_in(door.browser("192.0.2.2"), "a guess at it", "000000")
+    assert len(calls) == 2, "the time does not tell either"
+    assert (refused.status_code, unescape(refused.text).count("Wrong name, password or code")) == (403, 1)
+    assert (wrong.status_code, unescape(wrong.text).count("Wrong name, password or code")) == (403, 1)
+    assert sign_in(door.browser(), PASSWORD, code).status_code == 303
 
 
 def test_on_loopback_the_password_is_enough_and_elsewhere_a_second_factor_is_needed(door: Door) -> None:
@@ -163,29 +171,99 @@ def test_m6_guesses_from_ten_addresses_lock_nobody_out(door: Door) -> None:
         assert statuses == [403] * 5 + [429] * 2
     door.let_in("192.0.2.1")
     assert int(sign_in(door.browser("203.0.113.1"), "guess", "000000").headers["Retry-After"]) > 0
+    wait(door, "operator-login-late")
     door.let_in("203.0.113.1")  # From the guesser's own address too.
 
 
-def test_m6_guessing_costs_no_hashing_where_a_code_is_asked_for(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = hashings(monkeypatch)
-    for rank in range(10):
-        sign_in(door.browser(), PASSWORD, f"{rank:06}")
-        sign_in(door.browser(), PASSWORD, f"{rank:06}", "nobody")
-    assert calls == []
-    door.let_in()
-    assert len(calls) == 1
+def wait(door: Door, limit: str) -> None:
+    """Let the time of a limit's window go by."""
+    redis = door.service.runtime.redis
+    assert all(redis.delete(key) for key in list(redis.scan_iter(f"releve:limit:{limit}:*")))
 
 
-def test_m6_on_loopback_one_late_try_in_ten_seconds_is_looked_at(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
-    statuses = [sign_in(door.browser(LOOPBACK), f"guess {rank}").status_code for rank in range(5)]
+@pytest.mark.parametrize("address", [LOOPBACK, ELSEWHERE])
+@pytest.mark.parametrize("name", [NAME, "nobody"])
+def test_m6_one_late_try_in_ten_seconds_is_looked_at(
+    door: Door, monkeypatch: pytest.MonkeyPatch, address: str, name: str
+) -> None:
+    statuses = [sign_in(door.browser(address), f"guess {rank}", "0", name).status_code for rank in range(5)]
     calls = hashings(monkeypatch)
-    statuses += [sign_in(door.browser(LOOPBACK), f"late guess {rank}").status_code for rank in range(4)]
+    statuses += [sign_in(door.browser(address), f"late guess {rank}", "0", name).status_code for rank in range(4)]
     assert statuses == [403] * 5 + [429] * 4 and len(calls) == 1
-    late = sign_in(door.browser(LOOPBACK), PASSWORD)
+    late = sign_in(door.browser(address), PASSWORD, door.code(), name)
     assert late.status_code == 429 and 0 < int(late.headers["Retry-After"]) <= 10
-    for key in door.service.runtime.redis.scan_iter("releve:limit:operator-login-late:*"):
-        door.service.runtime.redis.delete(key)  # Ten seconds later.
-    assert sign_in(door.browser(LOOPBACK), PASSWORD).status_code == 303
+    wait(door, "operator-login-late")
+    assert sign_in(door.browser(address), PASSWORD, door.code(), name).status_code == (303 if name == NAME else 429)
+
+
+# Codes beside a right password (S2)
+
+
+def guess_codes(door: Door, number: int, password: str = PASSWORD) -> list[int]:
+    """Try wrong codes, each from an address of its own."""
+    addresses = [f"203.0.113.{rank + 1}" for rank in range(number)]
+    return [sign_in(door.browser(address), password, "000000").status_code for address in addresses]
+
+
+def test_s2_beyond_twenty_codes_with_the_right_password_one_a_step_is_looked_at(door: Door) -> None:
+    assert guess_codes(door, 20) == [403] * 20
+    assert guess_codes(door, 3) == [403, 429, 429]
+    late = sign_in(door.browser(), PASSWORD, door.code())
+    assert late.status_code == 429 and 0 < int(late.headers["Retry-After"]) <= 30
+    assert "releve operators link" in late.text
+    wait(door, "operator-codes-late")
+    door.let_in()
+
+
+def test_s2_codes_with_a_wrong_password_slow_no_operator(door: Door) -> None:
+    assert guess_codes(door, 40, "a guess at it") == [403] * 40
+    door.let_in()
+
+
+def test_s2_a_link_lets_in_an_operator_whose_sign_in_is_slow(door: Door) -> None:
+    guess_codes(door, 22)
+    assert use_link(door.browser(), door.link(), door.code()) == 303
+
+
+def test_s2_a_stolen_link_is_worth_twenty_codes_and_one_a_step(door: Door) -> None:
+    link = door.link()
+    browsers = [door.browser(f"203.0.113.{rank + 1}") for rank in range(22)]
+    assert [use_link(browser, link, "000000") for browser in browsers] == [403] * 21 + [429]
+    assert use_link(door.browser(), link, door.code()) == 429, "a right one isn't looked at either"
+    assert use_link(door.browser(), door.link(), door.code()) == 303, "a new link has its own"
+
+
+def test_s2_the_second_check_before_an_erasure_takes_no_more_guesses(door: Door) -> None:
+    account_id, browser = door.service.add(11), door.let_in()
+    copies = [copy_of(browser, f"203.0.113.{rank + 1}") for rank in range(22)]
+
+    def erase(copy: TestClient, code: str) -> int:
+        form = {"csrf": csrf_of(copy.get("/operator").text), "account": account_id, "password": PASSWORD, "code": code}
+        return copy.post("/operator/erase", data=form).status_code
+
+    assert [erase(copy, "000000") for copy in copies] == [403] * 21 + [429]
+    assert erase(browser, door.code()) == 429
+    assert door.let_in(), "the sign-in isn't slowed by a session"
+    wait(door, "operator-codes-late")
+    assert erase(browser, door.code()) == 200
+
+
+def test_s2_the_audit_trail_names_the_operator_whose_codes_are_guessed(door: Door) -> None:
+    guess_codes(door, 23)
+    told = door.service.runtime.audit.page(AuditFilter(actor=NAME), 100)
+    assert {(entry.action, entry.outcome) for entry in told} == {(AuditAction.SESSION_OPEN, "operator.codes")}
+    assert len(told) == 3
+    assert door.service.runtime.audit.count_since(datetime.now(UTC) - timedelta(hours=1), "operator.codes") == 3
+
+
+def test_tries_that_wait_for_a_password_check_take_no_more_than_their_places(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operator_table, "_CHECKS_WAITING", threading.BoundedSemaphore(1))
+    operator_table._CHECKS_WAITING.acquire()
+    assert sign_in(door.browser(), PASSWORD, door.code()).status_code == 503
+    operator_table._CHECKS_WAITING.release()
+    door.let_in()
 
 
 def test_m6_two_passwords_are_hashed_at_once_and_no_more(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,7 +282,7 @@ def test_m6_two_passwords_are_hashed_at_once_and_no_more(door: Door, monkeypatch
     set_hasher(monkeypatch, Hasher())
     monkeypatch.setattr(operator_table, "_nobodys_hash", lambda: "")
     check = door.service.runtime.web_access.operators.check
-    threads = [threading.Thread(target=check, args=("nobody", "x", None)) for _ in range(6)]
+    threads = [threading.Thread(target=check, args=("nobody", "x")) for _ in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -217,15 +295,15 @@ def test_one_address_makes_redis_keep_a_bounded_number_of_counts(door: Door) -> 
     request = Request({"type": "http", "client": (ELSEWHERE, 50_000), "headers": [(b"host", b"testserver")], **path})
     for rank in range(300):
         assert refuse_try(request, door.service.runtime, f"name{rank}").status in (403, 429)
-    assert 100 < len(list(door.service.runtime.redis.scan_iter("releve:limit:operator-login:*"))) <= 256
+    assert len(list(door.service.runtime.redis.scan_iter("releve:limit:operator-login:*"))) == 16
 
 
 # Sessions (M5)
 
 
-def copy_of(browser: TestClient) -> TestClient:
+def copy_of(browser: TestClient, address: str = ELSEWHERE) -> TestClient:
     """Return another browser with the same cookies."""
-    copy = TestClient(browser.app, client=(ELSEWHERE, 50_001), headers={"Accept-Language": "en"})
+    copy = TestClient(browser.app, client=(address, 50_001), headers={"Accept-Language": "en"})
     for cookie in browser.cookies.jar:
         copy.cookies.set(cookie.name, cookie.value or "")
     assert is_in(copy)

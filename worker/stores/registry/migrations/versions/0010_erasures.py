@@ -8,7 +8,7 @@ from worker.stores.registry.migrations import MigrationPhase
 
 
 revision = "0010"
-down_revision = "0008"
+down_revision = "0009"
 phase = MigrationPhase.EXPAND
 
 def upgrade() -> None:
