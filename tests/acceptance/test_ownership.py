@@ -1,6 +1,6 @@
 """Whose meter is it: what a web service, a worker and a simulator show only together, each a process of its own.
 
-A test names its finding of the security review of November 2026. docs/reference/asvs.md names the tests of all other findings.
+A test names its finding of the security review of November 2026; docs/reference/asvs.md names the tests of the others.
 """
 
 from __future__ import annotations
