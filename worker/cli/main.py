@@ -122,7 +122,7 @@ class LazyGroup(click.Group):
         listed = COMMANDS[cmd_name]
         command = listed.load(cmd_name)
         command.short_help = listed.line  # The completion of a shell shows it.
-        return record_command(_refuse_repeats(command), cmd_name)
+        return record_command(command, cmd_name)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -139,22 +139,6 @@ class LazyGroup(click.Group):
             rows = [(name.ljust(width), one.line) for name, one in group.items() if name in listed]
             with formatter.section(title):
                 formatter.write_dl(rows)
-
-
-def _refuse_repeats(command: click.Command) -> click.Command:
-    """Let a command and its subcommands refuse a repeated option that takes one value: the last would win."""
-    for subcommand in command.commands.values() if isinstance(command, click.Group) else ():
-        _refuse_repeats(subcommand)
-
-    def parse_args(ctx: click.Context, args: list[str]) -> list[str]:
-        given = [] if ctx.resilient_parsing else command.make_parser(ctx).parse_args(list(args))[2]
-        for option in given:
-            if given.count(option) > 1 and not (option.multiple or getattr(option, "is_flag", True)):
-                raise click.UsageError(f"{option.opts[0]} is given more than once", ctx)
-        return type(command).parse_args(command, ctx, args)
-
-    command.parse_args = parse_args  # type: ignore[method-assign]
-    return command
 
 
 def _shows_gas(context: click.Context) -> bool:

@@ -24,10 +24,10 @@ import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
-from fastapi import Depends, Request, Response
+from fastapi import Depends, Form, Request, Response
 from pydantic import BeforeValidator
 
 from worker.accounts.household_access import CODE
@@ -289,6 +289,24 @@ def new_form(runtime: Runtime, request: Request) -> tuple[str, str]:
 def is_session_form(runtime: Runtime, session: Session, csrf: str | None) -> bool:
     """Return whether a form, or a script's header, is of a page of this session."""
     return session.key is not None and runtime.web_access.signer.is_valid_csrf_token(session.sid, csrf)
+
+
+class FormRefused(Exception):
+    """The error for a form that is not of a page of this session; ``back`` is the page that has it."""
+
+    def __init__(self, back: str) -> None:
+        super().__init__(back)
+        self.back = back
+
+
+def form_of(page: str) -> Any:
+    """Return the dependency of a route that takes the form of this page alone, which raises FormRefused."""
+
+    def check(request: Request, runtime: RuntimeDep, session: SessionDep, csrf: Annotated[str, Form()] = "") -> None:
+        if not is_session_form(runtime, session, csrf):
+            raise FormRefused(page.format(**request.path_params))
+
+    return Depends(check)
 
 
 def is_own_form(runtime: Runtime, request: Request, csrf: str) -> bool:

@@ -18,7 +18,8 @@ from starlette.routing import Match, Mount
 from worker.domain.retry import CLIENT_DELAY_S
 from worker.errors import IncidentOpen, MeterElsewhere, RateLimited, TransientError, UnknownAccount, WorkerError
 from worker.logs import fields
-from worker.web.rendering import SIGN_IN, render_message, set_security_headers
+from worker.web.dependencies import FormRefused
+from worker.web.rendering import SIGN_IN, refuse_form, render_message, set_security_headers
 from worker.web.request_audit import note_refusal
 
 log = logging.getLogger("releve.web")
@@ -69,14 +70,17 @@ def meter_elsewhere() -> HttpRefusal:
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    for kind in (HttpRefusal, WorkerError, RequestValidationError, HTTPException, Exception):
+    for kind in (FormRefused, HttpRefusal, WorkerError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, _answer_error)
 
 
 async def _answer_error(request: Request, error: Exception) -> Response:
-    response = to_response(request, _to_refusal(error))
+    if isinstance(error, FormRefused):
+        response: Response = refuse_form(request, error.back)
+    else:
+        response = to_response(request, _to_refusal(error))
     if response.status_code == METHOD_NOT_ALLOWED:
-        response.headers["Allow"] = ", ".join(_find_methods(request))
+        response.headers["Allow"] = _find_methods(request)
     # The answer to a bug of ours is sent outside all middleware, which else adds the headers.
     set_security_headers(request, response.headers, response.status_code)
     return response
@@ -87,13 +91,12 @@ def answers_head(path: str) -> bool:
     return not path.startswith(("/api/", "/callback/", "/connect/", "/proxy/"))
 
 
-def _find_methods(request: Request) -> list[str]:
+def _find_methods(request: Request) -> str:
     """Return the methods of the path; the router itself names those of the first route that has it."""
     routes = [route for route in request.app.routes if not isinstance(route, Mount)]
-    scopes = {method: {**request.scope, "method": method} for method in ("GET", "POST", "PUT", "PATCH", "DELETE")}
-    found = [name for name, scope in scopes.items() if any(route.matches(scope)[0] is Match.FULL for route in routes)]
-    found = found or ["GET"]  # What is mounted is read.
-    return ["HEAD", *found] if "GET" in found and answers_head(request.url.path) else found
+    asked = {name: {**request.scope, "method": name} for name in ("GET", "POST", "PUT", "PATCH", "DELETE")}
+    found = [name for name in asked if any(route.matches(asked[name])[0] is Match.FULL for route in routes)] or ["GET"]
+    return ", ".join(["HEAD", *found] if "GET" in found and answers_head(request.url.path) else found)
 
 
 def to_response(request: Request, refusal: HttpRefusal) -> Response:

@@ -95,26 +95,6 @@ def test_d14_a_mistyped_command_or_option_gets_the_likely_one(
     assert "Did you mean" in ended.error_line and f"'{likely}'" in ended.error_line
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ("sessions", "end", "--account", "a", "--account", "b"),
-        ("tokens", "new", "--name", "a", "--name", "b", "--scope", "read:accounts"),
-        ("accounts", "list", "--tenant", "a", "--json", "--tenant=b"),
-    ],
-)
-def test_s4_a_repeated_option_is_refused_where_only_the_last_counts(tmp_path: Path, words: tuple[str, ...]) -> None:
-    ended = run_releve(tmp_path, {}, *words)
-    assert ended.code == 2 and "is given more than once" in ended.error_line
-
-
-def test_s4_options_that_take_several_values_and_flags_are_repeated() -> None:
-    context = click.Context(cli, info_name="releve", obj=REFERENCE)
-    series = cli.get_command(context, "accounts").get_command(context, "series")  # type: ignore[union-attr,attr-defined]
-    made = series.make_context("series", ["a", "--on", "daily", "--on", "load_curve", "--json", "--json"])
-    assert len(made.params["on"]) == 2 and made.params["as_json"]
-
-
 def test_d32_each_group_has_an_example_and_a_choice_of_account_is_in_brackets() -> None:
     for group, context in groups(cli, click.Context(cli, info_name="releve", obj=REFERENCE)):
         assert "Example" in (group.help or ""), context.command_path

@@ -28,15 +28,15 @@ from worker.web.dependencies import (
     RuntimeDep,
     Session,
     SessionDep,
+    form_of,
     has_shares,
-    is_session_form,
     needs_invitation,
     publish_revocation,
     switch_series,
 )
 from worker.web.pages.chart_values import CALENDAR_VIEWS, Days, Span, View, read_days
 from worker.web.pages.charts import title_of
-from worker.web.rendering import refuse_form, render, render_message
+from worker.web.rendering import render, render_message
 from worker.web.texts import Words
 
 router = APIRouter()
@@ -100,23 +100,19 @@ def show_series_form(
     return render(request, "series.html", account=account, boxes=_load_boxes(runtime, account), saved=bool(saved))
 
 
-@router.post("/accounts/{account_id}/series")
+@router.post("/accounts/{account_id}/series", dependencies=[form_of("/accounts/{account_id}/series")])
 def save_series(
     request: Request,
     runtime: RuntimeDep,
-    session: SessionDep,
     account: OwnAccount,
     series: Annotated[list[str] | None, Form()] = None,
     before: Annotated[list[str] | None, Form()] = None,
-    csrf: Annotated[str, Form()] = "",
 ) -> Response:
     """Switch the series whose box was changed, only from our own form. ``before``: what the form showed as ticked.
 
     A series that was not touched goes on following the service's setting.
     """
     page = f"/accounts/{account.id}/series"
-    if not is_session_form(runtime, session, csrf):
-        return refuse_form(request, page)
     if not account.may_choose_series:
         return RedirectResponse(f"/accounts/{account.id}", 303)
     changed = set(series or ()) ^ set(before or ())
@@ -161,17 +157,9 @@ def show_stop_form(request: Request, runtime: RuntimeDep, account: OwnAccount) -
     return render(request, "stop.html", account=account, **describe_grants(runtime, account))
 
 
-@router.post("/accounts/{account_id}/stop")
-def stop_account(
-    request: Request,
-    runtime: RuntimeDep,
-    session: SessionDep,
-    account: OwnAccount,
-    csrf: Annotated[str, Form()] = "",
-) -> Response:
-    """Stop the consent, only from our own form."""
-    if not is_session_form(runtime, session, csrf):
-        return refuse_form(request, f"/accounts/{account.id}/stop")
+@router.post("/accounts/{account_id}/stop", dependencies=[form_of("/accounts/{account_id}/stop")])
+def stop_account(runtime: RuntimeDep, account: OwnAccount) -> Response:
+    """Stop the consent."""
     if account.may_be_stopped:
         runtime.stop_consent(account.id)
         publish_revocation(runtime)
@@ -180,31 +168,19 @@ def stop_account(
 
 def describe_grants(runtime: Runtime, account: Account) -> dict[str, Any]:
     """Return for a page what clients of the proxy may read of the account's meter, each with the client's name."""
-    today, grants = (
-        runtime.history.today(),
-        runtime.proxy_grant_table.list_grants(meter_digests=runtime.meters_of(account)),
-    )
+    today, meters = runtime.history.today(), runtime.meters_of(account)
+    grants = runtime.proxy_grant_table.list_grants(meter_digests=meters)
     names = {client.id: client.name for client in runtime.proxy_clients.list_clients()} if grants else {}
     in_force = [(names[grant.client_id], grant) for grant in grants if not grant.is_over(today)]
     return {"grants": in_force, "token_lives_on": runtime.clients.account_tokens}
 
 
-@router.post("/accounts/{account_id}/grants/{grant_id}/end")
-def end_grant(
-    request: Request,
-    runtime: RuntimeDep,
-    session: SessionDep,
-    account: OwnAccount,
-    grant_id: str,
-    csrf: Annotated[str, Form()] = "",
-) -> Response:
-    """End what a client of the proxy may read of the account's meter, only from our own form."""
-    page = f"/accounts/{account.id}#grants"
-    if not is_session_form(runtime, session, csrf):
-        return refuse_form(request, page)
+@router.post("/accounts/{account_id}/grants/{grant_id}/end", dependencies=[form_of("/accounts/{account_id}#grants")])
+def end_grant(runtime: RuntimeDep, account: OwnAccount, grant_id: str) -> Response:
+    """End what a client of the proxy may read of the account's meter."""
     if not runtime.proxy_grant_table.end(grant_id, EndReason.WITHDRAWN, runtime.meters_of(account)):
         raise UnknownAccount("no grant for the meter of this account")
-    return RedirectResponse(page, 303)
+    return RedirectResponse(f"/accounts/{account.id}#grants", 303)
 
 
 @router.get("/accounts/{account_id}/remove")
@@ -212,17 +188,8 @@ def show_remove_form(request: Request, runtime: RuntimeDep, account: OwnAccount)
     return render(request, "remove.html", account=account, is_home=runtime.settings.is_home)
 
 
-@router.post("/accounts/{account_id}/remove")
-def remove_account(
-    request: Request,
-    runtime: RuntimeDep,
-    session: SessionDep,
-    account: OwnAccount,
-    csrf: Annotated[str, Form()] = "",
-) -> Response:
-    """Erase the account, only from our own form."""
-    if not is_session_form(runtime, session, csrf):
-        return refuse_form(request, f"/accounts/{account.id}/remove")
+@router.post("/accounts/{account_id}/remove", dependencies=[form_of("/accounts/{account_id}/remove")])
+def remove_account(request: Request, runtime: RuntimeDep, account: OwnAccount) -> Response:
     erased = runtime.erase(account.id, HOUSEHOLD)
     publish_revocation(runtime)
     return render(
@@ -266,36 +233,23 @@ def _share_home(account: Account, others: Iterable[Account]) -> list[Account]:
     return [other for other in others if account.home and other.home == account.home and other.id != account.id]
 
 
-@router.post("/accounts/{account_id}/home")
+@router.post("/accounts/{account_id}/home", dependencies=[form_of("/accounts/{account_id}")])
 def join_accounts(
-    request: Request,
-    runtime: RuntimeDep,
-    session: SessionDep,
-    account: OwnAccount,
-    other: Annotated[str, Form(max_length=32)] = "",
-    csrf: Annotated[str, Form()] = "",
+    runtime: RuntimeDep, session: SessionDep, account: OwnAccount, other: Annotated[str, Form(max_length=32)] = ""
 ) -> Response:
-    """Join the account with another one of this browser, only from our own form."""
-    page = f"/accounts/{account.id}"
-    if not is_session_form(runtime, session, csrf):
-        return refuse_form(request, page)
+    """Join the account with another one of this browser."""
     home = find_home(runtime, session, account)
     if other not in {one.id for one in home.joinable}:
         raise UnknownAccount("no account that can be joined in this browser's session")
     runtime.homes.join([*(one.id for one in home.accounts), other])
-    return RedirectResponse(page, 303)
+    return RedirectResponse(f"/accounts/{account.id}", 303)
 
 
-@router.post("/accounts/{account_id}/home/part")
-def part_accounts(
-    request: Request, runtime: RuntimeDep, session: SessionDep, account: OwnAccount, csrf: Annotated[str, Form()] = ""
-) -> Response:
-    """Let the accounts of this home stand alone again, only from our own form; nothing else changes."""
-    page = f"/accounts/{account.id}"
-    if not is_session_form(runtime, session, csrf):
-        return refuse_form(request, page)
+@router.post("/accounts/{account_id}/home/part", dependencies=[form_of("/accounts/{account_id}")])
+def part_accounts(runtime: RuntimeDep, session: SessionDep, account: OwnAccount) -> Response:
+    """Let the accounts of this home stand alone again; nothing else changes."""
     runtime.homes.part([one.id for one in find_home(runtime, session, account).accounts])
-    return RedirectResponse(page, 303)
+    return RedirectResponse(f"/accounts/{account.id}", 303)
 
 
 def build_sum(runtime: Runtime, accounts: Sequence[Account], at: date | None, words: Words) -> list[SummedSpan]:

@@ -245,11 +245,8 @@ def _check_code(request: Request, runtime: Runtime, operator: Operator, code: st
         note_refusal(request, TOO_MANY_CODES)
     if wait_s:
         return SignInRefusal(TOO_MANY_CODES, 429, wait_s)
-    return (
-        None
-        if runtime.web_access.operators.use_code(operator.id, code)
-        else refuse_try(request, runtime, operator.name)
-    )
+    is_right = runtime.web_access.operators.use_code(operator.id, code)
+    return None if is_right else refuse_try(request, runtime, operator.name)
 
 
 def _wait_for_late_try(request: Request, runtime: Runtime, name: str) -> int:
