@@ -1,4 +1,4 @@
-"""Clients of the proxy that need no old ways; the codes of grants, and the days of their use."""
+"""Ways of the proxy's clients, the codes and days of grants; whose account an erased meter was; the ledger's known end."""
 
 from __future__ import annotations
 
@@ -13,10 +13,18 @@ phase = MigrationPhase.EXPAND
 
 
 def upgrade() -> None:
-    """Add the columns; clients of before keep their ways by the defaults."""
+    """Add the columns and the table, empty; clients of before keep their ways by the defaults."""
     op.add_column("proxy_clients", sa.Column("strict", sa.Boolean, nullable=False, server_default=sa.false()))
     numbers = sa.Column("numbers_in_redirect", sa.Boolean, nullable=False, server_default=sa.true())
     op.add_column("proxy_clients", numbers)
     op.add_column("proxy_grants", sa.Column("code_hash", sa.String(64)))
     op.add_column("proxy_grants", sa.Column("last_used_on", sa.Date))
     op.create_index("ix_proxy_grants_code_hash", "proxy_grants", ["code_hash"])
+    op.add_column("erasures", sa.Column("tenant", sa.String(32)))
+    op.create_table(
+        "ledger_end",
+        sa.Column("id", sa.String(32), nullable=False),
+        sa.Column("entries", sa.Integer, nullable=False),
+        sa.Column("signature", sa.String(64), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_ledger_end"),
+    )
