@@ -500,7 +500,7 @@ def test_a_row_in_the_table_of_before_names_the_version_that_moves_it(book: Book
     account_id, _ = book.fill()
     row = {"id": "p1", "account_id": account_id, "supplier": "enedis", "kind": "autorisation", "end_reason": ""}
     book.run(insert(CONSENT_PROOFS).values(**row, consented_at=NOW))
-    assert book.faults() == ["1 rows of consent_proofs: version 0.2.0 moves them into the evidence when it starts"]
+    assert book.faults() == ["1 rows of consent_proofs: go back to version 0.2.0, which reads them, and upgrade again"]
 
 
 # Any history

@@ -145,8 +145,9 @@ class LedgerFile:
         linked = any(links[: known.entries + 1])
         for index, link in enumerate(links[known.entries + 1 :], known.entries + 1):
             if link != signatures[index - 1] and (linked or link is not None):
-                why = "was written by version 0.2.0 after newer ones" if link is None else "has lost the one before it"
-                raise LedgerRefused(f"line {index + 1} of {self.path} {why}: put its newest copy back")
+                lost = "has lost the one before it: put the newest copy back"
+                older = "was written by version 0.2.0 after newer ones: stop its processes"
+                raise LedgerRefused(f"line {index + 1} of {self.path} {older if link is None else lost}")
             linked = link is not None
 
     def _checked(self, line: str, number: int) -> tuple[dict[str, Any], str]:
