@@ -229,12 +229,13 @@ def test_a_code_of_the_proxy(runtime: Runtime) -> None:
     code = ProxyCode(caller=caller, supplier="enedis", begun_at=NOW, usage_points=(METER,))
     handed = codes.hand_over(request, code)
     text = (handed.returns_to or "").partition("code=")[2].partition("&")[0]
-    sealed = ConsentFlows(runtime.redis).redeem_code(text)
+    sealed = ConsentFlows(runtime.redis).redeem_code(text, str)
     assert sealed
     ConsentFlows(runtime.redis).store_code("another", sealed)
-    assert codes.redeem("another") is None
+    passes: list[ProxyCode] = []
+    assert codes.redeem("another", passes.append) is None
     ConsentFlows(runtime.redis).store_code(text, sealed)
-    assert codes.redeem(text) == code
+    assert codes.redeem(text, passes.append) == code and passes == [code]
 
 
 def test_a_text_of_the_registry_is_none_of_redis_or_of_the_broker(runtime: Runtime) -> None:
