@@ -65,7 +65,7 @@ CHECKS: Final = {
     ),
     "couchdb": Check(
         check_couchdb,
-        "version 3 or newer but not 3.5.1, setup finished, no access without a password, no missing database",
+        "version 3 or newer, not 3.5.1, setup finished, no access without a password, no missing database",
     ),
     "supplier": Check(
         check_supplier,
