@@ -294,10 +294,10 @@ def assert_holders_get_in(runtime: Runtime) -> None:
     assert household is not None and list(household.accounts) == [secrets["accounts"]["second"]]
     address = access.ways_back.addresses.load(household.id)
     assert address is not None and address.address == ADDRESS
-    operator = OperatorTable(database, access.sealer, lambda: NOW).check(
-        OPERATOR, PASSWORD, pyotp.TOTP(secrets["totp_key"]).at(NOW)
-    )
+    operators = OperatorTable(database, access.sealer, lambda: NOW)
+    operator = operators.check(OPERATOR, PASSWORD)
     assert operator is not None and operator.id == secrets["operator"]
+    assert operators.use_code(operator.id, pyotp.TOTP(secrets["totp_key"]).at(NOW))
     token = ApiTokenTable(database, lambda: NOW).find(secrets["api_token"])
     assert token is not None and token.scopes == {"read"}
     invitations = InvitationTable(database, runtime.registry_sealer, lambda: NOW)

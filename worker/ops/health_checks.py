@@ -66,7 +66,8 @@ CHECKS: Final = {
         "each database answers; shards and copies match the settings; no data in the other layout",
     ),
     "couchdb": Check(
-        check_couchdb, "version 3 or newer, setup finished, no access without a password, no missing database"
+        check_couchdb,
+        "version 3 or newer, not 3.5.1, setup finished, no access without a password, no missing database",
     ),
     "supplier": Check(
         check_supplier,

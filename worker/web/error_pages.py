@@ -35,8 +35,7 @@ _PAGES: Final = (
     "foreign_host",
     "foreign_origin",
 )
-METHOD_NOT_ALLOWED: Final = 405
-_HTTP_CODES: Final = {400: "invalid_request", 404: "not_found", METHOD_NOT_ALLOWED: "method_not_allowed"}
+_HTTP_CODES: Final = {400: "invalid_request", 404: "not_found", 405: "method_not_allowed"}
 
 
 class HttpRefusal(Exception):
@@ -79,7 +78,7 @@ async def _answer_error(request: Request, error: Exception) -> Response:
         response: Response = refuse_form(request, error.back)
     else:
         response = to_response(request, _to_refusal(error))
-    if response.status_code == METHOD_NOT_ALLOWED:
+    if _HTTP_CODES.get(response.status_code) == "method_not_allowed":
         response.headers["Allow"] = _find_methods(request)
     # The answer to a bug of ours is sent outside all middleware, which else adds the headers.
     set_security_headers(request, response.headers, response.status_code)

@@ -112,6 +112,7 @@ class ComposeProcesses:
             return str(self._metrics[service])
         for folder in ("/ledger/", "/backups"):
             text = text.replace(folder, f"{self.folder}{folder}")
+        text = text.replace("/run/settings.env", f"{self.folder}/settings.env")
         return text.replace("0.0.0.0", "127.0.0.1").replace("/secrets", str(self._secrets(service)))
 
     def _own_port(self, service: str, word: str) -> str:

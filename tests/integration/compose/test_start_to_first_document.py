@@ -53,7 +53,9 @@ def test_from_start_to_the_first_document_and_to_the_end(processes: ComposeProce
 
 
 def _sets_up(processes: ComposeProcesses) -> None:
-    secrets = processes.run("secrets", **OPERATOR_VALUES)
+    lines = "".join(f"{name}={value}\n" for name, value in OPERATOR_VALUES.items())
+    (processes.folder / "settings.env").write_text(lines)
+    secrets = processes.run("secrets")
     assert secrets.returncode == 0, secrets.stderr
     assert "redis_password: made" in secrets.stdout
     processes.admit_couchdb_admin()
