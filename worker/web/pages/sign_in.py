@@ -33,6 +33,7 @@ from worker.web.dependencies import (
     Session,
     SessionDep,
     delete_cookie,
+    form_of,
     is_own_form,
     is_session_form,
     note_household,
@@ -168,11 +169,9 @@ def end_other_sessions(request: Request, runtime: RuntimeDep, session: SessionDe
     return RedirectResponse(_SESSIONS, 303)
 
 
-@router.post("/access/log-out")
-def log_out(request: Request, runtime: RuntimeDep, session: SessionDep, csrf: Csrf = "") -> Response:
+@router.post("/access/log-out", dependencies=[form_of(_SESSIONS)])
+def log_out(runtime: RuntimeDep, session: SessionDep) -> Response:
     """End this browser's session."""
-    if not is_session_form(runtime, session, csrf):
-        return refuse_form(request, _SESSIONS)
     runtime.sessions.end(session.sid)
     return _after_end(runtime, ended_own=True)
 

@@ -15,8 +15,7 @@ phase = MigrationPhase.EXPAND
 def upgrade() -> None:
     """Add the columns and the table, empty; clients of before keep their ways by the defaults."""
     op.add_column("proxy_clients", sa.Column("strict", sa.Boolean, nullable=False, server_default=sa.false()))
-    numbers = sa.Column("numbers_in_redirect", sa.Boolean, nullable=False, server_default=sa.true())
-    op.add_column("proxy_clients", numbers)
+    op.add_column("proxy_clients", sa.Column("numbers_in_redirect", sa.Boolean, nullable=False, server_default=sa.true()))
     op.add_column("proxy_grants", sa.Column("code_hash", sa.String(64)))
     op.add_column("proxy_grants", sa.Column("last_used_on", sa.Date))
     op.create_index("ix_proxy_grants_code_hash", "proxy_grants", ["code_hash"])
