@@ -28,7 +28,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from pydantic import TypeAdapter
 from sqlalchemy import Connection
@@ -89,7 +89,6 @@ class ProxyCode:
 
 
 _JSON: Final = TypeAdapter(ProxyCode)
-_Stored = TypeVar("_Stored")
 _SAME: Final = ("supplier", "proof", "vouched_by", "browser", "data_from", "consent_until")  # Of a code and its grant.
 
 
@@ -244,10 +243,11 @@ class ProxyGrants:
         named = {} if facts.autorisation_id is None else {"autorisation_id": facts.autorisation_id}
         return {**_meter_fields(facts.usage_points), **named, **_own_answer(tokens)}
 
-    def _store(
-        self, facts: ProxyCode, code_hash: str, store: Callable[[Connection, NewGrant], _Stored]
-    ) -> list[_Stored]:
-        """Store a grant for each meter; that of an older token may not be known. Raises InvalidGrant."""
+    def _store(self, facts: ProxyCode, code_hash: str, store: Callable[[Connection, NewGrant], Any]) -> list[Any]:
+        """Store a grant for each meter, that of an older token may not be known, and return what ``store`` does.
+
+        Raises InvalidGrant.
+        """
         with self.database.writing() as connection:
             # An erasure or a stop holds this lock, so it is seen here, or ends the grant.
             numbers = sorted(facts.usage_points)

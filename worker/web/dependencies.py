@@ -299,16 +299,6 @@ class FormRefused(Exception):
         self.back = back
 
 
-def form_of(page: str) -> Any:
-    """Return the dependency of a route that takes the form of this page alone, which raises FormRefused."""
-
-    def check(request: Request, runtime: RuntimeDep, session: SessionDep, csrf: Annotated[str, Form()] = "") -> None:
-        if not is_session_form(runtime, session, csrf):
-            raise FormRefused(page.format(**request.path_params))
-
-    return Depends(check)
-
-
 def is_own_form(runtime: Runtime, request: Request, csrf: str) -> bool:
     """Return whether a form without a session is one that this browser has loaded from us."""
     value = read_cookie(runtime, request, FORM_COOKIE)
@@ -386,3 +376,13 @@ def load_own_account(account_id: str, runtime: RuntimeDep, session: SessionDep) 
 
 
 OwnAccount = Annotated[Account, Depends(load_own_account)]
+
+
+def account_form(page: str = "") -> Any:
+    """Return the dependency of a route that takes the form of this page of its account alone: it raises FormRefused."""
+
+    def check(runtime: RuntimeDep, session: SessionDep, account: OwnAccount, csrf: Annotated[str, Form()] = "") -> None:
+        if not is_session_form(runtime, session, csrf):
+            raise FormRefused(f"/accounts/{account.id}{page}")
+
+    return Depends(check)

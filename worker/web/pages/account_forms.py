@@ -28,7 +28,7 @@ from worker.web.dependencies import (
     RuntimeDep,
     Session,
     SessionDep,
-    form_of,
+    account_form,
     has_shares,
     needs_invitation,
     publish_revocation,
@@ -100,7 +100,7 @@ def show_series_form(
     return render(request, "series.html", account=account, boxes=_load_boxes(runtime, account), saved=bool(saved))
 
 
-@router.post("/accounts/{account_id}/series", dependencies=[form_of("/accounts/{account_id}/series")])
+@router.post("/accounts/{account_id}/series", dependencies=[account_form("/series")])
 def save_series(
     request: Request,
     runtime: RuntimeDep,
@@ -157,7 +157,7 @@ def show_stop_form(request: Request, runtime: RuntimeDep, account: OwnAccount) -
     return render(request, "stop.html", account=account, **describe_grants(runtime, account))
 
 
-@router.post("/accounts/{account_id}/stop", dependencies=[form_of("/accounts/{account_id}/stop")])
+@router.post("/accounts/{account_id}/stop", dependencies=[account_form("/stop")])
 def stop_account(runtime: RuntimeDep, account: OwnAccount) -> Response:
     """Stop the consent."""
     if account.may_be_stopped:
@@ -175,7 +175,7 @@ def describe_grants(runtime: Runtime, account: Account) -> dict[str, Any]:
     return {"grants": in_force, "token_lives_on": runtime.clients.account_tokens}
 
 
-@router.post("/accounts/{account_id}/grants/{grant_id}/end", dependencies=[form_of("/accounts/{account_id}#grants")])
+@router.post("/accounts/{account_id}/grants/{grant_id}/end", dependencies=[account_form("#grants")])
 def end_grant(runtime: RuntimeDep, account: OwnAccount, grant_id: str) -> Response:
     """End what a client of the proxy may read of the account's meter."""
     if not runtime.proxy_grant_table.end(grant_id, EndReason.WITHDRAWN, runtime.meters_of(account)):
@@ -188,7 +188,7 @@ def show_remove_form(request: Request, runtime: RuntimeDep, account: OwnAccount)
     return render(request, "remove.html", account=account, is_home=runtime.settings.is_home)
 
 
-@router.post("/accounts/{account_id}/remove", dependencies=[form_of("/accounts/{account_id}/remove")])
+@router.post("/accounts/{account_id}/remove", dependencies=[account_form("/remove")])
 def remove_account(request: Request, runtime: RuntimeDep, account: OwnAccount) -> Response:
     erased = runtime.erase(account.id, HOUSEHOLD)
     publish_revocation(runtime)
@@ -233,7 +233,7 @@ def _share_home(account: Account, others: Iterable[Account]) -> list[Account]:
     return [other for other in others if account.home and other.home == account.home and other.id != account.id]
 
 
-@router.post("/accounts/{account_id}/home", dependencies=[form_of("/accounts/{account_id}")])
+@router.post("/accounts/{account_id}/home", dependencies=[account_form()])
 def join_accounts(
     runtime: RuntimeDep, session: SessionDep, account: OwnAccount, other: Annotated[str, Form(max_length=32)] = ""
 ) -> Response:
@@ -245,7 +245,7 @@ def join_accounts(
     return RedirectResponse(f"/accounts/{account.id}", 303)
 
 
-@router.post("/accounts/{account_id}/home/part", dependencies=[form_of("/accounts/{account_id}")])
+@router.post("/accounts/{account_id}/home/part", dependencies=[account_form()])
 def part_accounts(runtime: RuntimeDep, session: SessionDep, account: OwnAccount) -> Response:
     """Let the accounts of this home stand alone again; nothing else changes."""
     runtime.homes.part([one.id for one in find_home(runtime, session, account).accounts])

@@ -33,7 +33,6 @@ from worker.web.dependencies import (
     Session,
     SessionDep,
     delete_cookie,
-    form_of,
     is_own_form,
     is_session_form,
     note_household,
@@ -169,9 +168,11 @@ def end_other_sessions(request: Request, runtime: RuntimeDep, session: SessionDe
     return RedirectResponse(_SESSIONS, 303)
 
 
-@router.post("/access/log-out", dependencies=[form_of(_SESSIONS)])
-def log_out(runtime: RuntimeDep, session: SessionDep) -> Response:
+@router.post("/access/log-out")
+def log_out(request: Request, runtime: RuntimeDep, session: SessionDep, csrf: Csrf = "") -> Response:
     """End this browser's session."""
+    if not is_session_form(runtime, session, csrf):
+        return refuse_form(request, _SESSIONS)
     runtime.sessions.end(session.sid)
     return _after_end(runtime, ended_own=True)
 
