@@ -31,9 +31,7 @@ class RequestState(StrEnum):
 
     ASKING = "asking"  # The supplier is asked, until it answers.
     CHOICE = "choice"  # Proven, but the meter has another person's account: the person chooses.
-    HELD = (
-        "held"  # The operator decides: too many new accounts, a reading that would close one, gas without invitation.
-    )
+    HELD = "held"  # The operator decides: too many new accounts, a reading that would close one, gas uninvited.
     UNPROVEN = "unproven"  # There is no proof. A reading off the meter's display (P4) leads on from here.
     CONNECTED = "connected"
     HANDED_OVER = "handed_over"  # A client of the proxy gets a code for it, and no account is made.
