@@ -97,9 +97,9 @@ def test_o5_the_page_tells_the_day_of_the_last_read(
     service: ConnectService, stack: ProxyStack, holder: TestClient
 ) -> None:
     tokens = stack.exchange(stack.walk(holder)["code"])
-    assert "Aucun accès pour l’instant" in holder.get(page_of(service)).text
+    assert "Aucune lecture pour l’instant" in holder.get(page_of(service)).text
     assert stack.read(tokens["access_token"], OTHER).status_code == 403  # It reads nothing.
-    assert "Aucun accès pour l’instant" in holder.get(page_of(service)).text
+    assert "Aucune lecture pour l’instant" in holder.get(page_of(service)).text
     assert stack.read(tokens["access_token"]).status_code == 200
     assert "Dernier accès le" in holder.get(page_of(service)).text
     (grant,) = service.runtime.proxy_grant_table.list_grants()
