@@ -67,6 +67,7 @@ _PANELS_WP: Final = 4_500
 HOME_WITH_GAS: Final = "studio"
 _METER: Final = "21546874100017"
 _CSRF: Final = re.compile(r'name="csrf" value="([^"]+)"')
+_OFFER: Final = re.compile(r'name="offer" value="([^"]+)"')
 _TIMEOUT_S: Final = 30.0
 _POLL_S: Final = 0.25
 _OPERATOR: Final = "demo"
@@ -140,6 +141,9 @@ def follow_pages(
         meanwhile()
         time.sleep(_RELOAD_S)
         page = browse(browser, page.url, origins)
+    if offer := _OFFER.search(page.text):  # The browser shows other meters, which this one joins.
+        answer = {"offer": offer[1], "choice": "join"}
+        page = browser.post(urljoin(page.url, "/connect/join"), answer, timeout=_TIMEOUT_S)
     own_page = _OWN_PAGE.search(page.url)
     if not page.ok or own_page is None:
         raise PageNotReady(f"connecting {what} ended at a page with status {page.status_code}")
