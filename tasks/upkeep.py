@@ -92,6 +92,8 @@ def prune_raw_answers() -> None:
     runtime.unknown_answers.delete_before(now - KEEP_UNKNOWN_ANSWERS)
     runtime.registry.database.empty_log()
     runtime.measures.empty_log()
+    if runtime.erasure_ledger.file.path.exists() and runtime.erasure_ledger.find() is None:
+        runtime.erasure_ledger.accept()  # Release 0.2.0 has written it, and `releve migrate` may have had no ledger.
     if erased or packed:
         log.info("raw answers pruned", extra=fields(erased=erased, months_packed=packed))
 

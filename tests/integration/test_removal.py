@@ -21,6 +21,7 @@ from worker.domain.windows import PARIS, DateWindow
 from worker.errors import ConsentRevoked, LoginFailed
 from worker.runtime.process import Runtime
 from worker.stores.database import Database
+from worker.stores.erasure_ledger import LedgerEntry, LedgerKind
 
 METER = "30001640000011"
 NOW = datetime(2024, 7, 25, 9, 0, tzinfo=PARIS)
@@ -84,6 +85,19 @@ def test_the_hourly_upkeep_takes_from_the_measures_log_what_an_erasure_had_to_le
         assert other.measures.read(account, {Doctype.DAY: ALL_KEYS}) == {Doctype.DAY: []}
         upkeep.prune_raw_answers()
         assert measure_files_that_name(installation, account) == []
+
+
+def test_the_hourly_upkeep_keeps_the_end_of_a_ledger_that_an_older_version_has_written(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with installation.open() as runtime:
+        monkeypatch.setattr(upkeep, "get_runtime", lambda: runtime)
+        upkeep.prune_raw_answers()
+        assert runtime.erasure_ledger.find() is None, "there is no ledger yet"
+        runtime.ledger_file.append(LedgerEntry(LedgerKind.CLOSED, "acc", runtime.now()))
+        upkeep.prune_raw_answers()
+        known = runtime.erasure_ledger.find()
+        assert known is not None and known == runtime.ledger_file.position()
 
 
 def measure_files_that_name(installation: Installation, account: str) -> list[str]:

@@ -171,8 +171,9 @@ class AccountConnector:
         if request is None:
             return None
         log.info("connection request let in", extra=fields(request=request_id, by=by))
+        request = replace(request, vouched_by=by)
         if request.declaration is not None:
-            request = request.after(RequestEvent.VOUCHED, vouched_by=by, page="")
+            request = request.after(RequestEvent.VOUCHED, page="")
             self.requests.save(request)
             return request
         return self._finish_saved(request)

@@ -310,7 +310,7 @@ class RightOpenings:
             if not anew:
                 self._check_not_erased(connection, right)
             self.rights.mark_opened(connection, right.id, account_ids[0], now)
-            # Evidence locks its chain, which nothing but evidence may follow.
+            # Evidence locks its chain, which only evidence and the ledger's end may follow.
             self.outcomes.consents.record(connection, account_ids, given, now)
             self.outcomes.record_closures(connection, others, now, right.vouched_by or HOUSEHOLD)
 

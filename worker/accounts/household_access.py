@@ -198,11 +198,12 @@ class MailLinks:
     def _mail_sign_in(self, rows: Sequence[MailAddress]) -> None:
         # A household whose meters are all another holder's by now sees nothing.
         names = [(row, name) for row in rows if (name := self._name(row))]
-        if not names or self.limiter.count_call(SIGN_IN_MAILS, self.addresses.hash(rows[0].address)):
+        if not names or self.limiter.closed_for_s(SIGN_IN_MAILS, hash_ := self.addresses.hash(rows[0].address)):
             return
         made = [(name, *self.keys.create(KeyKind.SIGN_IN_LINK, row.household_id)) for row, name in names]
         links = [f"{name}\n{self.public_url}{_SIGN_IN_PATH}#{secret}" for name, _, secret in made]
         if self._mail("access.mail.sign_in", rows[0].address, rows[0].language, links, made[-1][1].id):
+            self.limiter.count_call(SIGN_IN_MAILS, hash_)
             for _, key, _ in made:
                 self.keys.end_of([key.owner], [KeyKind.SIGN_IN_LINK], but=key.id)
 

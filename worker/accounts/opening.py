@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import partial
 from typing import Final
@@ -133,6 +133,9 @@ class ProvenRequests:
             return self._hand_over(request, request.caller, proven, invited)
         if invited is not None and invited.usage_point_id not in proven.usage_points:
             invited = None  # The supplier's own answer proves another meter, without the invitation.
+        if invited is not None and invited.is_for_new_holder and invited.usage_point_id is not None:
+            # The inviter's word is about this one; further meters of the answer may have an account of the same person.
+            proven = replace(proven, usage_points=(invited.usage_point_id,))
         before = {number: self.registry.find(request.supplier, number) for number in proven.usage_points}
         known = [account for account in before.values() if account]
         others = [account for account in known if not self.is_same_person(account, request, invited)]
@@ -368,7 +371,7 @@ class ProvenRequests:
         self._check_not_erased(connection, request, invited)
         # The rights of a consent before this one have ended; what the supplier has now is looked up by the sweep.
         forget_rights(connection, account_ids)
-        # Evidence locks its chain, which nothing but evidence may follow: what ``record`` deletes comes before it.
+        # Evidence locks its chain, which only evidence and the ledger may follow: what ``record`` deletes comes before.
         self.consents.record(connection, account_ids, given, now)
         self.record_closures(connection, others, now, given.vouched_by or HOUSEHOLD)
 

@@ -251,8 +251,9 @@ class ProxyGrants:
         with self.database.writing() as connection:
             # An erasure or a stop holds this lock, so it is seen here, or ends the grant.
             numbers = sorted(facts.usage_points)
-            accounts = [account_rows.find_locked(connection, facts.supplier, number) for number in numbers]
-            if facts.begun_at is None and any(_is_stopped(connection, account_id) for account_id in accounts):
+            known = [id_ for number in numbers if (id_ := account_rows.find_locked(connection, facts.supplier, number))]
+            reasons = {account_rows.get(connection, account_id).reason for account_id in known}
+            if facts.begun_at is None and ConsentStopped.code in reasons:
                 raise InvalidGrant("the holder has stopped the consent: consent again")
             if self.erasures.is_erased_since(connection, facts.supplier, facts.usage_points, facts.begun_at):
                 raise InvalidGrant("the meter's data were erased in the meantime: consent again")
@@ -262,10 +263,6 @@ class ProxyGrants:
             stored = [store(connection, replace(new, meter=meter)) for meter in meters or [""]]
         log.info("proxy grant given", extra=fields(client=facts.caller.client_id, proof=facts.proof.value))
         return stored
-
-
-def _is_stopped(connection: Connection, account_id: str | None) -> bool:
-    return account_id is not None and account_rows.get(connection, account_id).reason == ConsentStopped.code
 
 
 def _meter_fields(usage_points: Sequence[str]) -> TokenAnswer:

@@ -41,12 +41,11 @@ def list_grants(account_id: str | None, as_json: bool) -> None:
             meters = runtime.meters_of(runtime.registry.get_existing(account_id))
         clients = {client.id: client for client in runtime.proxy_clients.list_clients()}
         rows = [
-            {**to_row(grant), "client": clients[grant.client_id].name, "tenant": clients[grant.client_id].tenant}
+            {name: value for name, value in to_row(grant).items() if name != "meter"}
+            | {"client": clients[grant.client_id].name, "tenant": clients[grant.client_id].tenant}
             for grant in runtime.proxy_grant_table.list_grants(meter_digests=meters)
             if not grant.is_over(today)
         ]
-    for row in rows:
-        del row["meter"]
     columns = {"grant": "id", "client": "client", **tenant_column(rows), "since": "granted_at"}
     columns |= {"last used": "last_used_on", "until": "consent_until"}
     print_rows(rows, columns, as_json=as_json, empty="no grants")

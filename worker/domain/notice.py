@@ -38,9 +38,9 @@ class Notice:
     """One message to send over one channel.
 
     ``about`` distinguishes notices of the same kind: the day on which a consent ends, an account was closed or somebody
-    asked for its meter, the moment at which an account
-    was suspended, a right's id, an @ and the last day for its proof, a token's id, an @ and the day of its end, a
-    supplier, an @ and the day of a ban, or an output's id, an @ and the day since when it fails.
+    asked for its meter, the moment at which an account was suspended, a right's id, an @ and the last day for its
+    proof, a token's id, an @ and the day of its end, a supplier, an @ and the day of a ban, or an output's id, an @ and
+    the day since when it fails.
     ``account_id`` is None for notices to the operator.
     """
 

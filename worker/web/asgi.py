@@ -57,8 +57,8 @@ _OF_FLEET: Final = (
 # A home has no supplier's consent page, no invitations, proxy and operators. Its own first page comes before the other.
 _OF_HOME: Final = (own_home, *_OF_BOTH)
 _OF_HOME_WITH_RIGHTS: Final = (rights, *_OF_HOME)
-# The most bytes of a body of the API and of a form, because both are read before the caller is authenticated.
 _SLASH_REDIRECT: Final = 307  # The router's answer to a path with a slash too many; our own redirects are 303.
+# The most bytes of a body of the API and of a form, because both are read before the caller is authenticated.
 _LONGEST_CALL: Final = 10_000
 LONGEST_FORM: Final = 16 * 1024
 

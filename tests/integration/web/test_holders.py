@@ -138,6 +138,20 @@ def test_n6_an_invited_new_holder_is_another_person_where_the_one_before_is_stil
     assert shown(service, phone) == {other.id}
 
 
+def test_n6_an_invited_new_holder_of_one_meter_keeps_their_own_account_of_another(v4: ConnectService) -> None:
+    """The supplier's answer names both: the inviter's word is about the invited one alone."""
+    before, mine = v4.browser(), v4.browser()
+    v4.connect(before)
+    (old,) = v4.accounts()
+    v4.connect(mine, OTHER)
+    (own,) = (account for account in v4.accounts() if account.id != old.id)
+    page = v4.open_invitation(mine, v4.invite(new_holder=True)).headers["location"]
+    v4.come_back(mine, v4.agree(page.replace(METER, f"{METER},{OTHER}")))
+    states = {account.id: account.state for account in v4.accounts()}
+    assert len(states) == 3 and states[old.id] is AccountState.CLOSED
+    assert (states[own.id], v4.runtime.registry.get(own.id).session_number) == (AccountState.READY, own.session_number)
+
+
 @pytest.mark.generations
 def test_n6_an_invited_new_holder_is_another_person_where_the_one_before_has_only_signed_out(
     service: ConnectService,

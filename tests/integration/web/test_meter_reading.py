@@ -174,6 +174,15 @@ def test_the_operators_yes_closes_the_account_and_connects_the_meter(service: Co
     assert NoticeKind.ACCOUNT_CLOSED in kinds_of(service, account.id)
 
 
+def test_what_the_operator_has_accepted_is_there_as_long_as_its_person_may_come_back(service: ConnectService) -> None:
+    newcomer, redis = service.browser(), service.runtime.redis
+    _, request = hold(service, newcomer)
+    waits_s = redis.ttl(f"releve:connection_request:{request.id}")
+    service.runtime.connector.let_in(request.id, by="cli:test")
+    assert redis.ttl(f"releve:connection_request:{request.id}") >= waits_s - 60
+    assert newcomer.get(OUTCOME).status_code == 303
+
+
 def test_who_was_held_for_many_new_accounts_is_asked_about_anew_where_the_meter_has_got_an_account(
     kept_services: ConnectServices,
 ) -> None:

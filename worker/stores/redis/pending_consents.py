@@ -146,8 +146,8 @@ class ConnectionRequests(PrefixedKeys):
     def save(self, request: ConnectionRequest) -> None:
         """Store what became of a request, unless it was replaced meanwhile.
 
-        A final one forgets the meter, the token and what the person has typed. Where the operator has accepted a
-        declaration, nobody waits for what comes of it, so that lasts as long as the request.
+        A final one forgets the meter, the token and what the person has typed. Where the operator has accepted it,
+        nobody waits for what comes of it, so that lasts as long as the request.
         """
         if request.state in _FINAL:
             request = replace(request, **_FORGOTTEN)

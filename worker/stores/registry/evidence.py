@@ -1,8 +1,8 @@
 """The chain of evidence in SQL: appending rows, erasing personal parts, dropping old rows, and the check of all of it.
 
 Every method of ``EvidenceChain`` works inside a transaction that its caller has opened. An append locks the head until
-the transaction ends, so a transaction takes all its other locks before its first append: otherwise two could wait for
-each other. ``EvidenceCheck`` also reads what an operator hands out in a dispute.
+the transaction ends, so a transaction takes all its other locks, but for the ledger's end, before its first append:
+otherwise two could wait for each other. ``EvidenceCheck`` also reads what an operator hands out in a dispute.
 """
 
 from __future__ import annotations

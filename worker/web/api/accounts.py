@@ -105,10 +105,10 @@ def add_account(
 
     You vouch for the consent: your token's name, `reference` and `consented_on` are kept as its evidence. A meter that
     has an account gives 409 `account_exists` and its id, and nothing is changed. If the account is another service's,
-    or was until its data were erased, it is 409 `METER_ELSEWHERE` without the id: ask the operator. A meter of your own
-    whose holder has had its data erased gives 409 `meter_erased`, unless `consented_on` is a day after the erasure.
-    Where each holder has a token of its own (enedis-v4), only the consent page can add an account: 409
-    `consent_needed`.
+    or was until its data were erased (by version 0.2.0: anybody's), it is 409 `METER_ELSEWHERE` without the id: ask the
+    operator. A meter of your own whose holder has had its data erased gives 409 `meter_erased`, unless `consented_on`
+    is a day after the erasure. Where each holder has a token of its own (enedis-v4), only the consent page can add an
+    account: 409 `consent_needed`.
     """
     if runtime.clients.account_tokens:
         raise HttpRefusal(

@@ -237,14 +237,12 @@ def _check_code(request: Request, runtime: Runtime, operator: Operator, code: st
     if not needs_code(request, runtime):
         return None
     limiter = RateLimiter(runtime.redis)
-    wait_s = 0
     if limiter.count_call(_CODES, shown):
-        wait_s = limiter.count_call(_LATE_CODES, shown)
         # Refusals are noted as the operator's: the trail has a bound for visitors all together, which is used up soon.
         note_actor(request, ActorKind.OPERATOR, operator.name)
         note_refusal(request, TOO_MANY_CODES)
-    if wait_s:
-        return SignInRefusal(TOO_MANY_CODES, 429, wait_s)
+        if wait_s := limiter.count_call(_LATE_CODES, shown):
+            return SignInRefusal(TOO_MANY_CODES, 429, wait_s)
     is_right = runtime.web_access.operators.use_code(operator.id, code)
     return None if is_right else refuse_try(request, runtime, operator.name)
 

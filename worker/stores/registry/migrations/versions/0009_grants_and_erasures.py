@@ -1,4 +1,4 @@
-"""Ways of the proxy's clients, the codes and days of grants; whose account an erased meter was; the ledger's known end."""
+"""Ways of the proxy's clients, codes and days of grants; whose account an erased meter was; the ledger's known end."""
 
 from __future__ import annotations
 
