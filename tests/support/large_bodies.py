@@ -29,7 +29,7 @@ from tests.support.fakes import memory_measures
 from tests.support.registries import add_ready, open_registry, prepare_registry, registry_sealer
 from tests.support.supplier_server import FakePermits, FakeTokenStore, three_hours_ahead
 from worker.clients.enedis.consent import fetch_shared_meters
-from worker.clients.http_calls import open_session, post_signed
+from worker.clients.http_calls import GuardedHttp, open_session, post_signed
 from worker.clients.oauth import OAuthClient
 from worker.clients.supplier_session import SupplierSession, Token, Transport
 from worker.clients.suppliers import SUPPLIERS
@@ -191,7 +191,7 @@ class _Callers:
         return lambda: sync.fetch(window_job(DateWindow(date(2024, 7, 1), date(2024, 7, 8)), series, self.account_id))
 
     def _notify(self, url: str) -> None:
-        with open_session(()) as session:
+        with open_session(GuardedHttp()) as session:
             post_signed(session, url, "s" * 32, b"{}", 0)
 
 
