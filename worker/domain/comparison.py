@@ -216,8 +216,9 @@ def compare(
     replaced = [entry for entry in (*out_of_order, *settled.replaced, *unreal) if entry.key not in held_keys]
     gone_keys = {entry.key for entry in (*changed, *replaced)}
     rest = [entry for key, entry in stored.items() if key not in gone_keys]
-    # A stored period that begins before the window may cover days of it.
-    stays = rest if series.has_intervals else [entry for entry in rest if first_key <= entry.key < end_key]
+    # A stored period, or a step, that begins before the window may cover days of it.
+    reaches = series.has_intervals or series.has_steps
+    stays = rest if reaches else [entry for entry in rest if first_key <= entry.key < end_key]
     asked_for = [*changed, *stays]
     return Changes(
         **messages.job_of(job),
