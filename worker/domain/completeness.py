@@ -393,7 +393,8 @@ class OpenDay:
 class Coverage:
     """The summary of one series. ``first`` and ``last``: the ends of its ledger, None if that is empty.
 
-    ``missing``: since when a curve is missing, if its collection is not switched on.
+    ``first_stored``: the first day of which something is stored. ``missing``: since when a curve is missing, if its
+    collection is not switched on.
     """
 
     series: Series
@@ -402,6 +403,7 @@ class Coverage:
     counts: Mapping[DayState, int]
     open_days: tuple[OpenDay, ...]
     missing: MissingCurve | None = None
+    first_stored: date | None = None
 
     @property
     def asked_next(self) -> datetime | None:
@@ -429,6 +431,7 @@ def summarize_days(
         Counter(DayState.COMPLETE if mark.complete else mark.state for _, mark in days),
         tuple(OpenDay(day, mark, asked_next(day, mark), (holes or {}).get(day)) for day, mark in days if mark.open),
         missing,
+        next(iter(ledger.stored_days()), None),
     )
 
 
