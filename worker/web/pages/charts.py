@@ -408,6 +408,7 @@ def _have_same_time(slot: Slot, other: Slot, drawn: SpanMeasures, fed: SpanMeasu
 def build_navigation(span: Span, against: Against, first: date, last: date, words: Words) -> Navigation:
     """Return the links of a chart; ``first`` and ``last``: the days between which they lead."""
     day = min(span.end - ONE_DAY, last)
+    after = span.after if span.after.end > first else Span.containing(span.view, first)
     return Navigation(
         view=span.view,
         against=against,
@@ -416,7 +417,7 @@ def build_navigation(span: Span, against: Against, first: date, last: date, word
         date=max(span.start, first),
         tabs=[Link(query_of(view, day, against), words(f"chart.view.{view}"), view is span.view) for view in View],
         previous=_link_to(span.before, against, words) if span.before.end > first else None,
-        next=_link_to(span.after, against, words) if span.after.start <= last else None,
+        next=_link_to(after, against, words) if after.start <= last else None,
         comparisons=_list_comparisons(span, against, first, words),
     )
 
