@@ -175,7 +175,7 @@ def test_a_removed_accounts_ledger_is_not_brought_back(household: Household, hom
 def test_hours_from_half_past_leave_half_an_hour_at_both_ends_and_none_between(household: Household) -> None:
     service = household.with_settings()
     service.at = datetime(2024, 7, 25, 7, 0, tzinfo=UTC)
-    home, first = service.add_another(), datetime(2024, 7, 22, 1, 30)
+    home, first = service.add_another(), datetime(2024, 7, 22, 1, 30)  # noqa: DTZ001  # Labels are local.
     days = [date(2024, 7, day) for day in (22, 23, 24)]
     ends = [first + timedelta(hours=rank) for rank in range(71)]
     rows: dict[date, list[Row]] = {
