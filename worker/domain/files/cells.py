@@ -101,7 +101,8 @@ class FileSeries:
     such as ``enedis-hour``. ``usage_point``: the number of the meter, or of the delivery point of gas; None where the
     file has none. ``readings``: in time order, each step or day once, as ``worker.domain.parsing`` makes them of an
     answer. ``told_at``: when the file was exported, or the end of the last label's day where it tells no such time;
-    zone-aware. ``dropped``: rows without a usable value. ``step_minutes``: the lengths of the steps of a curve.
+    zone-aware. ``dropped``: rows without a usable value. ``differing``: rows that told another value of
+    a time again. ``step_minutes``: the lengths of the steps of a curve.
     ``marks``: nature, likelihood and state of the values that have unusual ones, by the local time of the end
     of their step, such as ``2023-03-13 00:30:00``.
     """
@@ -115,6 +116,7 @@ class FileSeries:
     dropped: int = 0
     step_minutes: tuple[int, ...] = ()
     marks: Mapping[str, tuple[str, str, str]] = field(default_factory=dict, repr=False)
+    differing: int = 0
 
 
 @dataclass(frozen=True, slots=True)
