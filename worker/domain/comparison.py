@@ -217,9 +217,8 @@ def compare(
     gone_keys = {entry.key for entry in (*changed, *replaced)}
     rest = [entry for key, entry in stored.items() if key not in gone_keys]
     # A stored period, or a step, that begins before the window may cover days of it.
-    reaches = series.has_intervals or series.has_steps
-    stays = rest if reaches else [entry for entry in rest if first_key <= entry.key < end_key]
-    asked_for = [*changed, *stays]
+    reach_in = series.has_intervals or series.has_steps
+    asked_for = [*changed, *(entry for entry in rest if reach_in or first_key <= entry.key < end_key)]
     return Changes(
         **messages.job_of(job),
         changed=changed,

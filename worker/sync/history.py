@@ -319,8 +319,7 @@ class LedgerRebuilder:
                 documents = self.measures.read(account_id, {inputs: key_range(part, inputs)})
                 # The last step of the part before may reach over midnight.
                 entries = [*entries[-1:], *map(to_entry, documents[inputs])]
-                covered = covered_time_by_day(series, entries)
-                yield from ((day, length) for day, length in covered.items() if day >= part.start)
+                yield from (item for item in covered_time_by_day(series, entries).items() if item[0] >= part.start)
 
 
 def rebuild_ledger(known: DayLedger, covered: dict[date, timedelta], done: Collection[DateWindow] = ()) -> DayLedger:

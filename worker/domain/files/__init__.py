@@ -90,7 +90,7 @@ def _read_archive(source: Source, content: BinaryIO) -> Iterator[FileSeries]:
             return
         if reason := explain_other_book(names):
             source.fail(reason, why=FileFault.UNSUPPORTED)
-        is_empty, has_series, refused = True, False, list[tuple[Source, FileRefused]]()
+        is_empty, has_series, refused, texts = True, False, list[FileRefused](), list[FileRefused]()
         for member in members_of(archive):
             is_empty = False
             member_source = source.member(member.filename)
@@ -100,18 +100,14 @@ def _read_archive(source: Source, content: BinaryIO) -> Iterator[FileSeries]:
                         has_series = True
                         yield series
             except FileRefused as error:  # The other files of the archive are read all the same.
-                refused.append((member_source, error))
+                is_text = error.why in _NO_MEASURES and member.filename.lower().endswith(_TEXTS)
+                (texts if is_text else refused).append(error)
         if is_empty:
             source.fail("an empty archive", why=FileFault.EMPTY)
-        faults = [error for one, error in refused if not (has_series and _is_text_beside(one, error))]
-        if faults:
-            others = f" (and {len(faults) - 1} more of the archive's files are refused)" if len(faults) > 1 else ""
-            raise FileRefused(f"{faults[0]}{others}", faults[0].why)
-
-
-def _is_text_beside(source: Source, error: FileRefused) -> bool:
-    """Return whether a refused file is an explanation beside files of measures, such as ``readme.txt``."""
-    return error.why in _NO_MEASURES and source.name.lower().endswith(_TEXTS)
+        refused += [] if has_series else texts  # Such as ``readme.txt`` beside the measures.
+        if refused:
+            others = f" (and {len(refused) - 1} more of the archive's files are refused)" if len(refused) > 1 else ""
+            raise FileRefused(f"{refused[0]}{others}", refused[0].why)
 
 
 def _read_inner(source: Source, content: BinaryIO) -> Iterator[FileSeries]:

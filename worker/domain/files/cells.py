@@ -186,9 +186,7 @@ def find_utf_16(start: bytes) -> str:
     if start.startswith(_MARKS_OF_UTF_16):
         return "utf-16"
     even, odd = (any(start[first:_START:2]) for first in (0, 1))
-    if even is odd:
-        return ""
-    return "utf-16-le" if even else "utf-16-be"
+    return {(True, False): "utf-16-le", (False, True): "utf-16-be"}.get((even, odd), "")
 
 
 def read_lines(stream: io.BufferedReader, source: Source) -> Iterator[tuple[int, str]]:

@@ -15,12 +15,14 @@ word of the supplier's that nobody knows is shown as it was sent.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
-from itertools import pairwise
+from itertools import groupby, pairwise
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 from worker.domain.documents import ALL_KEYS, Entry, key_range, round_change, to_entry, to_reading
@@ -405,31 +407,26 @@ def day_slots(day: date, readings: Iterable[IntervalReading], *, pending: bool =
 
 def on_one_grid(one: SpanMeasures, other: SpanMeasures) -> tuple[SpanMeasures, SpanMeasures]:
     """Return two series of one day by slots of the same time: slots of both are added up until their bounds agree."""
-    starts = {slot.start.timestamp() for slot in one.slots} & {slot.start.timestamp() for slot in other.slots}
+    starts = sorted(set.intersection(*({slot.start.timestamp() for slot in day.slots} for day in (one, other))))
     return replace(one, slots=_add_up(one.slots, starts)), replace(other, slots=_add_up(other.slots, starts))
 
 
-def _add_up(slots: Iterable[Slot], starts: Collection[float]) -> tuple[Slot, ...]:
-    groups: list[list[Slot]] = []
-    for slot in slots:
-        if slot.start.timestamp() in starts:
-            groups.append([])
-        groups[-1].append(slot)
-    return tuple(_sum_of(group) for group in groups)
+def _add_up(slots: Iterable[Slot], starts: Sequence[float]) -> tuple[Slot, ...]:
+    ranked = [(slot, bisect_right(starts, slot.start.timestamp())) for slot in slots]
+    return tuple(_sum_of([slot for slot, _ in group]) for _, group in groupby(ranked, itemgetter(1)))
 
 
 def _sum_of(slots: Sequence[Slot]) -> Slot:
     known = [slot.energy for slot in slots if slot.energy is not None]
     before = [slot.before for slot in slots if slot.before is not None]
-    carried = any(slot.carried for slot in slots)
     return replace(
         slots[0],
         length=sum((slot.length for slot in slots), timedelta()),
         energy=sum(known) if known else None,
         before=sum(before) if len(before) == len(slots) else None,
         overhang=slots[-1].overhang,
-        carried=carried,
-        uncovered=_missing_of(slots) if known or carried else timedelta(),
+        carried=any(slot.carried for slot in slots),
+        uncovered=timedelta() if all(slot.gap for slot in slots) else _missing_of(slots),
     )
 
 

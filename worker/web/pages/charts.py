@@ -239,8 +239,7 @@ def to_row(slot: Slot, view: View, words: Words, places: int) -> TableRow:
     if slot.gap:
         notes.append(words("chart.gap"))
     elif slot.uncovered:
-        time = _time_text(slot.uncovered // timedelta(minutes=1), words)
-        notes.append(words("chart.uncovered", time=time))
+        notes.append(words("chart.uncovered", time=_time_text(slot.uncovered // timedelta(minutes=1), words)))
     elif slot.pending and slot.energy is None:
         notes.append(words("chart.awaited"))
     elif slot.carried:
@@ -399,8 +398,7 @@ def rows_of_both(drawn: SpanMeasures, fed: SpanMeasures) -> list[tuple[int | Non
 
 def _have_same_time(slot: Slot, other: Slot, drawn: SpanMeasures, fed: SpanMeasures) -> bool:
     if drawn.span.view is not View.YEAR:
-        unequal = (one.carried or one.uncovered or one.overhang != slot.overhang for one in (slot, other))
-        return not any(unequal)
+        return not any(one.carried or one.uncovered or one.overhang != slot.overhang for one in (slot, other))
     month = slot.start.month
     return [day for day in drawn.days if day.month == month] == [day for day in fed.days if day.month == month]
 
