@@ -105,24 +105,45 @@ class RecordedFolder:
 def read_folder(folder: Path) -> RecordedFolder:
     """Read all recordings; where files overlap, the one whose name sorts last wins.
 
-    Raises BrokenRecording with file and line, and for a folder without a file that it reads.
+    A file that can't be read is passed over. Raises BrokenRecording for a folder without a file that it reads.
     """
     if not folder.is_dir():
         raise BrokenRecording(f"{folder}: not a folder; give one with recorded series, e.g. 14-digits.daily.csv")
     recordings = RecordedFolder()
     files: list[RecordedFile] = []
-    for path in sorted(folder.iterdir()):
+    broken: list[BrokenRecording] = []
+    for path, name in _shown_names(sorted(folder.iterdir())).items():
         reader = None if path.is_dir() else reader_of(path)
         if reader is None:
-            recordings.passed_over.append(PassedOver(shown_name(path.name), advice_for(path)))
-        else:
-            for file in _read(reader, path):
-                files.append(file)
-                _note(recordings, shown_name(path.name), file)
+            recordings.passed_over.append(PassedOver(name, advice_for(path)))
+            continue
+        try:
+            read = _read(reader, path)
+        except BrokenRecording as error:
+            broken.append(error)
+            reason = str(error).removeprefix(shown_name(path.name)).lstrip(":, ")
+            recordings.passed_over.append(PassedOver(name, reason))
+            continue
+        files += read
+        for file in read:
+            _note(recordings, name, file)
     if not files:
-        raise BrokenRecording(_nothing_to_serve(folder, recordings.passed_over))
+        raise broken[0] if broken else BrokenRecording(_nothing_to_serve(folder, recordings.passed_over))
     electricity = [file for file in files if file.gas is None]
     return RecordedFolder(_to_meters(electricity), _to_gas_homes(files), recordings.used, recordings.passed_over)
+
+
+def _shown_names(paths: Sequence[Path]) -> dict[Path, str]:
+    """Return the names as they are shown; where the meters' numbers end alike, with the place among these files."""
+    alike: defaultdict[str, list[Path]] = defaultdict(list)
+    for path in paths:
+        alike[shown_name(path.name)].append(path)
+    return {
+        path: f"{name} ({same.index(path) + 1} of {len(same)})" if len(same) > 1 else name
+        for path in paths
+        for name in [shown_name(path.name)]
+        for same in [alike[name]]
+    }
 
 
 def _read(reader: Callable[[Path], Iterator[RecordedFile]], path: Path) -> list[RecordedFile]:

@@ -125,7 +125,7 @@ def test_verify_tells_a_deviation_and_late_provisional_days_and_repairs_neither(
         f"{home.account} 2024-06: 990.000 kWh by days, 970.000 kWh published: they differ by more than 1 m³ (11.160 "
         "kWh), which is not an error",
         f"{home.account} gas_daily 2024-05-31: note, still provisional, but should be final by now",
-        "1 accounts, 59 documents, 0 at fault, 1 months differ",
+        "1 accounts (0 at fault), 59 documents, 1 months differ",
     ]
     report = installation.query("verify", home.account)
     assert (report["accounts_at_fault"], report["deviations"], report["faults"]) == (0, 1, [])

@@ -27,6 +27,7 @@ from worker.errors import FilesOnly, TokenNeeded
 
 COLUMNS: Final = (
     *("file", "format", "usage_point", "series", "first", "last", "days_new", "days_same", "days_different", "wh"),
+    "differing",
 )
 HOME: Final = {"home": "true", "gateway_url": "http://127.0.0.1:9"}
 
@@ -62,7 +63,7 @@ def test_a_file_is_told_then_stored_and_the_second_time_nothing_is_new(
     told = {"file": "anything.bin", "format": "enedis-hour", "usage_point": "…0011", "series": "load_curve"}
     days = {"first": "2024-07-01", "last": "2024-07-02"}
     (row,) = rows_of(installation, str(path), "--dry-run")
-    assert row == {**told, **days, "days_new": 2, "days_same": 0, "days_different": 0, "wh": 14_400}
+    assert row == {**told, **days, "days_new": 2, "days_same": 0, "days_different": 0, "wh": 14_400, "differing": 0}
     assert tuple(row) == COLUMNS
     with installation.open() as runtime:
         assert not runtime.measures.read(account, {Doctype.MINUTE: ALL_KEYS})[Doctype.MINUTE], "nothing is written"

@@ -17,11 +17,13 @@ from tests.support.registries import METER, NOW, OTHER_METER
 from tests.support.window_runs import CURVE, FIRST_RUN, sync_curve, sync_days
 from worker.domain.documents import ALL_KEYS
 from worker.domain.packing import PACKED_SERIES, UNPACKED_DOCTYPES
+from worker.domain.retry import LONGEST_DELAY_S
 from worker.domain.series import Doctype
 from worker.errors import StoreUnavailable
 from worker.ops import startup
 from worker.stores.measures import RECHECK_S, InstrumentedStore
 from worker.stores.measures.measure_store import Layout
+from worker.sync.inline import LONGEST_WAIT_S
 
 
 @pytest.fixture
@@ -86,8 +88,10 @@ def test_who_is_told_the_wrong_layout_is_told_what_to_do_and_reads_no_empty_stor
     with installation.open(guarded=True, layout="packed") as runtime:
         with pytest.raises(ConfigError, match="migrate-layout --to packed"):
             startup._check_layout(runtime)
-        with pytest.raises(StoreUnavailable, match="migrate-layout"):
+        with pytest.raises(StoreUnavailable, match="migrate-layout") as refusal:
             sync_days(runtime.measures, FIRST_RUN, home)  # type: ignore[arg-type]
+        waits = LONGEST_WAIT_S, 1.2 * LONGEST_DELAY_S
+        assert (refusal.value.retry_after_s or 0) > max(waits), "waiting heals nothing: neither tries it again at once"
     with installation.open() as runtime:
         startup._check_layout(runtime)
 

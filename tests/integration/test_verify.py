@@ -33,7 +33,7 @@ def test_a_wrong_total_is_named_mended_and_then_no_more(installation: Installati
     wrong = add(runtime, 12, {**RIGHT, Doctype.MONTH: [Entry("2024-07", 9_000_000)]})
     assert installation.releve("verify", "--all", code=1).out.splitlines() == [
         f"{wrong} 2024-07: days make the month, 11.000 kWh, stored is 9.000 kWh: the total is stale",
-        "2 accounts, 8 documents, 1 at fault",
+        "2 accounts (1 at fault), 8 documents",
     ]
     report = installation.query("verify", wrong, "--repair")
     assert report["accounts_at_fault"] == 0
@@ -50,7 +50,7 @@ def test_measures_that_are_gone_are_a_finding(installation: Installation, runtim
     runtime.measures.erase(account)
     assert installation.releve("verify", account, code=1).out.splitlines() == [
         f"{account} daily 2024-07-01/2024-07-03: a series is stored according to the registry, missing in the measures",
-        "1 accounts, 0 documents, 1 at fault",
+        "1 accounts (1 at fault), 0 documents",
     ]
     report = json.loads(installation.releve("verify", account, "--repair", "--json", code=1).out)
     assert report["faults"][0]["windows_asked_again"] == 1, "and it counts until the answer has come"
@@ -76,7 +76,7 @@ def test_production_is_named_and_a_new_sequence_of_registers_is_a_note(
         f"{account} production_registers 2024-07-02: the tariff periods make the day, 5.000 kWh, stored is 6.000 kWh: "
         "not known",
         f"{account} production_registers 2024-07-02: note, a new sequence of registers, the meter was replaced",
-        "1 accounts, 6 documents, 1 at fault",
+        "1 accounts (1 at fault), 6 documents",
     ]
     report = json.loads(installation.releve("verify", account, "--json", code=1).out)
     (finding,) = report["faults"][0]["findings"]

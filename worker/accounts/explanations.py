@@ -377,9 +377,9 @@ def stored_of(series: Series, day: date, entries: EntriesByDoctype) -> StoredDay
     rows = entries[series.inputs]
     if series.has_steps:
         steps = [entry for entry in rows if civil_day(entry.key) == day]
-        covered = covered_time_by_day(series, steps).get(day, timedelta())
+        covered = covered_time_by_day(series, rows).get(day, timedelta())
         energy = sum(entry.amount for entry in steps) if steps else None
-        return StoredDay(energy, half_hours_in(covered), find_gaps(day, steps))
+        return StoredDay(energy, half_hours_in(covered), find_gaps(day, rows))
     of_day = next((entry for entry in rows if entry.key == day.isoformat()), None)
     amount, half_hours = (of_day.amount, half_hours_of(day)) if of_day else (None, 0)
     match series.description.granularity:

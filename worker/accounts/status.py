@@ -422,7 +422,7 @@ def _kind_to_json(stored: StoredDay) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class HomeSeries:
-    """``missing``: the days of the history that are still to be asked for, and those that may still come.
+    """``first``: the first stored day. ``missing``: the days that are still to be asked for, or may still come.
 
     ``asked_next`` is None where nothing is asked.
     """
@@ -489,7 +489,7 @@ def _home_series_of(account_id: str, supplier: str, history: History, *, is_aske
     coverage, _ = coverage_of(account_id, history)
     return {
         series: HomeSeries(
-            first=one.first,
+            first=one.first_stored,
             last=one.last,
             missing=_count_missing(account_id, one, history) if series in collected else 0,
             asked_next=next_look_back(series, history.now(), turn_of(series))

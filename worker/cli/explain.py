@@ -181,7 +181,7 @@ def _totals(explanation: Explanation) -> Iterator[str]:
     for finding in explanation.discrepancies or ():
         expected, stored = (describe_amount(value, finding.series) for value in (finding.expected, finding.stored))
         name = f"{name_beside_key(finding.series)}{finding.key}"
-        yield f"totals: {name}: {finding.law}, expected {expected}, found {stored}: {finding.cause}"
+        yield f"totals: {name}: {finding.law}, expected {expected}, found {stored}: {finding.cause.told}"
     if explanation.month:
         yield f"published: {describe_month(explanation.month)}"
 

@@ -198,6 +198,7 @@ def _to_row(found: FileComparison, account: Account | None, meter: str | None) -
         "days_same": found.days_same,
         "days_different": found.days_different,
         "wh": found.watt_hours,
+        "differing": found.file.differing,
     }
 
 
@@ -215,7 +216,9 @@ def _describe(found: FileComparison, account: Account | None, meter: str | None)
     days = f"{found.days_new} days new, {found.days_same} the same, {found.days_different} different"
     left_out = file.dropped + found.left_out
     unusable = f", {left_out} value{'' if left_out == 1 else 's'} unusable" if left_out else ""
+    times = f"{file.differing} time{'' if file.differing == 1 else 's'}"
+    differing = f", {times} with two different values (the last one counts, never a zero)" if file.differing else ""
     return (
         f"{file.file}: {file.format}, meter {_digits(found, account, meter)}, {file.series} in {unit}{steps}, "
-        f"{found.first or '-'} to {found.last or '-'}: {days}{energy}{unusable}"
+        f"{found.first or '-'} to {found.last or '-'}: {days}{energy}{unusable}{differing}"
     )

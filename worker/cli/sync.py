@@ -226,7 +226,7 @@ def verify(account_id: str | None, everybody: bool, sample: int | None, repair: 
             notes += _notes(result)
             if not as_json:
                 _print_result(result, repairs)
-        line = f"{totals.accounts} accounts, {totals.documents} documents, {totals.accounts_at_fault} at fault"
+        line = f"{totals.accounts} accounts ({totals.accounts_at_fault} at fault), {totals.documents} documents"
         line += f", {totals.deviations} months differ" if totals.deviations else ""
         print_result({**totals.as_json(), "faults": rows, "notes": notes}, line, as_json=as_json)
     return 1 if totals.accounts_at_fault else 0
@@ -259,10 +259,10 @@ def _print_result(result: AuditResult, repairs: dict[str, int]) -> None:
             series = f"{finding.series.value} "
         start = f"{result.account_id} {series}{finding.key}: {finding.law},"
         if finding.expected is None and finding.stored is None:
-            click.echo(f"{start} {finding.cause}")
+            click.echo(f"{start} {finding.cause.told}")
             continue
         expected, stored = (describe_amount(value, finding.series) for value in (finding.expected, finding.stored))
-        click.echo(f"{start} {expected}, stored is {stored}: {finding.cause}")
+        click.echo(f"{start} {expected}, stored is {stored}: {finding.cause.told}")
     for series, breaks in result.breaks.items():
         for one in breaks:
             click.echo(f"{result.account_id} {series.value} {one.day}: note, a new sequence of registers, {one.cause}")

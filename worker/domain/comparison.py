@@ -216,9 +216,9 @@ def compare(
     replaced = [entry for entry in (*out_of_order, *settled.replaced, *unreal) if entry.key not in held_keys]
     gone_keys = {entry.key for entry in (*changed, *replaced)}
     rest = [entry for key, entry in stored.items() if key not in gone_keys]
-    # A stored period that begins before the window may cover days of it.
-    stays = rest if series.has_intervals else [entry for entry in rest if first_key <= entry.key < end_key]
-    asked_for = [*changed, *stays]
+    # A stored period, or a step, that begins before the window may cover days of it.
+    reach_in = series.has_intervals or series.has_steps
+    asked_for = [*changed, *(entry for entry in rest if reach_in or first_key <= entry.key < end_key)]
     return Changes(
         **messages.job_of(job),
         changed=changed,

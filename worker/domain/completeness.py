@@ -38,7 +38,7 @@ from typing import Final
 
 from worker.domain.documents import USUAL_STEP_MINUTES, Entry, interval_of
 from worker.domain.series import Series, curve_of, daily_of
-from worker.domain.windows import ONE_DAY, PARIS, DateWindow, civil_date, day_length, find_uncovered
+from worker.domain.windows import ONE_DAY, PARIS, DateWindow, civil_date, day_length, find_uncovered, local_midnight
 
 GIVE_UP_AGE: Final = 64
 ASKED_AT_AGES: Final = (1, 2, 4, *range(8, GIVE_UP_AGE + 1, 7))
@@ -258,7 +258,7 @@ def mark_days(
 def covered_time_by_day(series: Series, entries: Iterable[Entry]) -> dict[date, timedelta]:
     """Return how much of each civil day the stored readings cover: the time of steps that overlap counts once.
 
-    A step belongs to the day in which it starts.
+    A step over midnight covers part of both days, if a step starts on the second one too.
     """
     if series.has_intervals:
         return {day: day_length(day) for entry in entries for day in interval_days(entry).dates()}
@@ -266,10 +266,18 @@ def covered_time_by_day(series: Series, entries: Iterable[Entry]) -> dict[date, 
         return {(day := date.fromisoformat(entry.key)): day_length(day) for entry in entries}
     minutes_by_day: Counter[date] = Counter()
     covered_until = 0
+    carried: Counter[date] = Counter()
     for start, end, day in sorted((*interval_of(entry), civil_day(entry.key)) for entry in entries):
-        minutes_by_day[day] += max(0, end - max(start, covered_until))
+        midnight, begin = _minute_of_end(day), max(start, covered_until)
+        minutes_by_day[day] += max(0, min(end, midnight) - begin)
+        carried[day + ONE_DAY] += max(0, end - max(begin, midnight))
         covered_until = max(covered_until, end)
-    return {day: timedelta(minutes=minutes) for day, minutes in minutes_by_day.items()}
+    return {day: timedelta(minutes=minutes + carried[day]) for day, minutes in minutes_by_day.items()}
+
+
+@lru_cache(maxsize=8192)
+def _minute_of_end(day: date) -> int:
+    return int(local_midnight(day + ONE_DAY).timestamp()) // 60
 
 
 @lru_cache(maxsize=8192)  # All accounts have the same keys in one night.
@@ -385,7 +393,8 @@ class OpenDay:
 class Coverage:
     """The summary of one series. ``first`` and ``last``: the ends of its ledger, None if that is empty.
 
-    ``missing``: since when a curve is missing, if its collection is not switched on.
+    ``first_stored``: the first day of which something is stored. ``missing``: since when a curve is missing, if its
+    collection is not switched on.
     """
 
     series: Series
@@ -394,6 +403,7 @@ class Coverage:
     counts: Mapping[DayState, int]
     open_days: tuple[OpenDay, ...]
     missing: MissingCurve | None = None
+    first_stored: date | None = None
 
     @property
     def asked_next(self) -> datetime | None:
@@ -421,6 +431,7 @@ def summarize_days(
         Counter(DayState.COMPLETE if mark.complete else mark.state for _, mark in days),
         tuple(OpenDay(day, mark, asked_next(day, mark), (holes or {}).get(day)) for day, mark in days if mark.open),
         missing,
+        next(iter(ledger.stored_days()), None),
     )
 
 

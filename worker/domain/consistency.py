@@ -94,6 +94,11 @@ class Cause(StrEnum):
     UNKNOWN = "not known"
 
     @property
+    def told(self) -> str:
+        """The cause as people read it; without an index of the meter, its replacement is a guess."""
+        return f"perhaps {self}" if self is Cause.METER_REPLACED else str(self)
+
+    @property
     def repairable(self) -> bool:
         """Whether settling stored readings and computing totals again repairs it. Others need a new request, if any."""
         return self in (Cause.OVERLAPPING_STEPS, Cause.STALE_TOTAL, Cause.MISSING_TOTAL)
@@ -210,7 +215,7 @@ def _cause_of_day(
         return Cause.FACTOR_OF_TWO
     if _is_near(energy, 1000 * value) or _is_near(1000 * energy, value):
         return Cause.FACTOR_OF_THOUSAND
-    if 2 * value < energy:
+    if 0 < 2 * value < energy:
         return Cause.METER_REPLACED  # The new meter has counted since its installation only.
     if day in corrected:
         return Cause.REPROCESSED

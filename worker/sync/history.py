@@ -30,7 +30,7 @@ from worker.domain.completeness import (
     covered_time_by_day,
     half_hours_in,
 )
-from worker.domain.documents import ALL_KEYS, key_range, to_entry, touched_window
+from worker.domain.documents import ALL_KEYS, Entry, key_range, to_entry, touched_window
 from worker.domain.schedule import AskingHours, FleetPolicy, Turn, next_request
 from worker.domain.series import Doctype, Series, is_gateway
 from worker.domain.totals import keep_different, total_entries, total_key
@@ -313,10 +313,13 @@ class LedgerRebuilder:
         if not first:
             return
         start, end = civil_day_of(to_entry(first[0]).key, series), self.today() + ONE_DAY
+        entries: list[Entry] = []
         if start < end:
             for part in split_window(DateWindow(start, end), series.description.days_read_at_once):
                 documents = self.measures.read(account_id, {inputs: key_range(part, inputs)})
-                yield from covered_time_by_day(series, map(to_entry, documents[inputs])).items()
+                # The last step of the part before may reach over midnight.
+                entries = [*entries[-1:], *map(to_entry, documents[inputs])]
+                yield from (item for item in covered_time_by_day(series, entries).items() if item[0] >= part.start)
 
 
 def rebuild_ledger(known: DayLedger, covered: dict[date, timedelta], done: Collection[DateWindow] = ()) -> DayLedger:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.support.factories import curve_of
 from tests.support.plain_readings import to_entries
 from tests.support.strategies import several
+from worker.accounts.explanations import stored_of
 from worker.domain.completeness import (
     ASKED_AT_AGES,
     BEFORE,
@@ -29,7 +30,7 @@ from worker.domain.completeness import (
 from worker.domain.documents import Entry
 from worker.domain.parsing.electricity import parse_load_curve
 from worker.domain.series import Doctype, Series
-from worker.domain.windows import ONE_DAY, DateWindow, day_length
+from worker.domain.windows import ONE_DAY, PARIS, DateWindow, day_length
 
 TODAY = date(2024, 7, 25)
 
@@ -96,6 +97,22 @@ def test_a_day_is_whole_when_all_its_hours_are_there(day: str, half_hours: int) 
 def test_steps_of_an_hour_fill_a_day_as_half_hours_do() -> None:
     hours = [Entry(f"2024-07-{20 if hour >= 22 else 21}T{hour:02}:00Z", 1, 60) for hour in (22, 23, *range(22))]
     assert covered_time_by_day(Series.LOAD_CURVE, hours) == {date(2024, 7, 21): timedelta(hours=24)}
+
+
+def test_a_step_over_midnight_covers_part_of_both_days() -> None:
+    first = datetime(2024, 7, 23, 0, 30, tzinfo=PARIS)
+    starts = (first.astimezone(UTC) + timedelta(hours=rank) for rank in range(47))
+    steps = [Entry(f"{start:%Y-%m-%dT%H:%M}Z", 1, 60) for start in starts]
+    days = DateWindow(date(2024, 7, 23), date(2024, 7, 25))
+    covered = covered_time_by_day(Series.LOAD_CURVE, steps)
+    assert covered == dict.fromkeys(days.dates(), timedelta(hours=23.5))
+    assert [str(mark) for mark in mark_days(days, open_days(days, covered), days.end).values()] == ["p47@2", "p47@1"]
+    told = [stored_of(Series.LOAD_CURVE, day, {Doctype.MINUTE: steps}) for day in days.dates()]
+    assert [one.half_hours for one in told] == [47, 47]
+    assert [[f"{first:%H:%M}-{after:%H:%M}" for first, after in one.gaps] for one in told] == [
+        ["00:00-00:30"],
+        ["23:30-00:00"],
+    ]
 
 
 def test_a_daily_value_covers_its_day_whatever_its_length() -> None:

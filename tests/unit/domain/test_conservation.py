@@ -68,6 +68,7 @@ def scaled(steps: list[Entry], factor: Callable[[int], int]) -> list[Entry]:
         (scaled(STEPS, lambda mwh: mwh * 1000), ENERGY, Cause.FACTOR_OF_THOUSAND),
         (STEPS, ENERGY * 1000, Cause.FACTOR_OF_THOUSAND),
         (STEPS, ENERGY // 25, Cause.METER_REPLACED),
+        (STEPS, 0, Cause.UNKNOWN),
         (STEPS, ENERGY + 317_000, Cause.UNKNOWN),
     ],
 )
@@ -78,6 +79,11 @@ def test_a_curve_that_does_not_make_its_day_is_found_with_its_cause(
     assert list(check_days(Series.LOAD_CURVE, steps, day_entry(value))) == [
         Discrepancy(Law.DAY, DAY.isoformat(), energy, value, cause, Series.LOAD_CURVE)
     ]
+
+
+def test_that_the_meter_was_replaced_is_told_as_a_guess() -> None:
+    assert Cause.METER_REPLACED.told == "perhaps the meter was replaced on that day"
+    assert Cause.SHIFTED.told == "the curve is shifted by one step"
 
 
 def test_power_in_steps_of_ten_minutes_taken_for_energy_is_six_times_too_much() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -18,6 +20,7 @@ from worker.domain.documents import (
     key_of,
     key_range,
     period_key,
+    round_as_stored,
     to_amount,
     to_document,
     to_entry,
@@ -176,3 +179,14 @@ def test_a_replacement_keeps_its_birth_and_names_what_it_replaces() -> None:
     assert document["updated_at"] == "2024-07-25T07:00:00+00:00"
     assert to_entry(document) == entry
     assert key_of(document) == "2024"
+
+
+def test_the_page_of_documents_tells_the_decimals_that_are_kept() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "reference" / "documents.md").read_text(encoding="utf-8")
+    told = dict(re.findall(r"^\| `(com\.[a-z.]+)`.* \| ([^|]+) \|$", page, re.MULTILINE))
+    assert len(told) > 10
+    for doctype in Doctype:
+        if doctype.full_name in told:
+            places = int(told[doctype.full_name]) if told[doctype.full_name].isdigit() else 6
+            kept = round_as_stored(12_345_678, doctype)
+            assert (kept == 12_345_678, kept % 10 ** (6 - places)) == (places == 6, 0), doctype

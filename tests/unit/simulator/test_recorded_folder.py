@@ -100,6 +100,34 @@ def test_what_is_passed_over_is_told_with_the_reason(tmp_path: Path, name: str, 
     assert len(recordings.used) == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        (PRODUCTION_NAME, "foreign", "Enedis_Prod_Jour_20241031-20241105_…0123.csv: unknown format"),
+        (f"{STRANGER}.daily.csv", "date,wh\n2024-11-01,many\n", "…1111.daily.csv: line 2: "),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named_and_the_rest_is_served(
+    tmp_path: Path, name: str, content: str, told: str
+) -> None:
+    (tmp_path / f"{METER}.load_curve.csv").write_text(CURVE)
+    (tmp_path / name).write_text(content)
+    recordings = read_folder(tmp_path)
+    assert [used.name for used in recordings.used] == ["…0123.load_curve.csv"] and list(recordings.meters) == [METER]
+    (line,) = map(str, recordings.passed_over)
+    assert line.startswith(told) and "\n" not in line
+
+
+def test_names_that_end_alike_do_not_look_alike(tmp_path: Path) -> None:
+    for number in ("01111111110123", METER, STRANGER):
+        (tmp_path / f"{number}.daily.csv").write_text(DAILY)
+    assert [used.name for used in read_folder(tmp_path).used] == [
+        "…0123.daily.csv (1 of 2)",
+        "…0123.daily.csv (2 of 2)",
+        "…1111.daily.csv",
+    ]
+
+
 def test_a_folder_without_any_readable_name_says_what_is_there(tmp_path: Path) -> None:
     for name in ("household_a.daily.csv", f"{METER}-daily.csv", "a.txt", "b.txt", "c.txt"):
         (tmp_path / name).write_text(DAILY)

@@ -170,3 +170,18 @@ def test_a_removed_accounts_ledger_is_not_brought_back(household: Household, hom
     household.registry.remove(home)
     with pytest.raises(UnknownAccount):
         rebuild_of(household).rebuild(home, Series.DAILY)
+
+
+def test_hours_from_half_past_leave_half_an_hour_at_both_ends_and_none_between(household: Household) -> None:
+    service = household.with_settings()
+    service.at = datetime(2024, 7, 25, 7, 0, tzinfo=UTC)
+    home, first = service.add_another(), datetime(2024, 7, 22, 1, 30)  # noqa: DTZ001  # Labels are local.
+    days = [date(2024, 7, day) for day in (22, 23, 24)]
+    ends = [first + timedelta(hours=rank) for rank in range(71)]
+    rows: dict[date, list[Row]] = {
+        day: [[f"{end}", "100", "PT60M"] for end in ends if (end - timedelta(hours=1)).date() == day] for day in days
+    }
+    sync(service, home, dict.fromkeys(days, 5000), rows)
+    ledger = service.registry.completeness.load_ledger(home, Series.LOAD_CURVE)
+    assert [str(ledger.mark_of(day)) for day in days] == ["p47@3", "c", "p47@1"]
+    assert not rebuild_of(service).rebuild(home, Series.LOAD_CURVE), "nothing differs"

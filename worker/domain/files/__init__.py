@@ -20,7 +20,6 @@ from worker.domain.files.cells import (
     DELIMITERS,
     MAX_ROWS,
     MEGABYTE,
-    UTF_16,
     FileFault,
     FileRefused,
     FileSeries,
@@ -29,6 +28,7 @@ from worker.domain.files.cells import (
     TableFormat,
     TableLine,
     bounded_rows,
+    find_utf_16,
     open_bounded,
     read_lines,
     split_cells,
@@ -58,6 +58,8 @@ _COMMAS_A_POINT: Final = 8
 _NAMES, _MOST_NAMES = re.compile(rb'"([^"]*+)"\s*+:'), 10_000
 _ZIP: Final = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
 _GZIP: Final = b"\x1f\x8b"
+_NO_MEASURES: Final = (FileFault.EMPTY, FileFault.UNKNOWN, FileFault.UNSUPPORTED)
+_TEXTS: Final = (".txt", ".md", ".pdf", ".htm", ".html", ".rtf", ".doc", ".docx", ".odt")
 _NESTED: Final = "an archive inside an archive is not supported: unpack it"
 
 
@@ -88,17 +90,21 @@ def _read_archive(source: Source, content: BinaryIO) -> Iterator[FileSeries]:
             return
         if reason := explain_other_book(names):
             source.fail(reason, why=FileFault.UNSUPPORTED)
-        is_empty, refused = True, list[FileRefused]()
+        is_empty, has_series, refused, texts = True, False, list[FileRefused](), list[FileRefused]()
         for member in members_of(archive):
             is_empty = False
             member_source = source.member(member.filename)
             try:
                 with open_member(archive, member, member_source) as stream:
-                    yield from _read_inner(member_source, stream)
+                    for series in _read_inner(member_source, stream):
+                        has_series = True
+                        yield series
             except FileRefused as error:  # The other files of the archive are read all the same.
-                refused.append(error)
+                is_text = error.why in _NO_MEASURES and member.filename.lower().endswith(_TEXTS)
+                (texts if is_text else refused).append(error)
         if is_empty:
             source.fail("an empty archive", why=FileFault.EMPTY)
+        refused += [] if has_series else texts  # Such as ``readme.txt`` beside the measures.
         if refused:
             others = f" (and {len(refused) - 1} more of the archive's files are refused)" if len(refused) > 1 else ""
             raise FileRefused(f"{refused[0]}{others}", refused[0].why)
@@ -148,7 +154,7 @@ def _read_document(source: Source, stream: io.BufferedReader) -> Iterator[FileSe
         source.fail("it is empty", why=FileFault.EMPTY)
     if reason := explain_bytes(start):
         source.fail(reason, why=FileFault.UNSUPPORTED)
-    if b"\0" in start and not start.startswith(UTF_16):
+    if b"\0" in start and not find_utf_16(start):
         source.fail(explain_name(source.name), why=FileFault.UNKNOWN)
     if start.lstrip(b"\xef\xbb\xbf \r\n\t")[:1] in (b"{", b"["):
         yield from _read_json(source, stream)

@@ -40,9 +40,10 @@ MAX_ROWS: Final = 200_000  # Of a file: four years of ten-minute steps.
 MEGABYTE: Final = 1024 * 1024
 # What the readers of packed files raise for damaged ones.
 DAMAGE: Final = (OSError, EOFError, RuntimeError, ValueError, zlib.error, struct.error, BadZipFile)
-UTF_16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_MARKS_OF_UTF_16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 DELIMITERS: Final = (";", ",", "\t")
 METER_NUMBER: Final = re.compile(r"(?<![0-9])[0-9]{14}(?![0-9])", re.ASCII)
+_START: Final = 64
 _MOST_LINES: Final = 4 * MAX_ROWS  # With the blank ones.
 _MOST_CELLS: Final = 500  # Of a line; footers of indexes have a hundred.
 _LONGEST_LINE: Final = 32 * 1024  # Footers of indexes have three thousand characters.
@@ -101,7 +102,8 @@ class FileSeries:
     such as ``enedis-hour``. ``usage_point``: the number of the meter, or of the delivery point of gas; None where the
     file has none. ``readings``: in time order, each step or day once, as ``worker.domain.parsing`` makes them of an
     answer. ``told_at``: when the file was exported, or the end of the last label's day where it tells no such time;
-    zone-aware. ``dropped``: rows without a usable value. ``step_minutes``: the lengths of the steps of a curve.
+    zone-aware. ``dropped``: rows without a usable value. ``differing``: rows that told another value of
+    a time again. ``step_minutes``: the lengths of the steps of a curve.
     ``marks``: nature, likelihood and state of the values that have unusual ones, by the local time of the end
     of their step, such as ``2023-03-13 00:30:00``.
     """
@@ -115,6 +117,7 @@ class FileSeries:
     dropped: int = 0
     step_minutes: tuple[int, ...] = ()
     marks: Mapping[str, tuple[str, str, str]] = field(default_factory=dict, repr=False)
+    differing: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,16 +181,24 @@ def open_bounded(stream: BinaryIO, source: Source, limit: int = MAX_BYTES) -> io
     return io.BufferedReader(_BoundedReader(stream, source, limit))
 
 
+def find_utf_16(start: bytes) -> str:
+    """Return the encoding of a text in UTF-16, empty of others: without a mark, each second byte of letters is zero."""
+    if start.startswith(_MARKS_OF_UTF_16):
+        return "utf-16"
+    even, odd = (any(start[first:_START:2]) for first in (0, 1))
+    return {(True, False): "utf-16-le", (False, True): "utf-16-be"}.get((even, odd), "")
+
+
 def read_lines(stream: io.BufferedReader, source: Source) -> Iterator[tuple[int, str]]:
     """Yield number and text of the lines that are not blank.
 
-    Text is UTF-8, else Windows-1252 line by line, with a byte order mark or without; UTF-16 has one.
+    Text is UTF-8, else Windows-1252 line by line, or UTF-16; with a byte order mark or without.
     """
-    is_utf_16 = stream.peek(2).startswith(UTF_16)
+    utf_16 = find_utf_16(stream.peek(_START))
     text = io.TextIOWrapper(
         stream,
-        encoding="utf-16" if is_utf_16 else "utf-8-sig",
-        errors="replace" if is_utf_16 else "surrogateescape",
+        encoding=utf_16 or "utf-8-sig",
+        errors="replace" if utf_16 else "surrogateescape",
         newline=None,
     )
     number = 0

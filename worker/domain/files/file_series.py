@@ -76,6 +76,7 @@ class Origin:
             parsed.readings,
             told_at,
             fields.pop("dropped", parsed.dropped),
+            differing=parsed.differing,
             **fields,
         )
 
@@ -122,6 +123,7 @@ def merge_stages(curves: Sequence[FileSeries]) -> FileSeries:
         readings=readings,
         told_at=max(curve.told_at for curve in curves),
         dropped=sum(curve.dropped for curve in curves),
+        differing=sum(curve.differing for curve in curves),
         step_minutes=_steps_of(readings),
     )
 

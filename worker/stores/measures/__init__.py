@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 
 RECHECK_S: Final = 60.0
+_LAYOUT_DELAY_S: Final = 900.0  # A layout heals by no waiting: a window is left to the next scheduled run.
 _COUCHDB: Final = "couchdb+"
 
 
@@ -172,5 +173,5 @@ class InstrumentedStore:
         if self._layout is None or now < self._recheck_at:
             return
         if self.has_other_layout():
-            raise StoreUnavailable(wrong_layout(self._layout))
+            raise StoreUnavailable(wrong_layout(self._layout), retry_after_s=_LAYOUT_DELAY_S)
         self._recheck_at = now + RECHECK_S

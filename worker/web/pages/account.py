@@ -264,14 +264,15 @@ def build_chart(
 ) -> Chart | None:
     """Return the chart of the span that holds ``at``, or None while nothing is stored.
 
-    A day outside of its reach, which is from the first stored day up to yesterday, or up to the last stored day of an
-    account that is not asked for, gives the nearest one, and says why.
+    A day before the first stored one has an empty chart that says why. A day after yesterday, or after the last stored
+    day of an account that is not asked for, gives that one, and says why.
     """
     if not flows:
         return None
     first, last = min(flow.first for flow in flows), max(flow.last for flow in flows)
     newest = max(last, runtime.history.today() - ONE_DAY) if account.active else last
-    shown = min(max(at or last, first), newest)
+    # At the beginning of the calendar there is nothing to compare with.
+    shown = first if at and at.year < MINYEAR + 2 else min(at or last, newest)
     span, daily = Span.containing(view or View.MONTH, shown), flows[0].daily
     measures, *fed = (_read_flow(runtime, account, flow, span, against, words) for flow in flows)
     if at is not None and not span.start <= at < span.end:

@@ -6,7 +6,8 @@ compared over the days that both have, or an unfinished month would always look 
 
 A day's slots are its steps of whatever lengths, its gaps, and the day before over the same time. Steps of both days are
 added up until their bounds agree, so that each slot is the same time on both days. A gap is time that no step covers.
-The slots follow one another without a hole, and their lengths add up to 23, 24 or 25 hours.
+The slots follow one another without a hole, and their lengths add up to 23, 24 or 25 hours. Drawn and fed in stand on
+one grid, the coarser: a slot that is partly a gap then has the energy of the rest.
 
 The further fields of a day's gas are told in words: volume, coefficient, index, and whether the value is provisional. A
 word of the supplier's that nobody knows is shown as it was sent.
@@ -14,12 +15,14 @@ word of the supplier's that nobody knows is shown as it was sent.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
-from itertools import pairwise
+from itertools import groupby, pairwise
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 from worker.domain.documents import ALL_KEYS, Entry, key_range, round_change, to_entry, to_reading
@@ -116,7 +119,8 @@ class Slot:
     ``start`` is the local time of a step, or midnight of a day or of a month's first day. ``overhang``: how long its
     last step goes on after the day. ``repeated`` marks time in the second pass of the autumn hour. ``pending`` marks a
     slot in the future or not published yet, where a missing value is no gap. ``carried``: a step that began on the day
-    before covers it, and is counted there. ``missing_days`` counts the past days of a month that have no value,
+    before covers it, or its beginning, and is counted there. ``uncovered``: how much of it is a gap beside known steps,
+    in the grid of two series. ``missing_days`` counts the past days of a month that have no value,
     ``known_days`` its days that have one.
     """
 
@@ -128,6 +132,7 @@ class Slot:
     repeated: bool = False
     pending: bool = False
     carried: bool = False
+    uncovered: timedelta = timedelta()
     missing_days: int = 0
     known_days: int = 0
 
@@ -142,8 +147,8 @@ class Slot:
 
     @property
     def partial(self) -> bool:
-        """Whether the energy of a month is that of some of its days."""
-        return self.missing_days > 0 or self.unfinished
+        """Whether the energy is that of some days of a month, or of some steps."""
+        return self.missing_days > 0 or self.unfinished or bool(self.uncovered)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,12 +200,12 @@ class SpanMeasures:
 
     @property
     def gaps(self) -> int:
-        return sum(slot.gap for slot in self.slots)
+        return sum(slot.gap or bool(slot.uncovered) for slot in self.slots)
 
     @property
     def missing(self) -> timedelta:
         """The time of the gaps."""
-        return sum((slot.length for slot in self.slots if slot.gap), timedelta())
+        return _missing_of(self.slots)
 
 
 def read_measures(
@@ -398,6 +403,35 @@ def day_slots(day: date, readings: Iterable[IntervalReading], *, pending: bool =
             )
         )
     return tuple(slots)
+
+
+def on_one_grid(one: SpanMeasures, other: SpanMeasures) -> tuple[SpanMeasures, SpanMeasures]:
+    """Return two series of one day by slots of the same time: slots of both are added up until their bounds agree."""
+    starts = sorted(set.intersection(*({slot.start.timestamp() for slot in day.slots} for day in (one, other))))
+    return replace(one, slots=_add_up(one.slots, starts)), replace(other, slots=_add_up(other.slots, starts))
+
+
+def _add_up(slots: Iterable[Slot], starts: Sequence[float]) -> tuple[Slot, ...]:
+    ranked = [(slot, bisect_right(starts, slot.start.timestamp())) for slot in slots]
+    return tuple(_sum_of([slot for slot, _ in group]) for _, group in groupby(ranked, itemgetter(1)))
+
+
+def _sum_of(slots: Sequence[Slot]) -> Slot:
+    known = [slot.energy for slot in slots if slot.energy is not None]
+    before = [slot.before for slot in slots if slot.before is not None]
+    return replace(
+        slots[0],
+        length=sum((slot.length for slot in slots), timedelta()),
+        energy=sum(known) if known else None,
+        before=sum(before) if len(before) == len(slots) else None,
+        overhang=slots[-1].overhang,
+        carried=any(slot.carried for slot in slots),
+        uncovered=timedelta() if all(slot.gap for slot in slots) else _missing_of(slots),
+    )
+
+
+def _missing_of(slots: Iterable[Slot]) -> timedelta:
+    return sum((slot.length if slot.gap else slot.uncovered for slot in slots), timedelta())
 
 
 def _common_bounds(

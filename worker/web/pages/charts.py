@@ -39,6 +39,7 @@ from worker.web.pages.chart_values import (
     describe_day,
     list_marks,
     notes_on_marks,
+    on_one_grid,
 )
 from worker.web.rendering import ENVIRONMENT
 from worker.web.texts import Words
@@ -154,6 +155,8 @@ def to_chart(
     """
     daily = daily or daily_of()
     span = measures.span
+    if fed is not None and span.view is View.DAY:
+        measures, fed = on_one_grid(measures, fed)
     summary = summarize(measures, words, fed)
     label = _describe_chart(summary, daily, fed, words)
     balance = balance_of(measures, fed) if fed else None
@@ -235,6 +238,8 @@ def to_row(slot: Slot, view: View, words: Words, places: int) -> TableRow:
     notes = []
     if slot.gap:
         notes.append(words("chart.gap"))
+    elif slot.uncovered:
+        notes.append(words("chart.uncovered", time=_time_text(slot.uncovered // timedelta(minutes=1), words)))
     elif slot.pending and slot.energy is None:
         notes.append(words("chart.awaited"))
     elif slot.carried:
@@ -379,31 +384,21 @@ def describe_balance(balance: Balance, view: View, words: Words) -> str:
 def rows_of_both(drawn: SpanMeasures, fed: SpanMeasures) -> list[tuple[int | None, int | None]]:
     """Return for each slot of ``drawn`` what was fed in during the same time, and what was drawn less that.
 
-    Both are None where they are unknown. The steps of two curves of one day may have different lengths, and of a month
-    some days may be known of one direction alone: there the difference would compare unequal times.
+    Both have slots of the same time (``on_one_grid``). The difference is None where it would compare unequal times: of
+    a month some days may be known of one direction alone, and of a slot some steps.
     """
     rows: list[tuple[int | None, int | None]] = []
-    for slot in drawn.slots:
-        energy = _energy_within(slot, fed.slots)
+    for slot, other in zip(drawn.slots, fed.slots, strict=True):
         balance = None
-        if energy is not None and slot.energy is not None and _knows_same_days(slot, drawn, fed):
-            balance = slot.energy - energy
-        rows.append((energy, balance))
+        if slot.energy is not None and other.energy is not None and _have_same_time(slot, other, drawn, fed):
+            balance = slot.energy - other.energy
+        rows.append((other.energy, balance))
     return rows
 
 
-def _energy_within(slot: Slot, others: Sequence[Slot]) -> int | None:
-    start, end = slot.start.timestamp(), slot.start.timestamp() + slot.length.total_seconds()
-    within = [other for other in others if start <= other.start.timestamp() < end]
-    energies = [other.energy for other in within if other.energy is not None]
-    if len(energies) < len(within) or sum((other.length for other in within), timedelta()) != slot.length:
-        return None
-    return sum(energies)
-
-
-def _knows_same_days(slot: Slot, drawn: SpanMeasures, fed: SpanMeasures) -> bool:
+def _have_same_time(slot: Slot, other: Slot, drawn: SpanMeasures, fed: SpanMeasures) -> bool:
     if drawn.span.view is not View.YEAR:
-        return True
+        return not any(one.carried or one.uncovered or one.overhang != slot.overhang for one in (slot, other))
     month = slot.start.month
     return [day for day in drawn.days if day.month == month] == [day for day in fed.days if day.month == month]
 
@@ -411,6 +406,7 @@ def _knows_same_days(slot: Slot, drawn: SpanMeasures, fed: SpanMeasures) -> bool
 def build_navigation(span: Span, against: Against, first: date, last: date, words: Words) -> Navigation:
     """Return the links of a chart; ``first`` and ``last``: the days between which they lead."""
     day = min(span.end - ONE_DAY, last)
+    after = span.after if span.after.end > first else Span.containing(span.view, first)
     return Navigation(
         view=span.view,
         against=against,
@@ -419,7 +415,7 @@ def build_navigation(span: Span, against: Against, first: date, last: date, word
         date=max(span.start, first),
         tabs=[Link(query_of(view, day, against), words(f"chart.view.{view}"), view is span.view) for view in View],
         previous=_link_to(span.before, against, words) if span.before.end > first else None,
-        next=_link_to(span.after, against, words) if span.after.start <= last else None,
+        next=_link_to(after, against, words) if after.start <= last else None,
         comparisons=_list_comparisons(span, against, first, words),
     )
 

@@ -87,13 +87,31 @@ def test_an_archive_out_of_bounds_is_refused(content: bytes, reason: str) -> Non
 
 def test_a_file_that_is_refused_stops_no_other_one_of_the_archive() -> None:
     found: list[str] = []
-    members = {"lisez-moi.pdf": b"%PDF-1.4", "a.csv": CURVE, "vide.csv": b"", "b.csv": CURVE}
+    members = {"facture.csv": b"%PDF-1.4", "a.csv": CURVE, "vide.csv": b"", "b.csv": CURVE}
     with pytest.raises(FileRefused) as caught:
         found.extend(series.file for series in read_file("x.zip", io.BytesIO(pack(members))))
     assert found == ["x.zip/a.csv", "x.zip/b.csv"]
-    assert str(caught.value).startswith("x.zip/lisez-moi.pdf: a PDF is not supported")
+    assert str(caught.value).startswith("x.zip/facture.csv: a PDF is not supported")
     assert str(caught.value).endswith("(and 1 more of the archive's files are refused)")
     assert caught.value.why is FileFault.UNSUPPORTED
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("lisez-moi.pdf", "%PDF-1.4"), ("readme.txt", "Vos données"), ("LISEZMOI.TXT", ""), ("aide.html", "<html><body>")],
+)
+def test_a_text_beside_a_file_of_measures_is_no_failure(name: str, content: str) -> None:
+    assert [series.file for series in read("x.zip", pack({name: content, "a.csv": CURVE}))] == ["x.zip/a.csv"]
+    assert refusal("x.zip", pack({name: content})).startswith(f"x.zip/{name}: ")
+    assert refusal("x.zip", pack({name: content, "a.csv": CURVE, "b.csv": "x"})) == refusal(
+        "x.zip", pack({"a.csv": CURVE, "b.csv": "x"})
+    )
+    assert "too long" in refusal("x.zip", pack({"a.csv": CURVE, "readme.txt": "x" * 40_000}))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_a_text_in_utf_16_is_read_with_a_byte_order_mark_or_without(encoding: str) -> None:
+    assert read("x.csv", CURVE.lstrip("\ufeff").encode(encoding)) == read("x.csv", CURVE)
 
 
 def test_lines_of_nothing_but_cells_are_not_looked_at() -> None:

@@ -8,9 +8,13 @@ from datetime import datetime, timedelta
 import pytest
 
 from tests.support.downloaded_files import amounts, read, read_one, refusal
+from worker.cli.import_files import _describe
 from worker.domain.parsing.electricity import parse_load_curve
 from worker.domain.series import Series
 from worker.domain.windows import PARIS
+from worker.sync.file_import import FileComparison
+from worker.web.pages.files import _to_found
+from worker.web.texts import Words
 
 METER = "99000000000011"
 HEAD = "Identifiant PRM;Type de donnees;Date de debut;Date de fin;Grandeur physique;Grandeur metier;Etape metier;Unite"
@@ -78,6 +82,20 @@ def test_a_curve_is_read_as_an_answer_of_the_same_points_is() -> None:
     assert series.told_at == datetime(2024, 1, 11, tzinfo=PARIS)
     assert METER not in repr(series)
     assert series.file == "Enedis_Conso_Heure_20231027-20231030_…0011.csv"
+
+
+def test_two_values_for_one_time_are_counted_and_the_last_holds() -> None:
+    rows = day_of_rows("252", "330", "214")
+    at_one = "2024-01-10T01:00:00+01:00"
+    twice = read_one("x", curve(f"{rows} {at_one};9999 2024-01-10T02:00:00+01:00;200 2024-01-10T02:00:00+01:00;200"))
+    assert (twice.differing, twice.dropped) == (1, 0) and twice.readings[1].amount == 9999 * 500
+    assert read_one("x", curve(rows)).differing == 0
+    zero = read_one("x", curve(f"{rows} {at_one};0"))
+    assert (zero.differing, zero.readings[1].amount) == (1, 330 * 500)
+    found = FileComparison(twice, None, None, 1, 0, 0, None, 0)
+    assert _describe(found, None, None).endswith("1 time with two different values (the last one counts, never a zero)")
+    (page,) = [value for name, value in _to_found(found, Words("en")).facts if name == "import.differing"]
+    assert page == "1"
 
 
 def test_the_autumn_hour_has_both_passes_and_the_spring_gap_is_no_hole() -> None:

@@ -14,6 +14,9 @@ from worker.domain.account import AccountState
 from worker.domain.completeness import DayLedger
 from worker.domain.series import Series
 from worker.domain.windows import ONE_DAY
+from worker.web.pages.chart_values import Span, View
+from worker.web.pages.charts import title_of as title_of_span
+from worker.web.texts import Words
 
 YESTERDAY = TODAY - ONE_DAY
 STORED = 30  # Days before yesterday.
@@ -94,7 +97,6 @@ def test_d8_two_missing_days_are_late_also_where_nobody_asked(service: ApiServic
     [
         (TODAY, YESTERDAY, "La journée du 25 juillet 2024 n’est pas terminée"),
         (date(2999, 1, 1), YESTERDAY, "Le 1er janvier 2999 n’est pas encore arrivé"),
-        (date(1999, 2, 1), YESTERDAY - STORED * ONE_DAY, "plus ancien que l’historique que nous chargeons"),
     ],
 )
 def test_d8_a_day_out_of_reach_says_why_and_shows_the_nearest(
@@ -102,6 +104,29 @@ def test_d8_a_day_out_of_reach_says_why_and_shows_the_nearest(
 ) -> None:
     page = page_of(service, late, f"by=day&at={at}")
     assert f"{shown.day} " in title_of(page) and words in page
+
+
+@pytest.mark.parametrize("at", [date(1702, 5, 1), date(1999, 2, 1), YESTERDAY - (STORED + 1) * ONE_DAY])
+@pytest.mark.parametrize("by", list(View))
+def test_a_date_before_the_history_says_so_and_shows_no_other_day(
+    service: ApiService, late: str, by: View, at: date
+) -> None:
+    page = page_of(service, late, f"by={by}&at={at}")
+    first = YESTERDAY - STORED * ONE_DAY
+    chart = page[page.index('id="chart"') : page.index('id="connection"')]
+    assert title_of(page) == title_of_span(Span.containing(by, at), Words("fr"))
+    if by is View.DAY:
+        assert (
+            sentence_of(service, late, at).replace("\N{NO-BREAK SPACE}", " ") in page
+            and "kWh</strong>" not in chart
+            and 'class="column' not in chart
+        )
+        assert re.search(rf'rel="next" href="\?by=day&amp;at={first}#chart"', chart) and 'rel="prev"' not in chart
+
+
+@pytest.mark.parametrize("at", ["0001-01-01", "0002-12-31"])
+def test_a_date_at_the_beginning_of_the_calendar_shows_the_first_day(service: ApiService, late: str, at: str) -> None:
+    assert title_of(page_of(service, late, f"by=day&at={at}")) == "lundi 24 juin 2024"
 
 
 def test_an_account_that_is_not_asked_for_shows_its_last_day_and_why_none_follows(
