@@ -39,6 +39,7 @@ from worker.domain.clock import real_clock
 from worker.domain.connection_request import (
     LONGEST_QUERY,
     MOST_METERS,
+    OTHER_METER,
     ConnectedAccount,
     ConnectionRequest,
     RequestState,
@@ -63,7 +64,15 @@ from worker.web.dependencies import (
     set_cookie,
     show_accounts,
 )
-from worker.web.rendering import SIGN_IN, refuse_form, render, render_message, render_with_form, words_of
+from worker.web.rendering import (
+    SIGN_IN,
+    policy_with_form_to,
+    refuse_form,
+    render,
+    render_message,
+    render_with_form,
+    words_of,
+)
 from worker.web.request_audit import note_event
 
 router = APIRouter()
@@ -321,6 +330,14 @@ def _unproven_page(request: Request, runtime: Runtime, own: ConnectionRequest) -
     """Return the page of a request without a proof: the same for every meter, with the way to P4 where there is one."""
     if own.page == "reading_wrong":
         return consent_page(request, own.page)
+    invited = runtime.connector.outcomes.find_invited(own) if own.page == OTHER_METER else None
+    if invited is not None and invited.usage_point_id is not None:
+        chosen = ", ".join(f"…{number[-4:]}" for number in own.usage_points)
+        digits = f"…{invited.usage_point_id[-4:]}"
+        facts = {"chosen": chosen, "invited": digits}
+        response = render_with_form(request, "other_meter.html", 403, supplier=own.supplier, facts=facts)
+        response.headers["Content-Security-Policy"] = policy_with_form_to(runtime.endpoints.authorize_url)
+        return response
     if runtime.connector.find_unproven([own.browser]) is not None:
         return render(request, "unproven.html", 403)
     return consent_page(request, "unproven")
