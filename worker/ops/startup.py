@@ -75,7 +75,8 @@ _REMOTE_COMMANDS: Final = {
     "disable_events",
 }
 SET_CREDENTIALS: Final = (
-    "set RELEVE_ENEDIS_CLIENT_ID and RELEVE_ENEDIS_CLIENT_SECRET, or RELEVE_ENEDIS_URL to a simulator"
+    "no home and no Enedis credentials here: for your home, `cd` to its folder or run `releve home add`; for a "
+    "service, set RELEVE_ENEDIS_CLIENT_ID and RELEVE_ENEDIS_CLIENT_SECRET, or RELEVE_ENEDIS_URL to a simulator"
 )
 SET_GAS_CREDENTIALS: Final = (
     "set RELEVE_GRDF_CLIENT_ID and RELEVE_GRDF_CLIENT_SECRET to those of your application at GRDF, or set "
