@@ -27,7 +27,7 @@ from worker.runtime.keys import mark_home, refuse_fleet
 from worker.runtime.process import Runtime
 from worker.runtime.stores import open_current_database
 from worker.stores.registry.fleet_counts import Overview
-from worker.texts import has_text, translate, translate_code
+from worker.texts import translate, translate_code
 
 _FROM_STDIN: Final = "-"
 _token_option = click.option(
@@ -93,6 +93,7 @@ def home(context: click.Context, as_json: bool) -> None:
             history=runtime.history,
             supplier=runtime.clients.supplier.name,
             has_password=runtime.web_access.home.has_password(),
+            gate_code=runtime.ledger.state(()).gate_code,
         )
     if as_json:
         print_result(summary.as_json(), as_json=True)
@@ -246,7 +247,7 @@ def _print_summary(summary: HomeSummary, language: str) -> None:
     if not summary.accounts:
         click.echo(translate("home_cli.empty", language))
     for account in summary.accounts:
-        for line in _account_lines(account, language):
+        for line in _account_lines(account, summary.gate_code, language):
             click.echo(line)
         titles = ("series", "first", "last", "missing", "next")
         columns = {translate(f"home_cli.column.{name}", language): name for name in titles}
@@ -268,12 +269,14 @@ def _print_summary(summary: HomeSummary, language: str) -> None:
     click.echo(translate(f"home_cli.password.{key}", language))
 
 
-def _account_lines(account: HomeAccount, language: str) -> Iterator[str]:
+def _account_lines(account: HomeAccount, gate_code: str, language: str) -> Iterator[str]:
     state = translate(f"home.state.{account.state}", language)
     yield translate("home_cli.account", language, meter=account.meter or "…", account=account.account, state=state)
     if not account.has_token:
         yield translate("home_cli.no_token", language)
     elif account.token_until:
         yield translate("home_cli.token", language, day=account.token_until)
-    if account.reason and has_text(f"code.{account.reason}.what_to_do"):
-        yield f"{account.reason}: {translate_code(account.reason, 'what_to_do', language)}"
+    failures = [one.error for one in account.series.values()]
+    for code in dict.fromkeys([account.reason, gate_code if account.has_token else "", *failures]):
+        if code and (what_to_do := translate_code(code, "what_to_do", language)):
+            yield f"{code}: {what_to_do}"
