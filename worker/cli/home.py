@@ -108,9 +108,9 @@ def home(context: click.Context, as_json: bool) -> None:
 def add(token: str | None, usage_points: Sequence[str], as_json: bool) -> None:
     """Add your meters with the gateway's token.
 
-    The token has your meters' numbers and its expiry date. A hidden prompt asks for the token, which is checked, then
-    stored encrypted. A meter that came from a file gets the token, and a newer token replaces an older one. The
-    backfill is queued: `releve up` runs it.
+    The token has your meters' numbers and its expiry date. A hidden prompt asks for it, and it is stored encrypted. One
+    call then asks the gateway whether it accepts the token; your meters are added in any case. A meter that came from a
+    file gets the token, and a newer token replaces an older one. The backfill is queued: `releve up` runs it.
 
     \b
     Examples:
@@ -211,6 +211,7 @@ def _show_added(runtime: Runtime, added: Sequence[TokenAccount], as_json: bool) 
     from worker.app import enqueue_backfill  # Imported late, for the other subcommands need no Celery.
 
     note_result(account_id=added[0].account.id)
+    code = runtime.inline(print_line=lambda line: None).ask_once(added[0].account.id)
     for one in added:
         try:
             enqueue_backfill(one.account.id, broker_url=runtime.broker_url)
@@ -219,9 +220,11 @@ def _show_added(runtime: Runtime, added: Sequence[TokenAccount], as_json: bool) 
     rows = [_added_row(one) for one in added]
     language = shell_language()
     lines = [_added_line(one, language) for one in added]
+    advice = translate_code(code, "what_to_do", language)
+    lines.append(translate(f"home_cli.{'failed' if code else 'answered'}", language, code=code, advice=advice))
     if any(one.created for one in added):
         lines.append(translate("home_cli.next", language))
-    print_result({"accounts": rows}, *lines, as_json=as_json)
+    print_result({"accounts": rows, "error": code or None}, *lines, as_json=as_json)
 
 
 def _added_row(one: TokenAccount) -> dict[str, Any]:
