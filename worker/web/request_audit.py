@@ -52,7 +52,6 @@ ACTIONS: Final[Mapping[str, AuditAction]] = {
     "POST /invitation/{invitation_id}/right": AuditAction.RIGHT_DECLARE,
     "POST /invitation/{invitation_id}/right/page": AuditAction.RIGHT_DECLARE,
     "POST /invitation": AuditAction.INVITATION_OPEN,
-    "POST /invitation/again": AuditAction.INVITATION_OPEN,
     "POST /invitation/pretend": AuditAction.INVITATION_OPEN,
     "POST /connect/new-holder": AuditAction.CONSENT_NEW_HOLDER,
     "POST /connect/reading": AuditAction.READING_TRY,

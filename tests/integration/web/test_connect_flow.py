@@ -19,7 +19,6 @@ from tests.support.connect_service import (
     changed,
     query_of,
 )
-from tests.support.household_pages import csrf_of
 from worker.app import app
 from worker.domain.account import AccountState
 from worker.domain.consents import ConsentKind, Proof
@@ -148,7 +147,8 @@ def test_who_chooses_another_meter_than_the_invited_one_is_told_both_and_led_bac
     assert told.status_code == 403 and not service.accounts()
     assert f"…{METER[-4:]}" in told.text and f"…{OTHER[-4:]}" in told.text
     assert METER not in told.text and OTHER not in told.text and "n’importe qui" not in told.text
-    back = browser.post("/invitation/again", data={"csrf": csrf_of(told.text)})
+    assert 'href="/invitation/again"' in told.text
+    back = browser.get("/invitation/again")
     right = service.agree(back.headers["location"])
     assert service.come_back(browser, right).status_code == 303
     assert [account.usage_point_id for account in service.accounts()] == [METER]
@@ -157,9 +157,9 @@ def test_who_chooses_another_meter_than_the_invited_one_is_told_both_and_led_bac
 def test_nobody_is_led_back_without_an_invitation_that_this_browser_has_opened(v2026: ConnectService) -> None:
     browser = v2026.browser()
     uninvited = browser.get(v2026.begin_uninvited(browser, OTHER))
-    again = browser.post("/invitation/again", data={"csrf": csrf_of(browser.get("/invitation").text)})
-    assert (uninvited.status_code, again.status_code) == (403, 410)
-    assert browser.post("/invitation/again", data={"csrf": "x"}).status_code == 403
+    assert (uninvited.status_code, browser.get("/invitation/again").status_code) == (403, 410)
+    v2026.open_invitation(browser, v2026.invite())
+    assert browser.get("/invitation/again", headers={"Sec-Fetch-Dest": "image"}).status_code == 403
 
 
 def test_accounts_of_one_consent_outlive_the_renewals_of_each_other(v4: ConnectService) -> None:

@@ -97,13 +97,11 @@ def open_invitation(
     return consent_page(request, "too_many", wait_s) if wait_s else consent_page(request, "invitation_over")
 
 
-@router.post("/invitation/again")
-def choose_again(
-    request: Request, runtime: RuntimeDep, session: SessionDep, csrf: Annotated[str, Form()] = ""
-) -> Response:
+@router.get("/invitation/again")
+def choose_again(request: Request, runtime: RuntimeDep, session: SessionDep) -> Response:
     """Lead back to the supplier's page with the invitation whose consent named another meter."""
-    if not is_own_form(runtime, request, csrf):
-        return refuse_form(request, "/")
+    if not is_visit(request):
+        raise HttpRefusal(403, "refused", "a consent begins where a person goes to this page")
     names = read_browser_names(runtime, request)
     own = runtime.connection_requests.of_browser(names.hashes)
     invited = runtime.connector.outcomes.find_invited(own) if own else None
