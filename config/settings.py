@@ -7,6 +7,7 @@ not set.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -33,6 +34,7 @@ from config.validation import (
     SecretFileSource,
     SeriesNames,
     build_broker_options,
+    check_http_url,
     check_notify_hosts,
     check_webhook,
     home_mark_in,
@@ -49,6 +51,7 @@ PREFIX: Final = "RELEVE_"
 SIMULATOR_SECRET: Final = "releve-simulator-secret"  # noqa: S105 - everybody may know it
 # Beside the hosts of data: of consent pages and tokens.
 _FURTHER_HOSTS: Final = ("enedis_authorize_url", "grdf_authorize_url", "grdf_token_url")
+UP_ADDRESS: Final = "up.url"  # In the data folder: where browsers reach the pages of `releve up`.
 _UNKNOWN: Final[Any] = object()  # In place of a field that is at fault itself.
 
 
@@ -237,7 +240,8 @@ class Settings(BaseSettings):
     )
     public_url: HttpUrl = Field(
         "http://127.0.0.1:8000",
-        description="Address at which browsers reach the pages. Links in messages begin with it.",
+        description="Address at which browsers reach the pages. Links in messages begin with it. Unset: where the "
+        "last `releve up` on RELEVE_DATA_DIR listened.",
     )
     plain_http: bool = Field(
         False,
@@ -461,6 +465,16 @@ class Settings(BaseSettings):
     def _apply_home_defaults(self) -> Self:
         if self.is_home:
             self.__dict__ |= {name: value for name, value in _OF_A_HOME.items() if name not in self.model_fields_set}
+        return self
+
+    @model_validator(mode="after")
+    def _read_address(self) -> Self:
+        """Use the address that `releve up` has written into the data folder, unless the setting says another."""
+        with suppress(OSError, ValueError):
+            address = (self.data_dir / UP_ADDRESS).read_text(encoding="utf-8")
+            check_http_url(address)
+            if "public_url" not in self.model_fields_set:
+                self.__dict__["public_url"] = address
         return self
 
     @model_validator(mode="after")

@@ -19,9 +19,7 @@ NO_PROXY_NAMED = "releve: RELEVE_PUBLIC_URL is a public address, but FORWARDED_A
 PLAIN = {"PUBLIC_URL": "http://192.168.1.20:8000"}
 PLAIN_HTTP = "releve: RELEVE_PUBLIC_URL is http:// on another machine"  # L5
 EVICTS = "this Redis evicts keys (maxmemory-policy allkeys-lru): set maxmemory-policy noeviction"
-NO_CREDENTIALS = (
-    "releve: set RELEVE_ENEDIS_CLIENT_ID and RELEVE_ENEDIS_CLIENT_SECRET, or RELEVE_ENEDIS_URL to a simulator"
-)
+NO_CREDENTIALS = "releve: no home and no credentials here: for your home, `cd`"
 OWN_HOSTS = {"ENEDIS_URL": ""}
 PRETENDED = {**OWN_HOSTS, "PRETEND_NOW": "2024-07-25T09:00+02:00"}
 

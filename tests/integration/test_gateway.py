@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,8 +15,10 @@ from starlette.types import ASGIApp
 
 from simulator.application import create_app
 from simulator.switches import SimulatorOptions
+from tests.support.canned_server import CannedAnswer, answer, canned_server
 from tests.support.factories import NOW
 from tests.support.installation import Installation
+from tests.support.own_home import gateway_token
 from tests.support.simulators import run_in_background
 from tests.support.waiting import DEADLINE_S
 from worker.clients.gateway.consent import read_gateway_token
@@ -24,7 +27,7 @@ from worker.clients.tokens import BearerTokens
 from worker.domain.account import AccountState
 from worker.domain.series import USUAL_SERIES, Series
 from worker.domain.windows import ONE_DAY
-from worker.errors import GatewayBanned, SupplierLimited, TokenRefused
+from worker.errors import GatewayBanned, SupplierLimited, SupplierUnavailable, TokenRefused
 from worker.runtime.process import Runtime
 from worker.sync.due import GatewayWindows
 
@@ -105,6 +108,49 @@ def test_a_home_is_set_up_for_its_gateway(runtime: Runtime, gateway: Gateway, ho
         "gate_opens_in_seconds": 0,
     }
     assert "1 of 60 calls in the last 12 hours" in home.releve("status").out
+
+
+def add_by_hand(home: Installation, monkeypatch: pytest.MonkeyPatch, token: str, *words: str) -> str:
+    monkeypatch.setattr("sys.stdin", io.StringIO(token))
+    monkeypatch.setenv("LC_ALL", "en_GB.UTF-8")
+    return home.releve("home", "add", "--token", "-", *words).out
+
+
+def test_adding_a_home_asks_the_gateway_once_and_keeps_what_it_answers(
+    home: Installation, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "the gateway accepts the token" in add_by_hand(home, monkeypatch, gateway.token())
+    with home.open() as runtime:
+        (account,) = runtime.registry.list_accounts()
+        assert runtime.ledger.state(("data",)).used == {"data": 1}
+        assert runtime.measures.read(account.id, {Series.DAILY.inputs: ("2", "3")})[Series.DAILY.inputs]
+
+
+@pytest.mark.parametrize(
+    ("answers", "code", "told"),
+    [
+        (
+            [answer(401, {"status": 401, "message": "Votre token est invalide"})],
+            TokenRefused.code,
+            "refuses this meter",
+        ),
+        ([answer(403, "<html>blocked</html>", "text/html")], GatewayBanned.code, "has blocked this IP address"),
+        ([], SupplierUnavailable.code, "could not"),
+    ],
+    ids=["refused", "banned", "offline"],
+)
+def test_a_home_is_added_whatever_the_gateway_says_and_the_command_tells_it(
+    home: Installation, monkeypatch: pytest.MonkeyPatch, answers: list[CannedAnswer], code: str, told: str
+) -> None:
+    with canned_server(*answers) as server:
+        home = home.but(gateway_url=server.url)
+        said = add_by_hand(home, monkeypatch, gateway_token())
+        assert len(server.requests) == 1
+    assert "meter …0077 added" in said and code in said and told in said
+    with home.open() as runtime:
+        (account,) = runtime.registry.list_accounts()
+        assert account.active and runtime.registry.tokens.find_token_id(account.id)
+        assert runtime.ledger.state(("data",)).used == {"data": 1}
 
 
 @pytest.mark.rest  # At a call a second it takes a minute.

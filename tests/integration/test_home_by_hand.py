@@ -15,7 +15,8 @@ from worker.clients.supplier_session import Token
 from worker.domain.account import AccountState
 from worker.domain.consents import ConsentKind, Proof
 from worker.domain.evidence import DatesSource
-from worker.errors import TokenRefused
+from worker.domain.series import USUAL_SERIES
+from worker.errors import GatewayBanned, TokenRefused, WorkerError
 from worker.stores.registry.consents import GivenConsent
 
 UNTIL = date(2037, 7, 18)
@@ -228,6 +229,30 @@ def test_the_summary_tells_what_is_missing_and_when_it_is_asked(
     password = home.query("home", "password")["password"]
     assert home.query("home")["password"] is True
     assert home.query("home", "password")["password"] != password
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(GatewayBanned, "The gateway has blocked this IP address"), (TokenRefused, "refuses this meter’s token")],
+)
+def test_the_summary_tells_a_ban_and_a_refused_token_until_an_answer_comes(
+    home: Installation, monkeypatch: pytest.MonkeyPatch, error: type[WorkerError], told: str
+) -> None:
+    monkeypatch.setenv("LC_ALL", "en_GB.UTF-8")
+    (row,) = add(home, monkeypatch, gateway_token())
+    account = str(row["account"])
+
+    def record(code: str | None) -> str:
+        with home.open() as runtime:
+            for series in USUAL_SERIES:
+                runtime.registry.outcomes.record(
+                    account, series, "r", runtime.now(), code=code, message="", last_day=None, stored=False
+                )
+        return home.releve("home").out
+
+    assert "Active" in (failing := record(error.code)) and failing.count(error.code) == 1 and told in failing
+    assert home.query("home")["accounts"][0]["series"]["daily"]["error"] == error.code
+    assert error.code not in record(None)
 
 
 def test_a_home_survives_backup_and_restore(

@@ -11,13 +11,16 @@ from collections.abc import Iterator
 import pytest
 
 import tasks.upkeep
+from config.settings import UP_ADDRESS
 from tests.support.installation import Installation
 from tests.support.mail_server import mail_receiver, mail_url
 from worker.accounts.invitations import MeterHasAccount, MeterHasNoAccount, NoMailService
 from worker.domain.account import AccountState
 from worker.domain.invitation import INVITATION_LIFE
 from worker.errors import UnknownAccount
+from worker.ops.supervisor import PartPlan
 from worker.runtime.process import Runtime
+from worker.stores.child_processes import free_port
 
 METER, OTHER_METER = "30001640000011", "30001640000022"
 LINK = re.compile(r"https://releve\.example/invitation#invite_[a-z0-9]{12}_[\w-]{43}")
@@ -36,6 +39,30 @@ def runtime(house: Installation) -> Iterator[Runtime]:
 
 def add(runtime: Runtime, meter: str = METER) -> str:
     return runtime.registry.add("enedis", meter, runtime.now(), token_needed=False)[0].id
+
+
+# Where a link leads to
+
+
+def test_the_link_leads_to_where_releve_up_serves_unless_the_address_is_set(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = free_port()
+    monkeypatch.setattr(PartPlan, "replace_process", lambda plan, env: None)
+    installation.releve("up", "--port", str(port), "--flower-port", "0")
+    with installation.open() as runtime:
+        account = add(runtime)
+    link = installation.query("invite", account)["link"]
+    assert link.startswith(f"http://127.0.0.1:{port}/invitation#")
+    assert f"links lead to http://127.0.0.1:{port}" in installation.run("doctor", pretend_now="").out
+    told = installation.query("invite", account, public_url="https://releve.example")["link"]
+    assert told.startswith("https://releve.example/invitation#")
+
+
+@pytest.mark.parametrize("kept", ["", "javascript:alert(1)", "\x00\xff"])
+def test_an_address_that_is_none_is_not_used(installation: Installation, kept: str) -> None:
+    (installation.folder / UP_ADDRESS).write_text(kept, encoding="utf-8")
+    assert installation.read_settings().public_url == "http://127.0.0.1:8000"
 
 
 # Who is invited

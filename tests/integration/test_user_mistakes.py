@@ -57,6 +57,14 @@ def test_d21_a_port_that_is_none_is_refused(tmp_path: Path, command: str) -> Non
     assert ended.code == 2
 
 
+@pytest.mark.parametrize("env", [{}, {"RELEVE_GATEWAY_URL": "http://127.0.0.1:9"}])
+def test_up_in_a_folder_without_a_home_says_how_to_begin_one_or_a_service(tmp_path: Path, env: dict[str, str]) -> None:
+    ended = run_releve(tmp_path, env, "up")
+    for words in ("`cd`", "`releve home add`", "RELEVE_ENEDIS_CLIENT_ID and RELEVE_ENEDIS_CLIENT_SECRET"):
+        assert words in ended.error_line
+    assert ended.code == 2 and not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("words", [("status",), ("tenants", "list")])
 def test_d22_every_command_names_a_mistyped_setting(installation: Installation, words: tuple[str, ...]) -> None:
     ended = installation.run(*words, cals_per_hour="5")

@@ -261,6 +261,10 @@ class AccountConnector:
         if found is None and request.readings:
             confirmed = self.meter_readings.confirm(request, answer.meters)
             found = (Proof.REGISTER, (confirmed,)) if confirmed else None
+        meters = [meter.usage_point_id for meter in answer.meters]
+        is_plain = request.caller is None and not request.readings
+        if is_plain and found is None and invited and meters and invited.usage_point_id not in (None, *meters):
+            return request.for_other_meter(kind, answer.meters)
         if found is None:
             page = "reading_wrong" if request.readings else ""
             return request.after(RequestEvent.NOT_PROVEN, readings={}, page=page)

@@ -424,13 +424,14 @@ def _kind_to_json(stored: StoredDay) -> dict[str, Any]:
 class HomeSeries:
     """``first``: the first stored day. ``missing``: the days that are still to be asked for, or may still come.
 
-    ``asked_next`` is None where nothing is asked.
+    ``asked_next`` is None where nothing is asked. ``error``: the code of the last failure, None after a success.
     """
 
     first: date | None
     last: date | None
     missing: int
     asked_next: datetime | None
+    error: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -449,19 +450,26 @@ class HomeAccount:
 
 @dataclass(frozen=True, slots=True)
 class HomeSummary:
-    """``has_password``: whether browsers of other machines can come in."""
+    """``has_password``: whether browsers of other machines can come in.
+
+    ``gate_code``: of the error for which nobody is asked now; empty without one.
+    """
 
     accounts: list[HomeAccount]
     has_password: bool
+    gate_code: str
 
     def as_json(self) -> dict[str, Any]:
         return {
             "accounts": [_home_account_to_json(account) for account in self.accounts],
             "password": self.has_password,
+            "gate_code": self.gate_code or None,
         }
 
 
-def summarize_home(*, registry: AccountRegistry, history: History, supplier: str, has_password: bool) -> HomeSummary:
+def summarize_home(
+    *, registry: AccountRegistry, history: History, supplier: str, has_password: bool, gate_code: str
+) -> HomeSummary:
     """Return the summary; ``supplier``: the one whose accounts need a token each. Raises StoreUnavailable."""
     accounts = []
     for account in registry.list_accounts():
@@ -479,12 +487,13 @@ def summarize_home(*, registry: AccountRegistry, history: History, supplier: str
                 series=_home_series_of(account.id, account.supplier, history, is_asked=is_asked),
             )
         )
-    return HomeSummary(accounts, has_password)
+    return HomeSummary(accounts, has_password, gate_code)
 
 
 def _home_series_of(account_id: str, supplier: str, history: History, *, is_asked: bool) -> dict[Series, HomeSeries]:
     registry = history.registry
-    turn_of = turns_of(history, lambda: registry.outcomes.load(account_id), AskingHours.of(supplier, account_id))
+    outcomes = registry.outcomes.load(account_id)
+    turn_of = turns_of(history, lambda: outcomes, AskingHours.of(supplier, account_id))
     collected = registry.outcomes.collected(account_id)
     coverage, _ = coverage_of(account_id, history)
     return {
@@ -495,6 +504,7 @@ def _home_series_of(account_id: str, supplier: str, history: History, *, is_aske
             asked_next=next_look_back(series, history.now(), turn_of(series))
             if is_asked and series in collected
             else None,
+            error=outcomes[series].code if is_asked and series in outcomes else None,
         )
         for series, one in coverage.items()
     }
@@ -520,6 +530,7 @@ def _home_account_to_json(account: HomeAccount) -> dict[str, Any]:
                 "last": to_plain(one.last),
                 "days_missing": one.missing,
                 "asked_next": to_plain(one.asked_next),
+                "error": one.error,
             }
             for series, one in account.series.items()
         },

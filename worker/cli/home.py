@@ -27,7 +27,7 @@ from worker.runtime.keys import mark_home, refuse_fleet
 from worker.runtime.process import Runtime
 from worker.runtime.stores import open_current_database
 from worker.stores.registry.fleet_counts import Overview
-from worker.texts import has_text, translate, translate_code
+from worker.texts import translate, translate_code
 
 _FROM_STDIN: Final = "-"
 _token_option = click.option(
@@ -93,6 +93,7 @@ def home(context: click.Context, as_json: bool) -> None:
             history=runtime.history,
             supplier=runtime.clients.supplier.name,
             has_password=runtime.web_access.home.has_password(),
+            gate_code=runtime.ledger.state(()).gate_code,
         )
     if as_json:
         print_result(summary.as_json(), as_json=True)
@@ -107,9 +108,9 @@ def home(context: click.Context, as_json: bool) -> None:
 def add(token: str | None, usage_points: Sequence[str], as_json: bool) -> None:
     """Add your meters with the gateway's token.
 
-    The token has your meters' numbers and its expiry date. A hidden prompt asks for the token, which is checked, then
-    stored encrypted. A meter that came from a file gets the token, and a newer token replaces an older one. The
-    backfill is queued: `releve up` runs it.
+    The token has your meters' numbers and its expiry date. A hidden prompt asks for it, and it is stored encrypted. One
+    call then asks the gateway whether it accepts the token; your meters are added in any case. A meter that came from a
+    file gets the token, and a newer token replaces an older one. The backfill is queued: `releve up` runs it.
 
     \b
     Examples:
@@ -210,6 +211,7 @@ def _show_added(runtime: Runtime, added: Sequence[TokenAccount], as_json: bool) 
     from worker.app import enqueue_backfill  # Imported late, for the other subcommands need no Celery.
 
     note_result(account_id=added[0].account.id)
+    code = runtime.inline(print_line=lambda line: None).ask_once(added[0].account.id)
     for one in added:
         try:
             enqueue_backfill(one.account.id, broker_url=runtime.broker_url)
@@ -218,9 +220,11 @@ def _show_added(runtime: Runtime, added: Sequence[TokenAccount], as_json: bool) 
     rows = [_added_row(one) for one in added]
     language = shell_language()
     lines = [_added_line(one, language) for one in added]
+    advice = translate_code(code, "what_to_do", language)
+    lines.append(translate(f"home_cli.{'failed' if code else 'answered'}", language, code=code, advice=advice))
     if any(one.created for one in added):
         lines.append(translate("home_cli.next", language))
-    print_result({"accounts": rows}, *lines, as_json=as_json)
+    print_result({"accounts": rows, "error": code or None}, *lines, as_json=as_json)
 
 
 def _added_row(one: TokenAccount) -> dict[str, Any]:
@@ -246,7 +250,7 @@ def _print_summary(summary: HomeSummary, language: str) -> None:
     if not summary.accounts:
         click.echo(translate("home_cli.empty", language))
     for account in summary.accounts:
-        for line in _account_lines(account, language):
+        for line in _account_lines(account, summary.gate_code, language):
             click.echo(line)
         titles = ("series", "first", "last", "missing", "next")
         columns = {translate(f"home_cli.column.{name}", language): name for name in titles}
@@ -268,12 +272,14 @@ def _print_summary(summary: HomeSummary, language: str) -> None:
     click.echo(translate(f"home_cli.password.{key}", language))
 
 
-def _account_lines(account: HomeAccount, language: str) -> Iterator[str]:
+def _account_lines(account: HomeAccount, gate_code: str, language: str) -> Iterator[str]:
     state = translate(f"home.state.{account.state}", language)
     yield translate("home_cli.account", language, meter=account.meter or "…", account=account.account, state=state)
     if not account.has_token:
         yield translate("home_cli.no_token", language)
     elif account.token_until:
         yield translate("home_cli.token", language, day=account.token_until)
-    if account.reason and has_text(f"code.{account.reason}.what_to_do"):
-        yield f"{account.reason}: {translate_code(account.reason, 'what_to_do', language)}"
+    failures = [one.error for one in account.series.values()]
+    for code in dict.fromkeys([account.reason, gate_code if account.has_token else "", *failures]):
+        if code and (what_to_do := translate_code(code, "what_to_do", language)):
+            yield f"{code}: {what_to_do}"

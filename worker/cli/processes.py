@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import click
 from pydantic import SecretStr
 
-from config.settings import ConfigError, Settings, get_settings
+from config.settings import UP_ADDRESS, ConfigError, Settings, get_settings
 from worker.cli.parameters import PORT, refusing_taken_port
 from worker.ops.logging_setup import configure_process, warn
 from worker.ops.startup import (
@@ -89,6 +89,7 @@ def up(host: str, port: int, flower_port: int | None, no_log_files: bool) -> Non
                 checked = settings.model_copy(update={"redis_url": SecretStr(url)})
             # Opening it migrates the registry and checks the settings.
             warn_without_operators(opened.enter_context(Runtime(checked)))
+        (settings.data_dir / UP_ADDRESS).write_text(address, encoding="utf-8")
         os.set_inheritable(lock, True)  # The supervisor, which is this process still, holds it from now on.
         logs = "" if no_log_files else str(settings.data_dir / "logs")
         plan = _plan_parts(settings, address, host, port, flower_port, logs)

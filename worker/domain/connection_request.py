@@ -23,6 +23,7 @@ MOST_METERS: Final = 10  # Of one callback; more are refused as a whole.
 LONGEST_QUERY: Final = 2048  # In bytes.
 # The supplier knows a consent of 2026 some seconds after it was given. An id that nobody knows is not asked for longer.
 MOST_UNKNOWN: Final = 12
+OTHER_METER: Final = "other_meter"  # The page of a consent for another meter than the invitation.
 _WAITS_S: Final = (2, 3, 5, 10, 20, 40, 60, 120, 300)  # By the number of tries before.
 
 
@@ -182,6 +183,17 @@ class ConnectionRequest:
         next_try_at = now + timedelta(seconds=max(usual, wait_s or 0.0))
         return self.after(RequestEvent.NO_ANSWER, tries=self.tries + 1, next_try_at=next_try_at, page=page)
 
+    def for_other_meter(self, kind: ConsentKind, meters: Sequence[SharedMeter]) -> Self:
+        """Return the request whose consent names none but other meters than the invitation, unproven.
+
+        ``usage_points`` are those that its page may tell: none of a consent in 2026 whose number may be guessed.
+        """
+        told = meters
+        if kind is ConsentKind.AUTORISATION:
+            told = [] if self.was_unknown else [meter for meter in meters if meter.is_since(self.begun_on)]
+        numbers = tuple(meter.usage_point_id for meter in told)
+        return self.after(RequestEvent.NOT_PROVEN, usage_points=numbers, page=OTHER_METER)
+
     def is_due(self, now: datetime) -> bool:
         """Return whether the supplier may be asked now."""
         return not self.done and (self.next_try_at is None or self.next_try_at <= now)
@@ -236,6 +248,10 @@ class SharedMeter:
     until: date | None = None
     offered: frozenset[Series] | None = None
 
+    def is_since(self, day: date) -> bool:
+        """Return whether the consent is known to begin on this day or after it."""
+        return self.since is not None and self.since >= day
+
 
 def find_proof(
     kind: ConsentKind,
@@ -259,5 +275,5 @@ def find_proof(
         return None
     invited = tuple(meter for meter in meters if meter.usage_point_id == invited_meter)
     if kind is ConsentKind.AUTORISATION:
-        invited = tuple(meter for meter in invited if meter.since is not None and meter.since >= begun_on)
+        invited = tuple(meter for meter in invited if meter.is_since(begun_on))
     return (Proof.INVITED, invited) if invited else None

@@ -233,7 +233,8 @@ _SERVER_CLOCKS: Final[dict[str, Callable[[CheckConnections], float | None]]] = {
 
 def check_settings(connections: CheckConnections) -> Iterator[CheckNote]:
     settings = connections.settings
-    yield ok(_describe_home(settings) if settings.is_home else _describe_fleet(settings))
+    described = _describe_home(settings) if settings.is_home else _describe_fleet(settings)
+    yield ok(f"{described}; links lead to {settings.public_url}")
     if settings.pretend_now:
         yield warn(
             f"PRETENDING that it is {settings.pretend_now.isoformat()}: unset RELEVE_PRETEND_NOW to use the real time"

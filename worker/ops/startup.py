@@ -77,6 +77,10 @@ _REMOTE_COMMANDS: Final = {
 SET_CREDENTIALS: Final = (
     "set RELEVE_ENEDIS_CLIENT_ID and RELEVE_ENEDIS_CLIENT_SECRET, or RELEVE_ENEDIS_URL to a simulator"
 )
+BEGIN: Final = (
+    f"no home and no credentials here: for your home, `cd` to its folder or run `releve home add`; for a service, "
+    f"{SET_CREDENTIALS}"
+)
 SET_GAS_CREDENTIALS: Final = (
     "set RELEVE_GRDF_CLIENT_ID and RELEVE_GRDF_CLIENT_SECRET to those of your application at GRDF, or set "
     "RELEVE_GRDF_URL to a simulator"
@@ -99,7 +103,7 @@ def check_enedis_credentials(settings: Settings) -> None:
     endpoints = build_endpoints(settings)
     is_pretended = any(getattr(settings, name) == default for name, default in SIMULATOR_CREDENTIALS.items())
     if is_pretended and endpoints.preset.owns(endpoints.base_url):
-        raise ConfigError(SET_CREDENTIALS)
+        raise ConfigError(SET_CREDENTIALS if settings.has_enedis_credentials else BEGIN)
 
 
 def own_credentials(settings: Settings) -> str:

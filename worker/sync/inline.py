@@ -57,6 +57,17 @@ class Inline:
                 for window in self._still_missing(account_id, series, windows)
             )
 
+    def ask_once(self, account_id: str) -> str:
+        """Sync the last days of an account's first series with one try; return the code of a failure, or nothing."""
+        for series in self.collected(account_id)[:1]:
+            job = self.claims.manual_look_back(account_id, series)
+            try:
+                self.window_sync.sync_window(job)
+            except WorkerError as error:
+                self._give_up(job, error)
+                return error.code
+        return ""
+
     def _still_missing(self, account_id: str, series: Series, windows: list[DateWindow]) -> Iterator[DateWindow]:
         """Yield the windows that are still missing: once the supplier's floor is known, those before it are done."""
         for window in windows:

@@ -311,6 +311,7 @@ TABLE = (
     # An invitation is opened with the CSRF value of the form that this browser has loaded.
     for_everybody("GET /invitation", sees(200, "/invitation")),
     for_everybody("POST /invitation", BAD_FORM, form={"invitation": "invite_x", "csrf": "{csrf}"}),
+    for_everybody("GET /invitation/again", sees(410)),
     # Nobody invites himself, unless the settings say that all homes are pretended.
     for_everybody("POST /invitation/pretend", sees(404), form={"usage_point_id": "{number}"}),
     # The proxy for other services; who asks for a token is checked by the client's own id and secret.

@@ -137,6 +137,31 @@ def test_an_invitation_proves_its_own_meter_alone(service: ConnectService, separ
     assert [account.usage_point_id for account in service.accounts()] == [METER]
 
 
+@pytest.mark.generations
+@pytest.mark.parametrize("service", INVITED_PRESETS, indirect=True)
+def test_who_chooses_another_meter_than_the_invited_one_is_told_both_and_led_back(service: ConnectService) -> None:
+    browser = service.browser()
+    page = service.open_invitation(browser, service.invite()).headers["location"]
+    wrong = service.agree(page.replace(f"usage_point_id={METER}", f"usage_point_id={OTHER}"))
+    told = service.come_back(browser, wrong)
+    assert told.status_code == 403 and not service.accounts()
+    assert f"…{METER[-4:]}" in told.text and f"…{OTHER[-4:]}" in told.text
+    assert METER not in told.text and OTHER not in told.text and "n’importe qui" not in told.text
+    assert 'href="/invitation/again"' in told.text
+    back = browser.get("/invitation/again")
+    right = service.agree(back.headers["location"])
+    assert service.come_back(browser, right).status_code == 303
+    assert [account.usage_point_id for account in service.accounts()] == [METER]
+
+
+def test_nobody_is_led_back_without_an_invitation_that_this_browser_has_opened(v2026: ConnectService) -> None:
+    browser = v2026.browser()
+    uninvited = browser.get(v2026.begin_uninvited(browser, OTHER))
+    assert (uninvited.status_code, browser.get("/invitation/again").status_code) == (403, 410)
+    v2026.open_invitation(browser, v2026.invite())
+    assert browser.get("/invitation/again", headers={"Sec-Fetch-Dest": "image"}).status_code == 403
+
+
 def test_accounts_of_one_consent_outlive_the_renewals_of_each_other(v4: ConnectService) -> None:
     v4.simulate("POST", "switches", {"token_life_s": 60})
     browser = v4.browser()

@@ -108,3 +108,22 @@ def test_usual_waits_leave_the_supplier_few_calls_in_the_life_of_a_request() -> 
 def test_no_repr_shows_a_meter_a_code_or_a_browser() -> None:
     request = replace(NEW, usage_points=(METER,), code="s3cret", autorisation_id=900001, browser="hash", address="ip")
     assert not [secret for secret in (METER, "s3cret", "900001", "hash", "'ip'") if secret in repr(request)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "since", "was_unknown", "told"),
+    [
+        (ConsentKind.USAGE_POINT, None, False, True),  # The person's own callback names it.
+        (ConsentKind.AUTORISATION, TODAY, False, True),
+        (ConsentKind.AUTORISATION, TODAY, True, False),  # A number that may be guessed tells nobody a meter.
+        (ConsentKind.AUTORISATION, TODAY - timedelta(days=1), False, False),
+        (ConsentKind.AUTORISATION, None, False, False),
+    ],
+)
+def test_a_consent_for_another_meter_than_the_invited_one_tells_it_unless_its_number_may_be_guessed(
+    kind: ConsentKind, since: date | None, was_unknown: bool, told: bool
+) -> None:
+    request = replace(NEW, was_unknown=was_unknown)
+    other = request.for_other_meter(kind, [SharedMeter(OTHER, since)])
+    assert (other.state, other.page) == (RequestState.UNPROVEN, "other_meter")
+    assert other.usage_points == ((OTHER,) if told else ())

@@ -28,7 +28,7 @@ from worker.clients.enedis import ENEDIS
 from worker.domain.account import DEFAULT_TENANT, Account, AccountState
 from worker.domain.clock import real_clock
 from worker.domain.consents import parse_displayed
-from worker.domain.invitation import Invitation, InvitationPurpose
+from worker.domain.invitation import Invitation, InvitationPurpose, InvitationState
 from worker.domain.tariffs import DISPLAYED_PERIODS
 from worker.runtime.process import Runtime
 from worker.stores.redis.locks import Rate, RateLimiter
@@ -95,6 +95,19 @@ def open_invitation(
         return again
     wait_s = count_wrong_invitation(request, runtime)
     return consent_page(request, "too_many", wait_s) if wait_s else consent_page(request, "invitation_over")
+
+
+@router.get("/invitation/again")
+def choose_again(request: Request, runtime: RuntimeDep, session: SessionDep) -> Response:
+    """Lead back to the supplier's page with the invitation whose consent named another meter."""
+    if not is_visit(request):
+        raise HttpRefusal(403, "refused", "a consent begins where a person goes to this page")
+    names = read_browser_names(runtime, request)
+    own = runtime.connection_requests.of_browser(names.hashes)
+    invited = runtime.connector.outcomes.find_invited(own) if own else None
+    if invited is None or invited.invitation.state_at(real_clock()) is not InvitationState.OPENED:
+        return consent_page(request, "invitation_over")
+    return _go_on(request, runtime, session, invited.invitation, names.with_new())
 
 
 @router.post("/invitation/pretend")

@@ -39,6 +39,7 @@ from worker.domain.clock import real_clock
 from worker.domain.connection_request import (
     LONGEST_QUERY,
     MOST_METERS,
+    OTHER_METER,
     ConnectedAccount,
     ConnectionRequest,
     RequestState,
@@ -79,6 +80,7 @@ _LONGEST_WAIT_S: Final = 60
 _START_AGAIN: Final = (f"/connect/{ENEDIS.name}", "connect.again")
 _HOME: Final = ("/", "connect.home")
 _INVITATION: Final = ("/invitation", "connect.invitation")
+_CHOOSE_AGAIN: Final = ("/invitation/again", "connect.other_meter.go")
 _READING: Final = ("/connect/reading", "connect.reading")
 _RIGHT_AGAIN: Final = ("/connect/right/again", "connect.right.again")
 _PAGES: Final[dict[str, tuple[int, tuple[str, str]]]] = {  # Name of a page -> its status and what to do next.
@@ -88,6 +90,8 @@ _PAGES: Final[dict[str, tuple[int, tuple[str, str]]]] = {  # Name of a page -> i
     "too_many_meters": (400, _START_AGAIN),
     "no_consent_page": (503, _HOME),
     "unproven": (403, _INVITATION),
+    OTHER_METER: (403, _CHOOSE_AGAIN),
+    "unknown_meter": (403, _CHOOSE_AGAIN),
     "reading_wrong": (403, _READING),
     "no_reading": (404, _INVITATION),
     "invitation_over": (410, _HOME),
@@ -321,6 +325,13 @@ def _unproven_page(request: Request, runtime: Runtime, own: ConnectionRequest) -
     """Return the page of a request without a proof: the same for every meter, with the way to P4 where there is one."""
     if own.page == "reading_wrong":
         return consent_page(request, own.page)
+    invited = runtime.connector.outcomes.find_invited(own) if own.page == OTHER_METER else None
+    if invited is not None and invited.usage_point_id is not None:
+        chosen = ", ".join(f"…{number[-4:]}" for number in own.usage_points)
+        page = OTHER_METER if chosen else "unknown_meter"
+        return consent_page(
+            request, page, supplier=own.supplier, chosen=chosen, digits=f"…{invited.usage_point_id[-4:]}"
+        )
     if runtime.connector.find_unproven([own.browser]) is not None:
         return render(request, "unproven.html", 403)
     return consent_page(request, "unproven")

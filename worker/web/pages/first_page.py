@@ -6,11 +6,12 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request, Response
 
-from worker.domain.series import daily_of
+from worker.domain.series import Series
 from worker.domain.windows import history_length
 from worker.web.dependencies import RuntimeDep, SessionDep, gas_suffix, needs_invitation
 from worker.web.pages.account import KINDS
 from worker.web.rendering import policy_with_form_to, render, words_of
+from worker.web.texts import Words
 
 router = APIRouter()
 ACCOUNTS_A_PAGE: Final = 20
@@ -26,6 +27,7 @@ def show_home(
         account for account in session.own(runtime.registry.get_many(list(session.accounts))) if account.state in KINDS
     ]
     first = (page - 1) * ACCOUNTS_A_PAGE
+    collected = runtime.registry.outcomes.fleet
     response = render(
         request,
         "home.html",
@@ -38,9 +40,17 @@ def show_home(
         pretend=settings.pretend_homes,
         kinds=KINDS,
         duration=words.duration(settings.consent_duration or runtime.endpoints.preset.consent_duration),
-        months=history_length(daily_of(), settings.history_load_days) * 12 // 365,
-        curve_days=settings.history_load_days,
+        read={series: _past_of(series, settings.history_load_days, words) for series in collected},
+        on_request=[
+            words(f"series.{series}.name") for series in Series if series not in collected and runtime.offers(series)
+        ],
     )
     if settings.pretend_homes:  # Its form leads to the supplier's page.
         response.headers["Content-Security-Policy"] = policy_with_form_to(runtime.endpoints.authorize_url)
     return response
+
+
+def _past_of(series: Series, curve_days: int, words: Words) -> str:
+    """Return how much of the past of a series is read: days of a curve, months of the others."""
+    days = history_length(series, curve_days)
+    return words.duration(f"P{days}D" if series.description.history_days is None else f"P{days * 12 // 365}M")
