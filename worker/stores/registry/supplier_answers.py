@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum, auto
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, Subquery, delete, func, select, union, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, delete, func, select, union, update
 
 from worker.domain.answers import Deviation, DeviationKind, RawAnswer, pack_raw_answers, to_sample, unpack_raw_answers
 from worker.domain.documents import REMOVED
@@ -27,7 +27,6 @@ from worker.stores.registry import account_rows
 from worker.stores.registry.notices import insert_notices
 from worker.stores.registry.tables import CORRECTIONS, QUARANTINE, RAW_ANSWERS, READING_CHANGES
 
-_TABLES: Final = (CORRECTIONS, READING_CHANGES)
 _A_SECOND: Final = timedelta(seconds=1)  # The precision of the times of answers.
 _RAW = RAW_ANSWERS.c
 PAGE = 50
@@ -58,6 +57,12 @@ class Correction:
     def became_energy(self) -> int | None:
         """The new energy, or None where the reading was removed."""
         return None if self.became_amount == REMOVED else self.became_amount
+
+
+_TABLES: Final = (CORRECTIONS, READING_CHANGES)
+_COLUMNS: Final = [field.name for field in fields(Correction)]
+# A correction that workers of both versions recorded is one.
+_BOTH: Final = union(*(select(*(table.c[name] for name in _COLUMNS)) for table in _TABLES)).subquery().c
 
 
 class CorrectionTable(SqlTable):
@@ -92,10 +97,8 @@ class CorrectionTable(SqlTable):
 
     def count_since(self, moment: datetime) -> dict[Series, int]:
         """Return the number of corrections since ``moment`` in the fleet, by series; one without any is left out."""
-        rows = _union(lambda columns: (columns.changed_at >= moment,)).c
-        counts: dict[Doctype, int] = dict(
-            self._database.fetch(select(rows.doctype, func.count()).group_by(rows.doctype))
-        )
+        query = select(_BOTH.doctype, func.count()).where(_BOTH.changed_at >= moment).group_by(_BOTH.doctype)
+        counts: dict[Doctype, int] = dict(self._database.fetch(query))
         return {series: counts[series.inputs] for series in Series if series.inputs in counts}
 
     def delete_before(self, moment: datetime) -> int:
@@ -104,21 +107,12 @@ class CorrectionTable(SqlTable):
 
 
 def _in_both_tables(account_id: str, doctype: Doctype, first_key: str, end_key: str) -> Select[Any]:
-    rows = _union(
-        lambda columns: (
-            columns.account_id == account_id,
-            columns.doctype == doctype,
-            columns.key >= first_key,
-            columns.key < end_key,
-        )
+    of_series = _BOTH.account_id == account_id, _BOTH.doctype == doctype
+    return (
+        select(*_BOTH)
+        .where(*of_series, _BOTH.key >= first_key, _BOTH.key < end_key)
+        .order_by(_BOTH.key, _BOTH.changed_at)
     )
-    return select(rows).order_by(rows.c.key, rows.c.changed_at)
-
-
-def _union(where: Callable[[Any], tuple[ColumnElement[bool], ...]]) -> Subquery:
-    """Return the rows of both tables: one that workers of both versions recorded is one."""
-    columns = [field.name for field in fields(Correction)]
-    return union(*(select(*(table.c[name] for name in columns)).where(*where(table.c)) for table in _TABLES)).subquery()
 
 
 def _read(rows: Iterable[Row[Any]]) -> list[Correction]:
@@ -139,9 +133,8 @@ def _placed_after(last: Correction | None, correction: Correction) -> Correction
     """Return the change with a time that is after the newest entry's, where an answer of the same second follows it."""
     if last is None or last.became_amount != correction.was_amount:
         return correction
-    if not timedelta() <= last.changed_at - correction.changed_at < _A_SECOND:
-        return correction
-    return replace(correction, changed_at=last.changed_at + timedelta(microseconds=1))
+    in_same_second = timedelta() <= last.changed_at - correction.changed_at < _A_SECOND
+    return replace(correction, changed_at=last.changed_at + timedelta(microseconds=1)) if in_same_second else correction
 
 
 class RawAnswerTable(SealedTable):
