@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from itertools import groupby, pairwise
 
@@ -32,7 +33,6 @@ class Home:
 
     household: Household
     account: str = ""
-    waiting: list[Writes] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.account = self.household.add_another()
@@ -47,7 +47,7 @@ class Home:
         return sync.aggregate(sync.filter_known(sync.fetch(window_job(window, Series.DAILY, self.account))))
 
     def store(self, message: Writes, written_before_death: int | None = None) -> None:
-        """Store a message; or die after the journal and so many documents, and leave it to the broker."""
+        """Store a message; or die after the journal and so many documents."""
         store = self.household.measures[Doctype.DAY]
 
         def die(documents: Sequence[Document]) -> None:
@@ -56,16 +56,9 @@ class Home:
             raise Killed
 
         store.before_write = None if written_before_death is None else die
-        try:
+        with suppress(Killed):
             self.household.window_sync.store(message)
-        except Killed:
-            self.waiting.append(message)
-        finally:
-            store.before_write = None
-
-    def deliver_again(self) -> None:
-        while self.waiting:
-            self.store(self.waiting.pop(0))
+        store.before_write = None
 
     def changes(self) -> list[Correction]:
         return self.household.results.corrections.list_between(self.account, Doctype.DAY, *ALL_KEYS)
@@ -76,12 +69,8 @@ class Home:
 
 
 values = st.lists(st.integers(0, 2).map(lambda number: 1000 * number), min_size=2, max_size=2)
-ASK, ASK_AND_WAIT, DELIVER_AGAIN = "ask", "ask and wait", "deliver again"
-steps = st.one_of(
-    st.tuples(st.just(ASK), values, st.none() | st.integers(0, 2)),
-    st.tuples(st.just(ASK_AND_WAIT), values, st.none()),
-    st.tuples(st.just(DELIVER_AGAIN), st.just([0, 0]), st.none()),
-)
+# How many documents each worker that is killed over the message has written.
+kills = st.lists(st.integers(0, 2), max_size=3)
 a_few = settings(
     max_examples=examples(100, desk=20), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -93,21 +82,19 @@ def new_home(household: Household) -> Callable[[], Home]:
 
 
 @a_few
-@given(values, st.lists(steps, max_size=12))
+@given(values, st.lists(st.tuples(values, kills), max_size=12))
 def test_the_journal_replayed_from_its_first_value_gives_the_store(
-    new_home: Callable[[], Home], first: list[int], story: list[tuple[str, list[int], int | None]]
+    new_home: Callable[[], Home], first: list[int], story: list[tuple[list[int], list[int]]]
 ) -> None:
+    """The broker delivers the message of a killed worker again before the next answer is compared."""
     home = new_home()
     home.store(home.ask(first))
     started = home.stored()
-    for what, told, written_before_death in story:
-        if what == ASK:
-            home.store(home.ask(told), written_before_death)
-        elif what == ASK_AND_WAIT:
-            home.waiting.append(home.ask(told))
-        else:
-            home.deliver_again()
-    home.deliver_again()
+    for told, killed_after in story:
+        message = home.ask(told)
+        for written in killed_after:
+            home.store(message, written)
+        home.store(message)
     replayed = dict(started)
     for key, changes in groupby(home.changes(), key=lambda change: change.key):
         for number, change in enumerate(changes):
