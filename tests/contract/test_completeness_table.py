@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 
 import pytest
+from sqlalchemy import insert, select
 
 from worker.domain.account import AccountState
 from worker.domain.completeness import COMPLETE, DayLedger, DayMark, DayState
+from worker.domain.documents import REMOVED
 from worker.domain.series import Doctype, Series
 from worker.domain.windows import ONE_DAY
 from worker.errors import UnknownAccount
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.outcomes import HourFreshness
 from worker.stores.registry.supplier_answers import Correction, CorrectionTable
+from worker.stores.registry.tables import CORRECTIONS
 
 NOW = datetime(2024, 7, 25, 7, 0, tzinfo=UTC)
 TODAY = date(2024, 7, 25)
@@ -136,3 +141,53 @@ def test_a_correction_noted_again_after_a_crash_is_one(registry: AccountRegistry
     assert table.count_since(NOW) == {Series.DAILY: 2}
     assert table.count_since(NOW + timedelta(hours=1)) == {Series.DAILY: 1}
     assert table.delete_before(NOW + timedelta(hours=1)) == 1
+
+
+def record_all(registry: AccountRegistry, *amounts: int, every: timedelta = timedelta(hours=1)) -> list[Correction]:
+    """Record that a value became one amount after the other, and return what the journal says of it."""
+    account_id, table = add_account(registry), CorrectionTable(registry.database)
+    for number, (was, became) in enumerate(pairwise(amounts)):
+        table.record([correction(account_id, was, became, NOW + number * every)])
+    return table.list_between(account_id, Doctype.DAY, "0", "~")
+
+
+@pytest.mark.parametrize("every", [timedelta(hours=1), timedelta(0)], ids=["hours apart", "in one second"])
+def test_a_value_that_goes_to_and_fro_is_a_change_each_time(registry: AccountRegistry, every: timedelta) -> None:
+    """N3: the second change from 24 to 31.2 kWh was not there."""
+    amounts = [24_000, 31_200, 24_000, 31_200, 24_000, 0, 24_000]
+    changes = record_all(registry, *amounts, every=every)
+    assert [(change.was_amount, change.became_amount) for change in changes] == list(pairwise(amounts))
+
+
+def test_steps_that_go_to_others_and_come_back_go_each_time(registry: AccountRegistry) -> None:
+    account_id, table = add_account(registry), CorrectionTable(registry.database)
+    gone = [correction(account_id, was, REMOVED, NOW + was * timedelta(hours=1)) for was in (1, 2, 3)]
+    for change in gone:
+        table.record([change])
+        table.record([replace(change, changed_at=change.changed_at + timedelta(minutes=1))])
+    assert table.list_between(account_id, Doctype.DAY, "0", "~") == gone
+
+
+def test_changes_that_workers_of_0_2_0_record_meanwhile_are_read_beside_the_others(registry: AccountRegistry) -> None:
+    account_id, table = add_account(registry), CorrectionTable(registry.database)
+    older, ours, theirs, back = (
+        correction(account_id, was, became, NOW + hour * timedelta(hours=1))
+        for hour, (was, became) in enumerate(pairwise([1, 2, 1, 2, 1]))
+    )
+
+    def record_as_0_2_0(*changes: Correction) -> None:
+        with registry.database.writing() as connection:
+            connection.execute(insert(CORRECTIONS), [asdict(change) for change in changes])
+
+    record_as_0_2_0(older)
+    table.record([older])  # Of a message that a worker of before had begun.
+    table.record([ours])
+    record_as_0_2_0(ours, replace(theirs, key="2024-07-02"))
+    table.record([replace(back, key="2024-07-02")])
+    changes = [older, ours, replace(theirs, key="2024-07-02"), replace(back, key="2024-07-02")]
+    assert table.list_between(account_id, Doctype.DAY, "0", "~") == changes
+    assert table.count_since(NOW + timedelta(hours=1)) == {Series.DAILY: 3}
+    assert len(registry.database.fetch(select(CORRECTIONS))) == 3, "ours go to the table of today alone"
+    assert table.delete_before(NOW + timedelta(hours=2)) == 3
+    registry.remove(account_id)
+    assert table.count_since(NOW) == {}

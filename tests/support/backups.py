@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -98,7 +99,10 @@ def record_days(runtime: Runtime, account_id: str) -> None:
         account_id, Series.DAILY, DayLedger(), DayLedger(NOW.date(), [COMPLETE])
     )
     runtime.registry.completeness.save_freshness(HourFreshness(NOW, Series.DAILY, 3, 2))
-    runtime.corrections.record([Correction(account_id, Doctype.DAY, DAYS[0], 1_000, 2_000, NOW, NOW, "r1")])
+    change = Correction(account_id, Doctype.DAY, DAYS[0], 1_000, 2_000, NOW, NOW, "r1")
+    runtime.corrections.record([change])
+    # As 0.2.0 recorded one.
+    runtime.registry.database.change(insert(tables.CORRECTIONS).values(asdict(replace(change, key=DAYS[1]))))
     runtime.raw_answers.record_answer(
         account_id, RawAnswer(Series.DAILY, NOW, DateWindow(NOW.date(), NOW.date() + ONE_DAY), [])
     )

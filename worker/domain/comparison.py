@@ -11,6 +11,9 @@ for each account and series:
 
 The answers of one day are listed, eight at most. One that was asked for before them loses wherever something is stored.
 A file counts as an answer that was asked for when the file was made. It is stored in parts, which are listed as one.
+
+Clocks of workers differ. A time of up to ``CLOCK_ERROR`` in the future counts; a later one says nothing of the order:
+such an answer is stored where nothing is, and the days that it or an answer before it told otherwise are asked again.
 """
 
 from __future__ import annotations
@@ -46,6 +49,7 @@ from worker.domain.windows import DateWindow, merge_spans
 _AN_HOUR: Final = timedelta(hours=1)
 MOST_LISTED: Final = 8
 _A_DAY_US: Final = 24 * 3600 * 1_000_000
+CLOCK_ERROR: Final = timedelta(minutes=5)
 
 
 class Answered(NamedTuple):
@@ -100,19 +104,20 @@ class RecentAnswers:
         forgotten = [listed.asked_us for listed in answers[: len(answers) - len(kept)]]
         return RecentAnswers(tuple(kept), max([self.forgotten_us, *forgotten]))
 
-    def days_answered_later(self, answer: Answered, now_us: int) -> set[date]:
-        """Return the days of an answer that were asked for after it.
-
-        A time in the future comes from a wrong clock, then or now, and does not count.
-        """
-        if answer.asked_us < self.forgotten_us <= now_us:
+    def days_answered_later(self, answer: Answered, latest_us: int) -> set[date]:
+        """Return the days of an answer that were asked for after it; a time after ``latest_us`` does not count."""
+        if answer.asked_us < self.forgotten_us <= latest_us:
             return set(answer.window.dates())
-        return self.days_listed_later(answer, now_us)
+        return self.days_listed_later(answer, latest_us)
 
-    def days_listed_later(self, answer: Answered, now_us: int) -> set[date]:
+    def days_listed_later(self, answer: Answered, latest_us: int) -> set[date]:
         """Return the same without those that are no longer listed: of them no day is known."""
-        later = (listed for listed in self.answers if answer.asked_us < listed.asked_us <= now_us)
+        later = (listed for listed in self.answers if answer.asked_us < listed.asked_us <= latest_us)
         return {day for listed in later for day in listed.days_in(answer.window)}
+
+    def days_beyond(self, window: DateWindow, latest_us: int) -> set[date]:
+        """Return the days of a window that an answer with a time after ``latest_us`` told."""
+        return {day for listed in self.answers if listed.asked_us > latest_us for day in listed.days_in(window)}
 
     def days_in_doubt(self, finished: FinishedAnswer) -> set[date]:
         """Return the days that must be asked for again, because it is not sure that the later answer holds there."""
@@ -198,10 +203,11 @@ def compare(
     series, window, ranges = messages.series_of(job), messages.window_of(job), ranges_to_read(job)
     inputs = documents[series.inputs]
     stored = {entry.key: entry for entry in map(to_entry, inputs)}
-    later_keys = _later_keys(job, inputs, facts, recent, now)
+    latest = now + CLOCK_ERROR
+    later_keys = _later_keys(job, inputs, facts, recent, latest)
     if series.is_state:
         # A later answer that repeated the row before it has no row of its own.
-        listed = recent.days_listed_later(Answered.of(job, facts), _to_us(now))
+        listed = recent.days_listed_later(Answered.of(job, facts), _to_us(latest))
         return _compare_states(job, entries, facts, stored, recent, later_keys | {str(day) for day in listed})
     out_of_order = find_replaced(inputs) if series.has_steps or series.has_intervals else []
     out_of_order_keys = {entry.key for entry in out_of_order}
@@ -219,6 +225,9 @@ def compare(
     # A stored period, or a step, that begins before the window may cover days of it.
     reach_in = series.has_intervals or series.has_steps
     asked_for = [*changed, *(entry for entry in rest if reach_in or first_key <= entry.key < end_key)]
+    overwritten = [entry for entry in (*changed, *replaced) if entry.key in stored]
+    doubtful = {civil_day_of(entry.key, series) for entry in overwritten} & recent.days_beyond(window, _to_us(latest))
+    late_days = doubtful | {civil_day_of(entry.key, series) for entry in settled.late}
     return Changes(
         **messages.job_of(job),
         changed=changed,
@@ -228,7 +237,7 @@ def compare(
         answer=[entry.reading for entry in entries] if settled.reshaped else [],
         left_out=settled.left_out,
         seen=str(recent),
-        late_days=sorted({civil_day_of(entry.key, series).isoformat() for entry in settled.late}),
+        late_days=sorted(day.isoformat() for day in late_days),
         stored_totals={doctype.value: list(map(to_entry, documents[doctype])) for doctype in series.totals},
         rest={doctype.value: _sums_within(ranges[doctype], rest, doctype) for doctype in series.totals},
         facts={**facts, "open": open_days(window, covered_time_by_day(series, asked_for))},
@@ -263,17 +272,22 @@ def _compare_states(
 
 
 def _later_keys(
-    job: WindowJob, documents: Iterable[Document], facts: AnswerFacts, recent: RecentAnswers, now: datetime
+    job: WindowJob, documents: Iterable[Document], facts: AnswerFacts, recent: RecentAnswers, latest: datetime
 ) -> set[str]:
-    """Return the keys of stored readings that were told or confirmed by an answer that was asked for later."""
-    series = messages.series_of(job)
-    later_days = recent.days_answered_later(Answered.of(job, facts), _to_us(now))
-    # These are texts of one format in UTC, so they compare as times do. A time in the future is a wrong clock's.
-    fetched_at, latest = facts["fetched_at"], to_timestamp(now)
+    """Return the keys of stored readings that were told or confirmed by an answer that was asked for later.
+
+    An answer that was asked for after ``latest`` has a wrong clock: all of them count as later than it.
+    """
+    series, answer = messages.series_of(job), Answered.of(job, facts)
+    if answer.asked_us > _to_us(latest):
+        return {key_of(document) for document in documents}
+    later_days = recent.days_answered_later(answer, _to_us(latest))
+    # These are texts of one format in UTC, so they compare as times do.
+    fetched_at, latest_text = facts["fetched_at"], to_timestamp(latest)
     return {
         key
         for document in documents
-        if fetched_at < document["updated_at"] <= latest
+        if fetched_at < document["updated_at"] <= latest_text
         or (later_days and civil_day_of(key_of(document), series) in later_days)
         for key in [key_of(document)]
     }

@@ -138,9 +138,13 @@ class DayLedger:
             for place, mark in enumerate(self.marks):
                 yield self.start + place * ONE_DAY, mark
 
-    def stored_days(self) -> list[date]:
-        """Return the days of which something is stored, oldest first."""
-        return [day for day, mark in self.days() if mark.complete or mark.state is DayState.PARTIAL]
+    def stored_days(self) -> dict[date, timedelta]:
+        """Return the days of which something is stored, oldest first, with the time that is at least stored of each."""
+        return {
+            day: day_length(day) if mark.complete else mark.half_hours * _HALF_HOUR
+            for day, mark in self.days()
+            if mark.complete or mark.state is DayState.PARTIAL
+        }
 
     def with_marks(self, new_marks: Mapping[date, DayMark]) -> DayLedger:
         """Return a ledger in which these marks replace those of the same days."""

@@ -11,12 +11,12 @@ import secrets
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from itertools import chain, islice
 from typing import Any, Final
 
 from worker.domain.account import Account
-from worker.domain.completeness import DayState, civil_day, civil_day_of, interval_days
+from worker.domain.completeness import DayState, civil_day, civil_day_of, covered_time_by_day, interval_days
 from worker.domain.consistency import (
     Cause,
     Discrepancy,
@@ -160,13 +160,13 @@ class Auditor:
                 requested += 1
         return written, requested
 
-    def _days_called_stored(self, account_id: str, series: Series) -> list[date]:
-        """Return the days of which something is stored according to the registry, oldest first."""
+    def _days_called_stored(self, account_id: str, series: Series) -> Mapping[date, timedelta]:
+        """Return the days of which something is stored according to the registry, and how much time of each."""
         registry = self.claims.registry
         if days := registry.completeness.load_ledger(account_id, series).stored_days():
             return days
         outcome = registry.outcomes.load(account_id).get(series)
-        return [outcome.last_day] if outcome and outcome.ever_stored and outcome.last_day else []
+        return {outcome.last_day: timedelta()} if outcome and outcome.ever_stored and outcome.last_day else {}
 
     def _days_set_aside(self, account_id: str, series: Series) -> list[date]:
         ledger = self.claims.registry.completeness.load_ledger(account_id, series)
@@ -216,8 +216,9 @@ def _windows_to_ask(series: Series, days: Collection[date], today: date) -> list
 class MeasureChecks:
     """The comparison of one account; ``run`` fills ``findings``, the notes and the number of ``documents``.
 
-    ``stored_days``: by series, the days of which the registry says that something is stored. ``set_aside``: by series,
-    the days of which an impossible value was set aside. ``today``: no curve is looked for after it.
+    ``stored_days``: by series, the days of which the registry says that something is stored, with the time that is at
+    least stored of each. ``set_aside``: by series, the days of which an impossible value was set aside. ``today``: no
+    curve is looked for after it.
     Notes are no faults, and nothing repairs them. ``breaks``: by series of registers, where a new sequence begins.
     ``deviations``: months whose days are not what was published for them. ``provisional``: by series, the days that
     should be final by now.
@@ -226,7 +227,7 @@ class MeasureChecks:
     account_id: str
     measures: MeasureStore
     corrections: CorrectionTable
-    stored_days: Mapping[Series, Collection[date]]
+    stored_days: Mapping[Series, Mapping[date, timedelta]]
     set_aside: Mapping[Series, Collection[date]]
     today: date
     daily_limit_kwh: float
@@ -287,7 +288,7 @@ class MeasureChecks:
         self.findings += check_registers(series, day_energies(rows), self._rows_of(daily), corrected)
 
     def _check_curve(self, series: Series) -> None:
-        daily, days_stored = compared_with(series), set[date]()
+        daily, covered = compared_with(series), dict[date, timedelta]()
         days = self._rows_of(daily) if daily else []
         peaks = {peak: self._rows_of(peak) for peak in self.stored_days if _is_peak_of(peak, series)}
         for part in self._parts(series):
@@ -295,7 +296,7 @@ class MeasureChecks:
             steps = list(map(to_entry, step_documents))
             steps_within = _steps_within(steps, part, series)
             self.documents += len(steps_within)
-            days_stored.update(civil_day(entry.key) for entry in steps_within)
+            covered |= covered_time_by_day(series, steps_within)
             self.findings += [one for one in check_overlaps(series, step_documents) if _is_day_of(one.key, part)]
             for doctype in series.totals:
                 totals = self._read(doctype, key_range(part, doctype))
@@ -306,7 +307,8 @@ class MeasureChecks:
             self.findings += check_days(series, steps, _of_part(days, part), corrected)
             for peak, rows in peaks.items():
                 self.findings += check_peaks(peak, _of_part(rows, part), steps_within, corrected)
-        self._check_stored(series, days_stored)
+        said = self.stored_days[series]
+        self._check_stored(series, {day for day, time in covered.items() if time >= said.get(day, timedelta())})
 
     def _parts(self, series: Series) -> Iterator[DateWindow]:
         """Yield the days with a load curve in parts, oldest first; nothing where there is no curve."""

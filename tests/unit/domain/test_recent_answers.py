@@ -49,8 +49,11 @@ def test_no_later_answer_is_missed_however_many_are_forgotten(recorded: list[Ans
         assert found == later
 
 
-def test_a_time_in_the_future_does_not_count() -> None:
-    assert after(answer(5 * HOUR_US)).days_answered_later(answer(2 * HOUR_US), 4 * HOUR_US) == set()
+def test_a_time_that_is_too_far_in_the_future_does_not_count() -> None:
+    recent = after(answer(5 * HOUR_US))
+    assert recent.days_answered_later(answer(2 * HOUR_US), 4 * HOUR_US) == set()
+    assert recent.days_beyond(answer(0, 1, 9).window, 4 * HOUR_US) == {DAY + ONE_DAY, DAY + 2 * ONE_DAY}
+    assert recent.days_beyond(answer(0).window, 5 * HOUR_US) == set()
 
 
 def days_in_doubt(recent: RecentAnswers, seen: RecentAnswers, *, wrote: bool, overwrote: bool = False) -> set[date]:

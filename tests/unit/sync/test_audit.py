@@ -72,6 +72,57 @@ def test_what_the_registry_calls_stored_and_the_measures_lack_is_named_and_asked
         assert sorted(day for part in asked_again for day in part.dates()) == list(window.dates())
 
 
+def test_half_hours_that_the_ledger_knows_and_the_measures_lack_are_named_and_asked_for_again(
+    home: Home,
+) -> None:
+    """N4: the repair of the hour left nothing that told of the loss."""
+    day, measures = date(2024, 7, 10), home.household.measures
+    before = measures[Doctype.MINUTE].documents[f"{home.account}:{day}T08:30Z"]["load"]
+    del measures[Doctype.MINUTE].documents[f"{home.account}:{day}T08:30Z"]
+    lost = (Law.STORED, f"{day}/{day + ONE_DAY}", Cause.MISSING_DOCUMENTS)
+    assert home.laws() == [(Law.HOUR, f"{day}T08:00Z", Cause.STALE_TOTAL), lost]
+    assert home.auditor.repair_account(home.auditor.verify_account(home.account)) == (1, 1)
+    assert home.laws() == [lost], "a repair hides no loss"
+    (job,) = home.asked
+    assert (job["series"], job["start"], job["end"]) == ("load_curve", f"{day}", f"{day + ONE_DAY}")
+    home.household.run(job)
+    assert home.laws() == []
+    assert measures[Doctype.MINUTE].documents[f"{home.account}:{day}T08:30Z"]["load"] == before
+
+
+def test_what_the_supplier_has_no_longer_is_told_as_missing_once_it_was_asked(home: Home) -> None:
+    day = date(2024, 7, 10)
+    del home.household.measures[Doctype.MINUTE].documents[f"{home.account}:{day}T08:30Z"]
+    home.household.supplier.curve = serving_curves({**home.rows, day: home.rows[day][:21] + home.rows[day][22:]})
+    home.auditor.repair_account(home.auditor.verify_account(home.account))
+    for job in home.asked:
+        home.household.run(job)
+    assert home.laws() == []
+    ledger = home.household.registry.completeness.load_ledger(home.account, Series.LOAD_CURVE)
+    assert ledger.mark_of(day).half_hours == 47
+
+
+def test_a_partial_day_that_has_lost_more_is_named_and_one_that_has_not_is_no_fault(household: Household) -> None:
+    home, day = Home(household), date(2024, 7, 10)
+    household.supplier.curve = serving_curves({**home.rows, day: home.rows[day][:40]})
+    home.account = household.add(33)
+    household.backfill(home.account)
+    assert home.laws() == []
+    del household.measures[Doctype.MINUTE].documents[f"{home.account}:{day}T08:30Z"]
+    assert (Law.STORED, f"{day}/{day + ONE_DAY}", Cause.MISSING_DOCUMENTS) in home.laws()
+
+
+def test_half_hours_that_are_missing_stay_told_where_the_days_are_marked_again(home: Home) -> None:
+    """Overlapping steps on another day have the ledger made again from what is stored."""
+    day, minutes = date(2024, 7, 10), home.household.measures[Doctype.MINUTE]
+    del minutes.documents[f"{home.account}:{day}T08:30Z"]
+    home.spoil(Doctype.MINUTE, "2024-07-12T08:00Z", step=60, updated_at="2024-07-24T09:00:00+00:00")
+    home.auditor.repair_account(home.auditor.verify_account(home.account))
+    assert next(job["start"] for job in home.asked if job["series"] == "load_curve") == str(day)
+    ledger = home.household.registry.completeness.load_ledger(home.account, Series.LOAD_CURVE)
+    assert day in ledger.due_days(home.household.history.today(), Series.LOAD_CURVE)
+
+
 def test_an_outcome_alone_says_that_something_is_stored(household: Household) -> None:
     """The ledger of days may be empty where the outcome knows a stored day."""
     home = Home(household)
@@ -193,3 +244,12 @@ def test_the_audit_reads_a_month_of_the_curve_at_a_time(home: Home) -> None:
     home.household.measures[Doctype.MINUTE].before_read = lambda _, first, end: spans.append((first[:10], end[:10]))
     home.auditor.verify_account(home.account)
     assert all((date.fromisoformat(end) - date.fromisoformat(first)).days <= 34 for first, end in spans[1:])
+
+
+def test_the_audit_reads_each_document_once_whatever_the_ledger_says(home: Home) -> None:
+    """Before the ledger was compared within the day there were as many reads."""
+    reads = list[str]()
+    for store in home.household.measures.values():
+        store.before_read = lambda *read: reads.append(read[1])
+    home.auditor.verify_account(home.account)
+    assert len(reads) == 7, "of both series, a month of them"

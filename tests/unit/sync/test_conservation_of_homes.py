@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from datetime import date
+from datetime import date, timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -40,7 +40,7 @@ def check(measures: MeasureStore, home: WholeHome) -> MeasureChecks:
         account_id="home1",
         measures=measures,
         corrections=NoCorrections(),  # type: ignore[arg-type]
-        stored_days={series: list(days.get(series, ())) for series in ELECTRICITY},
+        stored_days={series: dict.fromkeys(days.get(series, ()), timedelta()) for series in ELECTRICITY},
         set_aside={},
         today=home.window.end,
         daily_limit_kwh=900,

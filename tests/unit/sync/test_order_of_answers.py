@@ -96,3 +96,43 @@ def test_answers_that_cross_in_the_store_are_asked_for_again(answers: list[Answe
         asked.ask(answers[2], 3, DateWindow(min(doubtful), max(doubtful) + ONE_DAY))()
     assert asked.content() == expected
     assert doubtful <= set(TWO_DAYS.dates())
+
+
+AN_HOUR = 3600  # Answers arrive an hour after the second 0.
+MINUTES = 60
+ONE = DateWindow(DAY, DAY + ONE_DAY)
+
+
+@pytest.mark.parametrize("ahead", [10, 5 * MINUTES])
+def test_an_answer_of_a_clock_some_minutes_ahead_counts_in_its_order(ahead: int) -> None:
+    asked = home(DAILY)
+    first, older, later = (
+        asked.ask({DAY: watt_hours}, second, ONE)
+        for watt_hours, second in ((24_000, 0), (31_200, AN_HOUR - 2), (24_000, AN_HOUR + ahead))
+    )
+    first()
+    later()
+    older()
+    assert asked.content() == arrive(home(DAILY), [{DAY: 24_000}], [0]).content()
+    assert asked.recorder.days_in_doubt == {DAY}, "it is asked again all the same"
+
+
+def test_an_answer_of_a_clock_far_ahead_is_stored_only_where_nothing_is_and_asked_for_again() -> None:
+    asked = home(DAILY)
+    right, ahead = asked.ask({DAY: 3}, 0, ONE), asked.ask({DAY: 1, DAY + ONE_DAY: 2}, AN_HOUR + 5 * MINUTES + 1)
+    right()
+    ahead()
+    assert asked.content() == arrive(home(DAILY), [{DAY: 3, DAY + ONE_DAY: 2}], [0]).content()
+    assert asked.recorder.days_in_doubt == {DAY}
+
+
+def test_what_replaces_an_answer_of_a_clock_far_ahead_is_asked_for_once_more_and_then_sure() -> None:
+    """Nobody knows which of both was asked for later; the next answer was."""
+    asked = home(DAILY)
+    asked.ask({DAY: 1}, AN_HOUR + 5 * MINUTES + 1, ONE)()
+    asked.ask({DAY: 2}, 0, ONE)()
+    assert asked.recorder.days_in_doubt == {DAY}
+    asked.recorder.days_in_doubt.clear()
+    asked.ask({DAY: 2}, 60, ONE)()
+    assert asked.content() == arrive(home(DAILY), [{DAY: 2}], [0]).content()
+    assert not asked.recorder.days_in_doubt

@@ -10,12 +10,12 @@ deviation of supplier answers from the known shapes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import UTC, datetime, timedelta
 from enum import Enum, auto
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Row, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, delete, func, select, union, update
 
 from worker.domain.answers import Deviation, DeviationKind, RawAnswer, pack_raw_answers, to_sample, unpack_raw_answers
 from worker.domain.documents import REMOVED
@@ -25,8 +25,9 @@ from worker.errors import UnknownAccount
 from worker.stores.database import SealedTable, SqlTable, build_insert, new_id, place_of
 from worker.stores.registry import account_rows
 from worker.stores.registry.notices import insert_notices
-from worker.stores.registry.tables import CORRECTIONS, QUARANTINE, RAW_ANSWERS
+from worker.stores.registry.tables import CORRECTIONS, QUARANTINE, RAW_ANSWERS, READING_CHANGES
 
+_A_SECOND: Final = timedelta(seconds=1)  # The precision of the times of answers.
 _RAW = RAW_ANSWERS.c
 PAGE = 50
 _QUARANTINE = QUARANTINE.c
@@ -58,42 +59,82 @@ class Correction:
         return None if self.became_amount == REMOVED else self.became_amount
 
 
+_TABLES: Final = (CORRECTIONS, READING_CHANGES)
+_COLUMNS: Final = [field.name for field in fields(Correction)]
+# A correction that workers of both versions recorded is one.
+_BOTH: Final = union(*(select(*(table.c[name] for name in _COLUMNS)) for table in _TABLES)).subquery().c
+
+
 class CorrectionTable(SqlTable):
-    """The table of corrections."""
+    """The journal of corrections, and beside it the table of 0.2.0, to which nothing is added here."""
 
     def record(self, corrections: Iterable[Correction]) -> None:
-        """Insert the corrections; one that exists stays as it was recorded first. Raises UnknownAccount."""
-        rows = [asdict(correction) for correction in corrections]
+        """Insert each correction unless the newest of its reading says the same. Raises UnknownAccount."""
+        rows = list(corrections)
         if not rows:
             return
-        statement = build_insert(self._database.dialect, CORRECTIONS).on_conflict_do_nothing()
+        statement = build_insert(self._database.dialect, READING_CHANGES).on_conflict_do_nothing()
         with self._database.writing() as connection:
             # The order is the same in every process, so that two of them can't wait for each other's locks.
-            for account_id in sorted({row["account_id"] for row in rows}):
+            for account_id in sorted({row.account_id for row in rows}):
                 account_rows.lock(connection, account_id, shared=True)
-            connection.execute(statement, rows)
+            keys = sorted(row.key for row in rows)
+            known = {(row.account_id, row.doctype) for row in rows}
+            queries = [_in_both_tables(*series, keys[0], keys[-1] + " ") for series in known]
+            newest = {_reading_of(one): one for query in queries for one in _read(connection.execute(query))}
+            changes = []
+            for row in rows:
+                last = newest.get(_reading_of(row))
+                if last is None or not _tells(last, row):
+                    newest[_reading_of(row)] = change = _placed_after(last, row)
+                    changes.append(asdict(change))
+            if changes:
+                connection.execute(statement, changes)
 
     def list_between(self, account_id: str, doctype: Doctype, first_key: str, end_key: str) -> list[Correction]:
         """Return an account's corrections with ``first_key <= key < end_key``, by key, then by time."""
-        columns = CORRECTIONS.c
-        query = (
-            select(CORRECTIONS)
-            .where(columns.account_id == account_id, columns.doctype == doctype)
-            .where(columns.key >= first_key, columns.key < end_key)
-            .order_by(columns.key, columns.changed_at)
-        )
-        return [Correction(**row._asdict()) for row in self._database.fetch(query)]
+        return _read(self._database.fetch(_in_both_tables(account_id, doctype, first_key, end_key)))
 
     def count_since(self, moment: datetime) -> dict[Series, int]:
         """Return the number of corrections since ``moment`` in the fleet, by series; one without any is left out."""
-        columns = CORRECTIONS.c
-        query = select(columns.doctype, func.count()).where(columns.changed_at >= moment)
-        counts: dict[Doctype, int] = dict(self._database.fetch(query.group_by(columns.doctype)))
+        query = select(_BOTH.doctype, func.count()).where(_BOTH.changed_at >= moment).group_by(_BOTH.doctype)
+        counts: dict[Doctype, int] = dict(self._database.fetch(query))
         return {series: counts[series.inputs] for series in Series if series.inputs in counts}
 
     def delete_before(self, moment: datetime) -> int:
         """Delete the corrections before ``moment`` and return their number."""
-        return self._database.change(delete(CORRECTIONS).where(CORRECTIONS.c.changed_at < moment))
+        return sum(self._database.change(delete(table).where(table.c.changed_at < moment)) for table in _TABLES)
+
+
+def _in_both_tables(account_id: str, doctype: Doctype, first_key: str, end_key: str) -> Select[Any]:
+    of_series = _BOTH.account_id == account_id, _BOTH.doctype == doctype
+    return (
+        select(*_BOTH)
+        .where(*of_series, _BOTH.key >= first_key, _BOTH.key < end_key)
+        .order_by(_BOTH.key, _BOTH.changed_at)
+    )
+
+
+def _read(rows: Iterable[Row[Any]]) -> list[Correction]:
+    return [Correction(**row._asdict()) for row in rows]
+
+
+def _reading_of(correction: Correction) -> tuple[str, Doctype, str]:
+    return correction.account_id, correction.doctype, correction.key
+
+
+def _tells(last: Correction, correction: Correction) -> bool:
+    """Return whether the newest entry tells this change: a step that has come back since then may go again."""
+    same_value = last.was_amount == correction.was_amount
+    return last.became_amount == correction.became_amount and (same_value or correction.became_amount != REMOVED)
+
+
+def _placed_after(last: Correction | None, correction: Correction) -> Correction:
+    """Return the change with a time that is after the newest entry's, where an answer of the same second follows it."""
+    if last is None or last.became_amount != correction.was_amount:
+        return correction
+    in_same_second = timedelta() <= last.changed_at - correction.changed_at < _A_SECOND
+    return replace(correction, changed_at=last.changed_at + timedelta(microseconds=1)) if in_same_second else correction
 
 
 class RawAnswerTable(SealedTable):

@@ -537,6 +537,21 @@ def _make_append_only(_table: Table, connection: Connection, **_: Any) -> None:
         connection.exec_driver_sql(statement)
 
 
+# Each change of a stored reading, in their order.
+READING_CHANGES = Table(
+    "reading_changes",
+    METADATA,
+    Column("account_id", _sortable(32), ForeignKey("accounts.id"), primary_key=True),
+    Column("doctype", _word(Doctype, 32), primary_key=True),
+    Column("key", _sortable(20), primary_key=True),
+    Column("changed_at", UtcDateTime, primary_key=True),  # When the supplier sent the new value.
+    Column("became_amount", BigInteger, primary_key=True),
+    Column("was_amount", BigInteger, nullable=False),
+    Column("first_seen", UtcDateTime),  # When the day of the old value was first stored.
+    Column("run_id", _sortable(64), nullable=False),
+    Index("ix_reading_changes_changed_at", "changed_at"),  # Old rows are deleted by it.
+)
+# What 0.2.0 recorded, each change once, and its workers still record while both versions run.
 CORRECTIONS = Table(
     "corrections",
     METADATA,
@@ -631,4 +646,4 @@ OUTPUT_CHANGES = Table(
     Index("ix_output_changes_account_id", "account_id"),
 )
 # The tables from which a removal deletes the account's rows. Its token is deleted separately.
-PERSONAL = (SERIES_OUTCOMES, USAGE_POINTS, CORRECTIONS, RAW_ANSWERS, OUTPUT_CHANGES, OUTPUTS)
+PERSONAL = (SERIES_OUTCOMES, USAGE_POINTS, READING_CHANGES, CORRECTIONS, RAW_ANSWERS, OUTPUT_CHANGES, OUTPUTS)
