@@ -470,10 +470,10 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _read_address(self) -> Self:
         """Use the address that `releve up` has written into the data folder, unless the setting says another."""
-        with suppress(OSError, ValueError):
-            address = (self.data_dir / UP_ADDRESS).read_text(encoding="utf-8")
-            check_http_url(address)
-            if "public_url" not in self.model_fields_set:
+        if "public_url" not in self.model_fields_set:
+            with suppress(OSError, ValueError):
+                address = (self.data_dir / UP_ADDRESS).read_text(encoding="utf-8")
+                check_http_url(address)
                 self.__dict__["public_url"] = address
         return self
 

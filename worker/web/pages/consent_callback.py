@@ -359,7 +359,7 @@ def open_accounts(
         return RedirectResponse(f"/accounts/{accounts[0].id}", 303)
     joins = runtime.settings.is_home or all(account.id in session.accounts for account in accounts)
     if joins or not (shown := _find_asked_about(runtime, session, accounts)):
-        return _open(request, session, accounts, name, joins=joins)
+        return _open(request, runtime, session, accounts, name, joins=joins)
     content = json.dumps([name, [[account.id, account.session_number] for account in accounts]])
     offer = runtime.web_access.sealer.seal(content, f"offer/{session.sid}")
     return render(request, "join.html", shown=shown, offer=offer)
@@ -396,14 +396,20 @@ def join_meters(
         name, accounts = json.loads(runtime.web_access.sealer.unseal(offer, f"offer/{session.sid}"))
     except OperatorFault:
         return refuse_form(request, "/")
-    return _open(request, session, [ConnectedAccount(*account) for account in accounts], name, joins=choice == "join")
+    connected = [ConnectedAccount(*account) for account in accounts]
+    return _open(request, runtime, session, connected, name, joins=choice == "join")
 
 
 def _open(
-    request: Request, session: Session, accounts: Sequence[Account | ConnectedAccount], name: str, *, joins: bool
+    request: Request,
+    runtime: Runtime,
+    session: Session,
+    accounts: Sequence[Account | ConnectedAccount],
+    name: str,
+    *,
+    joins: bool,
 ) -> Response:
-    runtime, response = get_runtime(request), RedirectResponse(f"/accounts/{accounts[0].id}", 303)
-    requests = runtime.connection_requests
+    requests, response = runtime.connection_requests, RedirectResponse(f"/accounts/{accounts[0].id}", 303)
     if not requests.mark_opened(name):
         return consent_page(request, "ended_elsewhere")
     try:
