@@ -114,6 +114,7 @@ class Household:
             recorder=self.results,
             now=self.now,
             incidents=self.incidents,
+            days_to_compute=self.history.days_to_compute,
         )
 
     def now(self) -> datetime:

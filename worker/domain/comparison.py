@@ -279,6 +279,8 @@ def _later_keys(
     An answer that was asked for after ``latest`` has a wrong clock: all of them count as later than it.
     """
     series, answer = messages.series_of(job), Answered.of(job, facts)
+    if not series.has_steps:
+        documents = [document for document in documents if "step" not in document]  # A computed day was never told.
     if answer.asked_us > _to_us(latest):
         return {key_of(document) for document in documents}
     later_days = recent.days_answered_later(answer, _to_us(latest))

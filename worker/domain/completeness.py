@@ -193,6 +193,11 @@ class DayLedger:
         return None
 
 
+def never_comes(mark: DayMark, asked: bool) -> bool:
+    """Return whether no value comes for a day without one. ``asked``: whether the supplier is asked for such days."""
+    return not asked or mark.state in (DayState.ABSENT, DayState.BEFORE)
+
+
 def next_ask(day: date, mark: DayMark, series: Series) -> date | None:
     """Return when the repair asks for an open day again; None if it never does.
 
@@ -262,12 +267,14 @@ def mark_days(
 def covered_time_by_day(series: Series, entries: Iterable[Entry]) -> dict[date, timedelta]:
     """Return how much of each civil day the stored readings cover: the time of steps that overlap counts once.
 
+    A day that was computed from the curve is no reading.
     A step over midnight covers part of both days, if a step starts on the second one too.
     """
     if series.has_intervals:
         return {day: day_length(day) for entry in entries for day in interval_days(entry).dates()}
     if not series.has_steps:
-        return {(day := date.fromisoformat(entry.key)): day_length(day) for entry in entries}
+        told = (date.fromisoformat(entry.key) for entry in entries if not entry.is_computed)
+        return {day: day_length(day) for day in told}
     minutes_by_day: Counter[date] = Counter()
     covered_until = 0
     carried: Counter[date] = Counter()

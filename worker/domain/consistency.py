@@ -195,12 +195,27 @@ def check_days(
     covered = covered_time_by_day(series, steps)
     for entry in sorted(days):
         day = date.fromisoformat(entry.key)
-        if covered.get(day) != day_length(day):
-            continue  # The curve has a gap or is missing, which the ledger of days records.
+        if entry.is_computed or covered.get(day) != day_length(day):
+            continue  # The curve has a gap or is missing, which the ledger of days records, or it made the day.
         energy = sum(step.amount for step in curve[day])
         if abs(energy - entry.amount) >= MILLIWATT_HOURS_PER_WH:  # The resolution of daily values.
             cause = _cause_of_day(day, curve, energy, entry.amount, corrected)
             yield Discrepancy(Law.DAY, entry.key, energy, entry.amount, cause, series)
+
+
+def check_computed(
+    daily: Series, computed: Mapping[date, Entry], wanted: Collection[date], days: Iterable[Entry]
+) -> Iterator[Discrepancy]:
+    """Compare the stored days that the curve made with the curve; yields in the order of days.
+
+    ``computed``: the days that the curve covers whole. ``wanted``: those that no daily value can come for.
+    """
+    stored = {date.fromisoformat(entry.key): entry for entry in days}
+    for day in sorted(stored.keys() | computed.keys()):
+        known, made = stored.get(day), computed.get(day)
+        expected, amount = made and made.amount, known and known.amount
+        if expected != amount and (known.is_computed if known else day in wanted):
+            yield Discrepancy(Law.DAY, str(day), expected, amount, _cause_of_total(expected, amount), daily)
 
 
 def _cause_of_day(

@@ -97,6 +97,11 @@ class Entry(NamedTuple):
         """The shortest array of what was read, without the stored document that it replaces."""
         return self[:3] if self.details is None else (*self[:3], None, None, None, self.details)
 
+    @property
+    def is_computed(self) -> bool:
+        """Whether it is a day whose value is the sum of its curve: only such a day has a ``step``, its whole length."""
+        return self.step is not None and "T" not in self.key
+
     def has_value_of(self, other: Entry) -> bool:
         """Return whether both tell the same of their key."""
         return (self.amount, self.step, self.details) == (other.amount, other.step, other.details)
@@ -177,7 +182,7 @@ def to_document(account_id: str, doctype: Doctype, entry: Entry, now: datetime) 
     written_at = to_timestamp(now)
     document: Document = {
         "_id": f"{account_id}:{entry.key}",
-        "load": to_load(entry.amount, doctype),
+        "load": to_kwh(entry.amount) if entry.is_computed else to_load(entry.amount, doctype),
         **civil_fields(entry.key, doctype),
         "created_at": entry.created_at or written_at,
         "updated_at": written_at,
@@ -368,7 +373,7 @@ def length_of(entry: Entry) -> int:
     """Return the minutes of a minute document's step; of a period of days those of days that all have 24 hours."""
     if ends_on := (entry.details or {}).get("ends_on"):
         return _minute_of(ends_on) - _minute_of(entry.key)
-    return entry.step or USUAL_STEP_MINUTES
+    return USUAL_STEP_MINUTES if entry.is_computed else entry.step or USUAL_STEP_MINUTES
 
 
 @lru_cache(maxsize=8192)  # All accounts have the same keys in one night.

@@ -9,6 +9,8 @@ days may come in any order, and each asked day reads as it was told, with one ex
 whose answer repeated the row before it has no row of its own. If the answer for an earlier day comes afterwards and
 differs, that day reads like this one until the next row.
 
+A day of a curve is computed where no daily value can come (``completeness.never_comes``).
+
 A *peak* is the maximum power of a day with its instant, against the subscribed power in force on the day.
 
 The months of a series of periods are computed on reading, because no document holds them: a month is the sum of the
@@ -22,15 +24,16 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from itertools import groupby
 from typing import Final, NamedTuple
 
-from worker.domain.completeness import interval_days
+from worker.domain.completeness import civil_day, covered_time_by_day, interval_days
 from worker.domain.documents import Entry, round_as_stored, round_share
 from worker.domain.series import FREQUENCY, Doctype, Period, Series, of_supplier
-from worker.domain.windows import ONE_DAY, PARIS, DateWindow
+from worker.domain.windows import ONE_DAY, PARIS, DateWindow, day_length
 
+_MINUTE: Final = timedelta(minutes=1)
 # How many characters of an input's key name its total: "2024-10-27T01" is an hour, "2024-10" a month.
 _INPUT_KEY_LENGTH: Final = {Period.HOUR: 13, Period.MONTH: 7, Period.YEAR: 4}
 
@@ -38,14 +41,32 @@ _INPUT_KEY_LENGTH: Final = {Period.HOUR: 13, Period.MONTH: 7, Period.YEAR: 4}
 def keep_changed(entries: Iterable[Entry], stored: Mapping[str, Entry]) -> Iterator[Entry]:
     """Yield the new entries, and the changed entries with the revision that they replace.
 
-    Values are compared and not only keys, because a value that the supplier corrected must be stored.
+    Values are compared and not only keys, because a value that the supplier corrected must be stored. A day computed
+    from the curve replaces none that the supplier told, and where it is replaced nobody had told its value.
     """
     for entry in entries:
         known = stored.get(entry.key)
         if known is None:
             yield entry
-        elif not entry.has_value_of(known):
-            yield entry._replace(revision=known.revision, created_at=known.created_at, replaced_amount=known.amount)
+        elif not entry.has_value_of(known) and (known.is_computed or not entry.is_computed):
+            told = None if known.is_computed else known.amount
+            yield entry._replace(revision=known.revision, created_at=known.created_at, replaced_amount=told)
+
+
+def days_of_curve(curve: Series, steps: Iterable[Entry]) -> dict[date, Entry]:
+    """Return the days that the steps cover whole, each as the entry of a day computed from the curve.
+
+    ``steps``: from an hour before the first day on, because a step may reach over midnight.
+    """
+    steps = list(steps)
+    energies: defaultdict[date, int] = defaultdict(int)
+    for step in steps:
+        energies[civil_day(step.key)] += step.amount
+    return {
+        day: Entry(day.isoformat(), energies[day], length // _MINUTE)
+        for day, length in covered_time_by_day(curve, steps).items()
+        if length == day_length(day)
+    }
 
 
 def total_entries(inputs: Iterable[Entry], doctype: Doctype) -> dict[str, int]:

@@ -271,6 +271,7 @@ class Runtime(AbstractContextManager["Runtime"]):
             incidents=self.incidents,
             daily_limit_kwh=settings.daily_limit_kwh,
             outbox=self.outbox,
+            days_to_compute=self.history.days_to_compute,
         )
         self.due_windows = DueBySupplier([self._build_due_windows(*one) for one in self.ledgers.items()])
         self.probes = IncidentProber(

@@ -19,6 +19,7 @@ from datetime import date, datetime, time, timedelta
 from functools import cache
 from typing import Final, NamedTuple
 
+from worker.domain import messages
 from worker.domain.clock import Clock
 from worker.domain.completeness import (
     COMPLETE,
@@ -29,10 +30,12 @@ from worker.domain.completeness import (
     civil_day_of,
     covered_time_by_day,
     half_hours_in,
+    never_comes,
 )
 from worker.domain.documents import ALL_KEYS, Entry, key_range, to_entry, touched_window
+from worker.domain.messages import WindowJob
 from worker.domain.schedule import AskingHours, FleetPolicy, Turn, next_request
-from worker.domain.series import Doctype, Series, is_gateway
+from worker.domain.series import Doctype, Series, curve_of, find_curve, is_gateway
 from worker.domain.totals import keep_different, total_entries, total_key
 from worker.domain.windows import (
     ONE_DAY,
@@ -152,6 +155,32 @@ class History:
         # A look-back asks for the days that follow anyway.
         loaded = until is not None and until >= wanted.end - timedelta(days=series.description.look_back_days)
         return HistoryState(*_count(wanted, subtract_windows(wanted, coverage.windows)), loaded)
+
+    def days_to_compute(self, job: WindowJob) -> Iterator[WindowJob]:
+        """Yield windows of daily values, as long as the curve is read at once, that are computed from the curve.
+
+        They are the days of the job's window that the curve covers whole and that no daily value can come for.
+        """
+        series = messages.series_of(job)
+        daily = series.description.adds_up_to if series.has_steps else series
+        if daily is None or (curve := find_curve(daily)) is None:
+            return
+        days, within = self.days_without_daily(job["account_id"], daily), messages.window_of(job)
+        for run in to_windows(day for day in days if within.start <= day < within.end):
+            for part in split_window(run, curve.description.days_read_at_once):
+                yield messages.to_job(job["account_id"], daily, part, job["run_id"], None)
+
+    def days_without_daily(self, account_id: str, daily: Series) -> list[date]:
+        """Return the days that the curve covers whole, by the registry, and that no daily value can come for."""
+        ledgers = self.registry.completeness.load_ledgers([account_id])
+        told, steps = (ledgers.get((account_id, one), DayLedger()) for one in (daily, curve_of(daily)))
+        days = [day for day, mark in steps.days() if mark.complete and not told.mark_of(day).complete]
+        if not days:
+            return []
+        account, wanted = self.registry.get(account_id), self.wanted_window(daily)
+        is_asked = account.active and wanted is not None and daily in self.registry.outcomes.collected(account_id)
+        first = max(wanted.start if wanted else date.max, account.first_day or date.min)
+        return [day for day in days if never_comes(told.mark_of(day), is_asked and day >= first)]
 
     def _is_answered(self, account_id: str, series: Series) -> bool:
         """Return whether a state was ever told: then its history is loaded, whatever Redis remembers."""

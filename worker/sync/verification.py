@@ -22,6 +22,7 @@ from worker.domain.consistency import (
     Discrepancy,
     Law,
     MonthComparison,
+    check_computed,
     check_days,
     check_limit,
     check_overlaps,
@@ -38,7 +39,8 @@ from worker.domain.documents import ALL_KEYS, Document, Entry, KeyRange, key_ran
 from worker.domain.messages import WindowJob
 from worker.domain.series import Doctype, Granularity, Series, of_supplier
 from worker.domain.tariffs import SequenceBreak, day_energies, find_breaks
-from worker.domain.windows import ONE_DAY, DateWindow, plan_look_back, plan_repair, split_window
+from worker.domain.totals import days_of_curve
+from worker.domain.windows import ONE_DAY, DateWindow, plan_look_back, plan_repair, split_window, to_windows
 from worker.stores.measures.measure_store import MeasureStore
 from worker.stores.redis.claims import ProgressStore
 from worker.stores.registry.accounts import AccountRegistry
@@ -120,7 +122,11 @@ class Auditor:
     def verify_account(self, account_id: str) -> AuditResult:
         """Compare all documents of the account with one another and with the registry. Raises StoreUnavailable."""
         registry = self.claims.registry
-        known = registry.outcomes.known(account_id)
+        asked = registry.outcomes.known(account_id)
+        # A curve makes days of its own where no daily value can come.
+        made = {curve.description.adds_up_to for curve in asked if curve.has_steps}
+        known = [series for series in Series if series in asked or series in made]
+        history = self.claims.history
         checks = MeasureChecks(
             account_id=account_id,
             measures=self.measures,
@@ -128,8 +134,11 @@ class Auditor:
             # The registry is read first: it calls a day stored only after its documents are.
             stored_days={series: self._days_called_stored(account_id, series) for series in known},
             set_aside={series: self._days_set_aside(account_id, series) for series in known if series.has_daily_limit},
-            today=self.claims.history.today(),
+            today=history.today(),
             daily_limit_kwh=self.window_sync.daily_limit_kwh,
+            without_daily={
+                daily: set(history.days_without_daily(account_id, daily)) for daily in made if daily is not None
+            },
         )
         checks.run()
         return AuditResult(
@@ -147,6 +156,9 @@ class Auditor:
         for series, days in _days_of_stale_totals(result.findings).items():
             for window in plan_repair(days, series.description.max_window_days):
                 written += self.window_sync.recompute_totals(self.claims.to_job(account_id, series, window))
+        for series, days in _days_to_compute(result.findings).items():
+            for window in (part for run in to_windows(days) for part in split_window(run, _DAYS_AT_ONCE)):
+                written += self.window_sync.compute_days(self.claims.to_job(account_id, series, window))
         for series in {finding.series: None for finding in result.findings if finding.law is Law.STEPS}:
             # Overlapping steps may have hidden a hole, which is asked for from now on.
             self.rebuild_days(account_id, series)
@@ -177,7 +189,7 @@ def _days_of_stale_totals(findings: Sequence[Discrepancy]) -> dict[Series, list[
     """Return a day of each total that can be computed again, by series."""
     days: defaultdict[Series, list[date]] = defaultdict(list)
     for finding in findings:
-        if not finding.cause.repairable:
+        if not finding.cause.repairable or finding.law is Law.DAY:
             continue
         if finding.law is Law.HOUR:
             days[finding.series].append(civil_day(finding.key))
@@ -189,10 +201,21 @@ def _days_of_stale_totals(findings: Sequence[Discrepancy]) -> dict[Series, list[
     return days
 
 
+def _days_to_compute(findings: Sequence[Discrepancy]) -> dict[Series, list[date]]:
+    """Return the days that the curve makes and that differ from it, by their series."""
+    days: defaultdict[Series, list[date]] = defaultdict(list)
+    for finding in findings:
+        if finding.law is Law.DAY and finding.cause.repairable:
+            days[finding.series].append(date.fromisoformat(finding.key))
+    return days
+
+
 def _days_in_doubt(findings: Sequence[Discrepancy]) -> dict[Series, set[date]]:
     """Return the days to ask for again, by series: of a law between two series those of both."""
     days: defaultdict[Series, set[date]] = defaultdict(set)
     for finding in findings:
+        if finding.cause.repairable:
+            continue
         if finding.law is Law.STORED:
             days[finding.series].update(DateWindow.parse(finding.key).dates())
         elif finding.law in (Law.LIMIT, Law.PEAK_DAY):
@@ -217,8 +240,9 @@ class MeasureChecks:
     """The comparison of one account; ``run`` fills ``findings``, the notes and the number of ``documents``.
 
     ``stored_days``: by series, the days of which the registry says that something is stored, with the time that is at
-    least stored of each. ``set_aside``: by series, the days of which an impossible value was set aside. ``today``: no
-    curve is looked for after it.
+    least stored of each. ``without_daily``: by series of daily values, the days that the curve makes because no value
+    can come. ``set_aside``: by series, the days of which an impossible value was set aside. ``today``: no curve is
+    looked for after it.
     Notes are no faults, and nothing repairs them. ``breaks``: by series of registers, where a new sequence begins.
     ``deviations``: months whose days are not what was published for them. ``provisional``: by series, the days that
     should be final by now.
@@ -231,6 +255,7 @@ class MeasureChecks:
     set_aside: Mapping[Series, Collection[date]]
     today: date
     daily_limit_kwh: float
+    without_daily: Mapping[Series, Collection[date]] = field(default_factory=dict)
     findings: list[Discrepancy] = field(default_factory=list)
     breaks: dict[Series, list[SequenceBreak]] = field(default_factory=dict)
     deviations: list[MonthComparison] = field(default_factory=list)
@@ -305,6 +330,10 @@ class MeasureChecks:
             family = [one for one in (daily, series, *peaks) if one]
             corrected = self._corrected_days(family, part)
             self.findings += check_days(series, steps, _of_part(days, part), corrected)
+            if daily:
+                computed = {day: made for day, made in days_of_curve(series, steps).items() if day in part.dates()}
+                wanted = self.without_daily.get(daily, ())
+                self.findings += check_computed(daily, computed, wanted, _of_part(days, part))
             for peak, rows in peaks.items():
                 self.findings += check_peaks(peak, _of_part(rows, part), steps_within, corrected)
         said = self.stored_days[series]

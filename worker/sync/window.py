@@ -15,6 +15,8 @@
    another run repeat step 2 without a new call to the supplier. The outbox (``stores.registry.outputs``) is told which
    part is about to be written before anything is, and that it was after the mark: a window that is killed in between
    is refreshed without a change, and outputs are sent the part all the same.
+5. After the mark, days whose value no supplier will tell are computed from the curve. A worker that is killed before it
+   leaves the message of step 4 in the queue, and what is written already stays.
 
 A worker may therefore be killed at any moment: the window is refreshed again, nothing is missing, and whatever was
 stored already stays as it is.
@@ -23,10 +25,10 @@ stored already stays as it is.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Final, Protocol
 
 from worker.clients.http_calls import one_large_reader
@@ -47,13 +49,15 @@ from worker.domain.documents import (
     keep_latest_periods,
     key_of,
     key_range,
+    shift_key,
     to_document,
+    to_entry,
     to_timestamp,
 )
 from worker.domain.messages import AnswerFacts, ChangedPart, Changes, Fetched, WindowJob, WindowResult, Writes
 from worker.domain.parsing import parse
-from worker.domain.series import Doctype
-from worker.domain.totals import activation_in, keep_different, lacking_in, total_entries, total_key
+from worker.domain.series import Doctype, curve_of
+from worker.domain.totals import activation_in, days_of_curve, keep_different, lacking_in, total_entries, total_key
 from worker.domain.windows import DateWindow, IntervalReading, civil_date
 from worker.errors import StoreUnavailable, UnknownAccount, UnknownUsagePoint, WorkerError
 from worker.stores.measures.measure_store import DocumentsByDoctype, MeasureStore
@@ -61,6 +65,7 @@ from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.outputs import OutboxTable
 from worker.sync.incidents import Incidents
 
+_AN_HOUR: Final = timedelta(hours=1)
 MAX_RACES: Final = 20  # Lost races for one window, before the store counts as unavailable.
 
 
@@ -95,6 +100,7 @@ class WindowSync:
     """The four steps of a window; ``now`` returns the time with its zone.
 
     ``daily_limit_kwh``: daily values above it are set aside (rule K7). ``outbox``: is told what outputs are to be sent.
+    ``days_to_compute``: yields what of a stored window gets its daily values from the curve.
     """
 
     accounts: AccountRegistry
@@ -106,6 +112,7 @@ class WindowSync:
     incidents: Incidents | None = None
     daily_limit_kwh: float = DAILY_LIMIT_KWH
     outbox: OutboxTable | None = None
+    days_to_compute: Callable[[WindowJob], Iterable[WindowJob]] = lambda stored: ()
 
     def sync_window(self, job: WindowJob) -> WindowResult:
         """Run the four steps in this process, without the queue."""
@@ -284,14 +291,33 @@ class WindowSync:
             facts=writes["facts"],
         )
         self.recorder.record_result(result)
+        for computed in self.days_to_compute(result):
+            self.compute_days(computed)
         return result
+
+    def compute_days(self, job: WindowJob) -> int:
+        """Compute a window of daily values from the curve, and return the documents written.
+
+        A day that the steps don't cover whole gets no value, and one that the supplier told keeps its own.
+        """
+        curve, window = curve_of(messages.series_of(job)), messages.window_of(job)
+        first_key, end_key = key_range(window, curve.inputs)
+        keys = (shift_key(first_key, -_AN_HOUR), end_key)
+        documents = self.measures.read(job["account_id"], {curve.inputs: keys})[curve.inputs]
+        days = days_of_curve(curve, map(to_entry, documents))
+        impossible = beyond(days.values(), self.daily_limit_kwh)
+        return self._rewrite(job, [days[day] for day in window.dates() if day in days and str(day) not in impossible])
 
     def recompute_totals(self, job: WindowJob) -> int:
         """Compute the window's totals from the stored readings, without a call, and return the documents written."""
+        return self._rewrite(job, ())
+
+    def _rewrite(self, job: WindowJob, computed: Iterable[Entry]) -> int:
         series, now = messages.series_of(job), self.now()
-        nothing = self.parse_answer(job, RawAnswer(series, now, messages.window_of(job), []))
+        fetched = self.parse_answer(job, RawAnswer(series, now, messages.window_of(job), []))
+        fetched["readings"] = [entry.reading for entry in computed]
         with self._noting(job) as note:
-            return self._write_until_settled(self.aggregate(self.filter_known(nothing)), note)[0].total()
+            return self._write_until_settled(self.aggregate(self.filter_known(fetched)), note)[0].total()
 
     def _noting(self, job: WindowJob) -> AbstractContextManager[NotePart]:
         if self.outbox is None:

@@ -86,7 +86,7 @@ def test_only_totals_that_differ_are_kept_with_what_they_replace() -> None:
 
 details = st.sampled_from([None, {"at": "2024-01-01T19:30:00+01:00"}, {"at": "2024-01-01T07:00:00+01:00"}])
 entries = st.lists(
-    st.builds(Entry, st.sampled_from("abcdef"), st.integers(0, 3), st.sampled_from([None, 15, 60]), details=details),
+    st.builds(Entry, st.sampled_from([f"2024-05-10T0{hour}:00Z" for hour in range(6)]), st.integers(0, 3), st.sampled_from([None, 15, 60]), details=details),
     unique_by=lambda entry: entry.key,
 )
 
@@ -118,5 +118,6 @@ def test_a_reprocessed_value_replaces_the_very_document_that_was_read() -> None:
 
 
 def test_a_step_of_another_length_is_a_change_though_its_energy_is_the_same() -> None:
-    stored = {"k": Entry("k", 5, None, "1-a", "born")}
-    assert list(keep_changed([Entry("k", 5, 60)], stored)) == [Entry("k", 5, 60, "1-a", "born", 5)]
+    key = "2024-05-10T00:00Z"
+    stored = {key: Entry(key, 5, None, "1-a", "born")}
+    assert list(keep_changed([Entry(key, 5, 60)], stored)) == [Entry(key, 5, 60, "1-a", "born", 5)]
