@@ -43,7 +43,7 @@ from worker.domain.documents import ALL_KEYS, Entry, KeyRange, key_range, to_ent
 from worker.domain.messages import NIGHTLY
 from worker.domain.reasons import DayFacts, Reason, choose_series_reason, reason_of
 from worker.domain.schedule import AskingHours
-from worker.domain.series import Doctype, Granularity, Series, SeriesSwitch, daily_of, of_supplier
+from worker.domain.series import Doctype, Granularity, Series, SeriesSwitch, daily_of, of_supplier, with_days
 from worker.domain.tariffs import DayEnergy, SequenceBreak, day_energies, find_breaks
 from worker.domain.totals import Peak, state_on, to_peaks
 from worker.domain.windows import ONE_DAY, DateWindow, civil_date, plan_look_back
@@ -72,7 +72,7 @@ class StoredDay:
     a whole day covers it all. ``gaps``: start and end of the parts of the day without a curve. The other fields are of
     one kind of series each: ``registers`` is the energy by tariff period, ``breaks`` where that has none because a new
     sequence of registers begins, ``peak`` the maximum power against the subscribed one, ``state`` the row in force,
-    ``gas`` the day or the period with what its energy was converted from.
+    ``gas`` the day or the period with what its energy was converted from, ``computed`` whether the curve made the day.
     """
 
     amount: int | None
@@ -83,6 +83,7 @@ class StoredDay:
     peak: Peak | None = None
     state: Entry | None = None
     gas: Entry | None = None
+    computed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +233,7 @@ class Explainer:
 
     def _known(self, account: Account, ended: Collection[Series]) -> list[Series]:
         """Return the series to explain; daily values where nothing is collected, and where the meter has none."""
-        daily, known = daily_of(supplier=account.supplier), self.registry.outcomes.known(account.id)
+        daily, known = daily_of(supplier=account.supplier), with_days(self.registry.outcomes.known(account.id))
         if daily in known or (known and daily not in ended):
             return known
         return [daily, *known]
@@ -292,6 +293,7 @@ class Explainer:
             failure=last_failure(calls, day, asked_on, outcome.last_success_at if outcome else None),
             wanted=wanted,
             in_force=in_force,
+            computed=stored.computed,
             later=has_later if series.comes_late else None,
             of_periods=series.has_intervals,
             ended=series in meter.ended,
@@ -398,7 +400,8 @@ def stored_of(series: Series, day: date, entries: EntriesByDoctype) -> StoredDay
             peak = next(iter(to_peaks([of_day], contracts)), None) if of_day else None
             return StoredDay(amount, half_hours, peak=peak)
         case _:
-            return StoredDay(amount, half_hours, gas=of_day if of_day and of_day.details else None)
+            gas = of_day if of_day and of_day.details else None
+            return StoredDay(amount, half_hours, gas=gas, computed=of_day is not None and of_day.is_computed)
 
 
 def period_of(day: date, rows: Iterable[Entry]) -> Entry | None:

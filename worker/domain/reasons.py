@@ -25,6 +25,7 @@ class Reason(StrEnum):
 
     COMPLETE = "complete"
     FROM_FILE = "from_file"  # It is complete, and a file was the last to tell anything new of it.
+    COMPUTED = "computed"  # No daily value can come, and it is the sum of the curve.
     IN_FORCE = "in_force"  # Of a state that holds until another one is told.
     PARTIAL = "partial"
     PARTIAL_FOR_GOOD = "partial_for_good"
@@ -78,6 +79,7 @@ class DayFacts:
     ``failure``: why the last call for the day failed, or None.
     ``wanted``: whether the day belongs to the history that is loaded.
     ``in_force``: whether a state is stored that holds on that day.
+    ``computed``: whether the stored daily value is the sum of the curve.
     ``later``: of values that come days after their day, whether a later one is stored; None for other series.
     ``of_periods``: whether the series has periods, which end with a reading of the meter.
     ``ended``: whether the supplier has said that this meter has no such series. ``frequency``: of daily values, how
@@ -90,6 +92,7 @@ class DayFacts:
     failure: AnswerClass | None = None
     wanted: bool = True
     in_force: bool = False
+    computed: bool = False
     later: bool | None = None
     of_periods: bool = False
     ended: bool = False
@@ -164,6 +167,8 @@ def _final_reason(facts: DayFacts) -> Reason | None:
     state = facts.mark.state
     if facts.in_force:
         return Reason.IN_FORCE
+    if facts.computed:
+        return Reason.COMPUTED
     if facts.mark.complete:
         return Reason.FROM_FILE if state is DayState.FILE else Reason.COMPLETE
     if state is DayState.BEFORE:

@@ -11,7 +11,7 @@ Source of limits and depths: Enedis, guide d'implémentation Data Connect v5, an
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -646,6 +646,12 @@ def curve_of(daily: Series) -> Series:
 def find_curve(daily: Series) -> Series | None:
     """Return the curve whose steps add up to these daily values; None where the supplier has none."""
     return next((series for series in Series if series.has_steps and series.description.adds_up_to is daily), None)
+
+
+def with_days(series: Collection[Series]) -> list[Series]:
+    """Return the series with those of the daily values that their curves add up to, in the order of ``Series``."""
+    days = {curve.description.adds_up_to for curve in series if curve.has_steps}
+    return [one for one in Series if one in series or one in days]
 
 
 def registers_of(direction: Direction = Direction.CONSUMPTION) -> Series:

@@ -37,7 +37,7 @@ from worker.domain.consistency import (
 )
 from worker.domain.documents import ALL_KEYS, Document, Entry, KeyRange, key_range, to_entry
 from worker.domain.messages import WindowJob
-from worker.domain.series import Doctype, Granularity, Series, of_supplier
+from worker.domain.series import Doctype, Granularity, Series, find_curve, of_supplier, with_days
 from worker.domain.tariffs import SequenceBreak, day_energies, find_breaks
 from worker.domain.totals import days_of_curve
 from worker.domain.windows import ONE_DAY, DateWindow, plan_look_back, plan_repair, split_window, to_windows
@@ -122,11 +122,7 @@ class Auditor:
     def verify_account(self, account_id: str) -> AuditResult:
         """Compare all documents of the account with one another and with the registry. Raises StoreUnavailable."""
         registry = self.claims.registry
-        asked = registry.outcomes.known(account_id)
-        # A curve makes days of its own where no daily value can come.
-        made = {curve.description.adds_up_to for curve in asked if curve.has_steps}
-        known = [series for series in Series if series in asked or series in made]
-        history = self.claims.history
+        known, history = with_days(registry.outcomes.known(account_id)), self.claims.history
         checks = MeasureChecks(
             account_id=account_id,
             measures=self.measures,
@@ -137,7 +133,7 @@ class Auditor:
             today=history.today(),
             daily_limit_kwh=self.window_sync.daily_limit_kwh,
             without_daily={
-                daily: set(history.days_without_daily(account_id, daily)) for daily in made if daily is not None
+                series: set(history.days_without_daily(account_id, series)) for series in known if find_curve(series)
             },
         )
         checks.run()

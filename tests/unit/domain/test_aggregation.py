@@ -86,7 +86,13 @@ def test_only_totals_that_differ_are_kept_with_what_they_replace() -> None:
 
 details = st.sampled_from([None, {"at": "2024-01-01T19:30:00+01:00"}, {"at": "2024-01-01T07:00:00+01:00"}])
 entries = st.lists(
-    st.builds(Entry, st.sampled_from([f"2024-05-10T0{hour}:00Z" for hour in range(6)]), st.integers(0, 3), st.sampled_from([None, 15, 60]), details=details),
+    st.builds(
+        Entry,
+        st.sampled_from([f"2024-05-10T0{hour}:00Z" for hour in range(6)]),
+        st.integers(0, 3),
+        st.sampled_from([None, 15, 60]),
+        details=details,
+    ),
     unique_by=lambda entry: entry.key,
 )
 

@@ -175,7 +175,8 @@ class SpanMeasures:
 
     ``days_set_aside``: days of which the supplier sent a value that no meter can reach. ``days``: the span's days that
     have a value of their own. ``details``: the further fields of those that have some. ``reasons``: why values are
-    missing, in sentences. ``against``: with what it is compared.
+    missing, in sentences. ``computed``: those of ``days`` that are the sum of their curve. ``against``: with what
+    it is compared.
     """
 
     span: Span
@@ -187,6 +188,7 @@ class SpanMeasures:
     days: Days = field(default_factory=dict)
     details: Mapping[date, Mapping[str, Any]] = field(default_factory=dict)
     reasons: tuple[str, ...] = ()
+    computed: frozenset[date] = frozenset()
     against: Against = Against.PREVIOUS
 
     @property
@@ -226,13 +228,15 @@ def read_measures(
     read = [entry for window in windows for entry in read_entries(measures, account_id, daily, window)]
     entries = {date.fromisoformat(entry.key): entry for entry in read}
     days = {day: entry.amount for day, entry in entries.items()}
+    computed = frozenset(day for day in span.days() if day in entries and entries[day].is_computed)
     curve = find_curve(daily)
     if span.view is not View.DAY or curve is None:
         details = {day: entries[day].details or {} for day in span.days() if day in entries and entries[day].details}
-        return replace(measures_by_day(span, days, next_day, against), details=details)
+        return replace(measures_by_day(span, days, next_day, against), details=details, computed=computed)
     steps = curve.inputs
     documents = measures.read(account_id, {steps: key_range(DateWindow(other.start, span.end), steps)})[steps]
-    return measures_by_step(span, [to_reading(document, steps) for document in documents], days, next_day)
+    readings = [to_reading(document, steps) for document in documents]
+    return replace(measures_by_step(span, readings, days, next_day), computed=computed)
 
 
 def read_days(measures: MeasureStore, account_id: str, window: DateWindow, daily: Series | None = None) -> Days:

@@ -202,7 +202,12 @@ def summarize(measures: SpanMeasures, words: Words, fed: SpanMeasures | None = N
 
 
 def _describe_known_days(measures: SpanMeasures, words: Words) -> str:
-    """Return how many days of a week, month or year are known; empty where all are, or none."""
+    """Return how many days of a week, month or year are known, or that a day's value is not told yet.
+
+    Empty where all are known, or none.
+    """
+    if measures.span.view is View.DAY:
+        return "" if measures.days or measures.total is None else words("chart.of_steps")
     number, whole = len(measures.days), len(measures.span.days())
     return words.count("chart.known_days", number, whole=whole) if 0 < number < whole else ""
 
@@ -259,6 +264,8 @@ def _with_marks(row: TableRow, slot: Slot, measures: SpanMeasures, words: Words)
     day, by_day = slot.start.date(), measures.span.view is not View.YEAR
     within = {other: details for other, details in measures.details.items() if by_day or other.month == day.month}
     marks = list_marks(measures.details.get(day, {}), words) if by_day else count_marks(within, words)
+    if by_day and day in measures.computed:
+        marks.append(words("chart.computed"))
     return replace(row, note=", ".join(filter(None, [row.note, *marks])))
 
 
@@ -336,6 +343,10 @@ def _notes_on_values(measures: SpanMeasures, words: Words, supplier: str, *, has
     elif measures.gaps and not measures.reasons:
         yield words.count(f"chart.gaps.{'year' if span.view is View.YEAR else 'days'}", measures.gaps)
     yield from measures.reasons
+    if measures.computed and span.view is View.DAY:
+        yield words("chart.computed.day", supplier=supplier)
+    elif measures.computed:
+        yield words.count("chart.computed.days", len(measures.computed), supplier=supplier)
     if measures.curve is not None and abs(measures.curve - (measures.total or 0)) >= _ONE_WATT_HOUR:
         totals = {"day": words.energy(measures.total or 0, 3), "curve": words.energy(measures.curve, 3)}
         yield words("chart.differs", supplier=supplier, **totals)
