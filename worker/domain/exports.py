@@ -1,7 +1,7 @@
 """What readers get of stored documents: fields of JSON, columns of CSV, spreadsheets for people, and JSON Schemas.
 
-Every CSV begins with the same columns, ``PUBLIC_FIELDS``; the further fields of the doctype follow. A detail of
-energies has a column for each tariff period (``registers.HP``, in Wh): a spreadsheet subtracts and adds up columns, and
+Every CSV begins with the same columns, ``PUBLIC_FIELDS``; the further fields of the doctype follow, and what a total is
+made of (``totals``). A detail of energies has a column for each tariff period (``registers.HP``, in Wh): a spreadsheet subtracts and adds up columns, and
 a row stays a document. Which periods there are is known from the documents alone (``find_tariff_periods``). An empty
 cell is what the supplier did not tell.
 
@@ -35,7 +35,7 @@ from worker.domain.documents import (
     to_reading,
 )
 from worker.domain.series import Detail, DetailType, Doctype, Granularity, Period, Quantity
-from worker.domain.totals import IntervalMonth
+from worker.domain.totals import IntervalMonth, count_names
 from worker.domain.windows import ONE_DAY, PARIS
 
 Schema = dict[str, Any]
@@ -77,7 +77,8 @@ _UTC: Final = {"type": "string", "pattern": f"^{_DAY}T[0-9]{{2}}:[0-9]{{2}}:[0-9
 
 def to_public_fields(document: Document, doctype: Doctype) -> Document:
     """Return the public fields of a stored document: ``load``, the civil time, ``va`` where it is in kVA, details."""
-    fields = {name: document[name] for name in (*PUBLIC_FIELDS, *doctype.detail_names) if name in document}
+    names = (*PUBLIC_FIELDS, *doctype.detail_names, *count_names(doctype))
+    fields = {name: document[name] for name in names if name in document}
     for name in _NUMBERS.intersection(doctype.detail_names, fields):
         fields[name] = to_plain_number(fields[name])
     if doctype in _IN_VA:
@@ -115,7 +116,7 @@ def csv_columns(doctype: Doctype, tariff_periods: Collection[str] = ()) -> list[
     for detail in doctype.details:
         energies = detail.type is DetailType.ENERGIES
         columns += [f"{detail.name}.{period}" for period in sorted(tariff_periods)] if energies else [detail.name]
-    return columns
+    return [*columns, *count_names(doctype)]
 
 
 def to_csv_fields(document: Document, doctype: Doctype) -> Document:
@@ -157,7 +158,7 @@ def spreadsheet_headings(doctype: Doctype, tariff_periods: Collection[str] = ())
     names += [detail.name for detail in doctype.details if _has_column(detail)]
     has_energies = any(detail.type is DetailType.ENERGIES for detail in doctype.details)
     energies = [Heading("kwh_of", period) for period in sorted(tariff_periods)] if has_energies else []
-    return [*map(Heading, names), *energies]
+    return [*map(Heading, names), *energies, *map(Heading, count_names(doctype))]
 
 
 def spreadsheet_cells(document: Document, doctype: Doctype, headings: Sequence[Heading]) -> list[Cell]:
@@ -168,6 +169,7 @@ def spreadsheet_cells(document: Document, doctype: Doctype, headings: Sequence[H
     for detail in doctype.details:
         if _has_column(detail) and detail.name in document:
             cells[detail.name] = _read_detail(detail, document[detail.name])
+    cells |= {name: Decimal(document[name]) for name in count_names(doctype) if name in document}
     return [
         _read_energy(registers.get(heading.tariff_period)) if heading.tariff_period else cells.get(heading.name)
         for heading in headings

@@ -37,6 +37,7 @@ from worker.domain.exports import (
     to_public_fields,
 )
 from worker.domain.series import Doctype, Period, Series, find_doctype, periods_of
+from worker.domain.totals import count_names, with_counts
 from worker.domain.windows import ONE_DAY, DateWindow
 from worker.errors import WorkerError
 from worker.logs import fields
@@ -171,27 +172,35 @@ class StoredRange:
     after: str | None = None
 
     def read(self, limit: int | None = None) -> tuple[list[Document], bool]:
-        """Return the next page of documents, and whether there are more."""
+        """Return the next page of documents, totals with what they are made of, and whether there are more."""
         limit = limit or MOST_DOCUMENTS
         start = max(self.first, self.after or "")
         # Two more than asked for: one may be ``after`` itself, one tells whether there are more.
         ranges = {self.doctype: (start, self.end)}
         documents = self.measures.read(self.account_id, ranges, limit + 2)[self.doctype]
         unread = [document for document in documents if self.after is None or key_of(document) > self.after]
-        page = unread[:limit]
+        page, more = unread[:limit], len(unread) > limit
         if page:
             self.after = key_of(page[-1])
-        return page, len(unread) > limit
+        if page and count_names(self.doctype):
+            # The keys of what a total is made of lie between its own and that of the next one.
+            end = key_of(unread[limit]) if more else self.end
+            inputs = replace(self, doctype=self.doctype.series.inputs, first=key_of(page[0]), end=end, after=None)
+            page = with_counts(page, inputs.iterate(), self.doctype)
+        return page, more
+
+    def iterate(self) -> Iterator[Document]:
+        """Yield the documents that are not read yet, of which one page is in memory at a time."""
+        more = True
+        while more:
+            documents, more = self.read()
+            yield from documents
 
     def read_tariff_periods(self) -> set[str]:
         """Return the tariff periods of the whole range, so that each of its pages has the same columns."""
         if not csv_varies(self.doctype):
             return set()
-        pages, periods, more = replace(self, after=None), set[str](), True
-        while more:
-            documents, more = pages.read()
-            periods |= find_tariff_periods(documents, self.doctype)
-        return periods
+        return find_tariff_periods(replace(self, after=None).iterate(), self.doctype)
 
 
 def find_stored_range(
