@@ -1,7 +1,7 @@
 """What readers get of stored documents: fields of JSON, columns of CSV, spreadsheets for people, and JSON Schemas.
 
 Every CSV begins with the same columns, ``PUBLIC_FIELDS``; the further fields of the doctype follow, and what a total is
-made of (``totals``). A detail of energies has a column for each tariff period (``registers.HP``, in Wh): a spreadsheet subtracts and adds up columns, and
+made of (``totals``), or of a day whether it was computed. A detail of energies has a column for each tariff period (``registers.HP``, in Wh): a spreadsheet subtracts and adds up columns, and
 a row stays a document. Which periods there are is known from the documents alone (``find_tariff_periods``). An empty
 cell is what the supplier did not tell.
 
@@ -34,7 +34,7 @@ from worker.domain.documents import (
     to_kwh,
     to_reading,
 )
-from worker.domain.series import Detail, DetailType, Doctype, Granularity, Period, Quantity
+from worker.domain.series import Detail, DetailType, Doctype, Granularity, Period, Quantity, find_curve
 from worker.domain.totals import IntervalMonth, count_names
 from worker.domain.windows import ONE_DAY, PARIS
 
@@ -42,6 +42,7 @@ Schema = dict[str, Any]
 Cell = date | datetime | Decimal | None
 PUBLIC_FIELDS: Final = ("load", "year", "month", "day", "hour", "minute", "fold")
 VOLT_AMPERES: Final = "va"
+COMPUTED: Final = "computed"  # True of a day that is the sum of its curve; absent from others.
 # Of a month of periods; ``whole`` says whether they are the calendar month.
 MONTH_FIELDS: Final = ("load", "year", "month", "begins_on", "ends_on", "days", "whole")
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -77,7 +78,7 @@ _UTC: Final = {"type": "string", "pattern": f"^{_DAY}T[0-9]{{2}}:[0-9]{{2}}:[0-9
 
 def to_public_fields(document: Document, doctype: Doctype) -> Document:
     """Return the public fields of a stored document: ``load``, the civil time, ``va`` where it is in kVA, details."""
-    names = (*PUBLIC_FIELDS, *doctype.detail_names, *count_names(doctype))
+    names = (*PUBLIC_FIELDS, *doctype.detail_names, *last_names(doctype))
     fields = {name: document[name] for name in names if name in document}
     for name in _NUMBERS.intersection(doctype.detail_names, fields):
         fields[name] = to_plain_number(fields[name])
@@ -116,7 +117,12 @@ def csv_columns(doctype: Doctype, tariff_periods: Collection[str] = ()) -> list[
     for detail in doctype.details:
         energies = detail.type is DetailType.ENERGIES
         columns += [f"{detail.name}.{period}" for period in sorted(tariff_periods)] if energies else [detail.name]
-    return [*columns, *count_names(doctype)]
+    return [*columns, *last_names(doctype)]
+
+
+def last_names(doctype: Doctype) -> tuple[str, ...]:
+    """Return the names of the fields that come last: what a total is made of, and whether a day was computed."""
+    return (COMPUTED,) if find_curve(doctype.series) and doctype.period is Period.DAY else count_names(doctype)
 
 
 def to_csv_fields(document: Document, doctype: Doctype) -> Document:
@@ -124,12 +130,14 @@ def to_csv_fields(document: Document, doctype: Doctype) -> Document:
     fields = {"fold": 0, **to_public_fields(document, doctype), "load": format_kwh(to_amount(document["load"]))}
     for name in _names_of_energies(doctype):
         fields |= {f"{name}.{period}": energy for period, energy in fields.pop(name, {}).items()}
-    return {name: _as_text(value) if isinstance(value, str) else value for name, value in fields.items()}
+    return {name: _to_csv(value) for name, value in fields.items()}
 
 
-def _as_text(text: str) -> str:
-    """Return a text that a spreadsheet takes for no formula: the supplier's texts are not ours."""
-    return f"'{text}" if text.startswith(_FORMULA_SIGNS) else text
+def _to_csv(value: Any) -> Any:
+    """Return a cell that a spreadsheet takes for no formula: the supplier's texts are not ours."""
+    if isinstance(value, str) and value.startswith(_FORMULA_SIGNS):
+        return f"'{value}"
+    return "true" if value is True else value
 
 
 def _names_of_energies(doctype: Doctype) -> tuple[str, ...]:

@@ -59,7 +59,9 @@ def test_an_hour_counts_the_minutes_of_the_steps_that_begin_in_it() -> None:
         Entry("2024-07-01T14:45Z", 1),
     ]
     minutes = {key: counts["minutes"] for key, counts in counts_of(steps, Doctype.HOUR).items()}
-    assert minutes == {f"2024-07-01T{hour}:00Z": known for hour, known in ((10, 30), (11, 60), (12, 15), (13, 60), (14, 30))}
+    assert minutes == {
+        f"2024-07-01T{hour}:00Z": known for hour, known in ((10, 30), (11, 60), (12, 15), (13, 60), (14, 30))
+    }
     assert {counts["expected_minutes"] for counts in counts_of(steps, Doctype.HOUR).values()} == {60}
 
 

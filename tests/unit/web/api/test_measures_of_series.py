@@ -249,10 +249,12 @@ def test_a_csv_of_totals_ends_with_what_they_are_made_of(
         documents = read(client, one, query)["documents"]
         names = ["minutes", "expected_minutes"] if "hour" in query else ["days", "expected_days"]
         assert rows and list(rows[0])[-2:] == names
-        assert [[int(row[name]) for name in names] for row in rows] == [[row[name] for name in names] for row in documents]
+        assert [[int(row[name]) for name in names] for row in rows] == [
+            [row[name] for name in names] for row in documents
+        ]
 
 
 def test_the_description_names_what_a_total_is_made_of(service: ApiService) -> None:
     fields = service.app.openapi()["components"]["schemas"]["Measure"]["properties"]
-    for name in ("days", "expected_days", "minutes", "expected_minutes"):
+    for name in ("computed", "days", "expected_days", "minutes", "expected_minutes"):
         assert fields[name]["description"]

@@ -182,10 +182,10 @@ def test_d6_programs_keep_the_technical_columns(service: ApiService) -> None:
     account = service.add()
     service.store_days(account, date(2024, 7, 1), [7351])
     answer = service.browser(account).get(path_of(account, by="day", columns="fields"), headers=FRENCH)
-    assert answer.text == "load,year,month,day,hour,minute,fold\n7.351,2024,7,1,0,0,0\n"
+    assert answer.text == "load,year,month,day,hour,minute,fold,computed\n7.351,2024,7,1,0,0,0,\n"
     assert answer.headers["Content-Disposition"].endswith('-fields.csv"')
     of_api = service.client().get(f"/api/accounts/{account}/measures?by=day&format=csv")
-    assert of_api.text == answer.text, "the API's files stay as they were"
+    assert of_api.text == answer.text, "as the API's file"
 
 
 @pytest.mark.parametrize("series, by", EVERY_FILE)
