@@ -1,9 +1,9 @@
 """What readers get of stored documents: fields of JSON, columns of CSV, spreadsheets for people, and JSON Schemas.
 
 Every CSV begins with the same columns, ``PUBLIC_FIELDS``; the further fields of the doctype follow, and what a total is
-made of (``totals``), or of a day whether it was computed. A detail of energies has a column for each tariff period (``registers.HP``, in Wh): a spreadsheet subtracts and adds up columns, and
-a row stays a document. Which periods there are is known from the documents alone (``find_tariff_periods``). An empty
-cell is what the supplier did not tell.
+made of (``totals``), or of a day whether it was computed. A detail of energies has a column for each tariff period
+(``registers.HP``, in Wh): a spreadsheet subtracts and adds up columns, and a row stays a document. Which periods there
+are is known from the documents alone (``find_tariff_periods``). An empty cell is what the supplier did not tell.
 
 Spreadsheets have rows such as ``2024-07-25 00:30``, ``2024-07-25 01:00``, ``0.206``. A cell is a date, a local time or
 a number, never a text of the supplier's, so no cell can be a formula. What is a text (calendars, tariffs, qualities) is
@@ -42,7 +42,6 @@ Schema = dict[str, Any]
 Cell = date | datetime | Decimal | None
 PUBLIC_FIELDS: Final = ("load", "year", "month", "day", "hour", "minute", "fold")
 VOLT_AMPERES: Final = "va"
-COMPUTED: Final = "computed"  # True of a day that is the sum of its curve; absent from others.
 # Of a month of periods; ``whole`` says whether they are the calendar month.
 MONTH_FIELDS: Final = ("load", "year", "month", "begins_on", "ends_on", "days", "whole")
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -121,8 +120,8 @@ def csv_columns(doctype: Doctype, tariff_periods: Collection[str] = ()) -> list[
 
 
 def last_names(doctype: Doctype) -> tuple[str, ...]:
-    """Return the names of the fields that come last: what a total is made of, and whether a day was computed."""
-    return (COMPUTED,) if find_curve(doctype.series) and doctype.period is Period.DAY else count_names(doctype)
+    """Return the names of the fields that come last: what a total is made of, or that a day is the sum of its curve."""
+    return ("computed",) if find_curve(doctype.series) and doctype.period is Period.DAY else count_names(doctype)
 
 
 def to_csv_fields(document: Document, doctype: Doctype) -> Document:

@@ -22,7 +22,7 @@ published periods of one home (GRDF): cut at the 1st and at the day of the readi
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -30,21 +30,12 @@ from itertools import groupby
 from typing import Final, NamedTuple
 
 from worker.domain.completeness import interval_days
-from worker.domain.documents import (
-    Document,
-    Entry,
-    key_of,
-    length_of,
-    round_as_stored,
-    round_share,
-    to_entry,
-)
+from worker.domain.documents import Document, Entry, key_of, length_of, round_as_stored, round_share, to_entry
 from worker.domain.series import FREQUENCY, Doctype, Period, Series, of_supplier
 from worker.domain.windows import ONE_DAY, PARIS, DateWindow
 
 # How many characters of an input's key name its total: "2024-10-27T01" is an hour, "2024-10" a month.
 _INPUT_KEY_LENGTH: Final = {Period.HOUR: 13, Period.MONTH: 7, Period.YEAR: 4}
-_MINUTES_OF_AN_HOUR: Final = 60
 
 
 def keep_changed(entries: Iterable[Entry], stored: Mapping[str, Entry]) -> Iterator[Entry]:
@@ -77,9 +68,8 @@ def total_key(input_key: str, doctype: Doctype) -> str:
 
 def count_names(doctype: Doctype) -> tuple[str, ...]:
     """Return the names of the two counts that a total has; none for readings."""
-    if doctype is doctype.series.inputs:
-        return ()
-    return ("minutes", "expected_minutes") if doctype.period is Period.HOUR else ("days", "expected_days")
+    names = ("minutes", "expected_minutes") if doctype.period is Period.HOUR else ("days", "expected_days")
+    return () if doctype is doctype.series.inputs else names
 
 
 def count_days(window: DateWindow, known: Container[date]) -> tuple[int, int]:
@@ -88,15 +78,16 @@ def count_days(window: DateWindow, known: Container[date]) -> tuple[int, int]:
 
 
 def count_inputs(keys: Iterable[str], inputs: Iterable[Entry], doctype: Doctype) -> dict[str, dict[str, int]]:
-    """Return the counts of the totals with these keys, by name; ``inputs``: all that is stored within them."""
+    """Return the counts of the totals with these keys, by name; none of readings.
+
+    ``inputs``: all that is stored within the totals; not read where there is nothing to count.
+    """
     names = count_names(doctype)
     if not names:
         return {key: {} for key in keys}
     if doctype.period is Period.HOUR:
-        minutes: Counter[str] = Counter()
-        for entry in inputs:
-            minutes[total_key(entry.key, doctype)] += length_of(entry)
-        counts = {key: (minutes[key], _MINUTES_OF_AN_HOUR) for key in keys}
+        minutes = total_entries((entry._replace(amount=length_of(entry)) for entry in inputs), doctype)
+        counts = {key: (minutes.get(key, 0), 60) for key in keys}
     else:
         known = {date.fromisoformat(entry.key) for entry in inputs}
         counts = {key: count_days(_calendar_days(key), known) for key in keys}
@@ -104,7 +95,7 @@ def count_inputs(keys: Iterable[str], inputs: Iterable[Entry], doctype: Doctype)
 
 
 def with_counts(documents: Sequence[Document], inputs: Iterable[Document], doctype: Doctype) -> list[Document]:
-    """Return stored totals with what they are made of."""
+    """Return documents, of which totals get what they are made of."""
     counts = count_inputs(map(key_of, documents), map(to_entry, inputs), doctype)
     return [document | counts[key_of(document)] for document in documents]
 

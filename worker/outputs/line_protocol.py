@@ -53,7 +53,7 @@ from worker.domain.documents import (
 from worker.domain.retry import retry_after_s
 from worker.domain.series import Doctype, Granularity, Period, Series, contract_series
 from worker.domain.tariffs import day_energies, read_registers
-from worker.domain.totals import to_peaks
+from worker.domain.totals import count_inputs, count_names, to_peaks
 from worker.domain.windows import ONE_DAY, DateWindow, civil_date, local_midnight
 from worker.errors import AnswerTooLarge, NotDelivered, SupplierTooSlow
 from worker.outputs.output import Change, OutputKind, OutputOptions, OutputParts, OutputRefused
@@ -180,11 +180,12 @@ class Measurement:
     about: str
 
 
+_MINUTES, _DAYS = count_names(Doctype.HOUR), count_names(Doctype.MONTH)
 STEP: Final = Measurement("releve_step", ("direction",), ("wh", "w"), "one step of the curve, and its mean power")
-HOUR: Final = Measurement("releve_hour", ("direction",), ("wh",), "one hour of the curve")
+HOUR: Final = Measurement("releve_hour", ("direction",), ("wh", *_MINUTES), "the known minutes of one hour")
 DAY: Final = Measurement("releve_day", ("direction",), ("wh",), "one day")
-MONTH: Final = Measurement("releve_month", ("direction",), ("wh",), "the known days of one month")
-YEAR: Final = Measurement("releve_year", ("direction",), ("wh",), "the known days of one year")
+MONTH: Final = Measurement("releve_month", ("direction",), ("wh", *_DAYS), "the known days of one month")
+YEAR: Final = Measurement("releve_year", ("direction",), ("wh", *_DAYS), "the known days of one year")
 MAX_POWER: Final = Measurement(
     "releve_max_power",
     ("direction",),
@@ -198,8 +199,8 @@ REGISTER_DAY: Final = Measurement(
     "releve_register_day", ("direction", "period"), ("wh",), "one day's energy in one tariff period"
 )
 GAS_DAY: Final = Measurement("releve_gas_day", (), ("kwh", "m3"), "one day of gas")
-GAS_MONTH: Final = Measurement("releve_gas_month", (), ("kwh",), "the known days of one month of gas")
-GAS_YEAR: Final = Measurement("releve_gas_year", (), ("kwh",), "the known days of one year of gas")
+GAS_MONTH: Final = Measurement("releve_gas_month", (), ("kwh", *_DAYS), "the known days of one month of gas")
+GAS_YEAR: Final = Measurement("releve_gas_year", (), ("kwh", *_DAYS), "the known days of one year of gas")
 GAS_BILLED: Final = Measurement(
     "releve_gas_billed", (), ("kwh", "m3", "days"), "one billed period of gas, at its first day"
 )
@@ -243,11 +244,17 @@ def energy_measurement(doctype: Doctype) -> Measurement:
 
 
 def _changed_entries(change: Change, doctype: Doctype, measures: MeasureStore) -> Iterator[Entry]:
-    """Yield what is stored from the period that holds the change's first instant to the one that holds its last."""
+    """Yield what is stored from the period that holds the change's first instant to the one that holds its last.
+
+    The details of totals are what they are made of.
+    """
     first, last = period_key(change.first, doctype), period_key(change.last, doctype)
+    inputs = doctype.series.inputs
     for window in _windows(change.series, doctype, _days(change)):
-        documents = measures.read(change.account.id, {doctype: key_range(window, doctype)})[doctype]
-        yield from (entry for entry in map(to_entry, documents) if first <= entry.key <= last)
+        found = measures.read(change.account.id, dict.fromkeys((doctype, inputs), key_range(window, doctype)))
+        entries = [entry for entry in map(to_entry, found[doctype]) if first <= entry.key <= last]
+        counts = count_inputs((entry.key for entry in entries), map(to_entry, found[inputs]), doctype)
+        yield from (entry._replace(details=counts[entry.key] or entry.details) for entry in entries)
 
 
 def _days(change: Change) -> DateWindow:
@@ -301,8 +308,9 @@ def _period_lines(measurement: Measurement, tags: str, by_period: Mapping[str, i
 
 def _energy_fields(entry: Entry, doctype: Doctype) -> dict[str, float]:
     details = entry.details or {}
+    counts = {name: details[name] for name in count_names(doctype)}
     if doctype.series.is_gas:
-        fields = {"kwh": entry.amount / MILLIWATT_HOURS_PER_KWH}
+        fields = {"kwh": entry.amount / MILLIWATT_HOURS_PER_KWH, **counts}
         if "volume" in details:
             fields["m3"] = details["volume"]
         if doctype.series.has_intervals:
@@ -310,7 +318,7 @@ def _energy_fields(entry: Entry, doctype: Doctype) -> dict[str, float]:
         return fields
     watt_hours = entry.amount / MILLIWATT_HOURS_PER_WH
     if doctype.period is not Period.MINUTE:
-        return {"wh": watt_hours}
+        return {"wh": watt_hours, **counts}
     return {"wh": watt_hours, "w": watt_hours * 60 / (entry.step or USUAL_STEP_MINUTES)}
 
 

@@ -37,7 +37,7 @@ from worker.domain.exports import (
     to_public_fields,
 )
 from worker.domain.series import Doctype, Period, Series, find_doctype, periods_of
-from worker.domain.totals import count_names, with_counts
+from worker.domain.totals import with_counts
 from worker.domain.windows import ONE_DAY, DateWindow
 from worker.errors import WorkerError
 from worker.logs import fields
@@ -176,13 +176,11 @@ class StoredRange:
         limit = limit or MOST_DOCUMENTS
         start = max(self.first, self.after or "")
         # Two more than asked for: one may be ``after`` itself, one tells whether there are more.
-        ranges = {self.doctype: (start, self.end)}
-        documents = self.measures.read(self.account_id, ranges, limit + 2)[self.doctype]
+        documents = self.measures.read(self.account_id, {self.doctype: (start, self.end)}, limit + 2)[self.doctype]
         unread = [document for document in documents if self.after is None or key_of(document) > self.after]
         page, more = unread[:limit], len(unread) > limit
         if page:
             self.after = key_of(page[-1])
-        if page and count_names(self.doctype):
             # The keys of what a total is made of lie between its own and that of the next one.
             end = key_of(unread[limit]) if more else self.end
             inputs = replace(self, doctype=self.doctype.series.inputs, first=key_of(page[0]), end=end, after=None)

@@ -76,9 +76,7 @@ class Form(StrEnum):
         200: {
             "description": "JSON: a page. CSV: a file with the same fields, a column for each tariff period; a Link "
             "header leads to the next page.",
-            "content": {
-                "text/csv": {"schema": {"type": "string"}, "example": "load,year,month,day,hour,minute,fold,computed"}
-            },
+            "content": {"text/csv": {"schema": {"type": "string"}, "example": "load,year,month,day,hour,minute,fold"}},
         },
         **error_responses(404, 422),
     },
