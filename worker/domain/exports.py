@@ -121,7 +121,7 @@ def csv_columns(doctype: Doctype, tariff_periods: Collection[str] = ()) -> list[
 
 def last_names(doctype: Doctype) -> tuple[str, ...]:
     """Return the names of the fields that come last: what a total is made of, or that a day is the sum of its curve."""
-    return ("computed",) if find_curve(doctype.series) and doctype.period is Period.DAY else count_names(doctype)
+    return ("computed",) if find_curve(doctype.series) and doctype.period is Period.DAY else count_names(doctype.period)
 
 
 def to_csv_fields(document: Document, doctype: Doctype) -> Document:
@@ -165,7 +165,7 @@ def spreadsheet_headings(doctype: Doctype, tariff_periods: Collection[str] = ())
     names += [detail.name for detail in doctype.details if _has_column(detail)]
     has_energies = any(detail.type is DetailType.ENERGIES for detail in doctype.details)
     energies = [Heading("kwh_of", period) for period in sorted(tariff_periods)] if has_energies else []
-    return [*map(Heading, names), *energies, *map(Heading, count_names(doctype))]
+    return [*map(Heading, names), *energies, *map(Heading, count_names(doctype.period))]
 
 
 def spreadsheet_cells(document: Document, doctype: Doctype, headings: Sequence[Heading]) -> list[Cell]:
@@ -176,7 +176,7 @@ def spreadsheet_cells(document: Document, doctype: Doctype, headings: Sequence[H
     for detail in doctype.details:
         if _has_column(detail) and detail.name in document:
             cells[detail.name] = _read_detail(detail, document[detail.name])
-    cells |= {name: Decimal(document[name]) for name in count_names(doctype) if name in document}
+    cells |= {name: Decimal(document[name]) for name in count_names(doctype.period) if name in document}
     return [
         _read_energy(registers.get(heading.tariff_period)) if heading.tariff_period else cells.get(heading.name)
         for heading in headings

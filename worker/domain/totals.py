@@ -66,10 +66,10 @@ def total_key(input_key: str, doctype: Doctype) -> str:
     return f"{start}:00Z" if doctype.period is Period.HOUR else start
 
 
-def count_names(doctype: Doctype) -> tuple[str, ...]:
-    """Return the names of the two counts that a total has; none for readings."""
-    names = ("minutes", "expected_minutes") if doctype.period is Period.HOUR else ("days", "expected_days")
-    return () if doctype is doctype.series.inputs else names
+def count_names(period: Period) -> tuple[str, ...]:
+    """Return the names of the two counts of a total by this period; none for the periods of readings."""
+    of_days = ("days", "expected_days")
+    return {Period.HOUR: ("minutes", "expected_minutes"), Period.MONTH: of_days, Period.YEAR: of_days}.get(period, ())
 
 
 def count_days(window: DateWindow, known: Container[date]) -> tuple[int, int]:
@@ -82,7 +82,7 @@ def count_inputs(keys: Iterable[str], inputs: Iterable[Entry], doctype: Doctype)
 
     ``inputs``: all that is stored within the totals; not read where there is nothing to count.
     """
-    names = count_names(doctype)
+    names = count_names(doctype.period)
     if not names:
         return {key: {} for key in keys}
     if doctype.period is Period.HOUR:

@@ -180,7 +180,7 @@ class Measurement:
     about: str
 
 
-_MINUTES, _DAYS = count_names(Doctype.HOUR), count_names(Doctype.MONTH)
+_MINUTES, _DAYS = count_names(Period.HOUR), count_names(Period.MONTH)
 STEP: Final = Measurement("releve_step", ("direction",), ("wh", "w"), "one step of the curve, and its mean power")
 HOUR: Final = Measurement("releve_hour", ("direction",), ("wh", *_MINUTES), "the known minutes of one hour")
 DAY: Final = Measurement("releve_day", ("direction",), ("wh",), "one day")
@@ -308,7 +308,7 @@ def _period_lines(measurement: Measurement, tags: str, by_period: Mapping[str, i
 
 def _energy_fields(entry: Entry, doctype: Doctype) -> dict[str, float]:
     details = entry.details or {}
-    counts = {name: details[name] for name in count_names(doctype)}
+    counts = {name: details[name] for name in count_names(doctype.period)}
     if doctype.series.is_gas:
         fields = {"kwh": entry.amount / MILLIWATT_HOURS_PER_KWH, **counts}
         if "volume" in details:

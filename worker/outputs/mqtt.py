@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 
 from worker.domain.clock import Clock
 from worker.domain.documents import ALL_KEYS, Document, KeyRange, key_of, key_range, period_key, to_entry
-from worker.domain.series import Doctype, Period, Series
+from worker.domain.series import Period, Series
 from worker.domain.totals import count_inputs, count_names
 from worker.domain.windows import ONE_DAY, DateWindow, civil_date, local_midnight
 from worker.outputs.mqtt_client import PORTS, MqttBroker, RetainedMessage
@@ -150,7 +150,7 @@ def _sensors(figures: Sequence[EnergyFigures], state_topic: str) -> Iterator[tup
 
 def _attributes(name: str, state_topic: str) -> dict[str, str]:
     """Return what makes the counts of a sensor's total its attributes; a state retained from before has none."""
-    counts = ", ".join(f"'{count}': value_json.get('{name}_{count}')" for count in count_names(Doctype.MONTH))
+    counts = ", ".join(f"'{count}': value_json.get('{name}_{count}')" for count in count_names(Period.MONTH))
     return {"json_attributes_topic": state_topic, "json_attributes_template": f"{{{{ {{{counts}}} | tojson }}}}"}
 
 
