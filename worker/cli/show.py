@@ -39,9 +39,10 @@ from worker.domain.exports import (
     to_public_fields,
 )
 from worker.domain.series import DetailType, Doctype, Period, Series, daily_of, find_doctype, of_supplier, periods_of
-from worker.domain.totals import months_of_intervals, with_counts
+from worker.domain.totals import months_of_intervals
 from worker.domain.windows import DateWindow
 from worker.runtime.process import Runtime
+from worker.stores.measures.stored_range import find_stored_range
 
 _FIRST_DAY: Final = date(2000, 1, 1)
 _FORMATS: Final = ("table", "plot", "csv", "json")
@@ -88,9 +89,7 @@ def show(account_id: str, name: str | None, by: str, first: date | None, last: d
         doctype = _find_doctype(series, Period(by))
         today = runtime.history.today()
         window = _window(first, last, today, None if form in ("csv", "json") else _default_days(doctype))
-        inputs, keys = doctype.series.inputs, key_range(window, doctype)
-        found = runtime.measures.read(account_id, dict.fromkeys((doctype, inputs), keys))
-        documents = with_counts(found[doctype], found[inputs], doctype)
+        documents = list(find_stored_range(runtime.measures, account_id, doctype, window).iterate())
     if form == "json":
         _print_array([to_public_fields(document, doctype) for document in documents])
     elif form == "csv":

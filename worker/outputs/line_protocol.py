@@ -29,7 +29,7 @@ import base64
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from itertools import chain, islice
 from typing import Final
 from urllib.parse import urlsplit
@@ -51,13 +51,14 @@ from worker.domain.documents import (
     to_entry,
 )
 from worker.domain.retry import retry_after_s
-from worker.domain.series import Doctype, Granularity, Period, Series, contract_series
+from worker.domain.series import Doctype, Granularity, Period, contract_series
 from worker.domain.tariffs import day_energies, read_registers
-from worker.domain.totals import count_inputs, count_names, to_peaks
+from worker.domain.totals import count_names, to_peaks
 from worker.domain.windows import ONE_DAY, DateWindow, civil_date, local_midnight
 from worker.errors import AnswerTooLarge, NotDelivered, SupplierTooSlow
 from worker.outputs.output import Change, OutputKind, OutputOptions, OutputParts, OutputRefused
 from worker.stores.measures.measure_store import MeasureStore
+from worker.stores.measures.stored_range import find_stored_range
 
 _IN_UTC: Final = (Period.MINUTE, Period.HOUR)
 _ALL_REGISTERS: Final = "total"  # The tariff period of a meter that counts in one register alone.
@@ -249,28 +250,14 @@ def _changed_entries(change: Change, doctype: Doctype, measures: MeasureStore) -
     The details of totals are what they are made of.
     """
     first, last = period_key(change.first, doctype), period_key(change.last, doctype)
-    inputs = doctype.series.inputs
-    for window in _windows(change.series, doctype, _days(change)):
-        found = measures.read(change.account.id, dict.fromkeys((doctype, inputs), key_range(window, doctype)))
-        entries = [entry for entry in map(to_entry, found[doctype]) if first <= entry.key <= last]
-        counts = count_inputs((entry.key for entry in entries), map(to_entry, found[inputs]), doctype)
-        yield from (entry._replace(details=counts[entry.key] or entry.details) for entry in entries)
+    for document in find_stored_range(measures, change.account.id, doctype, _days(change)).iterate():
+        entry, counts = to_entry(document), {name: document[name] for name in count_names(doctype.period)}
+        if first <= entry.key <= last:
+            yield entry._replace(details=counts or entry.details)
 
 
 def _days(change: Change) -> DateWindow:
     return DateWindow(civil_date(change.first), civil_date(change.last) + ONE_DAY)
-
-
-def _windows(series: Series, doctype: Doctype, days: DateWindow) -> Iterator[DateWindow]:
-    """Yield the days in parts as large as one read may be; longer periods than hours are few, and read at once."""
-    if doctype.period not in _IN_UTC:
-        yield days
-        return
-    length = timedelta(days=series.description.days_read_at_once)
-    start = days.start
-    while start < days.end:
-        yield DateWindow(start, min(start + length, days.end))
-        start += length
 
 
 def _peak_lines(change: Change, doctype: Doctype, measures: MeasureStore) -> Iterator[str]:

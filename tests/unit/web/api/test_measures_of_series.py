@@ -132,7 +132,7 @@ def test_a_csv_has_a_row_for_each_document_and_a_cell_for_each_field(
 def test_pages_of_a_csv_have_the_same_columns_also_where_the_tariff_changed(
     service: ApiService, client: TestClient, home: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.web.file_formats.MOST_DOCUMENTS", 7)  # So that it takes several reads.
+    monkeypatch.setattr("worker.stores.measures.stored_range.MOST_DOCUMENTS", 7)  # So that it takes several reads.
     measures, keys = service.runtime.measures, {Doctype.INDEX: ALL_KEYS}
     documents = measures.read(home, keys)[Doctype.INDEX]
     changed = [document | {"registers": {"BASE": 1}} for document in documents[20:]]
@@ -213,7 +213,7 @@ def test_an_hour_says_how_many_of_its_minutes_are_known(service: ApiService, cli
 def test_a_page_of_totals_reads_what_is_within_its_periods_alone(
     service: ApiService, client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.web.file_formats.MOST_DOCUMENTS", 20)  # Of which more are within a page.
+    monkeypatch.setattr("worker.stores.measures.stored_range.MOST_DOCUMENTS", 20)  # Of which more are within a page.
     account, measures = service.add(), service.runtime.measures
     put_curve(measures, [date(2024, 7, day) for day in range(1, 8)], account_id=account)
     rows, path, sizes, read_all = [], f"/api/accounts/{account}/measures?by=hour&limit=15", list[int](), measures.read

@@ -34,7 +34,7 @@ def service_settings() -> dict[str, str]:
 
 @pytest.fixture
 def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.web.file_formats.MOST_DOCUMENTS", 100)
+    monkeypatch.setattr("worker.stores.measures.stored_range.MOST_DOCUMENTS", 100)
 
 
 def path_of(account: str, **query: object) -> str:
