@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jinja2 import Environment
 
 from tests.support.certificates import Certificates
 from tests.support.factories import content
@@ -44,6 +46,15 @@ def output_to(
     return build(options, OutputParts(measures=measures, now=now))
 
 
+def attributes_of(retained: dict[str, Any], sensor: str) -> Any:
+    """Return the attributes of a sensor, as Home Assistant's template makes them of the message."""
+    config = retained[f"{CONFIG}/{sensor}/config"]
+    message = retained[config["json_attributes_topic"]]
+    return json.loads(
+        Environment(autoescape=True).from_string(config["json_attributes_template"]).render(value_json=message)
+    )
+
+
 def test_a_home_is_discovered_with_its_figures(empty_broker: Mosquitto) -> None:
     measures = fill_home()
     output_to(empty_broker, measures).send([YESTERDAY])
@@ -54,14 +65,26 @@ def test_a_home_is_discovered_with_its_figures(empty_broker: Mosquitto) -> None:
         "consumption_month": stored[Doctype.MONTH]["2024-10"],
         "consumption_year": stored[Doctype.YEAR]["2024"],
         "consumption_last_day": "2024-10-28",
+        "consumption_month_days": 28,
+        "consumption_month_expected_days": 31,
+        "consumption_year_days": 302,
+        "consumption_year_expected_days": 366,
         "production_yesterday": stored[Doctype.PRODUCTION_DAY]["2024-10-28"],
         "production_month": stored[Doctype.PRODUCTION_MONTH]["2024-10"],
         "production_year": stored[Doctype.PRODUCTION_YEAR]["2024"],
         "production_last_day": "2024-10-28",
+        "production_month_days": 28,
+        "production_month_expected_days": 31,
+        "production_year_days": 40,
+        "production_year_expected_days": 366,
         "gas_yesterday": stored[Doctype.GAS_DAY]["2024-10-28"],
         "gas_month": stored[Doctype.GAS_MONTH]["2024-10"],
         "gas_year": stored[Doctype.GAS_YEAR]["2024"],
         "gas_last_day": "2024-10-28",
+        "gas_month_days": 28,
+        "gas_month_expected_days": 31,
+        "gas_year_days": 90,
+        "gas_year_expected_days": 366,
         "consent_days": 63,
         "yesterday_from": "2024-10-28T00:00:00+01:00",
         "month_from": "2024-10-01T00:00:00+02:00",
@@ -84,7 +107,12 @@ def test_a_home_is_discovered_with_its_figures(empty_broker: Mosquitto) -> None:
         "state_class": "total",
         "last_reset_value_template": "{{ value_json.month_from }}",
         "suggested_display_precision": 2,
+        "json_attributes_topic": STATE,
+        "json_attributes_template": "{{ {'days': value_json.get('consumption_month_days'), "
+        "'expected_days': value_json.get('consumption_month_expected_days')} | tojson }}",
     }
+    assert attributes_of(retained, "gas_year") == {"days": 90, "expected_days": 366}
+    assert "json_attributes_template" not in configs[f"{CONFIG}/consumption_yesterday/config"]
     for topic, config in configs.items():
         name = topic.split("/")[-2]
         assert config["value_template"] == f"{{{{ value_json.{name} }}}}" and name in retained[STATE]
@@ -96,6 +124,7 @@ def test_what_is_not_known_is_unknown_and_never_nought(empty_broker: Mosquitto) 
     output_to(empty_broker, measures, lambda: later).send([YESTERDAY])
     state = empty_broker.retained()[STATE]
     assert state["consumption_yesterday"] is None and state["consumption_month"] is None
+    assert (state["consumption_month_days"], state["consumption_month_expected_days"]) == (0, 30)
     assert (state["consumption_year"], state["consumption_last_day"]) == (
         content(measures)[Doctype.YEAR]["2024"],
         "2024-10-28",

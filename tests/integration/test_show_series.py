@@ -53,7 +53,8 @@ def test_without_a_series_the_consumption_is_shown(installation: Installation, h
     for by in Period:
         usual = installation.releve("show", home, "--by", by.value, "--format", "csv").out
         assert usual == installation.releve("show", home, "--series", "daily", "--by", by.value, "--format", "csv").out
-        assert usual.splitlines()[0] == "load,year,month,day,hour,minute,fold"
+        last = {Period.MINUTE: "", Period.HOUR: ",minutes,expected_minutes", Period.DAY: ",computed"}
+        assert usual.splitlines()[0] == "load,year,month,day,hour,minute,fold" + last.get(by, ",days,expected_days")
 
 
 def test_a_table_has_the_further_fields_and_says_where_nothing_is_stored(installation: Installation, home: str) -> None:
@@ -65,6 +66,21 @@ def test_a_table_has_the_further_fields_and_says_where_nothing_is_stored(install
     assert heads == ["day", "kWh", "calendar", "registers.HC", "registers.HP"]
     empty = installation.releve("show", home, "--series", "registers", "--from", "2020-01-01", "--to", "2020-01-02").out
     assert empty == "nothing stored of registers by day from 2020-01-01 to 2020-01-02\n"
+
+
+def test_a_total_says_in_each_form_what_it_is_made_of(installation: Installation, home: str) -> None:
+    days = {6: 16, 7: 24}  # Of June the days from the 15th on, of July those before today.
+    for series in ("daily", "production_daily"):
+        words = ("show", home, "--series", series, "--by", "month", "--format")
+        documents = json.loads(installation.releve(*words, "json").out)
+        rows = list(csv.DictReader(io.StringIO(installation.releve(*words, "csv").out)))
+        table = installation.releve(*words, "table").out.splitlines()
+        told = [(one["month"], one["days"], one["expected_days"]) for one in documents]
+        assert told == [(month, known, 30 if month == 6 else 31) for month, known in days.items()]
+        assert [(int(row["month"]), int(row["days"]), int(row["expected_days"])) for row in rows] == told
+        assert [tuple(map(int, line.split()[-2:])) for line in table[2:]] == [one[1:] for one in told]
+    (hour, *_) = json.loads(installation.releve("show", home, "--by", "hour", "--format", "json").out)
+    assert (hour["minutes"], hour["expected_minutes"]) == (60, 60)
 
 
 def test_a_contract_is_shown_however_old_it_is(installation: Installation, home: str) -> None:

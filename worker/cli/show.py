@@ -33,6 +33,7 @@ from worker.domain.exports import (
     VOLT_AMPERES,
     csv_columns,
     find_tariff_periods,
+    last_names,
     to_csv_fields,
     to_month_fields,
     to_public_fields,
@@ -41,6 +42,7 @@ from worker.domain.series import DetailType, Doctype, Period, Series, daily_of, 
 from worker.domain.totals import months_of_intervals
 from worker.domain.windows import DateWindow
 from worker.runtime.process import Runtime
+from worker.stores.measures.stored_range import find_stored_range
 
 _FIRST_DAY: Final = date(2000, 1, 1)
 _FORMATS: Final = ("table", "plot", "csv", "json")
@@ -87,7 +89,7 @@ def show(account_id: str, name: str | None, by: str, first: date | None, last: d
         doctype = _find_doctype(series, Period(by))
         today = runtime.history.today()
         window = _window(first, last, today, None if form in ("csv", "json") else _default_days(doctype))
-        documents = runtime.measures.read(account_id, {doctype: key_range(window, doctype)})[doctype]
+        documents = list(find_stored_range(runtime.measures, account_id, doctype, window).iterate())
     if form == "json":
         _print_array([to_public_fields(document, doctype) for document in documents])
     elif form == "csv":
@@ -175,10 +177,10 @@ def plot_loads(documents: Sequence[Document], doctype: Doctype) -> Table:
 def table_of_loads(documents: Sequence[Document], doctype: Doctype) -> Table:
     """Return a table with a row for each document; its further fields are the columns of a CSV.
 
-    A number that no document tells has no column.
+    A number, or a mark, that no document tells has no column.
     """
     columns = csv_columns(doctype, find_tariff_periods(documents, doctype))
-    numbers = {detail.name for detail in doctype.details if detail.type is DetailType.NUMBER}
+    numbers = {detail.name for detail in doctype.details if detail.type is DetailType.NUMBER} | {*last_names(doctype)}
     not_told = {name for name in numbers if not any(name in document for document in documents)}
     further = [name for name in columns if name not in {*PUBLIC_FIELDS, VOLT_AMPERES, *not_told}]
     titles = [doctype.period.value, _unit(doctype), *further]

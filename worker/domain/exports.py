@@ -1,9 +1,9 @@
 """What readers get of stored documents: fields of JSON, columns of CSV, spreadsheets for people, and JSON Schemas.
 
-Every CSV begins with the same columns, ``PUBLIC_FIELDS``; the further fields of the doctype follow. A detail of
-energies has a column for each tariff period (``registers.HP``, in Wh): a spreadsheet subtracts and adds up columns, and
-a row stays a document. Which periods there are is known from the documents alone (``find_tariff_periods``). An empty
-cell is what the supplier did not tell.
+Every CSV begins with the same columns, ``PUBLIC_FIELDS``; the further fields of the doctype follow, and what a total is
+made of (``totals``), or of a day whether it was computed. A detail of energies has a column for each tariff period
+(``registers.HP``, in Wh): a spreadsheet subtracts and adds up columns, and a row stays a document. Which periods there
+are is known from the documents alone (``find_tariff_periods``). An empty cell is what the supplier did not tell.
 
 Spreadsheets have rows such as ``2024-07-25 00:30``, ``2024-07-25 01:00``, ``0.206``. A cell is a date, a local time or
 a number, never a text of the supplier's, so no cell can be a formula. What is a text (calendars, tariffs, qualities) is
@@ -34,8 +34,8 @@ from worker.domain.documents import (
     to_kwh,
     to_reading,
 )
-from worker.domain.series import Detail, DetailType, Doctype, Granularity, Period, Quantity
-from worker.domain.totals import IntervalMonth
+from worker.domain.series import Detail, DetailType, Doctype, Granularity, Period, Quantity, find_curve
+from worker.domain.totals import IntervalMonth, count_names
 from worker.domain.windows import ONE_DAY, PARIS
 
 Schema = dict[str, Any]
@@ -52,6 +52,7 @@ _IN_VA: Final = frozenset(
 _NUMBERS: Final = frozenset(
     detail.name for doctype in Doctype for detail in doctype.details if detail.type is DetailType.NUMBER
 )
+_COMPUTED: Final = "computed"
 _FORMULA_SIGNS: Final = ("=", "+", "-", "@", "\t", "\r")
 _HOUR: Final = timedelta(hours=1)
 _WH_TO_KWH: Final = -3  # A shift of the decimal point.
@@ -77,7 +78,10 @@ _UTC: Final = {"type": "string", "pattern": f"^{_DAY}T[0-9]{{2}}:[0-9]{{2}}:[0-9
 
 def to_public_fields(document: Document, doctype: Doctype) -> Document:
     """Return the public fields of a stored document: ``load``, the civil time, ``va`` where it is in kVA, details."""
-    fields = {name: document[name] for name in (*PUBLIC_FIELDS, *doctype.detail_names) if name in document}
+    names = (*PUBLIC_FIELDS, *doctype.detail_names, *count_names(doctype.period))
+    fields = {name: document[name] for name in names if name in document}
+    if _COMPUTED in last_names(doctype) and "step" in document:
+        fields[_COMPUTED] = True
     for name in _NUMBERS.intersection(doctype.detail_names, fields):
         fields[name] = to_plain_number(fields[name])
     if doctype in _IN_VA:
@@ -115,7 +119,12 @@ def csv_columns(doctype: Doctype, tariff_periods: Collection[str] = ()) -> list[
     for detail in doctype.details:
         energies = detail.type is DetailType.ENERGIES
         columns += [f"{detail.name}.{period}" for period in sorted(tariff_periods)] if energies else [detail.name]
-    return columns
+    return [*columns, *last_names(doctype)]
+
+
+def last_names(doctype: Doctype) -> tuple[str, ...]:
+    """Return the names of the fields that come last: what a total is made of, or that a day is the sum of its curve."""
+    return (_COMPUTED,) if find_curve(doctype.series) and doctype.period is Period.DAY else count_names(doctype.period)
 
 
 def to_csv_fields(document: Document, doctype: Doctype) -> Document:
@@ -123,12 +132,14 @@ def to_csv_fields(document: Document, doctype: Doctype) -> Document:
     fields = {"fold": 0, **to_public_fields(document, doctype), "load": format_kwh(to_amount(document["load"]))}
     for name in _names_of_energies(doctype):
         fields |= {f"{name}.{period}": energy for period, energy in fields.pop(name, {}).items()}
-    return {name: _as_text(value) if isinstance(value, str) else value for name, value in fields.items()}
+    return {name: _to_csv(value) for name, value in fields.items()}
 
 
-def _as_text(text: str) -> str:
-    """Return a text that a spreadsheet takes for no formula: the supplier's texts are not ours."""
-    return f"'{text}" if text.startswith(_FORMULA_SIGNS) else text
+def _to_csv(value: Any) -> Any:
+    """Return a cell that a spreadsheet takes for no formula: the supplier's texts are not ours."""
+    if isinstance(value, str) and value.startswith(_FORMULA_SIGNS):
+        return f"'{value}"
+    return "true" if value is True else value
 
 
 def _names_of_energies(doctype: Doctype) -> tuple[str, ...]:
@@ -157,7 +168,7 @@ def spreadsheet_headings(doctype: Doctype, tariff_periods: Collection[str] = ())
     names += [detail.name for detail in doctype.details if _has_column(detail)]
     has_energies = any(detail.type is DetailType.ENERGIES for detail in doctype.details)
     energies = [Heading("kwh_of", period) for period in sorted(tariff_periods)] if has_energies else []
-    return [*map(Heading, names), *energies]
+    return [*map(Heading, names), *energies, *map(Heading, count_names(doctype.period))]
 
 
 def spreadsheet_cells(document: Document, doctype: Doctype, headings: Sequence[Heading]) -> list[Cell]:
@@ -168,6 +179,7 @@ def spreadsheet_cells(document: Document, doctype: Doctype, headings: Sequence[H
     for detail in doctype.details:
         if _has_column(detail) and detail.name in document:
             cells[detail.name] = _read_detail(detail, document[detail.name])
+    cells |= {name: Decimal(document[name]) for name in count_names(doctype.period) if name in document}
     return [
         _read_energy(registers.get(heading.tariff_period)) if heading.tariff_period else cells.get(heading.name)
         for heading in headings
@@ -245,6 +257,9 @@ def document_schema(doctype: Doctype) -> Schema:
         optional.add("fold")
     if period is Period.MINUTE:
         properties["step"] = {"type": "integer", "minimum": 1, "description": "Minutes of a step that isn't 30."}
+        optional.add("step")
+    elif _COMPUTED in last_names(doctype):
+        properties["step"] = {"type": "integer", "description": "Minutes of the curve that the day is the sum of."}
         optional.add("step")
     properties |= {detail.name: detail_schema(detail) for detail in doctype.details}
     optional.update(doctype.detail_names)

@@ -13,6 +13,9 @@ A day of a curve is computed where no daily value can come (``completeness.never
 
 A *peak* is the maximum power of a day with its instant, against the subscribed power in force on the day.
 
+What a total is made of is counted on reading, and in no document: of a month or year its known days and all its days,
+those to come included, of an hour the minutes of the steps that begin in it.
+
 The months of a series of periods are computed on reading, because no document holds them: a month is the sum of the
 periods that begin in it. A supplier that cuts its periods at the first of each month makes calendar months so; a meter
 that is read every six months has "months" of half a year, which ``is_whole`` tells apart. Source: measured on 64
@@ -29,7 +32,7 @@ from itertools import groupby
 from typing import Final, NamedTuple
 
 from worker.domain.completeness import civil_day, covered_time_by_day, interval_days
-from worker.domain.documents import Entry, round_as_stored, round_share
+from worker.domain.documents import Document, Entry, key_of, length_of, round_as_stored, round_share, to_entry
 from worker.domain.series import FREQUENCY, Doctype, Period, Series, of_supplier
 from worker.domain.windows import ONE_DAY, PARIS, DateWindow, day_length
 
@@ -82,6 +85,40 @@ def total_key(input_key: str, doctype: Doctype) -> str:
     """Return the key of the total that an input with this key belongs to."""
     start = input_key[: _INPUT_KEY_LENGTH[doctype.period]]
     return f"{start}:00Z" if doctype.period is Period.HOUR else start
+
+
+def count_names(period: Period) -> tuple[str, ...]:
+    """Return the names of the two counts of a total by this period; none for the periods of readings."""
+    of_days = ("days", "expected_days")
+    return {Period.HOUR: ("minutes", "expected_minutes"), Period.MONTH: of_days, Period.YEAR: of_days}.get(period, ())
+
+
+def count_days(window: DateWindow, known: Container[date]) -> tuple[int, int]:
+    """Return how many days of the window are known, and how many it has, those to come included."""
+    return sum(day in known for day in window.dates()), window.days
+
+
+def count_inputs(keys: Iterable[str], inputs: Iterable[Entry], doctype: Doctype) -> dict[str, dict[str, int]]:
+    """Return the counts of the totals with these keys, by name; none of readings.
+
+    ``inputs``: all that is stored within the totals; not read where there is nothing to count.
+    """
+    names = count_names(doctype.period)
+    if not names:
+        return {key: {} for key in keys}
+    if doctype.period is Period.HOUR:
+        minutes = total_entries((entry._replace(amount=length_of(entry)) for entry in inputs), doctype)
+        counts = {key: (minutes.get(key, 0), 60) for key in keys}
+    else:
+        known = {date.fromisoformat(entry.key) for entry in inputs}
+        counts = {key: count_days(_calendar_days(key), known) for key in keys}
+    return {key: dict(zip(names, count, strict=True)) for key, count in counts.items()}
+
+
+def with_counts(documents: Sequence[Document], inputs: Iterable[Document], doctype: Doctype) -> list[Document]:
+    """Return documents, of which totals get what they are made of."""
+    counts = count_inputs(map(key_of, documents), map(to_entry, inputs), doctype)
+    return [document | counts[key_of(document)] for document in documents]
 
 
 def keep_different(
@@ -238,6 +275,11 @@ def calendar_month(key: str) -> DateWindow:
     """Return the days of a month such as 2024-07."""
     first = date.fromisoformat(f"{key}-01")
     return DateWindow(first, (first + 31 * ONE_DAY).replace(day=1))
+
+
+def _calendar_days(key: str) -> DateWindow:
+    """Return the days of a month or a year."""
+    return calendar_month(key) if "-" in key else DateWindow(date(int(key), 1, 1), date(int(key) + 1, 1, 1))
 
 
 def coefficients_of(rows: Iterable[Entry]) -> tuple[float, ...]:

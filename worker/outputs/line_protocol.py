@@ -29,7 +29,7 @@ import base64
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from itertools import chain, islice
 from typing import Final
 from urllib.parse import urlsplit
@@ -51,13 +51,14 @@ from worker.domain.documents import (
     to_entry,
 )
 from worker.domain.retry import retry_after_s
-from worker.domain.series import Doctype, Granularity, Period, Series, contract_series
+from worker.domain.series import Doctype, Granularity, Period, contract_series
 from worker.domain.tariffs import day_energies, read_registers
-from worker.domain.totals import to_peaks
+from worker.domain.totals import count_names, to_peaks
 from worker.domain.windows import ONE_DAY, DateWindow, civil_date, local_midnight
 from worker.errors import AnswerTooLarge, NotDelivered, SupplierTooSlow
 from worker.outputs.output import Change, OutputKind, OutputOptions, OutputParts, OutputRefused
 from worker.stores.measures.measure_store import MeasureStore
+from worker.stores.measures.stored_range import find_stored_range
 
 _IN_UTC: Final = (Period.MINUTE, Period.HOUR)
 _ALL_REGISTERS: Final = "total"  # The tariff period of a meter that counts in one register alone.
@@ -180,11 +181,12 @@ class Measurement:
     about: str
 
 
+_MINUTES, _DAYS = count_names(Period.HOUR), count_names(Period.MONTH)
 STEP: Final = Measurement("releve_step", ("direction",), ("wh", "w"), "one step of the curve, and its mean power")
-HOUR: Final = Measurement("releve_hour", ("direction",), ("wh",), "one hour of the curve")
+HOUR: Final = Measurement("releve_hour", ("direction",), ("wh", *_MINUTES), "the known minutes of one hour")
 DAY: Final = Measurement("releve_day", ("direction",), ("wh",), "one day")
-MONTH: Final = Measurement("releve_month", ("direction",), ("wh",), "the known days of one month")
-YEAR: Final = Measurement("releve_year", ("direction",), ("wh",), "the known days of one year")
+MONTH: Final = Measurement("releve_month", ("direction",), ("wh", *_DAYS), "the known days of one month")
+YEAR: Final = Measurement("releve_year", ("direction",), ("wh", *_DAYS), "the known days of one year")
 MAX_POWER: Final = Measurement(
     "releve_max_power",
     ("direction",),
@@ -198,8 +200,8 @@ REGISTER_DAY: Final = Measurement(
     "releve_register_day", ("direction", "period"), ("wh",), "one day's energy in one tariff period"
 )
 GAS_DAY: Final = Measurement("releve_gas_day", (), ("kwh", "m3"), "one day of gas")
-GAS_MONTH: Final = Measurement("releve_gas_month", (), ("kwh",), "the known days of one month of gas")
-GAS_YEAR: Final = Measurement("releve_gas_year", (), ("kwh",), "the known days of one year of gas")
+GAS_MONTH: Final = Measurement("releve_gas_month", (), ("kwh", *_DAYS), "the known days of one month of gas")
+GAS_YEAR: Final = Measurement("releve_gas_year", (), ("kwh", *_DAYS), "the known days of one year of gas")
 GAS_BILLED: Final = Measurement(
     "releve_gas_billed", (), ("kwh", "m3", "days"), "one billed period of gas, at its first day"
 )
@@ -243,27 +245,19 @@ def energy_measurement(doctype: Doctype) -> Measurement:
 
 
 def _changed_entries(change: Change, doctype: Doctype, measures: MeasureStore) -> Iterator[Entry]:
-    """Yield what is stored from the period that holds the change's first instant to the one that holds its last."""
+    """Yield what is stored from the period that holds the change's first instant to the one that holds its last.
+
+    The details of totals are what they are made of.
+    """
     first, last = period_key(change.first, doctype), period_key(change.last, doctype)
-    for window in _windows(change.series, doctype, _days(change)):
-        documents = measures.read(change.account.id, {doctype: key_range(window, doctype)})[doctype]
-        yield from (entry for entry in map(to_entry, documents) if first <= entry.key <= last)
+    for document in find_stored_range(measures, change.account.id, doctype, _days(change)).iterate():
+        entry, counts = to_entry(document), {name: document[name] for name in count_names(doctype.period)}
+        if first <= entry.key <= last:
+            yield entry._replace(details=counts or entry.details)
 
 
 def _days(change: Change) -> DateWindow:
     return DateWindow(civil_date(change.first), civil_date(change.last) + ONE_DAY)
-
-
-def _windows(series: Series, doctype: Doctype, days: DateWindow) -> Iterator[DateWindow]:
-    """Yield the days in parts as large as one read may be; longer periods than hours are few, and read at once."""
-    if doctype.period not in _IN_UTC:
-        yield days
-        return
-    length = timedelta(days=series.description.days_read_at_once)
-    start = days.start
-    while start < days.end:
-        yield DateWindow(start, min(start + length, days.end))
-        start += length
 
 
 def _peak_lines(change: Change, doctype: Doctype, measures: MeasureStore) -> Iterator[str]:
@@ -301,8 +295,9 @@ def _period_lines(measurement: Measurement, tags: str, by_period: Mapping[str, i
 
 def _energy_fields(entry: Entry, doctype: Doctype) -> dict[str, float]:
     details = entry.details or {}
+    counts = {name: details[name] for name in count_names(doctype.period)}
     if doctype.series.is_gas:
-        fields = {"kwh": entry.amount / MILLIWATT_HOURS_PER_KWH}
+        fields = {"kwh": entry.amount / MILLIWATT_HOURS_PER_KWH, **counts}
         if "volume" in details:
             fields["m3"] = details["volume"]
         if doctype.series.has_intervals:
@@ -310,7 +305,7 @@ def _energy_fields(entry: Entry, doctype: Doctype) -> dict[str, float]:
         return fields
     watt_hours = entry.amount / MILLIWATT_HOURS_PER_WH
     if doctype.period is not Period.MINUTE:
-        return {"wh": watt_hours}
+        return {"wh": watt_hours, **counts}
     return {"wh": watt_hours, "w": watt_hours * 60 / (entry.step or USUAL_STEP_MINUTES)}
 
 

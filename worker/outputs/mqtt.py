@@ -17,15 +17,16 @@ days expires. So no figure stands there as new where Relève has stopped.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from worker.domain.clock import Clock
-from worker.domain.documents import ALL_KEYS, Document, KeyRange, key_of, key_range
+from worker.domain.documents import ALL_KEYS, Document, KeyRange, key_of, key_range, period_key, to_entry
 from worker.domain.series import Period, Series
+from worker.domain.totals import count_inputs, count_names
 from worker.domain.windows import ONE_DAY, DateWindow, civil_date, local_midnight
 from worker.outputs.mqtt_client import PORTS, MqttBroker, RetainedMessage
 from worker.outputs.output import Change, OutputAccount, OutputKind, OutputOptions, OutputParts
@@ -44,7 +45,7 @@ _LONGEST_TOPIC: Final = 200  # Characters of its first part.
 class EnergyFigures:
     """The figures of one series of daily energy, in kWh; None where nothing is known of the period, which is not 0.
 
-    ``month`` and ``year``: the known days of the current ones.
+    ``month`` and ``year``: the known days of the current ones, which ``counts`` counts, as ``month_days``.
     """
 
     series: Series
@@ -52,6 +53,7 @@ class EnergyFigures:
     month: float | None
     year: float | None
     last_day: date
+    counts: Mapping[str, int]
 
     @property
     def name(self) -> str:
@@ -95,7 +97,7 @@ class MqttOutput:
     def _messages(self, account: OutputAccount) -> Iterator[RetainedMessage]:
         now = self.now()
         figures = list(read_figures(account.id, self.measures, now))
-        for name, described in _sensors(figures):
+        for name, described in _sensors(figures, f"{self._topic(account)}/state"):
             config = {**self._common(account, name), **described}
             yield RetainedMessage(self._config_topic(account, name), _to_json(config))
         yield RetainedMessage(f"{self._topic(account)}/state", _to_json(_state(account, figures, now)))
@@ -126,7 +128,7 @@ def _sensor_names(energy: str) -> list[str]:
     return [f"{energy}_{part}" for part in (*_PERIODS, "last_day")]
 
 
-def _sensors(figures: Sequence[EnergyFigures]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _sensors(figures: Sequence[EnergyFigures], state_topic: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the name of each sensor, and what sets it apart."""
     for one in figures:
         for period in _PERIODS:
@@ -139,10 +141,17 @@ def _sensors(figures: Sequence[EnergyFigures]) -> Iterator[tuple[str, dict[str, 
                     "state_class": "total",
                     "last_reset_value_template": f"{{{{ value_json.{period}_from }}}}",
                     "suggested_display_precision": 2,
+                    **({} if period == "yesterday" else _attributes(f"{one.name}_{period}", state_topic)),
                 },
             )
         yield f"{one.name}_last_day", {"device_class": "date"}
     yield _CONSENT_DAYS, {"device_class": "duration", "unit_of_measurement": "d", "entity_category": "diagnostic"}
+
+
+def _attributes(name: str, state_topic: str) -> dict[str, str]:
+    """Return what makes the counts of a sensor's total its attributes; a state retained from before has none."""
+    counts = ", ".join(f"'{count}': value_json.get('{name}_{count}')" for count in count_names(Period.MONTH))
+    return {"json_attributes_topic": state_topic, "json_attributes_template": f"{{{{ {{{counts}}} | tojson }}}}"}
 
 
 def _state(account: OutputAccount, figures: Sequence[EnergyFigures], now: datetime) -> dict[str, Any]:
@@ -153,6 +162,7 @@ def _state(account: OutputAccount, figures: Sequence[EnergyFigures], now: dateti
     for one in figures:
         state |= {f"{one.name}_{period}": getattr(one, period) for period in _PERIODS}
         state[f"{one.name}_last_day"] = one.last_day.isoformat()
+        state |= {f"{one.name}_{count}": number for count, number in one.counts.items()}
     until = account.consent_until
     state[_CONSENT_DAYS] = None if until is None else max((until - today).days, 0)
     return state | {f"{period}_from": local_midnight(day).isoformat() for period, day in begins.items()}
@@ -177,6 +187,11 @@ def read_figures(account_id: str, measures: MeasureStore, now: datetime) -> Iter
         days = {key_of(document): document["load"] for document in documents[series.inputs]}
         if not days:
             continue
+        entries = [to_entry(document) for document in documents[series.inputs]]
+        counts = dict[str, int]()
+        for total in series.totals:
+            (counted,) = count_inputs([period_key(now, total)], entries, total).values()
+            counts |= {f"{total.period}_{name}": number for name, number in counted.items()}
         this_year = next((one["load"] for one in years if key_of(one) == str(today.start.year)), None)
         yield EnergyFigures(
             series=series,
@@ -184,6 +199,7 @@ def read_figures(account_id: str, measures: MeasureStore, now: datetime) -> Iter
             month=next((one["load"] for one in documents[month]), None),
             year=this_year,
             last_day=date.fromisoformat(max(days)),
+            counts=counts,
         )
 
 

@@ -1,4 +1,4 @@
-"""Files of stored documents: their formats, the range that a caller asks for, and a whole file as an answer.
+"""Files of stored documents: their formats, what a caller asks for, and a whole file as an answer.
 
 The formats are JSON and CSV with the stored fields, and spreadsheets for people. A spreadsheet is written as the
 programs of its reader's country expect it (Excel reads a file by the settings of the machine): in French with
@@ -17,20 +17,18 @@ import json
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Final
 
 from fastapi import Response
 from fastapi.responses import StreamingResponse
 
-from worker.domain.documents import Document, key_of, key_range
+from worker.domain.documents import Document
 from worker.domain.exports import (
     Cell,
     Heading,
     csv_columns,
-    csv_varies,
-    find_tariff_periods,
     spreadsheet_cells,
     spreadsheet_headings,
     to_csv_fields,
@@ -40,13 +38,12 @@ from worker.domain.series import Doctype, Period, Series, find_doctype, periods_
 from worker.domain.windows import ONE_DAY, DateWindow
 from worker.errors import WorkerError
 from worker.logs import fields
-from worker.stores.measures.measure_store import MeasureStore
+from worker.stores.measures.stored_range import StoredRange
 from worker.texts import translate
 from worker.web.error_pages import AbortedAnswer, HttpRefusal
 
 log = logging.getLogger("releve.web")
 CSV_TYPE: Final = "text/csv; charset=utf-8"
-MOST_DOCUMENTS: Final = 5000  # Of one page; so much of a file is in memory.
 _FIRST_DAY, _LAST_DAY = date(2000, 1, 1), date(2099, 12, 31)  # Between these, keys sort by time.
 _BYTE_ORDER_MARK: Final = "\ufeff"
 _SEPARATORS: Final = {"fr": ";", "en": ","}  # Of cells.
@@ -157,48 +154,6 @@ class JsonFile(FileFormat):
 
     def tail(self) -> str:
         return '\n], "next": null}\n'
-
-
-@dataclass
-class StoredRange:
-    """A range of an account's documents: from the key ``first``, or behind the key ``after``, to ``end``, excluded."""
-
-    measures: MeasureStore
-    account_id: str
-    doctype: Doctype
-    first: str
-    end: str
-    after: str | None = None
-
-    def read(self, limit: int | None = None) -> tuple[list[Document], bool]:
-        """Return the next page of documents, and whether there are more."""
-        limit = limit or MOST_DOCUMENTS
-        start = max(self.first, self.after or "")
-        # Two more than asked for: one may be ``after`` itself, one tells whether there are more.
-        ranges = {self.doctype: (start, self.end)}
-        documents = self.measures.read(self.account_id, ranges, limit + 2)[self.doctype]
-        unread = [document for document in documents if self.after is None or key_of(document) > self.after]
-        page = unread[:limit]
-        if page:
-            self.after = key_of(page[-1])
-        return page, len(unread) > limit
-
-    def read_tariff_periods(self) -> set[str]:
-        """Return the tariff periods of the whole range, so that each of its pages has the same columns."""
-        if not csv_varies(self.doctype):
-            return set()
-        pages, periods, more = replace(self, after=None), set[str](), True
-        while more:
-            documents, more = pages.read()
-            periods |= find_tariff_periods(documents, self.doctype)
-        return periods
-
-
-def find_stored_range(
-    measures: MeasureStore, account_id: str, doctype: Doctype, days: DateWindow, after: str | None = None
-) -> StoredRange:
-    """Return the documents of these days; the period that the first or the last day lies in counts as a whole."""
-    return StoredRange(measures, account_id, doctype, *key_range(days, doctype), after)
 
 
 def find_asked_doctype(series: Series, by: Period) -> Doctype:

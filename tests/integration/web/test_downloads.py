@@ -26,7 +26,7 @@ Interruption = Callable[[ApiService, str], None]
 
 @pytest.fixture
 def service(kept_apis: ApiServices, monkeypatch: pytest.MonkeyPatch) -> ApiService:
-    monkeypatch.setattr("worker.web.file_formats.MOST_DOCUMENTS", 100)
+    monkeypatch.setattr("worker.stores.measures.stored_range.MOST_DOCUMENTS", 100)
     return kept_apis.new()
 
 

@@ -35,6 +35,24 @@ def test_what_is_listed_has_all_its_places(period: Doctype, loads: list[float], 
         assert [line.split()[-1] for line in printed(table)[1:]] == texts
 
 
+def test_a_table_says_what_totals_are_made_of_and_a_plot_does_not() -> None:
+    rows = [{"load": 5.0, **CIVIL, "days": days, "expected_days": 31} for days in (24, 31)]
+    lines = printed(table_of_loads(rows, Doctype.MONTH))
+    assert [line.split() for line in lines] == [
+        ["month", "kWh", "days", "expected"],
+        ["days"],
+        ["2024-07", "5.000", "24", "31"],
+        ["2024-07", "5.000", "31", "31"],
+    ]
+    assert "31" not in "".join(printed(plot_loads(rows, Doctype.MONTH)))
+
+
+def test_a_table_of_days_says_which_were_computed_where_one_was() -> None:
+    rows: list[dict[str, object]] = [{"load": 5.0, **CIVIL}, {"load": 6.0, **CIVIL, "computed": True}]
+    assert [line.split()[2:] for line in printed(table_of_loads(rows, Doctype.DAY))] == [["computed"], [], ["true"]]
+    assert printed(table_of_loads(rows[:1], Doctype.DAY))[0].split() == ["day", "kWh"]
+
+
 @pytest.mark.parametrize(
     ("load", "text"), [(5.0, "5.000"), (0.0625, "0.0625"), (5e-05, "0.00005"), (1e-06, "0.000001")]
 )

@@ -18,7 +18,7 @@ from worker.domain.exports import (
     to_month_fields,
     to_public_fields,
 )
-from worker.domain.series import Doctype
+from worker.domain.series import Doctype, Period
 from worker.domain.totals import months_of_intervals
 
 DOCUMENTS = PanelHome(date(2024, 7, 24), days=40, periods=TEMPO).documents() | gas_documents()
@@ -27,7 +27,9 @@ ENERGIES = [doctype for doctype in Doctype if not doctype.details]
 
 @pytest.mark.parametrize("doctype", ENERGIES)
 def test_energies_have_the_same_seven_fields_in_both_directions(doctype: Doctype) -> None:
-    assert csv_columns(doctype) == list(PUBLIC_FIELDS) and not csv_varies(doctype)
+    last = {Period.HOUR: ["minutes", "expected_minutes"], Period.DAY: ["computed"], Period.MINUTE: []}
+    expected = last.get(doctype.period, ["days", "expected_days"])
+    assert csv_columns(doctype) == [*PUBLIC_FIELDS, *expected] and not csv_varies(doctype)
     assert to_public_fields(DOCUMENTS[doctype][0], doctype).keys() <= set(PUBLIC_FIELDS)
 
 
@@ -104,6 +106,14 @@ def test_a_month_of_periods_says_which_days_it_is_made_of() -> None:
         "whole": True,
     }
     assert list(to_month_fields(month)) == list(MONTH_FIELDS)
+
+
+def test_a_day_says_that_it_was_computed_and_others_say_nothing() -> None:
+    document = DOCUMENTS[Doctype.DAY][0]
+    assert "computed" not in to_public_fields(document, Doctype.DAY) | to_csv_fields(document, Doctype.DAY)
+    computed = document | {"step": 1440}
+    assert to_public_fields(computed, Doctype.DAY)["computed"] is True
+    assert to_csv_fields(computed, Doctype.DAY)["computed"] == "true"
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", "\tx"])

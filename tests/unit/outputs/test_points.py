@@ -75,19 +75,41 @@ def test_the_longest_day_has_fifty_half_hours_that_are_its_sum() -> None:
     assert sum(steps.values()) == sum(hours.values()) == sum((413 + number) / 2 for number in range(50))
 
 
-def test_a_long_curve_is_read_in_parts_and_each_step_is_sent_once() -> None:
+def test_a_long_curve_is_read_in_parts_and_each_step_is_sent_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.stores.measures.stored_range.MOST_DOCUMENTS", 100)
     measures = fill_home()
-    reads: list[int] = []
+    sizes: list[int] = []
     read = measures.read
 
     def counted(account_id: str, ranges: object, limit: int | None = None) -> object:
-        reads.append(1)
-        return read(account_id, ranges, limit)  # type: ignore[arg-type]
+        found = read(account_id, ranges, limit)  # type: ignore[arg-type]
+        sizes.append(sum(map(len, found.values())))
+        return found
 
     measures.read = counted  # type: ignore[assignment,method-assign]
     points = points_of(change_of(Series.LOAD_CURVE, FIRST, LAST), measures)
-    assert len(reads) == 2 * -(-(LAST - FIRST).days // 31)
+    assert max(sizes) <= 102 and len(sizes) >= 10
     assert len({point.key for point in points}) == len(points) == 3 * (6 * 24 + 25)
+
+
+def test_a_month_and_a_year_tell_how_many_of_their_days_are_known() -> None:
+    points = points_of(change_of(Series.DAILY, LAST, LAST), fill_home())
+    counted = {one.measurement: (one.fields["days"], one.fields["expected_days"]) for one in points[1:]}
+    assert counted == {"releve_month": (28.0, 31.0), "releve_year": (302.0, 366.0)}
+    of_gas = points_of(change_of(Series.GAS_DAILY, LAST, LAST), fill_home())[1:]
+    assert [(one.fields["days"], one.fields["expected_days"]) for one in of_gas] == [(28.0, 31.0), (90.0, 366.0)]
+    december = points_of(change_of(Series.DAILY, FIRST, FIRST), fill_home())[1:]
+    assert [one.fields["days"] for one in december] == [2.0, 2.0], "of the whole period, not of the change"
+
+
+def test_an_hour_tells_how_many_of_its_minutes_are_known() -> None:
+    measures = fill_home()
+    put(measures, Doctype.MINUTE, [Entry("2024-10-29T08:30Z", 1000)])
+    put(measures, Doctype.HOUR, [Entry("2024-10-29T08:00Z", 1000)])
+    points = points_of(change_of(Series.LOAD_CURVE, CLOCK_CHANGE, date(2024, 10, 29)), measures)
+    hours = [(one.fields["minutes"], one.fields["expected_minutes"]) for one in points if "hour" in one.measurement]
+    assert hours == [(60.0, 60.0)] * 49 + [(30.0, 60.0)]
+    assert {len(one.fields) for one in points if one.measurement == "releve_step"} == {2}
 
 
 def test_a_step_of_ten_minutes_tells_the_same_power() -> None:

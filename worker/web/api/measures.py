@@ -24,6 +24,7 @@ from worker.domain.exports import document_schema, to_public_fields
 from worker.domain.files.cells import FileFault
 from worker.domain.series import Doctype, Period, Series, daily_of, suppliers_of
 from worker.runtime.process import Runtime
+from worker.stores.measures.stored_range import MOST_DOCUMENTS, find_stored_range
 from worker.sync.file_import import FileComparison
 from worker.web.api.callers import MayImport, ReadMeasures
 from worker.web.api.schemas import AccountId, MeasurePage, SchemaList, error_responses
@@ -31,12 +32,10 @@ from worker.web.dependencies import Day, RuntimeDep
 from worker.web.error_pages import HttpRefusal
 from worker.web.file_formats import (
     CSV_TYPE,
-    MOST_DOCUMENTS,
     FieldsCsv,
     attachment_header,
     check_days,
     find_asked_doctype,
-    find_stored_range,
     name_file,
     stream_file,
 )

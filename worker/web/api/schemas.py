@@ -221,6 +221,11 @@ class Measure(BaseModel):
     minute: int
     fold: int | None = Field(None)
     va: int | None = Field(None, description="`load` in VA, if it is in kVA.")
+    computed: bool | None = Field(None, description="True of a day that is the sum of its load curve.")
+    days: int | None = Field(None, description="Of a month or year: its known days, of which `load` is the sum.")
+    expected_days: int | None = Field(None, description="Of a month or year: all its days, those to come included.")
+    minutes: int | None = Field(None, description="Of an hour: the minutes of the steps that begin in it.")
+    expected_minutes: int | None = Field(None, description="Of an hour: 60.")
 
 
 class MeasurePage(BaseModel):

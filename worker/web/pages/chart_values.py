@@ -27,6 +27,7 @@ from typing import Any, Final, NamedTuple
 
 from worker.domain.documents import ALL_KEYS, Entry, key_range, round_change, to_entry, to_reading
 from worker.domain.series import Doctype, Series, daily_of, find_curve
+from worker.domain.totals import count_days
 from worker.domain.windows import (
     ONE_DAY,
     PARIS,
@@ -315,14 +316,15 @@ def _slots_by_month(span: Span, other: Span, days: Days, next_day: date) -> Iter
     while month.start < span.end:
         before = Span(View.MONTH, month.start.replace(year=other.start.year))
         past_days = [day for day in month.days() if day < next_day]
+        known_days, number = count_days(DateWindow(month.start, month.end), days)
         yield Slot(
             local_midnight(month.start),
-            timedelta(days=len(month.days())),
+            timedelta(days=number),
             _sum(days, month),
             _sum(days, before),
             pending=not past_days,
             missing_days=sum(day not in days for day in past_days),
-            known_days=sum(day in days for day in month.days()),
+            known_days=known_days,
         )
         month = month.after
 

@@ -28,7 +28,8 @@ from markupsafe import Markup
 
 from worker.domain.documents import DAY_PLACES, MILLIWATT_HOURS_PER_KWH, STEP_PLACES, count_places
 from worker.domain.series import Quantity, Series, daily_of, find_curve
-from worker.domain.windows import ONE_DAY, day_length
+from worker.domain.totals import count_days
+from worker.domain.windows import ONE_DAY, DateWindow, day_length
 from worker.web.pages.chart_values import (
     Against,
     Slot,
@@ -208,7 +209,7 @@ def _describe_known_days(measures: SpanMeasures, words: Words) -> str:
     """
     if measures.span.view is View.DAY:
         return "" if measures.days or measures.total is None else words("chart.of_steps")
-    number, whole = len(measures.days), len(measures.span.days())
+    number, whole = count_days(DateWindow(measures.span.start, measures.span.end), measures.days)
     return words.count("chart.known_days", number, whole=whole) if 0 < number < whole else ""
 
 

@@ -32,6 +32,7 @@ from worker.domain.series import (
     periods_of,
 )
 from worker.runtime.process import Runtime
+from worker.stores.measures.stored_range import find_stored_range
 from worker.sync.file_import import FileComparison
 from worker.web.api.callers import count_household
 from worker.web.dependencies import Day, OwnAccount, RuntimeDep, Session, SessionDep, is_session_form
@@ -43,7 +44,6 @@ from worker.web.file_formats import (
     SpreadsheetCsv,
     check_days,
     find_asked_doctype,
-    find_stored_range,
     name_file,
     stream_file,
 )

@@ -280,7 +280,7 @@ def test_a_page_that_ends_with_the_last_document_has_no_next(service: ApiService
 def test_a_csv_is_whole_and_named_and_has_the_same_documents(
     service: ApiService, client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.web.file_formats.MOST_DOCUMENTS", 20)  # So that it takes several reads.
+    monkeypatch.setattr("worker.stores.measures.stored_range.MOST_DOCUMENTS", 20)  # So that it takes several reads.
     account_id = service.add()
     service.store_half_hours(account_id, date(2023, 10, 29), list(range(50)))
     answer = client.get(f"/api/accounts/{account_id}/measures?by=minute&format=csv&to=2024-07-24")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from datetime import timedelta
+from datetime import date, timedelta
 from itertools import product
 from typing import Any
 
@@ -14,8 +14,9 @@ from jsonschema import Draft202012Validator
 
 from tests.support.api_service import TODAY, ApiService
 from tests.support.gas_homes import GAS_SETTINGS, GasHome, add_gas
+from tests.support.output_home import put, put_curve, put_days
 from tests.support.panel_homes import PanelHome, store_home
-from worker.domain.documents import ALL_KEYS
+from worker.domain.documents import ALL_KEYS, Entry
 from worker.domain.series import Doctype, Period, Series, find_doctype, of_supplier, periods_of
 from worker.domain.sessions import Scope
 
@@ -131,7 +132,7 @@ def test_a_csv_has_a_row_for_each_document_and_a_cell_for_each_field(
 def test_pages_of_a_csv_have_the_same_columns_also_where_the_tariff_changed(
     service: ApiService, client: TestClient, home: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.web.file_formats.MOST_DOCUMENTS", 7)  # So that it takes several reads.
+    monkeypatch.setattr("worker.stores.measures.stored_range.MOST_DOCUMENTS", 7)  # So that it takes several reads.
     measures, keys = service.runtime.measures, {Doctype.INDEX: ALL_KEYS}
     documents = measures.read(home, keys)[Doctype.INDEX]
     changed = [document | {"registers": {"BASE": 1}} for document in documents[20:]]
@@ -174,3 +175,86 @@ def test_without_a_series_a_gas_meter_has_its_gas(client: TestClient, gas: str) 
     assert usual.json()["documents"] and usual.json() == named.json()
     first = client.get(path, params={"by": "day", "limit": 2}).json()
     assert client.get(first["next"]).json()["documents"]
+
+
+# What a total is made of
+
+
+def july_without_the_third(service: ApiService) -> str:
+    """Return an account with the days of July 2024 up to yesterday, but for one."""
+    account, measures = service.add(99), service.runtime.measures
+    known = {date(2024, 7, day): 1000 * day for day in range(1, 25) if day != 3}
+    for series in (Series.DAILY, Series.PRODUCTION_DAILY):
+        put_days(measures, series, known | {date(2023, 12, 31): 5}, account_id=account)
+    return account
+
+
+@pytest.mark.parametrize("series", ["daily", "production_daily"])
+def test_a_month_and_a_year_say_how_many_of_their_days_are_known(
+    service: ApiService, client: TestClient, series: str
+) -> None:
+    account = july_without_the_third(service)
+    months, years = (read(client, account, f"series={series}&by={by}")["documents"] for by in ("month", "year"))
+    assert [(row["month"], row["days"], row["expected_days"]) for row in months] == [(12, 1, 31), (7, 23, 31)]
+    assert [(row["year"], row["days"], row["expected_days"]) for row in years] == [(2023, 1, 365), (2024, 23, 366)]
+    (day,) = read(client, account, f"series={series}&from=2024-07-01&to=2024-07-01")["documents"]
+    assert day.keys() == {"load", "year", "month", "day", "hour", "minute"}
+
+
+def test_an_hour_says_how_many_of_its_minutes_are_known(service: ApiService, client: TestClient) -> None:
+    account, measures = service.add(), service.runtime.measures
+    put_curve(measures, [date(2023, 10, 29)], account_id=account)
+    put(measures, Doctype.MINUTE, [Entry("2023-10-30T10:30Z", 1000), Entry("2023-10-30T11:00Z", 1000, 10)], account)
+    put(measures, Doctype.HOUR, [Entry("2023-10-30T10:00Z", 1000), Entry("2023-10-30T11:00Z", 1000)], account)
+    rows = read(client, account, "by=hour")["documents"]
+    assert [(row["minutes"], row["expected_minutes"]) for row in rows] == [(60, 60)] * 25 + [(30, 60), (10, 60)]
+
+
+def test_a_page_of_totals_reads_what_is_within_its_periods_alone(
+    service: ApiService, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.stores.measures.stored_range.MOST_DOCUMENTS", 20)  # Of which more are within a page.
+    account, measures = service.add(), service.runtime.measures
+    put_curve(measures, [date(2024, 7, day) for day in range(1, 8)], account_id=account)
+    rows, path, sizes, read_all = [], f"/api/accounts/{account}/measures?by=hour&limit=15", list[int](), measures.read
+
+    def count(account_id: str, ranges: Any, limit: int | None = None) -> Any:
+        found = read_all(account_id, ranges, limit)
+        sizes.append(sum(map(len, found.values())))
+        return found
+
+    monkeypatch.setattr(measures, "read", count)
+    while path:
+        body = client.get(path).json()
+        assert max(sizes) <= 22 and sum(sizes) <= 17 + 30 + 4, "the steps of its hours, and a few more"
+        sizes.clear()
+        rows, path = rows + body["documents"], body["next"]
+    assert [row["minutes"] for row in rows] == [60] * (7 * 24)
+
+
+def test_a_csv_of_totals_ends_with_what_they_are_made_of(
+    service: ApiService, client: TestClient, gas: str, home: str
+) -> None:
+    account = july_without_the_third(service)
+    path = f"/api/accounts/{account}/measures?by=month&format=csv"
+    lines = client.get(path).text.splitlines()
+    assert lines == [
+        "load,year,month,day,hour,minute,fold,days,expected_days",
+        "0.005,2023,12,0,0,0,0,1,31",
+        "297.000,2024,7,0,0,0,0,23,31",
+    ]
+    assert client.get(f"{path}&limit=1").text.splitlines() == lines[:2]
+    for one, query in ((home, "by=hour"), (home, "series=production_daily&by=year"), (gas, "by=month")):
+        rows = list(csv.DictReader(io.StringIO(client.get(f"/api/accounts/{one}/measures?{query}&format=csv").text)))
+        documents = read(client, one, query)["documents"]
+        names = ["minutes", "expected_minutes"] if "hour" in query else ["days", "expected_days"]
+        assert rows and list(rows[0])[-2:] == names
+        assert [[int(row[name]) for name in names] for row in rows] == [
+            [row[name] for name in names] for row in documents
+        ]
+
+
+def test_the_description_names_what_a_total_is_made_of(service: ApiService) -> None:
+    fields = service.app.openapi()["components"]["schemas"]["Measure"]["properties"]
+    for name in ("computed", "days", "expected_days", "minutes", "expected_minutes"):
+        assert fields[name]["description"]

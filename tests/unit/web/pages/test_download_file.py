@@ -17,6 +17,7 @@ from fastapi.testclient import TestClient
 from tests.support.api_service import TODAY, ApiService, open_api_service
 from tests.support.gas_homes import GAS_SETTINGS, GasHome, add_gas
 from tests.support.household_pages import ENGLISH, FRENCH
+from tests.support.output_home import put_curve, put_days
 from tests.support.panel_homes import PanelHome, store_home
 from worker.domain.documents import ALL_KEYS
 from worker.domain.series import Doctype, Series, daily_of, find_doctype, of_supplier, periods_of
@@ -33,7 +34,7 @@ def service_settings() -> dict[str, str]:
 
 @pytest.fixture
 def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.web.file_formats.MOST_DOCUMENTS", 100)
+    monkeypatch.setattr("worker.stores.measures.stored_range.MOST_DOCUMENTS", 100)
 
 
 def path_of(account: str, **query: object) -> str:
@@ -161,14 +162,30 @@ def test_d6_in_english_a_comma_separates_and_a_point_is_decimal(service: ApiServ
     )
 
 
+def test_d6_a_total_ends_with_what_it_is_made_of_in_both_languages(service: ApiService) -> None:
+    account, measures = service.add(), service.runtime.measures
+    put_days(measures, Series.DAILY, {date(2024, 7, day): 1000 for day in range(1, 24)}, account_id=account)
+    put_curve(measures, [date(2024, 7, 1)], account_id=account)
+    browser = service.browser(account)
+    months = browser.get(path_of(account, by="month"), headers=FRENCH).text
+    assert months == f"{BOM}début;fin;kWh;jours connus;jours de la période\r\n2024-07-01;2024-08-01;23,000;23;31\r\n"
+    head, first, *_ = browser.get(path_of(account, by="hour"), headers=ENGLISH).text.splitlines()
+    assert head == f"{BOM}start,end,kWh,UTC offset (h),known minutes,minutes in the hour"
+    assert first == "2024-07-01 00:00,2024-07-01 01:00,0.4135,2,60,60"
+    (year,) = browser.get(path_of(account, by="year", format="json")).json()["documents"]
+    assert (year["days"], year["expected_days"]) == (23, 366)
+    fields = browser.get(path_of(account, by="year", columns="fields")).text.splitlines()
+    assert fields[0].endswith(",fold,days,expected_days") and fields[1].endswith(",0,23,366")
+
+
 def test_d6_programs_keep_the_technical_columns(service: ApiService) -> None:
     account = service.add()
     service.store_days(account, date(2024, 7, 1), [7351])
     answer = service.browser(account).get(path_of(account, by="day", columns="fields"), headers=FRENCH)
-    assert answer.text == "load,year,month,day,hour,minute,fold\n7.351,2024,7,1,0,0,0\n"
+    assert answer.text == "load,year,month,day,hour,minute,fold,computed\n7.351,2024,7,1,0,0,0,\n"
     assert answer.headers["Content-Disposition"].endswith('-fields.csv"')
     of_api = service.client().get(f"/api/accounts/{account}/measures?by=day&format=csv")
-    assert of_api.text == answer.text, "the API's files stay as they were"
+    assert of_api.text == answer.text, "as the API's file"
 
 
 @pytest.mark.parametrize("series, by", EVERY_FILE)

@@ -1,0 +1,64 @@
+"""A range of an account's documents, read page by page; totals come with what they are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Final
+
+from worker.domain.documents import Document, key_of, key_range
+from worker.domain.exports import csv_varies, find_tariff_periods
+from worker.domain.series import Doctype
+from worker.domain.totals import with_counts
+from worker.domain.windows import DateWindow
+from worker.stores.measures.measure_store import MeasureStore
+
+MOST_DOCUMENTS: Final = 5000  # Of one page; so many are in memory.
+
+
+@dataclass
+class StoredRange:
+    """A range of an account's documents: from the key ``first``, or behind the key ``after``, to ``end``, excluded."""
+
+    measures: MeasureStore
+    account_id: str
+    doctype: Doctype
+    first: str
+    end: str
+    after: str | None = None
+
+    def read(self, limit: int | None = None) -> tuple[list[Document], bool]:
+        """Return the next page of documents, totals with what they are made of, and whether there are more."""
+        limit = limit or MOST_DOCUMENTS
+        start = max(self.first, self.after or "")
+        # Two more than asked for: one may be ``after`` itself, one tells whether there are more.
+        documents = self.measures.read(self.account_id, {self.doctype: (start, self.end)}, limit + 2)[self.doctype]
+        unread = [document for document in documents if self.after is None or key_of(document) > self.after]
+        page, more = unread[:limit], len(unread) > limit
+        if page:
+            self.after = key_of(page[-1])
+            # The keys of what a total is made of lie between its own and that of the next one.
+            end = key_of(unread[limit]) if more else self.end
+            inputs = replace(self, doctype=self.doctype.series.inputs, first=key_of(page[0]), end=end, after=None)
+            page = with_counts(page, inputs.iterate(), self.doctype)
+        return page, more
+
+    def iterate(self) -> Iterator[Document]:
+        """Yield the documents that are not read yet, of which one page is in memory at a time."""
+        more = True
+        while more:
+            documents, more = self.read()
+            yield from documents
+
+    def read_tariff_periods(self) -> set[str]:
+        """Return the tariff periods of the whole range, so that each of its pages has the same columns."""
+        if not csv_varies(self.doctype):
+            return set()
+        return find_tariff_periods(replace(self, after=None).iterate(), self.doctype)
+
+
+def find_stored_range(
+    measures: MeasureStore, account_id: str, doctype: Doctype, days: DateWindow, after: str | None = None
+) -> StoredRange:
+    """Return the documents of these days; the period that the first or the last day lies in counts as a whole."""
+    return StoredRange(measures, account_id, doctype, *key_range(days, doctype), after)
