@@ -181,7 +181,8 @@ def table_of_loads(documents: Sequence[Document], doctype: Doctype) -> Table:
     """
     columns = csv_columns(doctype, find_tariff_periods(documents, doctype))
     numbers = {detail.name for detail in doctype.details if detail.type is DetailType.NUMBER} | {*last_names(doctype)}
-    not_told = {name for name in numbers if not any(name in document for document in documents)}
+    rows = [to_csv_fields(document, doctype) for document in documents]
+    not_told = {name for name in numbers if not any(name in row for row in rows)}
     further = [name for name in columns if name not in {*PUBLIC_FIELDS, VOLT_AMPERES, *not_told}]
     titles = [doctype.period.value, _unit(doctype), *further]
     if any("_" in name for name in numbers.intersection(further)):  # Over two lines all fits 80 columns.
@@ -189,8 +190,7 @@ def table_of_loads(documents: Sequence[Document], doctype: Doctype) -> Table:
     table = Table(*titles, box=None, padding=(0, 1, 0, 0) if further else (0, 1))
     table.columns[0].no_wrap = table.columns[1].no_wrap = True
     table.columns[1].justify = "right"
-    for document, text in zip(documents, _format_loads(documents, doctype), strict=True):
-        fields = to_csv_fields(document, doctype) if further else {}
+    for document, fields, text in zip(documents, rows, _format_loads(documents, doctype), strict=True):
         table.add_row(format_period(document, doctype), text, *(str(fields.get(name, "")) for name in further))
     return table
 

@@ -48,7 +48,7 @@ def test_a_table_says_what_totals_are_made_of_and_a_plot_does_not() -> None:
 
 
 def test_a_table_of_days_says_which_were_computed_where_one_was() -> None:
-    rows: list[dict[str, object]] = [{"load": 5.0, **CIVIL}, {"load": 6.0, **CIVIL, "computed": True}]
+    rows: list[dict[str, object]] = [{"load": 5.0, **CIVIL}, {"load": 6.0, **CIVIL, "step": 1440}]
     assert [line.split()[2:] for line in printed(table_of_loads(rows, Doctype.DAY))] == [["computed"], [], ["true"]]
     assert printed(table_of_loads(rows[:1], Doctype.DAY))[0].split() == ["day", "kWh"]
 
