@@ -65,6 +65,11 @@ class FileComparison:
     left_out: int
 
     @property
+    def unusable(self) -> int:
+        """How many of the file's values can't be stored."""
+        return self.file.dropped + self.left_out
+
+    @property
     def watt_hours(self) -> int | float | None:
         """The sum of its energies in Wh."""
         if self.amount is None:
