@@ -51,7 +51,6 @@ _AN_HOUR: Final = timedelta(hours=1)
 MOST_LISTED: Final = 8
 _A_DAY_US: Final = 24 * 3600 * 1_000_000
 CLOCK_ERROR: Final = timedelta(minutes=5)
-_SMALLEST_CONTRACT_KVA: Final = 3
 
 
 class Answered(NamedTuple):
@@ -265,10 +264,12 @@ def compare(
 def depend_on_contract(changes: Changes, daily_limit_kwh: float) -> bool:
     """Return whether changes that were made without knowing the contract may be others by it.
 
-    So it is where a value that the smallest contract forbids is to be written, or one above the limit is set aside.
+    So it is where a value above twice the smallest contract would be written, or one above the limit is set aside or
+    removed.
     """
     series = messages.series_of(changes)
-    smallest_kwh = 2 * _SMALLEST_CONTRACT_KVA * (12 if series.has_steps else 23)  # In half a day, or the shortest one.
+    # Twice 3 kVA, in half a day or in the shortest day.
+    smallest_kwh = 2 * 3 * (12 if series.has_steps else 23)
     high = beyond(series, messages.to_entries(changes["changed"]), min(daily_limit_kwh, smallest_kwh))
     return bool(high or changes["facts"]["set_aside"] or (series.has_daily_limit and changes["replaced"]))
 
