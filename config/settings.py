@@ -319,8 +319,8 @@ class Settings(BaseSettings):
     daily_limit_kwh: float = Field(
         900,
         gt=0,
-        description="A daily value above this is not stored, and is asked for again. 36 kVA deliver 900 kWh in 25 "
-        "hours.",
+        description="Without a contract, more than this in a day, or a twelfth of it in an hour, is not stored. 36 kVA "
+        "deliver 900 kWh in 25 hours.",
     )
     incident_accounts: int = Field(
         5,

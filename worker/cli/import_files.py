@@ -199,6 +199,7 @@ def _to_row(found: FileComparison, account: Account | None, meter: str | None) -
         "days_different": found.days_different,
         "wh": found.watt_hours,
         "differing": found.file.differing,
+        **({"unusable": found.unusable} if found.unusable else {}),
     }
 
 
@@ -214,8 +215,7 @@ def _describe(found: FileComparison, account: Account | None, meter: str | None)
     steps = f", steps of {' and '.join(map(str, file.step_minutes))} min" if file.step_minutes else ""
     energy = "" if found.amount is None else f", {format_kwh(found.amount)} kWh"
     days = f"{found.days_new} days new, {found.days_same} the same, {found.days_different} different"
-    left_out = file.dropped + found.left_out
-    unusable = f", {left_out} value{'' if left_out == 1 else 's'} unusable" if left_out else ""
+    unusable = f", {found.unusable} value{'' if found.unusable == 1 else 's'} unusable" if found.unusable else ""
     times = f"{file.differing} time{'' if file.differing == 1 else 's'}"
     differing = f", {times} with two different values (the last one counts, never a zero)" if file.differing else ""
     return (

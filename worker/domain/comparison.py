@@ -18,13 +18,14 @@ such an answer is stored where nothing is, and the days that it or an answer bef
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Final, NamedTuple
 
 from worker.domain import messages
-from worker.domain.completeness import civil_day_of, covered_time_by_day, open_days
+from worker.domain.completeness import civil_day_of, covered_time_by_day, last_day_of, open_days
 from worker.domain.consistency import beyond
 from worker.domain.documents import (
     ALL_KEYS,
@@ -194,11 +195,12 @@ def compare(
     recent: RecentAnswers,
     now: datetime,
     daily_limit_kwh: float = DAILY_LIMIT_KWH,
+    contracts: Sequence[Entry] = (),
 ) -> Changes:
     """Return the entries that the store lacks or has with another value, and what their totals need.
 
-    ``documents``: what is stored in ``ranges_to_read``. ``recent``: read before them. ``daily_limit_kwh``: stored daily
-    values above it go (rule K7).
+    ``documents``: what is stored in ``ranges_to_read``. ``recent``: read before them. New values that are more than a
+    meter can deliver are set aside (rule K7). Stored ones stay, but for daily values above ``daily_limit_kwh``, too.
     """
     series, window, ranges = messages.series_of(job), messages.window_of(job), ranges_to_read(job)
     inputs = documents[series.inputs]
@@ -212,13 +214,22 @@ def compare(
     out_of_order = find_replaced(inputs) if series.has_steps or series.has_intervals else []
     out_of_order_keys = {entry.key for entry in out_of_order}
     in_order = [entry for key, entry in stored.items() if key not in out_of_order_keys]
+    first_key, end_key = key_range(window, series.inputs)
+    # What no meter can deliver is no reading, although it was stored once.
+    impossible = beyond(series, in_order, daily_limit_kwh) if series.has_daily_limit else {}
+    impossible = beyond(series, (stored[key] for key in impossible), daily_limit_kwh, contracts)
+    unreal = [stored[key] for key in impossible if first_key <= key < end_key]
+    doubtful_days = facts["set_aside"].items() if series.has_daily_limit else ()
+    entries = sorted([*entries, *(Entry(day, amount) for day, amount in doubtful_days)])
+    told_anew = keep_changed(entries, {key: entry for key, entry in stored.items() if key not in impossible})
+    refused = beyond(series, told_anew, daily_limit_kwh, contracts)
+    set_aside = Counter[str]()
+    for key, amount in refused.items():
+        set_aside[str(civil_day_of(key, series))] += amount
+    entries = [entry for entry in entries if entry.key not in refused]
     settled = settle(entries, in_order, later_keys)
     changed = list(keep_changed(settled.entries, stored))
     held_keys = {entry.key for entry in settled.entries}
-    first_key, end_key = key_range(window, series.inputs)
-    # What no meter can deliver is no reading, although it was stored once.
-    impossible = beyond(in_order, daily_limit_kwh) if series.has_daily_limit else {}
-    unreal = [entry for entry in in_order if entry.key in impossible and first_key <= entry.key < end_key]
     replaced = [entry for entry in (*out_of_order, *settled.replaced, *unreal) if entry.key not in held_keys]
     gone_keys = {entry.key for entry in (*changed, *replaced)}
     rest = [entry for key, entry in stored.items() if key not in gone_keys]
@@ -240,8 +251,27 @@ def compare(
         late_days=sorted(day.isoformat() for day in late_days),
         stored_totals={doctype.value: list(map(to_entry, documents[doctype])) for doctype in series.totals},
         rest={doctype.value: _sums_within(ranges[doctype], rest, doctype) for doctype in series.totals},
-        facts={**facts, "open": open_days(window, covered_time_by_day(series, asked_for))},
+        facts={
+            **facts,
+            "fetched": len(entries),
+            "set_aside": set_aside,
+            "last_day": max((str(last_day_of(entry, series)) for entry in entries), default=None),
+            "open": open_days(window, covered_time_by_day(series, asked_for)),
+        },
     )
+
+
+def depend_on_contract(changes: Changes, daily_limit_kwh: float) -> bool:
+    """Return whether changes that were made without knowing the contract may be others by it.
+
+    So it is where a value above twice the smallest contract would be written, or one above the limit is set aside or
+    removed.
+    """
+    series = messages.series_of(changes)
+    # Twice 3 kVA, in half a day or in the shortest day.
+    smallest_kwh = 2 * 3 * (12 if series.has_steps else 23)
+    high = beyond(series, messages.to_entries(changes["changed"]), min(daily_limit_kwh, smallest_kwh))
+    return bool(high or changes["facts"]["set_aside"] or (series.has_daily_limit and changes["replaced"]))
 
 
 def _compare_states(

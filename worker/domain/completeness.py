@@ -64,7 +64,7 @@ class DayState(StrEnum):
     ABSENT = "a"  # It was asked for until ``GIVE_UP_AGE``, and nothing came.
     BEFORE = "b"  # It lies before activation, consent or the supplier's history; the answer does not say which.
     UNKNOWN = "u"  # It was never asked for.
-    SET_ASIDE = "s"  # A value came that no meter can deliver (rule K7): it is not stored.
+    SET_ASIDE = "s"  # A value came that no meter can deliver (rule K7): it is not stored, but the others of the day.
     AGAIN = "r"  # All of it is stored, but two answers crossed: it is requested again.
 
 
@@ -72,8 +72,8 @@ class DayState(StrEnum):
 class DayMark:
     """The state of one day.
 
-    ``half_hours``: how many are stored of a partial day. ``asked_at_age``: the day's age in days when it was last asked
-    for.
+    ``half_hours``: how many are stored of a partial day, or of one with a value set aside. ``asked_at_age``: the day's
+    age in days when it was last asked for.
     """
 
     state: DayState
@@ -91,7 +91,7 @@ class DayMark:
         return self.state in (DayState.COMPLETE, DayState.FILE, DayState.AGAIN)
 
     def __str__(self) -> str:
-        half_hours = str(self.half_hours) if self.state is DayState.PARTIAL else ""
+        half_hours = str(self.half_hours) if self.half_hours or self.state is DayState.PARTIAL else ""
         return f"{self.state}{half_hours}" + (f"@{self.asked_at_age}" if self.asked_at_age is not None else "")
 
 
@@ -143,7 +143,7 @@ class DayLedger:
         return {
             day: day_length(day) if mark.complete else mark.half_hours * _HALF_HOUR
             for day, mark in self.days()
-            if mark.complete or mark.state is DayState.PARTIAL
+            if mark.complete or mark.half_hours or mark.state is DayState.PARTIAL
         }
 
     def with_marks(self, new_marks: Mapping[date, DayMark]) -> DayLedger:
@@ -252,7 +252,8 @@ def mark_days(
     for day in window.dates():
         minutes, age = stored_minutes.get(str(day)), (today - day).days
         if str(day) in set_aside:
-            marks[day] = DayMark(DayState.SET_ASIDE, 0, age)
+            stored = day_length(day) if minutes is None else minutes * _MINUTE
+            marks[day] = DayMark(DayState.SET_ASIDE, half_hours_in(stored), age)
         elif minutes is None:
             marks[day] = COMPLETE
         elif floor is not None and day < floor:
@@ -395,9 +396,9 @@ class OpenDay:
     @property
     def state_text(self) -> str:
         """The state as text: ``partial 46 of 48`` or ``late``."""
-        if self.mark.state is DayState.PARTIAL:
-            return f"partial {self.mark.half_hours} of {half_hours_of(self.day)}"
-        return self.mark.state.name.lower()
+        is_part = self.mark.half_hours or self.mark.state is DayState.PARTIAL
+        part = f" {self.mark.half_hours} of {half_hours_of(self.day)}" if is_part else ""
+        return self.mark.state.name.lower() + part
 
 
 @dataclass(frozen=True, slots=True)

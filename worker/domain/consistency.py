@@ -4,8 +4,8 @@ Before them comes what makes documents worth comparing: the days that the regist
 
 Six laws of energy, for consumption and production each: no two steps overlap in time, the steps of an hour add up to
 the hour, the curve of a complete day to the day's value (to the watt-hour), the days of a month to the month, the days
-of a year to the year, and no day is more than a meter can deliver. The law of the day does not apply to a day with a
-gap in its curve. The recordings of real meters satisfy all six (tests/integration/test_real_recordings.py).
+of a year to the year, and no day or step is more than a meter can deliver. The law of the day does not apply to a day
+with a gap in its curve. The recordings of real meters satisfy all six (tests/integration/test_real_recordings.py).
 
 Registers and daily values are counted by the same meter, so the registers of a day's tariff periods add up to the
 day's value to the watt-hour. Apparent power (VA) is never below active power (W), and the highest of a day never below
@@ -44,9 +44,9 @@ from worker.domain.documents import (
     round_as_stored,
     to_entry,
 )
-from worker.domain.series import Doctype, Period, Series
+from worker.domain.series import Direction, Doctype, Period, Series
 from worker.domain.tariffs import DayEnergy
-from worker.domain.totals import calendar_month, coefficients_of, months_of_intervals, total_entries
+from worker.domain.totals import calendar_month, coefficients_of, months_of_intervals, subscribed_on, total_entries
 from worker.domain.windows import ONE_DAY, civil_date, day_length, local_midnight, to_windows
 
 PROVISIONAL: Final = "provisional"  # The status of a document, as the parsers translate it.
@@ -153,21 +153,45 @@ def _cause_of_total(expected: int | None, stored: int | None) -> Cause:
     return Cause.ORPHAN_TOTAL if expected is None else Cause.STALE_TOTAL
 
 
-def beyond(days: Iterable[Entry], limit_kwh: float) -> dict[str, int]:
-    """Return the daily values in milliwatt-hours, by day, that are more than a meter can deliver."""
+def beyond(
+    series: Series, readings: Iterable[Entry], limit_kwh: float, contracts: Sequence[Entry] = ()
+) -> dict[str, int]:
+    """Return the amounts of daily values or steps, by key, that are more than a meter can deliver (rule K7)."""
+    if not (series.has_daily_limit or series.has_steps):
+        return {}
+    limits = ((entry, most_of(series, entry, limit_kwh, contracts)) for entry in readings)
+    return {entry.key: entry.amount for entry, limit in limits if entry.amount > limit}
+
+
+def most_of(series: Series, entry: Entry, limit_kwh: float, contracts: Sequence[Entry]) -> float:
+    """Return the most that a meter can deliver in the time of a daily value or a step, in milliwatt-hours.
+
+    Of consumption that is twice the subscribed power of the day, by ``contracts``, the rows in key order. Of others it
+    is ``limit_kwh`` a day, and of a step the mean power that reaches it in half a day.
+    """
+    minutes = length_of(entry)
+    if contracts and series.description.direction is Direction.CONSUMPTION:
+        day = civil_day_of(entry.key, series)
+        # Before the first row another contract may have held.
+        if power := subscribed_on(day, [row for row in contracts if row.key <= day.isoformat()]):
+            time = timedelta(minutes=minutes) if series.has_steps else day_length(day)
+            return 2 * power * (time / timedelta(hours=1))
     limit = limit_kwh * MILLIWATT_HOURS_PER_KWH
-    return {entry.key: entry.amount for entry in days if entry.amount > limit}
+    return limit * minutes / (12 * _ONE_HOUR_MINUTES) if series.has_steps else limit
 
 
 def check_limit(
-    series: Series, days: Sequence[Entry], set_aside: Iterable[date], limit_kwh: float
+    series: Series, readings: Sequence[Entry], set_aside: Iterable[date], limit_kwh: float, contracts: Sequence[Entry]
 ) -> Iterator[Discrepancy]:
-    """Yield the stored days that are more than a meter can deliver, and those of which such a value was set aside."""
-    limit = round(limit_kwh * MILLIWATT_HOURS_PER_KWH)
-    for day, stored in beyond(days, limit_kwh).items():
-        yield Discrepancy(Law.LIMIT, day, limit, stored, Cause.BEYOND_LIMIT, series)
-    for missing in set_aside:
-        yield Discrepancy(Law.LIMIT, missing.isoformat(), limit, None, Cause.SET_ASIDE, series)
+    """Yield the stored readings that are more than a meter can deliver, and the days of which one was set aside."""
+    impossible = beyond(series, readings, limit_kwh, contracts)
+    for entry in readings:
+        if entry.key in impossible:
+            limit = round(most_of(series, entry, limit_kwh, contracts))
+            yield Discrepancy(Law.LIMIT, entry.key, limit, entry.amount, Cause.BEYOND_LIMIT, series)
+    for day in map(date.isoformat, set_aside):
+        most = None if series.has_steps else round(most_of(series, Entry(day, 0), limit_kwh, contracts))
+        yield Discrepancy(Law.LIMIT, day, most, None, Cause.SET_ASIDE, series)
 
 
 def check_overlaps(series: Series, documents: Sequence[Document]) -> Iterator[Discrepancy]:

@@ -2,7 +2,7 @@
 
 A file counts as an answer that was asked for when the file was made (``told_at``). So a value that the supplier was
 asked for later stays, and where nothing is stored the file fills the gap. Nothing goes but what the rules of overlaps
-(K5) and of impossible days (K7) replace. A file is stored in parts of bounded size, each recorded when it is done: an
+(K5) and of impossible values (K7) replace. A file is stored in parts of bounded size, each recorded when it is done: an
 import that was killed is simply run again.
 
 ``FileAccounts`` says whose meter a file is of: the account that its readings go to, or one that a home's new file
@@ -52,7 +52,7 @@ class FileComparison:
     A day is *different* where any value of it is not what is stored, else *new* where it has a value of a time of which
     nothing is stored, else *same*. ``amount``: the sum of its energies in milliwatt-hours, of registers that of the
     days between two readings; None for what is no energy. ``left_out``: values after now, before the first day that may
-    be read, and of days that no meter can deliver.
+    be read, and those that no meter can deliver.
     """
 
     file: FileSeries
@@ -63,6 +63,11 @@ class FileComparison:
     days_different: int
     amount: int | None
     left_out: int
+
+    @property
+    def unusable(self) -> int:
+        """How many of the file's values can't be stored."""
+        return self.file.dropped + self.left_out
 
     @property
     def watt_hours(self) -> int | float | None:
@@ -106,12 +111,14 @@ class FileImporter:
 
         ``data_from``: the first day that may be read. Raises StoreUnavailable.
         """
-        series, entries, energies = file.series, list[Entry](), 0
+        series, entries, energies, possible = file.series, list[Entry](), 0, 0
         days: set[date] = set()
         new: set[date] = set()
         different: set[date] = set()
+        contracts = self.window_sync.read_contracts(account_id, series) if account_id else ()
         for window, readings in self._parts(file, data_from):
-            part = self._possible(series, readings)
+            part = self._possible(series, readings, contracts)
+            possible += len(part)
             stored = self._stored(account_id, series, window) if account_id else []
             entries += part if _has_registers(series) else ()
             energies += sum(entry.amount for entry in part)
@@ -130,7 +137,7 @@ class FileImporter:
             days_same=len(days - new - different),
             days_different=len(different),
             amount=_energy_of(series, entries, energies),
-            left_out=len(file.readings) - self._count_possible(file, data_from),
+            left_out=len(file.readings) - possible,
         )
 
     def store(
@@ -187,13 +194,10 @@ class FileImporter:
             if readings := [reading for reading in group if _may_be_read(reading, data_from, now)]:
                 yield DateWindow(readings[0].start.date(), readings[-1].start.date() + ONE_DAY), readings
 
-    def _possible(self, series: Series, readings: Sequence[IntervalReading]) -> list[Entry]:
+    def _possible(self, series: Series, readings: Sequence[IntervalReading], contracts: Sequence[Entry]) -> list[Entry]:
         entries = [entry_of(reading, series.inputs) for reading in readings]
-        impossible = beyond(entries, self.window_sync.daily_limit_kwh) if series.has_daily_limit else {}
+        impossible = beyond(series, entries, self.window_sync.daily_limit_kwh, contracts)
         return [entry for entry in entries if entry.key not in impossible]
-
-    def _count_possible(self, file: FileSeries, data_from: date | None) -> int:
-        return sum(len(self._possible(file.series, readings)) for _, readings in self._parts(file, data_from))
 
     def _stored(self, account_id: str, series: Series, window: DateWindow) -> list[Entry]:
         job = messages.to_job(account_id, series, window, "", None)
@@ -225,7 +229,8 @@ class _FileRecorder:
         account_id, series, facts = result["account_id"], messages.series_of(result), result["facts"]
         # Where a later answer told otherwise, that one holds: nothing is in doubt, and nothing asked for again.
         finished = replace(FinishedAnswer.of(result), overwrote=False, late_days=frozenset())
-        told = [day for day in sorted(self.days) if str(day) not in facts["set_aside"]]
+        # Of a day with a value set aside, only what is stored counts, if that is not all.
+        told = [day for day in sorted(self.days) if str(day) not in facts["set_aside"] or facts["open"].get(str(day))]
         told_on = civil_date(datetime.fromisoformat(facts["fetched_at"]))
         today = civil_date(self.now())
         self.outcomes.record_file(

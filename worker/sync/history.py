@@ -14,7 +14,7 @@ lies in a finished window was asked for and counts as late.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from functools import cache
 from typing import Final, NamedTuple
@@ -369,7 +369,7 @@ def rebuild_ledger(known: DayLedger, covered: dict[date, timedelta], done: Colle
 
 def _mark_of_day(day: date, length: timedelta, known: DayMark) -> DayMark:
     if known.state is DayState.SET_ASIDE:
-        return known
+        return replace(known, half_hours=half_hours_in(length))
     if length >= day_length(day):
         return known if known.complete else COMPLETE
     if known.state is DayState.BEFORE:
@@ -381,4 +381,4 @@ def _mark_empty(known: DayMark) -> DayMark:
     """Return the mark of a day without documents: the known one, unless it says that there are some."""
     if known.state is DayState.PARTIAL:
         return DayMark(DayState.LATE, 0, known.asked_at_age)
-    return DayMark(DayState.LATE) if known.complete else known
+    return DayMark(DayState.LATE) if known.complete else replace(known, half_hours=0)

@@ -179,7 +179,8 @@ class ResultRecorder:
             deviation = Deviation(DeviationKind.VALUE, series.value, "more than a meter can deliver", sample)
             self.report(deviation, series.description.supplier)
             extra = fields(**window_fields(result), days=sorted(facts["set_aside"]))
-            log.warning("daily value set aside: more than a meter can deliver", extra=extra)
+            what = "step" if series.has_steps else "daily value"
+            log.warning("%s set aside: more than a meter can deliver", what, extra=extra)
         _log_stored(result, now)
 
     def _end_lacking(self, result: WindowResult, now: datetime) -> None:

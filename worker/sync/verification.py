@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from itertools import chain, islice
@@ -37,7 +37,7 @@ from worker.domain.consistency import (
 )
 from worker.domain.documents import ALL_KEYS, Document, Entry, KeyRange, key_range, to_entry
 from worker.domain.messages import WindowJob
-from worker.domain.series import Doctype, Granularity, Series, find_curve, of_supplier, with_days
+from worker.domain.series import Doctype, Granularity, Series, contract_series, find_curve, of_supplier, with_days
 from worker.domain.tariffs import SequenceBreak, day_energies, find_breaks
 from worker.domain.totals import days_of_curve
 from worker.domain.windows import ONE_DAY, DateWindow, plan_look_back, plan_repair, split_window, to_windows
@@ -129,7 +129,7 @@ class Auditor:
             corrections=self.corrections,
             # The registry is read first: it calls a day stored only after its documents are.
             stored_days={series: self._days_called_stored(account_id, series) for series in known},
-            set_aside={series: self._days_set_aside(account_id, series) for series in known if series.has_daily_limit},
+            set_aside={series: self._days_set_aside(account_id, series) for series in known},
             today=history.today(),
             daily_limit_kwh=self.window_sync.daily_limit_kwh,
             without_daily={
@@ -215,7 +215,7 @@ def _days_in_doubt(findings: Sequence[Discrepancy]) -> dict[Series, set[date]]:
         if finding.law is Law.STORED:
             days[finding.series].update(DateWindow.parse(finding.key).dates())
         elif finding.law in (Law.LIMIT, Law.PEAK_DAY):
-            days[finding.series].add(date.fromisoformat(finding.key))
+            days[finding.series].add(civil_day(finding.key) if "T" in finding.key else date.fromisoformat(finding.key))
         elif finding.law in (Law.DAY, Law.REGISTERS, Law.PEAK):
             day, other = date.fromisoformat(finding.key), compared_with(finding.series)
             # The energy of a day is between two midnights, the second of which is the next day's register.
@@ -285,10 +285,14 @@ class MeasureChecks:
             totals = self._read(doctype, ALL_KEYS)
             self.documents += len(totals)
             self.findings += check_totals(days, totals, doctype)
-        if series.has_daily_limit:
-            self.findings += check_limit(series, days, self.set_aside.get(series, ()), self.daily_limit_kwh)
+        self._check_limit(series, days, self.set_aside.get(series, ()))
         if overdue := overdue_days(series, days, self.today):
             self.provisional[series] = overdue
+
+    def _check_limit(self, series: Series, readings: Sequence[Entry], set_aside: Iterable[date] = ()) -> None:
+        contract = contract_series(series.description.supplier)
+        contracts = self._rows_of(contract) if contract in self.stored_days else ()
+        self.findings += check_limit(series, readings, set_aside, self.daily_limit_kwh, contracts)
 
     def _check_periods(self, series: Series, periods: Sequence[Entry]) -> None:
         """Check that no two periods overlap; compare the months that they make with those of the daily values."""
@@ -330,8 +334,10 @@ class MeasureChecks:
                 computed = {day: made for day, made in days_of_curve(series, steps).items() if day in part.dates()}
                 wanted = self.without_daily.get(daily, ())
                 self.findings += check_computed(daily, computed, wanted, _of_part(days, part))
+            self._check_limit(series, steps_within)
             for peak, rows in peaks.items():
                 self.findings += check_peaks(peak, _of_part(rows, part), steps_within, corrected)
+        self._check_limit(series, (), self.set_aside.get(series, ()))
         said = self.stored_days[series]
         self._check_stored(series, {day for day, time in covered.items() if time >= said.get(day, timedelta())})
 

@@ -3,7 +3,8 @@
 1. ``fetch`` asks the supplier and parses its answer. It reads and writes no measures. Observers get the answer before
    it is parsed, because an answer that can't be parsed is the one that is needed later.
 2. ``filter_known`` reads the stored totals of the window, then the readings that they are made of, and keeps the
-   readings that are new or changed, and that no later answer has told otherwise (``comparison``). Totals come first
+   readings that are new or changed, that no later answer has told otherwise (``comparison``), and that a meter can
+   deliver; the contract is read only where a new value is high. Totals come first
    because of their revisions: if another run writes between the two reads, our write of the total is refused and the
    total is computed again. In the other order, a total computed from old readings would replace a newer one.
 3. ``aggregate`` computes the touched totals. It reads and writes nothing.
@@ -37,10 +38,11 @@ from worker.clients.supplier_session import SplitFetch
 from worker.domain import messages
 from worker.domain.account import Account, AccountState
 from worker.domain.answers import RawAnswer
-from worker.domain.comparison import RecentAnswers, compare, ranges_to_read
+from worker.domain.comparison import RecentAnswers, compare, depend_on_contract, ranges_to_read
 from worker.domain.completeness import civil_day_of, last_day_of
 from worker.domain.consistency import beyond
 from worker.domain.documents import (
+    ALL_KEYS,
     DAILY_LIMIT_KWH,
     REMOVED,
     Entry,
@@ -56,7 +58,7 @@ from worker.domain.documents import (
 )
 from worker.domain.messages import AnswerFacts, ChangedPart, Changes, Fetched, WindowJob, WindowResult, Writes
 from worker.domain.parsing import parse
-from worker.domain.series import Doctype, curve_of
+from worker.domain.series import Doctype, Series, contract_series, curve_of
 from worker.domain.totals import activation_in, days_of_curve, keep_different, lacking_in, total_entries, total_key
 from worker.domain.windows import DateWindow, IntervalReading, civil_date
 from worker.errors import StoreUnavailable, UnknownAccount, UnknownUsagePoint, WorkerError
@@ -99,7 +101,7 @@ AnswerObserver = Callable[[str, RawAnswer], None]
 class WindowSync:
     """The four steps of a window; ``now`` returns the time with its zone.
 
-    ``daily_limit_kwh``: daily values above it are set aside (rule K7). ``outbox``: is told what outputs are to be sent.
+    ``daily_limit_kwh``: bounds values that no contract does (rule K7). ``outbox``: is told what outputs are to be sent.
     ``days_to_compute``: yields what of a stored window gets its daily values from the curve.
     """
 
@@ -198,7 +200,8 @@ class WindowSync:
         """
         series = messages.series_of(job)
         entries = sorted((entry_of(reading, series.inputs) for reading in readings), key=lambda entry: entry.key)
-        set_aside = beyond(entries, self.daily_limit_kwh) if series.has_daily_limit else {}
+        # The contract may allow them, which ``compare`` decides; a worker of the version before stores what it gets.
+        set_aside = beyond(series, entries, self.daily_limit_kwh) if series.has_daily_limit else {}
         entries = [entry for entry in entries if entry.key not in set_aside]
         return Fetched(
             **messages.job_of(job),
@@ -305,8 +308,7 @@ class WindowSync:
         keys = (shift_key(first_key, -_AN_HOUR), end_key)
         documents = self.measures.read(job["account_id"], {curve.inputs: keys})[curve.inputs]
         days = days_of_curve(curve, map(to_entry, documents))
-        impossible = beyond(days.values(), self.daily_limit_kwh)
-        return self._rewrite(job, [days[day] for day in window.dates() if day in days and str(day) not in impossible])
+        return self._rewrite(job, [days[day] for day in window.dates() if day in days])
 
     def recompute_totals(self, job: WindowJob) -> int:
         """Compute the window's totals from the stored readings, without a call, and return the documents written."""
@@ -335,7 +337,16 @@ class WindowSync:
         # In this order, so that an answer that is recorded in between is known as one that was not seen.
         recent = self.recorder.recent_answers(job)
         documents = self.measures.read(job["account_id"], ranges_to_read(job))
-        return compare(job, entries, facts, documents, recent, self.now(), self.daily_limit_kwh)
+        told = job, entries, facts, documents, recent, self.now(), self.daily_limit_kwh
+        changes = compare(*told)
+        if depend_on_contract(changes, self.daily_limit_kwh):
+            return compare(*told, self.read_contracts(job["account_id"], messages.series_of(job)))
+        return changes
+
+    def read_contracts(self, account_id: str, series: Series) -> list[Entry]:
+        """Return the rows of the contract under which the meter of a series delivers, in key order."""
+        doctype = contract_series(series.description.supplier).inputs
+        return [to_entry(document) for document in self.measures.read(account_id, {doctype: ALL_KEYS})[doctype]]
 
     def _write_until_settled(self, writes: Writes, note: NotePart) -> tuple[Counter[str], Writes, set[str]]:
         """Note what changes, record the corrections, then write readings, then totals, until no document loses a race.

@@ -238,6 +238,7 @@ def _to_found(found: FileComparison, words: Words) -> Found:
         "import.same": words.number(found.days_same),
         "import.different": words.number(found.days_different),
         "import.differing": words.number(found.file.differing) if found.file.differing else "",
+        "import.left_out": words.number(found.unusable) if found.unusable else "",
     }
     return Found(found.file.file, tuple((name, value) for name, value in facts.items() if value))
 
