@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from worker.errors import NotDelivered, OperatorFault, UnknownAccount
 from worker.ops.logging_setup import warn
 from worker.outputs.kinds import KINDS
 from worker.outputs.output import OutputKind, OutputOptions
-from worker.stores.registry.outputs import BEGINNING
+from worker.stores.registry.outputs import BEGINNING, OutputState
 
 
 def _describe_kinds() -> str:
@@ -154,9 +154,10 @@ def list_all(as_json: bool) -> None:
       releve outputs list --json
     """
     with open_runtime() as runtime:
-        rows = [output_to_json(state) for state in runtime.outputs.list_outputs()]
+        days = runtime.outbox.days_to_delete()
+        rows = [_to_row(state, days.get(state.id, {}), as_json=as_json) for state in runtime.outputs.list_outputs()]
     columns = {"id": "id", "kind": "kind", **tenant_column(rows), "account": "account_id", "sent": "last_sent_at"}
-    columns |= {"waiting": "waiting", "since": "waiting_since", "error": "error"}
+    columns |= {"waiting": "waiting", "since": "waiting_since", "to do": "days_to_delete", "error": "error"}
     print_rows(rows, columns, as_json=as_json, empty="no outputs yet: `releve outputs add --help` lists the kinds")
 
 
@@ -181,8 +182,9 @@ def test(output_id: str, as_json: bool) -> None:
 @outputs.command()
 @click.argument("output_id", metavar="OUTPUT")
 @click.option("--from", "first", type=Day(), help="Send from this day on. Default: everything.")
+@click.option("--deleted", is_flag=True, help="You have deleted there the days that were to be deleted.")
 @json_option
-def resend(output_id: str, first: date | None, as_json: bool) -> None:
+def resend(output_id: str, first: date | None, deleted: bool, as_json: bool) -> None:
     """Send stored data again, from a given day on.
 
     It overwrites what the output has already.
@@ -193,7 +195,8 @@ def resend(output_id: str, first: date | None, as_json: bool) -> None:
     """
     with open_runtime() as runtime:
         runtime.outputs.get(output_id)
-        number = runtime.outbox.enqueue_all(output_id, local_midnight(first) if first else BEGINNING)
+        begin = local_midnight(first) if first else BEGINNING
+        number = runtime.outbox.enqueue_all(output_id, begin, deleted=deleted)
     print_result({"id": output_id, "series": number}, _describe_enqueued(number), as_json=as_json)
 
 
@@ -225,6 +228,12 @@ def remove(output_id: str, yes: bool, as_json: bool) -> None:
     if waiting:
         lines.append(f"changes of {waiting} accounts had not been sent yet")
     print_result({"id": output_id, "waiting": waiting}, *lines, as_json=as_json)
+
+
+def _to_row(state: OutputState, days: Mapping[str, Sequence[str]], *, as_json: bool) -> dict[str, Any]:
+    number = sum(map(len, days.values()))
+    text = f"{number} {'day' if number == 1 else 'days'} to delete and resend" if number else ""
+    return {**output_to_json(state), "days_to_delete": days if as_json else text}
 
 
 def _describe_enqueued(number: int) -> str:
