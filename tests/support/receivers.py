@@ -34,12 +34,19 @@ _INFLUXQL: Final = re.compile(
 
 @dataclass
 class Receiver:
-    """``calls``: how many come through before one fails; None for all. ``failure``: in which way."""
+    """``calls``: how many come through before one fails; None for all. ``failure``: in which way.
+
+    ``meanwhile``: is done before the next call, once.
+    """
 
     calls: int | None = None
     failure: str = ""
+    meanwhile: Callable[[], None] | None = None
 
     def take(self, do: Callable[[], Any]) -> Any:
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile:
+            meanwhile()
         if self.calls is None:
             return do()
         self.calls -= 1
@@ -61,14 +68,15 @@ def _answer(status: int, body: str = "") -> requests.Response:
 class SeriesServer(Receiver):
     """A server of time series. ``kind``: ``1``, ``2``, ``3`` for InfluxDB, ``other`` for VictoriaMetrics' ways.
 
-    ``may_delete``: whether the credentials may. ``ever``: the keys of all points that ever came.
+    ``may_delete``: whether the credentials may. ``asked``: how often they tried. ``ever``: the keys of all points that
+    ever came.
     """
 
     kind: str = "1"
     may_delete: bool = True
     points: dict[Any, Point] = field(default_factory=dict)
     ever: set[Any] = field(default_factory=set)
-    deletions: int = 0
+    asked: int = 0
 
     def options(self) -> tuple[str | None, dict[str, str]]:
         """Return the secret and the further options of an output to it."""
@@ -95,8 +103,10 @@ class SeriesServer(Receiver):
                     self.ever.add(point.key)
                 return _answer(204)
             case "1", "/query":
+                self.asked += 1
                 return self._query(parse_qs(body.decode(), strict_parsing=True)["q"][0])
             case "2", "/api/v2/delete":
+                self.asked += 1
                 return self._delete_by_predicate(json.loads(body))
             case "other", "/query":
                 names = '[{"name":"databases","columns":["name"],"values":[["_internal"]]}]'
@@ -126,7 +136,6 @@ class SeriesServer(Receiver):
         return _answer(204)
 
     def _delete(self, name: str, tags: Mapping[str, str], is_between: Callable[[int], bool]) -> None:
-        self.deletions += 1
         for key, point in list(self.points.items()):
             if point.measurement == name and tags.items() <= point.tags.items() and is_between(point.time):
                 del self.points[key]

@@ -60,7 +60,8 @@ MEASUREMENTS: Final = {
     Doctype.YEAR: "releve_year",
 }
 INPUTS: Final = {"releve_step": Series.LOAD_CURVE, "releve_day": Series.DAILY}
-BEYOND_KWH: Final = 1e6
+IMPOSSIBLE: Final = 10**12
+SLOW: Final = "slow"  # The window writes after its note has counted as that of a killed one, and is delivered.
 HALF_HOURS, HOURS = (30,), (60,)
 
 
@@ -84,7 +85,7 @@ class World(KillableStore):
         self.registry = AccountRegistry(Database(f"sqlite:///{folder / 'registry.db'}"), registry_sealer())
         self.outputs = OutputTable(self.registry.database, registry_sealer(), EXPIRY)
         self.outbox = DeliveryOutbox(self.registry.database, lambda: self.at, EXPIRY)
-        self.outbox.after_note = lambda: self.die("note")
+        self.outbox.after_note = self._after_note
         self.account, self.store = add_ready(self.registry), memory_measures()
         self.recorder = MemoryRecorder()
         self.broker, self.webhook, self.home_assistant = Broker(), WebhookReceiver(), HomeAssistantInMemory()
@@ -132,26 +133,36 @@ class World(KillableStore):
         """Open what both outputs over HTTP call in the place of a session."""
         yield self.reached
 
+    def _after_note(self) -> None:
+        self.die("note")
+        if self.place == SLOW:
+            self.place = ""
+            self.deliver_all()
+
     # -- What a story is made of
 
-    def serve(self, day: date, grid: Sequence[int], place: str = "") -> None:
-        """Serve a day by steps of so many minutes, again and again; a negative number is a hole."""
+    def serve(self, day: date, grid: Sequence[int], place: str = "", corrected: int | None = None) -> None:
+        """Serve a day by steps of so many minutes, again and again; a negative number is a hole.
+
+        ``corrected``: the number of a step that gets another value than before.
+        """
         self.values += 1
         at, end, number, readings = local_midnight(day).astimezone(UTC), day_length(day), 0, []
         end_at = at + end
         while at < end_at:
             length = min(timedelta(minutes=abs(grid[number % len(grid)])), end_at - at)
             if grid[number % len(grid)] > 0:
-                readings.append(IntervalReading(at.astimezone(PARIS), length, 1000 * (100 * self.values + number)))
+                amount = 1000 * (100 + number + (self.values if number == corrected else 0))
+                readings.append(IntervalReading(at.astimezone(PARIS), length, amount))
             at, number = at + length, number + 1
         self._run(Series.LOAD_CURVE, day, readings, place)
 
-    def serve_daily(self, day: date, *, impossible: bool = False, place: str = "") -> None:
-        """Serve a daily value; one that is impossible is stored as before the limit of today."""
+    def serve_daily(self, day: date, what: str = "good", place: str = "") -> None:
+        """Serve a daily value, or none; one that is impossible is stored as in the days before the limit."""
         self.values += 1
-        amount = (10**6 if impossible else 9_000 + self.values) * 1_000_000
-        reading = IntervalReading(local_midnight(day), day_length(day), amount // (1 if impossible else 1000))
-        self._run(Series.DAILY, day, [reading], place, BEYOND_KWH * 10 if impossible else 900)
+        amount = IMPOSSIBLE if what == "impossible" else 1000 * (9_000 + self.values)
+        readings = [IntervalReading(local_midnight(day), day_length(day), amount)] if what != "none" else []
+        self._run(Series.DAILY, day, readings, place, IMPOSSIBLE if what == "impossible" else 900)
 
     def _run(
         self, series: Series, day: date, readings: Sequence[IntervalReading], place: str, limit_kwh: float = 900
@@ -301,30 +312,44 @@ def world() -> Iterator[World]:
 
 
 day_numbers = st.integers(0, len(DAYS) - 1)
-places = st.sampled_from(("", "", "", *PLACES))
+places = st.sampled_from(("", "", "", SLOW, *PLACES))
 # Finer, coarser, mixed, hours that begin at half past, and holes.
 grids = st.lists(st.sampled_from([60, 30, 15, -30, -60]), min_size=1, max_size=5).map(tuple) | st.sampled_from(
     [HALF_HOURS, HOURS, (15,), (30, *[60] * 23, 30)]
 )
+CURVE = st.tuples(day_numbers, grids, places, st.none() | st.integers(0, 50))
 EVENT = st.one_of(
-    st.tuples(st.just("curve"), day_numbers, grids, places),
-    st.tuples(st.just("daily"), day_numbers, st.booleans(), places),
+    st.tuples(st.just("curve"), CURVE),
+    st.tuples(st.just("daily"), day_numbers, st.sampled_from(["good", "impossible", "none"]), places),
+    st.tuples(st.just("crossing"), st.integers(0, 8), CURVE),
+    st.tuples(st.just("right"), st.booleans()),
     st.tuples(
         st.just("deliver"), st.integers(0, 8), st.none() | st.integers(0, 6), st.sampled_from(FAILURES), st.booleans()
     ),
     st.tuples(st.just("deliver all")),
     st.tuples(st.just("wait"), st.integers(1, 20)),
 )
-COARSER: Final = [("curve", 3, HALF_HOURS, ""), ("deliver all",), ("curve", 3, HOURS, "")]
+FINE, COARSE = ("curve", (3, HALF_HOURS, "")), ("curve", (3, HOURS, ""))
+COARSER: Final = [FINE, ("deliver all",), COARSE]
+PARTLY: Final = [(30, 30, *[60] * 23), (*[60] * 23, 30, 30)]
 
 
 def tell(made: World, events: Sequence[Any]) -> None:
     for kind, *what in events:
         match kind:
             case "curve":
-                made.serve(DAYS[what[0]], what[1], what[2])
+                made.serve(DAYS[what[0][0]], *what[0][1:])
             case "daily":
-                made.serve_daily(DAYS[what[0]], impossible=what[1], place=what[2])
+                made.serve_daily(DAYS[what[0]], *what[1:])
+            case "crossing":
+                receiver = list(made.receivers.values())[what[0] % len(made.receivers)]
+                day, *curve = what[1]
+                receiver.meanwhile = lambda day=day, curve=curve: made.serve(DAYS[day], *curve)
+                made.deliver(what[0])
+                receiver.meanwhile = None
+            case "right":
+                for server in made.unable:
+                    server.may_delete = what[0]
             case "deliver":
                 made.deliver(what[0], what[1], what[2], forgets=what[3])
             case "deliver all":
@@ -337,12 +362,17 @@ def tell(made: World, events: Sequence[Any]) -> None:
 @settings(max_examples=examples(60), deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(EVENT, max_size=14))
 @example(COARSER)
-@example([*COARSER, ("deliver all",), ("curve", 3, HALF_HOURS, "")])
+@example([*COARSER, ("deliver all",), FINE])
+@example([*COARSER, ("deliver all",), FINE, ("crossing", 3, (3, HOURS, ""))])
+@example([FINE, ("deliver all",), ("curve", (3, HOURS, SLOW))])
+@example([*COARSER, ("deliver all",), ("right", True), ("curve", (3, PARTLY[0], "")), ("curve", (3, HOURS, ""))])
+@example([*COARSER, ("deliver all",), ("right", True), ("curve", (3, PARTLY[1], "")), ("deliver all",)])
+@example([("daily", 0, "impossible", ""), ("deliver all",), ("daily", 0, "none", "")])
+@example([("daily", 0, "impossible", ""), ("deliver all",), ("daily", 0, "none", "half"), ("daily", 1, "good", "")])
 @example([*COARSER, ("deliver", 3, 1, "killed after", True), ("deliver", 4, 1, "answer lost", True)])
 @example([*COARSER, ("deliver", 3, None, "", False)])
-@example([*COARSER[:2], ("curve", 3, HOURS, "write"), ("wait", 20), ("curve", 3, HOURS, "")])
-@example([("daily", 0, True, ""), ("deliver all",), ("daily", 0, False, "half")])
-@example([("curve", 4, (-30, 30, -30, 30), ""), ("deliver all",), ("curve", 4, (-30, 60, -30), "")])
+@example([*COARSER[:2], ("curve", (3, HOURS, "write")), ("wait", 20), COARSE])
+@example([("curve", (4, (-60, 30, -30), "")), ("deliver all",), ("curve", (4, (-30, 60, -30), ""))])
 def test_each_receiver_holds_what_the_store_holds_and_elsewhere_the_listed_days_differ(events: Sequence[Any]) -> None:
     with world() as made:
         tell(made, events)
@@ -374,7 +404,7 @@ def test_a_day_of_coarser_steps_is_whole_at_influxdb_and_listed_where_it_can_t_b
         for server in (*made.unable, *made.others):
             assert made.listed(server) == ["2024-10-27"]
             assert len(made.extra(server)) == 25
-        tell(made, [("curve", 3, HALF_HOURS, ""), ("deliver all",)])
+        tell(made, [FINE, ("deliver all",)])
         for server in (*made.unable, *made.others):
             assert (made.listed(server), made.extra(server)) == ([], set())
 
@@ -391,7 +421,7 @@ def test_nothing_is_deleted_where_nothing_went() -> None:
         for output_id in made.receivers:
             made.outbox.enqueue_all(output_id)
         made.deliver_all()
-        assert [server.deletions for server in made.able] == [0, 0]
+        assert [server.asked for server in made.able] == [0, 0]
 
 
 def test_a_resend_alone_does_not_take_a_day_off_the_list() -> None:
@@ -401,3 +431,14 @@ def test_a_resend_alone_does_not_take_a_day_off_the_list() -> None:
             made.outbox.enqueue_all(made.output_of(server))
         made.deliver_all()
         assert [made.listed(server) for server in made.others] == [["2024-10-27"]] * 2
+
+
+def test_a_server_that_refuses_is_asked_once_in_a_delivery() -> None:
+    with world() as made:
+        for grid in (HALF_HOURS, HOURS):
+            for day in DAYS:
+                made.serve(day, grid)
+            made.deliver_all()
+        assert [server.asked for server in made.unable] == [1, 1]
+        assert [len(made.listed(server)) for server in made.unable] == [5, 5]
+        assert [server.asked for server in made.able] == [5, 5]
