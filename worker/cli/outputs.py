@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from worker.errors import NotDelivered, OperatorFault, UnknownAccount
 from worker.ops.logging_setup import warn
 from worker.outputs.kinds import KINDS
 from worker.outputs.output import OutputKind, OutputOptions
-from worker.stores.registry.outputs import BEGINNING, OutputState
+from worker.stores.registry.outputs import BEGINNING
 
 
 def _describe_kinds() -> str:
@@ -155,10 +155,14 @@ def list_all(as_json: bool) -> None:
     """
     with open_runtime() as runtime:
         days = runtime.outbox.days_to_delete()
-        rows = [_to_row(state, days.get(state.id, {}), as_json=as_json) for state in runtime.outputs.list_outputs()]
+        states = runtime.outputs.list_outputs()
+    rows = [{**output_to_json(state), "days_to_delete": days.get(state.id, {})} for state in states]
     columns = {"id": "id", "kind": "kind", **tenant_column(rows), "account": "account_id", "sent": "last_sent_at"}
-    columns |= {"waiting": "waiting", "since": "waiting_since", "to do": "days_to_delete", "error": "error"}
+    columns |= {"waiting": "waiting", "since": "waiting_since", "error": "error"}
     print_rows(rows, columns, as_json=as_json, empty="no outputs yet: `releve outputs add --help` lists the kinds")
+    for row in () if as_json else rows:
+        if number := sum(map(len, row["days_to_delete"].values())):
+            click.echo(f"output {row['id']}: {number} {'day' if number == 1 else 'days'} to delete and resend")
 
 
 @outputs.command()
@@ -228,12 +232,6 @@ def remove(output_id: str, yes: bool, as_json: bool) -> None:
     if waiting:
         lines.append(f"changes of {waiting} accounts had not been sent yet")
     print_result({"id": output_id, "waiting": waiting}, *lines, as_json=as_json)
-
-
-def _to_row(state: OutputState, days: Mapping[str, Sequence[str]], *, as_json: bool) -> dict[str, Any]:
-    number = sum(map(len, days.values()))
-    text = f"{number} {'day' if number == 1 else 'days'} to delete and resend" if number else ""
-    return {**output_to_json(state), "days_to_delete": days if as_json else text}
 
 
 def _describe_enqueued(number: int) -> str:

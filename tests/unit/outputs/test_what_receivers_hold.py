@@ -363,7 +363,7 @@ def tell(made: World, events: Sequence[Any]) -> None:
 @given(st.lists(EVENT, max_size=14))
 @example(COARSER)
 @example([*COARSER, ("deliver all",), FINE])
-@example([*COARSER, ("deliver all",), FINE, ("crossing", 3, (3, HOURS, ""))])
+@example([*COARSER, FINE, *(("crossing", number, (3, HOURS, "")) for number in (3, 5))])
 @example([FINE, ("deliver all",), ("curve", (3, HOURS, SLOW))])
 @example([*COARSER, ("deliver all",), ("right", True), ("curve", (3, PARTLY[0], "")), ("curve", (3, HOURS, ""))])
 @example([*COARSER, ("deliver all",), ("right", True), ("curve", (3, PARTLY[1], "")), ("deliver all",)])
