@@ -145,7 +145,7 @@ def add(
 @outputs.command("list")
 @json_option
 def list_all(as_json: bool) -> None:
-    """List the outputs, with their waiting data and last error.
+    """List the outputs, with their waiting data, last error and days to delete.
 
     Addresses and secrets are not shown.
 
@@ -186,7 +186,7 @@ def test(output_id: str, as_json: bool) -> None:
 @outputs.command()
 @click.argument("output_id", metavar="OUTPUT")
 @click.option("--from", "first", type=Day(), help="Send from this day on. Default: everything.")
-@click.option("--deleted", is_flag=True, help="You have deleted there the days that were to be deleted.")
+@click.option("--deleted", is_flag=True, help="You deleted the listed days there: take them off the list.")
 @json_option
 def resend(output_id: str, first: date | None, deleted: bool, as_json: bool) -> None:
     """Send stored data again, from a given day on.

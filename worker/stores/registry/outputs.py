@@ -213,12 +213,10 @@ class OutboxTable(SqlTable):
                 rows.append({**row, "output_id": output_id, "writers": joining, "joining": joining, "leaving": leaving})
             if rows:
                 connection.execute(_upsert_statement(connection.dialect.name, notes=not closes), rows)
-            if gone := [
-                {**account, "series": series, "output_id": one, "key": key} for one in ids for key in part.removed
-            ]:
-                connection.execute(
-                    build_insert(connection.dialect.name, OUTPUT_REMOVALS).on_conflict_do_nothing(), gone
-                )
+            gone = [{**account, "series": series, "output_id": one, "key": key} for one in ids for key in part.removed]
+            if gone:
+                insert_removals = build_insert(connection.dialect.name, OUTPUT_REMOVALS)
+                connection.execute(insert_removals.on_conflict_do_nothing(), gone)
         return [*ids]
 
     def enqueue_all(
@@ -289,10 +287,9 @@ class OutboxTable(SqlTable):
     def days_to_delete(self) -> dict[str, dict[str, list[str]]]:
         """Return the days of which outputs hold readings that have gone here, by output and account."""
         columns = (_GONE.output_id, _GONE.account_id, _GONE.day)
+        query = select(*columns).where(_GONE.day.is_not(None)).distinct().order_by(*columns)
         found: dict[str, dict[str, list[str]]] = {}
-        for output_id, account_id, day in self._database.fetch(
-            select(*columns).where(_GONE.day.is_not(None)).distinct().order_by(*columns)
-        ):
+        for output_id, account_id, day in self._database.fetch(query):
             found.setdefault(output_id, {}).setdefault(account_id, []).append(day)
         return found
 
