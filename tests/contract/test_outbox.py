@@ -27,7 +27,7 @@ from worker.stores.registry.outputs import (
     count_waiting_by_kind,
     list_outputs_of,
 )
-from worker.stores.registry.tables import OUTPUT_CHANGES, OUTPUTS
+from worker.stores.registry.tables import OUTPUT_CHANGES, OUTPUT_REMOVALS, OUTPUTS
 
 T0 = datetime(2024, 7, 25, 9, 0, tzinfo=UTC)
 EXPIRY = timedelta(minutes=15)
@@ -105,6 +105,44 @@ def test_changes_of_a_series_become_one_row_however_many_there_are(fleet: Fleet)
     (state,) = fleet.outputs.list_outputs()
     assert (state.waiting, state.waiting_since) == (1, T0 + timedelta(hours=6))
     assert count_waiting_by_kind(fleet.registry.database) == {"webhook": 2}
+
+
+def test_what_went_is_listed_by_its_day_where_an_output_can_t_delete_it(fleet: Fleet) -> None:
+    account, output, other = add_ready(fleet.registry), fleet.add_output(), fleet.add_output()
+    keys = {"2024-07-03T21:30Z", "2024-07-03T22:30Z", "2024-07-04T22:00Z"}
+    for _ in range(2):
+        fleet.change(account, ChangedPart(part(3).first, part(5).last, frozenset(keys)), CURVE)
+    (waiting,) = fleet.outbox.next_changes(output)
+    assert waiting.removed == tuple(sorted(keys))
+    assert fleet.outbox.days_to_delete() == {}, "not tried yet"
+    fleet.outbox.delete_sent([waiting], [(CURVE, "2024-07-03T22:30Z"), (CURVE, "2024-07-04T22:00Z")])
+    days = ["2024-07-04", "2024-07-05"]
+    assert fleet.outbox.days_to_delete() == {output: {account: days}}
+
+    fleet.change(account, part(4), CURVE)
+    (waiting,) = fleet.outbox.next_changes(output)
+    assert waiting.removed == (), "none of it is in this part"
+    fleet.change(account, ChangedPart(part(4).first, part(6).last, frozenset({"2024-07-05T22:00Z"})), CURVE)
+    fleet.outbox.enqueue_all(output, datetime(2024, 7, 4, 22, 0, tzinfo=UTC), deleted=True)
+    assert fleet.outbox.days_to_delete() == {output: {account: days[:1]}}
+    (waiting,) = [one for one in fleet.outbox.next_changes(output) if one.series is CURVE]
+    assert waiting.removed == ("2024-07-05T22:00Z",), "what was not tried yet stays"
+
+    fleet.outputs.remove(output)
+    assert fleet.outbox.days_to_delete() == {}
+    assert [len(one.removed) for one in fleet.outbox.next_changes(other)] == [4]
+    fleet.registry.remove(account)
+    assert fleet.registry.database.fetch(select(func.count()).select_from(OUTPUT_REMOVALS))[0][0] == 0
+
+
+def test_what_went_again_while_it_was_delivered_is_not_forgotten(fleet: Fleet) -> None:
+    account, output = add_ready(fleet.registry), fleet.add_output()
+    gone = ChangedPart(part(3).first, part(5).last, frozenset({"2024-07-03T22:30Z"}))
+    fleet.change(account, gone, CURVE)
+    waiting = fleet.outbox.next_changes(output)
+    fleet.change(account, gone, CURVE)
+    fleet.outbox.delete_sent(waiting)
+    assert [one.removed for one in fleet.outbox.next_changes(output)] == [("2024-07-03T22:30Z",)]
 
 
 def test_states_are_not_sent(fleet: Fleet) -> None:

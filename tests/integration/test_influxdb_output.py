@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date, timedelta
 
 import pytest
 
 from tests.support.factories import content
+from tests.support.fakes import memory_measures
 from tests.support.home_dashboard import DASHBOARD, queries
 from tests.support.influxdb import DATABASE, PASSWORD, USER, InfluxDB, influxdb
 from tests.support.missing import or_skip
 from tests.support.output_home import FIRST, LAST, NOW, change_of, fill_home, put_days
+from tests.support.whole_homes import curve_of_day, sync_entries
+from worker.domain.documents import entry_of
 from worker.domain.series import Doctype, Series
-from worker.domain.windows import local_midnight
+from worker.domain.windows import DateWindow, local_midnight
 from worker.outputs.line_protocol import LineProtocolOutput, build
-from worker.outputs.output import OutputOptions, OutputParts, OutputRefused
+from worker.outputs.output import OutputAccount, OutputOptions, OutputParts, OutputRefused
 from worker.stores.measures.measure_store import MeasureStore
 
 pytestmark = [pytest.mark.sockets, pytest.mark.rest]
@@ -90,6 +94,38 @@ def test_it_answers_each_query_of_the_dashboard_with_values(server: InfluxDB, se
     assert values
     if '"period"' in query:
         assert {one["tags"]["period"] for one in series} == {"HC", "HP"}
+
+
+def test_the_points_of_steps_that_went_are_deleted(server: InfluxDB) -> None:
+    """Half-hours, then the same day by hours: 27 October 2024 has 25."""
+    measures, account, day = memory_measures(), OutputAccount("coarser", "coarser", "default"), date(2024, 10, 27)
+    window = DateWindow(day, day + timedelta(days=1))
+    sums = []
+    for minutes in (30, 60):
+        before = content(measures, account.id)[Doctype.MINUTE].keys()
+        entries = [entry_of(step, Doctype.MINUTE) for step in curve_of_day(day, minutes, [7])]
+        sync_entries(measures, Series.LOAD_CURVE, entries, window, account.id)
+        gone = sorted(before - content(measures, account.id)[Doctype.MINUTE].keys())
+        change = replace(change_of(Series.LOAD_CURVE, day, day), account=account, removed=gone)
+        assert output_to(server, measures).send([change]) == []
+        (series,) = server.query("SELECT sum(wh), count(wh) FROM releve_step WHERE account = 'coarser'")
+        sums.append(series["values"][0][1:])
+    assert len(gone) == 25
+    assert sums == [[25 * 420, 50], [25 * 420, 25]]
+
+
+def test_the_right_to_write_is_the_one_to_delete_too(server: InfluxDB) -> None:
+    measures = fill_home()
+    output = output_to(server, measures)
+    gone = replace(change_of(Series.LOAD_CURVE, LAST, LAST), removed=["2024-10-28T05:10Z"])
+    try:
+        server.allow("READ")
+        with pytest.raises(OutputRefused, match="may not write"):
+            output.send([gone])
+        server.allow("WRITE")
+        assert output.send([gone]) == []
+    finally:
+        server.allow("ALL")
 
 
 def test_it_lists_the_accounts_to_choose_from(server: InfluxDB, sent: MeasureStore) -> None:

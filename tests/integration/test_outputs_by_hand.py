@@ -121,6 +121,26 @@ def test_an_unknown_output_is_said_in_one_line(installation: Installation) -> No
         assert result.code != 0 and "`releve outputs list` shows the outputs" in result.error_line
 
 
+def test_days_that_an_output_can_t_delete_are_listed_until_they_were_deleted_by_hand(
+    installation: Installation, account: str
+) -> None:
+    options = ("--url", "http://127.0.0.1:9", "--option", "database=home", "--no-check")
+    output = installation.query("outputs", "add", "line-protocol", *options)["id"]
+    assert installation.query_rows("outputs", "list")[0]["days_to_delete"] == {}
+    gone = ["2024-07-20T10:30Z", "2024-07-20T11:30Z", "2024-07-21T22:30Z"]
+    with installation.open() as runtime:
+        with runtime.outbox.noting(account, Series.LOAD_CURVE) as note:
+            note(ChangedPart(NOW - timedelta(days=9), NOW, frozenset(gone)))
+        kept = [(Series.LOAD_CURVE, key) for key in gone]
+        runtime.outbox.delete_sent(runtime.outbox.next_changes(output), kept)
+    assert installation.query_rows("outputs", "list")[0]["days_to_delete"] == {account: ["2024-07-20", "2024-07-22"]}
+    assert f"output {output}: 2 days to delete and resend\n" in installation.releve("outputs", "list").out
+    installation.query("outputs", "resend", output, "--from", "2024-07-21", "--deleted")
+    assert f"output {output}: 1 day to delete and resend\n" in installation.releve("outputs", "list").out
+    installation.query("outputs", "resend", output, "--deleted")
+    assert installation.query_rows("outputs", "list")[0]["days_to_delete"] == {}
+
+
 def test_status_explain_and_doctor_tell_what_waits_and_why(
     installation: Installation, account: str, secret: None
 ) -> None:

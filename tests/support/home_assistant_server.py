@@ -98,11 +98,11 @@ class HomeAssistantServer:
                 raise AssertionError("identifiers must rise")
             last_id = message["id"]
             self.messages.append(message)
-            if (answer := self._answer(message)) is None:
+            if (answer := self.answer(message)) is None:
                 return
             socket.send(json.dumps({"id": last_id, "type": "result", **answer}))
 
-    def _answer(self, message: Message) -> Message | None:
+    def answer(self, message: Message) -> Message | None:
         """Return the answer to a command; None where the connection closes instead."""
         commands: dict[str, Callable[[Message], Any]] = {
             "get_config": lambda _: {"version": self.version, "state": self.state, "location_name": "Home"},

@@ -45,6 +45,11 @@ class InfluxDB:
         """Return the series of an InfluxQL query. Raises AssertionError with the server's error."""
         return self._ask(text, (USER, PASSWORD), "GET")
 
+    def allow(self, right: str) -> None:
+        """Give the user this right alone: ``READ``, ``WRITE`` or ``ALL``."""
+        for text in (f"REVOKE ALL ON {DATABASE} FROM {USER}", f"GRANT {right} ON {DATABASE} TO {USER}"):
+            self._ask(text, _ROOT, "POST")
+
     def set_up(self) -> None:
         self._ask(f"CREATE USER {_ROOT[0]} WITH PASSWORD '{_ROOT[1]}' WITH ALL PRIVILEGES", None, "POST")
         for text in (

@@ -145,7 +145,7 @@ def add(
 @outputs.command("list")
 @json_option
 def list_all(as_json: bool) -> None:
-    """List the outputs, with their waiting data and last error.
+    """List the outputs, with their waiting data, last error and days to delete.
 
     Addresses and secrets are not shown.
 
@@ -154,10 +154,15 @@ def list_all(as_json: bool) -> None:
       releve outputs list --json
     """
     with open_runtime() as runtime:
-        rows = [output_to_json(state) for state in runtime.outputs.list_outputs()]
+        days = runtime.outbox.days_to_delete()
+        states = runtime.outputs.list_outputs()
+    rows = [{**output_to_json(state), "days_to_delete": days.get(state.id, {})} for state in states]
     columns = {"id": "id", "kind": "kind", **tenant_column(rows), "account": "account_id", "sent": "last_sent_at"}
     columns |= {"waiting": "waiting", "since": "waiting_since", "error": "error"}
     print_rows(rows, columns, as_json=as_json, empty="no outputs yet: `releve outputs add --help` lists the kinds")
+    for row in () if as_json else rows:
+        if number := sum(map(len, row["days_to_delete"].values())):
+            click.echo(f"output {row['id']}: {number} {'day' if number == 1 else 'days'} to delete and resend")
 
 
 @outputs.command()
@@ -181,8 +186,9 @@ def test(output_id: str, as_json: bool) -> None:
 @outputs.command()
 @click.argument("output_id", metavar="OUTPUT")
 @click.option("--from", "first", type=Day(), help="Send from this day on. Default: everything.")
+@click.option("--deleted", is_flag=True, help="You deleted the listed days there: take them off the list.")
 @json_option
-def resend(output_id: str, first: date | None, as_json: bool) -> None:
+def resend(output_id: str, first: date | None, deleted: bool, as_json: bool) -> None:
     """Send stored data again, from a given day on.
 
     It overwrites what the output has already.
@@ -193,7 +199,8 @@ def resend(output_id: str, first: date | None, as_json: bool) -> None:
     """
     with open_runtime() as runtime:
         runtime.outputs.get(output_id)
-        number = runtime.outbox.enqueue_all(output_id, local_midnight(first) if first else BEGINNING)
+        begin = local_midnight(first) if first else BEGINNING
+        number = runtime.outbox.enqueue_all(output_id, begin, deleted=deleted)
     print_result({"id": output_id, "series": number}, _describe_enqueued(number), as_json=as_json)
 
 

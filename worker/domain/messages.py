@@ -109,10 +109,14 @@ class Writes(WindowJob):
 
 
 class ChangedPart(NamedTuple):
-    """A part of a series: from the start of the first reading that changes to the start of the last one; zone-aware."""
+    """A part of a series: from the start of the first reading that changes to the start of the last one; zone-aware.
+
+    ``removed``: the keys of the readings that go.
+    """
 
     first: datetime
     last: datetime
+    removed: frozenset[str] = frozenset()
 
 
 class SealedMessage(WindowJob):
@@ -229,10 +233,10 @@ def to_entries(rows: Iterable[Row]) -> list[Entry]:
 def changed_part(writes: Writes) -> ChangedPart | None:
     """Return the part in which readings are written or removed; of totals alone, the whole window. None for nothing."""
     series = series_of(writes)
-    entries = (*writes["changed"], *writes["removals"].get(series.inputs.value, ()))
-    starts = [start_of(entry[0]) for entry in entries]
+    removals = writes["removals"].get(series.inputs.value, ())
+    starts = [start_of(entry[0]) for entry in (*writes["changed"], *removals)]
     if starts:
-        return ChangedPart(min(starts), max(starts))
+        return ChangedPart(min(starts), max(starts), frozenset(entry[0] for entry in removals))
     if any(writes["totals"].values()) or any(writes["removals"].values()):
         first, end = window_of(writes).instants()
         return ChangedPart(first, end - _A_SECOND)

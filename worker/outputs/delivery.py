@@ -38,7 +38,7 @@ from worker.metrics import OUTPUT_FAILURES, OUTPUT_SERIES
 from worker.outputs.output import Change, Output, OutputAccount, OutputKind, OutputOptions, OutputParts, require_address
 from worker.stores.redis.locks import Locks
 from worker.stores.registry.accounts import AccountRegistry
-from worker.stores.registry.outputs import BEGINNING, OutboxTable, OutputState, OutputTable, WaitingChange
+from worker.stores.registry.outputs import BEGINNING, KeptReadings, OutboxTable, OutputState, OutputTable, WaitingChange
 
 log = logging.getLogger("releve.outputs")
 LONGEST_RUN_S: Final = 60.0  # After which the next run goes on.
@@ -139,7 +139,7 @@ class OutputDelivery:
             return 0
         while self.monotonic() < ends_at and (waiting := self.outbox.next_changes(state.id)):
             try:
-                sent += self._send(output, waiting)
+                number, kept = self._send(output, waiting)
             except StoreUnavailable:
                 raise  # A store of ours is away, and no output is to blame.
             except UnknownOutput:
@@ -148,35 +148,36 @@ class OutputDelivery:
                 self.outbox.put_last(waiting)
                 self._record_failure(state, error, sent)
                 return sent
-            self.outbox.delete_sent(waiting)
+            self.outbox.delete_sent(waiting, kept)
+            sent += number
         if sent:
             self.outputs.record_sent(state.id, self.now())
             OUTPUT_SERIES.labels(state.kind).inc(sent)
             log.info("output sent", extra=fields(output=state.id, kind=state.kind, series=sent))
         return sent
 
-    def _send(self, output: Output, waiting: Sequence[WaitingChange]) -> int:
-        """Send what waits of one account, and return the number of its series; 0 for an account that was removed."""
+    def _send(self, output: Output, waiting: Sequence[WaitingChange]) -> tuple[int, KeptReadings]:
+        """Send what waits of one account; return the number of its series, 0 for an account that was removed.
+
+        And what has gone here and stays at the receiver.
+        """
         try:
             account = self.accounts.get(waiting[0].account_id)
         except UnknownAccount:
-            return 0
+            return 0, ()
         if account.state is AccountState.DELETED:
-            return 0
+            return 0, ()
         named = to_output_account(account)
         changes = [change for row in waiting if (change := self._to_change(named, row))]
-        if changes:
-            output.send(changes)
-        return len(changes)
+        return len(changes), (changes and output.send(changes)) or ()
 
     def _to_change(self, account: OutputAccount, row: WaitingChange) -> Change | None:
         """Return what is to be sent; from the beginning on it begins where something is stored. None for nothing."""
-        last = row.last.astimezone(PARIS)
-        if row.first > BEGINNING:
-            return Change(account, row.series, row.first.astimezone(PARIS), last)
-        inputs = row.series.inputs
-        first = self.parts.measures.read(account.id, {inputs: ALL_KEYS}, 1)[inputs]
-        return Change(account, row.series, start_of(key_of(first[0])).astimezone(PARIS), last) if first else None
+        starts, last, inputs = [row.first], row.last.astimezone(PARIS), row.series.inputs
+        if row.first <= BEGINNING:
+            first = self.parts.measures.read(account.id, {inputs: ALL_KEYS}, 1)[inputs]
+            starts = [start_of(key) for key in (*map(key_of, first), *row.removed[:1])]
+        return Change(account, row.series, min(starts).astimezone(PARIS), last, row.removed) if starts else None
 
     def _record_failure(self, state: OutputState, error: Exception, sent: int) -> None:
         text, code = (str(error), error.code) if isinstance(error, WorkerError) else ("", "")

@@ -19,35 +19,40 @@ A point's time is the start of its period in Europe/Paris, in seconds. Days, mon
 their own: a sum over one of them counts nothing twice. ``MEASUREMENTS`` lists them all, for the documentation and the
 dashboard. All numbers are decimal ones, because half-hours are half watt-hours and a field keeps its type for good.
 
-A point that is sent again takes the place of the one before. What a server says about a line stands in no error: it
-may quote the line.
+A point that is sent again takes the place of the one before. One of a reading that has gone is deleted before: InfluxDB
+1 and 2 can do that. What is stored between the first and the last of a day's is sent again afterwards. What a server
+says about a line stands in no error: it may quote the line.
 """
 
 from __future__ import annotations
 
 import base64
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import date, datetime
-from itertools import chain, islice
+from datetime import UTC, date, datetime, timedelta
+from itertools import chain, groupby, islice
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import requests
 from urllib3.exceptions import HTTPError
 
 from worker.clients.http_calls import BodyLimits, BoundedHttp, open_session
 from worker.domain.clock import Clock
-from worker.domain.completeness import interval_days
+from worker.domain.completeness import civil_day_of, interval_days
 from worker.domain.documents import (
     ALL_KEYS,
     MILLIWATT_HOURS_PER_KWH,
     MILLIWATT_HOURS_PER_WH,
     USUAL_STEP_MINUTES,
     Entry,
+    key_of,
     key_range,
     period_key,
+    start_of,
     to_entry,
 )
 from worker.domain.retry import retry_after_s
@@ -59,6 +64,7 @@ from worker.errors import AnswerTooLarge, NotDelivered, SupplierTooSlow
 from worker.outputs.output import Change, OutputKind, OutputOptions, OutputParts, OutputRefused
 from worker.stores.measures.measure_store import MeasureStore
 from worker.stores.measures.stored_range import find_stored_range
+from worker.stores.registry.outputs import KeptReadings
 
 _IN_UTC: Final = (Period.MINUTE, Period.HOUR)
 _ALL_REGISTERS: Final = "total"  # The tariff period of a meter that counts in one register alone.
@@ -70,6 +76,8 @@ _COMMENT: Final = "# Releve"  # A write without a point: its answer tells whethe
 _BEYOND_RETENTION: Final = "beyond retention policy"
 _TYPE_CONFLICT: Final = "field type conflict"
 _TOO_LARGE: Final = 413
+_DELETED: Final = (b'{"results":[{"statement_id":0}]}', b'{"results":[{}]}')
+_A_SECOND: Final = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,19 +101,64 @@ class LineProtocolOutput:
 
     def check(self) -> str:
         with open_session(BoundedHttp(BodyLimits(1024**2))) as session:
-            answer = self._post(session, [_COMMENT])
+            answer = self._post(session, f"{_COMMENT}\n")
         if answer.status_code != requests.codes.bad_request:  # InfluxDB 2 calls a write without a point a bad one.
             self._require_success(answer)
         return "the server accepts data with these options"
 
-    def send(self, changes: Sequence[Change]) -> None:
+    def send(self, changes: Sequence[Change]) -> KeptReadings:
         lines = chain.from_iterable(to_lines(change, self.measures) for change in changes)
         with open_session(BoundedHttp(BodyLimits(1024**2))) as session:
+            kept = [(change.series, key) for change in changes for key in self._delete_removed(session, change)]
             for batch in _batches(lines, self.most_lines):
                 self._write(session, batch)
+        return kept
+
+    def _delete_removed(self, session: requests.Session, change: Change) -> list[str]:
+        """Delete the points of readings that have gone, and of totals that went with them.
+
+        Returns the keys of the readings whose points the server does not delete; after its first refusal it is not
+        asked again.
+        """
+        kept: list[str] = []
+        for _, of_day in groupby(change.removed, key=lambda key: civil_day_of(key, change.series)):
+            starts = [*map(start_of, of_day)]
+            gone = {doctype: self._gone(change, doctype, starts) for doctype in change.series.doctypes}
+            if kept or not all(self._delete(session, change, doctype, keys) for doctype, keys in gone.items() if keys):
+                kept += gone[change.series.inputs]
+        return kept
+
+    def _gone(self, change: Change, doctype: Doctype, starts: Sequence[datetime]) -> list[str]:
+        """Return the keys of the periods that hold these instants, without those that are stored."""
+        keys = sorted({period_key(start, doctype) for start in starts})
+        stored = self.measures.read(change.account.id, {doctype: (keys[0], f"{keys[-1]} ")})[doctype]
+        return sorted({*keys}.difference(map(key_of, stored)))
+
+    def _delete(self, session: requests.Session, change: Change, doctype: Doctype, keys: Sequence[str]) -> bool:
+        """Delete the points from the first to the last of these keys; return whether the server has done it."""
+        url = self.target.url.removesuffix("write")
+        if url == self.target.url:
+            return False  # InfluxDB 3 deletes no points.
+        measurement = energy_measurement(doctype)
+        first, last = (_start(key, doctype).astimezone(UTC) for key in (keys[0], keys[-1]))
+        since, until = (f"{at:%Y-%m-%dT%H:%M:%SZ}" for at in (first, last + _A_SECOND))
+        tags = _tag_values(change, measurement)
+        if "bucket" in self.target.parameters:
+            where = " AND ".join(f'{name}="{tag}"' for name, tag in {"_measurement": measurement.name, **tags}.items())
+            asked = json.dumps({"start": since, "stop": until, "predicate": where})
+            answer = self._post(session, asked, f"{url}delete", "application/json")
+        else:
+            where = " AND ".join(f"{name} = '{tag}'" for name, tag in tags.items())
+            # The tags are an account's id and a direction.
+            query = f"DELETE FROM {measurement.name} WHERE {where} AND time >= '{since}' AND time < '{until}'"  # noqa: S608
+            answer = self._post(session, urlencode({"q": query}), f"{url}query", "application/x-www-form-urlencoded")
+        with suppress(OutputRefused):
+            self._require_success(answer)
+        # VictoriaMetrics answers 200 to everything that it takes for a query.
+        return answer.status_code == requests.codes.no_content or answer.content.strip() in _DELETED
 
     def _write(self, session: requests.Session, lines: Sequence[str]) -> None:
-        answer = self._post(session, lines)
+        answer = self._post(session, "".join(f"{line}\n" for line in lines))
         if answer.status_code == _TOO_LARGE and len(lines) > 1:
             middle = len(lines) // 2
             self._write(session, lines[:middle])
@@ -113,15 +166,16 @@ class LineProtocolOutput:
             return
         self._require_success(answer)
 
-    def _post(self, session: requests.Session, lines: Sequence[str]) -> requests.Response:
+    def _post(
+        self, session: requests.Session, body: str, url: str = "", content_type: str = "text/plain; charset=utf-8"
+    ) -> requests.Response:
         target = self.target
-        body = "".join(f"{line}\n" for line in lines).encode()
         try:
             return session.post(
-                target.url,
+                url or target.url,
                 params=target.parameters,
-                data=body,
-                headers={"Content-Type": "text/plain; charset=utf-8", "User-Agent": "Releve", **target.headers},
+                data=body.encode(),
+                headers={"Content-Type": content_type, "User-Agent": "Releve", **target.headers},
                 timeout=_TIMEOUTS_S,
                 verify=self.ca_file or True,
                 allow_redirects=False,  # Another host would get the credentials.
@@ -142,7 +196,7 @@ class LineProtocolOutput:
             return  # Points older than the server keeps are dropped by it, and all others are written.
         if status == requests.codes.too_many_requests:
             raise NotDelivered("the server asks to wait", retry_after_s(answer.headers, self.now()))
-        if status >= 500 or status == requests.codes.request_timeout:
+        if (status >= 500 and status != requests.codes.not_implemented) or status == requests.codes.request_timeout:
             raise NotDelivered(f"the server answers with status {status}")
         raise OutputRefused(_advice(status, text))
 
@@ -316,9 +370,13 @@ def _start(key: str, doctype: Doctype) -> datetime:
     return local_midnight(date.fromisoformat(f"{key}-01-01"[:10]))
 
 
+def _tag_values(change: Change, measurement: Measurement) -> dict[str, str]:
+    values = {"account": change.account.label, "direction": str(change.series.description.direction)}
+    return {name: values[name] for name in ("account", *measurement.tags) if name in values}
+
+
 def _tags(change: Change, measurement: Measurement) -> str:
-    tags = f"account={_to_tag(change.account.label)}"
-    return f"{tags},direction={change.series.description.direction}" if "direction" in measurement.tags else tags
+    return ",".join(f"{name}={_to_tag(value)}" for name, value in _tag_values(change, measurement).items())
 
 
 def _to_tag(text: str) -> str:

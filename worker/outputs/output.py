@@ -16,6 +16,7 @@ from worker.domain.clock import Clock
 from worker.domain.series import Series
 from worker.errors import OperatorFault
 from worker.stores.measures.measure_store import MeasureStore
+from worker.stores.registry.outputs import KeptReadings
 
 
 class OutputRefused(OperatorFault):
@@ -45,12 +46,14 @@ class Change:
     """The part of a series in which something has changed: from the start of its first reading to that of its last.
 
     ``first`` and ``last``: in Europe/Paris; of a day its local midnight. Values in between may be unchanged.
+    ``removed``: the keys of readings that have gone from it, in their order.
     """
 
     account: OutputAccount
     series: Series
     first: datetime
     last: datetime
+    removed: Sequence[str] = ()
 
 
 class Output(Protocol):
@@ -63,11 +66,11 @@ class Output(Protocol):
         """
         ...
 
-    def send(self, changes: Sequence[Change]) -> None:
+    def send(self, changes: Sequence[Change]) -> KeptReadings | None:
         """Send the values of these parts as they are stored now; safe to repeat.
 
-        The changes are of one account, the oldest first. Raises NotDelivered where a later try may succeed,
-        OutputRefused where it can't, or StoreUnavailable.
+        The changes are of one account, the oldest first. Returns which of the ``removed`` readings stay there; None for
+        none. Raises NotDelivered where a later try may succeed, OutputRefused where it can't, or StoreUnavailable.
         """
         ...
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from tests.support.factories import NOW, MemoryRecorder, PretendSupplier, content, serving_days, window_job
 from tests.support.fakes import memory_measures
+from tests.support.killed_windows import PLACES, KillableOutbox, KillableStore, Killed
 from tests.support.profiles import examples
 from tests.support.registries import add_ready, prepare_registry, registry_sealer
 from worker.domain.documents import ALL_KEYS, key_of, start_of
@@ -26,35 +27,15 @@ from worker.domain.series import Doctype, Series
 from worker.domain.windows import ONE_DAY, DateWindow
 from worker.outputs.output import Change, OutputAccount
 from worker.stores.database import Database
-from worker.stores.measures.measure_store import NO_ROWS, Rows
 from worker.stores.registry.accounts import AccountRegistry
-from worker.stores.registry.outputs import OutboxTable, OutputTable
+from worker.stores.registry.outputs import OutputTable
 from worker.sync.window import WindowSync
 
 DAYS: Final = [date(2024, 7, 10) + number * ONE_DAY for number in range(6)]
 EXPIRY: Final = timedelta(minutes=15)
-PLACES: Final = ("note", "half", "write", "result")  # After which a window is killed.
 
 
-class Killed(BaseException):
-    """The end of a worker, at which nothing of it runs any more."""
-
-
-class KillableOutbox(OutboxTable):
-    """An outbox of which a dead worker closes nothing."""
-
-    dead = False
-    after_note: Callable[[], None] = staticmethod(lambda: None)
-
-    def _upsert(self, *args: Any, **options: Any) -> list[str]:
-        if self.dead:
-            return []
-        ids = super()._upsert(*args, **options)
-        self.after_note()
-        return ids
-
-
-class World:
+class World(KillableStore):
     """A registry with one account and one output, a store, a supplier, and a receiver that keeps what it is sent."""
 
     def __init__(self, folder: Path, *, noting: bool = True) -> None:
@@ -70,27 +51,6 @@ class World:
         self.supplier: dict[date, int] = {}
         self.received: dict[str, float] = {}
         self.noting = noting
-
-    def die(self, place: str) -> None:
-        if self.place == place:
-            self.outbox.dead = True
-            raise Killed
-
-    # What WindowSync calls in the place of the store and the recorder.
-
-    def read(self, *args: Any) -> Any:
-        return self.store.read(*args)
-
-    def write(self, documents: Rows, removals: Rows = NO_ROWS) -> Any:
-        if self.place == "half":
-            self.store.write({doctype: rows[: len(rows) // 2] for doctype, rows in documents.items()})
-            self.die("half")
-        lost = self.store.write(documents, removals)
-        self.die("write")
-        return lost
-
-    def erase(self, account_id: str) -> int:
-        return self.store.erase(account_id)
 
     def window(self, first: int, length: int, place: str = "") -> None:
         """Run a window, which is killed after ``place``; a killed one is not run again by itself."""

@@ -2,7 +2,8 @@
 
 The outbox says which part of which series of an account has changed. There is one row for each output, account and
 series, so that it is bounded, however long an output is away: several changes become one part, from the first reading
-that changed to the last one. What is sent is read from the measure store when it is sent.
+that changed to the last one. What is sent is read from the measure store when it is sent. Readings that went from there
+are listed beside it, one row for each, until the output has deleted them or they are stored again.
 
 A window notes its part before it writes and closes it after its outcome. Between the two nothing of the row counts as
 sent, so that a window that is killed in between loses nothing, although the next one finds nothing to change. After a
@@ -15,7 +16,7 @@ import json
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, Final
@@ -41,21 +42,33 @@ from sqlalchemy import (
 
 from worker.domain.account import DEFAULT_TENANT
 from worker.domain.clock import Clock
+from worker.domain.completeness import civil_day_of
+from worker.domain.documents import start_of
 from worker.domain.messages import ChangedPart
 from worker.domain.retry import OUTPUT_DELAYS
 from worker.domain.series import Series
+from worker.domain.windows import civil_date
 from worker.errors import StoreUnavailable, UnknownOutput
 from worker.stores.database import Database, SealedTable, SqlTable, build_insert, new_id, place_of
 from worker.stores.encryption import Sealer
 from worker.stores.registry import account_rows
 from worker.stores.registry.account_rows import NOT_REMOVED
 from worker.stores.registry.api_tokens import require_tenant
-from worker.stores.registry.tables import ACCOUNTS, OUTPUT_CHANGES, OUTPUTS, SERIES_OUTCOMES, belongs_to
+from worker.stores.registry.tables import (
+    ACCOUNTS,
+    OUTPUT_CHANGES,
+    OUTPUT_REMOVALS,
+    OUTPUTS,
+    SERIES_OUTCOMES,
+    belongs_to,
+)
 
 log = logging.getLogger("releve.outputs")
 # The beginning of a series of which everything is to be sent.
 BEGINNING: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _ROW: Final = OUTPUT_CHANGES.c
+_GONE: Final = OUTPUT_REMOVALS.c
+KeptReadings = Collection[tuple[Series, str]]  # By their keys.
 _STATES: Final = tuple(series for series in Series if series.is_state)
 _MOST_DUE: Final = 500  # Outputs in one round.
 # Whether an output is for an account: it is of this one, or of all of the account's tenant.
@@ -77,7 +90,10 @@ _OUTPUTS_OF_LOCKED: Final = _OUTPUTS_OF.with_for_update(read=True, key_share=Tru
 
 @dataclass(frozen=True, slots=True)
 class WaitingChange:
-    """A row of the outbox as the delivery reads it; ``number`` tells whether it has changed since."""
+    """A row of the outbox as the delivery reads it; ``number`` tells whether it has changed since.
+
+    ``removed``: the keys of what has gone from this part, in their order.
+    """
 
     output_id: str
     account_id: str
@@ -86,6 +102,7 @@ class WaitingChange:
     last: datetime
     number: int
     since: datetime
+    removed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +169,8 @@ class OutboxTable(SqlTable):
             yield note
         finally:
             if parts:
-                whole = ChangedPart(min(part.first for part in parts), max(part.last for part in parts))
+                removed = frozenset[str]().union(*(part.removed for part in parts))
+                whole = ChangedPart(min(part.first for part in parts), max(part.last for part in parts), removed)
                 try:
                     self._upsert(account_id, series, whole, noted, closes=True)
                 except StoreUnavailable as error:
@@ -195,15 +213,25 @@ class OutboxTable(SqlTable):
                 rows.append({**row, "output_id": output_id, "writers": joining, "joining": joining, "leaving": leaving})
             if rows:
                 connection.execute(_upsert_statement(connection.dialect.name, notes=not closes), rows)
+            gone = [{**account, "series": series, "output_id": one, "key": key} for one in ids for key in part.removed]
+            if gone:
+                insert_removals = build_insert(connection.dialect.name, OUTPUT_REMOVALS)
+                connection.execute(insert_removals.on_conflict_do_nothing(), gone)
         return [*ids]
 
-    def enqueue_all(self, output_id: str, first: datetime = BEGINNING, *, within: Connection | None = None) -> int:
+    def enqueue_all(
+        self, output_id: str, first: datetime = BEGINNING, *, deleted: bool = False, within: Connection | None = None
+    ) -> int:
         """Let everything from ``first`` on be sent to an output, and return the number of its accounts' series.
 
-        ``within``: an open transaction to do it in.
+        ``deleted``: what it could not delete from ``first`` on is deleted there now. ``within``: an open transaction to
+        do it in.
         """
         now, database = self._now(), self._database.join(within) if within is not None else self._database
         with database.writing() as connection:
+            if deleted:
+                is_from = _GONE.day >= str(civil_date(first))
+                connection.execute(delete(OUTPUT_REMOVALS).where(_GONE.output_id == output_id, is_from))
             columns = (
                 literal(output_id).label("output_id"),
                 SERIES_OUTCOMES.c.account_id,
@@ -236,14 +264,34 @@ class OutboxTable(SqlTable):
         columns = (_ROW.first_at, _ROW.last_at, _ROW.number, _ROW.since)
         query = select(_ROW.output_id, _ROW.account_id, _ROW.series, *columns)
         of_account = query.where(ready, _ROW.account_id == first.scalar_subquery()).order_by(_ROW.since, _ROW.series)
-        return [WaitingChange(*row) for row in self._database.fetch(of_account)]
+        return [self._with_removed(WaitingChange(*row)) for row in self._database.fetch(of_account)]
 
-    def delete_sent(self, changes: Sequence[WaitingChange]) -> None:
-        """Delete what was sent; a row that was noted or closed in the meantime stays, and is sent again."""
+    def _with_removed(self, change: WaitingChange) -> WaitingChange:
+        keys = self._database.fetch(select(_GONE.key).where(*_key_of(change, _GONE)).order_by(_GONE.key))
+        return replace(change, removed=tuple(key for (key,) in keys if change.first <= start_of(key) <= change.last))
+
+    def delete_sent(self, changes: Sequence[WaitingChange], kept: KeptReadings = ()) -> None:
+        """Delete what was sent; a row that was noted or closed in the meantime stays, and is sent again.
+
+        ``kept``: the readings that have gone here, but not at the output.
+        """
         with self._database.writing() as connection:
             for change in changes:
                 unchanged = (*_key_of(change), _ROW.number == change.number)
-                connection.execute(delete(OUTPUT_CHANGES).where(*unchanged))
+                was_there = connection.execute(delete(OUTPUT_CHANGES).where(*unchanged)).rowcount
+                for key in change.removed if was_there else ():
+                    stays = update(OUTPUT_REMOVALS).values(day=str(civil_day_of(key, change.series)))
+                    known = stays if (change.series, key) in kept else delete(OUTPUT_REMOVALS)
+                    connection.execute(known.where(*_key_of(change, _GONE), _GONE.key == key))
+
+    def days_to_delete(self) -> dict[str, dict[str, list[str]]]:
+        """Return the days of which outputs hold readings that have gone here, by output and account."""
+        columns = (_GONE.output_id, _GONE.account_id, _GONE.day)
+        query = select(*columns).where(_GONE.day.is_not(None)).distinct().order_by(*columns)
+        found: dict[str, dict[str, list[str]]] = {}
+        for output_id, account_id, day in self._database.fetch(query):
+            found.setdefault(output_id, {}).setdefault(account_id, []).append(day)
+        return found
 
     def put_last(self, changes: Sequence[WaitingChange]) -> None:
         """Let the other accounts come first at the next delivery: these could not be sent."""
@@ -264,12 +312,8 @@ def _microseconds(now: datetime) -> int:
     return int(now.timestamp() * 1_000_000)
 
 
-def _key_of(change: WaitingChange) -> tuple[ColumnElement[bool], ...]:
-    return (
-        _ROW.output_id == change.output_id,
-        _ROW.account_id == change.account_id,
-        _ROW.series == change.series,
-    )
+def _key_of(change: WaitingChange, of: Any = _ROW) -> tuple[ColumnElement[bool], ...]:
+    return (of.output_id == change.output_id, of.account_id == change.account_id, of.series == change.series)
 
 
 @cache

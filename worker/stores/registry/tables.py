@@ -645,5 +645,20 @@ OUTPUT_CHANGES = Table(
     Index("ix_output_changes_output_id", "output_id", "turn_at", "account_id"),
     Index("ix_output_changes_account_id", "account_id"),
 )
+# Readings that have gone from the measures since an output was told of them, until it has forgotten them, too.
+OUTPUT_REMOVALS = Table(
+    "output_removals",
+    METADATA,
+    # 0.2.0 removes an output without these rows.
+    Column("output_id", _sortable(32), ForeignKey("outputs.id", ondelete="CASCADE"), primary_key=True),
+    Column("account_id", _sortable(32), ForeignKey("accounts.id"), primary_key=True),
+    Column("series", _word(Series, 32), primary_key=True),
+    Column("key", _sortable(20), primary_key=True),
+    Column("day", String(10)),  # Its civil day where the output can't delete it; NULL before that is known.
+    Index("ix_output_removals_account_id", "account_id"),
+)
 # The tables from which a removal deletes the account's rows. Its token is deleted separately.
-PERSONAL = (SERIES_OUTCOMES, USAGE_POINTS, READING_CHANGES, CORRECTIONS, RAW_ANSWERS, OUTPUT_CHANGES, OUTPUTS)
+PERSONAL = (
+    *(SERIES_OUTCOMES, USAGE_POINTS, READING_CHANGES, CORRECTIONS, RAW_ANSWERS),
+    *(OUTPUT_REMOVALS, OUTPUT_CHANGES, OUTPUTS),
+)
