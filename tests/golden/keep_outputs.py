@@ -56,6 +56,7 @@ PARIS: Final = ZoneInfo("Europe/Paris")
 NOW: Final = datetime(2024, 10, 29, 7, tzinfo=UTC)
 LAST: Final = date(2024, 10, 28)
 CLOCK_DAY, DAY_WITHOUT_CURVE = date(2024, 10, 27), date(2024, 10, 9)
+KEPT: Final = Path(__file__).parent / "outputs_9262099f"
 DATABASES: Final = ("registry", "measures")
 CORRECTIONS: Final = ("half-hour", "day")  # In this order, one after the other.
 _DAY: Final = timedelta(days=1)

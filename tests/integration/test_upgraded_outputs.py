@@ -22,7 +22,7 @@ from redis import Redis
 from sqlalchemy import update
 
 from tests.golden import keep_outputs
-from tests.golden.keep_outputs import CLOCK_DAY, CORRECTIONS, DATABASES, Receivers, deliver, supplied, sync
+from tests.golden.keep_outputs import CLOCK_DAY, CORRECTIONS, DATABASES, KEPT, Receivers, deliver, supplied, sync
 from tests.support.home_assistant_server import StoredRow
 from tests.support.installation import Installation
 from tests.support.line_parser import Point, parse_lines
@@ -31,7 +31,6 @@ from worker.domain.windows import ONE_DAY, local_midnight
 from worker.stores.registry.outputs import _place_of
 from worker.stores.registry.tables import OUTPUTS
 
-KEPT = Path(keep_outputs.__file__).parent / "outputs_9262099f"
 NOTHING = {"created": 0, "updated": 0, "removed": 0}
 SERVERS_OF_SERIES = ("influxdb 1", "influxdb 2")
 WRITES = re.compile(r"/(api/v2/)?write\?")
