@@ -12,13 +12,13 @@ folder. The home is made up: daily values, a load curve with the autumn's clock 
 secrets are made up too and open nothing else. Ids and sealed values differ from run to run, the rest is the same.
 
 - ``recordings/``: what the suppliers have of the home, as the simulator reads it.
+- ``registry.sql`` and ``measures.sql``: both databases once everything was delivered.
 - ``sent.json``: what the outputs were sent, by stage and output: at ``first``, at a ``restart``, by an ``unchanged``
   sync, by one after a ``half-hour`` was corrected with its day, and by one after a ``day`` without a curve was, too.
 """
 
 from __future__ import annotations
 
-import base64
 import json
 import shutil
 import sqlite3
@@ -37,18 +37,13 @@ from zoneinfo import ZoneInfo
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
 
+from tests.golden.keep_installation import KEYS
 from tests.support import home_assistant_server, servers
 from tests.support.certificates import make_certificates
 from tests.support.installation import Installation, new_installation
 from tests.support.mosquitto import PASSWORD, USER, Mosquitto, mosquitto
 from tests.support.simulators import SimulatorOptions, serve_in_background
 
-KEYS: Final = {
-    "token_keys": base64.urlsafe_b64encode(b"made up for tests: a token key, ").decode(),
-    "backup_keys": base64.urlsafe_b64encode(b"made up for tests: a backup key.").decode(),
-    "erasure_keys": "made up for tests: the erasure key of a kept installation",
-    "session_key": "made up for tests: the session key of a kept installation",
-}
 WEBHOOK_SECRET: Final = "made up for tests: between us and the receiver"
 SERIES_TOKEN: Final = "made-up-token-of-a-bucket"
 METER, PCE = "30001640000177", "21546000000177"
@@ -179,9 +174,6 @@ class Receivers:
         for kept in (self.home_assistant.messages, self.messages, *self.requests.values()):
             kept.clear()
         return sent
-
-    def clear(self) -> None:
-        self.take()
 
 
 @contextmanager
@@ -351,7 +343,7 @@ def _set_up(installation: Installation, running: Receivers, folder: Path) -> Non
         (file := folder / "secret").write_text(secret)
         more = [word for name, value in options.items() for word in ("--option", f"{name}={value}")]
         installation.releve("outputs", "add", kind, "--url", url, "--secret-file", str(file), *more)
-    running.clear()
+    running.take()  # Tests of addresses and secrets.
 
 
 def _dump(folder: Path, target: Path) -> None:

@@ -148,8 +148,8 @@ def test_an_upgrade_and_an_unchanged_sync_send_nothing_and_verify_finds_nothing_
         assert upgraded.take() == upgraded.kept["restart"]
         assert sync(now, "sync") == NOTHING
         assert deliver(now) == 0
+        assert upgraded.receivers.home_assistant.messages == []  # It isn't even asked what it has.
         assert upgraded.take() == upgraded.kept["unchanged"]
-        assert upgraded.receivers.home_assistant.messages == []
         verified = now.query("verify", "--all")
         assert (verified["accounts"], verified["faults"]) == (2, [])
         assert deliver(now) == 0 and upgraded.take() == upgraded.kept["unchanged"]
