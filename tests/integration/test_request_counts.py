@@ -4,20 +4,36 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
+import requests
 
-from simulator.switches import SimulatorOptions
+from simulator.switches import CLIENT_ID, SimulatorOptions
+from tests.golden.keep_outputs import KEPT, PCE
+from tests.golden.keep_outputs import NOW as HOME_NOW
 from tests.support.counting_proxy import CountingProxy
 from tests.support.factories import NOW
 from tests.support.fakes import ByDoctype
 from tests.support.installation import Installation
+from tests.support.real_couchdb import real_couchdb_url
+from tests.support.registries import switch_on
 from tests.support.simulators import serve_in_background
+from tests.support.waiting import DEADLINE_S
 from worker.clients.enedis import ENEDIS
-from worker.domain.series import Doctype
+from worker.clients.grdf import GRDF
+from worker.domain.series import Doctype, Series
 from worker.runtime.process import Runtime
 
 MOST_REQUESTS = {"plain": (40, 6), "packed": (20, 2)}  # Of a first and of an unchanged sync.
+METER = "12345678901299"
+# What each step of a home with panels, and of one with gas, took of CouchDB 3.5 at commit 9262099f: what is computed
+# or told beside may not add one. The first step of a process takes one more of a server without partitions.
+STEPS = ("first", "unchanged", "two nights later", "verify")
+AT_9262099F = {
+    "plain": {ENEDIS.name: (78, 10, 20, 14), GRDF.name: (15, 5, 8, 6)},
+    "packed": {ENEDIS.name: (36, 4, 10, 12), GRDF.name: (15, 5, 8, 6)},
+}
 
 
 @pytest.fixture
@@ -70,3 +86,46 @@ def test_a_first_sync_takes_40_requests_at_most_or_20_packed_and_an_unchanged_on
     assert [(report["created"], report["updated"]) for report in unchanged] == [(0, 0), (0, 0)]
     assert len(proxy.requests) <= most_unchanged, proxy.requests
     assert {method for method, _ in proxy.requests} == {"GET"}
+
+
+@pytest.mark.parametrize("layout", AT_9262099F, indirect=True)
+def test_no_step_of_a_home_with_panels_and_gas_takes_more_requests_than_at_9262099f(
+    installation: Installation, proxy: CountingProxy, layout: str
+) -> None:
+    counted: dict[str, list[int]] = {ENEDIS.name: [], GRDF.name: []}
+    options = SimulatorOptions(data_dir=KEPT / "recordings", pretend_homes=True, pretend_now=HOME_NOW)
+    with serve_in_background(options) as supplier:
+        control(supplier, f"meters/{METER}", panels_wp=3_000)
+        unlimited = dict.fromkeys(("calls_per_second", "calls_per_hour", "grdf_calls_per_second"), "0")
+        of_home = {"enedis_url": supplier, "grdf_url": supplier, "grdf_client_id": CLIENT_ID, **unlimited}
+        for steps, now in ((STEPS[:2], HOME_NOW), (STEPS[2:], HOME_NOW + timedelta(days=2))):
+            control(supplier, "clock", now=now.isoformat())
+            settings = {"measures_url": proxy.url, "layout": layout, "pretend_now": now.isoformat()}
+            with installation.open(**settings, **of_home) as runtime:
+                for name, meter in ((ENEDIS.name, METER), (GRDF.name, PCE)):
+                    account, _ = runtime.registry.add(name, meter, now, token_needed=False)
+                    if name == ENEDIS.name:
+                        switch_on(runtime.registry, account.id, Series.PRODUCTION_DAILY, Series.PRODUCTION_LOAD_CURVE)
+                    for step in steps:
+                        proxy.clear()
+                        assert do_step(runtime, step, account.id), (name, step)
+                        counted[name].append(len(proxy.requests))
+    without_partitions = 1 if real_couchdb_url() is None else 0
+    for name, (first, unchanged, later, verify) in AT_9262099F[layout].items():
+        more = without_partitions if name == ENEDIS.name else 0
+        most = (first + more, unchanged, later + more, verify)
+        assert all(number <= limit for number, limit in zip(counted[name], most, strict=True)), (most, counted)
+
+
+def control(supplier: str, path: str, **changes: object) -> None:
+    requests.post(f"{supplier}/__sim__/{path}", json=changes, timeout=DEADLINE_S).raise_for_status()
+
+
+def do_step(runtime: Runtime, step: str, account_id: str) -> bool:
+    """Carry out a step, and return whether it did what it is to do."""
+    if step == "verify":
+        return not runtime.auditor(lambda job: None).verify_account(account_id).findings
+    inline = runtime.inline(print_line=print)
+    results = [*(inline.history if step == "first" else inline.look_back)(account_id)]
+    created = sum(result["created"] for result in results)
+    return not inline.failures and (created == 0 if step == "unchanged" else created > 0)
