@@ -33,7 +33,7 @@ from worker.domain.completeness import (
     summarize_days,
 )
 from worker.domain.consistency import Discrepancy, MonthComparison
-from worker.domain.documents import to_kwh
+from worker.domain.documents import REMOVED, to_kwh
 from worker.domain.schedule import AskingHours, Turn, next_look_back
 from worker.domain.series import Series, curve_of, daily_of
 from worker.domain.tariffs import SequenceBreak
@@ -290,7 +290,7 @@ def output_to_json(output: OutputState) -> dict[str, Any]:
 def correction_to_json(correction: Correction) -> dict[str, Any]:
     """Return a correction as JSON; ``key`` is the day, or the UTC start of a step.
 
-    ``became_…`` is None where the reading was removed.
+    ``became_…`` is None where the reading was removed, and ``was_…`` where it is there again.
     """
     series = correction.doctype.series
     unit = _unit_of(series)
@@ -298,8 +298,8 @@ def correction_to_json(correction: Correction) -> dict[str, Any]:
         "series": series.value,
         "period": correction.doctype.period.value,
         **to_row(correction, "key", "first_seen", "changed_at"),
-        f"was_{unit}": to_kwh(correction.was_amount),
-        f"became_{unit}": _load_or_none(correction.became_energy),
+        f"was_{unit}": _load_or_none(correction.was_amount),
+        f"became_{unit}": _load_or_none(correction.became_amount),
         "run": correction.run_id,
     }
 
@@ -347,7 +347,7 @@ def to_row(entry: Any, *names: str) -> dict[str, Any]:
 
 
 def _load_or_none(amount: int | None) -> float | None:
-    return None if amount is None else to_kwh(amount)
+    return None if amount is None or amount == REMOVED else to_kwh(amount)
 
 
 def _unit_of(series: Series) -> str:

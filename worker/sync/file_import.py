@@ -12,7 +12,7 @@ makes.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from itertools import groupby
@@ -220,6 +220,9 @@ class _FileRecorder:
 
     def record_corrections(self, writes: Writes, entries: Sequence[Entry]) -> None:
         self.results.record_corrections(writes, entries)
+
+    def withdraw_corrections(self, job: WindowJob, stored: Mapping[str, int]) -> None:
+        self.results.withdraw_corrections(job, stored)
 
     def record_result(self, result: WindowResult) -> None:
         account_id, series, facts = result["account_id"], messages.series_of(result), result["facts"]
