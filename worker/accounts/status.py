@@ -8,7 +8,7 @@ installation, for `releve home`, says what it has, what it misses, when it asks 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import date, datetime
 from enum import Enum
 from functools import partial
@@ -172,15 +172,17 @@ def _status_by_series(account: Account, history: History) -> dict[Series, Series
     outcomes = history.registry.outcomes.load(account_id)
     turn_of = turns_of(history, lambda: outcomes, AskingHours.of(account.supplier, account_id))
     by_series = {}
-    collected = set(history.registry.outcomes.collected(account_id))
+    collected = _series_asked(account, history)
     for series in history.registry.outcomes.known(account_id):
+        outcome = outcomes.get(series)
+        if series not in collected and not (outcome and outcome.ever_stored):
+            continue
         missing = history.missing_windows(account_id, series) if series in collected else []
         done, total = history.count_days(account_id, series)
-        outcome = outcomes.get(series)
         by_series[series] = SeriesStatus(
             loaded=not missing,
             done=done,
-            total=total,
+            total=total if series in collected else done,
             last_day=outcome.last_day if outcome else None,
             last_success=outcome.last_success_at if outcome else None,
             error=outcome.code if outcome else None,
@@ -203,11 +205,13 @@ def _next_try(
 
 def coverage_of(account_id: str, history: History) -> AccountCoverage:
     """Return the coverage of the account's series, and the missing curve of the usual two if there is one."""
-    registry = history.registry
-    known = registry.outcomes.known(account_id)
+    registry, account = history.registry, history.registry.get(account_id)
+    known, collected = registry.outcomes.known(account_id), _series_asked(account, history)
     ledgers = {series: registry.completeness.load_ledger(account_id, series) for series in known}
+    if account.files_only:
+        ledgers = {series: ledger for series, ledger in ledgers.items() if ledger.stored_days()}
     holes = find_all_holes(ledgers)
-    hours = AskingHours.of(registry.get(account_id).supplier, account_id)
+    hours = AskingHours.of(account.supplier, account_id)
     asked_next = next_requests_of(history, lambda: registry.outcomes.load(account_id), hours)
     missing = {
         series: find_missing_curve(ledgers.get(daily, DayLedger()), ledger)
@@ -224,7 +228,14 @@ def coverage_of(account_id: str, history: History) -> AccountCoverage:
         )
         for series, ledger in ledgers.items()
     }
+    for series in coverage.keys() - collected:  # Nobody is asked for them.
+        coverage[series] = replace(coverage[series], open_days=())
     return coverage, missing.get(COMPARED_SERIES[1])
+
+
+def _series_asked(account: Account, history: History) -> set[Series]:
+    """Return the series that somebody is asked for, now or when the account's consent is in force again."""
+    return set() if account.files_only else set(history.registry.outcomes.collected(account.id))
 
 
 def missing_days_of(account_id: str, history: History) -> dict[Series, list[date]]:
@@ -442,6 +453,7 @@ class HomeAccount:
     meter: str | None
     supplier: str
     state: AccountState
+    shown_state: str
     reason: str
     has_token: bool
     token_until: date | None
@@ -481,20 +493,21 @@ def summarize_home(
                 meter=account.last_digits,
                 supplier=account.supplier,
                 state=account.state,
+                shown_state=account.shown_state,
                 reason=account.reason,
                 has_token=has_token,
                 token_until=account.consent_until,
-                series=_home_series_of(account.id, account.supplier, history, is_asked=is_asked),
+                series=_home_series_of(account, history, is_asked=is_asked),
             )
         )
     return HomeSummary(accounts, has_password, gate_code)
 
 
-def _home_series_of(account_id: str, supplier: str, history: History, *, is_asked: bool) -> dict[Series, HomeSeries]:
-    registry = history.registry
+def _home_series_of(account: Account, history: History, *, is_asked: bool) -> dict[Series, HomeSeries]:
+    registry, account_id = history.registry, account.id
     outcomes = registry.outcomes.load(account_id)
-    turn_of = turns_of(history, lambda: outcomes, AskingHours.of(supplier, account_id))
-    collected = registry.outcomes.collected(account_id)
+    turn_of = turns_of(history, lambda: outcomes, AskingHours.of(account.supplier, account_id))
+    collected = _series_asked(account, history)
     coverage, _ = coverage_of(account_id, history)
     return {
         series: HomeSeries(

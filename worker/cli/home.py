@@ -21,7 +21,7 @@ from worker.cli.printing import local_text, print_table
 from worker.clients.enedis import ENEDIS
 from worker.domain.clock import clock_from
 from worker.domain.windows import civil_date
-from worker.errors import StoreUnavailable
+from worker.errors import FilesOnly, StoreUnavailable
 from worker.ops.check_results import missing_sqlite_file
 from worker.runtime.keys import mark_home, refuse_fleet
 from worker.runtime.process import Runtime
@@ -273,13 +273,15 @@ def _print_summary(summary: HomeSummary, language: str) -> None:
 
 
 def _account_lines(account: HomeAccount, gate_code: str, language: str) -> Iterator[str]:
-    state = translate(f"home.state.{account.state}", language)
+    state = translate(f"home.state.{account.shown_state}", language)
     yield translate("home_cli.account", language, meter=account.meter or "…", account=account.account, state=state)
     if not account.has_token:
         yield translate("home_cli.no_token", language)
     elif account.token_until:
         yield translate("home_cli.token", language, day=account.token_until)
+    # Without a token, the line above says what a home of files alone is.
+    reason = account.reason if account.has_token or account.reason != FilesOnly.code else ""
     failures = [one.error for one in account.series.values()]
-    for code in dict.fromkeys([account.reason, gate_code if account.has_token else "", *failures]):
+    for code in dict.fromkeys([reason, gate_code if account.has_token else "", *failures]):
         if code and (what_to_do := translate_code(code, "what_to_do", language)):
             yield f"{code}: {what_to_do}"

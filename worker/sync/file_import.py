@@ -30,9 +30,10 @@ from worker.domain.messages import WindowJob, WindowResult, Writes
 from worker.domain.series import Granularity, Quantity, Series, grid_operator_of, of_supplier
 from worker.domain.tariffs import day_energies
 from worker.domain.windows import ONE_DAY, DateWindow, IntervalReading, civil_date, to_windows
-from worker.errors import FilesOnly, MeterElsewhere, TokenNeeded
+from worker.errors import FilesOnly, MeterElsewhere
 from worker.logs import fields
 from worker.stores.redis.claims import ProgressStore
+from worker.stores.registry.account_rows import FILE_IMPORT
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.outcomes import OutcomeTable
 from worker.sync.results import ResultRecorder
@@ -41,7 +42,6 @@ from worker.sync.window import WindowSync
 log = logging.getLogger("releve.import")
 _MINUTE: Final = timedelta(minutes=1)
 _ENERGIES: Final = (Quantity.ENERGY, Quantity.POWER, Quantity.GAS)
-VOUCHER: Final = "file import"
 _GAS: Final = "grdf"
 
 
@@ -334,9 +334,8 @@ class FileAccounts:
         """
         operator = file.series.description.supplier
         assertion = replace(self.assertion, supplier=self.suppliers[operator])
-        waits_under = FilesOnly.code if operator == _GAS else TokenNeeded.code
         try:
-            return assertion.add(require_number(file, meter), VOUCHER, waits_under=waits_under)[0]
+            return assertion.add(require_number(file, meter), FILE_IMPORT, waits_under=FilesOnly.code)[0]
         except MeterElsewhere as error:
             raise FileRefused(f"{file.file}: {error}") from None
 

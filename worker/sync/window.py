@@ -245,8 +245,7 @@ class WindowSync:
             stored = {entry.key: entry for entry in messages.to_entries(changes["stored_totals"][doctype.value])}
             different = keep_different(sums, stored, doctype, {total_key(key, doctype) for key in changed_keys})
             totals[doctype.value] = different
-            emptied = {total_key(entry.key, doctype) for entry in replaced} - sums.keys()
-            removals[doctype.value] = [stored[key] for key in sorted(emptied) if key in stored]
+            removals[doctype.value] = [stored[key] for key in sorted(stored.keys() - sums.keys())]
             first_key, end_key = key_range(window, doctype)  # Without the hours of a curve's neighbours.
             changed_here = {entry.key for entry in different}
             unchanged += sum(first_key <= key < end_key and key not in changed_here for key in sums)
