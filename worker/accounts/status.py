@@ -530,20 +530,14 @@ def _count_missing(account_id: str, coverage: Coverage, history: History) -> int
 
 def _home_account_to_json(account: HomeAccount) -> dict[str, Any]:
     return {
-        "account": account.account,
-        "meter": account.meter,
-        "supplier": account.supplier,
-        "state": account.state.value,
-        "reason": account.reason,
+        **to_row(account, "account", "meter", "supplier", "state", "reason"),
         "token": account.has_token,
         "token_until": to_plain(account.token_until),
         "series": {
             series.value: {
-                "first": to_plain(one.first),
-                "last": to_plain(one.last),
+                **to_row(one, "first", "last"),
                 "days_missing": one.missing,
-                "asked_next": to_plain(one.asked_next),
-                "error": one.error,
+                **to_row(one, "asked_next", "error"),
             }
             for series, one in account.series.items()
         },

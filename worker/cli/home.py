@@ -83,10 +83,7 @@ def home(context: click.Context, as_json: bool) -> None:
     """
     if context.invoked_subcommand is not None:
         return
-    settings = get_settings()
-    if not settings.is_home:
-        refuse_fleet(settings)
-        raise click.ClickException("no home is set up here yet: run `releve home add` with the gateway's token")
+    _require_home()
     with open_runtime() as runtime:
         summary = summarize_home(
             registry=runtime.registry,
@@ -142,10 +139,8 @@ def replace_token(token: str | None, usage_points: Sequence[str], as_json: bool)
       releve home token --token - < token.txt
     """
     _check_token_option(token)
-    settings = get_settings()
-    refuse_fleet(settings)
-    if not settings.is_home:
-        raise click.ClickException("no home is set up here yet: run `releve home add` with the gateway's token")
+    refuse_fleet(get_settings())
+    _require_home()
     text = _read_token(token)
     with open_runtime() as runtime:
         try:
@@ -169,13 +164,17 @@ def password(as_json: bool) -> None:
     Example:
       releve home password
     """
-    settings = get_settings()
-    if not settings.is_home:
-        refuse_fleet(settings)
-        raise click.ClickException("no home is set up here yet: run `releve home add` first")
+    _require_home()
     with open_runtime() as runtime:
         text = runtime.web_access.home.create_password()
         print_result({"password": text}, text, as_json=as_json)
+
+
+def _require_home() -> None:
+    settings = get_settings()
+    if not settings.is_home:
+        refuse_fleet(settings)
+        raise click.ClickException("no home is set up here yet: run `releve home add` with the gateway's token")
 
 
 def _check_token_option(token: str | None) -> None:

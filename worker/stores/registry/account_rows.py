@@ -45,13 +45,10 @@ IS_ACTIVE = or_(
 _PROOF_OF_MORE = select(CONSENT_PROOFS.c.id).where(
     CONSENT_PROOFS.c.account_id == ACCOUNTS.c.id, CONSENT_PROOFS.c.vouched_by.is_distinct_from(FILE_IMPORT)
 )
-_HAS_FILES_ALONE = and_(
-    ACCOUNTS.c.reason == TokenNeeded.code,
-    ACCOUNTS.c.consent_from.is_(None),
-    ACCOUNTS.c.consent_until.is_(None),
-    ~_PROOF_OF_MORE.exists(),
+_NEVER_HAD_ONE = and_(
+    ACCOUNTS.c.reason == TokenNeeded.code, ACCOUNTS.c.consent_until.is_(None), ~_PROOF_OF_MORE.exists()
 )
-_REASON = case((_HAS_FILES_ALONE, FilesOnly.code), else_=ACCOUNTS.c.reason).label("reason")
+_REASON = case((_NEVER_HAD_ONE, FilesOnly.code), else_=ACCOUNTS.c.reason).label("reason")
 _COLUMNS = (column for column in ACCOUNTS.c if column.name not in ("state_since", "reason"))
 ACCOUNT_QUERY = select(*_COLUMNS, _REASON, USAGE_POINTS.c.usage_point_id).select_from(ACCOUNTS.outerjoin(USAGE_POINTS))
 # A window runs these statements several times. Building one costs more than running it, so each is built once.

@@ -72,7 +72,8 @@ def test_the_first_page_names_what_is_read_what_may_be_and_never_one_of_these_as
         assert (sentence_of(series, language) in page) is (series in collected), series
         is_offered = gas or series.description.supplier == "enedis"
         on_request = page.partition(words("home.choice"))[2].partition("</dd>")[0]
-        assert (words(f"series.{series}.name").lower() in on_request.lower()) is (is_offered and series not in collected), series
+        is_named = words(f"series.{series}.name").lower() in on_request.lower()
+        assert is_named is (is_offered and series not in collected), series
     never = never_read(page, language)
     assert never and "contra" not in never  # The household itself may switch its contract on.
     assert (words("home.never.text") in never) is not gas
