@@ -41,15 +41,14 @@ IS_ACTIVE = or_(
     ACCOUNTS.c.state == AccountState.READY,
     and_(ACCOUNTS.c.state == AccountState.NEW, USAGE_POINTS.c.usage_point_id.is_not(None)),
 )
-# 0.2.0 kept an account of files alone under the code of a lost token.
+# An account of files alone that somebody has resumed, or asked for by hand, waits under the code of a lost token.
+_C = ACCOUNTS.c
 _PROOF_OF_MORE = select(CONSENT_PROOFS.c.id).where(
-    CONSENT_PROOFS.c.account_id == ACCOUNTS.c.id, CONSENT_PROOFS.c.vouched_by.is_distinct_from(FILE_IMPORT)
+    CONSENT_PROOFS.c.account_id == _C.id, CONSENT_PROOFS.c.vouched_by.is_distinct_from(FILE_IMPORT)
 )
-_NEVER_HAD_ONE = and_(
-    ACCOUNTS.c.reason == TokenNeeded.code, ACCOUNTS.c.consent_until.is_(None), ~_PROOF_OF_MORE.exists()
-)
-_REASON = case((_NEVER_HAD_ONE, FilesOnly.code), else_=ACCOUNTS.c.reason).label("reason")
-_COLUMNS = (column for column in ACCOUNTS.c if column.name not in ("state_since", "reason"))
+_FILES_ALONE = and_(_C.reason == TokenNeeded.code, _C.consent_until.is_(None), ~_PROOF_OF_MORE.exists())
+_REASON = case((_FILES_ALONE, FilesOnly.code), else_=_C.reason).label("reason")
+_COLUMNS = (column for column in _C if column.name not in ("state_since", "reason"))
 ACCOUNT_QUERY = select(*_COLUMNS, _REASON, USAGE_POINTS.c.usage_point_id).select_from(ACCOUNTS.outerjoin(USAGE_POINTS))
 # A window runs these statements several times. Building one costs more than running it, so each is built once.
 _ONE_ACCOUNT = ACCOUNT_QUERY.where(ACCOUNTS.c.id == bindparam("account_id"))

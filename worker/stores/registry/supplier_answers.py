@@ -73,7 +73,6 @@ class CorrectionTable(SqlTable):
         queries = [_in_both_tables(*series, keys[0], keys[-1] + " ") for series in known]
         if all(row.was_amount == REMOVED for row in rows) and not any(map(self._database.fetch, queries)):
             return  # Most readings are new.
-        statement = build_insert(self._database.dialect, READING_CHANGES).on_conflict_do_nothing()
         with self._database.writing() as connection:
             # The order is the same in every process, so that two of them can't wait for each other's locks.
             for account_id in sorted({row.account_id for row in rows}):
@@ -86,7 +85,8 @@ class CorrectionTable(SqlTable):
                     newest[_reading_of(row)] = change = _placed_after(last, row)
                     changes.append(asdict(change))
             if changes:
-                connection.execute(statement, changes)
+                insert = build_insert(self._database.dialect, READING_CHANGES)
+                connection.execute(insert.on_conflict_do_nothing(), changes)
 
     def withdraw(self, account_id: str, doctype: Doctype, run_id: str, stored: Mapping[str, int]) -> None:
         """Delete the run's changes that did not lead to what is stored; ``stored``: the amount of each reading."""

@@ -13,6 +13,7 @@ from tests.support.household_pages import csrf_of
 from tests.support.made_files import hour_export
 from tests.support.own_home import METER, gateway_token
 from worker.accounts.status import HomeSummary, coverage_of, progress_of, summarize_home
+from worker.cli.home import _account_lines
 from worker.domain.account import Account, AccountState
 from worker.domain.files import read_file
 from worker.domain.series import Series
@@ -87,6 +88,12 @@ def test_a_home_of_files_alone_is_calm(empty_home: ApiService, of_files: Account
     assert "Files only" in page and "card alert" not in page and "gateway requires" not in page
 
 
+def test_the_command_tells_of_files_alone_without_a_code(empty_home: ApiService, of_files: Account) -> None:
+    (account,) = summary_of(empty_home).accounts
+    first, *others = _account_lines(account, "", "en")
+    assert first.endswith("Files only") and len(others) == 1 and "NEEDED" not in others[0]
+
+
 def test_nothing_is_missing_of_what_nobody_can_fetch(empty_home: ApiService, of_files: Account) -> None:
     history = empty_home.runtime.history
     (account,) = summary_of(empty_home).accounts
@@ -112,7 +119,7 @@ def test_an_account_that_had_a_token_is_to_be_reconnected(empty_home: ApiService
     assert "card alert" in text_of(empty_home, f"/accounts/{of_files.id}")
 
 
-def test_an_account_of_files_that_the_release_before_made_is_one_of_files_alone(
+def test_an_account_of_files_that_was_asked_for_by_hand_is_still_one_of_files_alone(
     empty_home: ApiService, of_files: Account
 ) -> None:
     runtime = empty_home.runtime
