@@ -295,7 +295,7 @@ class LoginFailed(AccountError):
 
 
 class FilesOnly(AccountError):
-    """An imported file made this gas account, so no calls are made for it."""
+    """Only imported files made this account, so no calls are made for it."""
 
     code: ClassVar[str] = "FILES_ONLY"
     answer_class = AnswerClass.LOGIN

@@ -23,7 +23,7 @@ from worker.domain.documents import ALL_KEYS, key_of, to_entry
 from worker.domain.reasons import Reason
 from worker.domain.series import Doctype, Series
 from worker.domain.tariffs import day_energies
-from worker.errors import FilesOnly, TokenNeeded
+from worker.errors import FilesOnly
 
 COLUMNS: Final = (
     *("file", "format", "usage_point", "series", "first", "last", "days_new", "days_same", "days_different", "wh"),
@@ -186,14 +186,14 @@ def test_a_home_makes_the_account_of_a_new_meter_and_asks_nothing_for_it(
         assert (account.supplier, account.state, account.reason) == (
             "gateway",
             AccountState.ACTION_NEEDED,
-            TokenNeeded.code,
+            FilesOnly.code,
         )
         assert not account.active and account.usage_point_id == METER
         assert runtime.registry.due.list_histories(Series.DAILY, runtime.now(), 10) == []
         proof = runtime.consents.newest_proofs([account.id])[account.id]
         assert (proof.kind, proof.vouched_by) == ("asserted", "file import")
         explanation = runtime.explainer.explain(account, date(2024, 7, 20))
-        assert explanation.reason is Reason.TOKEN_NEEDED
+        assert explanation.reason is Reason.FILES_ONLY
     (again,) = rows_of(installation, path, **HOME)
     assert again["days_same"] == 2
     advice = installation.releve("sync", account.id, code=1, **HOME).error_line

@@ -56,6 +56,7 @@ def keys_of_texts() -> Iterator[str]:
     yield from (f"notice.incident.{kind.value}.text" for kind in IncidentKind)
     yield from (f"reason.{reason.value}" for reason in Reason)
     yield from (f"home.state.{state.value}" for state in AccountState)
+    yield "home.state.files_only"
 
 
 def test_every_code_notice_and_reason_has_its_texts() -> None:

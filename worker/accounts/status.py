@@ -8,7 +8,7 @@ installation, for `releve home`, says what it has, what it misses, when it asks 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import date, datetime
 from enum import Enum
 from functools import partial
@@ -33,7 +33,7 @@ from worker.domain.completeness import (
     summarize_days,
 )
 from worker.domain.consistency import Discrepancy, MonthComparison
-from worker.domain.documents import to_kwh
+from worker.domain.documents import REMOVED, to_kwh
 from worker.domain.schedule import AskingHours, Turn, next_look_back
 from worker.domain.series import Series, curve_of, daily_of
 from worker.domain.tariffs import SequenceBreak
@@ -172,15 +172,17 @@ def _status_by_series(account: Account, history: History) -> dict[Series, Series
     outcomes = history.registry.outcomes.load(account_id)
     turn_of = turns_of(history, lambda: outcomes, AskingHours.of(account.supplier, account_id))
     by_series = {}
-    collected = set(history.registry.outcomes.collected(account_id))
+    collected = _series_asked(account, history)
     for series in history.registry.outcomes.known(account_id):
+        outcome = outcomes.get(series)
+        if series not in collected and not (outcome and outcome.ever_stored):
+            continue
         missing = history.missing_windows(account_id, series) if series in collected else []
         done, total = history.count_days(account_id, series)
-        outcome = outcomes.get(series)
         by_series[series] = SeriesStatus(
             loaded=not missing,
             done=done,
-            total=total,
+            total=total if series in collected else done,
             last_day=outcome.last_day if outcome else None,
             last_success=outcome.last_success_at if outcome else None,
             error=outcome.code if outcome else None,
@@ -203,11 +205,13 @@ def _next_try(
 
 def coverage_of(account_id: str, history: History) -> AccountCoverage:
     """Return the coverage of the account's series, and the missing curve of the usual two if there is one."""
-    registry = history.registry
-    known = registry.outcomes.known(account_id)
+    registry, account = history.registry, history.registry.get(account_id)
+    known, collected = registry.outcomes.known(account_id), _series_asked(account, history)
     ledgers = {series: registry.completeness.load_ledger(account_id, series) for series in known}
+    if account.files_only:
+        ledgers = {series: ledger for series, ledger in ledgers.items() if ledger.stored_days()}
     holes = find_all_holes(ledgers)
-    hours = AskingHours.of(registry.get(account_id).supplier, account_id)
+    hours = AskingHours.of(account.supplier, account_id)
     asked_next = next_requests_of(history, lambda: registry.outcomes.load(account_id), hours)
     missing = {
         series: find_missing_curve(ledgers.get(daily, DayLedger()), ledger)
@@ -224,7 +228,14 @@ def coverage_of(account_id: str, history: History) -> AccountCoverage:
         )
         for series, ledger in ledgers.items()
     }
+    for series in coverage.keys() - collected:  # Nobody is asked for them.
+        coverage[series] = replace(coverage[series], open_days=())
     return coverage, missing.get(COMPARED_SERIES[1])
+
+
+def _series_asked(account: Account, history: History) -> set[Series]:
+    """Return the series that somebody is asked for, now or when the account's consent is in force again."""
+    return set() if account.files_only else set(history.registry.outcomes.collected(account.id))
 
 
 def missing_days_of(account_id: str, history: History) -> dict[Series, list[date]]:
@@ -290,7 +301,7 @@ def output_to_json(output: OutputState) -> dict[str, Any]:
 def correction_to_json(correction: Correction) -> dict[str, Any]:
     """Return a correction as JSON; ``key`` is the day, or the UTC start of a step.
 
-    ``became_…`` is None where the reading was removed.
+    ``became_…`` is None where the reading was removed, and ``was_…`` where it is there again.
     """
     series = correction.doctype.series
     unit = _unit_of(series)
@@ -298,8 +309,8 @@ def correction_to_json(correction: Correction) -> dict[str, Any]:
         "series": series.value,
         "period": correction.doctype.period.value,
         **to_row(correction, "key", "first_seen", "changed_at"),
-        f"was_{unit}": to_kwh(correction.was_amount),
-        f"became_{unit}": _load_or_none(correction.became_energy),
+        f"was_{unit}": _load_or_none(correction.was_amount),
+        f"became_{unit}": _load_or_none(correction.became_amount),
         "run": correction.run_id,
     }
 
@@ -347,7 +358,7 @@ def to_row(entry: Any, *names: str) -> dict[str, Any]:
 
 
 def _load_or_none(amount: int | None) -> float | None:
-    return None if amount is None else to_kwh(amount)
+    return None if amount is None or amount == REMOVED else to_kwh(amount)
 
 
 def _unit_of(series: Series) -> str:
@@ -442,6 +453,7 @@ class HomeAccount:
     meter: str | None
     supplier: str
     state: AccountState
+    shown_state: str
     reason: str
     has_token: bool
     token_until: date | None
@@ -481,20 +493,21 @@ def summarize_home(
                 meter=account.last_digits,
                 supplier=account.supplier,
                 state=account.state,
+                shown_state=account.shown_state,
                 reason=account.reason,
                 has_token=has_token,
                 token_until=account.consent_until,
-                series=_home_series_of(account.id, account.supplier, history, is_asked=is_asked),
+                series=_home_series_of(account, history, is_asked=is_asked),
             )
         )
     return HomeSummary(accounts, has_password, gate_code)
 
 
-def _home_series_of(account_id: str, supplier: str, history: History, *, is_asked: bool) -> dict[Series, HomeSeries]:
-    registry = history.registry
+def _home_series_of(account: Account, history: History, *, is_asked: bool) -> dict[Series, HomeSeries]:
+    registry, account_id = history.registry, account.id
     outcomes = registry.outcomes.load(account_id)
-    turn_of = turns_of(history, lambda: outcomes, AskingHours.of(supplier, account_id))
-    collected = registry.outcomes.collected(account_id)
+    turn_of = turns_of(history, lambda: outcomes, AskingHours.of(account.supplier, account_id))
+    collected = _series_asked(account, history)
     coverage, _ = coverage_of(account_id, history)
     return {
         series: HomeSeries(
@@ -517,20 +530,14 @@ def _count_missing(account_id: str, coverage: Coverage, history: History) -> int
 
 def _home_account_to_json(account: HomeAccount) -> dict[str, Any]:
     return {
-        "account": account.account,
-        "meter": account.meter,
-        "supplier": account.supplier,
-        "state": account.state.value,
-        "reason": account.reason,
+        **to_row(account, "account", "meter", "supplier", "state", "reason"),
         "token": account.has_token,
         "token_until": to_plain(account.token_until),
         "series": {
             series.value: {
-                "first": to_plain(one.first),
-                "last": to_plain(one.last),
+                **to_row(one, "first", "last"),
                 "days_missing": one.missing,
-                "asked_next": to_plain(one.asked_next),
-                "error": one.error,
+                **to_row(one, "asked_next", "error"),
             }
             for series, one in account.series.items()
         },

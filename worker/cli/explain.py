@@ -39,7 +39,7 @@ from worker.cli.parameters import (
 )
 from worker.cli.printing import describe_output, local_text, print_table
 from worker.domain.completeness import Coverage, DayState, Hole, MissingCurve, half_hours_of
-from worker.domain.documents import Entry, format_kwh
+from worker.domain.documents import REMOVED, Entry, format_kwh
 from worker.domain.exports import to_plain_number
 from worker.domain.messages import is_file_run
 from worker.domain.series import Doctype, Period, Series, curve_of, daily_of
@@ -104,10 +104,10 @@ def _lines(explanation: Explanation, language: str) -> Iterator[str]:
     for series, details in explanation.series.items():
         yield from _series_lines(explanation.day, series, details, language)
     for correction in explanation.corrections:
-        became, series = correction.became_energy, correction.doctype.series
+        amounts = (correction.was_amount, correction.became_amount)
+        was, became = (_describe_value(amount, correction.doctype) for amount in amounts)
         yield (
-            f"corrected: {correction.key} was {describe_amount(correction.was_amount, series)}, "
-            f"became {_describe_removal(correction.doctype) if became is None else describe_amount(became, series)} "
+            f"corrected: {correction.key} was {was}, became {became} "
             f"at {to_plain(correction.changed_at)} {_origin(correction.run_id)}"
         )
     yield from _totals(explanation)
@@ -229,18 +229,19 @@ def _run_of(correction: Correction) -> tuple[str, str]:
 
 
 def _to_row(correction: Correction) -> dict[str, Any]:
-    became, unit = correction.became_energy, correction.doctype.series.description.quantity.load_unit
-    suffix = "" if unit == "kWh" else f" {unit}"
+    doctype = correction.doctype
     return {
         "what": _name(correction),
-        "was (kWh)": f"{format_kwh(correction.was_amount)}{suffix}",
-        "became (kWh)": _describe_removal(correction.doctype) if became is None else f"{format_kwh(became)}{suffix}",
+        "was (kWh)": _describe_value(correction.was_amount, doctype).removesuffix(" kWh"),
+        "became (kWh)": _describe_value(correction.became_amount, doctype).removesuffix(" kWh"),
         "first seen": local_text(correction.first_seen),
     }
 
 
-def _describe_removal(doctype: Doctype) -> str:
-    """Return what became of a removed reading: the energy of a step is in others, a day's value was impossible."""
+def _describe_value(amount: int, doctype: Doctype) -> str:
+    """Return the amount, or where a removed reading went: a step's energy is in others, a day's was impossible."""
+    if amount != REMOVED:
+        return describe_amount(amount, doctype.series)
     if doctype.series.has_intervals:
         return "part of other periods"
     return "nothing (set aside)" if doctype.period is Period.DAY else "part of other steps"

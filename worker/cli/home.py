@@ -21,7 +21,7 @@ from worker.cli.printing import local_text, print_table
 from worker.clients.enedis import ENEDIS
 from worker.domain.clock import clock_from
 from worker.domain.windows import civil_date
-from worker.errors import StoreUnavailable
+from worker.errors import FilesOnly, StoreUnavailable
 from worker.ops.check_results import missing_sqlite_file
 from worker.runtime.keys import mark_home, refuse_fleet
 from worker.runtime.process import Runtime
@@ -83,10 +83,7 @@ def home(context: click.Context, as_json: bool) -> None:
     """
     if context.invoked_subcommand is not None:
         return
-    settings = get_settings()
-    if not settings.is_home:
-        refuse_fleet(settings)
-        raise click.ClickException("no home is set up here yet: run `releve home add` with the gateway's token")
+    _require_home()
     with open_runtime() as runtime:
         summary = summarize_home(
             registry=runtime.registry,
@@ -142,10 +139,8 @@ def replace_token(token: str | None, usage_points: Sequence[str], as_json: bool)
       releve home token --token - < token.txt
     """
     _check_token_option(token)
-    settings = get_settings()
-    refuse_fleet(settings)
-    if not settings.is_home:
-        raise click.ClickException("no home is set up here yet: run `releve home add` with the gateway's token")
+    refuse_fleet(get_settings())
+    _require_home()
     text = _read_token(token)
     with open_runtime() as runtime:
         try:
@@ -169,13 +164,17 @@ def password(as_json: bool) -> None:
     Example:
       releve home password
     """
-    settings = get_settings()
-    if not settings.is_home:
-        refuse_fleet(settings)
-        raise click.ClickException("no home is set up here yet: run `releve home add` first")
+    _require_home()
     with open_runtime() as runtime:
         text = runtime.web_access.home.create_password()
         print_result({"password": text}, text, as_json=as_json)
+
+
+def _require_home() -> None:
+    settings = get_settings()
+    if not settings.is_home:
+        refuse_fleet(settings)
+        raise click.ClickException("no home is set up here yet: run `releve home add` with the gateway's token")
 
 
 def _check_token_option(token: str | None) -> None:
@@ -273,13 +272,15 @@ def _print_summary(summary: HomeSummary, language: str) -> None:
 
 
 def _account_lines(account: HomeAccount, gate_code: str, language: str) -> Iterator[str]:
-    state = translate(f"home.state.{account.state}", language)
+    state = translate(f"home.state.{account.shown_state}", language)
     yield translate("home_cli.account", language, meter=account.meter or "…", account=account.account, state=state)
     if not account.has_token:
         yield translate("home_cli.no_token", language)
     elif account.token_until:
         yield translate("home_cli.token", language, day=account.token_until)
+    # Without a token, the line above says what a home of files alone is.
+    reason = account.reason if account.has_token or account.reason != FilesOnly.code else ""
     failures = [one.error for one in account.series.values()]
-    for code in dict.fromkeys([account.reason, gate_code if account.has_token else "", *failures]):
+    for code in dict.fromkeys([reason, gate_code if account.has_token else "", *failures]):
         if code and (what_to_do := translate_code(code, "what_to_do", language)):
             yield f"{code}: {what_to_do}"

@@ -34,15 +34,16 @@ from worker.domain.account import Account
 from worker.domain.answers import to_masked
 from worker.domain.consistency import Law
 from worker.domain.messages import WindowResult, new_run_id
+from worker.domain.series import is_gateway
 from worker.domain.windows import DateWindow
-from worker.errors import TokenNeeded, TokenRefused
+from worker.errors import FilesOnly, TokenNeeded, TokenRefused
 from worker.runtime.process import Runtime
 from worker.stores.registry.supplier_answers import QuarantineEntry
 from worker.sync.inline import Inline
 from worker.sync.quarantine import ReplayCounts, Replayer
 from worker.sync.verification import AuditResult, AuditSummary, sample_accounts
 
-_NEED_TOKEN: Final = (TokenNeeded.code, TokenRefused.code)
+_NEED_TOKEN: Final = (TokenNeeded.code, TokenRefused.code, FilesOnly.code)
 _NO_WORKER: Final = "no worker is running: start one with `releve up` or `celery -A worker worker`, or use --inline"
 inline_option = click.option("--inline", is_flag=True, help="Run now in this process, without the queue.")
 wait_option = click.option("--wait", is_flag=True, help="Queue it, then show progress until it is done.")
@@ -88,7 +89,7 @@ def _require_active(runtime: Runtime, account: Account) -> None:
     if not account.active:
         reason = f" ({account.reason})" if account.reason else ""
         ways = f"`releve accounts resume {account.id}`, or --inline to try once by hand"
-        if account.reason in _NEED_TOKEN:
+        if is_gateway(account.supplier) and account.reason in _NEED_TOKEN:
             ways = "give it a token of the gateway with `releve home token`"
         raise click.ClickException(f"account {account.id} is {account.state}{reason}: {ways}")
 

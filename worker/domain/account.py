@@ -12,7 +12,7 @@ from datetime import date, datetime
 from enum import StrEnum
 from typing import Final
 
-from worker.errors import AccountClosed, AccountError, ConsentEnded, ConsentStopped, UnknownAccount
+from worker.errors import AccountClosed, AccountError, ConsentEnded, ConsentStopped, FilesOnly, UnknownAccount
 
 DEFAULT_TENANT: Final = "default"
 LONGEST_TITLE: Final = 100
@@ -101,6 +101,16 @@ class Account:
     def active(self) -> bool:
         """Whether automatic runs ask for it: it is ready, or asserted and awaits the supplier's first answer."""
         return self.state is AccountState.READY or self.unconfirmed
+
+    @property
+    def files_only(self) -> bool:
+        """Whether it has never had a consent or a token, but files alone: nobody is asked, and nothing is missing."""
+        return self.state is AccountState.ACTION_NEEDED and self.reason == FilesOnly.code
+
+    @property
+    def shown_state(self) -> str:
+        """Its state as people are told it: the state's own word, or ``files_only``."""
+        return "files_only" if self.files_only else self.state
 
     @property
     def unconfirmed(self) -> bool:

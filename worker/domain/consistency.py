@@ -101,7 +101,7 @@ class Cause(StrEnum):
     @property
     def repairable(self) -> bool:
         """Whether settling stored readings and computing totals again repairs it. Others need a new request, if any."""
-        return self in (Cause.OVERLAPPING_STEPS, Cause.STALE_TOTAL, Cause.MISSING_TOTAL)
+        return self in (Cause.OVERLAPPING_STEPS, Cause.STALE_TOTAL, Cause.MISSING_TOTAL, Cause.ORPHAN_TOTAL)
 
 
 @dataclass(frozen=True, slots=True)

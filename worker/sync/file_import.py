@@ -12,7 +12,7 @@ makes.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from itertools import groupby
@@ -30,9 +30,10 @@ from worker.domain.messages import WindowJob, WindowResult, Writes
 from worker.domain.series import Granularity, Quantity, Series, grid_operator_of, of_supplier
 from worker.domain.tariffs import day_energies
 from worker.domain.windows import ONE_DAY, DateWindow, IntervalReading, civil_date, to_windows
-from worker.errors import FilesOnly, MeterElsewhere, TokenNeeded
+from worker.errors import FilesOnly, MeterElsewhere
 from worker.logs import fields
 from worker.stores.redis.claims import ProgressStore
+from worker.stores.registry.account_rows import FILE_IMPORT
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.outcomes import OutcomeTable
 from worker.sync.results import ResultRecorder
@@ -41,7 +42,6 @@ from worker.sync.window import WindowSync
 log = logging.getLogger("releve.import")
 _MINUTE: Final = timedelta(minutes=1)
 _ENERGIES: Final = (Quantity.ENERGY, Quantity.POWER, Quantity.GAS)
-VOUCHER: Final = "file import"
 _GAS: Final = "grdf"
 
 
@@ -225,6 +225,9 @@ class _FileRecorder:
     def record_corrections(self, writes: Writes, entries: Sequence[Entry]) -> None:
         self.results.record_corrections(writes, entries)
 
+    def withdraw_corrections(self, job: WindowJob, stored: Mapping[str, int]) -> None:
+        self.results.withdraw_corrections(job, stored)
+
     def record_result(self, result: WindowResult) -> None:
         account_id, series, facts = result["account_id"], messages.series_of(result), result["facts"]
         # Where a later answer told otherwise, that one holds: nothing is in doubt, and nothing asked for again.
@@ -336,9 +339,8 @@ class FileAccounts:
         """
         operator = file.series.description.supplier
         assertion = replace(self.assertion, supplier=self.suppliers[operator])
-        waits_under = FilesOnly.code if operator == _GAS else TokenNeeded.code
         try:
-            return assertion.add(require_number(file, meter), VOUCHER, waits_under=waits_under)[0]
+            return assertion.add(require_number(file, meter), FILE_IMPORT, waits_under=FilesOnly.code)[0]
         except MeterElsewhere as error:
             raise FileRefused(f"{file.file}: {error}") from None
 

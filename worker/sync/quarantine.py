@@ -202,6 +202,9 @@ class _ReplayRecorder:
     def record_corrections(self, writes: Writes, entries: Sequence[Entry]) -> None:
         self.recorder.record_corrections(writes, entries)
 
+    def withdraw_corrections(self, job: WindowJob, stored: Mapping[str, int]) -> None:
+        self.recorder.withdraw_corrections(job, stored)
+
     def record_result(self, result: WindowResult) -> None:
         account_id, series, facts = result["account_id"], messages.series_of(result), result["facts"]
         window = messages.window_of(result)

@@ -7,7 +7,7 @@ gives the same. The tries inside a task, seconds apart, are in ``worker.domain.r
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -19,7 +19,7 @@ from worker.domain.answers import Deviation, DeviationKind
 from worker.domain.calls import BY_HAND, AnswerClass, Call, call_to_fields, classify_answer
 from worker.domain.comparison import FinishedAnswer, RecentAnswers
 from worker.domain.completeness import mark_days
-from worker.domain.documents import Entry
+from worker.domain.documents import REMOVED, Entry
 from worker.domain.messages import (
     REPAIR,
     WindowJob,
@@ -131,7 +131,11 @@ class ResultRecorder:
             if entry.replaced_amount is not None
         ]
         self.corrections.record(corrections)
-        CORRECTIONS.labels(series).inc(len(corrections))
+        CORRECTIONS.labels(series).inc(sum(one.was_amount != REMOVED for one in corrections))
+
+    def withdraw_corrections(self, job: WindowJob, stored: Mapping[str, int]) -> None:
+        """Delete what was recorded of readings whose write was lost; ``stored``: what is stored of each now."""
+        self.corrections.withdraw(job["account_id"], messages.series_of(job).inputs, job["run_id"], stored)
 
     def record_result(self, result: WindowResult) -> None:
         """Record that the window is stored, and release its claim."""

@@ -10,12 +10,12 @@
 3. ``aggregate`` computes the touched totals. It reads and writes nothing.
 4. ``store`` writes the values that are going to be replaced to the table of corrections, then the readings, then the
    totals, and last the mark that the window is done. Corrections come first because after a crash nobody knows the
-   replaced value. New steps come before the removal of those that they replace, because a time must not be without
-   a reading. Readings come before totals because the next run can compute a missing total, but not a missing
-   reading. The mark comes last because a window without it is fetched again. Documents that lost a race against
-   another run repeat step 2 without a new call to the supplier. The outbox (``stores.registry.outputs``) is told which
-   part is about to be written before anything is, and that it was after the mark: a window that is killed in between
-   is refreshed without a change, and outputs are sent the part all the same.
+   replaced value; those of a lost write are withdrawn. New steps come before the removal of those that they replace,
+   because a time must not be without a reading. Readings come before totals because the next run can compute a missing
+   total, but not a missing reading. The mark comes last because a window without it is fetched again. Documents that
+   lost a race against another run repeat step 2 without a new call to the supplier. The outbox
+   (``stores.registry.outputs``) is told which part is about to be written before anything is, and that it was after the
+   mark: a window that is killed in between is refreshed without a change, and outputs are sent the part all the same.
 5. After the mark, days whose value no supplier will tell are computed from the curve. A worker that is killed before it
    leaves the message of step 4 in the queue, and what is written already stays.
 
@@ -83,7 +83,11 @@ class Recorder(Protocol):
         ...
 
     def record_corrections(self, writes: Writes, entries: Sequence[Entry]) -> None:
-        """Record the values that these readings are going to replace."""
+        """Record the values that these readings are going to replace; of a new one that is REMOVED."""
+        ...
+
+    def withdraw_corrections(self, job: WindowJob, stored: Mapping[str, int]) -> None:
+        """Take back what was recorded of readings whose write was lost; ``stored``: what is stored of each now."""
         ...
 
     def record_result(self, result: WindowResult) -> None:
@@ -250,8 +254,7 @@ class WindowSync:
             stored = {entry.key: entry for entry in messages.to_entries(changes["stored_totals"][doctype.value])}
             different = keep_different(sums, stored, doctype, {total_key(key, doctype) for key in changed_keys})
             totals[doctype.value] = different
-            emptied = {total_key(entry.key, doctype) for entry in replaced} - sums.keys()
-            removals[doctype.value] = [stored[key] for key in sorted(emptied) if key in stored]
+            removals[doctype.value] = [stored[key] for key in sorted(stored.keys() - sums.keys())]
             first_key, end_key = key_range(window, doctype)  # Without the hours of a curve's neighbours.
             changed_here = {entry.key for entry in different}
             unchanged += sum(first_key <= key < end_key and key not in changed_here for key in sums)
@@ -333,10 +336,16 @@ class WindowSync:
             self.measures.erase(account_id)
             raise UnknownAccount(f"account {account_id} was removed")
 
-    def _compare(self, job: WindowJob, entries: Sequence[Entry], facts: AnswerFacts) -> Changes:
+    def _compare(
+        self, job: WindowJob, entries: Sequence[Entry], facts: AnswerFacts, lost: Collection[str] = ()
+    ) -> Changes:
+        """Compare the entries with the store. ``lost``: the keys whose write was lost just now."""
         # In this order, so that an answer that is recorded in between is known as one that was not seen.
         recent = self.recorder.recent_answers(job)
         documents = self.measures.read(job["account_id"], ranges_to_read(job))
+        if lost:
+            amounts = {entry.key: entry.amount for entry in map(to_entry, documents[messages.series_of(job).inputs])}
+            self.recorder.withdraw_corrections(job, {key: amounts.get(key, REMOVED) for key in lost})
         told = job, entries, facts, documents, recent, self.now(), self.daily_limit_kwh
         changes = compare(*told)
         if depend_on_contract(changes, self.daily_limit_kwh):
@@ -372,6 +381,9 @@ class WindowSync:
             if not series.is_state:  # A row of a state goes where another one tells the same: nothing is corrected.
                 gone = removals[inputs]
                 replacing += [entry._replace(amount=REMOVED, replaced_amount=entry.amount) for entry in gone]
+                # The journal tells of a reading that was removed once that it is there again.
+                new = [one for one in entries[inputs] if one.revision is None or one.key in writes["reshaped"]]
+                replacing += [entry._replace(replaced_amount=REMOVED) for entry in new]
             if corrections := [entry for entry in replacing if entry.replaced_amount != entry.amount]:
                 self.recorder.record_corrections(writes, corrections)
             now = self.now()
@@ -391,7 +403,8 @@ class WindowSync:
             entries_again = messages.to_entries(first["answer"]) or [
                 Entry(*entry.reading) for entry in messages.to_entries(first["changed"])
             ]
-            writes = self.aggregate(self._compare(writes, entries_again, writes["facts"]), written_keys)
+            changes = self._compare(writes, entries_again, writes["facts"], lost_keys[inputs])
+            writes = self.aggregate(changes, written_keys)
         raise StoreUnavailable("other processes are changing these documents: try again later")
 
 

@@ -154,6 +154,37 @@ def test_a_wrong_total_is_made_anew_without_asking_the_supplier(home: Home) -> N
     assert home.asked == []
 
 
+def test_a_total_whose_readings_are_gone_goes_and_no_other(home: Home) -> None:
+    measures, day = home.household.measures, home.household.history.today() - 3 * ONE_DAY
+    hour = f"{day}T05:00Z"
+    for minute in ("00", "30"):
+        del measures[Doctype.MINUTE].documents[f"{home.account}:{day}T05:{minute}Z"]
+    hours = set(measures[Doctype.HOUR].documents)
+    orphan = (Law.HOUR, hour, Cause.ORPHAN_TOTAL)
+    assert orphan in home.laws()
+    written, _ = home.auditor.repair_account(home.auditor.verify_account(home.account))
+    assert written == 1 and orphan not in home.laws()
+    assert hours - set(measures[Doctype.HOUR].documents) == {f"{home.account}:{hour}"}
+    assert Law.STORED in {law for law, *_ in home.laws()}, "the loss of the readings is still told"
+
+
+def test_a_total_without_readings_stays_where_another_run_brings_them_meanwhile(home: Home) -> None:
+    measures, day = home.household.measures, home.household.history.today() - 3 * ONE_DAY
+    lost = [f"{home.account}:{day}T05:{minute}Z" for minute in ("00", "30")]
+    kept = [measures[Doctype.MINUTE].documents.pop(key) for key in lost]
+    findings, hours = home.auditor.verify_account(home.account), measures[Doctype.HOUR]
+
+    def bring_them(documents: object) -> None:
+        hours.before_write = None
+        measures[Doctype.MINUTE].documents.update(zip(lost, kept, strict=True))
+        hours.documents[f"{home.account}:{day}T05:00Z"]["_rev"] = "9-another"
+
+    hours.before_write = bring_them
+    home.auditor.repair_account(findings)
+    assert f"{home.account}:{day}T05:00Z" in hours.documents
+    assert home.laws() == []
+
+
 def test_steps_that_overlap_are_named_and_mended_without_asking_the_supplier(home: Home) -> None:
     """Versions that knew steps by their start alone left half-hours inside the hours that came for them."""
     minutes, calls = home.household.measures[Doctype.MINUTE], len(home.household.supplier.asked)

@@ -9,7 +9,7 @@ deviation of supplier answers from the known shapes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from enum import Enum, auto
@@ -41,7 +41,7 @@ class Correction:
     """A changed reading, its amounts as in ``documents.Entry``; ``first_seen`` is None if the old reading had no date.
 
     ``became_amount`` is ``documents.REMOVED`` for a step whose place steps of other bounds have taken, and for a daily
-    value that no meter can reach.
+    value that no meter can reach; ``was_amount`` where such a reading is there again.
     """
 
     account_id: str
@@ -52,11 +52,6 @@ class Correction:
     first_seen: datetime | None
     changed_at: datetime
     run_id: str
-
-    @property
-    def became_energy(self) -> int | None:
-        """The new energy, or None where the reading was removed."""
-        return None if self.became_amount == REMOVED else self.became_amount
 
 
 _TABLES: Final = (CORRECTIONS, READING_CHANGES)
@@ -69,27 +64,42 @@ class CorrectionTable(SqlTable):
     """The journal of corrections, and beside it the table of 0.2.0, to which nothing is added here."""
 
     def record(self, corrections: Iterable[Correction]) -> None:
-        """Insert each correction unless the newest of its reading says the same. Raises UnknownAccount."""
+        """Insert each correction unless the newest of its reading says the same. Raises UnknownAccount.
+
+        Of a reading that was REMOVED, only one is told whose newest entry says so.
+        """
         rows = list(corrections)
-        if not rows:
-            return
-        statement = build_insert(self._database.dialect, READING_CHANGES).on_conflict_do_nothing()
+        keys, known = sorted(row.key for row in rows), {(row.account_id, row.doctype) for row in rows}
+        queries = [_in_both_tables(*series, keys[0], keys[-1] + " ") for series in known]
+        if all(row.was_amount == REMOVED for row in rows) and not any(map(self._database.fetch, queries)):
+            return  # Most readings are new.
         with self._database.writing() as connection:
             # The order is the same in every process, so that two of them can't wait for each other's locks.
             for account_id in sorted({row.account_id for row in rows}):
                 account_rows.lock(connection, account_id, shared=True)
-            keys = sorted(row.key for row in rows)
-            known = {(row.account_id, row.doctype) for row in rows}
-            queries = [_in_both_tables(*series, keys[0], keys[-1] + " ") for series in known]
             newest = {_reading_of(one): one for query in queries for one in _read(connection.execute(query))}
             changes = []
             for row in rows:
                 last = newest.get(_reading_of(row))
-                if last is None or not _tells(last, row):
+                if not _is_told(last, row):
                     newest[_reading_of(row)] = change = _placed_after(last, row)
                     changes.append(asdict(change))
             if changes:
-                connection.execute(statement, changes)
+                insert = build_insert(self._database.dialect, READING_CHANGES)
+                connection.execute(insert.on_conflict_do_nothing(), changes)
+
+    def withdraw(self, account_id: str, doctype: Doctype, run_id: str, stored: Mapping[str, int]) -> None:
+        """Delete the run's changes that did not lead to what is stored; ``stored``: the amount of each reading."""
+        with self._database.writing() as connection:
+            account_rows.lock(connection, account_id, shared=True)
+            changes = _read(connection.execute(_in_both_tables(account_id, doctype, min(stored), max(stored) + " ")))
+            values = dict(stored)
+            for change in reversed(changes):
+                if change.became_amount == values.get(change.key):
+                    values[change.key] = change.was_amount
+                elif change.run_id == run_id and change.key in stored:
+                    is_change = (column == getattr(change, column.name) for column in READING_CHANGES.primary_key)
+                    connection.execute(delete(READING_CHANGES).where(*is_change))
 
     def list_between(self, account_id: str, doctype: Doctype, first_key: str, end_key: str) -> list[Correction]:
         """Return an account's corrections with ``first_key <= key < end_key``, by key, then by time."""
@@ -123,8 +133,10 @@ def _reading_of(correction: Correction) -> tuple[str, Doctype, str]:
     return correction.account_id, correction.doctype, correction.key
 
 
-def _tells(last: Correction, correction: Correction) -> bool:
+def _is_told(last: Correction | None, correction: Correction) -> bool:
     """Return whether the newest entry tells this change: a step that has come back since then may go again."""
+    if last is None or correction.was_amount == REMOVED:
+        return correction.was_amount == REMOVED and (last is None or last.became_amount != REMOVED)
     same_value = last.was_amount == correction.was_amount
     return last.became_amount == correction.became_amount and (same_value or correction.became_amount != REMOVED)
 

@@ -47,12 +47,13 @@ from worker.web.texts import Words
 
 router = APIRouter()
 # Whether all is well, the household waits or it has to act.
-KINDS: Final = {
+KINDS: Final[dict[str, str]] = {
     AccountState.NEW: "wait",
     AccountState.READY: "good",
     AccountState.PAUSED: "wait",
     AccountState.ACTION_NEEDED: "act",
     AccountState.CLOSED: "wait",
+    "files_only": "wait",
 }
 RATE_LIMITED: Final = "state.rate_limited"
 RETRYING: Final = "state.retrying"

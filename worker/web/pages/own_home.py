@@ -67,6 +67,8 @@ def add_token(
     except MeterConnected:
         return _page(request, runtime, session, 409, fault="own_home.token.connected")
     note_subject(request, account_id=added[0].account.id)
+    # The account's page says what came of it.
+    runtime.inline(print_line=lambda line: None).ask_once(added[0].account.id)
     publish_backfills(runtime, [one.account.id for one in added])
     return RedirectResponse(f"/accounts/{added[0].account.id}" if len(added) == 1 else "/", 303)
 

@@ -13,7 +13,9 @@ from tests.support.own_home import METER, OPAQUE, OTHER_METER, gateway_token
 from tests.support.registries import add_ready
 from tests.support.ways_back import CODE
 from worker.domain.account import AccountState
+from worker.domain.series import Series
 from worker.errors import TokenRefused
+from worker.texts import translate
 from worker.web import dependencies as context
 
 
@@ -51,6 +53,16 @@ def test_a_token_makes_its_accounts(empty_home: ApiService, backfills: list[str]
     assert client.get(f"/accounts/{account.id}").status_code == 200
     assert give(client, gateway_token(METER, OTHER_METER)).headers["location"] == "/"
     assert len(empty_home.runtime.registry.list_accounts()) == 2
+
+
+def test_a_token_is_tried_once_and_its_meters_page_says_what_came_of_it(empty_home: ApiService) -> None:
+    """Nobody is at the gateway's address: the token is kept all the same."""
+    client = here(empty_home)
+    page = client.get(give(client, gateway_token()).headers["location"]).text
+    (account,) = empty_home.runtime.registry.list_accounts()
+    outcome = empty_home.runtime.registry.outcomes.load(account.id)[Series.DAILY]
+    assert outcome.code == "VENDOR_DOWN.UNREACHABLE" and translate("state.retrying.headline", "en") in page
+    assert empty_home.runtime.registry.tokens.find_token_id(account.id) is not None
 
 
 def test_a_token_that_tells_no_meter_comes_with_its_number(empty_home: ApiService) -> None:

@@ -11,8 +11,13 @@ from fastapi.testclient import TestClient
 from tests.support.api_service import ApiService
 from tests.support.household_pages import csrf_of
 from tests.support.made_files import hour_export
-from tests.support.own_home import METER
+from tests.support.own_home import METER, gateway_token
+from worker.accounts.status import HomeSummary, coverage_of, progress_of, summarize_home
+from worker.cli.home import _account_lines
+from worker.domain.account import Account, AccountState
 from worker.domain.files import read_file
+from worker.domain.series import Series
+from worker.errors import TokenNeeded
 
 _GAS = """N° PCE :;GI123456
 Date de relevé;Index de début de période (m3);Index de fin de période (m3);Volume consommé (m3);Energie consommée (kWh)
@@ -48,3 +53,76 @@ def test_every_page_of_a_meter_of_files_is_there_beside_one_of_another_energy(
     form = {"csrf": csrf_of(client.get(f"/accounts/{gas.id}").text), "other": power.id}
     assert client.post(f"/accounts/{gas.id}/home", data=form).status_code == 200
     assert client.get(f"/accounts/{power.id}?sum=yes").status_code == 200
+
+
+@pytest.fixture
+def of_files(empty_home: ApiService) -> Account:
+    """The account of a home whose only file is an old one of hours."""
+    return import_file(empty_home, hour_export(METER))
+
+
+def import_file(home: ApiService, content: str) -> Account:
+    importer, accounts = home.runtime.file_importer, home.runtime.file_accounts
+    for series in read_file("x.csv", io.BytesIO(content.encode())):
+        account = accounts.find(series) or accounts.add(series)
+        importer.store(series, account.id)
+    return home.runtime.registry.get(account.id)
+
+
+def summary_of(home: ApiService) -> HomeSummary:
+    runtime = home.runtime
+    return summarize_home(
+        registry=runtime.registry, history=runtime.history, supplier="gateway", has_password=False, gate_code=""
+    )
+
+
+def text_of(home: ApiService, path: str) -> str:
+    client = TestClient(home.app, "http://127.0.0.1:8000", client=("127.0.0.1", 50_000))
+    return client.get(path, headers={"Accept-Language": "en"}).text
+
+
+def test_a_home_of_files_alone_is_calm(empty_home: ApiService, of_files: Account) -> None:
+    assert (of_files.state, of_files.reason) == (AccountState.ACTION_NEEDED, "FILES_ONLY")
+    first, page = text_of(empty_home, "/"), text_of(empty_home, f"/accounts/{of_files.id}")
+    assert "Files only" in first and "To be reconnected" not in first
+    assert "Files only" in page and "card alert" not in page and "gateway requires" not in page
+
+
+def test_the_command_tells_of_files_alone_without_a_code(empty_home: ApiService, of_files: Account) -> None:
+    (account,) = summary_of(empty_home).accounts
+    first, *others = _account_lines(account, "", "en")
+    assert first.endswith("Files only") and len(others) == 1 and "NEEDED" not in others[0]
+
+
+def test_nothing_is_missing_of_what_nobody_can_fetch(empty_home: ApiService, of_files: Account) -> None:
+    history = empty_home.runtime.history
+    (account,) = summary_of(empty_home).accounts
+    assert {series: one.missing for series, one in account.series.items()} == {Series.LOAD_CURVE: 0}
+    progress = progress_of(of_files, history).series
+    assert {series: one.done == one.total for series, one in progress.items()} == {Series.LOAD_CURVE: True}
+    coverage, _ = coverage_of(of_files.id, history)
+    assert {series: one.open_days for series, one in coverage.items()} == {Series.LOAD_CURVE: ()}
+
+
+def test_a_home_of_files_has_its_days_asked_for_once_it_gets_a_token(empty_home: ApiService, of_files: Account) -> None:
+    empty_home.runtime.gateway_accounts.add(gateway_token(), "cli:anna")
+    assert "Active" in text_of(empty_home, "/")
+    (account,) = summary_of(empty_home).accounts
+    assert account.has_token and account.series[Series.LOAD_CURVE].missing > 300
+
+
+def test_an_account_that_had_a_token_is_to_be_reconnected(empty_home: ApiService, of_files: Account) -> None:
+    runtime = empty_home.runtime
+    runtime.gateway_accounts.add(gateway_token(), "cli:anna")
+    runtime.registry.set_state(of_files.id, AccountState.ACTION_NEEDED, TokenNeeded.code, now=runtime.now())
+    assert "To be reconnected" in text_of(empty_home, "/")
+    assert "card alert" in text_of(empty_home, f"/accounts/{of_files.id}")
+
+
+def test_an_account_of_files_that_was_asked_for_by_hand_is_still_one_of_files_alone(
+    empty_home: ApiService, of_files: Account
+) -> None:
+    runtime = empty_home.runtime
+    runtime.registry.set_state(of_files.id, AccountState.ACTION_NEEDED, TokenNeeded.code, now=runtime.now())
+    assert runtime.registry.get(of_files.id).files_only
+    assert "Files only" in text_of(empty_home, "/")

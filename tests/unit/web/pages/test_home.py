@@ -72,7 +72,8 @@ def test_the_first_page_names_what_is_read_what_may_be_and_never_one_of_these_as
         assert (sentence_of(series, language) in page) is (series in collected), series
         is_offered = gas or series.description.supplier == "enedis"
         on_request = page.partition(words("home.choice"))[2].partition("</dd>")[0]
-        assert (words(f"series.{series}.name") in on_request) is (is_offered and series not in collected), series
+        is_named = words(f"series.{series}.name").lower() in on_request.lower()
+        assert is_named is (is_offered and series not in collected), series
     never = never_read(page, language)
     assert never and "contra" not in never  # The household itself may switch its contract on.
     assert (words("home.never.text") in never) is not gas
@@ -80,3 +81,17 @@ def test_the_first_page_names_what_is_read_what_may_be_and_never_one_of_these_as
 
 def test_the_foot_of_a_page_does_not_say_that_consumption_is_all(services_with: Callable[..., ApiServices]) -> None:
     assert "Rien d’autre" not in first_page(services_with(series="daily,contract"))
+
+
+@pytest.mark.parametrize(
+    "language, listed",
+    [
+        ("fr", "Puissance maximale, index du compteur, index de production, contrat. Vous"),
+        ("en", "Maximum power, meter readings, production meter readings, contract. You"),
+    ],
+)
+def test_the_series_on_request_are_one_sentence_with_one_capital(
+    services_with: Callable[..., ApiServices], language: str, listed: str
+) -> None:
+    named = "daily,load_curve,production_daily,production_load_curve"
+    assert listed in first_page(services_with(series=named), language)
