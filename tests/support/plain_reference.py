@@ -21,6 +21,7 @@ from calendar import monthrange
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
 from itertools import pairwise
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
@@ -31,6 +32,7 @@ KWH = 1_000_000
 DAY_UNIT, TOTAL_UNIT = 1000, 100  # The last places of days, and of hours, months and years, in mWh.
 PERIODS = ("minute", "hour", "day", "month", "year")
 Document = dict[str, Any]
+Energies = Mapping[date, int]  # In mWh, by civil day.
 
 
 # -- Time
@@ -40,6 +42,7 @@ def minute_of(moment: datetime) -> int:
     return int(moment.timestamp()) // 60
 
 
+@cache
 def local(minute: int) -> datetime:
     """Return the local time at a minute since 1970; its ``fold`` is 1 in the second pass of the autumn hour."""
     return datetime.fromtimestamp(60 * minute, UTC).astimezone(PARIS)
@@ -142,13 +145,18 @@ class Flow:
         first, end = midnight(day), midnight(day + ONE_DAY)
         return [step for step in self.steps if first <= step.start < end]
 
+    def can_come(self, day: date) -> bool:
+        """Return whether the supplier may tell the day's value yet."""
+        return day not in self.told and self.unfetchable is not None and day not in self.unfetchable
+
     def computed_days(self) -> dict[date, int]:
         """Return the days that no daily value can come of, and that their steps cover whole."""
         days: dict[date, int] = {}
         for day in sorted({step.day for step in self.steps} - self.told.keys()):
-            can_come = self.unfetchable is not None and day not in self.unfetchable
+            if self.can_come(day):
+                continue
             steps = self.steps_of(day)
-            if not can_come and _minutes(steps) == set(range(midnight(day), midnight(day + ONE_DAY))):
+            if _minutes(steps) == set(range(midnight(day), midnight(day + ONE_DAY))):
                 days[day] = sum(step.energy for step in steps)
         return days
 
@@ -195,7 +203,12 @@ class Flow:
                 return [{"load": step.energy, **_clock(step.start, step.end)} for step in self.steps]
             case "hour":
                 return [
-                    {"load": one.energy, **_clock(hour, hour + 60), "minutes": one.known, "expected_minutes": one.expected}
+                    {
+                        "load": one.energy,
+                        **_clock(hour, hour + 60),
+                        "minutes": one.known,
+                        "expected_minutes": one.expected,
+                    }
                     for hour, one in sorted(self.hours().items())
                 ]
             case "day":
@@ -217,13 +230,15 @@ class Flow:
 
     def figures(self, today: date) -> Document:
         """Return what is known today of yesterday, this month and this year, None of what is not, and the last day."""
-        days, month, year = self.days(), self.months().get((today.year, today.month)), self.years().get(today.year)
-        return {
-            "yesterday": days.get(today - ONE_DAY),
-            "month": month.energy if month else None,
-            "year": year.energy if year else None,
-            "last_day": max(days),
-        }
+        days = self.days()
+        figures: Document = {"yesterday": days.get(today - ONE_DAY), "last_day": max(days)}
+        totals = {"month": self.months().get((today.year, today.month)), "year": self.years().get(today.year)}
+        for view, total in totals.items():
+            first, end = span_of(view, today)
+            figures[view] = total.energy if total else None
+            figures[f"{view}_days"] = total.known if total else 0
+            figures[f"{view}_expected_days"] = (end - first).days
+        return figures
 
 
 def _overlapping(steps: Iterable[Step]) -> Iterator[list[Step]]:
@@ -323,10 +338,9 @@ def chart(view: str, day: date, flow: Flow, fed: Flow | None = None, *, with_ste
 
     ``with_steps``: whether a day is drawn by its steps; without, it has its total alone.
     """
-    (first, end), days = span_of(view, day), flow.days()
+    (first, end), days, fed_days = span_of(view, day), flow.days(), fed.days() if fed else {}
     dates = days_between(first, end)
-    within = {one: days[one] for one in dates if one in days}
-    fed_within = {one: energy for one, energy in (fed.days() if fed else {}).items() if first <= one < end}
+    within, fed_within = ({one: energies[one] for one in dates if one in energies} for energies in (days, fed_days))
     total, fed_total = _sum(within.values()), _sum(fed_within.values())
     slots: list[Slot] = []
     change = _change_by_days(view, first, days)
@@ -334,12 +348,14 @@ def chart(view: str, day: date, flow: Flow, fed: Flow | None = None, *, with_ste
         cells = _cells(flow, day)
         slots = _slots_of_day(day, cells, _cells(fed, day) if fed else None)
         total = days.get(day, _sum(step.energy for step in flow.steps_of(day)))
-        fed_total = fed.days().get(day, _sum(step.energy for step in fed.steps_of(day))) if fed else None
+        fed_total = fed_days.get(day, _sum(step.energy for step in fed.steps_of(day))) if fed else None
         if day not in days or day - ONE_DAY not in days:
             pairs = [(cell.energy, cell.before) for cell in cells if None not in (cell.energy, cell.before)]
             change = _change(sum(now or 0 for now, _ in pairs), sum(before or 0 for _, before in pairs))
+    elif view == "year":
+        slots = _slots_of_year(first.year, days, fed_days)
     elif view != "day":
-        slots = (_slots_of_year if view == "year" else _slots_of_days)(view, first, flow, fed)
+        slots = _slots_of_days(view, first, days, fed_days)
     both = within.keys() & fed_within.keys()
     return Chart(
         slots,
@@ -375,31 +391,28 @@ def _twin(view: str, first: date, day: date) -> date | None:
         return None
 
 
-def _change_by_days(view: str, first: date, days: Mapping[date, int]) -> int | None:
+def _change_by_days(view: str, first: date, days: Energies) -> int | None:
     dates = days_between(*span_of(view, first))
     pairs = [(days[day], days[twin]) for day in dates if day in days and (twin := _twin(view, first, day)) in days]
     return _change(sum(now for now, _ in pairs), sum(before for _, before in pairs))
 
 
-def _slots_of_days(view: str, first: date, flow: Flow, fed: Flow | None) -> list[Slot]:
-    days, fed_days = flow.days(), fed.days() if fed else {}
+def _slots_of_days(view: str, first: date, days: Energies, fed: Energies) -> list[Slot]:
     slots = []
     for day in days_between(*span_of(view, first)):
-        now, other = days.get(day), fed_days.get(day)
+        now, other, twin = days.get(day), fed.get(day), _twin(view, first, day)
         balance = None if now is None or other is None else now - other
-        twin = _twin(view, first, day)
         slots.append(Slot(str(day.day), "", now, days.get(twin) if twin else None, other, balance))
     return slots
 
 
-def _slots_of_year(_: str, first: date, flow: Flow, fed: Flow | None) -> list[Slot]:
-    def in_month(days: Mapping[date, int], year: int, month: int) -> dict[date, int]:
-        return {day: energy for day, energy in days.items() if (day.year, day.month) == (year, month)}
+def _slots_of_year(year: int, days: Energies, fed: Energies) -> list[Slot]:
+    def in_month(energies: Energies, year: int, month: int) -> dict[date, int]:
+        return {day: energy for day, energy in energies.items() if (day.year, day.month) == (year, month)}
 
     slots = []
     for month in range(1, 13):
-        now, before = (in_month(flow.days(), year, month) for year in (first.year, first.year - 1))
-        other = in_month(fed.days(), first.year, month) if fed else {}
+        now, before, other = in_month(days, year, month), in_month(days, year - 1, month), in_month(fed, year, month)
         balance = sum(now.values()) - sum(other.values()) if now and now.keys() == other.keys() else None
         slots.append(Slot(str(month), "", _sum(now.values()), _sum(before.values()), _sum(other.values()), balance))
     return slots
@@ -566,7 +579,9 @@ def statistics(flow: Flow, *, volume: bool = False) -> dict[int, StatisticRow]:
 # -- The homes that the tests put in
 
 
-def made_steps(day: date, lengths: Iterable[int], watts: int, *, spread: int = 1301, at_half_past: bool = False) -> list[Step]:
+def made_steps(
+    day: date, lengths: Iterable[int], watts: int, *, spread: int = 1301, at_half_past: bool = False
+) -> list[Step]:
     """Return the steps of a day: the lengths come again and again, an hour each; the powers are made, and odd.
 
     ``watts``: the least. ``at_half_past``: its hours begin at half past, the last one ends the day after.
@@ -583,7 +598,8 @@ def made_steps(day: date, lengths: Iterable[int], watts: int, *, spread: int = 1
 def made_sun(steps: Iterable[Step], peak: int) -> list[Step]:
     """Return the same steps with what panels give: nothing at night."""
     return [
-        step._replace(milliwatts=1000 * (peak * max(0, 49 - (local(step.start).hour - 13) ** 2) // 49)) for step in steps
+        step._replace(milliwatts=1000 * (peak * max(0, 49 - (local(step.start).hour - 13) ** 2) // 49))
+        for step in steps
     ]
 
 

@@ -135,10 +135,14 @@ def _of_fields(fields: Mapping[str, Any]) -> Document:
     return document | {"computed": str(fields.get("computed")).lower() == "true"}
 
 
-def table_rows(text: str) -> list[tuple[str, int | None]]:
-    """Return the period and the energy of each row that `releve show` prints."""
-    row = re.compile(r"^ *(\d{4}(?:-\d\d(?:-\d\d(?: \d\d:\d\d)?)?)?(?: \(winter time\))?) +(\d[\d.]*)(?: |$)")
-    return [(match[1], to_mwh(match[2])) for line in text.splitlines() if (match := row.match(line))]
+def table_rows(text: str) -> list[tuple[str, int | None, list[int]]]:
+    """Return the period and the energy of each row that `releve show` prints, and the whole numbers behind them."""
+    row = re.compile(r"^ *(\d{4}(?:-\d\d(?:-\d\d(?: \d\d:\d\d)?)?)?(?: \(winter time\))?) +(\d[\d.]*)((?: .*)?)$")
+    return [
+        (match[1], to_mwh(match[2]), [int(word) for word in match[3].split() if word.isdigit()])
+        for line in text.splitlines()
+        if (match := row.match(line))
+    ]
 
 
 # -- Households: files and pages
@@ -213,7 +217,9 @@ def read_page(browser: TestClient, account: str, view: str, day: date, language:
         change=_change(head),
         balance=_energy(_between(head, '<p class="balance">', "</p>"), language),
         rows=list(_rows(_between(chart, "<tbody>", "</tbody>"), view, language, has_fed=bool(flows))),
-        drawings=[_drawing(svg, language) for svg in re.findall(r"<svg [^>]*class=\"chart .*?</svg>", chart, re.DOTALL)],
+        drawings=[
+            _drawing(svg, language) for svg in re.findall(r"<svg [^>]*class=\"chart .*?</svg>", chart, re.DOTALL)
+        ],
         figures=[_figure(text, language) for text in re.findall(r'<a class="card figure".*?</a>', page, re.DOTALL)],
     )
 
@@ -255,7 +261,9 @@ def _rows(body: str, view: str, language: str, *, has_fed: bool) -> Iterator[Pag
     for number, (label, cells) in enumerate(re.findall(r'<tr><th scope="row">(.*?)</th>(.*?)</tr>', body), start=1):
         text = re.sub(r"<[^>]*>", "", label)
         begins, _, ends = text.partition(" – ") if view == "day" else ("".join(re.findall(r"\d+", text)), "", "")
-        values = [to_mwh(plain_number(cell, language)) for cell in re.findall(r'<td class="number">([^<]*)</td>', cells)]
+        values = [
+            to_mwh(plain_number(cell, language)) for cell in re.findall(r'<td class="number">([^<]*)</td>', cells)
+        ]
         fed, balance = values[1:3] if has_fed else (None, None)
         yield PageRow(str(number) if view == "year" else begins, ends, values[0], values[-1], fed, balance)
 
@@ -315,12 +323,21 @@ def line_values(points: Iterable[Point], account: str) -> dict[str, dict[int, Ma
     return held
 
 
-def mqtt_figures(retained: Mapping[str, Any], account: str, name: str) -> Document:
-    """Return the figures of one kind of energy, as the account's state has them."""
+_COUNTS_OF_STATE: Final = ("month_days", "month_expected_days", "year_days", "year_expected_days")
+
+
+def mqtt_figures(retained: Mapping[str, Any], account: str) -> dict[str, Document]:
+    """Return the figures of each kind of energy, as the account's state has them."""
     state = retained[f"releve/{account}/state"]
-    figures = {period: to_mwh(state[f"{name}_{period}"]) for period in ("yesterday", "month", "year")}
-    counts = {key.removeprefix(f"{name}_"): value for key, value in state.items() if key.endswith("days")}
-    return {**figures, "last_day": date.fromisoformat(state[f"{name}_last_day"]), **counts}
+    names = [key.removesuffix("_last_day") for key in state if key.endswith("_last_day")]
+    return {
+        name: {
+            **{period: to_mwh(state[f"{name}_{period}"]) for period in ("yesterday", "month", "year")},
+            **{key: state[f"{name}_{key}"] for key in _COUNTS_OF_STATE if f"{name}_{key}" in state},
+            "last_day": date.fromisoformat(state[f"{name}_last_day"]),
+        }
+        for name in names
+    }
 
 
 def statistic_rows(server: HomeAssistantServer, identifier: str) -> dict[int, StatisticRow]:
