@@ -276,9 +276,9 @@ def compare_lines(home: Home, comparison: Comparison) -> None:
             points[one["start"]] = fields | kept(one)
         if points:
             expected[name] = points
-    for one in home.flow.periods:
-        fields = {"kwh": one.energy / KWH, "m3": one.volume, "days": (one.end - one.start).days}
-        expected.setdefault("releve_gas_billed", {})[midnight(one.start)] = fields
+    for billed in home.flow.periods:
+        fields = {"kwh": billed.energy / KWH, "m3": billed.volume, "days": (billed.end - billed.start).days}
+        expected.setdefault("releve_gas_billed", {})[midnight(billed.start)] = fields
     comparison.same("line", line_values(home.house.lines.points.values(), home.account), expected)
 
 
@@ -452,6 +452,22 @@ def value_in(page: Page, place: int, which: str) -> int | None:
     """Return a value of a row; a page that knows nothing has no rows."""
     value: int | None = getattr(page.rows[place], which) if page.rows else None
     return value
+
+
+@pytest.mark.parametrize(
+    ("read", "least", "words"),
+    [
+        ({}, 1, "only 0 values were compared"),
+        ({"a": 1}, 2, "only 1 values were compared"),
+        ({"a": 2}, 1, "home a: 2 instead of 1"),
+        ({"a": 1, "b": 2}, 1, "home b: 2 instead of nothing"),
+    ],
+)
+def test_a_way_out_that_says_too_little_or_something_else_fails(read: dict[str, int], least: int, words: str) -> None:
+    comparison = Comparison("way")
+    comparison.same("home", read, {"a": 1} if read else {})
+    with pytest.raises(AssertionError, match=words):
+        comparison.conclude(least)
 
 
 def test_the_reference_imports_nothing_of_ours() -> None:

@@ -93,7 +93,7 @@ class House:
 @contextmanager
 def open_house(folder: Path, redis_url: str, broker: Mosquitto, **settings: str) -> Iterator[House]:
     prepare_installation(folder)
-    usual = {"pretend_now": NOW.isoformat(), "api_calls_per_minute": "100000", "keep_raw_answers": "false"}
+    usual = {"pretend_now": NOW.isoformat(), "api_calls_per_minute": "100000"}
     installation = new_installation(folder, redis_url, **usual, **settings)
     with (
         installation.open() as runtime,
@@ -226,14 +226,15 @@ def panels(house: House) -> Home:
         if day == date(2024, 10, 30):
             steps = without(steps, (at(day, 0), at(day, 6)), (at(day, 22), at(day, 23)))
         home.tell_steps(drawn, steps)
-    cycles = ((60,), (15,), (30, 60), (15,), (5, 10), (30,), (30,), (30,), (15,))
-    for day, lengths in zip(autumn, cycles, strict=True):
+    of_panels = ((60,), (15,), (30, 60), (15,), (5, 10), (30,), (30,), (30,), (15,))
+    for day, lengths in zip(autumn, of_panels, strict=True):
         steps = made_sun(made_steps(day, lengths, 0), 1_733)
         hole = (at(day, 12), at(day, 13)) if day == date(2024, 11, 2) else (at(day, 0), at(day, 0))
         home.tell_steps(fed, without(steps, hole))
 
     home.tell_days(fed, sun)  # After the curve, so that it is found absent later than it is covered.
 
+    house.deliver()  # Receivers have it all before it changes.
     # The supplier corrects itself: finer steps, longer steps that cover less, a day, a day to zero.
     home.tell_steps(drawn, made_steps(date(2024, 10, 29), (15,), 301))
     home.tell_steps(
