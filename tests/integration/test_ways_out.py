@@ -204,15 +204,14 @@ def compare_pages(home: Home, comparison: Comparison) -> None:
             page = read_page(browser, home.account, view, day, language)
             where = f"{view} {day} {language}"
             compare_chart(where, page, chart(view, day, home.flow, home.fed), view, comparison)
-            for of_figure, first, total, fed, known, change in page.figures:
-                expected = chart(of_figure, first, home.flow, home.fed, with_steps=False)
-                wanted = (
-                    shown(expected.total, of_figure),
-                    shown(expected.fed, of_figure),
-                    expected.known,
-                    expected.change,
-                )
-                comparison.same(f"{where} figure of {of_figure} {first}", (total, fed, known, change), wanted)
+            # A tile for the last known day, its month and its year.
+            last = max(home.flow.days(), default=None)
+            tiles = [(view, span_of(view, last)[0]) for view in ("day", "month", "year")] if last else []
+            comparison.same(f"{where} tiles", [tile[:2] for tile in page.figures], tiles)
+            for of_tile, first, *read in page.figures:
+                told = chart(of_tile, first, home.flow, home.fed, with_steps=False)
+                expected = [shown(told.total, of_tile), shown(told.fed, of_tile), told.known, told.change]
+                comparison.same(f"{where} tile of {of_tile} {first}", read, expected)
 
 
 def compare_chart(where: str, page: Page, expected: Chart, view: str, comparison: Comparison) -> None:
