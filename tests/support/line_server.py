@@ -1,10 +1,13 @@
-"""A server of time series for the tests: it asks for a token, reads lines strictly, and keeps points."""
+"""A server of time series for the tests, as InfluxDB 2: it asks for a token, reads lines strictly, and keeps points."""
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any, Final
@@ -36,12 +39,26 @@ class LineServer:
             return 503
         if authorization != f"Token {TOKEN}":
             return 401
+        if path.startswith("/api/v2/delete?bucket=home"):
+            self._delete(**json.loads(body))
+            return 204
         if path != "/api/v2/write?bucket=home&precision=s":
             return 404
         points = parse_lines(body)
         self.writes.append(points)
         self.points.update({point.key: point for point in points})
         return 204
+
+    def _delete(self, start: str, stop: str, predicate: str) -> None:
+        """Delete the points of a measurement with these tags, from ``start`` to ``stop``, included."""
+        tags = dict(re.findall(r'(\w+)="(\w+)"', predicate))
+        name, first, last = (
+            tags.pop("_measurement"),
+            *(datetime.fromisoformat(one).timestamp() for one in (start, stop)),
+        )
+        for key, point in list(self.points.items()):
+            if point.measurement == name and tags.items() <= point.tags.items() and first <= point.time <= last:
+                del self.points[key]
 
 
 @contextmanager
