@@ -202,7 +202,8 @@ class FileImporter:
     def _stored(self, account_id: str, series: Series, window: DateWindow) -> list[Entry]:
         job = messages.to_job(account_id, series, window, "", None)
         ranges = {series.inputs: ranges_to_read(job)[series.inputs]}
-        return [to_entry(document) for document in self.window_sync.measures.read(account_id, ranges)[series.inputs]]
+        stored = map(to_entry, self.window_sync.measures.read(account_id, ranges)[series.inputs])
+        return [entry for entry in stored if not entry.is_computed]
 
 
 @dataclass(frozen=True)

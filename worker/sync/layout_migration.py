@@ -87,7 +87,8 @@ class LayoutMigrator:
         if any(self.new.write(missing).values()):
             raise StoreUnavailable(_OTHER_WRITER)
         self._check(source, self.new.read(account_id, ranges))
-        counts.recounted += self.recompute_totals(account_id, series, window)
+        if source[series.inputs]:
+            counts.recounted += self.recompute_totals(account_id, series, window)
         for doctype in ranges:
             counts.documents += len(source[doctype])
             counts.written += len(missing[doctype])

@@ -7,7 +7,7 @@ from datetime import date, timedelta
 import pytest
 
 from tests.support.factories import NOW, Row, curve_of, serving_curves, serving_days
-from tests.support.made_files import curve_file
+from tests.support.made_files import curve_file, days_file
 from tests.unit.conftest import Household
 from worker.accounts.asserted_accounts import AccountAssertion
 from worker.domain.completeness import DayState
@@ -68,12 +68,16 @@ def add_account_of_files(service: Household) -> str:
 
 
 def import_file(service: Household, account: str, rows: dict[date, list[Row]]) -> None:
-    FileImporter(
+    file_importer(service).store(curve_file(rows, NOW - timedelta(hours=1)), account)
+
+
+def file_importer(service: Household) -> FileImporter:
+    return FileImporter(
         window_sync=service.window_sync,
         results=service.results,
         outcomes=service.registry.outcomes,
         progress=service.progress,
-    ).store(curve_file(rows, NOW - timedelta(hours=1)), account)
+    )
 
 
 def test_days_that_are_absent_for_good_are_made_by_the_curve_whichever_comes_first(home: Household) -> None:
@@ -122,6 +126,13 @@ def test_a_file_of_steps_makes_days_months_and_years(home: Household) -> None:
     assert old_days(home, account) == COMPUTED
     assert list(loads(home, account, Doctype.MONTH)) == ["2024-03", "2024-04"]
     assert home.build_auditor(lambda job: None).verify_account(account).findings == []
+
+
+def test_a_file_of_daily_values_finds_the_computed_days_new(home: Household) -> None:
+    account = add_account_of_files(home)
+    import_file(home, account, ROWS)
+    found = file_importer(home).compare(days_file({OLD: 5000}), account)
+    assert (found.days_new, found.days_different) == (1, 0)
 
 
 def test_steps_of_thirds_of_a_watt_hour_keep_their_places(home: Household) -> None:

@@ -64,15 +64,11 @@ _MOST_NAMED: Final = 3  # Days whose value was set aside.
 
 @dataclass(frozen=True, slots=True)
 class StoredFlow:
-    """The energy of a series of daily values, and its curve, that is stored from its ``first`` to its ``last`` day.
-
-    ``last_total``: the last day that has a daily value.
-    """
+    """The energy of a series of daily values, and its curve, that is stored from its ``first`` to its ``last`` day."""
 
     daily: Series
     first: date
     last: date
-    last_total: date | None
 
     @property
     def direction(self) -> Direction:
@@ -246,10 +242,9 @@ def find_flows(runtime: Runtime, account: Account, known: Sequence[Series]) -> l
     for daily in dailies_of(account.supplier):
         pair = [series for series in (daily, find_curve(daily)) if series is not None and series in known]
         first_days = [first_day(runtime.measures, account.id, series.inputs) for series in pair]
-        last_days = {series: day for series in pair if (outcome := outcomes.get(series)) and (day := outcome.last_day)}
+        last_days = [day for series in pair if (outcome := outcomes.get(series)) and (day := outcome.last_day)]
         if any(first_days) and last_days:
-            first, last = min(filter(None, first_days)), max(last_days.values())
-            flows.append(StoredFlow(daily, first, last, last_days.get(daily)))
+            flows.append(StoredFlow(daily, min(filter(None, first_days)), max(last_days)))
     return flows
 
 
@@ -294,11 +289,14 @@ def _read_flow(
 
 def build_figures(runtime: Runtime, account_id: str, flows: Sequence[StoredFlow], words: Words) -> list[Summary]:
     """Return the sums of the last day, its month and its year, each compared to the one before."""
-    if not flows or (last := flows[0].last_total) is None:
+    if not flows:
         return []
-    window = DateWindow(date(last.year - 1, 1, 1), last + ONE_DAY)
+    newest = flows[0].last  # Of which the curve alone may be known.
+    window = DateWindow(date(newest.year - 2, 1, 1), newest + ONE_DAY)
     days, *days_of_others = (read_days(runtime.measures, account_id, window, flow.daily) for flow in flows)
-    figures = []
+    last, figures = max(days, default=None), list[Summary]()
+    if last is None:
+        return []
     for span in (Span.containing(view, last) for view in CALENDAR_VIEWS):
         measures, *others = (measures_by_day(span, known, span.end) for known in (days, *days_of_others))
         fed = next((other for other in others if other.total is not None), None)
