@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from functools import cache
@@ -74,14 +73,6 @@ from tests.support.ways_out import (
 
 pytestmark = pytest.mark.sockets
 
-# Totals with `days` and `expected_days`, hours with `minutes` and `expected_minutes` (P2 of issue 40).
-TOTALS_SAY_THEIR_DAYS: Final = False
-# Days that no daily value can come of, and that their steps cover whole (HH1 of issue 40).
-DAYS_FROM_THE_CURVE: Final = False
-
-# Points of replaced steps are deleted at InfluxDB 2 (N12 of issue 40).
-REPLACED_POINTS_GO: Final = False
-
 LANGUAGES: Final = ("fr", "en")
 OF_DAYS: Final = ("day", "month", "year")
 VIEWS: Final = ("day", "week", "month", "year")
@@ -94,8 +85,8 @@ Way = Callable[[Home, Comparison], None]
 
 
 def kept(document: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    """Return these fields of a document, and what it is made of where that is told."""
-    counts = ("days", "expected_days", "minutes", "expected_minutes") if TOTALS_SAY_THEIR_DAYS else ()
+    """Return these fields of a document, and what it is made of."""
+    counts = ("days", "expected_days", "minutes", "expected_minutes")
     return {name: document[name] for name in (*names, *counts) if name in document}
 
 
@@ -173,8 +164,7 @@ def compare_files(home: Home, comparison: Comparison) -> None:
             read = []
             for row in rows:
                 offset, counts = row[3:4] if by in ("minute", "hour") else [], row[-2:] if by in TOTALS else []
-                numbers = list(map(int, counts)) if TOTALS_SAY_THEIR_DAYS else []
-                read.append((start_of_row(row[0], *offset), row[1], to_mwh(row[2]), numbers))
+                read.append((start_of_row(row[0], *offset), row[1], to_mwh(row[2]), list(map(int, counts))))
             expected = [
                 (one["start"], end_of(one, by), one["load"], list(kept(one).values())) for one in flow.documents(by)
             ]
@@ -286,14 +276,9 @@ def compare_lines(home: Home, comparison: Comparison) -> None:
 
 def compare_mqtt(home: Home, comparison: Comparison) -> None:
     read = mqtt_figures(home.house.broker.retained(), home.account)
-    expected = {flow.name: figures_of(flow) for flow in home.flows if flow.days()}
+    expected = {flow.name: flow.figures(TODAY) for flow in home.flows if flow.days()}
     comparison.same("kinds of energy", ", ".join(sorted(read)), ", ".join(sorted(expected)))
     comparison.same("figures", read, expected)
-
-
-def figures_of(flow: Flow) -> dict[str, Any]:
-    figures = flow.figures(TODAY)
-    return {name: value for name, value in figures.items() if TOTALS_SAY_THEIR_DAYS or not name.endswith("_days")}
 
 
 def compare_assistant(home: Home, comparison: Comparison) -> None:
@@ -332,13 +317,8 @@ AT_LEAST: Final = {name: dict(zip((*WAYS, "spans"), numbers, strict=False)) for 
 
 def compare(name: str, home: Home, way: str) -> None:
     comparison = Comparison(way)
-    WAYS[way](of_now(home), comparison)
+    WAYS[way](home, comparison)
     comparison.conclude(AT_LEAST[name][way])
-
-
-def of_now(home: Home) -> Home:
-    """Return the home as it is until days come from the curve: any daily value may come yet."""
-    return home if DAYS_FROM_THE_CURVE else replace(home, flows=[replace(flow, unfetchable=()) for flow in home.flows])
 
 
 @pytest.fixture(scope="module")
@@ -347,8 +327,7 @@ def supplied(
 ) -> Iterator[dict[str, Home]]:
     """Yield the homes of suppliers, with all that was delivered of them."""
     with open_house(tmp_path_factory.mktemp("supplied"), redis_url, mosquitto_broker, **GAS_SETTINGS) as house:
-        later = [] if REPLACED_POINTS_GO else ["line-protocol"]
-        homes = {"panels": panels(house, *later), "gas": gas(house), "curve alone": curve_alone(house)}
+        homes = {"panels": panels(house), "gas": gas(house), "curve alone": curve_alone(house)}
         house.deliver()
         yield homes
 
@@ -422,7 +401,7 @@ def test_the_day_the_week_the_month_and_the_year_of_one_time_never_contradict_ea
     supplied: dict[str, Home], of_files: Home, name: str
 ) -> None:
     comparison = Comparison("spans")
-    compare_spans(of_now({**supplied, "files of hours": of_files}[name]), comparison)
+    compare_spans(({**supplied, "files of hours": of_files}[name]), comparison)
     comparison.conclude(AT_LEAST[name]["spans"])
 
 
