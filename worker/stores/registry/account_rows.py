@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 from datetime import date, datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, insert, or_, select, update
 
 from worker.domain.account import DEFAULT_TENANT, Account, AccountState
 from worker.domain.consents import ConsentKind
@@ -20,11 +20,10 @@ from worker.domain.evidence import EvidenceEvent
 from worker.domain.notice import OF_OTHERS
 from worker.domain.series import USUAL_SERIES, Series, SeriesSwitch, of_supplier
 from worker.domain.windows import civil_date
-from worker.errors import ConsentEnded, ConsentStopped, FilesOnly, TokenNeeded, UnknownAccount, describe_code
+from worker.errors import ConsentEnded, ConsentStopped, UnknownAccount, describe_code
 from worker.stores.registry.tables import (
     ACCOUNTS,
     CONSENT_EVIDENCE,
-    CONSENT_PROOFS,
     NEVER,
     NO_DAY,
     NOTICES,
@@ -41,15 +40,8 @@ IS_ACTIVE = or_(
     ACCOUNTS.c.state == AccountState.READY,
     and_(ACCOUNTS.c.state == AccountState.NEW, USAGE_POINTS.c.usage_point_id.is_not(None)),
 )
-# An account of files alone that somebody has resumed, or asked for by hand, waits under the code of a lost token.
-_C = ACCOUNTS.c
-_PROOF_OF_MORE = select(CONSENT_PROOFS.c.id).where(
-    CONSENT_PROOFS.c.account_id == _C.id, CONSENT_PROOFS.c.vouched_by.is_distinct_from(FILE_IMPORT)
-)
-_FILES_ALONE = and_(_C.reason == TokenNeeded.code, _C.consent_until.is_(None), ~_PROOF_OF_MORE.exists())
-_REASON = case((_FILES_ALONE, FilesOnly.code), else_=_C.reason).label("reason")
-_COLUMNS = (column for column in _C if column.name not in ("state_since", "reason"))
-ACCOUNT_QUERY = select(*_COLUMNS, _REASON, USAGE_POINTS.c.usage_point_id).select_from(ACCOUNTS.outerjoin(USAGE_POINTS))
+_COLUMNS = (column for column in ACCOUNTS.c if column is not ACCOUNTS.c.state_since)
+ACCOUNT_QUERY = select(*_COLUMNS, USAGE_POINTS.c.usage_point_id).select_from(ACCOUNTS.outerjoin(USAGE_POINTS))
 # A window runs these statements several times. Building one costs more than running it, so each is built once.
 _ONE_ACCOUNT = ACCOUNT_QUERY.where(ACCOUNTS.c.id == bindparam("account_id"))
 _STATE = select(ACCOUNTS.c.state).where(ACCOUNTS.c.id == bindparam("account_id"))

@@ -117,12 +117,3 @@ def test_an_account_that_had_a_token_is_to_be_reconnected(empty_home: ApiService
     runtime.registry.set_state(of_files.id, AccountState.ACTION_NEEDED, TokenNeeded.code, now=runtime.now())
     assert "To be reconnected" in text_of(empty_home, "/")
     assert "card alert" in text_of(empty_home, f"/accounts/{of_files.id}")
-
-
-def test_an_account_of_files_that_was_asked_for_by_hand_is_still_one_of_files_alone(
-    empty_home: ApiService, of_files: Account
-) -> None:
-    runtime = empty_home.runtime
-    runtime.registry.set_state(of_files.id, AccountState.ACTION_NEEDED, TokenNeeded.code, now=runtime.now())
-    assert runtime.registry.get(of_files.id).files_only
-    assert "Files only" in text_of(empty_home, "/")
