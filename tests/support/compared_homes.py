@@ -84,12 +84,11 @@ class House:
         sync = replace(self.runtime.window_sync, supplier_of=lambda _: supplier, now=lambda: asked_at)
         sync.sync_window(self.runtime.claims.to_job(account, series, DateWindow(first, end)))
 
-    def deliver(self, *later: str) -> None:
-        """Send what waits, but to the kinds of output that get it later."""
+    def deliver(self) -> None:
+        """Send what waits."""
         for state in self.runtime.outputs.list_outputs():
-            if state.kind not in later:
-                self.runtime.output_delivery.deliver(state.id)
-        states = [state for state in self.runtime.outputs.list_outputs() if state.kind not in later]
+            self.runtime.output_delivery.deliver(state.id)
+        states = self.runtime.outputs.list_outputs()
         assert [(state.kind, state.error, state.waiting) for state in states if state.error or state.waiting] == []
 
 
@@ -186,11 +185,8 @@ def at(day: date, hour: int, minute: int = 0) -> datetime:
 # -- The homes
 
 
-def panels(house: House, *later: str) -> Home:
-    """Return a home with panels: steps of all lengths, hours that begin at half past, holes and corrections.
-
-    ``later``: the outputs that get nothing before the corrections.
-    """
+def panels(house: House) -> Home:
+    """Return a home with panels: steps of all lengths, hours that begin at half past, holes and corrections."""
     account, _ = house.runtime.registry.add("enedis", METER, NOW, token_needed=False)
     switch_on(house.runtime.registry, account.id, Series.PRODUCTION_DAILY, Series.PRODUCTION_LOAD_CURVE)
     drawn, fed = Flow("consumption"), Flow("production")
@@ -240,7 +236,7 @@ def panels(house: House, *later: str) -> Home:
 
     home.tell_days(fed, sun)  # After the curve, so that it is found absent later than it is covered.
 
-    house.deliver(*later)  # Receivers have it all before it changes.
+    house.deliver()  # Receivers have it all before it changes.
     # The supplier corrects itself: finer steps, longer steps but for an hour, a day, a day to zero.
     home.tell_steps(drawn, made_steps(date(2024, 10, 29), (15,), 301))
     home.tell_steps(
