@@ -27,7 +27,7 @@ from datetime import date
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
-from fastapi import Depends, Form, Request, Response
+from fastapi import Depends, Form, Query, Request, Response
 from pydantic import BeforeValidator
 
 from worker.accounts.household_access import CODE
@@ -203,6 +203,7 @@ def _refuse_number(value: object) -> object:
 
 
 Day = Annotated[date, BeforeValidator(_refuse_number)]
+LastId = Annotated[str, Query(max_length=32, pattern=r"^[a-z0-9]*$", description="The last id of the page before.")]
 RuntimeDep = Annotated[Runtime, Depends(get_runtime)]
 SessionDep = Annotated[Session, Depends(get_session)]
 
