@@ -9,22 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, delete, insert, null, select, update
 
 from worker.domain.account import DEFAULT_TENANT
-from worker.domain.clock import Clock, real_clock
 from worker.domain.invitation import INVITATION_LIFE, Invitation, InvitationPurpose
 from worker.errors import DataError, OperatorFault
-from worker.stores.database import Database, SealedTable, place_of
+from worker.stores.database import SealedTable, place_of
 from worker.stores.encryption import SecretTexts
 from worker.stores.registry import account_rows
 from worker.stores.registry.tables import INVITATIONS, belongs_to
-
-if TYPE_CHECKING:
-    from worker.stores.encryption import Sealer
-
 
 _TEXTS: Final = SecretTexts("invite")  # Our logs recognise it, too.
 _UNFINISHED: Final = (INVITATIONS.c.used_at.is_(None), INVITATIONS.c.revoked_at.is_(None))
@@ -40,10 +35,6 @@ class InvitationTable(SealedTable):
     ``now`` is the real time even if the fleet runs at a simulated one: a link must not live longer than it should.
     A transaction that also locks an account locks it first, so that two can't wait for each other.
     """
-
-    def __init__(self, database: Database, sealer: Sealer, now: Clock = real_clock) -> None:
-        super().__init__(database, sealer)
-        self._now = now
 
     def create(
         self,

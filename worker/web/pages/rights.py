@@ -23,8 +23,8 @@ from worker.domain.series import daily_of, intervals_of
 from worker.domain.windows import civil_date
 from worker.errors import UnknownAccount
 from worker.runtime.process import Runtime
+from worker.stores.database import new_id
 from worker.stores.redis.locks import Rate, RateLimiter
-from worker.stores.registry.rights import new_right_id
 from worker.web.client_addresses import client_address
 from worker.web.dependencies import (
     RIGHT_STATE,
@@ -174,7 +174,7 @@ def declare(
     renamed, now = names.with_new(), real_clock()
     runtime.connector.declarations.begin(
         ConnectionRequest(
-            id=new_right_id(),
+            id=new_id(),
             supplier=GRDF.name,
             browser=renamed.newest,
             known_as=names.hashes,
