@@ -22,6 +22,7 @@ from worker.stores.registry import account_rows
 from worker.stores.registry.tables import INVITATIONS, belongs_to
 
 _TEXTS: Final = SecretTexts("invite")  # Our logs recognise it, too.
+_PLAIN: Final = tuple(name for name in Invitation.__dataclass_fields__ if name != "usage_point_id")  # Not sealed.
 _UNFINISHED: Final = (INVITATIONS.c.used_at.is_(None), INVITATIONS.c.revoked_at.is_(None))
 
 
@@ -186,21 +187,8 @@ class InvitationTable(SealedTable):
     def _to_invitation(self, row: Row[Any], *, needs_meter: bool = True) -> Invitation:
         sealed, place = row.sealed_usage_point, _place_of(row.id)
         has_meter = sealed is not None and (needs_meter or self._sealer.can_unseal(sealed, place))
-        return Invitation(
-            id=row.id,
-            purpose=row.purpose,
-            supplier=row.supplier,
-            created_by=row.created_by,
-            created_at=row.created_at,
-            expires_at=row.expires_at,
-            account_id=row.account_id,
-            usage_point_id=self._sealer.unseal(sealed, place) if has_meter else None,
-            opened_at=row.opened_at,
-            browser=row.browser,
-            used_at=row.used_at,
-            revoked_at=row.revoked_at,
-            tenant=row.tenant,
-        )
+        facts = {name: getattr(row, name) for name in _PLAIN}
+        return Invitation(**facts, usage_point_id=self._sealer.unseal(sealed, place) if has_meter else None)
 
     def page(
         self, after: str = "", limit: int = 100, *, open_only: bool = False, tenant: str | None = None
