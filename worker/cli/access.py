@@ -15,17 +15,19 @@ from typing import Any, Final
 
 import click
 
-from config.settings import ConfigError, Settings, get_settings
+from config.settings import ConfigError, get_settings
 from config.validation import check_http_url, check_webhook
 from worker.accounts.status import to_row
 from worker.cli.command_audit import note_result
 from worker.cli.parameters import (
+    TENANT_NAME,
+    CheckedText,
     DayCount,
-    TenantName,
     confirm_on_terminal,
     json_option,
     open_registry_database,
     print_json,
+    print_result,
     print_rows,
     tenant_column,
     tenant_option,
@@ -138,11 +140,9 @@ def add(name: str, password: str | None, no_second_factor: bool, as_json: bool) 
         if key and password is None:
             _confirm_code(key)
         operator = access.operators.add(name, text, key)
-    if as_json:
-        address = totp_address(key, operator.name) if key else None
-        print_json({**to_row(operator), "totp_key": key, "totp_address": address})
-        return
-    click.echo(f"operator {operator.name} can sign in at /operator{'' if key else ', on this machine only (loopback)'}")
+    row = {**to_row(operator), "totp_key": key, "totp_address": totp_address(key, operator.name) if key else None}
+    line = f"operator {operator.name} can sign in at /operator{'' if key else ', on this machine only (loopback)'}"
+    print_result(row, line, as_json=as_json)
 
 
 @operators.command("list")
@@ -233,18 +233,14 @@ def _open_access() -> Iterator[OperatorAccess]:
     Raises ConfigError where this is not the place of the web application: it could not read what is made here.
     """
     settings = get_settings()
-    if not _has_session_key(settings):
+    # Where the registry is here too, the key may be made here.
+    if settings.registry_url is not None and not has_session_keys(settings):
         raise ConfigError(
             "the session key is missing: run this where the web application runs (`docker compose exec web releve "
             "operators …`), or set RELEVE_SESSION_KEY"
         )
     with open_registry_database() as database:
         yield build_operator_access(settings, database)
-
-
-def _has_session_key(settings: Settings) -> bool:
-    """Return whether the session key is here, or may be made here because the registry is here too."""
-    return settings.registry_url is None or has_session_keys(settings)
 
 
 def _check_password_option(password: str | None) -> None:
@@ -478,18 +474,6 @@ def _checked_name(name: str, hint: str) -> str:
     return name.strip()
 
 
-class RedirectUri(click.ParamType[Any]):
-    """An address that the proxy may send people back to."""
-
-    name = "URI"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        try:
-            return check_redirect_uri(str(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
 @click.group()
 def proxy_clients() -> None:
     """Create, change, list and revoke clients of the consent proxy, for instance a Cozy stack.
@@ -507,7 +491,7 @@ def proxy_clients() -> None:
     "redirect_uris",
     required=True,
     multiple=True,
-    type=RedirectUri(),
+    type=CheckedText("URI", check_redirect_uri),
     help="Exact URL that people are sent back to. Repeat it for several.",
 )
 @tenant_option("Tenant of the client. Invitations must be of the same tenant.", DEFAULT_TENANT)
@@ -604,17 +588,10 @@ def revoke_client(client_id: str) -> None:
     click.echo(f"client {client.id} of {client.name} is revoked")
 
 
-class _HttpUrl(click.ParamType[Any]):
-    """An address of a web service. The error does not repeat it: its path may be a secret."""
-
-    name = "URL"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        try:
-            check_http_url(str(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-        return str(value).rstrip("/")
+def _check_url(text: str) -> str:
+    """Return the address of a web service. The ValueError does not repeat it: its path may be a secret."""
+    check_http_url(text)
+    return text.rstrip("/")
 
 
 @click.group()
@@ -628,11 +605,11 @@ def tenants() -> None:
 
 
 @tenants.command("set")
-@click.argument("tenant", metavar="NAME", type=TenantName())
+@click.argument("tenant", metavar="NAME", type=TENANT_NAME)
 @click.option("--title", help="Name of the tenant that households see.")
 @click.option(
     "--webhook-url",
-    type=_HttpUrl(),
+    type=CheckedText("URL", _check_url),
     help="URL that receives the notices about the tenant's accounts as signed POSTs.",
 )
 @click.option(
