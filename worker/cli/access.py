@@ -305,21 +305,12 @@ def list_keys(account_id: str | None, kind: str | None, as_json: bool) -> None:
       releve sessions list
       releve sessions list --account k9xgwnz9gvp2
     """
-    with _open_sessions() as table:
+    with open_registry_database() as database:
+        table = SessionTable(database)
         owners = None if account_id is None else table.households_of([account_id])
         keys = table.list_keys(owners, _chosen_kind(kind))
-    rows: list[dict[str, Any]] = [
-        {
-            "session": key.id,
-            "kind": key.kind.value,
-            "owner": key.owner,
-            "device": key.device,
-            "created_at": key.created_at,
-            "last_seen_at": key.last_seen_at,
-            "expires_at": key.expires_at,
-        }
-        for key in keys
-    ]
+    names = ("kind", "owner", "device", "created_at", "last_seen_at", "expires_at")
+    rows = [{"session": key.id, **to_row(key, *names)} for key in keys]
     moments = {"signed in": "created_at", "last seen": "last_seen_at", "ends": "expires_at"}
     columns = {"session": "session", "kind": "kind", "of": "owner", "device": "device", **moments}
     print_rows(rows, columns, as_json=as_json, empty="no sessions")
@@ -345,7 +336,8 @@ def end_sessions(session_id: str | None, account_id: str | None, kind: str | Non
     """
     if [session_id is not None, account_id is not None, everybody].count(True) != 1:
         raise click.UsageError("give one of SESSION, --account and --all")
-    with _open_sessions() as table:
+    with open_registry_database() as database:
+        table = SessionTable(database)
         if session_id is not None:
             ended = int(table.end(session_id))
         elif account_id is not None:
@@ -359,12 +351,6 @@ def end_sessions(session_id: str | None, account_id: str | None, kind: str | Non
 
 def _chosen_kind(kind: str | None) -> frozenset[KeyKind]:
     return frozenset({_SESSION_KINDS[kind]}) if kind else SESSIONS
-
-
-@contextmanager
-def _open_sessions() -> Iterator[SessionTable]:
-    with open_registry_database() as database:
-        yield SessionTable(database)
 
 
 class Scopes(click.ParamType[Any]):
