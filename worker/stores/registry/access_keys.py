@@ -47,7 +47,7 @@ from worker.domain.sessions import (
 )
 from worker.errors import DataError, OperatorFault, SignInBusy
 from worker.logs import fields
-from worker.stores.database import ClockedTable, Database, SqlTable, place_of
+from worker.stores.database import ClockedTable, Database, SealedTable, place_of
 from worker.stores.encryption import Sealer, SecretTexts
 from worker.stores.registry.tables import ACCESS_KEYS, HOUSEHOLD_ACCOUNTS, OPERATORS
 
@@ -291,15 +291,11 @@ class _Sealed:
     step: int = 0
 
 
-class OperatorTable(SqlTable):
+class OperatorTable(SealedTable):
     """The table of operators. An operator that has ended is none any more.
 
     ``now`` is the real time even if the fleet runs at a simulated one: authenticator apps go by it.
     """
-
-    def __init__(self, database: Database, sealer: Sealer, now: Clock = real_clock) -> None:
-        super().__init__(database)
-        self._sealer, self._now = sealer, now
 
     def add(self, name: str, password: str | None = None, totp_key: str | None = None) -> Operator:
         """Add an operator. Raises OperatorRefused for a name or a password that can't be.
