@@ -160,7 +160,8 @@ def beyond(
     if not (series.has_daily_limit or series.has_steps):
         return {}
     limits = ((entry, most_of(series, entry, limit_kwh, contracts)) for entry in readings)
-    return {entry.key: entry.amount for entry, limit in limits if entry.amount > limit}
+    # A computed day is what its steps are, each of which has its own limit.
+    return {entry.key: entry.amount for entry, limit in limits if entry.amount > limit and not entry.is_computed}
 
 
 def most_of(series: Series, entry: Entry, limit_kwh: float, contracts: Sequence[Entry]) -> float:
@@ -232,14 +233,15 @@ def check_computed(
 ) -> Iterator[Discrepancy]:
     """Compare the stored days that the curve made with the curve; yields in the order of days.
 
-    ``computed``: the days that the curve covers whole. ``wanted``: those that no daily value can come for.
+    ``computed``: the days that the curve covers whole, because a gap is recorded in the ledger of days. ``wanted``:
+    those that no daily value can come for.
     """
     stored = {date.fromisoformat(entry.key): entry for entry in days}
-    for day in sorted(stored.keys() | computed.keys()):
-        known, made = stored.get(day), computed.get(day)
-        expected, amount = made and made.amount, known and known.amount
-        if expected != amount and (known.is_computed if known else day in wanted):
-            yield Discrepancy(Law.DAY, str(day), expected, amount, _cause_of_total(expected, amount), daily)
+    for day, made in sorted(computed.items()):
+        known = stored.get(day)
+        amount = known and known.amount
+        if made.amount != amount and (known.is_computed if known else day in wanted):
+            yield Discrepancy(Law.DAY, str(day), made.amount, amount, _cause_of_total(made.amount, amount), daily)
 
 
 def _cause_of_day(

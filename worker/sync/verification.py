@@ -373,10 +373,10 @@ class MeasureChecks:
 
 
 def _days_of(series: Series, rows: Sequence[Entry]) -> set[date]:
-    """Return the days of which a row tells something: of a period all of its days."""
+    """Return the days of which a row tells something: of a period all of its days, of a computed day nothing."""
     if series.has_intervals:
         return {day for row in rows for day in interval_days(row).dates()}
-    return {date.fromisoformat(row.key) for row in rows}
+    return {date.fromisoformat(row.key) for row in rows if not row.is_computed}
 
 
 def _is_peak_of(series: Series, curve: Series) -> bool:

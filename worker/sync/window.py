@@ -69,6 +69,7 @@ from worker.sync.incidents import Incidents
 
 _AN_HOUR: Final = timedelta(hours=1)
 MAX_RACES: Final = 20  # Lost races for one window, before the store counts as unavailable.
+_CHANGING: Final = "other processes are changing these documents: try again later"
 
 
 class Recorder(Protocol):
@@ -304,14 +305,20 @@ class WindowSync:
     def compute_days(self, job: WindowJob) -> int:
         """Compute a window of daily values from the curve, and return the documents written.
 
-        A day that the steps don't cover whole gets no value, and one that the supplier told keeps its own.
+        A day that the steps don't cover whole gets no value, and one that the supplier told keeps its own. What was
+        written is computed again, because another run may have changed the curve meanwhile.
         """
         curve, window = curve_of(messages.series_of(job)), messages.window_of(job)
         first_key, end_key = key_range(window, curve.inputs)
         keys = (shift_key(first_key, -_AN_HOUR), end_key)
-        documents = self.measures.read(job["account_id"], {curve.inputs: keys})[curve.inputs]
-        days = days_of_curve(curve, map(to_entry, documents))
-        return self._rewrite(job, [days[day] for day in window.dates() if day in days])
+        written = 0
+        for _ in range(MAX_RACES):
+            documents = self.measures.read(job["account_id"], {curve.inputs: keys})[curve.inputs]
+            days = days_of_curve(curve, map(to_entry, documents))
+            if not (count := self._rewrite(job, [days[day] for day in window.dates() if day in days])):
+                return written
+            written += count
+        raise StoreUnavailable(_CHANGING)
 
     def recompute_totals(self, job: WindowJob) -> int:
         """Compute the window's totals from the stored readings, without a call, and return the documents written."""
@@ -322,7 +329,10 @@ class WindowSync:
         fetched = self.parse_answer(job, RawAnswer(series, now, messages.window_of(job), []))
         fetched["readings"] = [entry.reading for entry in computed]
         with self._noting(job) as note:
-            return self._write_until_settled(self.aggregate(self.filter_known(fetched)), note)[0].total()
+            written = self._write_until_settled(self.aggregate(self.filter_known(fetched)), note)[0].total()
+        if written:
+            self._raise_if_removed(job)
+        return written
 
     def _noting(self, job: WindowJob) -> AbstractContextManager[NotePart]:
         if self.outbox is None:
@@ -381,8 +391,9 @@ class WindowSync:
             if not series.is_state:  # A row of a state goes where another one tells the same: nothing is corrected.
                 gone = removals[inputs]
                 replacing += [entry._replace(amount=REMOVED, replaced_amount=entry.amount) for entry in gone]
-                # The journal tells of a reading that was removed once that it is there again.
-                new = [one for one in entries[inputs] if one.revision is None or one.key in writes["reshaped"]]
+                # The journal tells of a reading that was removed once that it is there again; a computed day is none.
+                told = [one for one in entries[inputs] if not one.is_computed]
+                new = [one for one in told if one.replaced_amount is None or one.key in writes["reshaped"]]
                 replacing += [entry._replace(replaced_amount=REMOVED) for entry in new]
             if corrections := [entry for entry in replacing if entry.replaced_amount != entry.amount]:
                 self.recorder.record_corrections(writes, corrections)
@@ -405,7 +416,7 @@ class WindowSync:
             ]
             changes = self._compare(writes, entries_again, writes["facts"], lost_keys[inputs])
             writes = self.aggregate(changes, written_keys)
-        raise StoreUnavailable("other processes are changing these documents: try again later")
+        raise StoreUnavailable(_CHANGING)
 
 
 # -- Between the reads and the writes; without I/O

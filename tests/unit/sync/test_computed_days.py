@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, timedelta
+from typing import Any
 
 import pytest
 
@@ -12,14 +15,14 @@ from tests.unit.conftest import Household
 from worker.accounts.asserted_accounts import AccountAssertion
 from worker.domain.completeness import DayState
 from worker.domain.consistency import Cause, Law
-from worker.domain.documents import ALL_KEYS
+from worker.domain.documents import ALL_KEYS, REMOVED
 from worker.domain.messages import WindowJob
 from worker.domain.series import Doctype, Series, SeriesSwitch
 from worker.domain.windows import ONE_DAY, DateWindow
-from worker.errors import TokenNeeded
+from worker.errors import TokenNeeded, UnknownAccount
 from worker.stores.encryption import KeyedHashes
 from worker.stores.registry.erased_meters import ErasureTable
-from worker.stores.registry.supplier_answers import CorrectionTable
+from worker.stores.registry.supplier_answers import Correction, CorrectionTable
 from worker.sync.file_import import FileImporter
 
 OLD = date(2024, 3, 30)  # Two days before and after the clocks go forward: 24, 23 and 24 hours.
@@ -54,6 +57,29 @@ COMPUTED = {
     "2024-03-31": (energy_of(ROWS[OLD + ONE_DAY]), 1380),
     "2024-04-01": (energy_of(ROWS[OLD + 2 * ONE_DAY]), 1440),
 }
+
+
+class Interrupted:
+    """The measures of a household, of which something happens once, after the curve was read to compute days."""
+
+    def __init__(self, service: Household, happens: Callable[[], object]) -> None:
+        self.measures: Any = service.window_sync.measures
+        self.happens: Callable[[], object] | None = happens
+
+    def read(self, account: str, ranges: Any) -> Any:
+        documents = self.measures.read(account, ranges)
+        if list(ranges) == [Doctype.MINUTE] and self.happens:
+            happens, self.happens = self.happens, None
+            happens()
+        return documents
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.measures, name)
+
+
+def compute_old_days(service: Household, account: str, happens: Callable[[], object]) -> None:
+    sync = replace(service.window_sync, measures=Interrupted(service, happens))
+    sync.compute_days(service.claims.to_job(account, Series.DAILY, DateWindow(OLD, OLD + 3 * ONE_DAY)))
 
 
 def add_account_of_files(service: Household) -> str:
@@ -219,3 +245,79 @@ def test_an_account_that_was_computed_can_be_rebuilt_and_stays_the_same(home: Ho
     assert [after.mark_of(day) for day in OLD_DAYS] == [before.mark_of(day) for day in OLD_DAYS]
     home.lose_redis()
     assert not home.history.covers(account, Series.DAILY, DateWindow(OLD, OLD + ONE_DAY))
+
+
+def test_a_curve_that_changes_while_its_days_are_computed_makes_the_days(home: Household) -> None:
+    account = home.add()
+    home.backfill(account)
+
+    def correct() -> None:
+        home.at += timedelta(minutes=1)
+        home.supplier.curve = serving_curves({OLD: curve_of(OLD, 700)})
+        home.run(home.claims.to_job(account, Series.LOAD_CURVE, DateWindow(OLD, OLD + ONE_DAY)))
+
+    compute_old_days(home, account, correct)
+    assert old_days(home, account)[str(OLD)] == (energy_of(curve_of(OLD, 700)), 1440)
+
+
+def test_nothing_of_an_account_that_is_removed_meanwhile_is_computed(home: Household) -> None:
+    account = home.add()
+    home.backfill(account)
+
+    def remove() -> None:
+        home.registry.remove(account)
+        home.window_sync.measures.erase(account)
+
+    with pytest.raises(UnknownAccount):
+        compute_old_days(home, account, remove)
+    assert [loads(home, account, doctype) for doctype in Series.DAILY.doctypes] == [{}, {}, {}]
+
+
+def test_the_journal_of_a_value_that_was_removed_tells_of_the_one_that_comes_and_not_of_the_computed_one(
+    home: Household,
+) -> None:
+    account, journal = home.add(), CorrectionTable(home.registry.database)
+    removed = Correction(account, Doctype.DAY, str(OLD), 10**9, REMOVED, None, home.at - ONE_DAY, "before")
+    journal.record([removed])
+    home.backfill(account)
+    assert str(OLD) in old_days(home, account)
+    assert journal.list_between(account, Doctype.DAY, *ALL_KEYS) == [removed]
+    home.at += timedelta(minutes=1)
+    home.supplier.daily = serving_days({OLD: 5000})
+    home.run(home.claims.to_job(account, Series.DAILY, DateWindow(OLD, OLD + ONE_DAY)))
+    changes = journal.list_between(account, Doctype.DAY, *ALL_KEYS)
+    assert [(one.was_amount, one.became_amount) for one in changes] == [(10**9, REMOVED), (REMOVED, 5 * 10**6)]
+
+
+def test_a_day_of_steps_that_a_meter_can_deliver_is_computed_however_much_it_is(home: Household) -> None:
+    home.window_sync = replace(home.window_sync, daily_limit_kwh=8)
+    account = add_account_of_files(home)
+    import_file(home, account, {OLD: curve_of(OLD, 600)})  # A step may have a twelfth of the limit an hour.
+    assert old_days(home, account) == {str(OLD): (energy_of(curve_of(OLD, 600)), 1440)}
+    assert home.build_auditor(lambda job: None).verify_account(account).findings == []
+
+
+def test_a_computed_day_in_place_of_a_value_that_was_told_is_found_and_asked_for(home: Household) -> None:
+    account, asked = home.add(), list[WindowJob]()
+    home.backfill(account)
+    window = DateWindow(OLD, OLD + ONE_DAY)
+    message = home.window_sync.filter_known(home.window_sync.fetch(home.claims.to_job(account, Series.DAILY, window)))
+    message["facts"]["open"] = {}  # As a worker of 0.2.0 says of a day with a document.
+    home.window_sync.store(home.window_sync.aggregate(message))
+    auditor = home.build_auditor(asked.append)
+    result = auditor.verify_account(account)
+    assert [(one.law, one.key) for one in result.findings] == [(Law.STORED, str(window))]
+    auditor.repair_account(result)
+    assert [(job["series"], job["start"]) for job in asked] == [("daily", str(OLD))]
+
+
+def test_a_step_that_is_lost_leaves_the_computed_day_and_no_finding_but_of_the_curve(home: Household) -> None:
+    account = home.add()
+    home.backfill(account)
+    steps = home.measures[Doctype.MINUTE].documents
+    del steps[f"{account}:2024-04-01T10:00Z"]
+    auditor = home.build_auditor(lambda job: None)
+    auditor.repair_account(auditor.verify_account(account))
+    found = [(one.law, one.series) for one in auditor.verify_account(account).findings]
+    assert found == [(Law.STORED, Series.LOAD_CURVE)]
+    assert old_days(home, account) == COMPUTED

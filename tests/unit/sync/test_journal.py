@@ -154,6 +154,20 @@ def test_a_later_answer_that_lost_its_first_write_tells_which_value_it_replaced(
     assert [(one.was_amount, one.became_amount) for one in home.changes()] == expected
 
 
+def test_a_reading_that_two_runs_have_there_again_is_told_by_the_one_that_won(new_home: Callable[[], Home]) -> None:
+    home = new_home()
+    key, before = home.days[0].isoformat(), home.household.at
+    changes = [
+        Correction(home.account, home.doctype, key, was, became, None, before + timedelta(minutes=place), run)
+        for place, (was, became, run) in enumerate([(4, REMOVED, "a"), (REMOVED, 5, "b"), (REMOVED, 6, "c")])
+    ]
+    journal = home.household.results.corrections
+    for change in changes:
+        journal.record([change])
+    journal.withdraw(home.account, home.doctype, "b", {key: 6})
+    assert home.changes() == [changes[0], changes[2]]
+
+
 @a_few
 @given(values, st.lists(st.tuples(values, kills), max_size=5), st.randoms(use_true_random=False))
 def test_the_journal_gives_the_store_where_answers_cross_and_workers_die(

@@ -135,9 +135,12 @@ def _reading_of(correction: Correction) -> tuple[str, Doctype, str]:
 
 def _is_told(last: Correction | None, correction: Correction) -> bool:
     """Return whether the newest entry tells this change: a step that has come back since then may go again."""
-    if last is None or correction.was_amount == REMOVED:
-        return correction.was_amount == REMOVED and (last is None or last.became_amount != REMOVED)
+    if last is None:
+        return correction.was_amount == REMOVED
     same_value = last.was_amount == correction.was_amount
+    if correction.was_amount == REMOVED:
+        # Of two runs that have it there again, each tells its value: one of them will be withdrawn.
+        return last.became_amount != REMOVED and not (same_value and last.became_amount != correction.became_amount)
     return last.became_amount == correction.became_amount and (same_value or correction.became_amount != REMOVED)
 
 
