@@ -282,9 +282,10 @@ def check_registers(
     """Compare the sum over the tariff periods of each day with the day's value, to the watt-hour.
 
     ``energies``: from ``tariffs.day_energies``, which has no day with a midnight missing or a new sequence of
-    registers. ``days``: daily values. ``corrected``: days for which the supplier changed a value.
+    registers. ``days``: daily values, of which those that the curve made are left out: its steps are rounded.
+    ``corrected``: days for which the supplier changed a value.
     """
-    values = {date.fromisoformat(entry.key): entry.amount for entry in days}
+    values = {date.fromisoformat(entry.key): entry.amount for entry in days if not entry.is_computed}
     for energy in energies:
         counted = sum(energy.by_period.values()) if energy.by_period else energy.total
         expected, stored = counted * MILLIWATT_HOURS_PER_WH, values.get(energy.day)

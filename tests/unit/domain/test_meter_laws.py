@@ -65,6 +65,11 @@ def test_registers_that_make_the_day_or_have_no_day_are_no_difference() -> None:
     assert list(check_registers(Series.REGISTERS, total_alone, [Entry(DAY, 9_000_000)])) == []
 
 
+def test_registers_are_not_compared_with_a_day_that_the_curve_made() -> None:
+    """Steps are rounded one by one, so their sum is not the meter's to the watt-hour."""
+    assert list(check_registers(Series.REGISTERS, energies(9_000), [Entry(DAY, 9_000_500, 1440)])) == []
+
+
 def test_a_corrected_day_and_the_day_of_a_clock_change_are_told_as_such() -> None:
     (corrected,) = check_registers(
         Series.REGISTERS, energies(9_000), [Entry(DAY, 9_200_000)], {date.fromisoformat(DAY)}
