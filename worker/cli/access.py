@@ -90,7 +90,7 @@ _account_option = click.option(
 
 def new_operator_link(access: OperatorAccess, operator: Operator, public_url: str) -> str:
     """Return a link that opens a session of the operator, once and within 10 minutes; older ones end."""
-    access.operators.end_links(operator.id)
+    access.keys.end_of([operator.id], [KeyKind.OPERATOR_LINK])
     _, text = access.keys.create(KeyKind.OPERATOR_LINK, operator.id)
     return f"{public_url}/operator/link#{text}"
 

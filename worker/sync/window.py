@@ -391,8 +391,8 @@ class WindowSync:
             if not series.is_state:  # A row of a state goes where another one tells the same: nothing is corrected.
                 gone = removals[inputs]
                 replacing += [entry._replace(amount=REMOVED, replaced_amount=entry.amount) for entry in gone]
-                # The journal tells of a reading that was removed once that it is there again; a computed day is none.
-                told = [one for one in entries[inputs] if not one.is_computed]
+                # The journal tells of a reading that was removed once that it is there again.
+                told = [entry for entry in entries[inputs] if not entry.is_computed]
                 new = [one for one in told if one.replaced_amount is None or one.key in writes["reshaped"]]
                 replacing += [entry._replace(replaced_amount=REMOVED) for entry in new]
             if corrections := [entry for entry in replacing if entry.replaced_amount != entry.amount]:

@@ -22,7 +22,7 @@ from worker.domain.windows import ONE_DAY, DateWindow
 from worker.errors import TokenNeeded, UnknownAccount
 from worker.stores.encryption import KeyedHashes
 from worker.stores.registry.erased_meters import ErasureTable
-from worker.stores.registry.supplier_answers import Correction, CorrectionTable
+from worker.stores.registry.supplier_answers import CorrectionTable
 from worker.sync.file_import import FileImporter
 
 OLD = date(2024, 3, 30)  # Two days before and after the clocks go forward: 24, 23 and 24 hours.
@@ -187,6 +187,24 @@ def test_the_value_that_comes_replaces_it_and_the_journal_is_not_told(home: Hous
     assert [ledger.mark_of(day).complete for day in OLD_DAYS] == [True, True, False]
 
 
+def test_the_journal_of_a_removed_value_goes_on_with_the_next_one_that_is_told(home: Household) -> None:
+    account, window = home.add(), DateWindow(OLD, OLD + ONE_DAY)
+    home.supplier.daily = serving_days({OLD: 5000})
+    home.backfill(account)
+    low = replace(home.window_sync, daily_limit_kwh=4.5)
+    home.at += timedelta(minutes=1)
+    low.sync_window(home.claims.to_job(account, Series.DAILY, window))
+    assert str(OLD) not in old_days(home, account)
+    home.registry.outcomes.switch(account, Series.DAILY, SeriesSwitch.OFF, home.at)
+    home.run(home.claims.to_job(account, Series.LOAD_CURVE, window))
+    assert old_days(home, account)[str(OLD)] == COMPUTED[str(OLD)]
+    home.at += timedelta(minutes=1)
+    home.supplier.daily = serving_days({OLD: 4000})
+    home.run(home.claims.to_job(account, Series.DAILY, window))
+    journal = CorrectionTable(home.registry.database).list_between(account, Doctype.DAY, *ALL_KEYS)
+    assert [(one.was_amount, one.became_amount) for one in journal] == [(5_000_000, REMOVED), (REMOVED, 4_000_000)]
+
+
 def test_an_answer_that_was_asked_for_before_the_day_was_computed_is_stored(home: Household) -> None:
     account = home.add()
     home.supplier.daily = serving_days({OLD: 5000})
@@ -271,22 +289,6 @@ def test_nothing_of_an_account_that_is_removed_meanwhile_is_computed(home: House
     with pytest.raises(UnknownAccount):
         compute_old_days(home, account, remove)
     assert [loads(home, account, doctype) for doctype in Series.DAILY.doctypes] == [{}, {}, {}]
-
-
-def test_the_journal_of_a_value_that_was_removed_tells_of_the_one_that_comes_and_not_of_the_computed_one(
-    home: Household,
-) -> None:
-    account, journal = home.add(), CorrectionTable(home.registry.database)
-    removed = Correction(account, Doctype.DAY, str(OLD), 10**9, REMOVED, None, home.at - ONE_DAY, "before")
-    journal.record([removed])
-    home.backfill(account)
-    assert str(OLD) in old_days(home, account)
-    assert journal.list_between(account, Doctype.DAY, *ALL_KEYS) == [removed]
-    home.at += timedelta(minutes=1)
-    home.supplier.daily = serving_days({OLD: 5000})
-    home.run(home.claims.to_job(account, Series.DAILY, DateWindow(OLD, OLD + ONE_DAY)))
-    changes = journal.list_between(account, Doctype.DAY, *ALL_KEYS)
-    assert [(one.was_amount, one.became_amount) for one in changes] == [(10**9, REMOVED), (REMOVED, 5 * 10**6)]
 
 
 def test_a_day_of_steps_that_a_meter_can_deliver_is_computed_however_much_it_is(home: Household) -> None:

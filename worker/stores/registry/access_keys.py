@@ -390,16 +390,6 @@ class OperatorTable(SealedTable):
                 connection.execute(update(OPERATORS).where(OPERATORS.c.id == operator_id).values(**ended))
             return end_keys_of(connection, [operator_id])
 
-    def end_sessions(self, operator_id: str, *, but: str = "") -> int:
-        """End the operator's sessions, but the one with the id ``but``; return how many."""
-        with self._database.writing() as connection:
-            return end_keys_of(connection, [operator_id], [KeyKind.OPERATOR_SESSION], but=but)
-
-    def end_links(self, operator_id: str) -> int:
-        """End the links that open a session of the operator; return how many."""
-        with self._database.writing() as connection:
-            return end_keys_of(connection, [operator_id], [KeyKind.OPERATOR_LINK])
-
     def _find_step(
         self, connection: Connection, operator_id: str, code: str, *, lock: bool = False
     ) -> tuple[_Sealed, int] | None:

@@ -28,7 +28,7 @@ from worker.clients.grdf.consent import LARGEST_PROOF, MOST_PROOFS
 from worker.domain.access_right import is_gas_meter
 from worker.domain.account import DEFAULT_TENANT
 from worker.domain.invitation import Invitation
-from worker.domain.sessions import find_password_fault
+from worker.domain.sessions import KeyKind, find_password_fault
 from worker.errors import MeterElsewhere, StoreUnavailable, UnknownAccount, UnknownTenant
 from worker.logs import fields
 from worker.runtime.process import Runtime
@@ -245,5 +245,5 @@ def change_password(
 @router.post("/sessions/end-others")
 def end_other_sessions(runtime: RuntimeDep, session: FormSession) -> Response:
     """End the operator's sessions in all other browsers."""
-    runtime.web_access.operators.end_sessions(session.operator.id, but=session.key.id)
+    runtime.web_access.keys.end_of([session.operator.id], [KeyKind.OPERATOR_SESSION], but=session.key.id)
     return RedirectResponse(_OWN_ACCESS, 303)
