@@ -222,7 +222,7 @@ def compare(
     doubtful_days = facts["set_aside"].items() if series.has_daily_limit else ()
     entries = sorted([*entries, *(Entry(day, amount) for day, amount in doubtful_days)])
     told_anew = keep_changed(entries, {key: entry for key, entry in stored.items() if key not in impossible})
-    refused = beyond(series, told_anew, daily_limit_kwh, contracts)
+    refused = beyond(series, (one for one in told_anew if one.key not in later_keys), daily_limit_kwh, contracts)
     set_aside = Counter[str]()
     for key, amount in refused.items():
         set_aside[str(civil_day_of(key, series))] += amount

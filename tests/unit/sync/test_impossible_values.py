@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -194,6 +194,16 @@ def test_a_stored_step_stays_where_an_impossible_one_comes_and_the_day_is_open(h
     stored = home.household.measures[Doctype.MINUTE].documents[f"{home.account}:{home.key}"]
     assert stored["load"] == (300 + 14) / 2000
     assert (home.mark(), home.mark().open) == (DayMark(DayState.SET_ASIDE, 48, 3), True)
+
+
+def test_an_older_impossible_answer_that_arrives_after_the_right_one_is_late_and_not_set_aside(home: Home) -> None:
+    household, window = home.household, DateWindow(home.day, home.day + ONE_DAY)
+    household.supplier.curve = serving_curves({home.day: spiked(home.day, 1_000_000)})
+    older = household.window_sync.fetch(household.claims.to_job(home.account, Series.LOAD_CURVE, window))
+    household.at += timedelta(minutes=1)
+    home.look_back(rows={home.day: spiked(home.day, 5_000)})
+    changes = household.window_sync.filter_known(older)
+    assert (changes["facts"]["set_aside"], changes["late_days"]) == ({}, [str(home.day)])
 
 
 def test_the_steps_of_a_day_with_one_set_aside_are_looked_for(home: Home) -> None:
