@@ -250,11 +250,11 @@ class OutboxTable(SqlTable):
                 .where(NOT_REMOVED, _IS_SENT_TO, SERIES_OUTCOMES.c.series.not_in(_STATES))
             )
             # A curve may have made days of a series that has no outcome of its own.
-            of_days = [
-                rows.with_only_columns(*columns[:2], literal(curve.description.adds_up_to, columns[2].type), *columns[3:])
-                .where(SERIES_OUTCOMES.c.series == curve)
-                for curve in _CURVES
-            ]
+            of_days = []
+            for curve in _CURVES:
+                daily = literal(curve.description.adds_up_to, SERIES_OUTCOMES.c.series.type)
+                of_curve = rows.where(SERIES_OUTCOMES.c.series == curve)
+                of_days.append(of_curve.with_only_columns(*columns[:2], daily, *columns[3:]))
             names = ("output_id", "account_id", "series", "first_at", "last_at", "writers", "number", "since")
             insert = build_insert(connection.dialect.name, OUTPUT_CHANGES)
             inserted = insert.from_select([*names, "turn_at", "noted_at"], rows.union(*of_days))
