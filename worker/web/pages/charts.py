@@ -243,7 +243,8 @@ def to_row(slot: Slot, view: View, words: Words, places: int) -> TableRow:
     """Return a row of the table; ``places``: decimals of a kWh, the same in the whole table."""
     notes = []
     if slot.gap:
-        notes.append(words("chart.gap"))
+        # The curve may have a part of such a day.
+        notes.append(words("chart.gap.total" if view in (View.WEEK, View.MONTH) else "chart.gap"))
     elif slot.uncovered:
         notes.append(words("chart.uncovered", time=_time_text(slot.uncovered // timedelta(minutes=1), words)))
     elif slot.pending and slot.energy is None:

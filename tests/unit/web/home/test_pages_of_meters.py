@@ -135,6 +135,8 @@ def test_a_day_of_which_a_file_has_a_part_is_told_so(empty_home: ApiService) -> 
     assert explanation.series[Series.LOAD_CURVE].sentences["en"] == (
         "The imported files contain only 47 of the 48 half-hours of the curve for 1 July 2024."
     )
+    by_day, by_week = (text_of(empty_home, f"/accounts/{account.id}?by={by}&at=2024-07-02") for by in ("day", "week"))
+    assert "sum of the curve received" in by_day and "no data" not in by_week and ">no total<" in by_week
     partly = empty_home.runtime.explainer.explain(account, date(2024, 7, 2)).series[Series.LOAD_CURVE]
     assert partly.reason is Reason.FILES_PARTIAL
 
