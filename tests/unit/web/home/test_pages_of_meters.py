@@ -110,6 +110,8 @@ def test_a_home_of_files_is_told_of_no_consent(empty_home: ApiService, of_files:
     page = text_of(empty_home, f"/accounts/{of_files.id}")
     assert "your consent" not in page and "Connected since" not in page and "Stop data collection" not in page
     assert "Add a token" in page and "new token" not in page
+    gas = import_file(empty_home, _GAS)
+    assert "consent" not in text_of(empty_home, f"/accounts/{gas.id}").lower()
 
 
 def test_a_step_is_no_sum_of_the_curve(empty_home: ApiService, of_files: Account) -> None:
