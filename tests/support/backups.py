@@ -23,6 +23,7 @@ from worker.domain.audit_entry import ActorKind, AuditAction, new_entry
 from worker.domain.completeness import COMPLETE, DayLedger
 from worker.domain.consents import ConsentKind, Proof
 from worker.domain.documents import Entry, to_document
+from worker.domain.messages import ChangedPart
 from worker.domain.schedule import FleetPolicy
 from worker.domain.series import Doctype, Series
 from worker.domain.windows import ONE_DAY, DateWindow
@@ -90,6 +91,8 @@ def fill(runtime: Runtime, days: Sequence[str] = DAYS) -> dict[str, str]:
             == []
         )
     runtime.outbox.enqueue_all(runtime.outputs.insert("webhook", {"url": "https://service.example"}, NOW))
+    with runtime.outbox.noting(first, Series.LOAD_CURVE) as note:
+        note(ChangedPart(NOW, NOW, frozenset({"2024-07-24T10:30Z"})))
     runtime.erase(removed.id)
     return {"first": first, "second": second, "paused": paused.id, "removed": removed.id}
 

@@ -16,8 +16,8 @@ from worker.domain.invitation import Invitation
 from worker.domain.notice import Notice
 from worker.domain.windows import civil_date
 from worker.runtime.process import Runtime
+from worker.stores.database import new_id
 from worker.stores.registry.notices import NOTICE_QUERY
-from worker.stores.registry.rights import new_right_id
 
 PCE, OTHER = "12345678901234", "GI123456"
 SEVERAL = tuple(f"GI00000{number}" for number in range(4))
@@ -49,7 +49,7 @@ def begin(
     usual: dict[str, Any] = {"browser": BROWSER, "address": "192.0.2.7", "begun_at": now, "created_at": now}
     if invitation is not None:
         usual |= {"invitation_id": invitation.id, "tenant": invitation.tenant}
-    usual |= {"id": new_right_id(), "begun_on": civil_date(runtime.now()), "declaration": typed}
+    usual |= {"id": new_id(), "begun_on": civil_date(runtime.now()), "declaration": typed}
     return runtime.connector.declarations.begin(ConnectionRequest(supplier="grdf", **{**usual, **options}))
 
 

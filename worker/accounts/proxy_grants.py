@@ -272,20 +272,18 @@ def _meter_fields(usage_points: Sequence[str]) -> TokenAnswer:
 
 
 def _own_answer(tokens: ProxyTokens) -> TokenAnswer:
-    life_s = int(ACCESS_LIFE.total_seconds())
-    return {
-        "access_token": tokens.access,
-        "token_type": "Bearer",
-        "expires_in": life_s,
-        "refresh_token": tokens.refresh,
-    }
+    return _token_answer(tokens.access, int(ACCESS_LIFE.total_seconds()), tokens.refresh)
 
 
 def _supplier_answer(token: Token) -> TokenAnswer:
-    """Return the token answer. ``expires_in`` is a whole number: Cozy's stack can't decode a text there."""
     life_s = _DEFAULT_TOKEN_LIFE_S if token.expires_at is None else max(0, int(token.expires_at - time.time()))
-    body = {"access_token": token.access, "token_type": "Bearer", "expires_in": life_s}
-    return body if token.refresh is None else {**body, "refresh_token": token.refresh}
+    return _token_answer(token.access, life_s, token.refresh)
+
+
+def _token_answer(access: str, life_s: int, refresh: str | None) -> TokenAnswer:
+    """Return the token answer. ``expires_in`` is a whole number: Cozy's stack can't decode a text there."""
+    body = {"access_token": access, "token_type": "Bearer", "expires_in": life_s}
+    return body if refresh is None else {**body, "refresh_token": refresh}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,9 +37,10 @@ from worker.domain.notice import NoticeKind
 from worker.domain.windows import civil_date
 from worker.errors import ConsentEnded, DataError, RightChanging, RightEnded, SupplierFault
 from worker.logs import fields
+from worker.stores.database import new_id
 from worker.stores.redis.pending_consents import ProofFiles
 from worker.stores.registry.accounts import AccountRegistry
-from worker.stores.registry.rights import RightTable, new_right_id
+from worker.stores.registry.rights import RightTable
 
 log = logging.getLogger("releve.rights")
 consents_log = logging.getLogger("releve.consents")
@@ -224,7 +225,7 @@ class OwnRights:
                 raise ValueError(f"account {account.id} has this meter already")
         now = self.now()
         right = Right(
-            id=new_right_id(),
+            id=new_id(),
             supplier=supplier,
             tenant=tenant,
             meter=meter,

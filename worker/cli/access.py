@@ -15,17 +15,19 @@ from typing import Any, Final
 
 import click
 
-from config.settings import ConfigError, Settings, get_settings
+from config.settings import ConfigError, get_settings
 from config.validation import check_http_url, check_webhook
 from worker.accounts.status import to_row
 from worker.cli.command_audit import note_result
 from worker.cli.parameters import (
+    TENANT_NAME,
+    CheckedText,
     DayCount,
-    TenantName,
     confirm_on_terminal,
     json_option,
     open_registry_database,
     print_json,
+    print_result,
     print_rows,
     tenant_column,
     tenant_option,
@@ -88,7 +90,7 @@ _account_option = click.option(
 
 def new_operator_link(access: OperatorAccess, operator: Operator, public_url: str) -> str:
     """Return a link that opens a session of the operator, once and within 10 minutes; older ones end."""
-    access.operators.end_links(operator.id)
+    access.keys.end_of([operator.id], [KeyKind.OPERATOR_LINK])
     _, text = access.keys.create(KeyKind.OPERATOR_LINK, operator.id)
     return f"{public_url}/operator/link#{text}"
 
@@ -138,11 +140,9 @@ def add(name: str, password: str | None, no_second_factor: bool, as_json: bool) 
         if key and password is None:
             _confirm_code(key)
         operator = access.operators.add(name, text, key)
-    if as_json:
-        address = totp_address(key, operator.name) if key else None
-        print_json({**to_row(operator), "totp_key": key, "totp_address": address})
-        return
-    click.echo(f"operator {operator.name} can sign in at /operator{'' if key else ', on this machine only (loopback)'}")
+    row = {**to_row(operator), "totp_key": key, "totp_address": totp_address(key, operator.name) if key else None}
+    line = f"operator {operator.name} can sign in at /operator{'' if key else ', on this machine only (loopback)'}"
+    print_result(row, line, as_json=as_json)
 
 
 @operators.command("list")
@@ -233,18 +233,14 @@ def _open_access() -> Iterator[OperatorAccess]:
     Raises ConfigError where this is not the place of the web application: it could not read what is made here.
     """
     settings = get_settings()
-    if not _has_session_key(settings):
+    # Where the registry is here too, the key may be made here.
+    if settings.registry_url is not None and not has_session_keys(settings):
         raise ConfigError(
             "the session key is missing: run this where the web application runs (`docker compose exec web releve "
             "operators …`), or set RELEVE_SESSION_KEY"
         )
     with open_registry_database() as database:
         yield build_operator_access(settings, database)
-
-
-def _has_session_key(settings: Settings) -> bool:
-    """Return whether the session key is here, or may be made here because the registry is here too."""
-    return settings.registry_url is None or has_session_keys(settings)
 
 
 def _check_password_option(password: str | None) -> None:
@@ -309,21 +305,12 @@ def list_keys(account_id: str | None, kind: str | None, as_json: bool) -> None:
       releve sessions list
       releve sessions list --account k9xgwnz9gvp2
     """
-    with _open_sessions() as table:
+    with open_registry_database() as database:
+        table = SessionTable(database)
         owners = None if account_id is None else table.households_of([account_id])
         keys = table.list_keys(owners, _chosen_kind(kind))
-    rows: list[dict[str, Any]] = [
-        {
-            "session": key.id,
-            "kind": key.kind.value,
-            "owner": key.owner,
-            "device": key.device,
-            "created_at": key.created_at,
-            "last_seen_at": key.last_seen_at,
-            "expires_at": key.expires_at,
-        }
-        for key in keys
-    ]
+    names = ("kind", "owner", "device", "created_at", "last_seen_at", "expires_at")
+    rows = [{"session": key.id, **to_row(key, *names)} for key in keys]
     moments = {"signed in": "created_at", "last seen": "last_seen_at", "ends": "expires_at"}
     columns = {"session": "session", "kind": "kind", "of": "owner", "device": "device", **moments}
     print_rows(rows, columns, as_json=as_json, empty="no sessions")
@@ -349,7 +336,8 @@ def end_sessions(session_id: str | None, account_id: str | None, kind: str | Non
     """
     if [session_id is not None, account_id is not None, everybody].count(True) != 1:
         raise click.UsageError("give one of SESSION, --account and --all")
-    with _open_sessions() as table:
+    with open_registry_database() as database:
+        table = SessionTable(database)
         if session_id is not None:
             ended = int(table.end(session_id))
         elif account_id is not None:
@@ -363,12 +351,6 @@ def end_sessions(session_id: str | None, account_id: str | None, kind: str | Non
 
 def _chosen_kind(kind: str | None) -> frozenset[KeyKind]:
     return frozenset({_SESSION_KINDS[kind]}) if kind else SESSIONS
-
-
-@contextmanager
-def _open_sessions() -> Iterator[SessionTable]:
-    with open_registry_database() as database:
-        yield SessionTable(database)
 
 
 class Scopes(click.ParamType[Any]):
@@ -478,18 +460,6 @@ def _checked_name(name: str, hint: str) -> str:
     return name.strip()
 
 
-class RedirectUri(click.ParamType[Any]):
-    """An address that the proxy may send people back to."""
-
-    name = "URI"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        try:
-            return check_redirect_uri(str(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
 @click.group()
 def proxy_clients() -> None:
     """Create, change, list and revoke clients of the consent proxy, for instance a Cozy stack.
@@ -507,7 +477,7 @@ def proxy_clients() -> None:
     "redirect_uris",
     required=True,
     multiple=True,
-    type=RedirectUri(),
+    type=CheckedText("URI", check_redirect_uri),
     help="Exact URL that people are sent back to. Repeat it for several.",
 )
 @tenant_option("Tenant of the client. Invitations must be of the same tenant.", DEFAULT_TENANT)
@@ -604,17 +574,10 @@ def revoke_client(client_id: str) -> None:
     click.echo(f"client {client.id} of {client.name} is revoked")
 
 
-class _HttpUrl(click.ParamType[Any]):
-    """An address of a web service. The error does not repeat it: its path may be a secret."""
-
-    name = "URL"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        try:
-            check_http_url(str(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-        return str(value).rstrip("/")
+def _check_url(text: str) -> str:
+    """Return the address of a web service. The ValueError does not repeat it: its path may be a secret."""
+    check_http_url(text)
+    return text.rstrip("/")
 
 
 @click.group()
@@ -628,11 +591,11 @@ def tenants() -> None:
 
 
 @tenants.command("set")
-@click.argument("tenant", metavar="NAME", type=TenantName())
+@click.argument("tenant", metavar="NAME", type=TENANT_NAME)
 @click.option("--title", help="Name of the tenant that households see.")
 @click.option(
     "--webhook-url",
-    type=_HttpUrl(),
+    type=CheckedText("URL", _check_url),
     help="URL that receives the notices about the tenant's accounts as signed POSTs.",
 )
 @click.option(

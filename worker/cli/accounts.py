@@ -502,15 +502,12 @@ def _set_state(account_id: str, state: AccountState) -> None:
 
 def _publish_revocation(runtime: Runtime) -> None:
     """Publish the revocation of the account's token (v4) and rights; where the message is lost, beat sends it too."""
-    if runtime.clients.account_tokens:
-        from worker.app import enqueue_revocation  # Imported late, for the other subcommands need no Celery.
+    from worker.app import enqueue_revocation, enqueue_withdrawal  # Imported late: the others need no Celery.
 
-        with suppress(StoreUnavailable):
+    with suppress(StoreUnavailable):
+        if runtime.clients.account_tokens:
             enqueue_revocation(broker_url=runtime.broker_url)
-    if runtime.has_rights:
-        from worker.app import enqueue_withdrawal
-
-        with suppress(StoreUnavailable):
+        if runtime.has_rights:
             enqueue_withdrawal(broker_url=runtime.broker_url)
 
 

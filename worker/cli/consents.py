@@ -22,6 +22,7 @@ from worker.cli.accounts import proof_row
 from worker.cli.command_audit import note_result
 from worker.cli.gas_option import GasOption, shows_gas
 from worker.cli.parameters import (
+    CheckedText,
     DayCount,
     GasMeterNumber,
     UsagePoint,
@@ -156,15 +157,11 @@ def _consent_row(account: Account, proof: ConsentProof | None, today: date) -> d
     }
 
 
-class MailRecipient(click.ParamType[Any]):
-    """One mail address. The error does not repeat it: terminals are logged."""
-
-    name = "ADDRESS"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if not is_mail_address(str(value)):
-            self.fail("a mail address looks like name@example.org", param, ctx)
-        return str(value)
+def _check_address(text: str) -> str:
+    """Return one mail address. The ValueError does not repeat it: terminals are logged."""
+    if not is_mail_address(text):
+        raise ValueError("a mail address looks like name@example.org")
+    return text
 
 
 @click.command()
@@ -175,7 +172,10 @@ class MailRecipient(click.ParamType[Any]):
 )
 @click.option("--new-holder", is_flag=True, help="The meter has a new holder. Its account is closed when they connect.")
 @click.option(
-    "--mail", "address", type=MailRecipient(), help="Mail the link to this address, through RELEVE_NOTIFY_URL."
+    "--mail",
+    "address",
+    type=CheckedText("ADDRESS", _check_address),
+    help="Mail the link to this address, through RELEVE_NOTIFY_URL.",
 )
 @tenant_option("With --usage-point: tenant of the new account; see `releve tenants`.")
 @json_option

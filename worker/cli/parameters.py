@@ -149,21 +149,25 @@ class SeriesNames(click.ParamType[Any]):
             self.fail(str(error), param, ctx)
 
 
-class TenantName(click.ParamType[Any]):
-    """The name of a tenant, which need not exist."""
+class CheckedText(click.ParamType[Any]):
+    """A text as ``check`` returns it; its ValueError says what is wrong."""
 
-    name = "TENANT"
+    def __init__(self, name: str, check: Callable[[str], str]) -> None:
+        self.name, self._check = name, check
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         try:
-            return check_tenant(str(value))
+            return self._check(str(value))
         except ValueError as error:
             self.fail(str(error), param, ctx)
 
 
+TENANT_NAME: Final = CheckedText("TENANT", check_tenant)  # It need not exist.
+
+
 def tenant_option(text: str, default: str | None = None) -> Callable[[_Command], _Command]:
     """Return the option ``--tenant``; without it the command gets ``default``."""
-    return click.option("--tenant", type=TenantName(), default=default, help=text)
+    return click.option("--tenant", type=TENANT_NAME, default=default, help=text)
 
 
 def tenant_column(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:

@@ -52,6 +52,7 @@ class Grant:
     digest: str = ""
 
 
+@dataclass(frozen=True)
 class OAuthClient:
     """The token endpoint, as one application sees it.
 
@@ -59,26 +60,18 @@ class OAuthClient:
     (the grant is refused), RequestRefused or MalformedAnswer. No error text contains a token, a secret or a body.
     """
 
-    def __init__(
-        self,
-        endpoints: Endpoints,
-        client_id: str,
-        client_secret: str,
-        transport: Transport,
-        permits: Permits,
-    ) -> None:
-        self._endpoints = endpoints
-        self._client_id = client_id
-        self._client_secret = client_secret
-        self._transport = transport
-        self._permits = permits
+    endpoints: Endpoints
+    client_id: str
+    client_secret: str = field(repr=False)
+    transport: Transport
+    permits: Permits
 
     def exchange_code(self, code: str, redirect_uri: str | None = None) -> Grant:
         """Exchange a code, which works once and for 180 s, for the user's tokens; credentials go in the form.
 
         ``redirect_uri``: the callback's address, where the supplier wants it again.
         """
-        client, form = WebApplicationClient(self._client_id), {"code": code, "include_client_id": True}
+        client, form = WebApplicationClient(self.client_id), {"code": code, "include_client_id": True}
         return self._to_grant(*self._request_token(client, OAuth2Session.fetch_token, redirect_uri, **form))
 
     def refresh(self, refresh_token: str) -> Grant:
@@ -87,8 +80,8 @@ class OAuthClient:
         If the answer is lost after the supplier took the token, this raises SupplierUnavailable, the next call raises
         RefreshTokenDead, and the consent is lost.
         """
-        client = WebApplicationClient(self._client_id)
-        form = {"refresh_token": refresh_token, "client_id": self._client_id}
+        client = WebApplicationClient(self.client_id)
+        form = {"refresh_token": refresh_token, "client_id": self.client_id}
         return self._to_grant(*self._request_token(client, OAuth2Session.refresh_token, **form))
 
     def _to_grant(self, answer: Mapping[str, Json], digest: str) -> Grant:
@@ -101,17 +94,17 @@ class OAuthClient:
 
         Raises ValueError where the supplier has no endpoint for it.
         """
-        if self._endpoints.revoke_url is None:
+        if self.endpoints.revoke_url is None:
             raise ValueError("this supplier revokes no tokens")
-        permit = self._permits.take_permit(TOKEN_API)
-        credentials = {"client_id": self._client_id, "client_secret": self._client_secret}
-        client = WebApplicationClient(self._client_id)
-        with self._transport.token_session(client, partial(self._permits.release_permit, permit)) as session:
+        permit = self.permits.take_permit(TOKEN_API)
+        credentials = {"client_id": self.client_id, "client_secret": self.client_secret}
+        client = WebApplicationClient(self.client_id)
+        with self.transport.token_session(client, partial(self.permits.release_permit, permit)) as session:
             response = session.request(
                 "POST",
-                as_signed(self._endpoints.revoke_url),
+                as_signed(self.endpoints.revoke_url),
                 data={"token": token, "token_type_hint": kind, **credentials},
-                timeout=self._transport.timeouts,
+                timeout=self.transport.timeouts,
                 allow_redirects=False,
                 withhold_token=True,
             )
@@ -120,7 +113,7 @@ class OAuthClient:
 
     def application_token(self) -> Token:
         """Fetch the application's token; its credentials are sent as the preset says."""
-        preset, client = self._endpoints.preset, BackendApplicationClient(self._client_id)
+        preset, client = self.endpoints.preset, BackendApplicationClient(self.client_id)
         form: dict[str, Any] = {"include_client_id": True} if preset.form_credentials else {}
         if preset.scope is not None:
             form["scope"] = preset.scope
@@ -130,17 +123,17 @@ class OAuthClient:
         self, client: Client, request: Callable[..., Any], redirect_uri: str | None = None, **form: Any
     ) -> tuple[dict[str, Any], str]:
         """Return the answer's fields and the SHA-256 of its bytes."""
-        permit = self._permits.take_permit(TOKEN_API)
+        permit = self.permits.take_permit(TOKEN_API)
         replies: list[Reply] = []
         check = partial(self._check_response, permit, replies)
-        with self._transport.token_session(client, partial(self._permits.release_permit, permit)) as session:
+        with self.transport.token_session(client, partial(self.permits.release_permit, permit)) as session:
             session.redirect_uri = redirect_uri  # Of the client's own address oauthlib sends none with a code.
             session.register_compliance_hook("access_token_response", check)
             session.register_compliance_hook("refresh_token_response", check)
-            url, timeouts = as_signed(self._endpoints.token_url), self._transport.timeouts
+            url, timeouts = as_signed(self.endpoints.token_url), self.transport.timeouts
             try:
                 answer: dict[str, Any] = request(
-                    session, url, client_secret=self._client_secret, timeout=timeouts, **form
+                    session, url, client_secret=self.client_secret, timeout=timeouts, **form
                 )
             except (OAuth2Error, ValueError, OverflowError) as error:
                 # Some errors of requests are ValueErrors too; the transport turns those into ours.
@@ -174,10 +167,10 @@ class OAuthClient:
 
     def _raise_refusal(self, reply: Reply, permit: str) -> NoReturn:
         """Raise the error that an answer without a token means."""
-        title, code, now = self._endpoints.preset.title, reply.code, datetime.now(UTC)
+        title, code, now = self.endpoints.preset.title, reply.code, datetime.now(UTC)
         if reply.status == 429:
             wait_s = wait_of(reply, now)
-            self._permits.close_gate(wait_s, permit)
+            self.permits.close_gate(wait_s, permit)
             raise SupplierLimited(f"{title} token endpoint: quota used up ({code or 429})", wait_s)
         if reply.status >= 500 or (reply.json is None and reply.status != 401):
             unavailable = SupplierFault if reply.status >= 500 else AnswerNotJson

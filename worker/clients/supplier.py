@@ -45,6 +45,20 @@ class SupplierClient(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class SeriesClient:
+    """What the clients of all suppliers are made of.
+
+    ``now`` is the system's time, zone-aware; it may be a simulated one. ``report`` is called with each refusal that is
+    not documented, before its error is raised.
+    """
+
+    endpoints: Endpoints
+    session: SupplierSession
+    now: Clock
+    report: Callable[[Deviation], object] = lambda deviation: None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsentCalls:
     """A supplier's consent page and what its callback leads to; from its ``consent.py``.

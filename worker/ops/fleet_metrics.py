@@ -61,94 +61,73 @@ Value = float | None | Mapping[Any, float]
 Samples = Iterable[tuple[Definition, Value]]
 SILENT_S: Final = 60.0  # A worker sends a heartbeat every 4 s.
 METRICS: Final = MetricRegistry()
-UP: Final = METRICS.define(
-    "gauge",
+_gauge: Final = partial(METRICS.define, "gauge")
+UP: Final = _gauge(
     "releve_up",
     "1 if this part answers, and no database of the measures is lost. If it does not, its metrics are missing.",
     part=("registry", "measures", "redis", "broker"),
 )
 # -- the registry
-ACCOUNTS: Final = METRICS.define("gauge", "releve_accounts", "Accounts, by state.", state=AccountState)
-FRESHNESS: Final = METRICS.define(
-    "gauge",
+ACCOUNTS: Final = _gauge("releve_accounts", "Accounts, by state.", state=AccountState)
+FRESHNESS: Final = _gauge(
     "releve_freshness_ratio",
     "Share of active accounts with all data of the newest day that the series should have, usually yesterday "
     "(Europe/Paris). Missing without an active account.",
     series=Series,
 )
-NOTICES: Final = METRICS.define("gauge", "releve_notices_waiting", "Notices that wait for delivery.")
-OUTPUT_WAITING: Final = METRICS.define(
-    "gauge", "releve_output_series_waiting", "Changed series of accounts that wait for an output.", output=()
+NOTICES: Final = _gauge("releve_notices_waiting", "Notices that wait for delivery.")
+OUTPUT_WAITING: Final = _gauge(
+    "releve_output_series_waiting", "Changed series of accounts that wait for an output.", output=()
 )
-REPAIR_DUE: Final = METRICS.define(
-    "gauge",
-    "releve_repair_accounts_due",
-    "Active accounts with open days that are due for a repair.",
-    series=Series,
+REPAIR_DUE: Final = _gauge(
+    "releve_repair_accounts_due", "Active accounts with open days that are due for a repair.", series=Series
 )
-CORRECTIONS: Final = METRICS.define(
-    "gauge",
-    "releve_corrections_last_day",
-    "Corrections in the last 24 hours, each counted once.",
-    series=Series,
+CORRECTIONS: Final = _gauge(
+    "releve_corrections_last_day", "Corrections in the last 24 hours, each counted once.", series=Series
 )
-UNKNOWN_ANSWERS: Final = METRICS.define(
-    "gauge",
+UNKNOWN_ANSWERS: Final = _gauge(
     "releve_unknown_answers",
     "Samples in quarantine that the supplier sent in the last 24 hours: new, or already known.",
     state=("new", "known"),
 )
-NIGHT_CALLS: Final = METRICS.define(
-    "gauge", "releve_night_calls", "Calls that a nightly sync needs with the present accounts and plan."
-)
-NIGHT_CALLS_LIMIT: Final = METRICS.define(
-    "gauge",
+NIGHT_CALLS: Final = _gauge("releve_night_calls", "Calls that a nightly sync needs with the present accounts and plan.")
+NIGHT_CALLS_LIMIT: Final = _gauge(
     "releve_night_calls_limit",
     "Calls that the quota leaves for a nightly sync if other lanes are busy. Missing without a limit.",
 )
 # -- Redis
-GATE_OPEN: Final = METRICS.define("gauge", "releve_gate_open", "1 if calls are allowed, 0 during a rate-limit pause.")
-GATE_OPENS_IN: Final = METRICS.define(
-    "gauge", "releve_gate_opens_in_seconds", "Time until the rate-limit pause ends; 0 without a pause."
+GATE_OPEN: Final = _gauge("releve_gate_open", "1 if calls are allowed, 0 during a rate-limit pause.")
+GATE_OPENS_IN: Final = _gauge(
+    "releve_gate_opens_in_seconds", "Time until the rate-limit pause ends; 0 without a pause."
 )
-PERMITS_USED: Final = METRICS.define("gauge", "releve_permits_used", "Permits used in the last hour.", api=())
-PERMITS_USED_BY_LANE: Final = METRICS.define(
-    "gauge",
+PERMITS_USED: Final = _gauge("releve_permits_used", "Permits used in the last hour.", api=())
+PERMITS_USED_BY_LANE: Final = _gauge(
     "releve_permits_used_by_lane",
     "Permits used in the last hour, by lane, in the order of priority.",
     api=(),
     lane=QUOTA_LANES,
 )
-PERMITS_LIMIT: Final = METRICS.define(
-    "gauge", "releve_permits_limit", "Permits that the quota allows an hour. Missing without a limit.", api=()
+PERMITS_LIMIT: Final = _gauge(
+    "releve_permits_limit", "Permits that the quota allows an hour. Missing without a limit.", api=()
 )
-GATE_PACE: Final = METRICS.define(
-    "gauge",
-    "releve_gate_pace_ratio",
-    "Share of the full call rate that is allowed: 0 in a rate-limit pause, then rising to 1.",
+GATE_PACE: Final = _gauge(
+    "releve_gate_pace_ratio", "Share of the full call rate that is allowed: 0 in a rate-limit pause, then rising to 1."
 )
-INCIDENT_OPEN: Final = METRICS.define(
-    "gauge",
-    "releve_incident_open",
-    "1 while an incident of this kind is open: many accounts fail alike.",
-    kind=IncidentKind,
+INCIDENT_OPEN: Final = _gauge(
+    "releve_incident_open", "1 while an incident of this kind is open: many accounts fail alike.", kind=IncidentKind
 )
-NIGHT_DUE: Final = METRICS.define(
-    "gauge",
+NIGHT_DUE: Final = _gauge(
     "releve_night_due",
     "Active series that the current nightly sync has not asked for yet; 0 when the sync is complete.",
     series=Series,
 )
-BEAT_PUBLISHED: Final = METRICS.define(
-    "gauge", "releve_beat_last_publish_timestamp_seconds", "When beat last sent a message. Missing if never."
+BEAT_PUBLISHED: Final = _gauge(
+    "releve_beat_last_publish_timestamp_seconds", "When beat last sent a message. Missing if never."
 )
-BEAT_TICK: Final = METRICS.define(
-    "gauge",
-    "releve_beat_last_tick_timestamp_seconds",
-    "When a worker last ran beat's test task. Missing if never.",
+BEAT_TICK: Final = _gauge(
+    "releve_beat_last_tick_timestamp_seconds", "When a worker last ran beat's test task. Missing if never."
 )
-WORKERS: Final = METRICS.define(
-    "gauge",
+WORKERS: Final = _gauge(
     "releve_workers",
     "Workers of the last 15 minutes: heard from in the last minute, or silent.",
     state=("heard", "silent"),
@@ -158,100 +137,74 @@ RESTARTS: Final = METRICS.define(
     "releve_watchdog_restarts_total",
     "Restarts of workers by their watchdog, because they had lost the broker.",
 )
-AUDIT_AT: Final = METRICS.define(
-    "gauge",
+AUDIT_AT: Final = _gauge(
     "releve_audit_last_timestamp_seconds",
     "When the audit last checked a sample of accounts. Missing if no audit ran in the last week.",
 )
-AUDIT_ACCOUNTS: Final = METRICS.define(
-    "gauge", "releve_audit_accounts", "Accounts that the last audit checked. Missing without an audit."
+AUDIT_ACCOUNTS: Final = _gauge(
+    "releve_audit_accounts", "Accounts that the last audit checked. Missing without an audit."
 )
-AUDIT_AT_FAULT: Final = METRICS.define(
-    "gauge",
-    "releve_audit_accounts_at_fault",
-    "Accounts of the last audit with wrong documents. Missing without an audit.",
+AUDIT_AT_FAULT: Final = _gauge(
+    "releve_audit_accounts_at_fault", "Accounts of the last audit with wrong documents. Missing without an audit."
 )
-AUDIT_FINDINGS: Final = METRICS.define(
-    "gauge",
+AUDIT_FINDINGS: Final = _gauge(
     "releve_audit_findings",
     "Wrong documents found by the last audit, by violated rule (law) and likely cause.",
     law=Law,
     cause=Cause,
 )
-AUDIT_DEVIATIONS: Final = METRICS.define(
-    "gauge",
+AUDIT_DEVIATIONS: Final = _gauge(
     "releve_audit_deviations",
     "Months of gas in the last audit whose days differ by more than 1 m³ from the published month. Not an error. "
     "Missing without gas.",
 )
-CODES_REFUSED: Final = METRICS.define(
-    "gauge",
+CODES_REFUSED: Final = _gauge(
     "releve_operator_codes_refused",
     "One-time codes of operators refused in the last hour, beyond 20 an hour beside a right password, session or link.",
 )
 # -- each supplier, where there are several; those above are then Enedis' alone
-SUPPLIER_GATE_OPEN: Final = METRICS.define(
-    "gauge",
+SUPPLIER_GATE_OPEN: Final = _gauge(
     "releve_supplier_gate_open",
     "1 if calls to a supplier are allowed, 0 during its rate-limit pause. Missing with a single supplier.",
     supplier=SUPPLIERS,
 )
-SUPPLIER_GATE_OPENS_IN: Final = METRICS.define(
-    "gauge",
-    "releve_supplier_gate_opens_in_seconds",
-    "Time until a supplier's rate-limit pause ends.",
-    supplier=SUPPLIERS,
+SUPPLIER_GATE_OPENS_IN: Final = _gauge(
+    "releve_supplier_gate_opens_in_seconds", "Time until a supplier's rate-limit pause ends.", supplier=SUPPLIERS
 )
-SUPPLIER_GATE_PACE: Final = METRICS.define(
-    "gauge",
-    "releve_supplier_gate_pace_ratio",
-    "Share of the full call rate to a supplier that is allowed.",
-    supplier=SUPPLIERS,
+SUPPLIER_GATE_PACE: Final = _gauge(
+    "releve_supplier_gate_pace_ratio", "Share of the full call rate to a supplier that is allowed.", supplier=SUPPLIERS
 )
-SUPPLIER_PERMITS_USED: Final = METRICS.define(
-    "gauge",
-    "releve_supplier_permits_used",
-    "Permits of a supplier used in the last hour.",
-    supplier=SUPPLIERS,
-    api=(),
+SUPPLIER_PERMITS_USED: Final = _gauge(
+    "releve_supplier_permits_used", "Permits of a supplier used in the last hour.", supplier=SUPPLIERS, api=()
 )
-SUPPLIER_PERMITS_LIMIT: Final = METRICS.define(
-    "gauge",
-    "releve_supplier_permits_limit",
-    "Permits that a supplier's quota allows an hour.",
-    supplier=SUPPLIERS,
-    api=(),
+SUPPLIER_PERMITS_LIMIT: Final = _gauge(
+    "releve_supplier_permits_limit", "Permits that a supplier's quota allows an hour.", supplier=SUPPLIERS, api=()
 )
-SUPPLIER_PERMITS_USED_IN_A_DAY: Final = METRICS.define(
-    "gauge",
+SUPPLIER_PERMITS_USED_IN_A_DAY: Final = _gauge(
     "releve_supplier_permits_used_in_a_day",
     "Permits of a supplier used in the last 24 hours. Missing without a daily limit.",
     supplier=SUPPLIERS,
     api=(),
 )
-SUPPLIER_PERMITS_DAY_LIMIT: Final = METRICS.define(
-    "gauge",
+SUPPLIER_PERMITS_DAY_LIMIT: Final = _gauge(
     "releve_supplier_permits_day_limit",
     "Permits that a supplier's quota allows a day. Missing without a daily limit.",
     supplier=SUPPLIERS,
     api=(),
 )
-SUPPLIER_NIGHT_CALLS: Final = METRICS.define(
-    "gauge",
+SUPPLIER_NIGHT_CALLS: Final = _gauge(
     "releve_supplier_night_calls",
     "Calls that a nightly sync needs for a supplier's present accounts.",
     supplier=SUPPLIERS,
 )
-SUPPLIER_NIGHT_CALLS_LIMIT: Final = METRICS.define(
-    "gauge",
+SUPPLIER_NIGHT_CALLS_LIMIT: Final = _gauge(
     "releve_supplier_night_calls_limit",
     "Calls that a supplier's quota leaves for a nightly sync if other lanes are busy.",
     supplier=SUPPLIERS,
 )
 # -- the broker
-QUEUE_MESSAGES: Final = METRICS.define("gauge", "releve_queue_messages", "Messages waiting in a queue.", queue=())
-QUEUE_AGE: Final = METRICS.define(
-    "gauge",
+QUEUE_MESSAGES: Final = _gauge("releve_queue_messages", "Messages waiting in a queue.", queue=())
+QUEUE_AGE: Final = _gauge(
     "releve_queue_oldest_message_age_seconds",
     "Age of the next message in a queue, 0 for an empty queue (Redis only, because RabbitMQ does not tell).",
     queue=(),

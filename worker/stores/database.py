@@ -264,11 +264,11 @@ class ClockedTable(SqlTable):
         self._now = now
 
 
-class SealedTable(SqlTable):
+class SealedTable(ClockedTable):
     """The same with sealed columns. A method that unseals raises OperatorFault where their key is missing."""
 
-    def __init__(self, database: Database, sealer: Sealer) -> None:
-        super().__init__(database)
+    def __init__(self, database: Database, sealer: Sealer, now: Clock = real_clock) -> None:
+        super().__init__(database, now)
         self._sealer = sealer
 
 

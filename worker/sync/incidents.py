@@ -13,7 +13,6 @@ import random
 import secrets
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Final
 
 from worker.domain.clock import Clock
@@ -42,9 +41,8 @@ from worker.errors import IncidentOpen, StoreUnavailable, WorkerError
 from worker.logs import fields
 from worker.metrics import INCIDENTS, WINDOWS_HELD
 from worker.stores.redis.incidents import IncidentStore
-from worker.stores.registry import notices
 from worker.stores.registry.accounts import AccountRegistry
-from worker.stores.registry.notices import NoticeTable
+from worker.stores.registry.notices import NoticeTable, build_notices
 
 log = logging.getLogger("releve.incidents")
 # Nobody else is asked during an incident, so a probe may use a lane that has a permit at once.
@@ -53,6 +51,7 @@ _PROBE_LANE: Final = "first_screen"
 _MAX_PROBED_ACCOUNTS: Final = 3 * PROBES_TO_PASS
 
 
+@dataclass(frozen=True, kw_only=True)
 class Incidents:
     """The incidents in Redis, with notices to the operator.
 
@@ -61,24 +60,13 @@ class Incidents:
     record that fails is only logged.
     """
 
-    def __init__(
-        self,
-        *,
-        store: IncidentStore,
-        notices: NoticeTable,
-        channels: Sequence[str],
-        now: Callable[[], datetime],
-        thresholds: Thresholds,
-        first_wait_s: float = 60.0,
-        series_in_use: Callable[[], Collection[Series]] = lambda: USUAL_SERIES,
-    ) -> None:
-        self.store = store
-        self._notices = notices
-        self._channels = channels
-        self._now = now
-        self._thresholds = thresholds
-        self._first_wait_s = first_wait_s
-        self._series_in_use = series_in_use
+    store: IncidentStore
+    notices: NoticeTable
+    channels: Sequence[str]
+    now: Clock
+    thresholds: Thresholds
+    first_wait_s: float = 60.0
+    series_in_use: Callable[[], Collection[Series]] = lambda: USUAL_SERIES
 
     # -- Before a call
 
@@ -86,7 +74,7 @@ class Incidents:
         """Return whether incidents hold every series, so that nobody should be asked for anything."""
         if not self.store.open_incidents():
             return False
-        return all(self.is_held(series) for series in self._series_in_use())
+        return all(self.is_held(series) for series in self.series_in_use())
 
     def is_held(self, series: Series) -> bool:
         """Return whether an incident holds all windows of this series."""
@@ -114,7 +102,7 @@ class Incidents:
 
     def _record(self, job: WindowJob, kind: IncidentKind | None) -> None:
         try:
-            self.store.record_answer(job, kind, self._now())
+            self.store.record_answer(job, kind, self.now())
             if kind:
                 self._count_failure(job, kind)
         except StoreUnavailable as error:
@@ -128,9 +116,9 @@ class Incidents:
         elif incident:
             self.store.add_failure(incident, job)
         elif kind.holds:
-            answers = self.store.recent_answers(job["series"], self._now(), self._thresholds.minutes)
+            answers = self.store.recent_answers(job["series"], self.now(), self.thresholds.minutes)
             failures = failures_alike(answers, kind)[1]
-            if is_incident(kind, failures, self._thresholds):
+            if is_incident(kind, failures, self.thresholds):
                 self._open_incident(slot_of(kind, series_of(job)), kind, failures)
 
     # -- When a failure is judged
@@ -156,11 +144,11 @@ class Incidents:
 
     def may_open(self, kind: IncidentKind) -> bool:
         """Return whether an incident of these refusals could open now: not while they are believed."""
-        return self._thresholds.accounts > 0 and not is_believed(kind, self.store.closed_incidents(), self._now())
+        return self.thresholds.accounts > 0 and not is_believed(kind, self.store.closed_incidents(), self.now())
 
     def open_if_incident(self, kind: IncidentKind, failures: FailureCount) -> bool:
         """Open an incident if there are enough refusals; return whether it is open."""
-        if not is_incident(kind, failures, self._thresholds):
+        if not is_incident(kind, failures, self.thresholds):
             return False
         self._open_incident(kind.value, kind, failures)
         return True
@@ -174,7 +162,7 @@ class Incidents:
     def open_by_hand(self) -> list[Incident]:
         """Hold all series for a day at most, and return the incidents opened for that."""
         kind = IncidentKind.BY_HAND
-        for series in self._series_in_use():
+        for series in self.series_in_use():
             self._open_incident(series.value, kind, FailureCount(0, 0))
         return [incident for incident in self.list_open() if incident.kind is kind]
 
@@ -184,13 +172,13 @@ class Incidents:
             incident
             for incident in self.list_open()
             if incident.kind is not IncidentKind.BY_HAND
-            and self._now() >= incident.next_round_at(self._first_wait_s)
-            and self.store.begin_round(incident, self._first_wait_s)
+            and self.now() >= incident.next_round_at(self.first_wait_s)
+            and self.store.begin_round(incident, self.first_wait_s)
         ]
 
     def close(self, incident: Incident, how: str) -> None:
         """Close an incident with its reason: ``probes``, ``by_hand``, ``believed`` or ``expired``."""
-        past = self.store.close(incident, self._now(), how)
+        past = self.store.close(incident, self.now(), how)
         if past and past.ended_at:
             cost = fields(
                 **_name_fields(past),
@@ -208,11 +196,11 @@ class Incidents:
 
     def _open_incident(self, slot: str, kind: IncidentKind, failures: FailureCount) -> None:
         """Open an incident with the windows that failed before it, unless its slot has one."""
-        incident, minutes = Incident(secrets.token_hex(6), slot, kind, self._now()), self._thresholds.minutes
+        incident, minutes = Incident(secrets.token_hex(6), slot, kind, self.now()), self.thresholds.minutes
         failed: list[WindowJob] = []
         for series in incident.series:
             failed += failures_alike(self.store.recent_answers(series.value, incident.began_at, minutes), kind)[0]
-        opened = self.store.open(incident, failed, self._first_wait_s)
+        opened = self.store.open(incident, failed, self.first_wait_s)
         if opened:
             INCIDENTS.labels(kind).inc()
             extra = fields(**_name_fields(incident), accounts=failures.failed, asked=failures.asked)
@@ -220,10 +208,10 @@ class Incidents:
             self._insert_notices(incident, NoticeKind.INCIDENT)
 
     def _insert_notices(self, incident: Incident, kind: NoticeKind) -> None:
-        now = self._now()
+        now = self.now()
         reason, about = incident.kind.value, f"{incident.slot}@{incident.began_at.isoformat(timespec='microseconds')}"
         try:
-            self._notices.insert_new(notices.build_notices(self._channels, kind, reason, about, now))
+            self.notices.insert_new(build_notices(self.channels, kind, reason, about, now))
         except StoreUnavailable as error:
             _log_not_recorded(error)
 

@@ -382,7 +382,8 @@ class WindowSync:
                 gone = removals[inputs]
                 replacing += [entry._replace(amount=REMOVED, replaced_amount=entry.amount) for entry in gone]
                 # The journal tells of a reading that was removed once that it is there again.
-                new = [one for one in entries[inputs] if one.revision is None or one.key in writes["reshaped"]]
+                told = [entry for entry in entries[inputs] if not entry.is_computed]
+                new = [one for one in told if one.replaced_amount is None or one.key in writes["reshaped"]]
                 replacing += [entry._replace(replaced_amount=REMOVED) for entry in new]
             if corrections := [entry for entry in replacing if entry.replaced_amount != entry.amount]:
                 self.recorder.record_corrections(writes, corrections)

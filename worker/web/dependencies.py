@@ -27,7 +27,7 @@ from datetime import date
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
-from fastapi import Depends, Form, Request, Response
+from fastapi import Depends, Form, Query, Request, Response
 from pydantic import BeforeValidator
 
 from worker.accounts.household_access import CODE
@@ -203,6 +203,8 @@ def _refuse_number(value: object) -> object:
 
 
 Day = Annotated[date, BeforeValidator(_refuse_number)]
+Csrf = Annotated[str, Form()]  # The hidden field of a form.
+LastId = Annotated[str, Query(max_length=32, pattern=r"^[a-z0-9]*$", description="The last id of the page before.")]
 RuntimeDep = Annotated[Runtime, Depends(get_runtime)]
 SessionDep = Annotated[Session, Depends(get_session)]
 
@@ -305,6 +307,16 @@ def is_own_form(runtime: Runtime, request: Request, csrf: str) -> bool:
     return value is not None and runtime.web_access.signer.is_valid_csrf_token(value, csrf)
 
 
+def browser_form(back: str) -> Any:
+    """Return the dependency of a route that takes the form of ``is_own_form`` alone: it raises FormRefused."""
+
+    def check(request: Request, runtime: RuntimeDep, csrf: Csrf = "") -> None:
+        if not is_own_form(runtime, request, csrf):
+            raise FormRefused(back)
+
+    return Depends(check)
+
+
 def name_service(runtime: Runtime, tenant: str, words: Words) -> str:
     """Return the title of a tenant's service; without one, the host of our address, where that is a name."""
     if title := runtime.tenants.title_of(tenant):
@@ -381,7 +393,7 @@ OwnAccount = Annotated[Account, Depends(load_own_account)]
 def account_form(page: str = "") -> Any:
     """Return the dependency of a route that takes the form of this page of its account alone: it raises FormRefused."""
 
-    def check(runtime: RuntimeDep, session: SessionDep, account: OwnAccount, csrf: Annotated[str, Form()] = "") -> None:
+    def check(runtime: RuntimeDep, session: SessionDep, account: OwnAccount, csrf: Csrf = "") -> None:
         if not is_session_form(runtime, session, csrf):
             raise FormRefused(f"/accounts/{account.id}{page}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, timedelta
 
 import pytest
@@ -12,7 +13,7 @@ from tests.unit.conftest import Household
 from worker.accounts.asserted_accounts import AccountAssertion
 from worker.domain.completeness import DayState
 from worker.domain.consistency import Cause, Law
-from worker.domain.documents import ALL_KEYS
+from worker.domain.documents import ALL_KEYS, REMOVED
 from worker.domain.messages import WindowJob
 from worker.domain.series import Doctype, Series, SeriesSwitch
 from worker.domain.windows import ONE_DAY, DateWindow
@@ -159,6 +160,24 @@ def test_the_value_that_comes_replaces_it_and_the_journal_is_not_told(home: Hous
     assert journal.list_between(account, Doctype.DAY, *ALL_KEYS) == []
     ledger = home.registry.completeness.load_ledger(account, Series.DAILY)
     assert [ledger.mark_of(day).complete for day in OLD_DAYS] == [True, True, False]
+
+
+def test_the_journal_of_a_removed_value_goes_on_with_the_next_one_that_is_told(home: Household) -> None:
+    account, window = home.add(), DateWindow(OLD, OLD + ONE_DAY)
+    home.supplier.daily = serving_days({OLD: 5000})
+    home.backfill(account)
+    low = replace(home.window_sync, daily_limit_kwh=4.5)
+    home.at += timedelta(minutes=1)
+    low.sync_window(home.claims.to_job(account, Series.DAILY, window))
+    assert str(OLD) not in old_days(home, account)
+    home.registry.outcomes.switch(account, Series.DAILY, SeriesSwitch.OFF, home.at)
+    home.run(home.claims.to_job(account, Series.LOAD_CURVE, window))
+    assert old_days(home, account)[str(OLD)] == COMPUTED[str(OLD)]
+    home.at += timedelta(minutes=1)
+    home.supplier.daily = serving_days({OLD: 4000})
+    home.run(home.claims.to_job(account, Series.DAILY, window))
+    journal = CorrectionTable(home.registry.database).list_between(account, Doctype.DAY, *ALL_KEYS)
+    assert [(one.was_amount, one.became_amount) for one in journal] == [(5_000_000, REMOVED), (REMOVED, 4_000_000)]
 
 
 def test_an_answer_that_was_asked_for_before_the_day_was_computed_is_stored(home: Household) -> None:

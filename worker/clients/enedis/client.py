@@ -21,8 +21,9 @@ from functools import partial
 from typing import Final
 
 from worker.clients.answer_shapes import find_values, keep_fields, keep_meter
-from worker.clients.endpoints import Endpoints, StateCall
-from worker.clients.supplier_session import BAD_TOKEN_CODES, Reply, SupplierSession, wait_of
+from worker.clients.endpoints import StateCall
+from worker.clients.supplier import SeriesClient
+from worker.clients.supplier_session import BAD_TOKEN_CODES, Reply, wait_of
 from worker.domain.answers import Answer, AnswerKind, Deviation, DeviationKind, Json, names_of
 from worker.domain.retry import retry_after_s
 from worker.domain.series import Series
@@ -200,26 +201,10 @@ def _over_quota(payload: Json) -> bool:
     return isinstance(payload, dict) and payload.get("valid") is False and payload.get("quota_reached") is True
 
 
-class EnedisClient:
-    """The series of one account or application.
-
-    ``now`` is the system's time, zone-aware; it may be a simulated one. ``report`` is called with each refusal that
-    is not documented, before its error is raised.
-    """
+class EnedisClient(SeriesClient):
+    """The series of one account or application."""
 
     interpret = staticmethod(interpret)  # What a reply means; gateways to Enedis have refusals of their own.
-
-    def __init__(
-        self,
-        endpoints: Endpoints,
-        session: SupplierSession,
-        now: Callable[[], datetime],
-        report: Callable[[Deviation], object] = lambda deviation: None,
-    ) -> None:
-        self._preset = endpoints.preset
-        self._session = session
-        self._now = now
-        self._report = report
 
     def ask(self, series: Series, usage_point_id: str, window: DateWindow) -> Answer:
         """Ask for one window of a series; ``window.end`` is excluded, so today as the end returns yesterday.
@@ -238,7 +223,7 @@ class EnedisClient:
         or OperatorFault. Source: Enedis, swaggers of the metering data v5 and customers_upc v5, mesure_synchrone_auto
         v2, Situation contractuelle, Synthèse contractuelle, Situation comptage.
         """
-        preset = self._preset
+        preset = self.endpoints.preset
         if calls := preset.state_calls.get(series):
             return self._ask_state(calls, usage_point_id)
         if series not in preset.paths:
@@ -249,8 +234,8 @@ class EnedisClient:
             preset.end_parameter: window.end.isoformat(),
             **preset.fixed_parameters.get(series, {}),
         }
-        answer = self._session.get(
-            preset.paths[series], params, lambda reply: self.interpret(reply, window.end, self._now(), self._report)
+        answer = self.session.get(
+            preset.paths[series], params, lambda reply: self.interpret(reply, window.end, self.now(), self.report)
         )
         if _echoed_usage_point(answer.payload) not in (None, usage_point_id):
             raise WrongMeter(_ANOTHER_METER)
@@ -261,8 +246,8 @@ class EnedisClient:
         for call in calls:
             # The meter is part of the path in 2026, where a parameter would be answered by 500.
             path = call.path.replace("{meter}", meter)
-            params = {} if path != call.path else {self._preset.usage_point_parameter: meter}
-            answer = self._session.get(path, params, partial(self._reduce, call, meter))
+            params = {} if path != call.path else {self.endpoints.preset.usage_point_parameter: meter}
+            answer = self.session.get(path, params, partial(self._reduce, call, meter))
             if answer.kind is AnswerKind.DATA:
                 bodies[call.name] = answer.payload
             elif call.required:
@@ -274,7 +259,7 @@ class EnedisClient:
         # Without a sample: the whole answer would be in it.
         try:
             answer = self.interpret(
-                reply, None, self._now(), lambda deviation: self._report(replace(deviation, sample=None))
+                reply, None, self.now(), lambda deviation: self.report(replace(deviation, sample=None))
             )
         except (AccountError, OperatorFault):
             if call.required:

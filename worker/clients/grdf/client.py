@@ -18,9 +18,10 @@ from datetime import date, datetime
 from typing import Final
 
 from worker.clients.answer_shapes import keep_fields
-from worker.clients.endpoints import Endpoints, StateCall
+from worker.clients.endpoints import StateCall
 from worker.clients.ndjson import StreamLimits
-from worker.clients.supplier_session import Reply, SupplierSession, wait_of
+from worker.clients.supplier import SeriesClient
+from worker.clients.supplier_session import Reply, wait_of
 from worker.domain.access_right import PCE
 from worker.domain.answers import Answer, AnswerKind, Deviation, DeviationKind, Json, parse_text
 from worker.domain.parsing.gas import clean_names, object_of
@@ -163,21 +164,8 @@ class BusinessError:
         return next((meaning for pattern, meaning in _MEANING_BY_TEXT if pattern.search(text)), None)
 
 
-class GrdfClient:
-    """The series of the application; see ``SupplierClient``.
-
-    ``now`` is the system's time, zone-aware; it may be a simulated one. ``report`` is called with each refusal that is
-    not documented, before its error is raised.
-    """
-
-    def __init__(
-        self,
-        endpoints: Endpoints,
-        session: SupplierSession,
-        now: Callable[[], datetime],
-        report: Callable[[Deviation], object] = lambda deviation: None,
-    ) -> None:
-        self._preset, self._session, self._now, self._report = endpoints.preset, session, now, report
+class GrdfClient(SeriesClient):
+    """The series of the application; see ``SupplierClient``."""
 
     def ask(self, series: Series, usage_point_id: str, window: DateWindow) -> Answer:
         """Ask for one window of a series, whose end is excluded; today as the end returns what there is of yesterday.
@@ -190,7 +178,7 @@ class GrdfClient:
         Raises TransientError, AccountError, SeriesNotOffered, MalformedAnswer (also for another meter's answer),
         RequestRefused or OperatorFault. Source: GRDF, swagger of ADICT v2.
         """
-        preset = self._preset
+        preset = self.endpoints.preset
         if calls := preset.state_calls.get(series):
             return self._ask_state(calls, usage_point_id)
         if series not in preset.paths:
@@ -203,12 +191,12 @@ class GrdfClient:
             raise RequestRefused("the number of a gas meter (PCE) has 14 digits, or GI and 6 digits")
 
         def read(reply: Reply) -> Answer:
-            answer = interpret(reply, end, self._now(), self._report)
+            answer = interpret(reply, end, self.now(), self.report)
             if answer.kind is AnswerKind.DATA:
                 _check_meter(answer.payload["records"], meter)
             return answer
 
-        return self._session.get(path.replace("{meter}", meter), params, read, LIMITS)
+        return self.session.get(path.replace("{meter}", meter), params, read, LIMITS)
 
     def _ask_state(self, calls: Sequence[StateCall], meter: str) -> Answer:
         body: dict[str, Json] = {}

@@ -47,7 +47,7 @@ from worker.domain.sessions import (
 )
 from worker.errors import DataError, OperatorFault, SignInBusy
 from worker.logs import fields
-from worker.stores.database import ClockedTable, Database, SqlTable, place_of
+from worker.stores.database import ClockedTable, Database, SealedTable, place_of
 from worker.stores.encryption import Sealer, SecretTexts
 from worker.stores.registry.tables import ACCESS_KEYS, HOUSEHOLD_ACCOUNTS, OPERATORS
 
@@ -291,15 +291,11 @@ class _Sealed:
     step: int = 0
 
 
-class OperatorTable(SqlTable):
+class OperatorTable(SealedTable):
     """The table of operators. An operator that has ended is none any more.
 
     ``now`` is the real time even if the fleet runs at a simulated one: authenticator apps go by it.
     """
-
-    def __init__(self, database: Database, sealer: Sealer, now: Clock = real_clock) -> None:
-        super().__init__(database)
-        self._sealer, self._now = sealer, now
 
     def add(self, name: str, password: str | None = None, totp_key: str | None = None) -> Operator:
         """Add an operator. Raises OperatorRefused for a name or a password that can't be.
@@ -393,16 +389,6 @@ class OperatorTable(SqlTable):
                 ended = {"ended_at": self._now(), "sealed": self._seal(operator_id, _Sealed(row.name))}
                 connection.execute(update(OPERATORS).where(OPERATORS.c.id == operator_id).values(**ended))
             return end_keys_of(connection, [operator_id])
-
-    def end_sessions(self, operator_id: str, *, but: str = "") -> int:
-        """End the operator's sessions, but the one with the id ``but``; return how many."""
-        with self._database.writing() as connection:
-            return end_keys_of(connection, [operator_id], [KeyKind.OPERATOR_SESSION], but=but)
-
-    def end_links(self, operator_id: str) -> int:
-        """End the links that open a session of the operator; return how many."""
-        with self._database.writing() as connection:
-            return end_keys_of(connection, [operator_id], [KeyKind.OPERATOR_LINK])
 
     def _find_step(
         self, connection: Connection, operator_id: str, code: str, *, lock: bool = False

@@ -18,10 +18,9 @@ from typing import Any, Final
 from sqlalchemy import Row, insert, or_, select, update
 
 from worker.domain.account import DEFAULT_TENANT
-from worker.domain.clock import Clock, real_clock
 from worker.errors import DataError, UnknownTenant
 from worker.stores.database import ClockedTable, Database, SealedTable, place_of
-from worker.stores.encryption import Sealer, SecretTexts
+from worker.stores.encryption import SecretTexts
 from worker.stores.registry.tables import API_TOKENS, TENANTS
 
 _TEXTS: Final = SecretTexts("releve")
@@ -179,10 +178,6 @@ def _to_token(row: Row[Any]) -> ApiToken:
 
 class TenantTable(SealedTable):
     """The table of tenants. ``now`` is the real time."""
-
-    def __init__(self, database: Database, sealer: Sealer, now: Clock = real_clock) -> None:
-        super().__init__(database, sealer)
-        self._now = now
 
     def save(self, tenant: str, title: str | None) -> None:
         """Insert the tenant, or give it another title; None keeps the one it has.

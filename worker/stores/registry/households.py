@@ -29,7 +29,7 @@ from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from worker.domain.clock import Clock, real_clock
 from worker.errors import OperatorFault
-from worker.stores.database import Database, SqlTable, place_of
+from worker.stores.database import Database, SealedTable, SqlTable, place_of
 from worker.stores.encryption import KeyedHashes, Sealer
 from worker.stores.registry import account_rows
 from worker.stores.registry.access_keys import end_keys_of
@@ -67,12 +67,8 @@ class Household:
     accounts: Mapping[str, int] = field(default_factory=dict)
 
 
-class HouseholdTable(SqlTable):
+class HouseholdTable(SealedTable):
     """The table of households. A household that was changed by others is None."""
-
-    def __init__(self, database: Database, sealer: Sealer, now: Clock = real_clock) -> None:
-        super().__init__(database)
-        self._sealer, self._now = sealer, now
 
     def create(self, accounts: Mapping[str, int]) -> Household:
         """Create a household with these accounts, each with its session number."""
@@ -184,12 +180,12 @@ class MailAddress:
     notices: bool = False
 
 
-class MailAddressTable(SqlTable):
+class MailAddressTable(SealedTable):
     """The table of mail addresses. A row that others have changed is none."""
 
     def __init__(self, database: Database, sealer: Sealer, hashes: KeyedHashes, now: Clock = real_clock) -> None:
-        super().__init__(database)
-        self._sealer, self._hashes, self._now = sealer, hashes, now
+        super().__init__(database, sealer, now)
+        self._hashes = hashes
 
     def hash(self, address: str) -> str:
         """Return the keyed hash of an address; letters count the same whether they are large or small."""

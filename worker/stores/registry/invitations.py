@@ -9,24 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, delete, insert, null, select, update
 
 from worker.domain.account import DEFAULT_TENANT
-from worker.domain.clock import Clock, real_clock
 from worker.domain.invitation import INVITATION_LIFE, Invitation, InvitationPurpose
 from worker.errors import DataError, OperatorFault
-from worker.stores.database import Database, SealedTable, place_of
+from worker.stores.database import SealedTable, place_of
 from worker.stores.encryption import SecretTexts
 from worker.stores.registry import account_rows
 from worker.stores.registry.tables import INVITATIONS, belongs_to
 
-if TYPE_CHECKING:
-    from worker.stores.encryption import Sealer
-
-
 _TEXTS: Final = SecretTexts("invite")  # Our logs recognise it, too.
+_PLAIN: Final = tuple(name for name in Invitation.__dataclass_fields__ if name != "usage_point_id")  # Not sealed.
 _UNFINISHED: Final = (INVITATIONS.c.used_at.is_(None), INVITATIONS.c.revoked_at.is_(None))
 
 
@@ -40,10 +36,6 @@ class InvitationTable(SealedTable):
     ``now`` is the real time even if the fleet runs at a simulated one: a link must not live longer than it should.
     A transaction that also locks an account locks it first, so that two can't wait for each other.
     """
-
-    def __init__(self, database: Database, sealer: Sealer, now: Clock = real_clock) -> None:
-        super().__init__(database, sealer)
-        self._now = now
 
     def create(
         self,
@@ -195,21 +187,8 @@ class InvitationTable(SealedTable):
     def _to_invitation(self, row: Row[Any], *, needs_meter: bool = True) -> Invitation:
         sealed, place = row.sealed_usage_point, _place_of(row.id)
         has_meter = sealed is not None and (needs_meter or self._sealer.can_unseal(sealed, place))
-        return Invitation(
-            id=row.id,
-            purpose=row.purpose,
-            supplier=row.supplier,
-            created_by=row.created_by,
-            created_at=row.created_at,
-            expires_at=row.expires_at,
-            account_id=row.account_id,
-            usage_point_id=self._sealer.unseal(sealed, place) if has_meter else None,
-            opened_at=row.opened_at,
-            browser=row.browser,
-            used_at=row.used_at,
-            revoked_at=row.revoked_at,
-            tenant=row.tenant,
-        )
+        facts = {name: getattr(row, name) for name in _PLAIN}
+        return Invitation(**facts, usage_point_id=self._sealer.unseal(sealed, place) if has_meter else None)
 
     def page(
         self, after: str = "", limit: int = 100, *, open_only: bool = False, tenant: str | None = None

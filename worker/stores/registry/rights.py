@@ -7,7 +7,6 @@ hash. A right that waits to be withdrawn is no right any more: nothing but its w
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -17,7 +16,7 @@ from sqlalchemy import ColumnElement, Connection, Row, delete, insert, select, u
 from worker.domain.access_right import ProofState, Right, RightRecord, RightState
 from worker.domain.account import Account, AccountState
 from worker.domain.clock import real_clock
-from worker.stores.database import Database, SealedTable, place_of
+from worker.stores.database import Database, SealedTable, new_id, place_of
 from worker.stores.encryption import KeyedHashes
 from worker.stores.registry import account_rows
 from worker.stores.registry.account_rows import ACCOUNT_QUERY
@@ -122,7 +121,7 @@ class RightTable(SealedTable):
         None where the account has got one since, or does not read the meter any more.
         """
         right = Right(
-            id=new_right_id(),
+            id=new_id(),
             supplier=account.supplier,
             tenant=account.tenant,
             meter=record.meter,
@@ -180,7 +179,7 @@ class RightTable(SealedTable):
         if number := len(connection.execute(waiting).all()):
             return number
         unknown = Right(
-            id=new_right_id(),
+            id=new_id(),
             supplier=account.supplier,
             tenant=account.tenant,
             account_id=account.id,
@@ -247,8 +246,3 @@ def withdraw_waiting(connection: Connection, meter: str, moment: datetime) -> No
 def forget_rights(connection: Connection, account_ids: Sequence[str]) -> None:
     """Delete the rights of accounts, which are looked up again or belong to nobody any more; withdrawn ones stay."""
     connection.execute(delete(RIGHTS).where(_C.account_id.in_(account_ids), _LIVE))
-
-
-def new_right_id() -> str:
-    """Return a random id: 20 hexadecimal digits."""
-    return secrets.token_hex(10)

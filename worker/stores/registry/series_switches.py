@@ -69,8 +69,13 @@ class SeriesChoice(SqlTable):
             switch_series(connection, account_id, series, to, self.fleet, now)
 
     def follow_fleet(self, fleet: Sequence[Series], now: datetime) -> int:
-        """Let all accounts follow what the fleet collects; see the function of this name."""
-        return follow_fleet(self._database, fleet, now)
+        """Let the rows of all accounts follow what the fleet collects, and return how many accounts have changed.
+
+        Missing rows are inserted. Goes through the accounts in pages, each a transaction of its own; safe to repeat,
+        and after an interruption. Raises StoreUnavailable.
+        """
+        pages = _pages(self._database)
+        return sum(_follow_page(self._database, first, last, fleet, now) for first, last in pages)
 
     def list_chosen(self, account_id: str) -> list[ChosenSeries]:
         """Return what is chosen of every series of the account's supplier; those without a row are the fleet's.
@@ -173,9 +178,7 @@ def follow_consent(
     for series in of_supplier(account.supplier):
         row = rows.get(series)
         if row is None and series not in offered:
-            connection.execute(
-                insert(SERIES_OUTCOMES).values(**new_series_row(account_id, series, now, account.consent_until))
-            )
+            insert_unasked(connection, account_id, series, now)
         if series not in offered and (row is None or row.switch in _CHOSEN):
             end_series(connection, account_id, series, "the consent does not cover this series", now)
             before = SeriesSwitch.FLEET if row is None else row.switch
@@ -183,15 +186,6 @@ def follow_consent(
         elif row is not None and series in offered and row.switch is SeriesSwitch.ENDED:
             before = row.switch_before or SeriesSwitch.FLEET
             switch_series(connection, account_id, series, before, fleet, now)
-
-
-def follow_fleet(database: Database, fleet: Sequence[Series], now: datetime) -> int:
-    """Let the rows of all accounts follow what the fleet collects, and return how many accounts have changed.
-
-    Missing rows are inserted. Goes through the accounts in pages, each a transaction of its own; safe to repeat, and
-    after an interruption. Raises StoreUnavailable.
-    """
-    return sum(_follow_page(database, first, last, fleet, now) for first, last in _pages(database))
 
 
 def _pages(database: Database) -> Iterator[tuple[str, str]]:

@@ -8,7 +8,6 @@ revoked it.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -16,7 +15,7 @@ from datetime import UTC, date, datetime
 from sqlalchemy import Connection, Select, delete, func, insert, or_, select, update
 
 from worker.domain.account import AccountState
-from worker.stores.database import SealedTable, place_of
+from worker.stores.database import SealedTable, new_id, place_of
 from worker.stores.registry import account_rows
 from worker.stores.registry.tables import ACCOUNTS, TOKEN_USERS, TOKENS
 
@@ -139,7 +138,7 @@ class TokenTable(SealedTable):
         """
         for account_id in account_ids:
             detach_token(connection, account_id, revoke=False)
-        token_id = secrets.token_hex(10)
+        token_id = new_id()
         row = {"id": token_id, "sealed": self._seal(token_id, token_text), "expires_at": expires_at}
         connection.execute(insert(TOKENS).values(**row, updated_at=datetime.now(UTC)))
         users = [{"account_id": account_id, "token_id": token_id} for account_id in account_ids]

@@ -44,8 +44,8 @@ async def refuse_unknown_query(request: Request, _: CallerDep) -> None:
 
 
 router = APIRouter(prefix=_PREFIX, dependencies=[Depends(refuse_unknown_query)])
-for _routes in (accounts, invitations, measures, progress):
-    router.include_router(_routes.router)
+for _routes in (accounts.router, accounts.audit_router, invitations.router, measures.router, progress.router):
+    router.include_router(_routes)
 
 
 class _DescribedApp(FastAPI):

@@ -34,23 +34,22 @@ from worker.web.api.schemas import (
     SeriesSwitches,
     error_responses,
 )
-from worker.web.dependencies import Day, RuntimeDep, publish_backfills, publish_revocation, switch_series
+from worker.web.dependencies import Day, LastId, RuntimeDep, publish_backfills, publish_revocation, switch_series
 from worker.web.error_pages import HttpRefusal, meter_elsewhere
 from worker.web.request_audit import note_subject
 
-router = APIRouter()
+router = APIRouter(tags=["accounts"])
+audit_router = APIRouter(tags=["audit"])
 MOST_ACCOUNTS: Final = 500
 MOST_ENTRIES: Final = 500
 
 
-@router.get("/accounts", tags=["accounts"], summary="List accounts", responses=error_responses(422))
+@router.get("/accounts", summary="List accounts", responses=error_responses(422))
 def list_accounts(
     runtime: RuntimeDep,
     caller: ReadAccounts,
     limit: Annotated[int, Query(ge=1, le=MOST_ACCOUNTS, description="Accounts a page.")] = 100,
-    after: Annotated[
-        str, Query(max_length=32, pattern=r"^[a-z0-9]*$", description="The last id of the page before.")
-    ] = "",
+    after: LastId = "",
 ) -> AccountPage:
     """All accounts of a client's service but the removed ones; a household's own for a session."""
     # One account more than asked for tells whether there is a next page.
@@ -69,12 +68,7 @@ def _page_accounts(caller: Caller, runtime: Runtime, after: str, limit: int) -> 
     return sorted(existing, key=lambda account: account.id)[:limit]
 
 
-@router.post(
-    "/accounts/search",
-    tags=["accounts"],
-    summary="Find the account of a meter",
-    responses=error_responses(400, 411, 413, 422),
-)
+@router.post("/accounts/search", summary="Find the account of a meter", responses=error_responses(400, 411, 413, 422))
 def search_accounts(search: AccountSearch, runtime: RuntimeDep, caller: ReadAsClient) -> AccountPage:
     """Find the account of your service that reads this meter; the list is empty where none does, or another service's.
 
@@ -85,19 +79,13 @@ def search_accounts(search: AccountSearch, runtime: RuntimeDep, caller: ReadAsCl
     return AccountPage(accounts=[_summarize(account, caller) for account in found], next=None)
 
 
-@router.get("/accounts/{account_id}", tags=["accounts"], summary="Show an account", responses=error_responses(404, 422))
+@router.get("/accounts/{account_id}", summary="Show an account", responses=error_responses(404, 422))
 def read_account(account_id: AccountId, runtime: RuntimeDep, caller: ReadAccounts) -> AccountSummary:
     """Its state and consent; nothing of its measures."""
     return _summarize(caller.load_account(runtime, account_id), caller)
 
 
-@router.post(
-    "/accounts",
-    tags=["accounts"],
-    summary="Add an account",
-    status_code=201,
-    responses=error_responses(400, 409, 411, 413, 422),
-)
+@router.post("/accounts", summary="Add an account", status_code=201, responses=error_responses(400, 409, 411, 413, 422))
 def add_account(
     new: NewAccount, request: Request, runtime: RuntimeDep, caller: WriteAccounts, response: Response
 ) -> AccountSummary:
@@ -138,22 +126,14 @@ def add_account(
     return _summarize(account, caller)
 
 
-@router.post(
-    "/accounts/{account_id}/pause",
-    tags=["accounts"],
-    summary="Stop automatic runs",
-    responses=error_responses(404, 409, 422),
-)
+@router.post("/accounts/{account_id}/pause", summary="Stop automatic runs", responses=error_responses(404, 409, 422))
 def pause_account(account_id: AccountId, runtime: RuntimeDep, caller: WriteAccounts) -> AccountSummary:
     """Stop its automatic runs; what is stored stays."""
     return _set_state(runtime, caller, account_id, AccountState.PAUSED)
 
 
 @router.post(
-    "/accounts/{account_id}/resume",
-    tags=["accounts"],
-    summary="Let an account run again",
-    responses=error_responses(404, 409, 422),
+    "/accounts/{account_id}/resume", summary="Let an account run again", responses=error_responses(404, 409, 422)
 )
 def resume_account(account_id: AccountId, runtime: RuntimeDep, caller: WriteAccounts) -> AccountSummary:
     """Let a paused account run again, or one that needed its owner."""
@@ -161,10 +141,7 @@ def resume_account(account_id: AccountId, runtime: RuntimeDep, caller: WriteAcco
 
 
 @router.post(
-    "/accounts/{account_id}/stop",
-    tags=["accounts"],
-    summary="Stop an account's consent",
-    responses=error_responses(404, 409, 422),
+    "/accounts/{account_id}/stop", summary="Stop an account's consent", responses=error_responses(404, 409, 422)
 )
 def stop_account(account_id: AccountId, runtime: RuntimeDep, caller: MayStop) -> AccountSummary:
     """End its consent here: nothing is asked any more, its own token and proxy grants end, what is stored stays.
@@ -181,9 +158,7 @@ def stop_account(account_id: AccountId, runtime: RuntimeDep, caller: MayStop) ->
     return _summarize(caller.load_account(runtime, account_id), caller)
 
 
-@router.delete(
-    "/accounts/{account_id}", tags=["accounts"], summary="Erase an account", responses=error_responses(404, 422)
-)
+@router.delete("/accounts/{account_id}", summary="Erase an account", responses=error_responses(404, 422))
 def remove_account(account_id: AccountId, runtime: RuntimeDep, caller: MayErase) -> Receipt:
     """Its measures, tokens and state, now and for good; the receipt counts them. The scope is `erase:accounts`.
 
@@ -198,24 +173,14 @@ def remove_account(account_id: AccountId, runtime: RuntimeDep, caller: MayErase)
     return receipt
 
 
-@router.get(
-    "/accounts/{account_id}/status",
-    tags=["accounts"],
-    summary="Show an account's state",
-    responses=error_responses(404, 422),
-)
+@router.get("/accounts/{account_id}/status", summary="Show an account's state", responses=error_responses(404, 422))
 def read_status(account_id: AccountId, runtime: RuntimeDep, caller: ReadAccounts) -> AccountStatus:
     """History, last day stored and last error of each series."""
     account = caller.load_account(runtime, account_id)
     return status_of(account, runtime.history)
 
 
-@router.get(
-    "/accounts/{account_id}/series",
-    tags=["accounts"],
-    summary="Show an account's series",
-    responses=error_responses(404, 422),
-)
+@router.get("/accounts/{account_id}/series", summary="Show an account's series", responses=error_responses(404, 422))
 def read_series(account_id: AccountId, runtime: RuntimeDep, caller: ReadAccounts) -> AccountSeries:
     """Every series that there is: how it is switched, whether it is asked for, and when it was asked last."""
     caller.load_account(runtime, account_id)
@@ -224,7 +189,6 @@ def read_series(account_id: AccountId, runtime: RuntimeDep, caller: ReadAccounts
 
 @router.patch(
     "/accounts/{account_id}/series",
-    tags=["accounts"],
     summary="Choose an account's series",
     responses=error_responses(400, 404, 409, 411, 413, 422),
 )
@@ -246,7 +210,7 @@ def choose_series(
     return SeriesSwitches(account=account_id, series={name: state.switch for name, state in chosen.series.items()})
 
 
-@router.get("/audit", tags=["audit"], summary="Read the audit trail", responses=error_responses(422))
+@audit_router.get("/audit", summary="Read the audit trail", responses=error_responses(422))
 def read_audit(
     runtime: RuntimeDep,
     caller: ReadAudit,
@@ -264,9 +228,7 @@ def read_audit(
     since: Annotated[Day | None, Query(description="Only entries from this day on (Europe/Paris).")] = None,
     until: Annotated[Day | None, Query(description="Only entries up to the end of this day.")] = None,
     limit: Annotated[int, Query(ge=1, le=MOST_ENTRIES, description="Entries a page.")] = 100,
-    before: Annotated[
-        str, Query(max_length=32, pattern=r"^[a-z0-9]*$", description="The last id of the page before.")
-    ] = "",
+    before: LastId = "",
 ) -> AuditPage:
     """Who did what to the accounts, tokens and invitations of the client's service, the newest entry first.
 

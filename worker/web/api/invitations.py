@@ -22,7 +22,7 @@ from worker.runtime.process import Runtime
 from worker.stores.registry.invitations import UnknownInvitation
 from worker.web.api.callers import Caller, ReadAsClient, WriteAccounts
 from worker.web.api.schemas import Fault, InvitationPage, NewInvitation, error_responses
-from worker.web.dependencies import RuntimeDep
+from worker.web.dependencies import LastId, RuntimeDep
 from worker.web.error_pages import HttpRefusal, meter_elsewhere
 from worker.web.request_audit import note_subject
 
@@ -76,9 +76,7 @@ def list_invitations(
     runtime: RuntimeDep,
     caller: ReadAsClient,
     limit: Annotated[int, Query(ge=1, le=MOST_INVITATIONS, description="Invitations a page.")] = 100,
-    after: Annotated[
-        str, Query(max_length=32, pattern=r"^[a-z0-9]*$", description="The last id of the page before.")
-    ] = "",
+    after: LastId = "",
     open_only: Annotated[bool, Query(alias="open", description="Only invitations that can still be used.")] = False,
 ) -> InvitationPage:
     """All invitations of the client's service without their secrets and meters; ended ones stay for a week."""

@@ -39,6 +39,7 @@ from worker.web.dependencies import (
     RuntimeDep,
     Session,
     SessionDep,
+    browser_form,
     gas_suffix,
     is_own_form,
 )
@@ -74,17 +75,11 @@ def show_invitation(request: Request, runtime: RuntimeDep) -> Response:
     return response
 
 
-@router.post("/invitation")
+@router.post("/invitation", dependencies=[browser_form("/invitation")])
 def open_invitation(
-    request: Request,
-    runtime: RuntimeDep,
-    session: SessionDep,
-    invitation: Annotated[str, Form(max_length=2000)] = "",
-    csrf: Annotated[str, Form()] = "",
+    request: Request, runtime: RuntimeDep, session: SessionDep, invitation: Annotated[str, Form(max_length=2000)] = ""
 ) -> Response:
     """Bind the invitation to this browser, and go on: to the supplier's page, or to the history of a closed account."""
-    if not is_own_form(runtime, request, csrf):
-        return refuse_form(request, "/invitation")
     secret = invitation.strip().rpartition("#")[2]  # The whole link may be pasted.
     names = read_browser_names(runtime, request)
     renamed = names.with_new()

@@ -56,8 +56,8 @@ from worker.web.dependencies import (
     RuntimeDep,
     Session,
     SessionDep,
+    browser_form,
     get_runtime,
-    is_own_form,
     needs_invitation,
     publish_backfills,
     read_cookie,
@@ -166,17 +166,11 @@ def receive_callback(request: Request, supplier: str, runtime: RuntimeDep, sessi
     return answer_callback(request, runtime, session, name)
 
 
-@router.post("/connect/new-holder")
+@router.post("/connect/new-holder", dependencies=[browser_form("/")])
 def confirm_new_holder(
-    request: Request,
-    runtime: RuntimeDep,
-    session: SessionDep,
-    connection: Annotated[str, Form(max_length=64)] = "",
-    csrf: Annotated[str, Form()] = "",
+    request: Request, runtime: RuntimeDep, session: SessionDep, connection: Annotated[str, Form(max_length=64)] = ""
 ) -> Response:
     """Go on with a proven request whose meter has another person's account, which is closed by it."""
-    if not is_own_form(runtime, request, csrf):
-        return refuse_form(request, "/")
     own = runtime.connector.choose_new_holder(connection, read_browser_names(runtime, request).hashes)
     if own is None:
         return consent_page(request, "unknown_state")

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Form, Request, Response
+from fastapi import APIRouter, Depends, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
 from worker.domain.audit_entry import TOO_MANY_CODES, ActorKind
@@ -31,7 +31,16 @@ from worker.logs import fields
 from worker.runtime.process import Runtime
 from worker.stores.redis.locks import Rate, RateLimiter
 from worker.web.client_addresses import client_address, is_on_this_machine, name_device
-from worker.web.dependencies import OPERATOR_COOKIE, RuntimeDep, delete_cookie, is_own_form, read_cookie, set_cookie
+from worker.web.dependencies import (
+    OPERATOR_COOKIE,
+    Csrf,
+    FormRefused,
+    RuntimeDep,
+    delete_cookie,
+    is_own_form,
+    read_cookie,
+    set_cookie,
+)
 from worker.web.rendering import refuse_form, render_message, render_with_form
 from worker.web.request_audit import note_actor, note_refusal
 
@@ -87,7 +96,7 @@ def log_in(
     name: Annotated[str, Form()] = "",
     password: Annotated[str, Form()] = "",
     code: Annotated[str, Form()] = "",
-    csrf: Annotated[str, Form()] = "",
+    csrf: Csrf = "",
 ) -> Response:
     """Let an operator in by name, password and code."""
     if not is_own_form(runtime, request, csrf):
@@ -110,7 +119,7 @@ def use_link(
     runtime: RuntimeDep,
     link: Annotated[str, Form(max_length=2000)] = "",
     code: Annotated[str, Form()] = "",
-    csrf: Annotated[str, Form()] = "",
+    csrf: Csrf = "",
 ) -> Response:
     """Let in the operator whom a link was made for, once. A wrong code leaves the link as it is."""
     if not is_own_form(runtime, request, csrf):
@@ -128,7 +137,7 @@ def use_link(
 
 
 @router.post("/logout")
-def log_out(request: Request, runtime: RuntimeDep, csrf: Annotated[str, Form()] = "") -> Response:
+def log_out(request: Request, runtime: RuntimeDep, csrf: Csrf = "") -> Response:
     """End the session: a copy of its cookie opens nothing any more."""
     if (session := load_form_session(request, runtime, csrf)) is None:
         return refuse_form(request, PATH)
@@ -190,11 +199,6 @@ def form_token(runtime: Runtime, session: OperatorSession) -> str:
     return runtime.web_access.signer.csrf_token(session.key.id)
 
 
-def is_logged_in(request: Request, runtime: Runtime) -> bool:
-    """Return whether the browser is that of an operator who has signed in."""
-    return load_operator_session(request, runtime) is not None
-
-
 def load_form_session(request: Request, runtime: Runtime, csrf: str) -> OperatorSession | None:
     """Return the session whose page has sent this form; None for a form from elsewhere, or without a session."""
     session = load_operator_session(request, runtime)
@@ -203,9 +207,15 @@ def load_form_session(request: Request, runtime: Runtime, csrf: str) -> Operator
     return session
 
 
-def may_change(request: Request, runtime: Runtime, csrf: str) -> bool:
-    """Return whether a form comes from the page of an operator who has signed in."""
-    return load_form_session(request, runtime, csrf) is not None
+def require_form_session(request: Request, runtime: RuntimeDep, csrf: Csrf = "") -> OperatorSession:
+    """Return the session whose page has sent this form. Raises FormRefused."""
+    session = load_form_session(request, runtime, csrf)
+    if session is None:
+        raise FormRefused(PATH)
+    return session
+
+
+FormSession = Annotated[OperatorSession, Depends(require_form_session)]
 
 
 def needs_code(request: Request, runtime: Runtime) -> bool:

@@ -13,7 +13,7 @@ import re
 from pathlib import PurePath
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Form, Request, Response
+from fastapi import APIRouter, Depends, Form, Request, Response
 from fastapi.responses import RedirectResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
@@ -28,7 +28,7 @@ from worker.clients.grdf.consent import LARGEST_PROOF, MOST_PROOFS
 from worker.domain.access_right import is_gas_meter
 from worker.domain.account import DEFAULT_TENANT
 from worker.domain.invitation import Invitation
-from worker.domain.sessions import find_password_fault
+from worker.domain.sessions import KeyKind, find_password_fault
 from worker.errors import MeterElsewhere, StoreUnavailable, UnknownAccount, UnknownTenant
 from worker.logs import fields
 from worker.runtime.process import Runtime
@@ -40,12 +40,13 @@ from worker.web.file_uploads import LARGEST_UPLOAD, read_upload
 from worker.web.pages.account_forms import receipt_of
 from worker.web.pages.operator_access import (
     PATH,
+    FormSession,
     check_again,
     check_fresh,
-    is_logged_in,
     load_form_session,
-    may_change,
+    load_operator_session,
     open_operator_session,
+    require_form_session,
 )
 from worker.web.pages.operator_overview import operator_page
 from worker.web.rendering import refuse_form, render, render_message
@@ -66,14 +67,12 @@ _MOST_FIELDS: Final = 2
 def erase_account(
     request: Request,
     runtime: RuntimeDep,
+    session: FormSession,
     account: Annotated[str, Form()] = "",
     password: Annotated[str, Form()] = "",
     code: Annotated[str, Form()] = "",
-    csrf: Annotated[str, Form()] = "",
 ) -> Response:
     """Erase an account and show the receipt."""
-    if (session := load_form_session(request, runtime, csrf)) is None:
-        return refuse_form(request, PATH)
     account_id = account.strip()
     if not _exists(runtime, account_id):
         note_refusal(request, "operator.erase.unknown")
@@ -102,6 +101,7 @@ def _exists(runtime: Runtime, account_id: str) -> bool:
 def invite(
     request: Request,
     runtime: RuntimeDep,
+    session: FormSession,
     whom: Annotated[str, Form()] = "",
     new_holder: Annotated[str, Form()] = "",
     address: Annotated[str, Form()] = "",
@@ -109,14 +109,11 @@ def invite(
     energy: Annotated[str, Form()] = ENEDIS.name,
     password: Annotated[str, Form()] = "",
     code: Annotated[str, Form()] = "",
-    csrf: Annotated[str, Form()] = "",
 ) -> Response:
     """Make an invitation for the account or the meter ``whom``, and show its link: it can't be read again.
 
     ``energy``: the supplier of the meter. Password and code are asked for once an hour.
     """
-    if (session := load_form_session(request, runtime, csrf)) is None:
-        return refuse_form(request, PATH)
     whom, address, is_new = whom.replace(" ", "").strip(), address.strip(), bool(new_holder)
     energy = energy if energy in runtime.suppliers_consents else ENEDIS.name
 
@@ -153,10 +150,8 @@ def invite(
     return render(request, "operator_invitation.html", **values)
 
 
-@router.post("/invitations/{invitation_id}/revoke")
-def revoke(request: Request, invitation_id: str, runtime: RuntimeDep, csrf: Annotated[str, Form()] = "") -> Response:
-    if not may_change(request, runtime, csrf):
-        return refuse_form(request, PATH)
+@router.post("/invitations/{invitation_id}/revoke", dependencies=[Depends(require_form_session)])
+def revoke(request: Request, invitation_id: str, runtime: RuntimeDep) -> Response:
     try:
         revoked = runtime.invitations.revoke(invitation_id)
     except UnknownInvitation:
@@ -180,7 +175,7 @@ def _create_invitation(
 @router.post("/rights/{right_id}/proofs")
 async def upload(request: Request, right_id: str, runtime: RuntimeDep) -> Response:
     """Take one to three files of a proof."""
-    if not await run_in_threadpool(is_logged_in, request, runtime):
+    if await run_in_threadpool(load_operator_session, request, runtime) is None:
         return await run_in_threadpool(refuse_form, request, PATH)
     try:
         form = await read_upload(request, LARGEST_UPLOAD, most_files=MOST_PROOFS, most_fields=_MOST_FIELDS)
@@ -193,7 +188,7 @@ async def upload(request: Request, right_id: str, runtime: RuntimeDep) -> Respon
 
 
 def _take_proofs(request: Request, runtime: Runtime, right_id: str, form: FormData) -> Response:
-    if not may_change(request, runtime, str(form.get("csrf", ""))):
+    if load_form_session(request, runtime, str(form.get("csrf", ""))) is None:
         return refuse_form(request, PATH)
     if right_id not in {awaited.right_id for awaited in runtime.proof_uploads.list_awaited()}:
         return _refuse_proofs(request, "not_awaited", 404)
@@ -226,15 +221,13 @@ def _refuse_proofs(request: Request, fault: str, status: int = 422) -> Response:
 def change_password(
     request: Request,
     runtime: RuntimeDep,
+    session: FormSession,
     password: Annotated[str, Form()] = "",
     code: Annotated[str, Form()] = "",
     new: Annotated[str, Form()] = "",
     again: Annotated[str, Form()] = "",
-    csrf: Annotated[str, Form()] = "",
 ) -> Response:
     """Set a new password. All sessions end, copies of this one too; this browser gets a new one."""
-    if (session := load_form_session(request, runtime, csrf)) is None:
-        return refuse_form(request, PATH)
     operator = session.operator
     if new != again:
         return operator_page(request, runtime, session, 422, access_fault="operator.password.differ")
@@ -250,9 +243,7 @@ def change_password(
 
 
 @router.post("/sessions/end-others")
-def end_other_sessions(request: Request, runtime: RuntimeDep, csrf: Annotated[str, Form()] = "") -> Response:
+def end_other_sessions(runtime: RuntimeDep, session: FormSession) -> Response:
     """End the operator's sessions in all other browsers."""
-    if (session := load_form_session(request, runtime, csrf)) is None:
-        return refuse_form(request, PATH)
-    runtime.web_access.operators.end_sessions(session.operator.id, but=session.key.id)
+    runtime.web_access.keys.end_of([session.operator.id], [KeyKind.OPERATOR_SESSION], but=session.key.id)
     return RedirectResponse(_OWN_ACCESS, 303)

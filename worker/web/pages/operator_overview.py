@@ -40,16 +40,15 @@ from worker.stores.registry.outcomes import HourFreshness
 from worker.web.dependencies import RuntimeDep
 from worker.web.pages.operator_access import (
     PATH,
+    FormSession,
     OperatorSession,
     form_token,
     is_fresh,
-    is_logged_in,
-    load_form_session,
     load_operator_session,
     needs_code,
     sign_in_page,
 )
-from worker.web.rendering import refuse_form, render, render_message, words_of
+from worker.web.rendering import render, render_message, words_of
 from worker.web.request_audit import note_refusal, note_subject
 
 log = logging.getLogger("releve.web")
@@ -198,14 +197,9 @@ def _queues(runtime: Runtime) -> dict[str, int] | None:
 
 @router.post("/search")
 def search(
-    request: Request,
-    runtime: RuntimeDep,
-    wanted: Annotated[str, Form(max_length=_LONGEST)] = "",
-    csrf: Annotated[str, Form()] = "",
+    request: Request, runtime: RuntimeDep, session: FormSession, wanted: Annotated[str, Form(max_length=_LONGEST)] = ""
 ) -> Response:
     """Lead to the account of a meter or id; where a number is that of two meters, to both."""
-    if (session := load_form_session(request, runtime, csrf)) is None:
-        return refuse_form(request, PATH)
     accounts = _find(runtime, "".join(wanted.split()))
     if not accounts:
         note_refusal(request, "operator.search.unknown")
@@ -292,7 +286,7 @@ def _titles_of_tenants(runtime: Runtime) -> dict[str, str]:
 @router.get("/audit")
 def show_audit(request: Request, runtime: RuntimeDep) -> Response:
     """Show a page of the trail; a filter that can't be understood is left out, as an empty one is."""
-    if not is_logged_in(request, runtime):
+    if load_operator_session(request, runtime) is None:
         return RedirectResponse(PATH, 303)
     typed = {name: request.query_params.get(name, "").strip()[:_LONGEST] for name in _FILTERS}
     days = _parse_day(typed["since"]), _parse_day(typed["until"])

@@ -15,7 +15,7 @@ from worker.runtime.process import Runtime
 from worker.runtime.web_access import WebAccess
 from worker.stores.redis.locks import Rate, RateLimiter
 from worker.stores.registry.households import Household, MailAddress
-from worker.web.dependencies import RuntimeDep, Session, SessionDep, is_own_form, is_session_form
+from worker.web.dependencies import Csrf, RuntimeDep, Session, SessionDep, browser_form, is_session_form
 from worker.web.error_pages import HttpRefusal
 from worker.web.pages.sign_in import LONGEST_ADDRESS, link_page, refuse_link
 from worker.web.pages.sign_in import PATH as SIGN_IN
@@ -35,9 +35,7 @@ def show_access(request: Request, runtime: RuntimeDep, session: SessionDep) -> R
 
 
 @router.post("/access/kept")
-def keep_code(
-    request: Request, runtime: RuntimeDep, session: SessionDep, csrf: Annotated[str, Form()] = ""
-) -> Response:
+def keep_code(request: Request, runtime: RuntimeDep, session: SessionDep, csrf: Csrf = "") -> Response:
     """Forget the text of the code, which its person has kept."""
     if (opened := _own(runtime, session, csrf)) is None:
         return _turn_away(request, session)
@@ -50,9 +48,7 @@ def keep_code(
 
 
 @router.post("/access/code")
-def make_code(
-    request: Request, runtime: RuntimeDep, session: SessionDep, csrf: Annotated[str, Form()] = ""
-) -> Response:
+def make_code(request: Request, runtime: RuntimeDep, session: SessionDep, csrf: Csrf = "") -> Response:
     """Make a new code; the one before ends."""
     if (opened := _own(runtime, session, csrf)) is None:
         return _turn_away(request, session)
@@ -70,7 +66,7 @@ def give_address(
     runtime: RuntimeDep,
     session: SessionDep,
     address: Annotated[str, Form(max_length=LONGEST_ADDRESS)] = "",
-    csrf: Annotated[str, Form()] = "",
+    csrf: Csrf = "",
 ) -> Response:
     """Mail the link that confirms an address. The address before stays in use until then."""
     if not runtime.web_access.mail_links.sends_mail:
@@ -90,9 +86,7 @@ def give_address(
 
 
 @router.post("/access/address/remove")
-def remove_address(
-    request: Request, runtime: RuntimeDep, session: SessionDep, csrf: Annotated[str, Form()] = ""
-) -> Response:
+def remove_address(request: Request, runtime: RuntimeDep, session: SessionDep, csrf: Csrf = "") -> Response:
     if (opened := _own(runtime, session, csrf)) is None:
         return _turn_away(request, session)
     before = runtime.web_access.ways_back.remove_address(opened[1].id)
@@ -101,11 +95,7 @@ def remove_address(
 
 @router.post("/access/notices")
 def choose_notices(
-    request: Request,
-    runtime: RuntimeDep,
-    session: SessionDep,
-    wanted: Annotated[bool, Form()] = False,
-    csrf: Annotated[str, Form()] = "",
+    request: Request, runtime: RuntimeDep, session: SessionDep, wanted: Annotated[bool, Form()] = False, csrf: Csrf = ""
 ) -> Response:
     """Switch the notices to the household's address on or off."""
     if (opened := _own(runtime, session, csrf)) is None:
@@ -141,17 +131,11 @@ def show_confirm_form(request: Request) -> Response:
     return link_page(request, "access.confirm", _CONFIRM)
 
 
-@router.post("/access/confirm")
+@router.post("/access/confirm", dependencies=[browser_form(_CONFIRM)])
 def confirm_address(
-    request: Request,
-    runtime: RuntimeDep,
-    session: SessionDep,
-    link: Annotated[str, Form(max_length=2000)] = "",
-    csrf: Annotated[str, Form()] = "",
+    request: Request, runtime: RuntimeDep, session: SessionDep, link: Annotated[str, Form(max_length=2000)] = ""
 ) -> Response:
     """Confirm the address to which the link was mailed. It opens no session."""
-    if not is_own_form(runtime, request, csrf):
-        return refuse_form(request, _CONFIRM)
     is_valid, before = runtime.web_access.ways_back.confirm_address(link)
     if not is_valid:
         return refuse_link(request, runtime, "access.confirm_over", (PATH, "access.again"))

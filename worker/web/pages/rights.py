@@ -23,11 +23,12 @@ from worker.domain.series import daily_of, intervals_of
 from worker.domain.windows import civil_date
 from worker.errors import UnknownAccount
 from worker.runtime.process import Runtime
+from worker.stores.database import new_id
 from worker.stores.redis.locks import Rate, RateLimiter
-from worker.stores.registry.rights import new_right_id
 from worker.web.client_addresses import client_address
 from worker.web.dependencies import (
     RIGHT_STATE,
+    Csrf,
     RuntimeDep,
     Session,
     SessionDep,
@@ -157,12 +158,7 @@ def show_form(request: Request, runtime: RuntimeDep, place: PlaceDep) -> Respons
 @router.post("/invitation/{invitation_id}/right")
 @router.post("/accounts/{account_id}/gas")
 def declare(
-    request: Request,
-    runtime: RuntimeDep,
-    session: SessionDep,
-    place: PlaceDep,
-    typed: TypedDep,
-    csrf: Annotated[str, Form()] = "",
+    request: Request, runtime: RuntimeDep, session: SessionDep, place: PlaceDep, typed: TypedDep, csrf: Csrf = ""
 ) -> Response:
     """Take a declaration, which a task makes at the supplier; a form with faults comes back with them."""
     if place is None:
@@ -178,7 +174,7 @@ def declare(
     renamed, now = names.with_new(), real_clock()
     runtime.connector.declarations.begin(
         ConnectionRequest(
-            id=new_right_id(),
+            id=new_id(),
             supplier=GRDF.name,
             browser=renamed.newest,
             known_as=names.hashes,
@@ -200,7 +196,7 @@ def declare(
 @router.post("/invitation/{invitation_id}/right/page")
 @router.post("/accounts/{account_id}/gas/page")
 def go_to_supplier(
-    request: Request, runtime: RuntimeDep, session: SessionDep, place: PlaceDep, csrf: Annotated[str, Form()] = ""
+    request: Request, runtime: RuntimeDep, session: SessionDep, place: PlaceDep, csrf: Csrf = ""
 ) -> Response:
     """Lead to the supplier's own page (Client Connect), where it is offered."""
     if place is None:

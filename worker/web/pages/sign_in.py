@@ -29,9 +29,11 @@ from worker.stores.registry.households import Household
 from worker.web.client_addresses import client_address, name_device
 from worker.web.dependencies import (
     SESSION_COOKIE,
+    Csrf,
     RuntimeDep,
     Session,
     SessionDep,
+    browser_form,
     delete_cookie,
     is_own_form,
     is_session_form,
@@ -53,7 +55,6 @@ LONGEST_ADDRESS: Final = 254  # RFC 5321, 4.5.3.1.3
 WRONG_OF_ADDRESS: Final = Rate("sign-in", calls=20, window_s=300)
 _WRONG_OF_CODE: Final = Rate("sign-in-code", calls=5, window_s=300)
 _MAILS_OF_CLIENT: Final = Rate("sign-in-mail", calls=10, window_s=3600)
-Csrf = Annotated[str, Form()]
 
 
 @router.get("/sign-in")
@@ -61,17 +62,11 @@ def show_sign_in(request: Request, runtime: RuntimeDep) -> Response:
     return _sign_in_page(request, runtime)
 
 
-@router.post("/sign-in/code")
+@router.post("/sign-in/code", dependencies=[browser_form(PATH)])
 def sign_in_by_code(
-    request: Request,
-    runtime: RuntimeDep,
-    session: SessionDep,
-    code: Annotated[str, Form(max_length=200)] = "",
-    csrf: Csrf = "",
+    request: Request, runtime: RuntimeDep, session: SessionDep, code: Annotated[str, Form(max_length=200)] = ""
 ) -> Response:
     """Open a session of the household whose code this is; the page that it leads to shows the next code."""
-    if not is_own_form(runtime, request, csrf):
-        return refuse_form(request, PATH)
     if runtime.settings.is_home and (own := runtime.web_access.home.check_password(code)):
         response = RedirectResponse("/", 303)
         _enter(runtime, request, response, session, own, {})
@@ -115,17 +110,11 @@ def show_link_form(request: Request) -> Response:
     return link_page(request, "sign_in.link", "/sign-in/link")
 
 
-@router.post("/sign-in/link")
+@router.post("/sign-in/link", dependencies=[browser_form(PATH)])
 def sign_in_by_link(
-    request: Request,
-    runtime: RuntimeDep,
-    session: SessionDep,
-    link: Annotated[str, Form(max_length=2000)] = "",
-    csrf: Csrf = "",
+    request: Request, runtime: RuntimeDep, session: SessionDep, link: Annotated[str, Form(max_length=2000)] = ""
 ) -> Response:
     """Open a session of the household to which this link was mailed, in whichever browser it is used."""
-    if not is_own_form(runtime, request, csrf):
-        return refuse_form(request, PATH)
     household = runtime.web_access.ways_back.use_sign_in_link(link)
     if household is None:
         return refuse_link(request, runtime, "sign_in.link_over", (PATH, "sign_in.again"))
