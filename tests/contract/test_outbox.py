@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, func, select
 
-from tests.support.registries import KEY, METER, OTHER_METER, add_ready, registry_sealer
+from tests.support.registries import KEY, METER, OTHER_METER, add_ready, registry_sealer, switch_on
 from worker.domain.account import AccountState
 from worker.domain.messages import ChangedPart
 from worker.domain.series import Series
@@ -252,6 +252,16 @@ def test_everything_that_may_be_stored_is_enqueued_and_again_from_a_day_on(fleet
     assert fleet.outbox.enqueue_all(output, part(7).first) == 2
     assert {what.first for _, _, what in fleet.waiting(output)} == {part(7).first}
     assert fleet.outbox.enqueue_all(fleet.add_output(account_id=account)) == 2
+
+
+def test_days_that_a_curve_made_are_enqueued_with_it(fleet: Fleet) -> None:
+    """A file of the production's curve alone leaves no outcome of daily production, but days, months and years."""
+    account = add_ready(fleet.registry)
+    switch_on(fleet.registry, account, Series.PRODUCTION_LOAD_CURVE)
+    output = fleet.add_output()
+    assert fleet.outbox.enqueue_all(output) == 4
+    series = {what for _, what, _ in fleet.waiting(output)}
+    assert series == {DAILY, CURVE, Series.PRODUCTION_LOAD_CURVE, Series.PRODUCTION_DAILY}
 
 
 def test_enqueueing_lets_a_window_that_writes_go_on(fleet: Fleet) -> None:

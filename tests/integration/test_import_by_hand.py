@@ -232,7 +232,7 @@ def stored_watt_hours(runtime: Any, account_id: str, series: Series) -> float:
     entries = [to_entry(document) for document in documents]
     if series is Series.REGISTERS:
         return sum(day.total for day in day_energies(entries))
-    return sum(entry.amount for entry in entries) / 1000
+    return sum(entry.amount for entry in entries if not entry.is_computed) / 1000
 
 
 @needs_recordings

@@ -233,7 +233,11 @@ class Explainer:
 
     def _known(self, account: Account, ended: Collection[Series]) -> list[Series]:
         """Return the series to explain; daily values where nothing is collected, and where the meter has none."""
-        daily, known = daily_of(supplier=account.supplier), with_days(self.registry.outcomes.known(account.id))
+        daily, known = daily_of(supplier=account.supplier), self.registry.outcomes.known(account.id)
+        if account.files_only:  # Nobody is asked for the others.
+            outcomes = self.registry.outcomes.load(account.id)
+            known = [series for series, outcome in outcomes.items() if outcome.ever_stored]
+        known = with_days(known)
         if daily in known or (known and daily not in ended):
             return known
         return [daily, *known]

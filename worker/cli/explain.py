@@ -122,6 +122,8 @@ def _origin(run_id: str) -> str:
 def _consent(explanation: Explanation) -> str:
     account, proof = explanation.account, explanation.proof
     dates = f"from {account.consent_from or '-'} until {account.consent_until or '-'}"
+    if account.files_only:
+        return "none, only imported files"
     if proof is None:
         return f"{dates}, without a stored proof"
     ended = f", ended {local_text(proof.ended_at)} ({proof.end_reason})" if proof.ended_at else ", in force"

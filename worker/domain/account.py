@@ -90,7 +90,7 @@ class Account:
     def may_be_stopped(self) -> bool:
         """Whether its household has a consent here that it can stop."""
         ended = self.state in (AccountState.CLOSED, AccountState.DELETED)
-        return not ended and self.reason != ConsentStopped.code
+        return not ended and self.reason not in (ConsentStopped.code, FilesOnly.code)
 
     @property
     def may_choose_series(self) -> bool:

@@ -231,13 +231,17 @@ def to_entries(rows: Iterable[Row]) -> list[Entry]:
 
 
 def changed_part(writes: Writes) -> ChangedPart | None:
-    """Return the part in which readings are written or removed; of totals alone, the whole window. None for nothing."""
-    series = series_of(writes)
-    removals = writes["removals"].get(series.inputs.value, ())
-    starts = [start_of(entry[0]) for entry in (*writes["changed"], *removals)]
-    if starts:
-        return ChangedPart(min(starts), max(starts), frozenset(entry[0] for entry in removals))
-    if any(writes["totals"].values()) or any(writes["removals"].values()):
+    """Return the part in which readings are written or removed; of totals alone, the whole window. None for nothing.
+
+    A total that goes without a reading of this window counts as its first reading, which went before.
+    """
+    inputs = series_of(writes).inputs.value
+    readings = {entry[0] for entry in writes["removals"].get(inputs, ())}
+    totals = {entry[0] for doctype, entries in writes["removals"].items() if doctype != inputs for entry in entries}
+    alone = [key for key in totals if not any(one.startswith(key.removesuffix(":00Z")) for one in readings)]
+    removed = frozenset(readings.union(key if "T" in key else f"{key}-01-01"[:10] for key in alone))
+    starts = [start_of(key) for key in (*(entry[0] for entry in writes["changed"]), *removed)]
+    if not writes["changed"] and any(writes["totals"].values()):
         first, end = window_of(writes).instants()
-        return ChangedPart(first, end - _A_SECOND)
-    return None
+        starts += [first, end - _A_SECOND]
+    return ChangedPart(min(starts), max(starts), removed) if starts else None

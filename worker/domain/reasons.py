@@ -45,6 +45,7 @@ class Reason(StrEnum):
     CONSENT_REFUSED = "consent_refused"  # It was withdrawn, or it ended on a day that we don't know.
     ACCESS_REFUSED = "access_refused"
     FILES_ONLY = "files_only"  # The account has no token: it has what its files tell.
+    FILES_PARTIAL = "files_partial"  # The same, of a curve of which files have a part.
     TOKEN_NEEDED = "token_needed"  # noqa: S105 - A gateway wants a new token.
     HOLDER_CHANGED = "holder_changed"
     METER_UNKNOWN = "meter_unknown"
@@ -138,6 +139,8 @@ def reason_of(day: date, today: date, facts: DayFacts, account: Account) -> Reas
     """Return the reason for the state of one day of one series."""
     if day >= today:
         return Reason.NOT_OVER if day == today else Reason.FUTURE
+    if account.files_only and facts.mark.half_hours:
+        return Reason.FILES_PARTIAL
     return (
         _final_reason(facts)
         or _hold_reason(today, account)

@@ -189,7 +189,7 @@ def test_a_sentence_is_said_as_people_say_it() -> None:
 def test_no_sentence_about_gas_speaks_of_another_supplier_or_of_a_curve(series: Series) -> None:
     # Days and periods of gas are whole or not there, so none of them has these reasons.
     of_curves = {Reason.NOT_ACTIVATED, Reason.NOT_YET_ACTIVATED, Reason.PARTIAL, Reason.PARTIAL_FOR_GOOD}
-    of_curves |= {Reason.CURVE_GAP, Reason.CURVE_GAP_FOR_GOOD, Reason.COMPUTED}
+    of_curves |= {Reason.CURVE_GAP, Reason.CURVE_GAP_FOR_GOOD, Reason.COMPUTED, Reason.FILES_PARTIAL}
     for reason in {*Reason} - of_curves:
         sentences = format_sentences(reason, [series], DAY, now=NOW, asked_next=AGAIN, consent_until=DAY)
         for sentence in sentences.values():

@@ -34,7 +34,8 @@ from tests.support.receivers import (
     WebhookReceiver,
 )
 from tests.support.registries import add_ready, prepare_registry, registry_sealer
-from worker.domain.messages import WindowResult
+from worker.domain.documents import ALL_KEYS, key_of, start_of
+from worker.domain.messages import ChangedPart, WindowResult
 from worker.domain.series import Doctype, Series
 from worker.domain.windows import ONE_DAY, PARIS, DateWindow, IntervalReading, civil_date, day_length, local_midnight
 from worker.outputs import line_protocol, webhook
@@ -407,6 +408,24 @@ def test_a_day_of_coarser_steps_is_whole_at_influxdb_and_listed_where_it_can_t_b
         tell(made, [FINE, ("deliver all",)])
         for server in (*made.unable, *made.others):
             assert (made.listed(server), made.extra(server)) == ([], set())
+
+
+def test_a_total_that_goes_after_its_readings_is_deleted_too() -> None:
+    """A process that dies between readings and totals leaves totals of nothing, which a later run removes."""
+    with world() as made:
+        tell(made, [("daily", 0, "impossible", ""), ("curve", (3, HALF_HOURS, "")), ("deliver all",)])
+        for series in INPUTS.values():
+            documents = made.store.read(made.account, {series.inputs: ALL_KEYS})[series.inputs]
+            starts = sorted(start_of(key_of(document)) for document in documents)
+            with made.outbox.noting(made.account, series) as note:
+                note(ChangedPart(starts[0], starts[-1], frozenset(map(key_of, documents))))
+                made.store.write({}, {series.inputs: documents})
+        made.deliver_all()
+        assert {kind.name for kind, loads in made.stored().items() if loads} == {"HOUR", "MONTH", "YEAR"}
+        tell(made, [("daily", 0, "none", ""), ("curve", (3, (-30,), ""))])
+        assert {kind.name for kind, loads in made.stored().items() if loads} == set()
+        made.deliver_all()
+        assert [made.extra(server) for server in made.able] == [set(), set()]
 
 
 def test_nothing_is_deleted_where_nothing_went() -> None:

@@ -70,6 +70,7 @@ _ROW: Final = OUTPUT_CHANGES.c
 _GONE: Final = OUTPUT_REMOVALS.c
 KeptReadings = Collection[tuple[Series, str]]  # By their keys.
 _STATES: Final = tuple(series for series in Series if series.is_state)
+_CURVES: Final = tuple(series for series in Series if series.has_steps)
 _MOST_DUE: Final = 500  # Outputs in one round.
 # Whether an output is for an account: it is of this one, or of all of the account's tenant.
 _IS_SENT_TO: Final = or_(
@@ -248,9 +249,15 @@ class OutboxTable(SqlTable):
                 .join(OUTPUTS, OUTPUTS.c.id == output_id)
                 .where(NOT_REMOVED, _IS_SENT_TO, SERIES_OUTCOMES.c.series.not_in(_STATES))
             )
+            # A curve may have made days of a series that has no outcome of its own.
+            of_days = []
+            for curve in _CURVES:
+                daily = literal(curve.description.adds_up_to, SERIES_OUTCOMES.c.series.type)
+                of_curve = rows.where(SERIES_OUTCOMES.c.series == curve)
+                of_days.append(of_curve.with_only_columns(*columns[:2], daily, *columns[3:]))
             names = ("output_id", "account_id", "series", "first_at", "last_at", "writers", "number", "since")
             insert = build_insert(connection.dialect.name, OUTPUT_CHANGES)
-            inserted = insert.from_select([*names, "turn_at", "noted_at"], rows)
+            inserted = insert.from_select([*names, "turn_at", "noted_at"], rows.union(*of_days))
             merging = _merging(inserted, _ROW.writers, notes=False).execution_options(preserve_rowcount=True)
             return connection.execute(merging).rowcount
 

@@ -649,7 +649,7 @@ OUTPUT_CHANGES = Table(
 OUTPUT_REMOVALS = Table(
     "output_removals",
     METADATA,
-    # 0.2.0 removes an output without these rows.
+    # A worker of another version removes an output without these rows.
     Column("output_id", _sortable(32), ForeignKey("outputs.id", ondelete="CASCADE"), primary_key=True),
     Column("account_id", _sortable(32), ForeignKey("accounts.id"), primary_key=True),
     Column("series", _word(Series, 32), primary_key=True),

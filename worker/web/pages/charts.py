@@ -243,7 +243,8 @@ def to_row(slot: Slot, view: View, words: Words, places: int) -> TableRow:
     """Return a row of the table; ``places``: decimals of a kWh, the same in the whole table."""
     notes = []
     if slot.gap:
-        notes.append(words("chart.gap"))
+        # The curve may have a part of such a day.
+        notes.append(words("chart.gap.total" if view in (View.WEEK, View.MONTH) else "chart.gap"))
     elif slot.uncovered:
         notes.append(words("chart.uncovered", time=_time_text(slot.uncovered // timedelta(minutes=1), words)))
     elif slot.pending and slot.energy is None:
@@ -265,7 +266,7 @@ def _with_marks(row: TableRow, slot: Slot, measures: SpanMeasures, words: Words)
     day, by_day = slot.start.date(), measures.span.view is not View.YEAR
     within = {other: details for other, details in measures.details.items() if by_day or other.month == day.month}
     marks = list_marks(measures.details.get(day, {}), words) if by_day else count_marks(within, words)
-    if by_day and day in measures.computed:
+    if measures.span.view in (View.WEEK, View.MONTH) and day in measures.computed:
         marks.append(words("chart.computed"))
     return replace(row, note=", ".join(filter(None, [row.note, *marks])))
 
@@ -345,9 +346,9 @@ def _notes_on_values(measures: SpanMeasures, words: Words, supplier: str, *, has
         yield words.count(f"chart.gaps.{'year' if span.view is View.YEAR else 'days'}", measures.gaps)
     yield from measures.reasons
     if measures.computed and span.view is View.DAY:
-        yield words("chart.computed.day", supplier=supplier)
+        yield words("chart.computed.day")
     elif measures.computed:
-        yield words.count("chart.computed.days", len(measures.computed), supplier=supplier)
+        yield words.count("chart.computed.days", len(measures.computed))
     if measures.curve is not None and abs(measures.curve - (measures.total or 0)) >= _ONE_WATT_HOUR:
         totals = {"day": words.energy(measures.total or 0, 3), "curve": words.energy(measures.curve, 3)}
         yield words("chart.differs", supplier=supplier, **totals)

@@ -30,6 +30,7 @@ from worker.domain.series import (
     find_doctype,
     grid_operator_of,
     periods_of,
+    with_days,
 )
 from worker.runtime.process import Runtime
 from worker.stores.measures.stored_range import find_stored_range
@@ -87,7 +88,7 @@ class Found:
 
 @router.get("/accounts/{account_id}/download")
 def show_download(request: Request, runtime: RuntimeDep, account: OwnAccount) -> Response:
-    known = runtime.registry.outcomes.known(account.id)
+    known = with_days(runtime.registry.outcomes.known(account.id))
     first = _first_days(runtime, account.id, known)
     energies = {daily: found for daily in dailies_of(account.supplier) if (found := _periods_of(daily, first))}
     groups = [_energy_files(daily, periods) for daily, periods in energies.items()]

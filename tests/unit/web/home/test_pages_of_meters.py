@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from datetime import date
 
 import pytest
 from fastapi.routing import iter_route_contexts
@@ -16,6 +17,7 @@ from worker.accounts.status import HomeSummary, coverage_of, progress_of, summar
 from worker.cli.home import _account_lines
 from worker.domain.account import Account, AccountState
 from worker.domain.files import read_file
+from worker.domain.reasons import Reason
 from worker.domain.series import Series
 from worker.errors import TokenNeeded
 
@@ -102,6 +104,50 @@ def test_nothing_is_missing_of_what_nobody_can_fetch(empty_home: ApiService, of_
     assert {series: one.done == one.total for series, one in progress.items()} == {Series.LOAD_CURVE: True}
     coverage, _ = coverage_of(of_files.id, history)
     assert {series: one.open_days for series, one in coverage.items()} == {Series.LOAD_CURVE: ()}
+
+
+def test_a_home_of_files_is_told_of_no_consent(empty_home: ApiService, of_files: Account) -> None:
+    page = text_of(empty_home, f"/accounts/{of_files.id}")
+    assert "your consent" not in page and "Connected since" not in page and "Stop data collection" not in page
+    assert "Add a token" in page and "new token" not in page
+    gas = import_file(empty_home, _GAS)
+    assert "consent" not in text_of(empty_home, f"/accounts/{gas.id}").lower()
+
+
+def test_a_step_is_no_sum_of_the_curve(empty_home: ApiService, of_files: Account) -> None:
+    by_day, by_month = (
+        text_of(empty_home, f"/accounts/{of_files.id}?by={view}&at=2024-07-02") for view in ("day", "month")
+    )
+    assert ">sum of the curve<" not in by_day and "We have received no total for this day" in by_day
+    assert by_month.count(">sum of the curve<") == 2
+
+
+def test_all_that_a_curve_of_production_made_can_be_downloaded(empty_home: ApiService) -> None:
+    account = import_file(empty_home, hour_export(METER).replace("Consommation", "Production"))
+    page = text_of(empty_home, f"/accounts/{account.id}/download")
+    periods = ("minute", "hour", "day", "month", "year")
+    assert [f"series=production_daily&amp;by={period}&amp;format=csv" in page for period in periods] == [True] * 5
+
+
+def test_a_day_of_which_a_file_has_a_part_is_told_so(empty_home: ApiService) -> None:
+    """However long after the day the file was made."""
+    lines = hour_export(METER, days=80).splitlines()
+    account = import_file(empty_home, "\n".join([*lines[:50], *lines[56:], ""]))
+    explanation = empty_home.runtime.explainer.explain(account, date(2024, 7, 1))
+    assert explanation.series[Series.LOAD_CURVE].sentences["en"] == (
+        "The imported files contain only 47 of the 48 half-hours of the curve for 1 July 2024."
+    )
+    by_day, by_week = (text_of(empty_home, f"/accounts/{account.id}?by={by}&at=2024-07-02") for by in ("day", "week"))
+    assert "sum of the curve received" in by_day and "no data" not in by_week and ">no total<" in by_week
+    partly = empty_home.runtime.explainer.explain(account, date(2024, 7, 2)).series[Series.LOAD_CURVE]
+    assert partly.reason is Reason.FILES_PARTIAL
+
+
+def test_a_file_of_production_is_explained_without_the_consumption(empty_home: ApiService) -> None:
+    account = import_file(empty_home, hour_export(METER).replace("Consommation", "Production"))
+    explanation = empty_home.runtime.explainer.explain(account, date(2024, 7, 1))
+    assert [*explanation.series] == [Series.PRODUCTION_DAILY, Series.PRODUCTION_LOAD_CURVE]
+    assert explanation.reason is Reason.COMPUTED
 
 
 def test_a_home_of_files_has_its_days_asked_for_once_it_gets_a_token(empty_home: ApiService, of_files: Account) -> None:

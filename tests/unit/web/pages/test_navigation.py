@@ -92,7 +92,7 @@ def test_d17_a_hatched_day_leads_to_its_reason(service: ApiService) -> None:
     service.store_days(account, date(2024, 7, 1), [5000] * 9)
     service.store_days(account, date(2024, 7, 11), [5000] * 14)
     record_outcome(service, account, Series.DAILY)
-    assert ("?by=day&at=2024-07-10#chart", "mer. 10 juil. : pas de données") in bar_links(page_of(service, account))
+    assert ("?by=day&at=2024-07-10#chart", "mer. 10 juil. : pas de total") in bar_links(page_of(service, account))
 
 
 def test_d17_bars_of_panels_tell_both_directions(service: ApiService) -> None:
