@@ -280,7 +280,9 @@ def build_chart(
 def _read_flow(
     runtime: Runtime, account: Account, flow: StoredFlow, span: Span, against: Against, words: Words
 ) -> SpanMeasures:
-    measures = read_measures(runtime.measures, account.id, span, flow.last + ONE_DAY, flow.daily, against)
+    # Of a home of files nothing is missing: the next file may have it.
+    next_day = date.min if account.files_only and span.view is not View.DAY else flow.last + ONE_DAY
+    measures = read_measures(runtime.measures, account.id, span, next_day, flow.daily, against)
     ledger = runtime.registry.completeness.load_ledger(account.id, flow.daily)
     set_aside = [day for day in span.days() if ledger.mark_of(day).state is DayState.SET_ASIDE]
     reasons = explain_gaps(runtime, account, flow.daily, measures, words)

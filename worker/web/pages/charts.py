@@ -248,7 +248,7 @@ def to_row(slot: Slot, view: View, words: Words, places: int) -> TableRow:
     elif slot.uncovered:
         notes.append(words("chart.uncovered", time=_time_text(slot.uncovered // timedelta(minutes=1), words)))
     elif slot.pending and slot.energy is None:
-        notes.append(words("chart.awaited"))
+        notes.append(words("chart.awaited" if view is View.DAY else "chart.awaited.total"))
     elif slot.carried:
         notes.append(words("chart.carried"))
     if slot.unfinished:

@@ -106,6 +106,14 @@ def test_nothing_is_missing_of_what_nobody_can_fetch(empty_home: ApiService, of_
     assert {series: one.open_days for series, one in coverage.items()} == {Series.LOAD_CURVE: ()}
 
 
+def test_a_hole_of_a_file_is_not_called_missing(empty_home: ApiService) -> None:
+    lines = hour_export(METER, days=8).splitlines()
+    account = import_file(empty_home, "\n".join([*lines[:100], *lines[160:], ""]))
+    pages = [text_of(empty_home, f"/accounts/{account.id}?by={by}&at=2024-07-04") for by in ("week", "month", "year")]
+    assert [("missing" in page, "to come" in page) for page in pages] == [(False, False)] * 3
+    assert ">no total yet<" in pages[0] and "6 of 31 days" in pages[1] and "6 of 31 days" in pages[2]
+
+
 def test_a_home_of_files_is_told_of_no_consent(empty_home: ApiService, of_files: Account) -> None:
     page = text_of(empty_home, f"/accounts/{of_files.id}")
     assert "your consent" not in page and "Connected since" not in page and "Stop data collection" not in page
@@ -138,7 +146,7 @@ def test_a_day_of_which_a_file_has_a_part_is_told_so(empty_home: ApiService) -> 
         "The imported files contain only 47 of the 48 half-hours of the curve for 1 July 2024."
     )
     by_day, by_week = (text_of(empty_home, f"/accounts/{account.id}?by={by}&at=2024-07-02") for by in ("day", "week"))
-    assert "sum of the curve received" in by_day and "no data" not in by_week and ">no total<" in by_week
+    assert "sum of the curve received" in by_day and "no data" not in by_week and ">no total yet<" in by_week
     partly = empty_home.runtime.explainer.explain(account, date(2024, 7, 2)).series[Series.LOAD_CURVE]
     assert partly.reason is Reason.FILES_PARTIAL
 

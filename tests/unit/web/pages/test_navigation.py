@@ -210,7 +210,7 @@ def test_d17_a_part_of_a_month_or_year_is_told() -> None:
     )
     assert summarize(month, FRENCH_WORDS).known == "24 jours sur 29"
     assert summarize(year, ENGLISH).known == "55 of 366 days"
-    assert [row.note for row in to_rows(year, None, FRENCH_WORDS)][:3] == ["", "24 jours sur 29", "à venir"]
+    assert [row.note for row in to_rows(year, None, FRENCH_WORDS)][:3] == ["", "24 jours sur 29", "pas encore de total"]
     assert [slot.partial for slot in year.slots][:3] == [False, True, False]
 
 
