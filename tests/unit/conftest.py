@@ -163,16 +163,16 @@ class Household:
         account, _ = self.registry.add("enedis", f"300016400000{number}", self.at, token_needed=False)
         return account.id
 
-    def add_asserted(self) -> str:
+    def add_asserted(self, supplier: str = "enedis", waits_under: str | None = None) -> str:
         """Add an account that somebody vouches for, without a day of the consent, and return its id."""
         assertion = AccountAssertion(
-            supplier="enedis",
+            supplier=supplier,
             registry=self.registry,
             consents=self.consents,
             erasures=ErasureTable(self.registry.database, KeyedHashes(["k" * 40])),
             now=self.now,
         )
-        return assertion.add(str(30001640001000 + next(_NUMBERS)), "cli:test")[0].id
+        return assertion.add(str(30001640001000 + next(_NUMBERS)), "cli:test", waits_under=waits_under)[0].id
 
     def add_another(self, consent_until: date | None = None) -> str:
         """Add an account whose meter has a number of its own."""

@@ -12,16 +12,13 @@ import pytest
 from tests.support.factories import NOW, Row, curve_of, serving_curves, serving_days
 from tests.support.made_files import curve_file, days_file
 from tests.unit.conftest import Household
-from worker.accounts.asserted_accounts import AccountAssertion
 from worker.domain.completeness import DayState
 from worker.domain.consistency import Cause, Law
 from worker.domain.documents import ALL_KEYS, REMOVED
 from worker.domain.messages import WindowJob
 from worker.domain.series import Doctype, Series, SeriesSwitch
 from worker.domain.windows import ONE_DAY, DateWindow
-from worker.errors import TokenNeeded, UnknownAccount
-from worker.stores.encryption import KeyedHashes
-from worker.stores.registry.erased_meters import ErasureTable
+from worker.errors import FilesOnly, UnknownAccount
 from worker.stores.registry.supplier_answers import CorrectionTable
 from worker.sync.file_import import FileImporter
 
@@ -82,17 +79,6 @@ def compute_old_days(service: Household, account: str, happens: Callable[[], obj
     sync.compute_days(service.claims.to_job(account, Series.DAILY, DateWindow(OLD, OLD + 3 * ONE_DAY)))
 
 
-def add_account_of_files(service: Household) -> str:
-    assertion = AccountAssertion(
-        supplier="gateway",
-        registry=service.registry,
-        consents=service.consents,
-        erasures=ErasureTable(service.registry.database, KeyedHashes(["k" * 40])),
-        now=service.now,
-    )
-    return assertion.add("30001640000099", "cli:test", waits_under=TokenNeeded.code)[0].id
-
-
 def import_file(service: Household, account: str, rows: dict[date, list[Row]]) -> None:
     file_importer(service).store(curve_file(rows, NOW - timedelta(hours=1)), account)
 
@@ -147,7 +133,7 @@ def test_without_daily_values_in_the_consent_the_curve_makes_the_newest_days_too
 
 
 def test_a_file_of_steps_makes_days_months_and_years(home: Household) -> None:
-    account = add_account_of_files(home)
+    account = home.add_asserted("gateway", FilesOnly.code)
     import_file(home, account, ROWS)
     assert old_days(home, account) == COMPUTED
     assert list(loads(home, account, Doctype.MONTH)) == ["2024-03", "2024-04"]
@@ -155,14 +141,14 @@ def test_a_file_of_steps_makes_days_months_and_years(home: Household) -> None:
 
 
 def test_a_file_of_daily_values_finds_the_computed_days_new(home: Household) -> None:
-    account = add_account_of_files(home)
+    account = home.add_asserted("gateway", FilesOnly.code)
     import_file(home, account, ROWS)
     found = file_importer(home).compare(days_file({OLD: 5000}), account)
     assert (found.days_new, found.days_different) == (1, 0)
 
 
 def test_steps_of_thirds_of_a_watt_hour_keep_their_places(home: Household) -> None:
-    account = add_account_of_files(home)
+    account = home.add_asserted("gateway", FilesOnly.code)
     import_file(home, account, {OLD: curve_of(OLD, 100, 5)})
     steps = loads(home, account, Doctype.MINUTE).values()
     assert old_days(home, account) == {str(OLD): (round(sum(load for load, _ in steps), 6), 1440)}
@@ -293,7 +279,7 @@ def test_nothing_of_an_account_that_is_removed_meanwhile_is_computed(home: House
 
 def test_a_day_of_steps_that_a_meter_can_deliver_is_computed_however_much_it_is(home: Household) -> None:
     home.window_sync = replace(home.window_sync, daily_limit_kwh=8)
-    account = add_account_of_files(home)
+    account = home.add_asserted("gateway", FilesOnly.code)
     import_file(home, account, {OLD: curve_of(OLD, 600)})  # A step may have a twelfth of the limit an hour.
     assert old_days(home, account) == {str(OLD): (energy_of(curve_of(OLD, 600)), 1440)}
     assert home.build_auditor(lambda job: None).verify_account(account).findings == []
