@@ -49,9 +49,7 @@ class AnswerFacts(TypedDict):
     dropped: int
     differing: int
     left_out: int  # Points of the answer whose time a later point of other bounds covers.
-    set_aside: dict[
-        str, int
-    ]  # What no meter can deliver (rule K7), in milliwatt-hours by day: of a curve, of its steps.
+    set_aside: dict[str, int]  # What no meter can deliver (rule K7), in mWh by day: the value, or the sum of the steps.
     last_day: str | None  # The last civil day with a reading.
     floor: str | None  # The first day for which the supplier has data, if this window found it out.
     activated_on: str | None  # The day on which the contract began, if the answer tells it.

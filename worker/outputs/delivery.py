@@ -169,7 +169,8 @@ class OutputDelivery:
             return 0, ()
         named = to_output_account(account)
         changes = [change for row in waiting if (change := self._to_change(named, row))]
-        return len(changes), (changes and output.send(changes)) or ()
+        kept = output.send(changes) if changes else None
+        return len(changes), kept or ()
 
     def _to_change(self, account: OutputAccount, row: WaitingChange) -> Change | None:
         """Return what is to be sent; from the beginning on it begins where something is stored. None for nothing."""

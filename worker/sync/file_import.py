@@ -33,7 +33,6 @@ from worker.domain.windows import ONE_DAY, DateWindow, IntervalReading, civil_da
 from worker.errors import FilesOnly, MeterElsewhere
 from worker.logs import fields
 from worker.stores.redis.claims import ProgressStore
-from worker.stores.registry.account_rows import FILE_IMPORT
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.outcomes import OutcomeTable
 from worker.sync.results import ResultRecorder
@@ -42,6 +41,7 @@ from worker.sync.window import WindowSync
 log = logging.getLogger("releve.import")
 _MINUTE: Final = timedelta(minutes=1)
 _ENERGIES: Final = (Quantity.ENERGY, Quantity.POWER, Quantity.GAS)
+VOUCHER: Final = "file import"
 _GAS: Final = "grdf"
 
 
@@ -341,7 +341,7 @@ class FileAccounts:
         operator = file.series.description.supplier
         assertion = replace(self.assertion, supplier=self.suppliers[operator])
         try:
-            return assertion.add(require_number(file, meter), FILE_IMPORT, waits_under=FilesOnly.code)[0]
+            return assertion.add(require_number(file, meter), VOUCHER, waits_under=FilesOnly.code)[0]
         except MeterElsewhere as error:
             raise FileRefused(f"{file.file}: {error}") from None
 

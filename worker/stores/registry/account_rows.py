@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Collection, Mapping
 from datetime import date, datetime
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, insert, or_, select, update
 
@@ -32,7 +32,6 @@ from worker.stores.registry.tables import (
     USAGE_POINTS,
 )
 
-FILE_IMPORT: Final = "file import"  # Who vouches for an account that a file makes.
 _CONSUMPTION = "consumption"  # The only direction whose measures are kept.
 NOT_REMOVED = ACCOUNTS.c.state != AccountState.DELETED
 # The same as ``Account.active``.
