@@ -156,7 +156,7 @@ class BenchmarkSystem:
 
     def add_accounts(self, runtime: Runtime) -> list[str]:
         numbers = range(self.args.accounts)
-        accounts = (runtime.registry.add(ENEDIS.name, _meter(n), runtime.now(), token_needed=False) for n in numbers)
+        accounts = (runtime.registry.accounts.add(ENEDIS.name, _meter(n), runtime.now(), token_needed=False) for n in numbers)
         return [account.id for account, _ in accounts]
 
     def send_task(self, task: str, *args: Any) -> None:

@@ -39,7 +39,7 @@ from worker.stores.encryption import (  # noqa: E402
 from worker.stores.redis.claims import ProgressStore  # noqa: E402
 from worker.stores.redis.connection import connect  # noqa: E402
 from worker.stores.redis.embedded import EmbeddedRedis  # noqa: E402
-from worker.stores.registry.accounts import AccountRegistry  # noqa: E402
+from worker.stores.registry.accounts import Registry  # noqa: E402
 from worker.stores.registry.migrations import upgrade_schema  # noqa: E402
 from worker.stores.registry.tables import SERIES_OUTCOMES  # noqa: E402
 from worker.sync.claims import WindowClaims, most_waiting  # noqa: E402
@@ -48,7 +48,7 @@ from worker.sync.due import DueWindows  # noqa: E402
 CALLS_PER_HOUR: Final = 10_000
 
 
-def feed(registry: AccountRegistry, progress: ProgressStore, rounds: int) -> dict[str, Any]:
+def feed(registry: Registry, progress: ProgressStore, rounds: int) -> dict[str, Any]:
     """Feed and end windows; return the times in ms and the peak memory in MB."""
     at = NIGHT
     claims = WindowClaims(
@@ -91,7 +91,7 @@ def feed(registry: AccountRegistry, progress: ProgressStore, rounds: int) -> dic
     }
 
 
-def end_windows(registry: AccountRegistry, jobs: list[WindowJob], at: datetime) -> None:
+def end_windows(registry: Registry, jobs: list[WindowJob], at: datetime) -> None:
     """Write the ends of windows, many in one transaction: the benchmark is about the queries."""
     columns = SERIES_OUTCOMES.c
     with registry.database.writing() as connection:
@@ -100,7 +100,7 @@ def end_windows(registry: AccountRegistry, jobs: list[WindowJob], at: datetime) 
             connection.execute(SERIES_OUTCOMES.update().where(*key).values(asked_at=at, again_at=None))
 
 
-def page_query_ms(registry: AccountRegistry) -> dict[str, float]:
+def page_query_ms(registry: Registry) -> dict[str, float]:
     """Return the ms of a page of the other lanes."""
     room, times = most_waiting(CALLS_PER_HOUR), {}
     lanes = {
@@ -126,7 +126,7 @@ def main() -> None:
     args = parser.parse_args()
     with ExitStack() as opened:
         folder = Path(opened.enter_context(tempfile.TemporaryDirectory()))
-        registry = AccountRegistry(
+        registry = Registry(
             Database(args.registry or f"sqlite:///{folder / 'registry.db'}"), Sealer([generate_key()], Purpose.REGISTRY)
         )
         opened.callback(registry.database.close)

@@ -22,7 +22,7 @@ from worker.domain.series import USUAL_SERIES
 from worker.domain.windows import plan_history
 from worker.runtime.process import Runtime
 from worker.stores.registry import notices as consent_rows
-from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry import Registry
 from worker.stores.registry.evidence import EvidenceChain
 from worker.stores.registry.tables import ACCOUNTS, NO_DAY, SERIES_OUTCOMES, USAGE_POINTS
 
@@ -44,7 +44,7 @@ def meter_of(number: int) -> str:
     return f"3000{number:010d}"
 
 
-def seed_registry(registry: AccountRegistry, accounts: int) -> float:
+def seed_registry(registry: Registry, accounts: int) -> float:
     """Insert the accounts, their meters and their series; return the seconds that it took."""
     source, began = random.Random(1), time.perf_counter()
     for numbers in _pages(accounts):

@@ -84,7 +84,7 @@ def active_accounts(runtime: Runtime) -> Any:
     number = 0
     while True:
         account_id = account_id_of(number)
-        if runtime.registry.get(account_id).active:
+        if runtime.registry.accounts.get(account_id).active:
             yield account_id
         number += 1
 

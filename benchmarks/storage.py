@@ -176,7 +176,7 @@ def requests_of(folder: Path, layout: Layout) -> Json:
         }
         settings |= {"enedis_url": supplier, "pretend_now": _PRETEND_NOW, "calls_per_second": 0, "calls_per_hour": 0}
         runtime = opened.enter_context(Runtime(Settings.from_env(_env_file=None, **settings)))
-        account, _ = runtime.registry.add(ENEDIS.name, "12345678901299", runtime.now())
+        account, _ = runtime.registry.accounts.add(ENEDIS.name, "12345678901299", runtime.now())
         inline = runtime.inline(print_line=lambda line: print(line, file=sys.stderr))
         created = sum(report["created"] for report in inline.history(account.id))
         first_requests = len(proxy.requests)

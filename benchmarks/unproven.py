@@ -43,7 +43,7 @@ def measure(runtime: Runtime, calls: int) -> dict[str, float]:
     """Return the medians of both kinds of answers, in ms, and how likely it is that they are alike."""
     browser = TestClient(create_app(runtime), follow_redirects=False)
     for number in range(ACCOUNTS):
-        runtime.registry.add("enedis", str(FIRST_METER + number), runtime.now(), token_needed=False)
+        runtime.registry.accounts.add("enedis", str(FIRST_METER + number), runtime.now(), token_needed=False)
     times: dict[str, list[float]] = {"known": [], "unknown": []}
     for number in range(2 * calls):
         kind = ("known", "unknown")[number % 2]

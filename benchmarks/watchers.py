@@ -165,7 +165,7 @@ def _record_event(watcher: Watcher, line: bytes) -> None:
 
 
 def _add(runtime: Runtime, number: int) -> str:
-    account, _ = runtime.registry.add("enedis", f"{30_000_000_000_000 + number}", runtime.now(), token_needed=False)
+    account, _ = runtime.registry.accounts.add("enedis", f"{30_000_000_000_000 + number}", runtime.now(), token_needed=False)
     return account.id
 
 

@@ -124,7 +124,7 @@ def read_stored(runtime: Runtime, account_id: str) -> dict[Doctype, list[Documen
 
 def fetch_truth(runtime: Runtime, simulator: str, usage_point: str, account_id: str) -> Truth:
     """Return what the simulator measured of an account's history, of all series that it is asked for."""
-    supplier, known = runtime.registry.get(account_id).supplier, runtime.registry.outcomes.known(account_id)
+    supplier, known = runtime.registry.accounts.get(account_id).supplier, runtime.registry.outcomes.known(account_id)
     windows = {series: runtime.history.wanted_window(series) for series in of_supplier(supplier)}
     daily, curve = (windows.pop(series, None) for series in (daily_of(), curve_of(daily_of())))
     further = {series: _reach_back(series, days) for series, days in windows.items() if days and series in known}

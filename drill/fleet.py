@@ -225,14 +225,14 @@ class DrillFleet:
             self._simulator.admin("POST", "gas/rights", {"pce": home.usage_point})
             self._simulator.admin("POST", f"gas/meters/{home.usage_point}", {"frequency": "1M"})
         supplier = GRDF.name if home.has_gas else ENEDIS.name
-        return self._runtime.registry.add(supplier, home.usage_point, self._runtime.now(), token_needed=False)[0].id
+        return self._runtime.registry.accounts.add(supplier, home.usage_point, self._runtime.now(), token_needed=False)[0].id
 
     def renew_consents(self) -> None:
         """Give consent again for the accounts that need it: in v4 a refresh token is lost with its answer."""
         for home in self.homes if self._runtime.clients.account_tokens else ():
             if home.has_gas:
                 continue
-            account = self._runtime.registry.get(home.account_id)
+            account = self._runtime.registry.accounts.get(home.account_id)
             is_needed = account.state is AccountState.ACTION_NEEDED and account.reason in _CONSENT_NEEDED
             if is_needed and home.usage_point not in self._households.waiting:
                 self._households.ask(home.usage_point)
@@ -269,7 +269,7 @@ class DrillFleet:
     def count_unknown(self) -> int:
         """Return the number of accounts in the registry that belong to no home: remains of a consent."""
         known = {home.account_id for home in self.homes}
-        return sum(account.id not in known for account in self._runtime.registry.list_accounts())
+        return sum(account.id not in known for account in self._runtime.registry.accounts.list_accounts())
 
     def _plan_crossing(self) -> None:
         self._crossings_due += 1
@@ -440,7 +440,7 @@ class DrillFleet:
 
     def is_healthy(self, account_id: str) -> bool:
         """Return whether the account is active and its last outcomes are successes."""
-        account = self._runtime.registry.get(account_id)
+        account = self._runtime.registry.accounts.get(account_id)
         table = self._runtime.registry.outcomes
         outcomes = table.load(account_id)
         codes = (outcomes[series].code for series in table.collected(account_id) if series in outcomes)

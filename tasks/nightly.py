@@ -75,7 +75,7 @@ def backfill_account(account_id: str) -> None:
     and ``resume_backfills`` comes back to it.
     """
     due, history = get_runtime().due_windows, get_runtime().history
-    account = get_runtime().registry.get(account_id)
+    account = get_runtime().registry.accounts.get(account_id)
     if account.active and account.refusal_on(history.today()) is None:
         for series in get_runtime().registry.outcomes.collected(account_id):
             if due.has_history_room(series):

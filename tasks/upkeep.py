@@ -51,7 +51,7 @@ def renew_tokens() -> None:
         runtime.token_renewal.run()
     today = runtime.history.today()
     for name, clients in runtime.suppliers.items():
-        if not clients.account_tokens and runtime.registry.page_active(limit=1, today=today, supplier=name):
+        if not clients.account_tokens and runtime.registry.accounts.page_active(limit=1, today=today, supplier=name):
             clients.application_tokens().current()
 
 

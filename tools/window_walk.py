@@ -199,7 +199,7 @@ def walk_window(place: Place) -> None:
     worker = app.Worker(pool="solo", without_mingle=True, without_gossip=True, loglevel="CRITICAL")
     threading.Thread(target=worker.start, daemon=True).start()
     for number, meter in enumerate(METERS):
-        runtime.registry.add("enedis", meter, runtime.now(), token_needed=False)
+        runtime.registry.accounts.add("enedis", meter, runtime.now(), token_needed=False)
         measured.armed = number == 1
         app.send_task("tasks.nightly.nightly_sync", args=(f"2024-07-{25 + number}",))
         for _ in range(2):  # Both series.

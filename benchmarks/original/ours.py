@@ -98,5 +98,5 @@ def open_home(
             runtime.window_sync = replace(
                 runtime.window_sync, supplier_of=answer_cache.wrap(runtime.window_sync.supplier_of)
             )
-        account, _ = runtime.registry.add(ENEDIS.name, METER, runtime.now(), token_needed=False)
+        account, _ = runtime.registry.accounts.add(ENEDIS.name, METER, runtime.now(), token_needed=False)
         yield ReleveHome(runtime, account.id)

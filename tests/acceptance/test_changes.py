@@ -32,9 +32,9 @@ def _without_faults(system: System) -> Iterator[None]:
 
 def add_loaded_account(system: System, usage_point: str) -> str:
     """Add an account and load its history; pause the accounts of other tests, which nights then leave out."""
-    for account in system.runtime.registry.list_accounts():
+    for account in system.runtime.registry.accounts.list_accounts():
         if account.active:
-            system.runtime.registry.set_state(account.id, AccountState.PAUSED, now=system.runtime.now())
+            system.runtime.registry.accounts.set_state(account.id, AccountState.PAUSED, now=system.runtime.now())
     account_id = system.add_account(usage_point)
     system.wait_loaded(account_id)
     return account_id
@@ -100,11 +100,11 @@ def test_a_withdrawn_consent_sets_its_account_aside_and_no_other(system: System)
     system.switch(revoked_meter, consent_revoked=True)
     system.switch(other_meter, corrections=[{"day": "2023-10-28", "wh": 7777}])
     system.run_night(other, revoked)
-    assert system.runtime.registry.get(revoked).active  # A single refusal may be the supplier's mistake.
+    assert system.runtime.registry.accounts.get(revoked).active  # A single refusal may be the supplier's mistake.
     system.stop("worker")
     system.start_worker(PRETEND_NOW="2023-10-30T16:00+01:00")
     system.run_night(other)
-    until(lambda: not system.runtime.registry.get(revoked).active, "the end of the account's runs")
+    until(lambda: not system.runtime.registry.accounts.get(revoked).active, "the end of the account's runs")
     by_id = {row["account"]: row for row in system.query_rows("status", "--all")}
     assert (by_id[revoked]["state"], by_id[other]["state"]) == ("action_needed", "ready")
     assert by_id[revoked]["reason"] == "USER_ACTION_NEEDED.OAUTH_OUTDATED"
@@ -115,7 +115,7 @@ def test_a_withdrawn_consent_sets_its_account_aside_and_no_other(system: System)
     system.switch(revoked_meter, consent_revoked=False)
     system.releve("accounts", "resume", revoked)
     system.run_night(revoked)
-    assert system.runtime.registry.get(revoked).active
+    assert system.runtime.registry.accounts.get(revoked).active
     assert set(outcomes(system, revoked).values()) == {None}
 
 

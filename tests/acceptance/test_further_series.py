@@ -38,7 +38,7 @@ def test_two_series_that_are_switched_on_come_with_their_history(system: System)
     assert len(powers) > 1000 and all(document["at"] for document in powers[-30:])
     [contract] = system.documents(account, Series.CONTRACT.inputs)
     assert contract["load"] > 0 and contract["tariff"]
-    assert system.runtime.registry.get(account).activated_on is not None
+    assert system.runtime.registry.accounts.get(account).activated_on is not None
     assert system.documents(other, Series.MAX_POWER.inputs) == []
     assert system.runtime.registry.outcomes.collected(other) == list(USUAL_SERIES)
 

@@ -41,7 +41,7 @@ def test_a_supplier_that_fails_for_all_is_an_incident_and_after_it_nothing_is_mi
     until(lambda: not incidents.list_open(), "the end of the incident")
 
     registry = system.runtime.registry
-    assert all(registry.get(account).active for account in accounts)
+    assert all(registry.accounts.get(account).active for account in accounts)
     until(lambda: all(error_codes(system, account) == {None} for account in accounts), "a success of each series")
     past = incidents.store.closed_incidents()
     assert {(incident.kind, incident.how) for incident in past} == {(IncidentKind.OUTAGE, "probes")}

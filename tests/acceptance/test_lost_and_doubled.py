@@ -38,8 +38,8 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
 @pytest.fixture(autouse=True)
 def _from_the_start(system: System) -> Iterator[None]:
     system.redis.flushall()
-    for account in system.runtime.registry.list_accounts():
-        system.runtime.registry.set_state(account.id, AccountState.PAUSED, now=system.runtime.now())
+    for account in system.runtime.registry.accounts.list_accounts():
+        system.runtime.registry.accounts.set_state(account.id, AccountState.PAUSED, now=system.runtime.now())
     yield
     if system.is_running("beat"):
         system.stop("beat")  # An ordered stop keeps its schedule file whole.
@@ -144,9 +144,9 @@ def test_no_log_of_all_this_names_a_meter_or_a_secret(system: System) -> None:
     assert not METER_NUMBER.search(logs)
     outcomes = [
         outcome.message
-        for account in system.runtime.registry.list_accounts()
+        for account in system.runtime.registry.accounts.list_accounts()
         for outcome in system.runtime.registry.outcomes.load(account.id).values()
     ]
-    assert len(outcomes) == 2 * len(system.runtime.registry.list_accounts()) > 0
+    assert len(outcomes) == 2 * len(system.runtime.registry.accounts.list_accounts()) > 0
     assert not METER_NUMBER.search(" ".join(outcomes))
     assert SECRET not in " ".join(outcomes)

@@ -226,10 +226,10 @@ def test_flower_and_the_metrics_show_none(traces: Traces) -> None:
 
 def test_what_the_registry_and_the_state_tell_of_failures_has_none(traces: Traces) -> None:
     runtime = traces.system.runtime
-    texts = [repr(account) for account in runtime.registry.list_accounts()]
+    texts = [repr(account) for account in runtime.registry.accounts.list_accounts()]
     outcomes = [
         outcome
-        for account in runtime.registry.list_accounts()
+        for account in runtime.registry.accounts.list_accounts()
         for outcome in runtime.registry.outcomes.load(account.id).values()
     ]
     assert sum(outcome.code is not None for outcome in outcomes) >= 2

@@ -66,7 +66,7 @@ def add_in_state(api: ApiService, number: int, state: AccountState, reason: str 
     account = api.add(number)
     api.store_days(account, date(2024, 7, 1), [5000] * 24)
     record_outcome(api, account, Series.DAILY)
-    api.runtime.registry.set_state(account, state, reason, now=NOW)
+    api.runtime.registry.accounts.set_state(account, state, reason, now=NOW)
     return account
 
 
@@ -89,7 +89,7 @@ def add_both(api: ApiService) -> tuple[str, str]:
     household = api.browser(power, gas)
     csrf = csrf_of(household.get(f"/accounts/{power}/stop").text)
     household.post(f"/accounts/{power}/home", data={"csrf": csrf, "other": gas})
-    assert len({api.runtime.registry.get(account).home for account in (power, gas)}) == 1
+    assert len({api.runtime.registry.accounts.get(account).home for account in (power, gas)}) == 1
     return power, gas
 
 

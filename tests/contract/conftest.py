@@ -20,7 +20,7 @@ from worker.stores.database import Database
 from worker.stores.measures import open_measures
 from worker.stores.measures.sql import METADATA as MEASURES
 from worker.stores.redis.connection import connect
-from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry import Registry
 from worker.stores.registry.migrations import upgrade_schema
 
 OpenDatabase: TypeAlias = tuple[str, Database]  # With its URL.
@@ -96,10 +96,10 @@ def url(opened: OpenDatabase) -> str:
 
 
 @pytest.fixture
-def registry(opened: OpenDatabase) -> AccountRegistry:
+def registry(opened: OpenDatabase) -> Registry:
     """An empty registry."""
     empty_registry(opened[1])
-    return AccountRegistry(opened[1], registry_sealer())
+    return Registry(opened[1], registry_sealer())
 
 
 @pytest.fixture(params=STORES, ids="-".join)

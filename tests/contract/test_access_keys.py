@@ -14,7 +14,7 @@ from tests.support.registries import METER, NOW, OTHER_METER, add_ready
 from worker.domain.sessions import KEY_LIVES, AccessKey, KeyKind
 from worker.stores.encryption import Purpose, Sealer
 from worker.stores.registry.access_keys import AccessKeyTable, RecoveryTexts
-from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry import Registry
 from worker.stores.registry.households import HouseholdTable, forget_account
 from worker.stores.registry.tables import ACCESS_KEYS, HOUSEHOLD_ACCOUNTS, HOUSEHOLDS, MAIL_ADDRESSES
 
@@ -25,7 +25,7 @@ SESSION = KeyKind.HOUSEHOLD_SESSION
 
 @dataclass
 class Setting:
-    registry: AccountRegistry
+    registry: Registry
     now: datetime = NOW
     keys: AccessKeyTable = field(init=False)
     households: HouseholdTable = field(init=False)
@@ -51,7 +51,7 @@ class Setting:
 
 
 @pytest.fixture
-def setting(registry: AccountRegistry) -> Setting:
+def setting(registry: Registry) -> Setting:
     return Setting(registry)
 
 

@@ -24,7 +24,7 @@ from worker.domain.consents import ConsentKind, Proof
 from worker.domain.series import USUAL_SERIES, Series
 from worker.errors import MeterElsewhere, StoreUnavailable
 from worker.stores.encryption import KeyedHashes
-from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry import Registry
 from worker.stores.registry.consents import ConsentTable, PendingRefusals
 from worker.stores.registry.erased_meters import ErasureTable
 
@@ -34,7 +34,7 @@ REAL_NOW = NOW + timedelta(days=800)  # The fleet runs at a simulated time.
 
 
 @pytest.fixture
-def assertion(registry: AccountRegistry) -> AccountAssertion:
+def assertion(registry: Registry) -> AccountAssertion:
     consents = ConsentTable(registry.database, registry_sealer())
     erasures = ErasureTable(registry.database, KeyedHashes([KEY]))
     return AccountAssertion(
@@ -47,7 +47,7 @@ def assertion(registry: AccountRegistry) -> AccountAssertion:
     )
 
 
-def due_series(registry: AccountRegistry) -> dict[Series, list[str]]:
+def due_series(registry: Registry) -> dict[Series, list[str]]:
     return {
         series: [row.account_id for row in registry.due.list_nightly(series, 1, LATER, LATER, 10)]
         for series in USUAL_SERIES
@@ -77,19 +77,19 @@ def test_evidence_says_who_vouches_with_reference_and_day_and_the_account_is_rea
 
 
 def test_d29_without_a_day_it_is_new_and_asked_for_until_the_first_answer_makes_it_ready(
-    registry: AccountRegistry, assertion: AccountAssertion
+    registry: Registry, assertion: AccountAssertion
 ) -> None:
     account = add(assertion)
     assert (account.state, account.active, account.unconfirmed) == (AccountState.NEW, True, True)
     assert account.consent_from is None
     assert due_series(registry) == {series: [account.id] for series in USUAL_SERIES}
-    assert registry.page_active() == [account]
+    assert registry.accounts.page_active() == [account]
     record_outcome(registry, account.id, "1", code="VENDOR_DOWN", now=LATER)
     record_outcome(registry, account.id, "2", now=LATER)  # It held points, and none could be used.
-    assert registry.get(account.id).state is AccountState.NEW
+    assert registry.accounts.get(account.id).state is AccountState.NEW
     for run in ("3", "3", "4"):  # A message may come twice.
         record_outcome(registry, account.id, run, confirms=True, now=LATER)
-        after = registry.get(account.id)
+        after = registry.accounts.get(account.id)
         assert after == replace(account, state=AccountState.READY)
         assert not after.unconfirmed
     assert due_series(registry) == {series: [account.id] for series in USUAL_SERIES}
@@ -97,17 +97,17 @@ def test_d29_without_a_day_it_is_new_and_asked_for_until_the_first_answer_makes_
 
 @pytest.mark.parametrize("state", [AccountState.PAUSED, AccountState.ACTION_NEEDED])
 def test_an_answer_that_comes_late_leaves_another_state_as_it_is(
-    registry: AccountRegistry, assertion: AccountAssertion, state: AccountState
+    registry: Registry, assertion: AccountAssertion, state: AccountState
 ) -> None:
     account = add(assertion)
-    registry.set_state(account.id, state, "LOGIN_FAILED" if state is AccountState.ACTION_NEEDED else "", now=LATER)
+    registry.accounts.set_state(account.id, state, "LOGIN_FAILED" if state is AccountState.ACTION_NEEDED else "", now=LATER)
     record_outcome(registry, account.id, "1", confirms=True, now=LATER)
-    assert registry.get(account.id).state is state
+    assert registry.accounts.get(account.id).state is state
     assert due_series(registry) == {series: [] for series in USUAL_SERIES}
 
 
 def test_an_account_set_back_after_an_incident_is_unconfirmed_as_before(
-    registry: AccountRegistry, assertion: AccountAssertion
+    registry: Registry, assertion: AccountAssertion
 ) -> None:
     """What the supplier refused by mistake confirms nothing; an account that had answered is ready again."""
     unconfirmed, answered = add(assertion), add(assertion, OTHER_METER)
@@ -119,23 +119,23 @@ def test_an_account_set_back_after_an_incident_is_unconfirmed_as_before(
         pending.suspend(account.id, "LOGIN_FAILED", LATER, consent_ended=False, notices=list)
     assert due_series(registry) == {series: [] for series in USUAL_SERIES}
     pending.reinstate("LOGIN_FAILED", NOW, LATER, "enedis")
-    states = [registry.get(account.id).state for account in accounts]
+    states = [registry.accounts.get(account.id).state for account in accounts]
     assert states == [AccountState.NEW, AccountState.READY, AccountState.READY]
     assert sorted(due_series(registry)[Series.DAILY]) == sorted(account.id for account in accounts)
 
 
-def test_a_number_that_has_an_account_changes_nothing(registry: AccountRegistry, assertion: AccountAssertion) -> None:
+def test_a_number_that_has_an_account_changes_nothing(registry: Registry, assertion: AccountAssertion) -> None:
     first = add(assertion)
-    registry.set_state(first.id, AccountState.ACTION_NEEDED, "LOGIN_FAILED", now=NOW)
-    before = (registry.list_accounts(), assertion.consents.list_proofs(first.id))
+    registry.accounts.set_state(first.id, AccountState.ACTION_NEEDED, "LOGIN_FAILED", now=NOW)
+    before = (registry.accounts.list_accounts(), assertion.consents.list_proofs(first.id))
     again, created = assertion.add(METER, "token:eve", reference="mine", consented_on=TODAY, token="{}")
     assert (again.id, created) == (first.id, False)
-    assert (registry.list_accounts(), assertion.consents.list_proofs(first.id)) == before
+    assert (registry.accounts.list_accounts(), assertion.consents.list_proofs(first.id)) == before
     assert registry.tokens.load(first.id) is None
 
 
 def test_a_number_added_many_times_at_once_is_one_account_with_one_proof(
-    registry: AccountRegistry, assertion: AccountAssertion
+    registry: Registry, assertion: AccountAssertion
 ) -> None:
     with ThreadPoolExecutor(8) as threads:
         added = list(threads.map(lambda n: assertion.add(METER, f"cli:{n}"), range(24)))
@@ -145,7 +145,7 @@ def test_a_number_added_many_times_at_once_is_one_account_with_one_proof(
 
 
 def test_a_refusal_and_the_first_answer_at_the_same_moment_do_not_block_each_other(
-    registry: AccountRegistry, assertion: AccountAssertion
+    registry: Registry, assertion: AccountAssertion
 ) -> None:
     """Whichever comes first, the refusal stands; a server that finds a deadlock would raise StoreUnavailable."""
     ids = [add(assertion, f"300016400010{number}").id for number in range(10, 30)]
@@ -161,12 +161,12 @@ def test_a_refusal_and_the_first_answer_at_the_same_moment_do_not_block_each_oth
     with ThreadPoolExecutor(8) as threads:
         for done in [threads.submit(act, account_id) for account_id in ids for act in (answer, refuse)]:
             done.result()
-    assert {account.state for account in registry.list_accounts()} == {AccountState.ACTION_NEEDED}
+    assert {account.state for account in registry.accounts.list_accounts()} == {AccountState.ACTION_NEEDED}
     assert due_series(registry) == {series: [] for series in USUAL_SERIES}
 
 
 def test_account_and_evidence_are_written_together_or_not_at_all(
-    registry: AccountRegistry, assertion: AccountAssertion, monkeypatch: pytest.MonkeyPatch
+    registry: Registry, assertion: AccountAssertion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
         raise StoreUnavailable("the disk is full")
@@ -174,11 +174,11 @@ def test_account_and_evidence_are_written_together_or_not_at_all(
     monkeypatch.setattr(ConsentTable, "_insert", fail)
     with pytest.raises(StoreUnavailable):
         assertion.add(METER, "cli:ada")
-    assert registry.list_accounts() == []
+    assert registry.accounts.list_accounts() == []
 
 
 def test_a_holders_token_is_kept_and_renewed_ahead_before_the_first_answer(
-    registry: AccountRegistry, assertion: AccountAssertion
+    registry: Registry, assertion: AccountAssertion
 ) -> None:
     account, _ = assertion.add(METER, "cli:ada", token='{"access_token": "a"}')
     assert registry.tokens.load(account.id) == '{"access_token": "a"}'
@@ -198,7 +198,7 @@ def test_a_holders_token_is_kept_and_renewed_ahead_before_the_first_answer(
     ],
 )
 def test_evidence_that_can_not_be_kept_is_refused_without_repeating_the_number(
-    registry: AccountRegistry,
+    registry: Registry,
     assertion: AccountAssertion,
     reference: str | None,
     consented_on: date | None,
@@ -207,7 +207,7 @@ def test_evidence_that_can_not_be_kept_is_refused_without_repeating_the_number(
     with pytest.raises(ValueError, match=message) as refused:
         assertion.add(METER, "cli:ada", reference=reference, consented_on=consented_on)
     assert METER not in str(refused.value)
-    assert registry.list_accounts() == []
+    assert registry.accounts.list_accounts() == []
 
 
 def test_h3_an_erased_meter_is_added_where_its_consent_is_said_to_be_younger(assertion: AccountAssertion) -> None:
@@ -219,11 +219,11 @@ def test_h3_an_erased_meter_is_added_where_its_consent_is_said_to_be_younger(ass
         with pytest.raises(MeterErased) as refusal:
             assertion.add(METER, "cli:ada", consented_on=older)
         assert METER not in str(refusal.value)
-    assert assertion.registry.list_accounts() == [] and assertion.registry.find("enedis", METER) is None
+    assert assertion.registry.accounts.list_accounts() == [] and assertion.registry.accounts.find("enedis", METER) is None
     assert add(assertion, consented_on=TODAY).state is AccountState.READY
     account, created = assertion.add(OTHER_METER, "cli:ada", anew=True)
     assert (created, account.state) == (True, AccountState.NEW)
-    assert assertion.add(METER, "cli:ada") == (assertion.registry.find("enedis", METER), False)
+    assert assertion.add(METER, "cli:ada") == (assertion.registry.accounts.find("enedis", METER), False)
 
 
 def erase(assertion: AccountAssertion, tenant: str | None, meter: str = METER) -> None:
@@ -252,7 +252,7 @@ def test_o4_by_token_no_day_opens_a_meter_that_was_erased_at_another_tenant_and_
         with pytest.raises(MeterElsewhere) as refused:
             tomorrow.add(METER, "token:t", consented_on=consented_on, tenant="beta", token_of="beta")
         assert METER not in str(refused.value)
-    assert assertion.registry.list_accounts() == []
+    assert assertion.registry.accounts.list_accounts() == []
     account, created = tomorrow.add(METER, "cli:ada", anew=True, tenant="beta")
     assert created and account.tenant == "beta"
 

@@ -11,7 +11,7 @@ from sqlalchemy.exc import DatabaseError
 from tests.support.registries import METER, add_ready
 from worker.domain.audit_entry import AUDIT_KEPT, ActorKind, AuditAction, AuditEntry, AuditFilter, new_entry
 from worker.stores.database import Database
-from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry import Registry
 from worker.stores.registry.audit import AuditTable
 
 EVERYTHING = AuditFilter()
@@ -22,7 +22,7 @@ def entry_at(at: datetime, **facts: str) -> AuditEntry:
 
 
 @pytest.fixture
-def audit(registry: AccountRegistry) -> AuditTable:
+def audit(registry: Registry) -> AuditTable:
     return AuditTable(registry.database)
 
 
@@ -48,13 +48,13 @@ def check_kept(database: Database) -> None:
     assert old.id not in [entry.id for entry in audit.page(EVERYTHING, 10)]
 
 
-def test_l3_a_new_database_changes_no_entry_and_deletes_none_of_the_last_400_days(registry: AccountRegistry) -> None:
+def test_l3_a_new_database_changes_no_entry_and_deletes_none_of_the_last_400_days(registry: Registry) -> None:
     check_kept(registry.database)
 
 
 @pytest.mark.sockets
 @pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)  # SQLite has no TRUNCATE.
-def test_l3_the_whole_log_is_not_emptied_at_once(registry: AccountRegistry) -> None:
+def test_l3_the_whole_log_is_not_emptied_at_once(registry: Registry) -> None:
     assert refused(registry.database, "TRUNCATE audit_log")
 
 
@@ -92,7 +92,7 @@ def test_entries_are_found_by_account_actor_action_tenant_and_time(audit: AuditT
         assert audit.page(wanted, 10) == found, wanted
 
 
-def test_an_entry_belongs_to_the_tenant_of_its_account(registry: AccountRegistry, audit: AuditTable) -> None:
+def test_an_entry_belongs_to_the_tenant_of_its_account(registry: Registry, audit: AuditTable) -> None:
     account_id, now = add_ready(registry), datetime.now(UTC)
     assert audit.append(entry_at(now, account_id=account_id)).tenant == "default"
     assert audit.append(entry_at(now, account_id="a1")).tenant is None

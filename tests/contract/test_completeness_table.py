@@ -16,7 +16,7 @@ from worker.domain.documents import REMOVED
 from worker.domain.series import Doctype, Series
 from worker.domain.windows import ONE_DAY
 from worker.errors import UnknownAccount
-from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry import Registry
 from worker.stores.registry.outcomes import HourFreshness
 from worker.stores.registry.supplier_answers import Correction, CorrectionTable
 from worker.stores.registry.tables import CORRECTIONS
@@ -27,19 +27,19 @@ DAY = date(2024, 7, 1)
 LATE = DayMark(DayState.LATE, 0, 1)
 
 
-def add_account(registry: AccountRegistry, number: int = 11) -> str:
-    return registry.add("enedis", f"300016400000{number}", NOW, token_needed=False)[0].id
+def add_account(registry: Registry, number: int = 11) -> str:
+    return registry.accounts.add("enedis", f"300016400000{number}", NOW, token_needed=False)[0].id
 
 
 def record_marks(
-    registry: AccountRegistry, account_id: str, marks: dict[date, DayMark], series: Series = Series.DAILY
+    registry: Registry, account_id: str, marks: dict[date, DayMark], series: Series = Series.DAILY
 ) -> None:
     registry.outcomes.record(
         account_id, series.value, "r1", NOW, code=None, message="", last_day=None, stored=True, days=marks
     )
 
 
-def test_what_is_known_of_days_is_kept_beside_the_outcome(registry: AccountRegistry) -> None:
+def test_what_is_known_of_days_is_kept_beside_the_outcome(registry: Registry) -> None:
     account_id = add_account(registry)
     record_marks(registry, account_id, {DAY: LATE})
     record_marks(registry, account_id, {DAY: COMPLETE, DAY + ONE_DAY: LATE})
@@ -48,7 +48,7 @@ def test_what_is_known_of_days_is_kept_beside_the_outcome(registry: AccountRegis
     assert str(table.load_ledger(account_id, Series.LOAD_CURVE)) == ""
 
 
-def test_two_workers_noting_other_days_at_once_lose_none(registry: AccountRegistry) -> None:
+def test_two_workers_noting_other_days_at_once_lose_none(registry: Registry) -> None:
     account_id = add_account(registry)
     days = [DAY + number * ONE_DAY for number in range(12)]
     with ThreadPoolExecutor(4) as pool:
@@ -56,7 +56,7 @@ def test_two_workers_noting_other_days_at_once_lose_none(registry: AccountRegist
     assert str(registry.completeness.load_ledger(account_id, Series.DAILY)) == "2024-07-01 12c"
 
 
-def test_all_days_told_anew_take_the_place_of_what_was_read_and_of_nothing_else(registry: AccountRegistry) -> None:
+def test_all_days_told_anew_take_the_place_of_what_was_read_and_of_nothing_else(registry: Registry) -> None:
     account_id, table = add_account(registry), registry.completeness
     assert table.replace_if_unchanged(account_id, Series.DAILY, DayLedger(), DayLedger(DAY, [LATE]))
     read = table.load_ledger(account_id, Series.DAILY)
@@ -72,7 +72,7 @@ def test_all_days_told_anew_take_the_place_of_what_was_read_and_of_nothing_else(
     assert [(row.account_id, row.series) for row in due] == [(account_id, Series.DAILY)], "what is due follows"
 
 
-def test_open_days_are_found_when_they_fall_due(registry: AccountRegistry) -> None:
+def test_open_days_are_found_when_they_fall_due(registry: Registry) -> None:
     account_ids = sorted(add_account(registry, number) for number in (11, 12, 13))
     for account_id in account_ids:
         record_marks(registry, account_id, {DAY: LATE})
@@ -82,17 +82,17 @@ def test_open_days_are_found_when_they_fall_due(registry: AccountRegistry) -> No
     assert [row.account_id for row in due.list_repairs(DAY + 2 * ONE_DAY, 10)] == account_ids
     assert [row.account_id for row in due.list_repairs(DAY + 2 * ONE_DAY, 2)] == account_ids[:2]
     assert table.count_due(DAY + ONE_DAY) == {}
-    registry.set_state(account_ids[0], AccountState.PAUSED, now=NOW)
+    registry.accounts.set_state(account_ids[0], AccountState.PAUSED, now=NOW)
     assert [row.account_id for row in due.list_repairs(TODAY, 10)] == account_ids[1:]
     assert table.count_due(TODAY) == {Series.DAILY: 2}
 
 
-def test_a_removal_takes_ledger_and_corrections_with_it(registry: AccountRegistry) -> None:
+def test_a_removal_takes_ledger_and_corrections_with_it(registry: Registry) -> None:
     account_id = add_account(registry)
     record_marks(registry, account_id, {DAY: LATE})
     corrections = CorrectionTable(registry.database)
     corrections.record([correction(account_id)])
-    registry.remove(account_id)
+    registry.accounts.remove(account_id)
     assert registry.completeness.load_ledger(account_id, Series.DAILY) == DayLedger()
     assert corrections.list_between(account_id, Doctype.DAY, "0", "~") == []
     with pytest.raises(UnknownAccount):
@@ -101,15 +101,15 @@ def test_a_removal_takes_ledger_and_corrections_with_it(registry: AccountRegistr
         corrections.record([correction(account_id)])
 
 
-def test_freshness_counts_active_accounts_whose_day_is_whole(registry: AccountRegistry) -> None:
+def test_freshness_counts_active_accounts_whose_day_is_whole(registry: Registry) -> None:
     whole, behind, paused = (add_account(registry, number) for number in (11, 12, 13))
     for account_id, day in ((whole, DAY), (behind, DAY - ONE_DAY), (paused, DAY)):
         record_marks(registry, account_id, {day: COMPLETE})
-    registry.set_state(paused, AccountState.PAUSED, now=NOW)
+    registry.accounts.set_state(paused, AccountState.PAUSED, now=NOW)
     assert registry.completeness.count_complete_since(Series.DAILY, DAY) == (2, 1)
 
 
-def test_a_curve_that_nobody_switched_on_makes_no_fleet_look_stale(registry: AccountRegistry) -> None:
+def test_a_curve_that_nobody_switched_on_makes_no_fleet_look_stale(registry: Registry) -> None:
     for number, mark in ((11, COMPLETE), (12, LATE)):
         record_marks(registry, add_account(registry, number), {DAY: mark}, Series.LOAD_CURVE)
     add_account(registry, 13)
@@ -117,7 +117,7 @@ def test_a_curve_that_nobody_switched_on_makes_no_fleet_look_stale(registry: Acc
     assert registry.completeness.count_complete_since(Series.DAILY, DAY) == (3, 0)
 
 
-def test_an_hours_freshness_is_kept_once(registry: AccountRegistry) -> None:
+def test_an_hours_freshness_is_kept_once(registry: Registry) -> None:
     table = registry.completeness
     table.save_freshness(HourFreshness(NOW, Series.DAILY, 5, 3))
     latest = HourFreshness(NOW, Series.DAILY, 5, 4)
@@ -131,7 +131,7 @@ def correction(account_id: str, was: int = 1000, became: int = 2000, at: datetim
     return Correction(account_id, Doctype.DAY, "2024-07-01", was, became, NOW - timedelta(days=20), at, "r1")
 
 
-def test_a_correction_noted_again_after_a_crash_is_one(registry: AccountRegistry) -> None:
+def test_a_correction_noted_again_after_a_crash_is_one(registry: Registry) -> None:
     account_id, table = add_account(registry), CorrectionTable(registry.database)
     table.record([correction(account_id)])
     again = correction(account_id, at=NOW + timedelta(hours=1))
@@ -143,7 +143,7 @@ def test_a_correction_noted_again_after_a_crash_is_one(registry: AccountRegistry
     assert table.delete_before(NOW + timedelta(hours=1)) == 1
 
 
-def record_all(registry: AccountRegistry, *amounts: int, every: timedelta = timedelta(hours=1)) -> list[Correction]:
+def record_all(registry: Registry, *amounts: int, every: timedelta = timedelta(hours=1)) -> list[Correction]:
     """Record that a value became one amount after the other, and return what the journal says of it."""
     account_id, table = add_account(registry), CorrectionTable(registry.database)
     for number, (was, became) in enumerate(pairwise(amounts)):
@@ -152,14 +152,14 @@ def record_all(registry: AccountRegistry, *amounts: int, every: timedelta = time
 
 
 @pytest.mark.parametrize("every", [timedelta(hours=1), timedelta(0)], ids=["hours apart", "in one second"])
-def test_a_value_that_goes_to_and_fro_is_a_change_each_time(registry: AccountRegistry, every: timedelta) -> None:
+def test_a_value_that_goes_to_and_fro_is_a_change_each_time(registry: Registry, every: timedelta) -> None:
     """N3: the second change from 24 to 31.2 kWh was not there."""
     amounts = [24_000, 31_200, 24_000, 31_200, 24_000, 0, 24_000]
     changes = record_all(registry, *amounts, every=every)
     assert [(change.was_amount, change.became_amount) for change in changes] == list(pairwise(amounts))
 
 
-def test_steps_that_go_to_others_and_come_back_go_each_time(registry: AccountRegistry) -> None:
+def test_steps_that_go_to_others_and_come_back_go_each_time(registry: Registry) -> None:
     account_id, table = add_account(registry), CorrectionTable(registry.database)
     gone = [correction(account_id, was, REMOVED, NOW + was * timedelta(hours=1)) for was in (1, 2, 3)]
     for change in gone:
@@ -168,7 +168,7 @@ def test_steps_that_go_to_others_and_come_back_go_each_time(registry: AccountReg
     assert table.list_between(account_id, Doctype.DAY, "0", "~") == gone
 
 
-def test_changes_that_workers_of_0_2_0_record_meanwhile_are_read_beside_the_others(registry: AccountRegistry) -> None:
+def test_changes_that_workers_of_0_2_0_record_meanwhile_are_read_beside_the_others(registry: Registry) -> None:
     account_id, table = add_account(registry), CorrectionTable(registry.database)
     older, ours, theirs, back = (
         correction(account_id, was, became, NOW + hour * timedelta(hours=1))
@@ -189,5 +189,5 @@ def test_changes_that_workers_of_0_2_0_record_meanwhile_are_read_beside_the_othe
     assert table.count_since(NOW + timedelta(hours=1)) == {Series.DAILY: 3}
     assert len(registry.database.fetch(select(CORRECTIONS))) == 3, "ours go to the table of today alone"
     assert table.delete_before(NOW + timedelta(hours=2)) == 3
-    registry.remove(account_id)
+    registry.accounts.remove(account_id)
     assert table.count_since(NOW) == {}

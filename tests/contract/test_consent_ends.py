@@ -27,7 +27,8 @@ from worker.domain.notice import NoticeKind
 from worker.domain.series import Series
 from worker.domain.windows import ONE_DAY, PARIS, local_midnight
 from worker.errors import AccountClosed, ConsentEnded, ConsentStopped
-from worker.stores.registry.accounts import AccountRegistry, NewConsent
+from worker.stores.registry import Registry
+from worker.stores.registry.accounts import NewConsent
 from worker.stores.registry.consents import ConsentTable, PendingRefusals
 from worker.stores.registry.due import DueRow
 from worker.stores.registry.notices import NoticeTable, build_notices
@@ -39,47 +40,47 @@ STOPPED, ENDED = ConsentStopped.code, ConsentEnded.code
 
 
 @pytest.fixture
-def consents(registry: AccountRegistry) -> ConsentTable:
+def consents(registry: Registry) -> ConsentTable:
     return ConsentTable(registry.database, registry_sealer())
 
 
-def last_days_to_ask(registry: AccountRegistry) -> set[date | None]:
+def last_days_to_ask(registry: Registry) -> set[date | None]:
     return {row.ask_until for row in registry.database.fetch(select(SERIES_OUTCOMES.c.ask_until))}
 
 
-def active_series(registry: AccountRegistry, account_id: str) -> list[Series]:
+def active_series(registry: Registry, account_id: str) -> list[Series]:
     of_account = SERIES_OUTCOMES.c.account_id == account_id
     query = select(SERIES_OUTCOMES.c.series).where(of_account, SERIES_OUTCOMES.c.active)
     return [row.series for row in registry.database.fetch(query)]
 
 
-def close(registry: AccountRegistry, account_id: str) -> None:
+def close(registry: Registry, account_id: str) -> None:
     """Close an account as a change of holder does."""
-    registry.set_state(account_id, AccountState.CLOSED, now=NOW)
+    registry.accounts.set_state(account_id, AccountState.CLOSED, now=NOW)
 
 
 # What is due
 
 
 def test_the_last_day_to_ask_is_that_of_the_consent_wherever_it_changes(
-    registry: AccountRegistry, consents: ConsentTable
+    registry: Registry, consents: ConsentTable
 ) -> None:
-    account, _ = registry.add("enedis", METER, NOW, token_needed=False)
+    account, _ = registry.accounts.add("enedis", METER, NOW, token_needed=False)
     assert last_days_to_ask(registry) == {None}
-    registry.add("enedis", METER, NOW, token_needed=False, consent_until=date(2025, 1, 31))
+    registry.accounts.add("enedis", METER, NOW, token_needed=False, consent_until=date(2025, 1, 31))
     assert last_days_to_ask(registry) == {date(2025, 1, 31)}
     record_consent(consents, account.id, ConsentKind.CODE, NOW, consent_until=date(2026, 2, 28))
     assert last_days_to_ask(registry) == {date(2026, 2, 28)}
     record_consent(consents, account.id, ConsentKind.CODE, NOW)
-    assert last_days_to_ask(registry) == {date(2026, 2, 28)} == {registry.get(account.id).consent_until}
+    assert last_days_to_ask(registry) == {date(2026, 2, 28)} == {registry.accounts.get(account.id).consent_until}
 
 
-def test_a_new_account_has_the_last_day_of_its_consent_at_once(registry: AccountRegistry) -> None:
-    registry.add("enedis", METER, NOW, token_needed=False, consent_until=TODAY)
+def test_a_new_account_has_the_last_day_of_its_consent_at_once(registry: Registry) -> None:
+    registry.accounts.add("enedis", METER, NOW, token_needed=False, consent_until=TODAY)
     assert last_days_to_ask(registry) == {TODAY}
 
 
-def lanes(registry: AccountRegistry, now: datetime) -> dict[str, int]:
+def lanes(registry: Registry, now: datetime) -> dict[str, int]:
     """Return how many rows each lane has at ``now``; each has one for a series that may be asked."""
     due, today = registry.due, now.astimezone(PARIS).date()
     rows: dict[str, list[DueRow]] = {
@@ -89,7 +90,7 @@ def lanes(registry: AccountRegistry, now: datetime) -> dict[str, int]:
         "histories": due.list_histories(Series.DAILY, now, 10),
         "repairs": [row for row in due.list_repairs(today, 10) if row.series is Series.DAILY],
     }
-    known = [DueRow(account.id, Series.DAILY, NEVER) for account in registry.list_accounts()]
+    known = [DueRow(account.id, Series.DAILY, NEVER) for account in registry.accounts.list_accounts()]
     return {
         **{lane: len(found) for lane, found in rows.items()},
         "claimed meanwhile": len(due.load_unchanged(known, today)),
@@ -107,7 +108,7 @@ LAST_DAYS = st.one_of(
 )
 
 
-def test_each_lane_asks_on_the_last_day_and_none_after_it(registry: AccountRegistry) -> None:
+def test_each_lane_asks_on_the_last_day_and_none_after_it(registry: Registry) -> None:
     add_ready(registry)
 
     @settings(max_examples=examples(25, desk=8), deadline=None)
@@ -123,7 +124,7 @@ def test_each_lane_asks_on_the_last_day_and_none_after_it(registry: AccountRegis
     walk_over_midnight()
 
 
-def test_an_account_whose_end_is_not_known_is_due_in_each_lane(registry: AccountRegistry) -> None:
+def test_an_account_whose_end_is_not_known_is_due_in_each_lane(registry: Registry) -> None:
     add_ready(registry)
     make_due_in_all_lanes(registry, NOW - timedelta(hours=1))
     assert set(lanes(registry, NOW).values()) == {1}
@@ -133,29 +134,29 @@ def test_an_account_whose_end_is_not_known_is_due_in_each_lane(registry: Account
 
 
 def test_those_whose_consent_has_ended_come_page_by_page_until_they_wait_for_a_new_one(
-    registry: AccountRegistry,
+    registry: Registry,
 ) -> None:
     def add(number: int, until: date | None) -> str:
         usage_point_id = str(30001640000100 + number)
-        return registry.add("enedis", usage_point_id, NOW, token_needed=False, consent_until=until)[0].id
+        return registry.accounts.add("enedis", usage_point_id, NOW, token_needed=False, consent_until=until)[0].id
 
     ended, paused, waiting, closed, removed = (add(number, TODAY) for number in range(5))
     add(5, TODAY + ONE_DAY), add(6, None)
-    registry.set_state(paused, AccountState.PAUSED, now=NOW)
-    registry.set_state(waiting, AccountState.ACTION_NEEDED, "LOGIN_FAILED", now=NOW)
+    registry.accounts.set_state(paused, AccountState.PAUSED, now=NOW)
+    registry.accounts.set_state(waiting, AccountState.ACTION_NEEDED, "LOGIN_FAILED", now=NOW)
     close(registry, closed)
-    registry.remove(removed)
-    assert registry.page_ended(TODAY) == []
+    registry.accounts.remove(removed)
+    assert registry.accounts.page_ended(TODAY) == []
     tomorrow = TODAY + ONE_DAY
-    assert [account.id for account in registry.page_ended(tomorrow)] == sorted([ended, paused])
-    first = registry.page_ended(tomorrow, limit=1)
-    assert [account.id for account in registry.page_ended(tomorrow, first[0].id, limit=1)] == [max(ended, paused)]
+    assert [account.id for account in registry.accounts.page_ended(tomorrow)] == sorted([ended, paused])
+    first = registry.accounts.page_ended(tomorrow, limit=1)
+    assert [account.id for account in registry.accounts.page_ended(tomorrow, first[0].id, limit=1)] == [max(ended, paused)]
     for account_id in (ended, paused):
-        registry.set_state(account_id, AccountState.ACTION_NEEDED, ENDED, now=NOW + ONE_DAY)
-    assert registry.page_ended(tomorrow) == []
+        registry.accounts.set_state(account_id, AccountState.ACTION_NEEDED, ENDED, now=NOW + ONE_DAY)
+    assert registry.accounts.page_ended(tomorrow) == []
 
 
-def suspend_as_ended(registry: AccountRegistry, account_id: str, now: datetime) -> bool:
+def suspend_as_ended(registry: Registry, account_id: str, now: datetime) -> bool:
     return PendingRefusals(registry.database, registry_sealer()).suspend(
         account_id,
         ENDED,
@@ -165,37 +166,37 @@ def suspend_as_ended(registry: AccountRegistry, account_id: str, now: datetime) 
     )
 
 
-def test_a_new_consent_that_comes_meanwhile_is_not_taken_for_the_one_that_ended(registry: AccountRegistry) -> None:
-    account, _ = registry.add("enedis", METER, NOW, token_needed=False, consent_until=YESTERDAY)
+def test_a_new_consent_that_comes_meanwhile_is_not_taken_for_the_one_that_ended(registry: Registry) -> None:
+    account, _ = registry.accounts.add("enedis", METER, NOW, token_needed=False, consent_until=YESTERDAY)
     assert account.state is AccountState.NEW, "with a consent that is over nothing begins"
-    registry.add("enedis", METER, NOW, token_needed=False, consent_until=TODAY)
+    registry.accounts.add("enedis", METER, NOW, token_needed=False, consent_until=TODAY)
     assert not suspend_as_ended(registry, account.id, NOW)
-    assert registry.get(account.id).active
+    assert registry.accounts.get(account.id).active
     assert suspend_as_ended(registry, account.id, NOW + ONE_DAY)
-    registry.set_state(account.id, AccountState.PAUSED, now=NOW + ONE_DAY)
-    assert registry.page_ended(TODAY + ONE_DAY) == []
+    registry.accounts.set_state(account.id, AccountState.PAUSED, now=NOW + ONE_DAY)
+    assert registry.accounts.page_ended(TODAY + ONE_DAY) == []
     assert not suspend_as_ended(registry, account.id, NOW + ONE_DAY), "there is one notice, paused or not"
     notices = NoticeTable(registry.database)
     assert len(notices.list_due(NOW + ONE_DAY)) == 1
 
 
-def test_an_incident_that_is_over_sets_back_nobody_whose_consent_has_ended(registry: AccountRegistry) -> None:
+def test_an_incident_that_is_over_sets_back_nobody_whose_consent_has_ended(registry: Registry) -> None:
     code = "USER_ACTION_NEEDED.OAUTH_OUTDATED"
     valid, over = (
-        registry.add("enedis", number, NOW, token_needed=False, consent_until=until)[0].id
+        registry.accounts.add("enedis", number, NOW, token_needed=False, consent_until=until)[0].id
         for number, until in ((METER, TODAY + ONE_DAY), (OTHER_METER, TODAY))
     )
     for account_id in (valid, over):
-        registry.set_state(account_id, AccountState.ACTION_NEEDED, code, now=NOW)
+        registry.accounts.set_state(account_id, AccountState.ACTION_NEEDED, code, now=NOW)
     assert PendingRefusals(registry.database, registry_sealer()).reinstate(code, NOW, NOW + ONE_DAY, "enedis") == [
         valid
     ]
 
 
-def test_a_token_is_not_renewed_for_an_account_whose_consent_has_ended(registry: AccountRegistry) -> None:
+def test_a_token_is_not_renewed_for_an_account_whose_consent_has_ended(registry: Registry) -> None:
     ends = NOW + timedelta(seconds=100)
     consent = NewConsent(token="{}", token_expires_at=ends)
-    pair = registry.add_all("enedis", [METER, OTHER_METER], NOW, consent)
+    pair = registry.accounts.add_all("enedis", [METER, OTHER_METER], NOW, consent)
     over, running = sorted(account.id for account, _ in pair)
 
     def expiring() -> list[str]:
@@ -212,26 +213,26 @@ def test_a_token_is_not_renewed_for_an_account_whose_consent_has_ended(registry:
 # Only a new consent begins again
 
 
-def test_a_consent_that_is_over_can_not_be_resumed_by_hand(registry: AccountRegistry) -> None:
-    account, _ = registry.add("enedis", METER, NOW, token_needed=False, consent_until=TODAY)
-    registry.set_state(account.id, AccountState.PAUSED, now=NOW)
+def test_a_consent_that_is_over_can_not_be_resumed_by_hand(registry: Registry) -> None:
+    account, _ = registry.accounts.add("enedis", METER, NOW, token_needed=False, consent_until=TODAY)
+    registry.accounts.set_state(account.id, AccountState.PAUSED, now=NOW)
     with pytest.raises(ValueError, match="the consent ended on 2024-07-25"):
-        registry.set_state(account.id, AccountState.READY, now=NOW + ONE_DAY)
-    registry.set_state(account.id, AccountState.READY, now=NOW)
-    assert registry.get(account.id).active
+        registry.accounts.set_state(account.id, AccountState.READY, now=NOW + ONE_DAY)
+    registry.accounts.set_state(account.id, AccountState.READY, now=NOW)
+    assert registry.accounts.get(account.id).active
 
 
 def test_a_household_that_stops_ends_its_proofs_and_its_token_and_is_told_nothing(
-    registry: AccountRegistry, consents: ConsentTable
+    registry: Registry, consents: ConsentTable
 ) -> None:
-    account_id = registry.add("enedis", METER, NOW, token="{}")[0].id
-    other_id = registry.add("enedis", OTHER_METER, NOW, token="{}")[0].id
+    account_id = registry.accounts.add("enedis", METER, NOW, token="{}")[0].id
+    other_id = registry.accounts.add("enedis", OTHER_METER, NOW, token="{}")[0].id
     record_consent(consents, account_id, ConsentKind.CODE, NOW, consent_until=TODAY)
     notices = NoticeTable(registry.database)
     notices.insert_new(build_notices(["log"], NoticeKind.CONSENT_ENDS_7, "", "2024-07-25", NOW, account_id))
     for _ in range(2):
         consents.withdraw(account_id, NOW)
-    account = registry.get(account_id)
+    account = registry.accounts.get(account_id)
     assert (account.state, account.reason, account.usage_point_id) == (AccountState.ACTION_NEEDED, STOPPED, METER)
     (proof,) = consents.list_proofs(account_id)
     assert (proof.ended_at, proof.end_reason, proof.names_meter) == (NOW, EndReason.WITHDRAWN.value, True)
@@ -241,16 +242,16 @@ def test_a_household_that_stops_ends_its_proofs_and_its_token_and_is_told_nothin
 
 
 def test_of_a_token_that_accounts_share_the_others_keep_theirs(
-    registry: AccountRegistry, consents: ConsentTable
+    registry: Registry, consents: ConsentTable
 ) -> None:
-    pair = registry.add_all("enedis", [METER, OTHER_METER], NOW, NewConsent(token="{}"))
+    pair = registry.accounts.add_all("enedis", [METER, OTHER_METER], NOW, NewConsent(token="{}"))
     first, second = (account.id for account, _ in pair)
     consents.withdraw(first, NOW)
     assert (registry.tokens.load(first), registry.tokens.load(second)) == (None, "{}")
 
 
-def stop(registry: AccountRegistry, consents: ConsentTable) -> str:
-    account_id = registry.add("enedis", METER, NOW, token_needed=False, consent_until=TODAY)[0].id
+def stop(registry: Registry, consents: ConsentTable) -> str:
+    account_id = registry.accounts.add("enedis", METER, NOW, token_needed=False, consent_until=TODAY)[0].id
     consents.withdraw(account_id, NOW)
     return account_id
 
@@ -258,7 +259,7 @@ def stop(registry: AccountRegistry, consents: ConsentTable) -> str:
 @pytest.mark.parametrize(
     "later",
     [
-        lambda registry, account_id: registry.set_state(account_id, AccountState.PAUSED, now=NOW),
+        lambda registry, account_id: registry.accounts.set_state(account_id, AccountState.PAUSED, now=NOW),
         lambda registry, account_id: PendingRefusals(registry.database, registry_sealer()).suspend(
             account_id, "LOGIN_FAILED", NOW, consent_ended=False, notices=list
         ),
@@ -267,29 +268,29 @@ def stop(registry: AccountRegistry, consents: ConsentTable) -> str:
     ids=["paused", "a late refusal", "its end"],
 )
 def test_what_comes_after_the_households_word_does_not_undo_it(
-    registry: AccountRegistry, consents: ConsentTable, later: Callable[[AccountRegistry, str], object]
+    registry: Registry, consents: ConsentTable, later: Callable[[Registry, str], object]
 ) -> None:
     account_id = stop(registry, consents)
     later(registry, account_id)
-    assert registry.get(account_id).reason == STOPPED
+    assert registry.accounts.get(account_id).reason == STOPPED
     with pytest.raises(ValueError, match="stopped the consent"):
-        registry.set_state(account_id, AccountState.READY, now=NOW)
-    assert isinstance(registry.get(account_id).refusal_on(TODAY), ConsentStopped)
+        registry.accounts.set_state(account_id, AccountState.READY, now=NOW)
+    assert isinstance(registry.accounts.get(account_id).refusal_on(TODAY), ConsentStopped)
 
 
-def test_a_new_consent_lets_a_stopped_account_run_again(registry: AccountRegistry, consents: ConsentTable) -> None:
+def test_a_new_consent_lets_a_stopped_account_run_again(registry: Registry, consents: ConsentTable) -> None:
     account_id = stop(registry, consents)
-    again, created = registry.add("enedis", METER, NOW, token_needed=False, consent_until=TODAY)
+    again, created = registry.accounts.add("enedis", METER, NOW, token_needed=False, consent_until=TODAY)
     assert (again.id, again.state, again.reason, created) == (account_id, AccountState.READY, "", False)
-    registry.set_state(account_id, AccountState.PAUSED, now=NOW)
+    registry.accounts.set_state(account_id, AccountState.PAUSED, now=NOW)
     consents.withdraw(account_id, NOW)
-    again, _ = registry.add("enedis", METER, NOW, token_needed=False, consent_until=TODAY)
+    again, _ = registry.accounts.add("enedis", METER, NOW, token_needed=False, consent_until=TODAY)
     assert (again.state, again.reason) == (AccountState.PAUSED, "")
-    registry.set_state(account_id, AccountState.READY, now=NOW)
+    registry.accounts.set_state(account_id, AccountState.READY, now=NOW)
 
 
 def test_h6_a_consent_that_was_stopped_stays_on_record_beside_the_new_one_of_the_same_number(
-    registry: AccountRegistry, consents: ConsentTable
+    registry: Registry, consents: ConsentTable
 ) -> None:
     account_id = add_ready(registry)
     record_consent(consents, account_id, ConsentKind.AUTORISATION, NOW, reference="900001")
@@ -302,18 +303,18 @@ def test_h6_a_consent_that_was_stopped_stays_on_record_beside_the_new_one_of_the
 # An account that another person's has replaced
 
 
-def test_a_closed_account_changes_no_more_and_is_never_asked(registry: AccountRegistry, consents: ConsentTable) -> None:
+def test_a_closed_account_changes_no_more_and_is_never_asked(registry: Registry, consents: ConsentTable) -> None:
     account_id = add_ready(registry)
     for _ in range(2):
         close(registry, account_id)
     for state in (AccountState.READY, AccountState.PAUSED):
         with pytest.raises(ValueError, match="another person holds this meter"):
-            registry.set_state(account_id, state, now=NOW)
+            registry.accounts.set_state(account_id, state, now=NOW)
     with pytest.raises(ValueError, match="another person holds this meter"):
         consents.withdraw(account_id, NOW)
     pending = PendingRefusals(registry.database, registry_sealer())
     assert not pending.suspend(account_id, "LOGIN_FAILED", NOW, consent_ended=True, notices=list)
-    account = registry.get(account_id)
+    account = registry.accounts.get(account_id)
     assert account.state is AccountState.CLOSED and not account.active
     assert isinstance(account.refusal_on(TODAY), AccountClosed)
     assert active_series(registry, account_id) == []

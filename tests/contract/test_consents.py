@@ -18,7 +18,7 @@ from worker.domain.retry import NOTICE_DELAYS
 from worker.domain.windows import PARIS
 from worker.errors import UnknownAccount
 from worker.stores.database import new_id
-from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry import Registry
 from worker.stores.registry.consents import ConsentTable, PendingRefusals
 from worker.stores.registry.notices import MAX_ATTEMPTS, NoticeTable
 
@@ -30,7 +30,7 @@ CODE = "USER_ACTION_NEEDED.ACCOUNT_REMOVED"
 
 @dataclass
 class Tables:
-    registry: AccountRegistry
+    registry: Registry
     url: str
 
     def __post_init__(self) -> None:
@@ -42,7 +42,7 @@ class Tables:
         )
 
     def add(self, meter: str = METER, until: date | None = None) -> str:
-        return self.registry.add("enedis", meter, NOW, consent_until=until, token_needed=False)[0].id
+        return self.registry.accounts.add("enedis", meter, NOW, consent_until=until, token_needed=False)[0].id
 
     def rows(self, table: str) -> str:
         engine = create_engine(self.url)
@@ -53,7 +53,7 @@ class Tables:
 
 
 @pytest.fixture
-def tables(registry: AccountRegistry, url: str) -> Tables:
+def tables(registry: Registry, url: str) -> Tables:
     return Tables(registry, url)
 
 
@@ -74,7 +74,7 @@ def test_a_recorded_consent_is_read_back_and_names_its_meter_only_sealed(tables:
     assert meter_on_record(tables.registry.database, proof) == METER
     assert METER not in tables.rows("consent_evidence") and "4711" not in tables.rows("consent_evidence")
     assert METER not in repr(proof)
-    stored = tables.registry.get(account)
+    stored = tables.registry.accounts.get(account)
     assert (stored.consent_from, stored.consent_until) == (TODAY, UNTIL)
 
 
@@ -102,10 +102,10 @@ def test_an_old_callback_loaded_again_neither_lengthens_nor_replaces_a_consent(t
 
     first = consent("1", TODAY)
     assert consent("1", TODAY) == first
-    assert tables.registry.get(account).consent_until == TODAY + 365 * DAY
+    assert tables.registry.accounts.get(account).consent_until == TODAY + 365 * DAY
     second = consent("2", TODAY + 60 * DAY)
     assert consent("1", TODAY) == second
-    assert tables.registry.get(account).consent_until == TODAY + 425 * DAY
+    assert tables.registry.accounts.get(account).consent_until == TODAY + 425 * DAY
     assert [proof.open for proof in tables.consents.list_proofs(account)].count(True) == 1
 
 
@@ -123,7 +123,7 @@ def test_a_consent_given_anew_under_the_same_reference_is_a_new_one(tables: Tabl
         )
     newest, oldest = sorted(tables.consents.list_proofs(account), key=lambda proof: proof.open, reverse=True)
     assert (newest.open, oldest.open, oldest.end_reason) == (True, False, "renewed")
-    assert tables.registry.get(account).consent_until == TODAY + 395 * DAY
+    assert tables.registry.accounts.get(account).consent_until == TODAY + 395 * DAY
 
 
 def test_a_consent_that_has_ended_is_never_opened_again_a_new_one_follows_it(tables: Tables) -> None:
@@ -168,7 +168,7 @@ def test_the_calendar_holds_living_accounts_by_the_end_of_their_consent(tables: 
     dates = {"late": UNTIL, "none": None, "soon": TODAY + 7 * DAY, "over": TODAY - DAY, "gone": TODAY}
     names = {tables.add(f"{30001640000000 + n}", until): name for n, (name, until) in enumerate(dates.items())}
     removed = next(account for account, name in names.items() if name == "gone")
-    tables.registry.remove(removed)
+    tables.registry.accounts.remove(removed)
     assert [names[account.id] for account in tables.consents.list_accounts_by_consent_end()] == [
         "over",
         "soon",
@@ -183,7 +183,7 @@ def test_the_calendar_holds_living_accounts_by_the_end_of_their_consent(tables: 
 
 def test_unknown_and_removed_accounts_get_no_consent(tables: Tables) -> None:
     removed = tables.add()
-    tables.registry.remove(removed)
+    tables.registry.accounts.remove(removed)
     for account in ("nobody", removed):
         with pytest.raises(UnknownAccount):
             record_consent(tables.consents, account, ConsentKind.CODE, NOW)
@@ -201,7 +201,7 @@ def test_the_proof_of_a_removed_account_stays_without_its_meter(tables: Tables) 
     record_consent(tables.consents, account, ConsentKind.AUTORISATION, NOW, reference="1")
     tables.pending_refusals.record_sighting(account, CODE, NOW)
     tables.notices.insert_new([notice(account)])
-    tables.registry.remove(account)
+    tables.registry.accounts.remove(account)
     assert tables.consents.erase_after_removal(account, NOW, keep_days=1825) == {
         "consent_proofs_kept": 1,
         "consent_proofs_erased": 0,
@@ -219,7 +219,7 @@ def test_a_policy_of_no_days_erases_the_proofs_with_the_account(tables: Tables) 
     account = tables.add()
     for number in range(3):
         record_consent(tables.consents, account, ConsentKind.AUTORISATION, NOW, reference=str(number))
-    tables.registry.remove(account)
+    tables.registry.accounts.remove(account)
     erased = tables.consents.erase_after_removal(account, NOW, keep_days=0)
     assert (erased["consent_proofs_kept"], erased["consent_proofs_erased"]) == (0, 3)
     assert tables.consents.list_proofs(account) == []
@@ -243,7 +243,7 @@ def test_tidying_finishes_a_removal_that_died_half_way(tables: Tables) -> None:
     account = tables.add()
     record_consent(tables.consents, account, ConsentKind.USAGE_POINT, NOW)
     tables.pending_refusals.record_sighting(account, CODE, NOW)
-    tables.registry.remove(account)
+    tables.registry.accounts.remove(account)
     assert tables.consents.expire_and_erase(NOW, TODAY, 10) == (0, 0)
     (proof,) = tables.consents.list_proofs(account)
     assert (proof.end_reason, proof.names_meter) == ("removed", False)
@@ -278,9 +278,9 @@ def test_what_a_storm_said_does_not_count_and_whom_it_set_aside_runs_again(table
         tables.pending_refusals.suspend(
             account, CODE, when, consent_ended=False, notices=lambda account=account: [notice(account)]
         )
-    tables.registry.set_state(other, AccountState.ACTION_NEEDED, "LOGIN_FAILED", now=NOW)
+    tables.registry.accounts.set_state(other, AccountState.ACTION_NEEDED, "LOGIN_FAILED", now=NOW)
     assert tables.pending_refusals.reinstate(CODE, NOW - timedelta(hours=6), NOW, "enedis") == [suspended]
-    assert [account.id for account in tables.registry.list_accounts([AccountState.ACTION_NEEDED])] == sorted(
+    assert [account.id for account in tables.registry.accounts.list_accounts([AccountState.ACTION_NEEDED])] == sorted(
         [before, other]
     )
     assert tables.notices.list_for_account(suspended) == []
@@ -298,7 +298,7 @@ def test_first_sightings_are_counted_and_who_is_set_aside_for_what_is_certain(ta
     for account in (fresh, again):
         tables.pending_refusals.record_sighting(account, CODE, NOW)
     tables.pending_refusals.suspend(suspended, CODE, NOW, consent_ended=False, notices=list)
-    tables.registry.set_state(paused, AccountState.PAUSED, now=NOW)
+    tables.registry.accounts.set_state(paused, AccountState.PAUSED, now=NOW)
     assert (
         tables.pending_refusals.count_newly_refused(CODE, NOW - timedelta(hours=1), certain=False, supplier="enedis")
         == 1

@@ -28,7 +28,7 @@ from worker.domain.consents import ConsentKind, ConsentProof, Proof
 from worker.domain.evidence import ChainEnd, ChainPoint, DatesSource, hash_row
 from worker.errors import OperatorFault, UnknownAccount
 from worker.stores.encryption import generate_key
-from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry import Registry
 from worker.stores.registry.consents import ConsentTable, PendingRefusals
 from worker.stores.registry.evidence import EvidenceCheck
 from worker.stores.registry.key_rotation import CHAIN_SEALS, PROOF_SEALS, rotate_seals
@@ -47,7 +47,7 @@ few = settings(
 class Book:
     """The evidence of a registry, with short words for what a test does to it."""
 
-    registry: AccountRegistry
+    registry: Registry
     keys: tuple[str, ...] = (KEY,)
     meters: Iterator[int] = field(default_factory=lambda: iter(range(30001640000011, 30001649999999)))
 
@@ -66,7 +66,7 @@ class Book:
         return record_consent(self.consents, account_id, ConsentKind.AUTORISATION, now, reference=reference, **told)
 
     def erase(self, account_id: str, now: datetime = NOW, keep_days: int = 10_000) -> dict[str, int]:
-        self.registry.remove(account_id)
+        self.registry.accounts.remove(account_id)
         return self.consents.erase_after_removal(account_id, now, keep_days)
 
     def faults(self) -> list[str]:
@@ -101,7 +101,7 @@ class Book:
 
 
 @pytest.fixture
-def book(registry: AccountRegistry) -> Book:
+def book(registry: Registry) -> Book:
     return Book(registry)
 
 
@@ -135,7 +135,7 @@ def test_h6_a_consent_is_a_row_and_its_end_another_each_with_the_hash_before_it(
 
 def test_neither_meter_nor_reference_is_in_the_rows_and_equal_ones_have_other_digests(book: Book) -> None:
     account_id = book.add()
-    meter = book.registry.get(account_id).usage_point_id
+    meter = book.registry.accounts.get(account_id).usage_point_id
     book.give(account_id)
     book.give(account_id, now=NOW + DAY, consent_from=TODAY + DAY)
     first, _, second = book.rows()
@@ -178,10 +178,10 @@ def test_to_resume_an_account_writes_no_evidence_and_what_its_holder_has_stopped
     book.consents.withdraw(stopped, NOW)
     before = book.rows()
     with pytest.raises(ValueError, match="only a new consent") as caught:
-        book.registry.set_state(stopped, AccountState.READY, now=NOW)
+        book.registry.accounts.set_state(stopped, AccountState.READY, now=NOW)
     assert "\n" not in str(caught.value)
     for account_id in (refused, bare):  # A refusal can be a mistake of the supplier, which is asked again.
-        book.registry.set_state(account_id, AccountState.READY, now=NOW)
+        book.registry.accounts.set_state(account_id, AccountState.READY, now=NOW)
     assert book.rows() == before
     assert not book.consents.newest_proofs([refused])[refused].open
 
@@ -394,7 +394,7 @@ def test_an_erasure_deletes_the_personal_part_alone_and_the_chain_verifies(book:
     (kept,) = book.evidence.export(second)
     assert (kept["personal"], kept["meter"], kept["reference"]) == (
         "kept",
-        book.registry.get(second).usage_point_id,
+        book.registry.accounts.get(second).usage_point_id,
         "900001",
     )
     book.change(1, consent_until=UNTIL + DAY)
@@ -486,7 +486,7 @@ def test_an_export_names_the_meter_and_refuses_what_is_no_account_without_it(boo
     (row,) = book.evidence.export(account_id)
     stored = book.rows()[0]
     assert (row["consent_id"], row["hash"], row["previous_hash"]) == (proof.id, stored["hash"], "0" * 64)
-    assert (row["meter"], row["reference"]) == (book.registry.get(account_id).usage_point_id, "900001")
+    assert (row["meter"], row["reference"]) == (book.registry.accounts.get(account_id).usage_point_id, "900001")
     assert row["consent_until"] == UNTIL.isoformat() and "sealed_personal" not in row
     with pytest.raises(UnknownAccount) as caught:
         book.evidence.export(METER)

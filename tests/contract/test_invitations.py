@@ -14,7 +14,7 @@ from tests.support.registries import KEY, METER, NOW, OTHER_METER, add_ready, op
 from worker.domain.invitation import INVITATION_LIFE, Invitation, InvitationPurpose, InvitationState
 from worker.errors import OperatorFault, UnknownAccount
 from worker.stores.encryption import generate_key
-from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry import Registry
 from worker.stores.registry.invitations import InvitationTable, UnknownInvitation
 from worker.stores.registry.key_rotation import INVITATION_SEALS, rotate_seals
 from worker.stores.registry.tables import INVITATIONS
@@ -25,7 +25,7 @@ SECOND = timedelta(seconds=1)
 
 @dataclass
 class Setting:
-    registry: AccountRegistry
+    registry: Registry
     url: str
     now: datetime = NOW
 
@@ -59,7 +59,7 @@ class Setting:
 
 
 @pytest.fixture
-def setting(registry: AccountRegistry, url: str) -> Setting:
+def setting(registry: Registry, url: str) -> Setting:
     return Setting(registry, url)
 
 
@@ -102,7 +102,7 @@ def test_a_wrong_secret_finds_nothing(setting: Setting) -> None:
 
 def test_an_unknown_or_removed_account_gets_no_invitation(setting: Setting) -> None:
     removed = add_ready(setting.registry)
-    setting.registry.remove(removed)
+    setting.registry.accounts.remove(removed)
     for account_id in (removed, "nobody"):
         with pytest.raises(UnknownAccount):
             setting.invite_account(account_id)
@@ -213,7 +213,7 @@ def test_an_invitation_ends_after_72_hours_to_the_second(setting: Setting) -> No
     assert [one.id for one in setting.table.list_invitations()] == [invitation.id]
 
 
-def test_without_a_clock_of_its_own_the_table_runs_at_the_real_time(registry: AccountRegistry) -> None:
+def test_without_a_clock_of_its_own_the_table_runs_at_the_real_time(registry: Registry) -> None:
     invitation, _ = registry.invitations.create(InvitationPurpose.METER, "enedis", "x", usage_point_id=METER)
     assert abs(invitation.created_at - datetime.now(UTC)) < timedelta(minutes=1)
 
@@ -253,14 +253,14 @@ def test_the_removal_of_an_account_ends_all_that_name_it_or_its_meter(setting: S
     assert setting.use(used)
     for_meter, _ = setting.table.create(InvitationPurpose.NEW_HOLDER, "enedis", "operator", usage_point_id=METER)
     others = [setting.invite_account(other)[0], setting.invite_meter(OTHER_METER)[0]]
-    setting.registry.remove(account)
+    setting.registry.accounts.remove(account)
     assert [setting.state_of(one) for one in (named, for_meter, used)] == ["revoked", "revoked", "used"]
     assert {one.id for one in setting.table.list_invitations(open_only=True)} == {one.id for one in others}
     assert [one.usage_point_id for one in setting.table.list_invitations() if one.id in (used.id, for_meter.id)] == [
         None,
         None,
     ]
-    setting.registry.remove(account)
+    setting.registry.accounts.remove(account)
 
 
 def test_ending_by_nothing_ends_nothing(setting: Setting) -> None:

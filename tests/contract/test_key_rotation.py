@@ -27,20 +27,21 @@ from worker.errors import OperatorFault
 from worker.stores.encryption import Purpose, Sealer, generate_key
 from worker.stores.redis.claims import ProgressStore
 from worker.stores.redis.connection import connect
-from worker.stores.registry.accounts import AccountRegistry, NewConsent
+from worker.stores.registry import Registry
+from worker.stores.registry.accounts import NewConsent
 from worker.stores.registry.key_rotation import SEALED_COLUMNS, TOKEN_SEALS, WEB_SEALS, SealedColumn, rotate_seals
 from worker.stores.token_store import ApplicationTokenStore
 
 ROTATE = Sealer.rotate
 
 
-def add_accounts(registry: AccountRegistry, *meters: str, token: str = "old") -> list[str]:
+def add_accounts(registry: Registry, *meters: str, token: str = "old") -> list[str]:
     consent = NewConsent(date(2024, 7, 25), date(2025, 7, 24), token)
-    return [account.id for account, _ in registry.add_all("enedis", meters, NOW, consent)]
+    return [account.id for account, _ in registry.accounts.add_all("enedis", meters, NOW, consent)]
 
 
 def test_an_interrupted_rotation_leaves_all_readable_and_the_next_ends_it(
-    registry: AccountRegistry, url: str, monkeypatch: pytest.MonkeyPatch
+    registry: Registry, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("worker.stores.registry.key_rotation.PAGE", 2)
     ids = [add_accounts(registry, f"{30001640000000 + n}", token=f"token {n}")[0] for n in range(5)]
@@ -66,7 +67,7 @@ def test_an_interrupted_rotation_leaves_all_readable_and_the_next_ends_it(
     with_new_key.database.close()
 
 
-def readable(registry: AccountRegistry, account_id: str) -> bool:
+def readable(registry: Registry, account_id: str) -> bool:
     try:
         return registry.tokens.load(account_id) is not None
     except OperatorFault:
@@ -74,7 +75,7 @@ def readable(registry: AccountRegistry, account_id: str) -> bool:
 
 
 def test_a_renewal_in_the_middle_of_a_rotation_is_not_lost(
-    registry: AccountRegistry, url: str, monkeypatch: pytest.MonkeyPatch
+    registry: Registry, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (account,), new_key = add_accounts(registry, METER), generate_key()
     token_id = registry.tokens.find_token_id(account)
@@ -96,7 +97,7 @@ def test_a_renewal_in_the_middle_of_a_rotation_is_not_lost(
     with_new_key.database.close()
 
 
-def test_rotation_goes_on_past_a_token_whose_key_is_lost_and_then_says_so(registry: AccountRegistry, url: str) -> None:
+def test_rotation_goes_on_past_a_token_whose_key_is_lost_and_then_says_so(registry: Registry, url: str) -> None:
     lost, new_key = generate_key(), generate_key()
     ids = sorted(add_ready(registry, f"{30001640000000 + n}") for n in range(3))
     for account_id, key in zip(ids, (KEY, lost, KEY), strict=True):

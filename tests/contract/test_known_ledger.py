@@ -10,7 +10,7 @@ import pytest
 from tests.support.registries import NOW
 from worker.stores.encryption import KeyedHashes
 from worker.stores.erasure_ledger import LedgerEntry, LedgerFile, LedgerKind, LedgerRefused
-from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry import Registry
 from worker.stores.registry.known_ledger import KnownLedger
 
 HASHES = KeyedHashes(["k" * 40])
@@ -21,12 +21,12 @@ def entry(name: str) -> LedgerEntry:
 
 
 @pytest.fixture
-def ledger(registry: AccountRegistry, tmp_path: Path) -> KnownLedger:
+def ledger(registry: Registry, tmp_path: Path) -> KnownLedger:
     return KnownLedger(registry.database, LedgerFile(tmp_path / "ledger.ndjson", HASHES))
 
 
 def test_an_entry_is_in_the_file_first_and_counts_once_its_transaction_is_committed(
-    registry: AccountRegistry, ledger: KnownLedger
+    registry: Registry, ledger: KnownLedger
 ) -> None:
     assert ledger.find() is None
     ledger.append(entry("a"))

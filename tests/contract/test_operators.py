@@ -17,7 +17,7 @@ from worker.domain.sessions import KeyKind, new_totp_key
 from worker.stores.database import place_of
 from worker.stores.encryption import Purpose, Sealer, generate_key
 from worker.stores.registry.access_keys import AccessKeyTable, OperatorRefused, OperatorTable, UnknownOperator
-from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry import Registry
 from worker.stores.registry.tables import OPERATORS
 
 PASSWORD, NEW_PASSWORD = "marmotte vapeur tuile 12", "girafe lundi moquette 7"
@@ -27,7 +27,7 @@ STEP = timedelta(seconds=30)
 
 @dataclass
 class Setting:
-    registry: AccountRegistry
+    registry: Registry
     now: datetime = NOW
 
     def __post_init__(self) -> None:
@@ -51,7 +51,7 @@ class Setting:
 
 
 @pytest.fixture
-def setting(registry: AccountRegistry) -> Iterator[Setting]:
+def setting(registry: Registry) -> Iterator[Setting]:
     yield Setting(registry)
 
 
@@ -79,7 +79,7 @@ def test_l4_a_weak_password_is_refused_in_one_line_that_says_what_to_do(
 
 
 def test_l4_the_row_has_an_argon2id_hash_and_shows_neither_hash_nor_key(
-    registry: AccountRegistry, monkeypatch: pytest.MonkeyPatch
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_hasher(monkeypatch, REAL_HASHER)
     setting = Setting(registry)

@@ -13,7 +13,7 @@ from tests.support.registries import all_rows
 from tests.support.sql_statements import changes_something, watch_statements
 from worker.domain.consents import EndReason, Proof
 from worker.domain.oauth_proxy import ACCESS_LIFE, ProxyClient
-from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry import Registry
 from worker.stores.registry.proxy import (
     NewGrant,
     ProxyClientTable,
@@ -32,7 +32,7 @@ TODAY, UNTIL = date(2024, 7, 25), date(2027, 7, 24)
 class Tables:
     """The two tables with a clock that tests set."""
 
-    registry: AccountRegistry
+    registry: Registry
     now: datetime = datetime(2024, 7, 25, 7, tzinfo=UTC)
     clients: ProxyClientTable = field(init=False)
     grants: ProxyGrantTable = field(init=False)
@@ -74,7 +74,7 @@ class Tables:
 
 
 @pytest.fixture
-def tables(registry: AccountRegistry) -> Tables:
+def tables(registry: Registry) -> Tables:
     return Tables(registry)
 
 

@@ -16,7 +16,7 @@ from worker.domain.series import USUAL_SERIES, Series
 from worker.domain.windows import ONE_DAY, DateWindow
 from worker.errors import OperatorFault, UnknownAccount
 from worker.stores.encryption import generate_key
-from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry import Registry
 from worker.stores.registry.fleet_counts import Overview
 from worker.stores.registry.key_rotation import ANSWER_SEALS, SAMPLE_SEALS, rotate_seals
 from worker.stores.registry.supplier_answers import MAX_ROWS, QuarantineResult, QuarantineTable, RawAnswerTable
@@ -27,12 +27,12 @@ MAY = datetime(2024, 5, 3, 7, 0, tzinfo=UTC)
 NOW = datetime(2024, 7, 25, 7, 0, tzinfo=UTC)
 
 
-def raw_answers_of(registry: AccountRegistry, *keys: str) -> RawAnswerTable:
+def raw_answers_of(registry: Registry, *keys: str) -> RawAnswerTable:
     return RawAnswerTable(registry.database, registry_sealer(*(keys or ())))
 
 
-def add_account(registry: AccountRegistry, number: int = 11) -> str:
-    return registry.add("enedis", f"300016400000{number}", NOW, token_needed=False)[0].id
+def add_account(registry: Registry, number: int = 11) -> str:
+    return registry.accounts.add("enedis", f"300016400000{number}", NOW, token_needed=False)[0].id
 
 
 def make_answer(at: datetime, series: Series = Series.LOAD_CURVE) -> RawAnswer:
@@ -42,7 +42,7 @@ def make_answer(at: datetime, series: Series = Series.LOAD_CURVE) -> RawAnswer:
     return RawAnswer(series, at, window, [(window, v5_answer(rows))], date(2024, 1, 1))
 
 
-def sealed_rows(registry: AccountRegistry) -> list[bytes]:
+def sealed_rows(registry: Registry) -> list[bytes]:
     with registry.database.reading() as connection:
         return list(connection.execute(select(RAW_ANSWERS.c.sealed)).scalars())
 
@@ -50,7 +50,7 @@ def sealed_rows(registry: AccountRegistry) -> list[bytes]:
 # Raw answers
 
 
-def test_what_was_told_comes_back_whole_in_the_order_it_was_told(registry: AccountRegistry) -> None:
+def test_what_was_told_comes_back_whole_in_the_order_it_was_told(registry: Registry) -> None:
     table, account_id, other = raw_answers_of(registry), add_account(registry), add_account(registry, 12)
     answers = [make_answer(MAY + day * ONE_DAY, series) for day in range(40) for series in USUAL_SERIES]
     for number in range(len(answers)):
@@ -66,7 +66,7 @@ def test_what_was_told_comes_back_whole_in_the_order_it_was_told(registry: Accou
     assert not any(USAGE_POINT.encode() in row for row in sealed_rows(registry))
 
 
-def test_months_that_are_over_become_one_small_row_each_and_lose_nothing(registry: AccountRegistry) -> None:
+def test_months_that_are_over_become_one_small_row_each_and_lose_nothing(registry: Registry) -> None:
     table, account_id = raw_answers_of(registry), add_account(registry)
     for day in range(62):
         table.record_answer(account_id, make_answer(MAY + day * ONE_DAY))
@@ -84,7 +84,7 @@ def test_months_that_are_over_become_one_small_row_each_and_lose_nothing(registr
     assert len(sealed_rows(registry)) == 3
 
 
-def test_two_at_once_pack_a_month_once(registry: AccountRegistry) -> None:
+def test_two_at_once_pack_a_month_once(registry: Registry) -> None:
     table, account_id = raw_answers_of(registry), add_account(registry)
     for day in range(20):
         table.record_answer(account_id, make_answer(MAY + day * ONE_DAY))
@@ -94,7 +94,7 @@ def test_two_at_once_pack_a_month_once(registry: AccountRegistry) -> None:
     assert len(sealed_rows(registry)) == 1
 
 
-def test_what_is_too_old_is_erased_and_a_month_with_its_last_answer(registry: AccountRegistry) -> None:
+def test_what_is_too_old_is_erased_and_a_month_with_its_last_answer(registry: Registry) -> None:
     table, account_id = raw_answers_of(registry), add_account(registry)
     for day in (0, 20, 40, 41):
         table.record_answer(account_id, make_answer(MAY + day * ONE_DAY))
@@ -105,18 +105,18 @@ def test_what_is_too_old_is_erased_and_a_month_with_its_last_answer(registry: Ac
     assert [answer.asked_at for answer in table.read_answers(account_id)] == [MAY + timedelta(days=41)]
 
 
-def test_a_removal_takes_the_answers_and_none_comes_after_it(registry: AccountRegistry) -> None:
+def test_a_removal_takes_the_answers_and_none_comes_after_it(registry: Registry) -> None:
     table, account_id, other = raw_answers_of(registry), add_account(registry), add_account(registry, 12)
     for account in (account_id, other):
         table.record_answer(account, make_answer(MAY))
-    assert registry.remove(account_id)["raw_answers"] == 1
+    assert registry.accounts.remove(account_id)["raw_answers"] == 1
     assert list(table.read_answers(account_id)) == []
     with pytest.raises(UnknownAccount):
         table.record_answer(account_id, make_answer(MAY))
     assert len(sealed_rows(registry)) == len(list(table.read_answers(other))) == 1
 
 
-def test_keys_can_be_changed_and_a_lost_one_is_told(registry: AccountRegistry) -> None:
+def test_keys_can_be_changed_and_a_lost_one_is_told(registry: Registry) -> None:
     account_id = add_account(registry)
     for day in range(3):
         raw_answers_of(registry).record_answer(account_id, make_answer(MAY + day * ONE_DAY))
@@ -133,7 +133,7 @@ def make_deviation(number: int = 0) -> Deviation:
     return Deviation(DeviationKind.FIELD, f"meter_reading.new{number}", "text", {"idPrm": USAGE_POINT, "new": number})
 
 
-def quarantine_of(registry: AccountRegistry, *keys: str) -> QuarantineTable:
+def quarantine_of(registry: Registry, *keys: str) -> QuarantineTable:
     return QuarantineTable(registry.database, registry_sealer(*(keys or ())))
 
 
@@ -141,7 +141,7 @@ def notice_of(result: QuarantineResult) -> list[Notice]:
     return [Notice("n1", None, NoticeKind.SUPPLIER_CHANGED, result.name, "about", "log", NOW, NOW)]
 
 
-def test_a_surprise_is_one_row_and_one_notice_however_often_it_comes(registry: AccountRegistry) -> None:
+def test_a_surprise_is_one_row_and_one_notice_however_often_it_comes(registry: Registry) -> None:
     quarantine = quarantine_of(registry)
     results = [quarantine.record(make_deviation(), 1 + n, "enedis-v5", NOW + n * ONE_DAY, notice_of) for n in range(3)]
     assert results == [QuarantineResult.NEW, QuarantineResult.KNOWN, QuarantineResult.KNOWN]
@@ -159,7 +159,7 @@ def test_a_surprise_is_one_row_and_one_notice_however_often_it_comes(registry: A
     assert quarantine.record(make_deviation(), 1, "enedis-v5", NOW, notice_of) is QuarantineResult.NEW
 
 
-def test_what_came_for_the_first_time_and_what_came_again_is_counted(registry: AccountRegistry) -> None:
+def test_what_came_for_the_first_time_and_what_came_again_is_counted(registry: Registry) -> None:
     quarantine, overview = quarantine_of(registry), Overview(registry.database)
     for number, days in ((0, (0, 3)), (1, (2,)), (2, (3,)), (3, (0,))):
         for day in days:
@@ -170,7 +170,7 @@ def test_what_came_for_the_first_time_and_what_came_again_is_counted(registry: A
     assert overview.count_deviations_since(NOW + ONE_DAY) == (1, 1)
 
 
-def test_a_sample_is_sealed_and_names_no_meter(registry: AccountRegistry) -> None:
+def test_a_sample_is_sealed_and_names_no_meter(registry: Registry) -> None:
     quarantine = quarantine_of(registry)
     quarantine.record(make_deviation(), 1, "enedis-v5", NOW, notice_of)
     entry = quarantine.get(make_deviation().fingerprint)
@@ -184,7 +184,7 @@ def test_a_sample_is_sealed_and_names_no_meter(registry: AccountRegistry) -> Non
     assert list(quarantine.list_entries()) == []
 
 
-def test_workers_who_meet_a_surprise_at_once_keep_one_and_count_all(registry: AccountRegistry) -> None:
+def test_workers_who_meet_a_surprise_at_once_keep_one_and_count_all(registry: Registry) -> None:
     quarantine = quarantine_of(registry)
     with ThreadPoolExecutor(4) as pool:
         results = list(
@@ -194,7 +194,7 @@ def test_workers_who_meet_a_surprise_at_once_keep_one_and_count_all(registry: Ac
     assert [row.times for row in quarantine.list_entries()] == [12]
 
 
-def test_the_quarantine_is_bounded(registry: AccountRegistry) -> None:
+def test_the_quarantine_is_bounded(registry: Registry) -> None:
     quarantine = quarantine_of(registry)
     results = [
         quarantine.record(make_deviation(number), 1, "enedis-v5", NOW, notice_of) for number in range(MAX_ROWS + 5)

@@ -7,7 +7,7 @@ from datetime import date, timedelta
 import pytest
 
 from worker.stores.encryption import KeyedHashes
-from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry import Registry
 from worker.stores.registry.erased_meters import ReadingTryTable
 
 TODAY = date(2026, 11, 26)
@@ -16,7 +16,7 @@ OLD_KEY, NEW_KEY = "o" * 40, "n" * 40
 
 
 @pytest.fixture
-def tries(registry: AccountRegistry) -> ReadingTryTable:
+def tries(registry: Registry) -> ReadingTryTable:
     return ReadingTryTable(registry.database, KeyedHashes([OLD_KEY]))
 
 
@@ -39,7 +39,7 @@ def test_after_ten_wrong_ones_it_stays_closed_until_somebody_opens_it(tries: Rea
     assert not tries.forget("enedis", METER)
 
 
-def test_tries_under_a_key_of_before_count(tries: ReadingTryTable, registry: AccountRegistry) -> None:
+def test_tries_under_a_key_of_before_count(tries: ReadingTryTable, registry: Registry) -> None:
     for _ in range(2):
         tries.count_wrong("enedis", METER, TODAY)
     rotated = ReadingTryTable(registry.database, KeyedHashes([NEW_KEY, OLD_KEY]))

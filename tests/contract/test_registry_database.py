@@ -28,7 +28,7 @@ from worker.domain.series import Series
 from worker.errors import StoreUnavailable
 from worker.stores.database import Database
 from worker.stores.registry import migrations
-from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry import Registry
 from worker.stores.registry.migrations import upgrade_schema
 from worker.stores.registry.tables import METADATA
 
@@ -107,7 +107,7 @@ def test_threads_that_open_a_new_registry_at_once_take_turns(empty_url: str) -> 
     with ThreadPoolExecutor(6) as threads:
         list(
             threads.map(
-                lambda registry: registry.add("enedis", METER, NOW) if upgrade_schema(registry.database) else None,
+                lambda registry: registry.accounts.add("enedis", METER, NOW) if upgrade_schema(registry.database) else None,
                 registries,
             )
         )
@@ -119,14 +119,14 @@ def test_threads_that_open_a_new_registry_at_once_take_turns(empty_url: str) -> 
 def test_a_registry_without_tables_says_to_migrate(empty_url: str) -> None:
     registry = open_registry(empty_url)
     with pytest.raises(StoreUnavailable, match="run `releve migrate`"):
-        registry.list_accounts()
+        registry.accounts.list_accounts()
     registry.database.close()
 
 
 # Threads, outages
 
 
-def test_many_threads_at_once_lose_nothing(registry: AccountRegistry) -> None:
+def test_many_threads_at_once_lose_nothing(registry: Registry) -> None:
     ids = [add_ready(registry, f"{30001640000000 + n}") for n in range(4)]
 
     def work(number: int) -> None:
@@ -135,7 +135,7 @@ def test_many_threads_at_once_lose_nothing(registry: AccountRegistry) -> None:
         record_outcome(
             registry, account_id, f"run-{number:03}", last_day=date(2024, 1, 1) + timedelta(days=number), stored=True
         )
-        assert registry.get(account_id).active
+        assert registry.accounts.get(account_id).active
 
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(work, range(64)))
@@ -153,11 +153,11 @@ def test_many_threads_at_once_lose_nothing(registry: AccountRegistry) -> None:
     ],
 )
 def test_a_database_that_is_not_there_is_an_outage_told_in_one_line(bad: str) -> None:
-    registry = AccountRegistry(Database(bad), registry_sealer())
+    registry = Registry(Database(bad), registry_sealer())
     calls = (
-        registry.list_accounts,
+        registry.accounts.list_accounts,
         lambda: upgrade_schema(registry.database),
-        lambda: registry.add("enedis", METER, NOW, token="secret-token"),
+        lambda: registry.accounts.add("enedis", METER, NOW, token="secret-token"),
     )
     for call in calls:
         with pytest.raises(StoreUnavailable) as caught:
@@ -198,5 +198,5 @@ def test_a_file_that_is_no_database_is_an_outage(tmp_path: Path) -> None:
 )
 def test_a_url_that_can_not_serve_is_refused_without_being_shown(bad: str) -> None:
     with pytest.raises(ValueError, match="the registry's URL") as caught:
-        AccountRegistry(Database(bad), registry_sealer())
+        Registry(Database(bad), registry_sealer())
     assert all("pass-word" not in str(error) for error in chain_of(caught.value))

@@ -10,10 +10,10 @@ import pytest
 from tests.support.registries import LATER, METER, NOW, add_ready, record_outcome
 from worker.domain.account import AccountState
 from worker.domain.series import Series
-from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry import Registry
 
 
-def test_the_first_outcome_is_read_back_whole(registry: AccountRegistry) -> None:
+def test_the_first_outcome_is_read_back_whole(registry: Registry) -> None:
     account_id = add_ready(registry)
     record_outcome(registry, account_id, "2024-07-25-a", last_day=date(2024, 7, 24), stored=True)
     outcome = registry.outcomes.load(account_id)[Series.DAILY]
@@ -24,7 +24,7 @@ def test_the_first_outcome_is_read_back_whole(registry: AccountRegistry) -> None
     assert outcome.updated_at.tzinfo is UTC
 
 
-def test_a_failure_keeps_the_last_success_and_the_last_day(registry: AccountRegistry) -> None:
+def test_a_failure_keeps_the_last_success_and_the_last_day(registry: Registry) -> None:
     account_id = add_ready(registry)
     record_outcome(registry, account_id, "run-1", last_day=date(2024, 7, 24), stored=True)
     record_outcome(registry, account_id, "run-2", code="VENDOR_DOWN", message="503", now=LATER)
@@ -34,7 +34,7 @@ def test_a_failure_keeps_the_last_success_and_the_last_day(registry: AccountRegi
     assert (outcome.last_day, outcome.ever_stored) == (date(2024, 7, 24), True)
 
 
-def test_a_success_clears_the_failure_before_it_also_within_one_run(registry: AccountRegistry) -> None:
+def test_a_success_clears_the_failure_before_it_also_within_one_run(registry: Registry) -> None:
     account_id = add_ready(registry)
     record_outcome(registry, account_id, "run-1", code="VENDOR_DOWN", message="503")
     assert registry.outcomes.load(account_id)[Series.DAILY].last_success_at is None
@@ -44,7 +44,7 @@ def test_a_success_clears_the_failure_before_it_also_within_one_run(registry: Ac
 
 
 @pytest.mark.parametrize("older", ["2024-07-25T08:30-a", "2024-07-25", "2024-07-25T08:30+b"])
-def test_an_older_run_adds_its_days_but_not_its_verdict(registry: AccountRegistry, older: str) -> None:
+def test_an_older_run_adds_its_days_but_not_its_verdict(registry: Registry, older: str) -> None:
     newer = "2024-07-25T08:30-b"
     assert older < newer
     account_id = add_ready(registry)
@@ -56,14 +56,14 @@ def test_an_older_run_adds_its_days_but_not_its_verdict(registry: AccountRegistr
     assert (outcome.last_success_at, outcome.updated_at) == (NOW, LATER)
 
 
-def test_the_last_day_never_goes_back(registry: AccountRegistry) -> None:
+def test_the_last_day_never_goes_back(registry: Registry) -> None:
     account_id = add_ready(registry)
     for run, day in enumerate([date(2024, 7, 20), date(2024, 7, 24), None, date(2021, 8, 1)]):
         record_outcome(registry, account_id, f"run-{run}", last_day=day, stored=True)
     assert registry.outcomes.load(account_id)[Series.DAILY].last_day == date(2024, 7, 24)
 
 
-def test_a_message_is_kept_without_what_looks_like_a_secret(registry: AccountRegistry) -> None:
+def test_a_message_is_kept_without_what_looks_like_a_secret(registry: Registry) -> None:
     account_id = add_ready(registry)
     token = secrets.token_urlsafe(40)
     record_outcome(
@@ -77,7 +77,7 @@ def test_a_message_is_kept_without_what_looks_like_a_secret(registry: AccountReg
 
 
 def test_of_which_series_something_is_stored_is_known_while_somebody_is_asked_for_them(
-    registry: AccountRegistry,
+    registry: Registry,
 ) -> None:
     others = [Series.CONTRACT, Series.LOAD_CURVE]
     account_id = add_ready(registry)
@@ -86,5 +86,5 @@ def test_of_which_series_something_is_stored_is_known_while_somebody_is_asked_fo
     record_outcome(registry, account_id, "run-2", last_day=date(2024, 7, 24), stored=True)
     assert registry.completeness.find_stored([Series.DAILY, *others]) == {Series.DAILY}
     assert registry.completeness.find_stored(others) == registry.completeness.find_stored([]) == set()
-    registry.set_state(account_id, AccountState.PAUSED, now=NOW)
+    registry.accounts.set_state(account_id, AccountState.PAUSED, now=NOW)
     assert registry.completeness.find_stored(Series) == set()

@@ -14,7 +14,7 @@ from tests.support.registries import KEY, NOW, all_rows, registry_sealer
 from worker.domain.access_right import HouseholdDeclaration, ProofState, Right, RightRecord, RightRole, RightState
 from worker.domain.account import Account
 from worker.stores.encryption import KeyedHashes, generate_key
-from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry import Registry
 from worker.stores.registry.consents import ConsentTable
 from worker.stores.registry.key_rotation import RIGHT_SEALS, rotate_seals
 from worker.stores.registry.rights import RightTable, withdraw_rights
@@ -45,7 +45,7 @@ RECORD = RightRecord(id=UUID, meter=METER, state=RightState.ACTIVE, last_day=dat
 
 
 @pytest.fixture
-def rights(registry: AccountRegistry) -> Iterator[RightTable]:
+def rights(registry: Registry) -> Iterator[RightTable]:
     yield RightTable(registry.database, registry_sealer(), KeyedHashes(["k" * 40]), ["grdf"])
 
 
@@ -55,8 +55,8 @@ def insert(rights: RightTable, *added: Right, **options: Any) -> None:
             rights.insert(connection, right, **options)
 
 
-def add_account(registry: AccountRegistry, meter: str = METER) -> Account:
-    return registry.add("grdf", meter, NOW, token_needed=False)[0]
+def add_account(registry: Registry, meter: str = METER) -> Account:
+    return registry.accounts.add("grdf", meter, NOW, token_needed=False)[0]
 
 
 def rows(rights: RightTable) -> list[Any]:
@@ -64,7 +64,7 @@ def rows(rights: RightTable) -> list[Any]:
 
 
 def test_a_right_comes_back_as_it_was_and_nothing_in_its_row_names_the_meter(
-    registry: AccountRegistry, rights: RightTable
+    registry: Registry, rights: RightTable
 ) -> None:
     insert(rights, RIGHT)
     assert rights.of_request("r1") == rights.find("r1") == RIGHT
@@ -105,8 +105,8 @@ def test_pages_hold_what_is_asked_for(rights: RightTable) -> None:
     assert [right.id for right in rights.page_all("d")] == ["e", "f", "g"]
 
 
-def test_accounts_without_a_right_are_listed_until_one_is_found(registry: AccountRegistry, rights: RightTable) -> None:
-    account, electricity = add_account(registry), registry.add("enedis", METER, NOW, token_needed=False)[0]
+def test_accounts_without_a_right_are_listed_until_one_is_found(registry: Registry, rights: RightTable) -> None:
+    account, electricity = add_account(registry), registry.accounts.add("enedis", METER, NOW, token_needed=False)[0]
     assert [one.id for one in rights.list_accounts_without("grdf")] == [account.id]
     adopted = rights.adopt(account, RECORD, NOW)
     assert (adopted.account_id, adopted.is_found, adopted.supplier_id) == (account.id, True, UUID)
@@ -114,7 +114,7 @@ def test_accounts_without_a_right_are_listed_until_one_is_found(registry: Accoun
     assert [right.id for right in rights.of_account(account.id)] == [adopted.id]
 
 
-def test_a_withdrawn_right_is_nobodys_until_its_row_goes(registry: AccountRegistry, rights: RightTable) -> None:
+def test_a_withdrawn_right_is_nobodys_until_its_row_goes(registry: Registry, rights: RightTable) -> None:
     account = add_account(registry)
     insert(rights, replace(RIGHT, account_id=account.id), replace(RIGHT, id="r2", browser="b2"))
     with registry.database.writing() as connection:
@@ -133,9 +133,9 @@ def test_a_withdrawn_right_is_nobodys_until_its_row_goes(registry: AccountRegist
     assert rows(rights) == [] and not rights.is_being_withdrawn("grdf", METER)
 
 
-def test_what_the_table_does_not_know_is_withdrawn_too(registry: AccountRegistry, rights: RightTable) -> None:
+def test_what_the_table_does_not_know_is_withdrawn_too(registry: Registry, rights: RightTable) -> None:
     """The right was given on the supplier's own page, and no sweep has found it yet."""
-    account, electricity = add_account(registry), registry.add("enedis", METER, NOW, token_needed=False)[0]
+    account, electricity = add_account(registry), registry.accounts.add("enedis", METER, NOW, token_needed=False)[0]
     with registry.database.writing() as connection:
         assert rights.withdraw_meter(connection, electricity, of_everybody=True) == 0
         assert rights.withdraw_meter(connection, account, of_everybody=True) == 1
@@ -144,12 +144,12 @@ def test_what_the_table_does_not_know_is_withdrawn_too(registry: AccountRegistry
     assert (right.meter, right.supplier_id, right.account_id) == (METER, None, account.id)
 
 
-def test_a_removal_and_a_stop_withdraw_the_rights_by_themselves(registry: AccountRegistry, rights: RightTable) -> None:
+def test_a_removal_and_a_stop_withdraw_the_rights_by_themselves(registry: Registry, rights: RightTable) -> None:
     """So does the ledger, when a backup is restored."""
     removed, stopped, closed = (add_account(registry, f"1234567890000{number}") for number in range(3))
     insert(rights, *(replace(RIGHT, id=one.id, account_id=one.id, meter="") for one in (removed, stopped, closed)))
     consents = ConsentTable(registry.database, registry_sealer())
-    registry.remove(removed.id)
+    registry.accounts.remove(removed.id)
     consents.withdraw(stopped.id, NOW)
     with registry.database.writing() as connection:
         consents.close(connection, closed.id, NOW)
@@ -166,7 +166,7 @@ def test_rights_that_have_ended_are_forgotten_after_a_while(rights: RightTable) 
     assert {row.id for row in rows(rights)} == {"pending", "active", "to_check", "young"}
 
 
-def test_rights_are_sealed_anew_under_a_new_key(registry: AccountRegistry, rights: RightTable) -> None:
+def test_rights_are_sealed_anew_under_a_new_key(registry: Registry, rights: RightTable) -> None:
     insert(rights, RIGHT)
     new_key = generate_key()
     newer = registry_sealer(new_key, KEY)

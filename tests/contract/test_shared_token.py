@@ -11,7 +11,8 @@ from tests.support.registries import METER, NOW, registry_sealer
 from worker.stores import token_store
 from worker.stores.encryption import generate_key
 from worker.stores.redis.claims import ProgressStore
-from worker.stores.registry.accounts import AccountRegistry, NewConsent
+from worker.stores.registry import Registry
+from worker.stores.registry.accounts import NewConsent
 from worker.stores.token_store import ApplicationTokenStore, UserTokenStore
 
 
@@ -22,9 +23,9 @@ def lock_expiry_ms(tokens: UserTokenStore | ApplicationTokenStore, redis: Redis,
         return int(redis.pttl(key))
 
 
-def test_a_killed_renewal_keeps_nobody_waiting_in_vain(registry: AccountRegistry, redis: Redis, prefix: str) -> None:
+def test_a_killed_renewal_keeps_nobody_waiting_in_vain(registry: Registry, redis: Redis, prefix: str) -> None:
     state = ProgressStore(redis, prefix)
-    ((account, _),) = registry.add_all("enedis", [METER], NOW, NewConsent(token="old"))
+    ((account, _),) = registry.accounts.add_all("enedis", [METER], NOW, NewConsent(token="old"))
     users, shared = (
         UserTokenStore(account.id, registry, state),
         ApplicationTokenStore("enedis", registry_sealer(generate_key()), state),
@@ -37,14 +38,14 @@ def test_a_killed_renewal_keeps_nobody_waiting_in_vain(registry: AccountRegistry
 
 
 def test_a_renewal_says_that_a_new_consent_came_meanwhile_and_only_then(
-    registry: AccountRegistry, redis: Redis, prefix: str, caplog: pytest.LogCaptureFixture
+    registry: Registry, redis: Redis, prefix: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    ((account, _),) = registry.add_all("enedis", [METER], NOW, NewConsent(token="old"))
+    ((account, _),) = registry.accounts.add_all("enedis", [METER], NOW, NewConsent(token="old"))
     tokens = UserTokenStore(account.id, registry, ProgressStore(redis, prefix))
     with caplog.at_level(logging.INFO, "releve"), tokens.renewal_lock():
         tokens.save("renewed", None)
         assert (tokens.load(), caplog.messages) == ("renewed", [])
-        registry.add_all("enedis", [METER], NOW, NewConsent(token="of a new consent"))
+        registry.accounts.add_all("enedis", [METER], NOW, NewConsent(token="of a new consent"))
         tokens.save("renewed again", None)
     assert tokens.load() == "of a new consent"
     assert [message.partition(":")[0] for message in caplog.messages] == ["token renewed and discarded"]

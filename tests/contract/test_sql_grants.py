@@ -49,8 +49,8 @@ def test_a_worker_starts_and_works_as_a_user_that_can_change_no_table(owner: Dat
     with opened_registry(app_url) as registry:
         upgrade_schema(registry.database)
         account_id = add_ready(registry)
-        assert [account.id for account in registry.list_accounts()] == [account_id]
-        assert registry.remove(account_id)["usage_points"] == 1
+        assert [account.id for account in registry.accounts.list_accounts()] == [account_id]
+        assert registry.accounts.remove(account_id)["usage_points"] == 1
         for statement in ("CREATE TABLE mine (a int)", "UPDATE audit_log SET outcome = 'ok'"):
             refused = pytest.raises(StoreUnavailable, match="run `releve migrate`")
             with refused, registry.database.writing() as connection:

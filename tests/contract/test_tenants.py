@@ -32,7 +32,7 @@ from worker.domain.invitation import InvitationPurpose
 from worker.errors import MeterElsewhere, UnknownTenant
 from worker.stores.encryption import KeyedHashes, generate_key
 from worker.stores.registry import account_rows
-from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry import Registry
 from worker.stores.registry.api_tokens import ApiTokenTable, Tenant, TenantTable, WebhookTarget, require_tenant
 from worker.stores.registry.consents import ConsentTable
 from worker.stores.registry.erased_meters import ErasureTable
@@ -45,23 +45,23 @@ HOOK = WebhookTarget("https://kilowatt.example/hook", "between them and us")
 
 
 @pytest.fixture
-def table(registry: AccountRegistry) -> TenantTable:
+def table(registry: Registry) -> TenantTable:
     return TenantTable(registry.database, registry_sealer(), lambda: NOW)
 
 
 @pytest.fixture
-def assertion(registry: AccountRegistry) -> AccountAssertion:
+def assertion(registry: Registry) -> AccountAssertion:
     consents = ConsentTable(registry.database, registry_sealer())
     erasures = ErasureTable(registry.database, KeyedHashes(["k" * 40]))
     return AccountAssertion(supplier="enedis", registry=registry, consents=consents, erasures=erasures, now=lambda: NOW)
 
 
 @pytest.fixture
-def inviter(registry: AccountRegistry) -> Inviter:
+def inviter(registry: Registry) -> Inviter:
     return Inviter(invitations=registry.invitations, registry=registry, public_url="https://releve.example")
 
 
-def close(registry: AccountRegistry, account_id: str) -> None:
+def close(registry: Registry, account_id: str) -> None:
     with registry.database.writing() as connection:
         account_rows.close(connection, account_id, NOW)
 
@@ -70,7 +70,7 @@ def close(registry: AccountRegistry, account_id: str) -> None:
 
 
 def test_the_default_tenant_is_there_without_a_row_and_may_get_a_title(
-    registry: AccountRegistry, table: TenantTable
+    registry: Registry, table: TenantTable
 ) -> None:
     assert table.list_tenants() == [Tenant(DEFAULT_TENANT)]
     assert table.title_of(DEFAULT_TENANT) is None
@@ -87,7 +87,7 @@ def test_the_default_tenant_is_there_without_a_row_and_may_get_a_title(
 
 
 def test_an_unknown_tenant_is_refused_in_a_line_that_says_how_to_make_it(
-    registry: AccountRegistry, table: TenantTable
+    registry: Registry, table: TenantTable
 ) -> None:
     for call in (
         lambda: require_tenant(registry.database, THEIRS),
@@ -106,7 +106,7 @@ def test_a_name_is_short_and_plain(name: str) -> None:
         check_tenant(name)
 
 
-def test_a_webhook_is_sealed_and_sealed_anew_with_the_others(registry: AccountRegistry, table: TenantTable) -> None:
+def test_a_webhook_is_sealed_and_sealed_anew_with_the_others(registry: Registry, table: TenantTable) -> None:
     table.save(THEIRS, "Kilowatt Club")
     assert (table.has_webhook(THEIRS), table.find_webhook(THEIRS), table.find_webhook("nobody")) == (False, None, None)
     table.save_webhook(THEIRS, HOOK)
@@ -126,16 +126,16 @@ def test_a_webhook_is_sealed_and_sealed_anew_with_the_others(registry: AccountRe
 
 
 def test_accounts_tokens_and_invitations_belong_to_the_default_tenant_unless_it_is_said_otherwise(
-    registry: AccountRegistry, inviter: Inviter
+    registry: Registry, inviter: Inviter
 ) -> None:
-    account = registry.get(add_ready(registry))
+    account = registry.accounts.get(add_ready(registry))
     tokens = ApiTokenTable(registry.database)
     token, text = tokens.create("t", ["read:accounts"])
     invitation, _ = inviter.invite_account(account.id, "cli:ada")
     assert {account.tenant, token.tenant, invitation.tenant} == {DEFAULT_TENANT}
-    theirs, _ = registry.add("enedis", OTHER_METER, NOW, tenant=THEIRS)
+    theirs, _ = registry.accounts.add("enedis", OTHER_METER, NOW, tenant=THEIRS)
     their_token, their_text = tokens.create("t", ["read:accounts"], tenant=THEIRS)
-    assert theirs.tenant == registry.get(theirs.id).tenant == THEIRS
+    assert theirs.tenant == registry.accounts.get(theirs.id).tenant == THEIRS
     found, their_found = tokens.find(text), tokens.find(their_text)
     assert found and their_found and (found.tenant, their_found.tenant) == (DEFAULT_TENANT, THEIRS)
     assert {row.tenant for row in tokens.list_tokens()} == {DEFAULT_TENANT, THEIRS}
@@ -151,25 +151,25 @@ def test_pages_and_lists_of_a_tenant_have_its_own_rows_and_no_others(
     prepare_registry(folder)
     with opened_registry(f"sqlite:///{folder}/registry.db") as registry:
         for number, tenant in enumerate(tenants):
-            account, _ = registry.add("enedis", f"{30001640000000 + number}", NOW, tenant=tenant)
+            account, _ = registry.accounts.add("enedis", f"{30001640000000 + number}", NOW, tenant=tenant)
             registry.invitations.create(InvitationPurpose.ACCOUNT, "enedis", "x", account_id=account.id)
         for tenant in (OURS, THEIRS, "third"):
-            own = [account.id for account in registry.list_accounts() if account.tenant == tenant]
+            own = [account.id for account in registry.accounts.list_accounts() if account.tenant == tenant]
             pages: list[str] = []
-            while page := registry.page(pages[-1] if pages else None, limit, tenant=tenant):
+            while page := registry.accounts.page(pages[-1] if pages else None, limit, tenant=tenant):
                 pages += [account.id for account in page]
-            assert pages == own == [account.id for account in registry.list_accounts(tenant=tenant)]
+            assert pages == own == [account.id for account in registry.accounts.list_accounts(tenant=tenant)]
             assert len(own) == tenants.count(tenant)
             invited: list[Any] = []
             while batch := registry.invitations.page(invited[-1].id if invited else "", limit, tenant=tenant):
                 invited += batch
             assert sorted(str(invitation.account_id) for invitation in invited) == own
             assert len(registry.invitations.list_invitations(tenant=tenant)) == len(own)
-        assert len(registry.page(None, 500)) == len(tenants)
+        assert len(registry.accounts.page(None, 500)) == len(tenants)
 
 
 def test_an_invitation_of_another_tenant_is_neither_revoked_nor_ended_by_a_newer_one(
-    registry: AccountRegistry, inviter: Inviter
+    registry: Registry, inviter: Inviter
 ) -> None:
     ours, secret = inviter.invite_meter("enedis", METER, "cli:ada")
     theirs, _ = inviter.invite_meter("enedis", METER, "cli:ada", tenant=THEIRS)
@@ -189,7 +189,7 @@ def test_an_invitation_of_another_tenant_is_neither_revoked_nor_ended_by_a_newer
 
 
 def test_h4_a_second_tenant_that_adds_or_invites_a_meter_is_told_that_it_is_elsewhere(
-    registry: AccountRegistry, assertion: AccountAssertion, inviter: Inviter
+    registry: Registry, assertion: AccountAssertion, inviter: Inviter
 ) -> None:
     account, _ = assertion.add(METER, "cli:ada")
     before = all_rows(registry.database)
@@ -209,21 +209,21 @@ def test_h4_a_second_tenant_that_adds_or_invites_a_meter_is_told_that_it_is_else
 
 
 def test_closed_and_erased_accounts_of_another_tenant_stand_beside_it_without_an_error(
-    registry: AccountRegistry, assertion: AccountAssertion, inviter: Inviter
+    registry: Registry, assertion: AccountAssertion, inviter: Inviter
 ) -> None:
     closed, _ = assertion.add(METER, "cli:ada")
     close(registry, closed.id)
     account, created = assertion.add(METER, "token:t", tenant=THEIRS)
     assert created and account.tenant == THEIRS
-    assert registry.get(closed.id).state is AccountState.CLOSED
-    assert [row.id for row in registry.list_accounts(tenant=OURS)] == [closed.id]
-    registry.remove(account.id)
+    assert registry.accounts.get(closed.id).state is AccountState.CLOSED
+    assert [row.id for row in registry.accounts.list_accounts(tenant=OURS)] == [closed.id]
+    registry.accounts.remove(account.id)
     with pytest.raises(MeterHasNoAccount):
         inviter.invite_meter("enedis", METER, "token:t", new_holder=True)
     assert assertion.add(METER, "cli:ada")[1]
 
 
-def test_of_tenants_that_add_a_meter_at_once_one_has_it(registry: AccountRegistry, assertion: AccountAssertion) -> None:
+def test_of_tenants_that_add_a_meter_at_once_one_has_it(registry: Registry, assertion: AccountAssertion) -> None:
     def add(tenant: str) -> str | None:
         try:
             return assertion.add(METER, "token:t", tenant=tenant)[0].tenant
@@ -232,7 +232,7 @@ def test_of_tenants_that_add_a_meter_at_once_one_has_it(registry: AccountRegistr
 
     with ThreadPoolExecutor(4) as threads:
         owners = list(threads.map(add, (OURS, THEIRS, "third", "fourth")))
-    (account,) = registry.list_accounts()
+    (account,) = registry.accounts.list_accounts()
     assert [owner for owner in owners if owner] == [account.tenant]
 
 

@@ -270,7 +270,7 @@ def test_everything_is_read_after_an_upgrade(upgraded: Installation) -> None:
     with upgraded.open() as runtime:
         states = {row["id"]: row["state"] for row in load_kept("registry")["accounts"]}
         assert set(states.values()) == set(AccountState)
-        assert {account_id: runtime.registry.get(account_id).state for account_id in states} == states
+        assert {account_id: runtime.registry.accounts.get(account_id).state for account_id in states} == states
         assert json.loads(runtime.registry.tokens.load(secrets["accounts"]["first"]) or "") == {"access_token": "a"}
         assert_evidence_is_whole(runtime)
         assert_holders_get_in(runtime)
@@ -381,7 +381,7 @@ def test_the_kept_backup_comes_back_by_its_own_version(redis_url: str, tmp_path:
             return
         restore(runtime.settings, KEPT / "backup.zip")
         assert_evidence_is_whole(runtime)
-        accounts = sorted(account.id for account in runtime.registry.list_accounts())
+        accounts = sorted(account.id for account in runtime.registry.accounts.list_accounts())
         assert documents_of(runtime.measures, accounts) == kept_documents(accounts)
 
 

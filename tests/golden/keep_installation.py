@@ -115,10 +115,10 @@ def fill_all(runtime: Runtime) -> dict[str, str]:
     """Write something everywhere but to the tables of those who sign in; return the accounts by what they are."""
     accounts = fill(runtime, DAYS[-28:])
     for meter, state in STATES.items():
-        account, _ = runtime.registry.add("enedis", meter, NOW, token_needed=state is AccountState.NEW)
+        account, _ = runtime.registry.accounts.add("enedis", meter, NOW, token_needed=state is AccountState.NEW)
         accounts[state.value] = account.id
         if state is not AccountState.NEW:
-            runtime.registry.set_state(account.id, state, reason=ConsentRevoked.code, now=NOW)
+            runtime.registry.accounts.set_state(account.id, state, reason=ConsentRevoked.code, now=NOW)
     stores: Any = runtime.measures
     sync_days(stores, FIRST_RUN, accounts["second"])
     sync_curve(stores, CURVE, accounts["second"])
@@ -194,7 +194,7 @@ def _rows_of(database: Database, table: Table) -> list[dict[str, Any]]:
 
 def _measures(runtime: Runtime, database: Database) -> dict[str, Any]:
     """Return the measures in the three forms in which a store has them."""
-    documents = documents_of(runtime.measures, [account.id for account in runtime.registry.list_accounts()])
+    documents = documents_of(runtime.measures, [account.id for account in runtime.registry.accounts.list_accounts()])
     plain, packed = memory_measures(), packed_memory_measures()
     for store in (plain, packed):
         assert not any(store.write({Doctype(name): rows for name, rows in documents.items()}).values())

@@ -13,13 +13,13 @@ from tests.support.commands import CommandResult
 from tests.support.installation import new_installation
 from tests.support.registries import add_ready, new_registry
 from worker.domain.series import USUAL_SERIES, Series, of_supplier
-from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry import Registry
 
 Releve = Callable[..., CommandResult]
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> Iterator[AccountRegistry]:
+def registry(tmp_path: Path) -> Iterator[Registry]:
     with new_registry(tmp_path) as registry:
         yield registry
 
@@ -29,7 +29,7 @@ def releve(tmp_path: Path, redis_url: str) -> Releve:
     return partial(new_installation(tmp_path, redis_url).run, "accounts", "series")
 
 
-def test_every_series_is_shown_and_those_that_are_asked_for(releve: Releve, registry: AccountRegistry) -> None:
+def test_every_series_is_shown_and_those_that_are_asked_for(releve: Releve, registry: Registry) -> None:
     account_id = add_ready(registry)
     shown = json.loads(releve(account_id, "--json").out)
     assert list(shown["series"]) == of_supplier("enedis")
@@ -40,7 +40,7 @@ def test_every_series_is_shown_and_those_that_are_asked_for(releve: Releve, regi
     assert "max_power" in table and "asked for" in table
 
 
-def test_series_are_switched_on_and_off_and_back(releve: Releve, registry: AccountRegistry) -> None:
+def test_series_are_switched_on_and_off_and_back(releve: Releve, registry: Registry) -> None:
     account_id = add_ready(registry)
     ended = releve(account_id, "--on", "max_power", "--on", "registers", "--off", "load_curve", "--json")
     assert ended.code == 0, ended.err
@@ -58,7 +58,7 @@ def test_series_are_switched_on_and_off_and_back(releve: Releve, registry: Accou
     ],
 )
 def test_what_can_not_be_chosen_is_refused_in_one_line(
-    releve: Releve, registry: AccountRegistry, words: tuple[str, ...], reason: str
+    releve: Releve, registry: Registry, words: tuple[str, ...], reason: str
 ) -> None:
     account_id = add_ready(registry)
     ended = releve(account_id, *words)
@@ -67,7 +67,7 @@ def test_what_can_not_be_chosen_is_refused_in_one_line(
 
 
 def test_a_series_that_the_generation_does_not_have_is_refused(
-    tmp_path: Path, redis_url: str, registry: AccountRegistry
+    tmp_path: Path, redis_url: str, registry: Registry
 ) -> None:
     account_id = add_ready(registry)
     v5 = new_installation(tmp_path, redis_url, preset="enedis-v5")
@@ -77,6 +77,6 @@ def test_a_series_that_the_generation_does_not_have_is_refused(
     assert "not offered" in v5.run("accounts", "series", account_id).out
 
 
-def test_an_unknown_account_is_refused(releve: Releve, registry: AccountRegistry) -> None:
+def test_an_unknown_account_is_refused(releve: Releve, registry: Registry) -> None:
     ended = releve("k3q7d0fr2mxx", "--on", "daily")
     assert ended.code != 0 and "no account" in ended.error_line

@@ -22,7 +22,7 @@ METER = "22516914714270"
 
 @pytest.fixture
 def account(runtime: Runtime) -> str:
-    found, _ = runtime.registry.add("enedis", METER, NOW, token_needed=False)
+    found, _ = runtime.registry.accounts.add("enedis", METER, NOW, token_needed=False)
     yesterday = runtime.history.today() - timedelta(days=1)
     late = {yesterday: DayMark(DayState.LATE, asked_at_age=1)}
     runtime.registry.outcomes.record(
@@ -34,7 +34,7 @@ def account(runtime: Runtime) -> str:
 def test_the_number_of_a_meter_leads_to_state_reason_and_missing_days(
     installation: Installation, runtime: Runtime, account: str
 ) -> None:
-    runtime.registry.set_state(account, AccountState.ACTION_NEEDED, "USER_ACTION_NEEDED.OAUTH_OUTDATED", now=NOW)
+    runtime.registry.accounts.set_state(account, AccountState.ACTION_NEEDED, "USER_ACTION_NEEDED.OAUTH_OUTDATED", now=NOW)
     lines = installation.releve("accounts", "find", METER).out.splitlines()
     assert lines[0] == f"account {account}: action_needed USER_ACTION_NEEDED.OAUTH_OUTDATED"
     assert lines[1].startswith("what to do: ")

@@ -234,7 +234,7 @@ def test_a_file_is_not_taken_for_a_folder(old: Installation, tmp_path: Path) -> 
 def test_a_registry_in_use_is_not_touched(new: Installation, archive: Path) -> None:
     with new.open() as runtime:
         restore(runtime.settings, archive)
-        runtime.registry.add("enedis", "30001640000055", NOW, token_needed=False)
+        runtime.registry.accounts.add("enedis", "30001640000055", NOW, token_needed=False)
         before = registry_rows(runtime)
         with pytest.raises(BackupRefused, match=r"already has accounts.*RELEVE_REGISTRY_URL"):
             restore(runtime.settings, archive)

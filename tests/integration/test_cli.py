@@ -189,7 +189,7 @@ def test_a_consent_that_is_over_is_named_and_nothing_is_enqueued_for_it(
     with installation.open() as runtime:
         over, stopped = add_ready(runtime.registry), add_ready(runtime.registry, OTHER_METER)
         yesterday = runtime.history.today() - timedelta(days=1)
-        runtime.registry.add("enedis", REGISTRY_METER, runtime.now(), consent_until=yesterday, token_needed=False)
+        runtime.registry.accounts.add("enedis", REGISTRY_METER, runtime.now(), consent_until=yesterday, token_needed=False)
         runtime.stop_consent(stopped)
     for words in (("sync",), ("backfill",), ("accounts", "resume")):
         ended = releve(*words, over)

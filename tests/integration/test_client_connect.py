@@ -84,7 +84,7 @@ def test_the_page_gets_the_address_of_its_own_callback(runtime: Runtime) -> None
 def test_the_id_token_names_the_meters_and_its_token_is_kept_nowhere(runtime: Runtime, register: RightRegister) -> None:
     request = come_back(runtime, f"{PCE} {OTHER}")
     assert request.state is RequestState.CONNECTED
-    accounts = [runtime.registry.get(one.id) for one in request.accounts]
+    accounts = [runtime.registry.accounts.get(one.id) for one in request.accounts]
     assert [(one.supplier, one.usage_point_id, one.state) for one in accounts] == [
         ("grdf", PCE, AccountState.READY),
         ("grdf", OTHER, AccountState.READY),
@@ -125,5 +125,5 @@ def test_a_consent_anew_takes_the_right_that_it_brings(runtime: Runtime, registe
     register.grant(PCE)
     assert come_back(runtime, PCE, session={account_id: 1}).accounts[0].id == account_id
     assert runtime.right_sweep.run().ended == 0
-    assert runtime.registry.get(account_id).state is AccountState.READY
+    assert runtime.registry.accounts.get(account_id).state is AccountState.READY
     assert [right.state for right in runtime.rights.of_account(account_id)] == [RightState.ACTIVE]

@@ -46,7 +46,7 @@ def add(service: ConnectService, until: date | None = None) -> str:
     if runtime.clients.account_tokens:
         (code,) = parse_qs(urlsplit(callback).query)["code"]
         token = runtime.clients.oauth.exchange_code(code).token
-    account, _ = runtime.registry.add(
+    account, _ = runtime.registry.accounts.add(
         "enedis",
         METER,
         runtime.now(),
@@ -73,8 +73,8 @@ def calls(service: ConnectService) -> int:
 def end(service: ConnectService, account_id: str) -> None:
     """Let the consent be one of yesterday, as it is for an account on the day after its last one."""
     runtime = service.runtime
-    runtime.registry.add("enedis", METER, runtime.now(), consent_until=today(service) - ONE_DAY, token_needed=False)
-    assert runtime.registry.get(account_id).active
+    runtime.registry.accounts.add("enedis", METER, runtime.now(), consent_until=today(service) - ONE_DAY, token_needed=False)
+    assert runtime.registry.accounts.get(account_id).active
 
 
 def run(runtime: Runtime, job: WindowJob) -> None:
@@ -133,10 +133,10 @@ def ways_that_ask(service: ConnectService, account_id: str, last_day: date) -> s
     for name, way in WAYS.items():
         runtime.redis.flushdb()  # What is in flight, and a token at hand, would be reasons to ask nothing.
         for until in (today(service), last_day):
-            runtime.registry.add("enedis", METER, runtime.now(), consent_until=until, token_needed=False)
+            runtime.registry.accounts.add("enedis", METER, runtime.now(), consent_until=until, token_needed=False)
         if token:
             runtime.registry.tokens.save(account_id, token, datetime.now(UTC) + timedelta(seconds=200))
-        assert runtime.registry.get(account_id).active
+        assert runtime.registry.accounts.get(account_id).active
         before = calls(service)
         way(runtime, account_id)
         if calls(service) != before or any(map(runtime.claims.in_flight, LANES)):
@@ -166,7 +166,7 @@ def test_after_its_last_day_nothing_is_asked_by_any_way(service: ConnectService)
     runtime, jobs = service.runtime, jobs_in_flight(service, account_id)
     end(service, account_id)
     assert_asks_nothing(service, account_id, jobs)
-    account = runtime.registry.get(account_id)
+    account = runtime.registry.accounts.get(account_id)
     assert (account.state, account.reason) == (AccountState.ACTION_NEEDED, ConsentEnded.code)
     assert len(runtime.notices.list_due(runtime.now())) == 1
     with pytest.raises(ConsentEnded):
@@ -180,7 +180,7 @@ def test_what_the_household_stopped_is_asked_by_no_way_and_a_new_consent_begins_
     runtime, jobs = service.runtime, jobs_in_flight(service, account_id)
     runtime.stop_consent(account_id)
     assert_asks_nothing(service, account_id, jobs)
-    assert runtime.registry.get(account_id).reason == ConsentStopped.code
+    assert runtime.registry.accounts.get(account_id).reason == ConsentStopped.code
     assert runtime.registry.tokens.load(account_id) is None
     assert runtime.notices.list_due(runtime.now()) == []
     assert add(service, today(service) + ONE_DAY) == account_id

@@ -15,7 +15,7 @@ from worker.stores.registry.tables import CONSENT_EVIDENCE
 
 def test_h6_one_changed_byte_is_named_by_the_check_and_the_export(installation: Installation) -> None:
     with installation.open() as runtime:
-        account = runtime.registry.add("enedis", METER, NOW, token_needed=False)[0].id
+        account = runtime.registry.accounts.add("enedis", METER, NOW, token_needed=False)[0].id
         record_consent(runtime.consents, account, ConsentKind.AUTORISATION, NOW, reference="900001")
         assert installation.query("consents", "verify")["faults"] == []
         exported = json.loads(installation.releve("consents", "export", account).out)

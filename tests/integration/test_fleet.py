@@ -27,7 +27,7 @@ from worker.stores.encryption import generate_key
 from worker.stores.redis.claims import ProgressStore
 from worker.stores.redis.connection import connect
 from worker.stores.redis.heartbeats import Heartbeats, WorkerHeartbeat
-from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry import Registry
 from worker.stores.registry.migrations import upgrade_schema
 from worker.stores.registry.outputs import OutputTable
 from worker.stores.registry.supplier_answers import Correction, CorrectionTable, QuarantineTable
@@ -46,10 +46,10 @@ class Fleet:
     def __init__(self, folder: Path, redis_url: str) -> None:
         self.folder, self.redis_url = folder, redis_url.rsplit("/", 1)[0] + "/10"
         self.releve = new_installation(folder, self.redis_url).run
-        registry = AccountRegistry(Database(f"sqlite:///{folder}/registry.db"), SEALER)
+        registry = Registry(Database(f"sqlite:///{folder}/registry.db"), SEALER)
         upgrade_schema(registry.database)
-        self.accounts = [registry.add("enedis", meter, NOW, token_needed=False)[0].id for meter in METERS]
-        registry.set_state(self.accounts[2], AccountState.ACTION_NEEDED, "LOGIN_FAILED", now=NOW)
+        self.accounts = [registry.accounts.add("enedis", meter, NOW, token_needed=False)[0].id for meter in METERS]
+        registry.accounts.set_state(self.accounts[2], AccountState.ACTION_NEEDED, "LOGIN_FAILED", now=NOW)
         for account, mark in zip(self.accounts, (COMPLETE, DayMark(DayState.LATE, 0, 0)), strict=False):
             registry.outcomes.record(
                 account,
@@ -66,7 +66,7 @@ class Fleet:
         OutputTable(registry.database, SEALER, timedelta(minutes=15)).insert("webhook", {}, NOW)
         registry.database.close()
 
-    def _record_deviations(self, registry: AccountRegistry) -> None:
+    def _record_deviations(self, registry: Registry) -> None:
         """Record corrections and unknown answers of the last 24 hours, and older ones."""
         corrections, quarantine = CorrectionTable(registry.database), QuarantineTable(registry.database, SEALER)
         for number, at in enumerate((NOW - timedelta(hours=23), NOW - timedelta(hours=25))):

@@ -36,7 +36,7 @@ def test_a_backup_brings_all_fields_and_switches_back_and_an_erasure_leaves_noth
     old = installation_with_keys(tmp_path / "old", redis_url, tmp_path / "ledger.ndjson")
     new = installation_with_keys(tmp_path / "new", redis_url, tmp_path / "ledger.ndjson")
     with old.open() as runtime:
-        account_id = runtime.registry.add("enedis", METER, NOW, token_needed=False)[0].id
+        account_id = runtime.registry.accounts.add("enedis", METER, NOW, token_needed=False)[0].id
         runtime.registry.outcomes.switch(account_id, Series.CONTRACT, SeriesSwitch.ON, NOW)
         runtime.registry.outcomes.switch(account_id, Series.LOAD_CURVE, SeriesSwitch.OFF, NOW)
         written = write_one_of_each(runtime, account_id)

@@ -192,7 +192,7 @@ def test_no_sentence_of_an_account_of_gas_speaks_of_another_supplier(
 
 
 def test_a_plan_has_a_part_of_each_supplier(installation: Installation, home: GasHousehold, runtime: Runtime) -> None:
-    runtime.registry.add("enedis", "30001640000011", runtime.now(), token_needed=False)
+    runtime.registry.accounts.add("enedis", "30001640000011", runtime.now(), token_needed=False)
     lines = installation.releve("plan").out
     assert "enedis-2026, 1000 calls an hour" in lines and "grdf-adict, 3600 calls an hour, 6000 a day" in lines
     report = installation.query("plan")

@@ -67,7 +67,7 @@ def runtime(home: Installation) -> Iterator[Runtime]:
 
 def add_account(runtime: Runtime, text: str) -> str:
     token = read_gateway_token(text)
-    account, _ = runtime.registry.add("gateway", token.meters[0], runtime.now(), token=Token(text).to_text())
+    account, _ = runtime.registry.accounts.add("gateway", token.meters[0], runtime.now(), token=Token(text).to_text())
     return account.id
 
 
@@ -121,7 +121,7 @@ def test_adding_a_home_asks_the_gateway_once_and_keeps_what_it_answers(
 ) -> None:
     assert "the gateway accepts the token" in add_by_hand(home, monkeypatch, gateway.token())
     with home.open() as runtime:
-        (account,) = runtime.registry.list_accounts()
+        (account,) = runtime.registry.accounts.list_accounts()
         assert runtime.ledger.state(("data",)).used == {"data": 1}
         assert runtime.measures.read(account.id, {Series.DAILY.inputs: ("2", "3")})[Series.DAILY.inputs]
 
@@ -148,7 +148,7 @@ def test_a_home_is_added_whatever_the_gateway_says_and_the_command_tells_it(
         assert len(server.requests) == 1
     assert "meter …0077 added" in said and code in said and told in said
     with home.open() as runtime:
-        (account,) = runtime.registry.list_accounts()
+        (account,) = runtime.registry.accounts.list_accounts()
         assert account.active and runtime.registry.tokens.find_token_id(account.id)
         assert runtime.ledger.state(("data",)).used == {"data": 1}
 
@@ -182,20 +182,20 @@ def test_a_ban_is_told_by_doctor_and_status(runtime: Runtime, gateway: Gateway, 
 def test_a_refused_token_waits_for_a_new_one(runtime: Runtime, gateway: Gateway) -> None:
     meter = read_gateway_token(gateway.token()).meters[0]
     wrong = gateway.token(usage_point="11111111111111")
-    account, _ = runtime.registry.add("gateway", meter, runtime.now(), token=Token(wrong).to_text())
+    account, _ = runtime.registry.accounts.add("gateway", meter, runtime.now(), token=Token(wrong).to_text())
     assert isinstance(runtime.tokens_of(account), BearerTokens)
     with pytest.raises(TokenRefused):
         sync(runtime, account.id, Series.DAILY)
-    runtime.registry.set_state(account.id, AccountState.ACTION_NEEDED, TokenRefused.code, now=runtime.now())
+    runtime.registry.accounts.set_state(account.id, AccountState.ACTION_NEEDED, TokenRefused.code, now=runtime.now())
     add_account(runtime, gateway.token())
-    assert runtime.registry.get(account.id).state is AccountState.READY
+    assert runtime.registry.accounts.get(account.id).state is AccountState.READY
     sync(runtime, account.id, Series.DAILY)
 
 
 def test_the_doctor_asks_for_no_token_and_nothing_is_renewed(runtime: Runtime, gateway: Gateway) -> None:
     soon = datetime.now().astimezone() + timedelta(minutes=1)
     text = gateway.token()
-    account, _ = runtime.registry.add("gateway", read_gateway_token(text).meters[0], runtime.now(), token="x")
+    account, _ = runtime.registry.accounts.add("gateway", read_gateway_token(text).meters[0], runtime.now(), token="x")
     runtime.registry.tokens.save(account.id, Token(text, expires_at=int(soon.timestamp())).to_text(), soon)
     calls = gateway.switch("report", "GET")["calls"]
     assert not runtime.clients.renews_tokens and runtime.clients.account_tokens

@@ -45,7 +45,7 @@ def test_a_token_makes_an_account_of_each_of_its_meters(home: Installation, monk
     with home.open() as runtime:
         assert runtime.settings.is_home and runtime.settings.home_mark().exists()
         for meter in (METER, OTHER_METER):
-            account = runtime.registry.find("gateway", meter)
+            account = runtime.registry.accounts.find("gateway", meter)
             assert account is not None and account.state is AccountState.READY
             assert (account.consent_from, account.consent_until) == (date(2024, 7, 20), UNTIL)
             proof = runtime.consents.list_proofs(account.id)[0]
@@ -124,14 +124,14 @@ def test_an_account_of_a_consent_at_the_supplier_is_never_joined(
     ended = home.run("home", "add", "--token", "-")
     assert ended.code == 1 and f"account {theirs} reads this meter with a consent" in ended.error_line
     with home.open() as runtime:
-        assert [account.id for account in runtime.registry.list_accounts()] == [theirs]
+        assert [account.id for account in runtime.registry.accounts.list_accounts()] == [theirs]
         assert runtime.registry.tokens.find_token_id(theirs) is None
 
 
 def test_an_account_that_a_callback_made_is_never_joined(home: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
     home = home.but(home="true")
     with home.open() as runtime:
-        account, _ = runtime.registry.add("gateway", METER, runtime.now(), token_needed=False)
+        account, _ = runtime.registry.accounts.add("gateway", METER, runtime.now(), token_needed=False)
         given = GivenConsent(kind=ConsentKind.USAGE_POINT, dates_from=DatesSource.REQUESTED)
         with runtime.registry.database.writing() as connection:
             runtime.consents.record(connection, [account.id], given, runtime.now())
@@ -154,7 +154,7 @@ def test_a_new_token_replaces_the_old_one_and_the_account_is_ready_again(
 ) -> None:
     (row,) = add(home, monkeypatch, gateway_token(ends=ENDS.replace(year=2036)))
     with home.open() as runtime:
-        runtime.registry.set_state(
+        runtime.registry.accounts.set_state(
             str(row["account"]), AccountState.ACTION_NEEDED, TokenRefused.code, now=runtime.now()
         )
     newer = gateway_token()

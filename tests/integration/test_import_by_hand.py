@@ -179,10 +179,10 @@ def test_a_home_makes_the_account_of_a_new_meter_and_asks_nothing_for_it(
     path = str(hour_file(tmp_path))
     rows_of(installation, path, "--dry-run", **HOME)
     with installation.open(**HOME) as runtime:
-        assert runtime.registry.page() == [], "a dry run makes none"
+        assert runtime.registry.accounts.page() == [], "a dry run makes none"
     rows_of(installation, path, **HOME)
     with installation.open(**HOME) as runtime:
-        (account,) = runtime.registry.page()
+        (account,) = runtime.registry.accounts.page()
         assert (account.supplier, account.state, account.reason) == (
             "gateway",
             AccountState.ACTION_NEEDED,
@@ -253,7 +253,7 @@ def test_every_recorded_export_is_stored_to_its_exact_watt_hours(
     rows = rows_of(installation, *files, **settings)
     assert [row["wh"] for row in rows] == list(known.values())
     with installation.open(**settings) as runtime:
-        accounts = {account.usage_point_id[-4:]: account.id for account in runtime.registry.page()}
+        accounts = {account.usage_point_id[-4:]: account.id for account in runtime.registry.accounts.page()}
         meters = {name: "0033" if "R63" in name else name[-8:-4] for name in names}
         assert accounts.keys() == set(meters.values())
         for (name, series), watt_hours in known.items():
@@ -279,7 +279,7 @@ def test_the_recorded_days_of_gas_are_stored_row_by_row(installation: Installati
     (row,) = rows_of(installation, str(path), "--usage-point", pce, **HOME)
     assert (row["series"], row["days_new"], row["wh"]) == ("gas_daily", len(expected), 1000 * sum(expected.values()))
     with installation.open(**HOME) as runtime:
-        (account,) = runtime.registry.page()
+        (account,) = runtime.registry.accounts.page()
         assert (account.supplier, account.reason) == ("grdf", FilesOnly.code)
         inputs = Series.GAS_DAILY.inputs
         documents = runtime.measures.read(account.id, {inputs: ALL_KEYS})[inputs]

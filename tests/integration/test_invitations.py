@@ -38,7 +38,7 @@ def runtime(house: Installation) -> Iterator[Runtime]:
 
 
 def add(runtime: Runtime, meter: str = METER) -> str:
-    return runtime.registry.add("enedis", meter, runtime.now(), token_needed=False)[0].id
+    return runtime.registry.accounts.add("enedis", meter, runtime.now(), token_needed=False)[0].id
 
 
 # Where a link leads to
@@ -100,7 +100,7 @@ def test_a_meter_with_an_account_needs_the_word_that_its_holder_is_new_and_one_w
 def test_an_account_that_waits_still_has_its_meter(runtime: Runtime, state: AccountState) -> None:
     account = add(runtime)
     reason = "LOGIN_FAILED" if state is AccountState.ACTION_NEEDED else ""
-    runtime.registry.set_state(account, state, reason, now=runtime.now())
+    runtime.registry.accounts.set_state(account, state, reason, now=runtime.now())
     with pytest.raises(MeterHasAccount):
         runtime.inviter.invite_meter("enedis", METER, "x")
 
@@ -236,7 +236,7 @@ def test_the_mail_says_what_an_invitation_to_an_account_is_for(house: Installati
     with mail_receiver() as box:
         house = house.but(notify_url=mail_url(box))
         house.releve("invite", account, "--mail", "holder@example.net")
-        runtime.registry.set_state(account, AccountState.CLOSED, now=runtime.now())
+        runtime.registry.accounts.set_state(account, AccountState.CLOSED, now=runtime.now())
         house.releve("invite", account, "--mail", "holder@example.net")
     again, history = (letter.get_content() for letter in box.messages)
     assert "Votre historique est conservé" in again and "renew your consent" in again

@@ -42,7 +42,7 @@ def releve(installation: Installation) -> Run:
 
 
 def add(runtime: Runtime) -> str:
-    return runtime.registry.add("enedis", METER, NOW, token_needed=False)[0].id
+    return runtime.registry.accounts.add("enedis", METER, NOW, token_needed=False)[0].id
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ def test_households_stay_signed_in_while_the_session_key_is_replaced(installatio
     old, new = (installation.releve("keys", "new").out.strip() for _ in range(2))
     assert old != new
     with installation.open(session_key=old) as runtime:
-        account, _ = runtime.registry.add("enedis", METER, NOW, token_needed=False)
+        account, _ = runtime.registry.accounts.add("enedis", METER, NOW, token_needed=False)
         household = runtime.web_access.households.create({account.id: account.session_number})
         key, text = runtime.web_access.keys.create(SESSION, household.id)
         form = runtime.web_access.signer.csrf_token(key.id)

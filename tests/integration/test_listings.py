@@ -136,8 +136,8 @@ def fleet(installation: Installation) -> dict[str, str]:
         record_outcome(registry, failing, "1", code=LONG_CODE, message="no answer", series=Series.LOAD_CURVE)
         complete = {date(2024, 7, 24): DayMark(DayState.COMPLETE)}
         record_outcome(registry, failing, "1", last_day=date(2024, 7, 24), days=complete)
-        registry.set_state(waiting, AccountState.ACTION_NEEDED, REASON, now=runtime.now())
-        registry.set_state(paused, AccountState.PAUSED, now=runtime.now())
+        registry.accounts.set_state(waiting, AccountState.ACTION_NEEDED, REASON, now=runtime.now())
+        registry.accounts.set_state(paused, AccountState.PAUSED, now=runtime.now())
     return {"failing": failing, "waiting": waiting, "paused": paused}
 
 
@@ -207,7 +207,7 @@ def test_d13_lists_take_a_state_and_a_limit(installation: Installation, fleet: d
 def test_d32_consents_take_a_number_of_days_with_or_without_its_letter(installation: Installation) -> None:
     with installation.open() as runtime:
         until = runtime.history.today() + timedelta(days=20)
-        account, _ = runtime.registry.add("enedis", METER, runtime.now(), consent_until=until, token_needed=False)
+        account, _ = runtime.registry.accounts.add("enedis", METER, runtime.now(), consent_until=until, token_needed=False)
     for days in ("30", "30d"):
         assert [row["account"] for row in installation.query_rows("consents", "--expiring", days)] == [account.id]
     assert installation.query_rows("consents", "--expiring", "10") == []

@@ -38,7 +38,7 @@ def has_other_layout(installation: Installation, layout: str) -> bool:
 
 def sync_two_homes(installation: Installation, layout: str) -> list[str]:
     with installation.open(layout=layout) as runtime:
-        homes = [runtime.registry.add("enedis", meter, NOW, token_needed=False)[0].id for meter in (METER, OTHER_METER)]
+        homes = [runtime.registry.accounts.add("enedis", meter, NOW, token_needed=False)[0].id for meter in (METER, OTHER_METER)]
         stores: Any = runtime.measures
         for home in homes:
             sync_days(stores, FIRST_RUN, home)

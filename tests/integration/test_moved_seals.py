@@ -81,7 +81,7 @@ def test_every_sealed_column_is_known_to_the_rotation() -> None:
 
 def two_accounts(runtime: Runtime) -> tuple[str, str]:
     (first, _), (second, _) = (
-        runtime.registry.add("enedis", meter, NOW, token=f"token of {meter}") for meter in (METER, OTHER_METER)
+        runtime.registry.accounts.add("enedis", meter, NOW, token=f"token of {meter}") for meter in (METER, OTHER_METER)
     )
     return first.id, second.id
 

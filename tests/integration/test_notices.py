@@ -52,14 +52,14 @@ def open_runtime(installation: Installation) -> Callable[..., Any]:
 
 
 def add(runtime: Runtime, meter: str = METER, tenant: str = DEFAULT_TENANT) -> str:
-    return runtime.registry.add("enedis", meter, runtime.now(), token_needed=False, tenant=tenant)[0].id
+    return runtime.registry.accounts.add("enedis", meter, runtime.now(), token_needed=False, tenant=tenant)[0].id
 
 
 def suspend(runtime: Runtime, meter: str = METER, tenant: str = DEFAULT_TENANT) -> str:
     account = add(runtime, meter, tenant)
     window = DateWindow(NOW.date() - timedelta(days=30), NOW.date())
     runtime.results.record_failure(window_job(window, Series.DAILY, account), RefreshTokenDead("dead"))
-    assert runtime.registry.get(account).state is AccountState.ACTION_NEEDED
+    assert runtime.registry.accounts.get(account).state is AccountState.ACTION_NEEDED
     return account
 
 
@@ -204,7 +204,7 @@ def test_what_is_no_longer_true_is_not_told(open_runtime: Any, change: str) -> N
             add(runtime)
             record_consent(runtime.consents, account, ConsentKind.USAGE_POINT, runtime.now())
         elif change == "resumed":
-            runtime.registry.set_state(account, AccountState.READY, now=runtime.now())
+            runtime.registry.accounts.set_state(account, AccountState.READY, now=runtime.now())
         else:
             runtime.erase(account)
         assert deliver_due(runtime.notice_sender) == 0

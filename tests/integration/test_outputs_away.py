@@ -23,7 +23,7 @@ from worker.domain.windows import PARIS, civil_date, local_midnight
 from worker.outputs.delivery import OutputDelivery
 from worker.outputs.kinds import KINDS
 from worker.outputs.output import OutputOptions, OutputParts
-from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry import Registry
 from worker.stores.registry.outputs import OutboxTable, OutputTable, count_waiting_by_kind
 
 BEGIN = datetime(2024, 10, 21, 5, 30, tzinfo=UTC)
@@ -34,7 +34,7 @@ EXPIRY = timedelta(minutes=15)
 class Home:
     """Two accounts whose days come each morning, an outbox and its delivery, on a clock that the test turns."""
 
-    def __init__(self, registry: AccountRegistry) -> None:
+    def __init__(self, registry: Registry) -> None:
         self.at, self.registry, self.measures = BEGIN, registry, memory_measures()
         self.accounts = [add_ready(registry, METER), add_ready(registry, OTHER_METER)]
         self.outputs = OutputTable(registry.database, registry_sealer(), EXPIRY)

@@ -18,7 +18,7 @@ from worker.domain.completeness import COMPLETE, DayMark, DayState
 from worker.domain.schedule import FleetPolicy
 from worker.domain.series import Series
 from worker.domain.windows import ONE_DAY
-from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry import Registry
 
 NIGHT = date(2026, 11, 2)
 NOW = "2026-11-01T23:30:00+00:00"  # In Paris it is half past midnight of the 2nd.
@@ -26,7 +26,7 @@ Releve = Callable[..., CommandResult]
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> Iterator[AccountRegistry]:
+def registry(tmp_path: Path) -> Iterator[Registry]:
     with new_registry(tmp_path) as registry:
         yield registry
 
@@ -117,7 +117,7 @@ def test_a_limit_of_ones_own_and_shorter_nights_are_reckoned_with(releve: Releve
     assert unlimited["lanes"]["nightly"]["a_day"] is unlimited["most_accounts"]["once_a_week"] is None
 
 
-def test_without_a_number_the_registry_is_counted(releve: Releve, registry: AccountRegistry) -> None:
+def test_without_a_number_the_registry_is_counted(releve: Releve, registry: Registry) -> None:
     homes = [add_ready(registry, f"300016400000{number}") for number in (11, 22, 33)]
     late = {NIGHT - age * ONE_DAY: DayMark(DayState.LATE, 0, age) for age in (1, 2, 3)}
     whole = dict.fromkeys(late, COMPLETE)
@@ -130,7 +130,7 @@ def test_without_a_number_the_registry_is_counted(releve: Releve, registry: Acco
 
 
 def test_what_is_applied_holds_from_the_next_night_on_until_it_is_reset(
-    releve: Releve, registry: AccountRegistry
+    releve: Releve, registry: Registry
 ) -> None:
     assert "no plan is in use" in releve("--show").out
     plan = read_json(releve("--accounts", "12000", "--without-curve", "3000", "--apply", "--json"))

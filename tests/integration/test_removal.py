@@ -31,7 +31,7 @@ WINDOW = DateWindow(NOW.date() - timedelta(days=30), NOW.date())
 
 def add_filled_account(runtime: Runtime, meter: str = METER) -> str:
     """Add an account with rows in every table that a removal touches, and return its id."""
-    account = runtime.registry.add("enedis", meter, NOW, token="{}", token_needed=False)[0].id
+    account = runtime.registry.accounts.add("enedis", meter, NOW, token="{}", token_needed=False)[0].id
     runtime.raw_answers.record_answer(account, RawAnswer(Series.DAILY, NOW, WINDOW, [(WINDOW, {"idPrm": meter})]))
     record_consent(runtime.consents, account, ConsentKind.AUTORISATION, NOW, reference="4711", consent_until=UNTIL)
     for period, keys in ((Doctype.DAY, ("2024-07-23", "2024-07-24")), (Doctype.MONTH, ("2024-07",))):
@@ -39,7 +39,7 @@ def add_filled_account(runtime: Runtime, meter: str = METER) -> str:
         assert ByDoctype(runtime.measures)[period].write(documents) == []
     for error in (ConsentRevoked("gone"), LoginFailed("no"), ConsentRevoked("gone")):
         runtime.results.record_failure(window_job(WINDOW, Series.DAILY, account), error)
-    runtime.registry.set_state(account, AccountState.READY, now=NOW)
+    runtime.registry.accounts.set_state(account, AccountState.READY, now=NOW)
     runtime.results.record_failure(window_job(WINDOW, Series.DAILY, account), ConsentRevoked("gone"))
     return account
 
@@ -133,7 +133,7 @@ def test_a_removal_that_died_half_way_is_finished_by_the_next(
                 patch.setattr(type(owner), step, _killed)
                 with pytest.raises(KeyboardInterrupt):
                     runtime.erase(account)
-            assert runtime.registry.get(account).state is AccountState.DELETED
+            assert runtime.registry.accounts.get(account).state is AccountState.DELETED
         assert runtime.erase(account)["consent_proofs_kept"] == 1
         assert all(store.read(account, "0", "~") == [] for store in ByDoctype(runtime.measures).values())
 
@@ -145,7 +145,7 @@ def _killed(*_: object, **__: object) -> None:
 def test_the_commands_tell_the_calendar_and_the_receipt(installation: Installation) -> None:
     with installation.open() as runtime:
         account = add_filled_account(runtime)
-        undated = runtime.registry.add("enedis", "30001640000022", NOW, token_needed=False)[0].id
+        undated = runtime.registry.accounts.add("enedis", "30001640000022", NOW, token_needed=False)[0].id
     (row,) = installation.query_rows("consents", "--expiring", "30d")
     assert row == {
         "account": account,

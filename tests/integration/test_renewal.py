@@ -38,7 +38,7 @@ def connect(service: ConnectService, *meters: str, browser: TestClient | None = 
 
 
 def tokens_of(service: ConnectService, account_id: str) -> TokenProvider:
-    return service.runtime.clients.tokens_of(service.runtime.registry.get(account_id))
+    return service.runtime.clients.tokens_of(service.runtime.registry.accounts.get(account_id))
 
 
 def count_renewals(service: ConnectService) -> int:
@@ -79,14 +79,14 @@ def test_a_refresh_answer_lost_on_the_way_is_known_for_what_it_is(service: Conne
     accounts = connect(service, METER, OTHER, browser=browser)
     service.simulate("POST", "faults", {"path": TOKEN_PATH, "kind": "refresh_lost"})
     assert service.runtime.token_renewal.run() == 0  # The renewal was early, so the stored token is still valid.
-    assert all(service.runtime.registry.get(account).active for account in accounts)
+    assert all(service.runtime.registry.accounts.get(account).active for account in accounts)
     assert service.runtime.token_renewal.run() == 0
-    for account in map(service.runtime.registry.get, accounts):
+    for account in map(service.runtime.registry.accounts.get, accounts):
         assert (account.state, account.reason) == (AccountState.ACTION_NEEDED, LOST)
     with pytest.raises(RefreshAnswerLost):
         tokens_of(service, accounts[0]).current()
     connect(service, METER, OTHER, browser=browser)
-    assert all(service.runtime.registry.get(account).active for account in accounts)
+    assert all(service.runtime.registry.accounts.get(account).active for account in accounts)
 
 
 def test_a_worker_that_died_between_the_answer_and_its_keeping_is_the_same_loss(
@@ -111,7 +111,7 @@ def test_a_consent_that_was_withdrawn_is_not_called_a_loss(service: ConnectServi
     (account,) = connect(service, METER)
     service.simulate("DELETE", "tokens?refresh=1")
     assert service.runtime.token_renewal.run() == 0
-    assert service.runtime.registry.get(account).reason == "USER_ACTION_NEEDED.OAUTH_OUTDATED"
+    assert service.runtime.registry.accounts.get(account).reason == "USER_ACTION_NEEDED.OAUTH_OUTDATED"
 
 
 def test_a_supplier_that_is_down_sets_nobody_aside(service: ConnectService) -> None:
@@ -120,7 +120,7 @@ def test_a_supplier_that_is_down_sets_nobody_aside(service: ConnectService) -> N
     service.runtime.token_renewal.run()
     with pytest.raises(SupplierUnavailable):
         tokens_of(service, account).renew(tokens_of(service, account).current())
-    assert service.runtime.registry.get(account).active
+    assert service.runtime.registry.accounts.get(account).active
     service.simulate("POST", "switches", {"token_life_s": 12_600})
     assert service.runtime.token_renewal.run() == 1  # The supplier has not used up the refresh token.
 

@@ -85,7 +85,7 @@ def _children(item: Any) -> list[Any]:
 
 
 def test_no_object_of_a_running_house_shows_a_secret(runtime: Runtime, secrets: dict[str, str]) -> None:
-    account, _ = runtime.registry.add("enedis", METER, NOW, token_needed=True)
+    account, _ = runtime.registry.accounts.add("enedis", METER, NOW, token_needed=True)
     token = Token(*TOKENS, expires_at=1_900_000_000)
     runtime.registry.tokens.save(account.id, token.to_text(), NOW)
     token_store = UserTokenStore(account.id, runtime.registry, runtime.progress)

@@ -63,7 +63,7 @@ def test_a_first_sync_takes_40_requests_at_most_or_20_packed_and_an_unchanged_on
     runtime: Runtime, proxy: CountingProxy, layout: str
 ) -> None:
     most_first, most_unchanged = MOST_REQUESTS[layout]
-    account, _ = runtime.registry.add(ENEDIS.name, "12345678901299", runtime.now())
+    account, _ = runtime.registry.accounts.add(ENEDIS.name, "12345678901299", runtime.now())
     inline = runtime.inline(print_line=print)
     first = list(inline.history(account.id))
     first_requests = list(proxy.requests)
@@ -103,7 +103,7 @@ def test_no_step_of_a_home_with_panels_and_gas_takes_more_requests_than_at_92620
             settings = {"measures_url": proxy.url, "layout": layout, "pretend_now": now.isoformat()}
             with installation.open(**settings, **of_home) as runtime:
                 for name, meter in ((ENEDIS.name, METER), (GRDF.name, PCE)):
-                    account, _ = runtime.registry.add(name, meter, now, token_needed=False)
+                    account, _ = runtime.registry.accounts.add(name, meter, now, token_needed=False)
                     if name == ENEDIS.name:
                         switch_on(runtime.registry, account.id, Series.PRODUCTION_DAILY, Series.PRODUCTION_LOAD_CURVE)
                     for step in steps:

@@ -114,7 +114,7 @@ def test_n3_a_token_revoked_and_an_account_erased_since_do_not_come_back(lost: L
         assert runtime.web_access.operators.list_operators() == [operator], "one who was made before the restore stays"
         (token,) = runtime.api_tokens.list_tokens()
         assert token.revoked_at is not None
-        account = runtime.registry.get(first)
+        account = runtime.registry.accounts.get(first)
         assert (account.state, account.usage_point_id) == (AccountState.DELETED, None)
         assert days_of(runtime, first) == [] != days_of(runtime, lost.ids["paused"])
         assert lost.is_remembered(runtime, METER)
@@ -177,20 +177,20 @@ def test_n3_a_consent_stopped_since_stays_stopped(lost: Lost, new: Installation)
         lost.note(LedgerKind.STOPPED, account)
     with new.open() as runtime:
         assert restore(runtime.settings, lost.file).since_backup.stopped == 2
-        account = runtime.registry.get(first)
+        account = runtime.registry.accounts.get(first)
         assert (account.state, account.reason) == (AccountState.ACTION_NEEDED, ConsentStopped.code)
-        assert runtime.registry.get(paused).refusal_on(NOW.date()) is not None
+        assert runtime.registry.accounts.get(paused).refusal_on(NOW.date()) is not None
         assert runtime.registry.tokens.load(first) is None
         assert not any(proof.open for proof in runtime.consents.list_proofs(first))
         assert days_of(runtime, first), "what was read stays the household's"
-        runtime.registry.get(lost.ids["second"])
+        runtime.registry.accounts.get(lost.ids["second"])
 
 
 def test_n3_a_consent_that_the_backup_knows_to_be_younger_than_the_stop_is_kept(lost: Lost) -> None:
     lost.note(LedgerKind.STOPPED, lost.ids["first"], NOW - timedelta(days=1))
     with lost.open_new() as runtime:
         assert restore(runtime.settings, lost.file).since_backup.stopped == 0
-        assert runtime.registry.get(lost.ids["first"]).state is AccountState.READY
+        assert runtime.registry.accounts.get(lost.ids["first"]).state is AccountState.READY
 
 
 def test_n3_a_meter_that_changed_hands_since_stays_closed(lost: Lost, new: Installation) -> None:
@@ -199,16 +199,16 @@ def test_n3_a_meter_that_changed_hands_since_stays_closed(lost: Lost, new: Insta
     lost.note(LedgerKind.CLOSED, first, LATER + timedelta(hours=1))
     with new.open() as runtime:
         assert restore(runtime.settings, lost.file).since_backup.closed == 1
-        account = runtime.registry.get(first)
+        account = runtime.registry.accounts.get(first)
         assert (account.state, account.usage_point_id) == (AccountState.CLOSED, None)
-        assert runtime.registry.find("enedis", METER) is None
+        assert runtime.registry.accounts.find("enedis", METER) is None
         assert runtime.registry.tokens.load(first) is None
         assert not any(proof.open for proof in runtime.consents.list_proofs(first))
 
 
 def test_n3_no_session_invitation_or_grant_of_before_lets_anybody_in(lost: Lost, new: Installation) -> None:
     with lost.installation.open() as runtime:
-        before = runtime.registry.get(lost.ids["first"])
+        before = runtime.registry.accounts.get(lost.ids["first"])
         _, secret = runtime.inviter.invitations.create(
             runtime.invitations.list_invitations()[0].purpose, "enedis", "operator", usage_point_id="30001640000101"
         )
@@ -216,7 +216,7 @@ def test_n3_no_session_invitation_or_grant_of_before_lets_anybody_in(lost: Lost,
     session = Session(household=Household("h", NOW, {before.id: before.session_number}))
     with new.open() as runtime:
         restore(runtime.settings, lost.folder / "second.zip")
-        after = runtime.registry.get(before.id)
+        after = runtime.registry.accounts.get(before.id)
         assert session.shows(before) and not session.shows(after)
         assert after.session_number < 2**31
         assert runtime.invitations.open(secret, "b" * 64) is None
@@ -230,7 +230,7 @@ def test_n3_no_code_and_no_mail_address_of_before_lets_anybody_in(lost: Lost, ne
     """Even the same session key opens none: they are not in a backup."""
     same = {"session_key": "the same key before and after the restore"}
     with lost.installation.open(**same) as runtime:
-        account = runtime.registry.get(lost.ids["first"])
+        account = runtime.registry.accounts.get(lost.ids["first"])
         session, _ = open_session(runtime.web_access, Session(), [account], "Firefox")
         assert session.key and session.household
         code = session.key.details["code"]
@@ -251,7 +251,7 @@ def test_n3_a_second_restore_ends_the_sessions_of_the_first(lost: Lost, monkeypa
         )
         with installation.open() as runtime:
             restore(runtime.settings, lost.file)
-            numbers.append(runtime.registry.get(lost.ids["first"]).session_number)
+            numbers.append(runtime.registry.accounts.get(lost.ids["first"]).session_number)
     assert numbers[0] < numbers[1]
 
 
@@ -390,7 +390,7 @@ def test_where_only_an_archive_is_left_it_goes_on_and_says_what_it_cannot_know(
         and "releve accounts remove" in out
     )
     with lost.new.open() as runtime:
-        assert runtime.registry.get(lost.ids["removed"]).state is AccountState.DELETED
+        assert runtime.registry.accounts.get(lost.ids["removed"]).state is AccountState.DELETED
         assert any(row["meter"] == "e" * 64 for row in registry_rows(runtime)["erasures"])
         assert runtime.ledger_file.position().id, "a ledger is there from now on"
         back_up(runtime, lost.folder / "next.zip")
@@ -414,8 +414,8 @@ def test_without_ledger_what_the_ledger_that_is_there_knows_is_applied(lost: Los
     with newer.open() as runtime:
         summary = restore(runtime.settings, lost.file, without_ledger=True)
         assert summary.since_backup.erased == 1 and summary.erasures_unknown_since is not None
-        assert runtime.registry.get(lost.ids["paused"]).state is AccountState.DELETED
-        assert runtime.registry.find("enedis", PAUSED_METER) is None
+        assert runtime.registry.accounts.get(lost.ids["paused"]).state is AccountState.DELETED
+        assert runtime.registry.accounts.find("enedis", PAUSED_METER) is None
 
 
 def test_a_backup_without_a_readable_ledger_is_not_made(lost: Lost) -> None:

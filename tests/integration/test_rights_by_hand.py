@@ -51,7 +51,7 @@ def test_an_active_right_is_used_and_nothing_is_declared(
     row = house.query(*OWN, "--by", "Alice")
     assert (row["state"], row["right_state"], row["tenant"]) == ("ready", "active", "default")
     assert register.declarations == []
-    account = runtime.registry.get(row["account"])
+    account = runtime.registry.accounts.get(row["account"])
     assert (account.supplier, account.usage_point_id, account.consent_until) == ("grdf", PCE, date(2026, 12, 31))
     (proof,) = runtime.consents.list_proofs(account.id)
     assert (proof.kind, proof.proof, proof.vouched_by) == (ConsentKind.RIGHT, Proof.OWN, "cli:Alice")
@@ -65,7 +65,7 @@ def test_an_account_that_became_a_households_is_no_own_meter_any_more(
     account = house.query(*OWN)["account"]
     later = real_clock() + timedelta(days=1)
     record_consent(runtime.consents, account, ConsentKind.RIGHT, later, proof=Proof.RIGHT)
-    runtime.registry.set_state(account, AccountState.ACTION_NEEDED, RightEnded.code, now=later)
+    runtime.registry.accounts.set_state(account, AccountState.ACTION_NEEDED, RightEnded.code, now=later)
     assert "has this meter already" in house.run(*OWN).error_line
 
 
@@ -157,7 +157,7 @@ def test_a_households_account_is_no_own_meter_whatever_became_of_its_right(
     assert house.query("rights", "check")["set_aside"] == 1
     register.grant(PCE, role=RightRole.OWN)
     assert "has this meter already" in house.run(*OWN).error_line
-    assert runtime.registry.get(account.id).reason == RightEnded.code
+    assert runtime.registry.accounts.get(account.id).reason == RightEnded.code
 
 
 def test_a_right_that_is_being_withdrawn_is_not_used_again(
@@ -204,7 +204,7 @@ def test_rights_are_listed_without_their_meters(house: Installation, runtime: Ru
     register.grant(PCE, role=RightRole.OWN)
     account = house.query(*OWN)["account"]
     register.grant(OTHER, proof=ProofState.AWAITED, proof_until=date(2024, 8, 1))
-    runtime.registry.add("grdf", OTHER, NOW, token_needed=False)
+    runtime.registry.accounts.add("grdf", OTHER, NOW, token_needed=False)
     house.releve("rights", "check")
     listed = {row["meter"]: row for row in house.query_rows("rights")}
     assert listed["…1234"]["account"] == account and listed["…1234"]["state"] == "active"

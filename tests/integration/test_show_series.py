@@ -23,7 +23,7 @@ HOME = PanelHome(TODAY - timedelta(days=1), days=40)
 def home(installation: Installation) -> str:
     prepare_registry(installation.folder)
     with installation.open() as runtime:
-        account, _ = runtime.registry.add("enedis", "30001640000011", NOW, token_needed=False)
+        account, _ = runtime.registry.accounts.add("enedis", "30001640000011", NOW, token_needed=False)
         store_home(runtime, account.id, HOME)
     return account.id
 

@@ -109,12 +109,12 @@ def test_tables_have_a_column_of_tenants_only_where_there_are_several_and_json_a
     lists = (["accounts", "list"], ["tokens", "list"], ["invitations", "list"])
 
     def make(meter: str, *tenant: str) -> None:
-        account, _ = runtime.registry.add("enedis", meter, runtime.now(), tenant=tenant[1] if tenant else "default")
+        account, _ = runtime.registry.accounts.add("enedis", meter, runtime.now(), tenant=tenant[1] if tenant else "default")
         cli.releve("invite", account.id)
         cli.releve("tokens", "new", "--name", "x", "--scope", "read:accounts,erase:accounts", *tenant)
 
     make(METER)
-    assert "tenant" not in cli.releve("accounts", "show", runtime.registry.list_accounts()[0].id).out
+    assert "tenant" not in cli.releve("accounts", "show", runtime.registry.accounts.list_accounts()[0].id).out
     for words in lists:
         assert "tenant" not in cli.releve(*words).out
         assert [row["tenant"] for row in cli.query_rows(*words)] == ["default"]
@@ -129,7 +129,7 @@ def test_tables_have_a_column_of_tenants_only_where_there_are_several_and_json_a
 
 
 def test_an_account_stays_in_its_tenant(cli: Installation, runtime: Runtime) -> None:
-    account, _ = runtime.registry.add("enedis", METER, runtime.now())
+    account, _ = runtime.registry.accounts.add("enedis", METER, runtime.now())
     assert "--usage-point" in cli.releve("invite", account.id, "--tenant", "default", code=2).err
 
 
@@ -137,9 +137,9 @@ def test_the_operator_is_told_which_tenant_reads_a_meter_and_nothing_is_changed(
     cli: Installation, runtime: Runtime
 ) -> None:
     cli.releve("tenants", "set", "kilowatt", "--title", "Kilowatt Club")
-    account, _ = runtime.registry.add("enedis", METER, runtime.now(), tenant="kilowatt")
+    account, _ = runtime.registry.accounts.add("enedis", METER, runtime.now(), tenant="kilowatt")
     for words in (["accounts", "add"], ["invite"], ["invite", "--new-holder"]):
         refused = cli.releve(*words, "--usage-point", METER, code=1)
         assert "METER_ELSEWHERE" in refused.err and "tenant kilowatt" in refused.err
         assert account.id not in refused.err and METER not in refused.err
-    assert runtime.registry.list_accounts() == [account] and runtime.invitations.list_invitations() == []
+    assert runtime.registry.accounts.list_accounts() == [account] and runtime.invitations.list_invitations() == []

@@ -21,7 +21,7 @@ RIGHT = {Doctype.DAY: DAYS, Doctype.MONTH: [Entry("2024-07", 11_000_000)], Docty
 
 
 def add(runtime: Runtime, number: int, content: dict[Doctype, list[Entry]]) -> str:
-    account, _ = runtime.registry.add("enedis", f"300016400000{number}", NOW, token_needed=False)
+    account, _ = runtime.registry.accounts.add("enedis", f"300016400000{number}", NOW, token_needed=False)
     for period, entries in content.items():
         documents = [to_document(account.id, period, entry, NOW) for entry in entries]
         assert runtime.measures.write({period: documents}) == {period: []}

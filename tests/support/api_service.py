@@ -30,7 +30,7 @@ TODAY = date(2024, 7, 25)
 
 def sign_in(runtime: Runtime, *account_ids: str) -> tuple[str, str]:
     """Open a session of a new household with these accounts; return the text of its cookie, and its CSRF value."""
-    accounts = runtime.registry.get_many(account_ids)
+    accounts = runtime.registry.accounts.get_many(account_ids)
     own = [accounts[account_id] for account_id in account_ids if account_id in accounts]
     session, text = open_session(runtime.web_access, Session(), own, "Firefox, Linux")
     return text, runtime.web_access.signer.csrf_token(session.sid)
@@ -45,7 +45,7 @@ class ApiService:
 
     def add(self, number: int = 11, tenant: str = DEFAULT_TENANT) -> str:
         meter = f"30001640{number:06}"
-        account, _ = self.runtime.registry.add("enedis", meter, NOW, token_needed=False, tenant=tenant)
+        account, _ = self.runtime.registry.accounts.add("enedis", meter, NOW, token_needed=False, tenant=tenant)
         return account.id
 
     def token(self, *scopes: Scope, expires_in: timedelta | None = None, tenant: str = DEFAULT_TENANT) -> str:

@@ -64,18 +64,18 @@ def installation_with_keys(folder: Path, redis_url: str, ledger: Path, **setting
 def fill(runtime: Runtime, days: Sequence[str] = DAYS) -> dict[str, str]:
     """Write something to every table: two accounts of one consent, a paused account, a removed account."""
     consent = NewConsent(date(2024, 7, 25), date(2025, 7, 24), '{"access_token": "a"}', NOW + timedelta(hours=3))
-    both = runtime.registry.add_all("enedis", [METER, OTHER_METER], NOW, consent)
-    paused, _ = runtime.registry.add("enedis", PAUSED_METER, NOW, token_needed=False)
-    removed, _ = runtime.registry.add("enedis", REMOVED_METER, NOW, token_needed=False)
+    both = runtime.registry.accounts.add_all("enedis", [METER, OTHER_METER], NOW, consent)
+    paused, _ = runtime.registry.accounts.add("enedis", PAUSED_METER, NOW, token_needed=False)
+    removed, _ = runtime.registry.accounts.add("enedis", REMOVED_METER, NOW, token_needed=False)
     first, second = both[0][0].id, both[1][0].id
-    runtime.registry.set_state(paused.id, AccountState.PAUSED, now=NOW)
+    runtime.registry.accounts.set_state(paused.id, AccountState.PAUSED, now=NOW)
     record_consent(
         runtime.consents, first, ConsentKind.AUTORISATION, NOW, reference="4711", consent_until=date(2025, 7, 24)
     )
     window = DateWindow(NOW.date() - timedelta(days=30), NOW.date())
     for error in (LoginFailed("no"), ConsentRevoked("gone")):
         runtime.results.record_failure(window_job(window, Series.DAILY, first), error)
-        runtime.registry.set_state(first, AccountState.READY, now=NOW)
+        runtime.registry.accounts.set_state(first, AccountState.READY, now=NOW)
     record_days(runtime, first)
     runtime.audit.append(new_entry(NOW, ActorKind.COMMAND, "anna", AuditAction.ACCOUNT_PAUSE, account_id=paused.id))
     runtime.api_tokens.create("dashboard", ["read"], timedelta(days=30))
@@ -159,7 +159,7 @@ def documents(runtime: Runtime) -> list[dict[str, Any]]:
     """Return all stored documents of the accounts that are not removed, without revisions."""
     without_revisions = [
         {name: value for name, value in document.items() if name != "_rev"}
-        for account in runtime.registry.list_accounts()
+        for account in runtime.registry.accounts.list_accounts()
         for period in Doctype
         for document in ByDoctype(runtime.measures)[period].read(account.id, "0", "~")
     ]

@@ -118,7 +118,7 @@ class Cast:
             record_outcome(service, account_id, series)
         registry = service.runtime.registry
         if state is not AccountState.READY:
-            registry.set_state(account_id, state, now=service.runtime.now())
-        meter = registry.get(account_id).usage_point_id
+            registry.accounts.set_state(account_id, state, now=service.runtime.now())
+        meter = registry.accounts.get(account_id).usage_point_id
         assert meter is not None
         return Home(account_id, meter, f"{watt_hours // 100 / 10}")

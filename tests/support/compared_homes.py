@@ -187,7 +187,7 @@ def at(day: date, hour: int, minute: int = 0) -> datetime:
 
 def panels(house: House) -> Home:
     """Return a home with panels: steps of all lengths, hours that begin at half past, holes and corrections."""
-    account, _ = house.runtime.registry.add("enedis", METER, NOW, token_needed=False)
+    account, _ = house.runtime.registry.accounts.add("enedis", METER, NOW, token_needed=False)
     switch_on(house.runtime.registry, account.id, Series.PRODUCTION_DAILY, Series.PRODUCTION_LOAD_CURVE)
     drawn, fed = Flow("consumption"), Flow("production")
     home = Home(house, account.id, [drawn, fed])
@@ -249,7 +249,7 @@ def panels(house: House) -> Home:
 
 def gas(house: House) -> Home:
     """Return a home with gas: decimals, a zero, days that lack, billed periods."""
-    account, _ = house.runtime.registry.add("grdf", PCE, NOW, token_needed=False)
+    account, _ = house.runtime.registry.accounts.add("grdf", PCE, NOW, token_needed=False)
     switch_on(house.runtime.registry, account.id, *of_supplier("grdf"))
     flow = Flow("gas", is_gas=True)
     records = []
@@ -278,7 +278,7 @@ def gas(house: House) -> Home:
 
 def curve_alone(house: House) -> Home:
     """Return a home whose consent has no daily totals: its curve alone is asked for."""
-    account, _ = house.runtime.registry.add("enedis", OTHER_METER, NOW, token_needed=False)
+    account, _ = house.runtime.registry.accounts.add("enedis", OTHER_METER, NOW, token_needed=False)
     house.installation.releve("accounts", "series", account.id, "--off", "daily")
     flow = Flow("consumption", unfetchable=None)
     home = Home(house, account.id, [flow], days_between(AUTUMN - 2 * ONE_DAY, TODAY))
@@ -301,7 +301,7 @@ def files_of_hours(house: House) -> Home:
         (folder / name).write_text(text, encoding="utf-8")
         house.installation.releve("import", str(folder / name))
     flow.take_steps([*spring, *autumn])
-    (account,) = house.runtime.registry.page()
+    (account,) = house.runtime.registry.accounts.page()
     days = [
         SPRING,
         date(2024, 3, 25),

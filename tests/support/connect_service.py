@@ -67,7 +67,7 @@ class ConnectService:
 
     def invite(self, meter: str = METER, *, new_holder: bool = False) -> str:
         """Return the secret of an invitation: for the meter's account, or for the meter."""
-        account = self.runtime.registry.find("enedis", meter)
+        account = self.runtime.registry.accounts.find("enedis", meter)
         if account is not None and not new_holder:
             return self.runtime.invitations.create(
                 InvitationPurpose.ACCOUNT, "enedis", "cli:test", account_id=account.id
@@ -119,7 +119,7 @@ class ConnectService:
             publish_backfills(self.runtime, [account.id for account in request.accounts] if request else [])
 
     def accounts(self) -> list[Account]:
-        return self.runtime.registry.list_accounts()
+        return self.runtime.registry.accounts.list_accounts()
 
     def session(self, browser: TestClient) -> Session:
         return load_session(self.runtime.web_access, browser.cookies.get(cookie_name(self.runtime, SESSION_COOKIE)))

@@ -81,7 +81,7 @@ def opened(runtime: Runtime, register: RightRegister, meter: str = PCE, browser:
     declared(runtime, declare(runtime, replace(TYPED, meter=meter), browser=browser, invitation=invitation))
     register.change(meter, state=RightState.ACTIVE)
     (account_id,) = runtime.right_sweep.run(pending_only=True).opened
-    return runtime.registry.get(account_id)
+    return runtime.registry.accounts.get(account_id)
 
 
 def all_notices(runtime: Runtime) -> list[Notice]:
@@ -90,8 +90,8 @@ def all_notices(runtime: Runtime) -> list[Notice]:
 
 
 def gas_accounts(runtime: Runtime) -> list[Account]:
-    return [account for account in runtime.registry.list_accounts() if account.supplier == "grdf"]
+    return [account for account in runtime.registry.accounts.list_accounts() if account.supplier == "grdf"]
 
 
 def electricity(runtime: Runtime) -> Account:
-    return runtime.registry.add("enedis", "30001640000011", NOW, token_needed=False)[0]
+    return runtime.registry.accounts.add("enedis", "30001640000011", NOW, token_needed=False)[0]

@@ -27,7 +27,7 @@ class ExplainedHousehold:
     rows: dict[date, list[Row]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        account, _ = self.runtime.registry.add("enedis", METER, NOW, token=TOKEN)
+        account, _ = self.runtime.registry.accounts.add("enedis", METER, NOW, token=TOKEN)
         self.account_id = account.id
         record_consent(self.runtime.consents, account.id, ConsentKind.AUTORISATION, NOW, reference="CANARY-reference")
         days = [self.runtime.history.today() - age * ONE_DAY for age in range(1, 31)]

@@ -101,7 +101,7 @@ class GasHome:
 
 def add_gas(runtime: Runtime, home: GasHome, meter: str = PCE, *, only: tuple[Series, ...] = ()) -> str:
     """Add an account with the documents of a home, of all its series or of some, and return its id."""
-    account, _ = runtime.registry.add(GAS, meter, NOW, token_needed=False)
+    account, _ = runtime.registry.accounts.add(GAS, meter, NOW, token_needed=False)
     stored = home.entries()
     for series in only or (DAILY, PUBLISHED, CONTRACT):
         for doctype in series.doctypes:

@@ -33,7 +33,7 @@ class GasHousehold:
 
     def __post_init__(self) -> None:
         now = self.service.now()
-        account, _ = self.service.registry.add("grdf", GAS_METER, now, token_needed=False)
+        account, _ = self.service.registry.accounts.add("grdf", GAS_METER, now, token_needed=False)
         self.account = account.id
         switch_on(self.service.registry, self.account, *of_supplier("grdf"))
         days = [FIRST + number * ONE_DAY for number in range((NEWEST - FIRST).days + 1)]

@@ -215,7 +215,7 @@ def from_files() -> Lines:
                 told = [{name: row.get(name) for name in TOLD} for row in result.rows]
                 lines.append(f"{'again ' * again}{plain.name} {result.code} {json.dumps(told)}")
         with installation.open() as runtime:
-            meters = {account.id: account.usage_point_id for account in runtime.registry.iterate()}
+            meters = {account.id: account.usage_point_id for account in runtime.registry.accounts.iterate()}
             for account, meter in sorted(meters.items(), key=lambda pair: str(pair[1])):
                 lines += [f"{meter} {line}" for line in lines_of(runtime.measures, account)]
     return lines

@@ -21,7 +21,7 @@ from worker.domain.windows import ONE_DAY, PARIS
 from worker.stores.database import Database
 from worker.stores.encryption import Purpose, Sealer, generate_key
 from worker.stores.registry.account_rows import new_series_row
-from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry import Registry
 from worker.stores.registry.consents import ConsentTable, GivenConsent
 from worker.stores.registry.evidence import EvidenceCheck
 from worker.stores.registry.migrations import upgrade_schema
@@ -71,9 +71,9 @@ def _empty_copy() -> sqlite3.Connection:
     return copy
 
 
-def open_registry(url: str, *keys: str) -> AccountRegistry:
+def open_registry(url: str, *keys: str) -> Registry:
     """Return the registry at ``url``, with KEY unless other keys are passed."""
-    return AccountRegistry(Database(url), registry_sealer(*keys))
+    return Registry(Database(url), registry_sealer(*keys))
 
 
 def registry_sealer(*keys: str) -> Sealer:
@@ -86,7 +86,7 @@ def seal_as_before(text: str, key: str = KEY) -> str:
     return Fernet(key).encrypt(text.encode()).decode()
 
 
-def switch_on(registry: AccountRegistry, account_id: str, *wanted: Series) -> None:
+def switch_on(registry: Registry, account_id: str, *wanted: Series) -> None:
     """Let the account have these series, whatever the fleet has."""
     rows, columns = SERIES_OUTCOMES, SERIES_OUTCOMES.c
     with registry.database.writing() as connection:
@@ -102,14 +102,14 @@ def switch_on(registry: AccountRegistry, account_id: str, *wanted: Series) -> No
                 connection.execute(insert(rows).values(**{**row, **new, "series": series}))
 
 
-def add_ready(registry: AccountRegistry, usage_point_id: str = METER) -> str:
+def add_ready(registry: Registry, usage_point_id: str = METER) -> str:
     """Add an account that is ready, and return its id."""
-    account, created = registry.add("enedis", usage_point_id, NOW, token_needed=False)
+    account, created = registry.accounts.add("enedis", usage_point_id, NOW, token_needed=False)
     assert created
     return account.id
 
 
-def make_due_in_all_lanes(registry: AccountRegistry, at: datetime) -> None:
+def make_due_in_all_lanes(registry: Registry, at: datetime) -> None:
     """Let each series be due in each lane at ``at``."""
     values = {"again_at": at, "history_due_at": at, "next_ask": at.date() - 2 * ONE_DAY, "asked_at": NEVER}
     registry.database.change(update(SERIES_OUTCOMES).values(active=True, failures=0, **values))
@@ -136,7 +136,7 @@ def all_rows(database: Database) -> dict[str, list[str]]:
 
 
 @contextmanager
-def opened_registry(url: str, *keys: str) -> Iterator[AccountRegistry]:
+def opened_registry(url: str, *keys: str) -> Iterator[Registry]:
     """Open a registry, and close its connections at the end."""
     registry = open_registry(url, *keys)
     try:
@@ -146,14 +146,14 @@ def opened_registry(url: str, *keys: str) -> Iterator[AccountRegistry]:
 
 
 @contextmanager
-def new_registry(folder: Path) -> Iterator[AccountRegistry]:
+def new_registry(folder: Path) -> Iterator[Registry]:
     """Create an empty registry in ``folder``, at the default place, and open it."""
     prepare_registry(folder)
     with opened_registry(f"sqlite:///{folder / 'registry.db'}") as registry:
         yield registry
 
 
-def record_outcome(registry: AccountRegistry, account_id: str, run_id: str, **changes: Any) -> None:
+def record_outcome(registry: Registry, account_id: str, run_id: str, **changes: Any) -> None:
     """Record the outcome of a run; without ``changes`` it is a success of the daily series that stored nothing."""
     outcome: dict[str, Any] = {"code": None, "message": "", "last_day": None, "stored": False, **changes}
     series, now = outcome.pop("series", Series.DAILY), outcome.pop("now", NOW)

@@ -117,7 +117,7 @@ class RightsService:
         return answers[0]
 
     def account_of(self, meter: str) -> Account | None:
-        return self.system.runtime.registry.find(GAS, meter)
+        return self.system.runtime.registry.accounts.find(GAS, meter)
 
     def account(self, meter: str) -> Account:
         account = self.account_of(meter)

@@ -257,7 +257,7 @@ class System:
     def start_night(self) -> str:
         """Ask every account again, as a night does, and return the run's name."""
         run = f"night-{next(self._runs)}"
-        accounts = [account.id for account in self.runtime.registry.list_accounts()]
+        accounts = [account.id for account in self.runtime.registry.accounts.list_accounts()]
         self._asked_before[run] = {account: self._asked_at(account) for account in accounts}
         self.send_task("tasks.nightly.nightly_sync", "2100-01-01")  # The worker takes its own present time.
         return run
@@ -271,7 +271,7 @@ class System:
         return all(asked[series] != self._asked_before[run][account][series] for series in series_list)
 
     def _asked_at(self, account: str) -> dict[Series, datetime | None]:
-        return asked_at(self.runtime, self.runtime.registry.get(account))
+        return asked_at(self.runtime, self.runtime.registry.accounts.get(account))
 
     @property
     def _nightly_at(self) -> time_of_day:

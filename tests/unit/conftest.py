@@ -33,7 +33,7 @@ from worker.stores.encryption import KeyedHashes, generate_key
 from worker.stores.redis.claims import ProgressStore
 from worker.stores.redis.connection import connect
 from worker.stores.redis.incidents import IncidentStore
-from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry import Registry
 from worker.stores.registry.consents import ConsentTable, PendingRefusals
 from worker.stores.registry.due import DueRow
 from worker.stores.registry.erased_meters import ErasureTable
@@ -54,7 +54,7 @@ _NUMBERS = count()
 class Household:
     """The policies and stores of one service; ``at`` is its present time, ``supplier`` answers its calls."""
 
-    registry: AccountRegistry
+    registry: Registry
     redis: Redis
     curve_days: int = 28
     claim_ttl_s: int = 600
@@ -160,7 +160,7 @@ class Household:
         return replace(self, **changes)
 
     def add(self, number: int = 11) -> str:
-        account, _ = self.registry.add("enedis", f"300016400000{number}", self.at, token_needed=False)
+        account, _ = self.registry.accounts.add("enedis", f"300016400000{number}", self.at, token_needed=False)
         return account.id
 
     def add_asserted(self, supplier: str = "enedis", waits_under: str | None = None) -> str:
@@ -177,7 +177,7 @@ class Household:
     def add_another(self, consent_until: date | None = None) -> str:
         """Add an account whose meter has a number of its own."""
         number, until = str(30001640001000 + next(_NUMBERS)), consent_until
-        return self.registry.add("enedis", number, self.at, consent_until=until, token_needed=False)[0].id
+        return self.registry.accounts.add("enedis", number, self.at, consent_until=until, token_needed=False)[0].id
 
     def run(self, job: WindowJob) -> WindowResult | None:
         """Sync one window as a chain of tasks does: a failure is recorded and not raised."""
@@ -265,7 +265,7 @@ def new_household(redis_url: str, database: Database, kind: type[Service] = Hous
     """Yield a service over a registry that is emptied, with keys of its own in registry and Redis."""
     empty_registry(database)
     with connect(redis_url) as redis:
-        service = kind(AccountRegistry(database, registry_sealer(generate_key())), redis)
+        service = kind(Registry(database, registry_sealer(generate_key())), redis)
         yield service
         service.lose_redis()
 

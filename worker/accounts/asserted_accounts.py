@@ -22,7 +22,8 @@ from worker.domain.evidence import DatesSource
 from worker.domain.series import grid_operator_of
 from worker.domain.windows import civil_date
 from worker.errors import DataError, MeterElsewhere
-from worker.stores.registry.accounts import AccountRegistry, NewConsent
+from worker.stores.registry import Registry
+from worker.stores.registry.accounts import NewConsent
 from worker.stores.registry.consents import ConsentTable, GivenConsent
 from worker.stores.registry.erased_meters import ErasureTable
 
@@ -60,7 +61,7 @@ class AccountAssertion:
     """The use case that adds an account with evidence of kind ``asserted``."""
 
     supplier: str
-    registry: AccountRegistry
+    registry: Registry
     consents: ConsentTable
     erasures: ErasureTable
     now: Clock
@@ -109,7 +110,7 @@ class AccountAssertion:
             self.check_not_erased(connection, usage_point_id, consented_on, anew=anew, token_of=token_of)
             self.consents.record(connection, account_ids, consent, now)
 
-        account, created = self.registry.add_asserted(
+        account, created = self.registry.accounts.add_asserted(
             self.supplier,
             usage_point_id,
             now,
@@ -202,7 +203,7 @@ class GatewayAccounts:
             proof=Proof.ASSERTED,
             vouched_by=vouched_by[:MAX_VOUCHER_LENGTH],
         )
-        added = self.assertion.registry.add_all(
+        added = self.assertion.registry.accounts.add_all(
             self.assertion.supplier,
             meters,
             now,
@@ -222,7 +223,7 @@ class GatewayAccounts:
     def _find_own(self, meter: str) -> Account | None:
         """Return the account that this token may be for; None where there is none.  Raises MeterConnected."""
         own = None
-        for account in self.assertion.registry.find_by_meter(meter):
+        for account in self.assertion.registry.accounts.find_by_meter(meter):
             if account.supplier == self.assertion.supplier:
                 own = account
             elif account.supplier == grid_operator_of(self.assertion.supplier):

@@ -19,30 +19,22 @@ from worker.stores.erasure_ledger import LedgerEntry, LedgerKind
 from worker.stores.measures.measure_store import MeasureStore
 from worker.stores.redis.claims import ProgressStore
 from worker.stores.redis.pending_consents import ConnectionRequests
-from worker.stores.registry.accounts import AccountRegistry
-from worker.stores.registry.consents import ConsentTable
-from worker.stores.registry.erased_meters import ErasureTable
+from worker.stores.registry import Registry
 from worker.stores.registry.households import forget_account
 from worker.stores.registry.known_ledger import KnownLedger
-from worker.stores.registry.proxy import ProxyGrantTable
-from worker.stores.registry.rights import RightTable
 
 
 def erase_account(
     account_id: str,
     *,
-    registry: AccountRegistry,
-    consents: ConsentTable,
+    registry: Registry,
     measures: MeasureStore,
     progress: ProgressStore,
     ledger: KnownLedger,
-    erasures: ErasureTable,
-    rights: RightTable,
     requests: ConnectionRequests,
     now: datetime,
     erased_at: datetime,
     keep_proof_days: int,
-    proxy_grants: ProxyGrantTable,
     actor: str | None = None,
 ) -> dict[str, int]:
     """Erase an account's measures, tokens and state, refuse late writes, and return what was erased, counted.
@@ -52,20 +44,20 @@ def erase_account(
     StoreUnavailable: before the ledger has the erasure nothing is erased. The grants of the proxy for the account's
     meter end with it, and its rights are to be withdrawn at the supplier; the caller enqueues that.
     """
-    account, on_removal, withdrawn = registry.get(account_id), None, {}
+    account, on_removal, withdrawn = registry.accounts.get(account_id), None, {}
     if account.state is not AccountState.DELETED:
-        close_meter = _announce(account, ledger, erasures, proxy_grants, now, erased_at)
+        close_meter = _announce(account, ledger, registry, now, erased_at)
 
         def on_removal(connection: Connection) -> None:
             if close_meter is not None:
                 close_meter(connection)
-            if number := rights.withdraw_meter(connection, account, of_everybody=True):
+            if number := registry.rights.withdraw_meter(connection, account, of_everybody=True):
                 withdrawn["rights"] = number
 
-        requests.end_for(account.id, account.usage_point_id, consents.browser_of(account.id))
+        requests.end_for(account.id, account.usage_point_id, registry.consents.browser_of(account.id))
     # The registry goes first: from then on no task writes for this account.
-    removed = registry.remove(account_id, on_removal, partial(forget_account, account_id=account_id))
-    proofs = consents.erase_after_removal(account_id, now, keep_proof_days, actor)
+    removed = registry.accounts.remove(account_id, on_removal, partial(forget_account, account_id=account_id))
+    proofs = registry.consents.erase_after_removal(account_id, now, keep_proof_days, actor)
     documents = measures.erase(account_id)
     return {"documents": documents, **removed, **withdrawn, "state_keys": progress.forget(account_id), **proofs}
 
@@ -73,8 +65,7 @@ def erase_account(
 def _announce(
     account: Account,
     ledger: KnownLedger,
-    erasures: ErasureTable,
-    proxy_grants: ProxyGrantTable,
+    registry: Registry,
     now: datetime,
     erased_at: datetime,
 ) -> Callable[[Connection], None] | None:
@@ -85,12 +76,12 @@ def _announce(
     if account.usage_point_id is None:
         ledger.append(LedgerEntry(LedgerKind.ERASED, account.id, erased_at))
         return None
-    meters = erasures.digests(account.supplier, account.usage_point_id)
+    meters = registry.erasures.digests(account.supplier, account.usage_point_id)
     last_day = forget_on(civil_date(now), account.consent_until)
     ledger.append(LedgerEntry(LedgerKind.ERASED, account.id, erased_at, meters[0], last_day, account.tenant))
 
     def close_meter(connection: Connection) -> None:
-        erasures.remember(connection, meters[0], erased_at, last_day, account.tenant)
-        proxy_grants.end_for(connection, meters, EndReason.REMOVED)
+        registry.erasures.remember(connection, meters[0], erased_at, last_day, account.tenant)
+        registry.proxy_grants.end_for(connection, meters, EndReason.REMOVED)
 
     return close_meter

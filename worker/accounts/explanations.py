@@ -49,7 +49,7 @@ from worker.domain.totals import Peak, state_on, to_peaks
 from worker.domain.windows import ONE_DAY, DateWindow, civil_date, plan_look_back
 from worker.stores.measures.measure_store import MeasureStore
 from worker.stores.redis.claims import ProgressStore
-from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry import Registry
 from worker.stores.registry.consents import ConsentTable
 from worker.stores.registry.outcomes import SeriesOutcome
 from worker.stores.registry.outputs import OutputState, list_outputs_of
@@ -136,7 +136,7 @@ class _MeterFacts:
 class Explainer:
     """The service that collects what is known of a day, from the registry, the measure store and Redis."""
 
-    registry: AccountRegistry
+    registry: Registry
     consents: ConsentTable
     measures: MeasureStore
     corrections: CorrectionTable

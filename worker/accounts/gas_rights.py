@@ -123,7 +123,7 @@ class RightDeclarations:
         invited = self.outcomes.find_invited(request)
         if request.vouched_by is None and not (invited and self._is_usable(invited, request.supplier, meter)):
             raise RequestEnded("invitation_over")
-        account = self.outcomes.registry.find(request.supplier, meter)
+        account = self.outcomes.registry.accounts.find(request.supplier, meter)
         is_own = account is not None and self.outcomes.is_same_person(account, request, invited)
         for_new_holder = invited is not None and invited.is_for_new_holder
         if account is not None and (not (is_own or for_new_holder) or account.tenant != request.tenant):
@@ -258,7 +258,7 @@ class RightOpenings:
         ``covers``: the series that it covers, None where that isn't known. ``anew``: the person who declares it vouches
         for a consent since the meter's data were erased. The caller starts the history. Safe to repeat.
         """
-        before = self.outcomes.registry.find(right.supplier, right.meter)
+        before = self.outcomes.registry.accounts.find(right.supplier, right.meter)
         if before is not None and not self._may_open(right, before):
             log.info("right opens nothing: its meter has an account", extra=fields(right=right.id))
             return None
@@ -314,7 +314,7 @@ class RightOpenings:
             self.outcomes.consents.record(connection, account_ids, given, now)
             self.outcomes.record_closures(connection, others, now, right.vouched_by or HOUSEHOLD)
 
-        ((account, created),) = self.outcomes.registry.add_all(
+        ((account, created),) = self.outcomes.registry.accounts.add_all(
             right.supplier,
             [right.meter],
             now,

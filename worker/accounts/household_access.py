@@ -28,8 +28,8 @@ from worker.domain.sessions import KeyKind
 from worker.errors import WorkerError
 from worker.logs import fields
 from worker.stores.redis.locks import Rate, RateLimiter
+from worker.stores.registry import Registry
 from worker.stores.registry.access_keys import AccessKeyTable, RecoveryTexts
-from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.households import Household, HouseholdTable, MailAddress, MailAddressTable
 from worker.texts import translate
 
@@ -149,7 +149,7 @@ class MailLinks:
     keys: AccessKeyTable
     households: HouseholdTable
     addresses: MailAddressTable
-    registry: AccountRegistry
+    registry: Registry
     limiter: RateLimiter
     public_url: str
     mail_service: MailService = field(repr=False)
@@ -211,7 +211,7 @@ class MailLinks:
         """Return the meters of a household by their last digits, as its language names them."""
         household = self.households.load(row.household_id)
         numbers = household.accounts if household else {}
-        accounts = self.registry.get_many(list(numbers))
+        accounts = self.registry.accounts.get_many(list(numbers))
         return ", ".join(
             translate("account.meter", row.language, digits=account.last_digits or "…")
             for account in accounts.values()
@@ -234,11 +234,11 @@ class HomeAccess:
 
     keys: AccessKeyTable
     households: HouseholdTable
-    registry: AccountRegistry
+    registry: Registry
 
     def household(self) -> Household:
         """Return the home's household, which shows every account that there is now; the first call makes it."""
-        numbers = {account.id: account.session_number for account in self.registry.list_accounts()}
+        numbers = {account.id: account.session_number for account in self.registry.accounts.list_accounts()}
         household = self.households.find_first() or self.households.create(numbers)
         if dict(household.accounts) != numbers:
             household = self.households.add(household.id, numbers) or household

@@ -21,7 +21,7 @@ from worker.domain.invitation import Invitation, InvitationPurpose, InvitationSt
 from worker.domain.windows import PARIS
 from worker.errors import DataError
 from worker.logs import fields
-from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry import Registry
 from worker.stores.registry.invitations import InvitationTable
 from worker.texts import LANGUAGES, format_day, translate
 
@@ -49,7 +49,7 @@ class Inviter:
     """What invites a person, and mails links."""
 
     invitations: InvitationTable
-    registry: AccountRegistry
+    registry: Registry
     public_url: str
     mail_service: MailService = field(default=MailService(), repr=False)
 
@@ -59,7 +59,7 @@ class Inviter:
         ``by`` is who vouches for the person who gets the link. The invitation belongs to the account's tenant. Raises
         UnknownAccount, for a removed account too.
         """
-        account = self.registry.get_existing(account_id)
+        account = self.registry.accounts.get_existing(account_id)
         return self._create(InvitationPurpose.ACCOUNT, account.supplier, by, account_id=account.id)
 
     def invite_meter(
@@ -71,7 +71,7 @@ class Inviter:
         MeterHasAccount without it, MeterHasNoAccount where it is said of a meter without an account, and MeterElsewhere
         in any case where another tenant's account reads the meter.
         """
-        account = self.registry.find(supplier, usage_point_id)
+        account = self.registry.accounts.find(supplier, usage_point_id)
         if account is not None:
             check_tenant_of(account, tenant)
         if account is not None and not new_holder:
@@ -115,7 +115,7 @@ class Inviter:
     def _kind_of_mail(self, invitation: Invitation) -> str:
         if invitation.account_id is None:
             return "connect"
-        closed = self.registry.get(invitation.account_id).state is AccountState.CLOSED
+        closed = self.registry.accounts.get(invitation.account_id).state is AccountState.CLOSED
         return "history" if closed else "again"
 
     def _create(self, purpose: InvitationPurpose, supplier: str, by: str, **whom: str) -> tuple[Invitation, str]:

@@ -31,7 +31,7 @@ from worker.domain.notice import HOUSEHOLD_CHANNEL, Notice, NoticeKind
 from worker.errors import NotDelivered, OperatorFault, describe_code
 from worker.logs import fields
 from worker.stores.encryption import Signer
-from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry import Registry
 from worker.stores.registry.api_tokens import TenantTable
 from worker.stores.registry.households import HouseholdTable, MailAddress, MailAddressTable
 from worker.texts import LANGUAGES, format_day, has_text, translate, translate_all, translate_code
@@ -97,7 +97,7 @@ class HouseholdMails:
 
     households: HouseholdTable
     addresses: MailAddressTable
-    registry: AccountRegistry
+    registry: Registry
     signer: Signer
     public_url: str
     mail_service: MailService = field(repr=False)
@@ -108,7 +108,7 @@ class HouseholdMails:
         A second attempt may mail it again to one of several; the mail has the same id then.
         """
         notice = message.notice
-        account = self.registry.get_existing(notice.account_id or "")
+        account = self.registry.accounts.get_existing(notice.account_id or "")
         number = account.session_number - (notice.kind is NoticeKind.ACCOUNT_CLOSED)  # The end of an account raised it.
         rows = self._find_addresses(account.id, number)
         faults = [fault for row in rows if (fault := self._mail(row, notice, account))]

@@ -20,7 +20,7 @@ from worker.domain.notice import Notice, NoticeKind
 from worker.domain.windows import civil_date
 from worker.errors import NotDelivered, UnknownAccount
 from worker.logs import fields
-from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry import Registry
 from worker.stores.registry.api_tokens import ApiTokenTable
 from worker.stores.registry.notices import MAX_ATTEMPTS, NoticeTable, build_notices
 from worker.stores.registry.outputs import OutputState
@@ -32,8 +32,7 @@ log = logging.getLogger("releve.notices")
 class NoticeSender:
     """The sender of notices over their channels."""
 
-    notices: NoticeTable
-    accounts: AccountRegistry
+    registry: Registry
     channels: NoticeChannels
     now: Callable[[], datetime]
 
@@ -42,19 +41,19 @@ class NoticeSender:
 
         A notice is claimed before it is sent, so two calls at once send it once.
         """
-        notice = self.notices.claim(notice_id, self.now())
+        notice = self.registry.notices.claim(notice_id, self.now())
         if notice is None:
             return False
         account = self._find_account(notice)
         if not self._still_applies(notice, account):
-            self.notices.delete(notice.id)
+            self.registry.notices.delete(notice.id)
             return False
         try:
             self._send(notice, account.tenant if account else DEFAULT_TENANT)
         except NotDelivered as error:
             self._record_failure(notice, error)
             return False
-        self.notices.mark_delivered(notice.id, self.now())
+        self.registry.notices.mark_delivered(notice.id, self.now())
         log.info("notice delivered", extra=fields(id=notice.id, kind=notice.kind, channel=notice.channel))
         return True
 
@@ -67,7 +66,7 @@ class NoticeSender:
     def _find_account(self, notice: Notice) -> Account | None:
         """Return the account that the notice is about; None for a notice to the operator, and where it was removed."""
         with suppress(UnknownAccount):
-            return self.accounts.get_existing(notice.account_id) if notice.account_id else None
+            return self.registry.accounts.get_existing(notice.account_id) if notice.account_id else None
         return None
 
     def _still_applies(self, notice: Notice, account: Account | None) -> bool:
@@ -78,7 +77,7 @@ class NoticeSender:
             case NoticeKind.ACTION_NEEDED:
                 return account.reason == notice.reason
             case NoticeKind.CURVE_NOT_ACTIVATED:
-                return account.active and self.accounts.completeness.find_missing_curve(account.id) is not None
+                return account.active and self.registry.completeness.find_missing_curve(account.id) is not None
             case NoticeKind.CONSENT_ENDS_30 | NoticeKind.CONSENT_ENDS_7:
                 return account.consent_until is not None and account.consent_until.isoformat() == notice.about
             case NoticeKind.ACCOUNT_CLOSED:
@@ -95,7 +94,7 @@ class NoticeSender:
                 assert_never(notice.kind)
 
     def _record_failure(self, notice: Notice, error: NotDelivered) -> None:
-        self.notices.record_failure(notice.id, str(error))
+        self.registry.notices.record_failure(notice.id, str(error))
         abandoned = notice.attempts >= MAX_ATTEMPTS
         log.log(
             logging.ERROR if abandoned else logging.WARNING,
@@ -111,13 +110,13 @@ class NoticeSender:
         )
 
 
-def notify_missing_curves(registry: AccountRegistry, refusals: RefusalPolicy) -> int:
+def notify_missing_curves(registry: Registry, refusals: RefusalPolicy) -> int:
     """Insert the notices for active accounts whose curve is not switched on, and return how many accounts got one.
 
     Each account is notified once for each time its curve stops. Accounts are read a page at a time.
     """
     notified, after = 0, None
-    while page := registry.page_active(after):
+    while page := registry.accounts.page_active(after):
         ledgers = registry.completeness.load_ledgers([account.id for account in page])
         for account in page:
             daily, curve = (ledgers.get((account.id, series), DayLedger()) for series in COMPARED_SERIES)

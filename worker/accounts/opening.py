@@ -43,8 +43,8 @@ from worker.logs import fields
 from worker.stores.erasure_ledger import LedgerEntry, LedgerKind
 from worker.stores.redis.locks import Rate, RateLimiter
 from worker.stores.redis.pending_consents import ConnectionRequests
-from worker.stores.registry import account_rows
-from worker.stores.registry.accounts import AccountRegistry, NewConsent
+from worker.stores.registry import Registry, account_rows
+from worker.stores.registry.accounts import NewConsent
 from worker.stores.registry.consents import ConsentTable, GivenConsent
 from worker.stores.registry.erased_meters import ErasureTable
 from worker.stores.registry.invitations import InvitationTable
@@ -103,7 +103,7 @@ class ProvenRequests:
     """
 
     suppliers: Mapping[str, SupplierConsents]
-    registry: AccountRegistry
+    registry: Registry
     consents: ConsentTable
     invitations: InvitationTable
     erasures: ErasureTable
@@ -121,7 +121,7 @@ class ProvenRequests:
         invitation = self.invitations.get(request.invitation_id) if request.invitation_id else None
         if invitation is None or invitation.browser not in request.names or invitation.revoked_at is not None:
             return None
-        return Invited(invitation, self.registry.meter_of(invitation))
+        return Invited(invitation, self.registry.accounts.meter_of(invitation))
 
     def conclude(self, request: ConnectionRequest) -> ConnectionRequest:
         """Write the accounts of a proven request, or return it with what it waits for."""
@@ -136,7 +136,7 @@ class ProvenRequests:
         if invited is not None and invited.is_for_new_holder and invited.usage_point_id is not None:
             # The inviter's word is about this one; further meters of the answer may have an account of the same person.
             proven = replace(proven, usage_points=(invited.usage_point_id,))
-        before = {number: self.registry.find(request.supplier, number) for number in proven.usage_points}
+        before = {number: self.registry.accounts.find(request.supplier, number) for number in proven.usage_points}
         known = [account for account in before.values() if account]
         others = [account for account in known if not self.is_same_person(account, request, invited)]
         # An invitation is a consent for its tenant alone; without one a person renews their own account wherever it is.
@@ -189,7 +189,7 @@ class ProvenRequests:
         if invited is None or invited.usage_point_id is None or invited.invitation.used_at is not None:
             raise RequestEnded("invitation_over")
         meter, now = invited.usage_point_id, self.now()
-        account = self.registry.find(request.supplier, meter)
+        account = self.registry.accounts.find(request.supplier, meter)
         if account is not None and account.tenant != invited.invitation.tenant:
             return request.after(RequestEvent.NOT_PROVEN, proven=None, page="")  # Nobody learns who reads a meter.
         others = [account] if account and invited.is_for_new_holder else []
@@ -268,7 +268,7 @@ class ProvenRequests:
             line=proven.line,
             answer_digest=proven.answer_digest,
         )
-        accounts = self.registry.add_all(
+        accounts = self.registry.accounts.add_all(
             request.supplier,
             proven.usage_points,
             now,

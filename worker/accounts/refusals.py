@@ -37,7 +37,7 @@ from worker.errors import (
     UnknownAccount,
 )
 from worker.logs import fields
-from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry.accounts import AccountTable
 from worker.stores.registry.consents import ConsentTable, PendingRefusals
 from worker.stores.registry.notices import NoticeTable, build_notices
 from worker.sync.incidents import Incidents
@@ -87,7 +87,7 @@ class RefusalPolicy:
     refused alike.
     """
 
-    accounts: AccountRegistry
+    accounts: AccountTable
     consents: ConsentTable
     pending: PendingRefusals
     notices: NoticeTable

@@ -22,6 +22,7 @@ from worker.accounts.gas_rights import RightOpenings
 from worker.accounts.refusals import RefusalPolicy
 from worker.clients.suppliers import SupplierClients
 from worker.domain.access_right import (
+    REGISTERING,
     ProofState,
     Right,
     RightDeclaration,
@@ -39,7 +40,7 @@ from worker.errors import ConsentEnded, DataError, RightChanging, RightEnded, Su
 from worker.logs import fields
 from worker.stores.database import new_id
 from worker.stores.redis.pending_consents import ProofFiles
-from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry.accounts import AccountTable
 from worker.stores.registry.rights import RightTable
 
 log = logging.getLogger("releve.rights")
@@ -63,7 +64,7 @@ class RightSweep:
     suppliers: Mapping[str, SupplierClients]
     rights: RightTable
     openings: RightOpenings
-    accounts: AccountRegistry
+    accounts: AccountTable
     refusals: RefusalPolicy
     now: Clock
 
@@ -74,7 +75,7 @@ class RightSweep:
         """
         summary = RightSummary()
         for name, clients in self.suppliers.items():
-            if name in self.rights.suppliers:
+            if name in REGISTERING:
                 self._check_supplier(name, clients, summary, pending_only=pending_only)
         if summary.opened or summary.ended:
             counts = fields(checked=summary.checked, opened=len(summary.opened), ended=summary.ended)
@@ -218,7 +219,7 @@ class OwnRights:
         UnknownUsagePoint, what the client raises, and StoreUnavailable; RightChanging while a right of the meter
         is withdrawn; ValueError where the meter has an account that is read, or that was a household's.
         """
-        account = self.openings.outcomes.registry.find(supplier, meter)
+        account = self.openings.outcomes.registry.accounts.find(supplier, meter)
         if account is not None:
             check_tenant_of(account, tenant)
             if not self._may_renew(account):

@@ -38,7 +38,7 @@ from worker.domain.schedule import AskingHours, Turn, next_look_back
 from worker.domain.series import Series, curve_of, daily_of
 from worker.domain.tariffs import SequenceBreak
 from worker.errors import RateLimited, SupplierLimited
-from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry import Registry
 from worker.stores.registry.outcomes import SeriesOutcome
 from worker.stores.registry.outputs import OutputState
 from worker.stores.registry.supplier_answers import Correction
@@ -205,7 +205,7 @@ def _next_try(
 
 def coverage_of(account_id: str, history: History) -> AccountCoverage:
     """Return the coverage of the account's series, and the missing curve of the usual two if there is one."""
-    registry, account = history.registry, history.registry.get(account_id)
+    registry, account = history.registry, history.registry.accounts.get(account_id)
     known, collected = registry.outcomes.known(account_id), _series_asked(account, history)
     ledgers = {series: registry.completeness.load_ledger(account_id, series) for series in known}
     if account.files_only:
@@ -480,11 +480,11 @@ class HomeSummary:
 
 
 def summarize_home(
-    *, registry: AccountRegistry, history: History, supplier: str, has_password: bool, gate_code: str
+    *, registry: Registry, history: History, supplier: str, has_password: bool, gate_code: str
 ) -> HomeSummary:
     """Return the summary; ``supplier``: the one whose accounts need a token each. Raises StoreUnavailable."""
     accounts = []
-    for account in registry.list_accounts():
+    for account in registry.accounts.list_accounts():
         has_token = account.supplier != supplier or registry.tokens.find_token_id(account.id) is not None
         is_asked = account.active and has_token
         accounts.append(

@@ -33,7 +33,7 @@ from worker.errors import (
     WorkerError,
 )
 from worker.logs import fields
-from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry import Registry
 from worker.stores.registry.user_tokens import TokenTable, UnusedToken
 from worker.sync.claims import WindowClaims
 from worker.sync.incidents import Incidents
@@ -50,7 +50,7 @@ _LONGEST_WAIT: Final = timedelta(days=7)
 class TokenRenewal:
     """The job that renews tokens which expire soon."""
 
-    registry: AccountRegistry
+    registry: Registry
     tokens_of: Callable[[Account], TokenProvider]
     calls_per_hour: int | None
     claims: WindowClaims
@@ -72,7 +72,7 @@ class TokenRenewal:
         today = civil_date(self.now())
         for ending in self.registry.tokens.list_expiring(now, ahead, today, _budget(self.calls_per_hour)):
             try:
-                token = self.tokens_of(self.registry.get(ending.account_id)).current()
+                token = self.tokens_of(self.registry.accounts.get(ending.account_id)).current()
                 # A token that still ends soon was not renewed; a later tick has time for another try.
                 renewed += not token.ends_within(RENEW_AHEAD_S)
             except RateLimited as error:

@@ -88,7 +88,7 @@ def find_account(meter: str, as_json: bool) -> int:
     if meter == _STDIN:
         meter = MeterNumber().convert(sys.stdin.readline(), None, click.get_current_context())
     with open_runtime() as runtime:
-        accounts = runtime.registry.find_by_meter(meter)
+        accounts = runtime.registry.accounts.find_by_meter(meter)
         if not accounts:
             raise click.ClickException(
                 "no account has this meter: check the number, or invite its holder with `releve invite --usage-point`"
@@ -156,7 +156,7 @@ def account_series(
     if len(switches) < len({*on}) + len({*off}) + len({*fleet}):
         raise click.UsageError("name a series in only one of --on, --off and --fleet")
     with open_runtime() as runtime:
-        runtime.registry.get_existing(account_id)
+        runtime.registry.accounts.get_existing(account_id)
         try:
             begins = runtime.series_chooser.choose(account_id, switches)
         except ValueError as error:
@@ -398,7 +398,7 @@ def list_accounts(state: AccountState | None, limit: int | None, tenant: str | N
     with open_runtime() as runtime:
         if tenant:
             require_tenant(runtime.registry.database, tenant)
-        rows = map(_account_row, runtime.registry.iterate(limit=limit, tenant=tenant, state=state))
+        rows = map(_account_row, runtime.registry.accounts.iterate(limit=limit, tenant=tenant, state=state))
         tenants = tenant_column([{"tenant": one.id} for one in runtime.tenants.list_tenants()])
         names = ("account", "state", *tenants, "supplier", "created_at", "reason")
         empty = "no accounts in this state" if state else "no accounts yet"
@@ -418,7 +418,7 @@ def show(account_id: str, as_json: bool) -> None:
       releve accounts show 3kq7d0fr2m
     """
     with open_runtime() as runtime:
-        row = _account_row(runtime.registry.get(account_id))
+        row = _account_row(runtime.registry.accounts.get(account_id))
         row |= proof_row(runtime.consents.newest_proofs([account_id]).get(account_id))
     shown = {name: value for name, value in row.items() if (name, value) != ("tenant", DEFAULT_TENANT)}
     lines = [f"{name:15} {value if value is not None else '-'}" for name, value in shown.items()]
@@ -467,7 +467,7 @@ def remove(account_id: str, yes: bool, as_json: bool) -> None:
       releve accounts remove 3kq7d0fr2m --yes
     """
     with open_runtime() as runtime:
-        runtime.registry.get(account_id)
+        runtime.registry.accounts.get(account_id)
         require_confirmation(f"Erase account {account_id} and all its measures?", yes, if_not="nothing was erased")
         erased = runtime.erase(account_id, shell_user())
         _publish_revocation(runtime)
@@ -491,12 +491,12 @@ def proof_row(proof: ConsentProof | None) -> dict[str, str | None]:
 
 def _set_state(account_id: str, state: AccountState) -> None:
     with open_runtime() as runtime:
-        runtime.registry.get_existing(account_id)
+        runtime.registry.accounts.get_existing(account_id)
         try:
-            runtime.registry.set_state(account_id, state, now=runtime.now())
+            runtime.registry.accounts.set_state(account_id, state, now=runtime.now())
         except ValueError as error:
             raise click.ClickException(str(error)) from None
-        state = runtime.registry.get(account_id).state
+        state = runtime.registry.accounts.get(account_id).state
     click.echo(f"account {account_id} is {state}")
 
 

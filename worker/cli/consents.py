@@ -394,7 +394,7 @@ def _request_row(runtime: Runtime, request: ConnectionRequest) -> dict[str, Any]
     """Return the request with why it waits, the account that the operator's yes closes, and those of its session."""
     meters = request.proven.usage_points if request.proven else request.names_meters
     reads = request.page == HELD_READING
-    known = [runtime.registry.find(request.supplier, meter) for meter in meters] if reads else []
+    known = [runtime.registry.accounts.find(request.supplier, meter) for meter in meters] if reads else []
     reason = "meter has an account" if reads else "too many new accounts"
     return {
         "request": request.id,

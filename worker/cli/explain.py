@@ -89,7 +89,7 @@ def explain(account_id: str, day: date | int, lang: str | None, as_json: bool) -
       releve explain 3kq7d0fr2m 2024-07-10 --lang fr
     """
     with open_runtime() as runtime:
-        account = runtime.registry.get_existing(account_id)
+        account = runtime.registry.accounts.get_existing(account_id)
         wanted = day if isinstance(day, date) else runtime.history.today() - day * ONE_DAY
         explanation = runtime.explainer.explain(account, wanted)
     lines = _lines(explanation, lang or shell_language())
@@ -205,7 +205,7 @@ def history(account_id: str, day: date, as_json: bool) -> None:
       releve history 3kq7d0fr2m 2024-07-10
     """
     with open_runtime() as runtime:
-        account = runtime.registry.get_existing(account_id)
+        account = runtime.registry.accounts.get_existing(account_id)
         corrections = list(runtime.explainer.list_corrections(account, day))
         kept_days = runtime.settings.keep_corrections_days
     if as_json:

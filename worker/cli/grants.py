@@ -38,7 +38,7 @@ def list_grants(account_id: str | None, as_json: bool) -> None:
     with open_runtime() as runtime:
         today, meters = runtime.history.today(), None
         if account_id is not None:
-            meters = runtime.meters_of(runtime.registry.get_existing(account_id))
+            meters = runtime.meters_of(runtime.registry.accounts.get_existing(account_id))
         clients = {client.id: client for client in runtime.proxy_clients.list_clients()}
         rows = [
             {name: value for name, value in to_row(grant).items() if name != "meter"}

@@ -95,7 +95,7 @@ class _Import:
     days: list[int] = field(default_factory=lambda: [0, 0, 0])
 
     def __post_init__(self) -> None:
-        self.chosen = self.runtime.registry.get_existing(self.account_id) if self.account_id else None
+        self.chosen = self.runtime.registry.accounts.get_existing(self.account_id) if self.account_id else None
 
     @property
     def file_accounts(self) -> FileAccounts:
@@ -167,7 +167,7 @@ class _Import:
         if settings.is_home or settings.home is False:
             return settings.is_home
         is_fresh = not settings.has_enedis_credentials and settings.enedis_url is None
-        return is_fresh and not self.runtime.registry.page(limit=1)
+        return is_fresh and not self.runtime.registry.accounts.page(limit=1)
 
     @contextmanager
     def _progress(self, found: FileComparison) -> Iterator[Any]:

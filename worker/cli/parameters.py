@@ -81,7 +81,7 @@ def require_one_or_all(account_id: str | None, everybody: bool) -> None:
 def chosen_accounts(runtime: Runtime, account_id: str | None) -> Iterator[Account]:
     """Yield the named account, or all accounts.  Raises UnknownAccount."""
     if account_id:
-        yield runtime.registry.get_existing(account_id)
+        yield runtime.registry.accounts.get_existing(account_id)
     else:
         from worker.sync.verification import all_accounts
 

@@ -78,7 +78,7 @@ def show(account_id: str, name: str | None, by: str, first: date | None, last: d
       releve show 3kq7d0fr2m --series max_power --format plot
     """
     with open_runtime() as runtime:
-        account = runtime.registry.get_existing(account_id)
+        account = runtime.registry.accounts.get_existing(account_id)
         series = Series(name) if name else daily_of(supplier=account.supplier)
         if series not in of_supplier(account.supplier):
             known = " or ".join(of_supplier(account.supplier))

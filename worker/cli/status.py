@@ -209,7 +209,7 @@ def status(
         raise click.UsageError("give one ACCOUNT, or list accounts with --error, --state, --limit or --all")
     with open_runtime() as runtime:
         if account_id:
-            one = status_of(runtime.registry.get_existing(account_id), runtime.history)
+            one = status_of(runtime.registry.accounts.get_existing(account_id), runtime.history)
             print_json(one.model_dump(mode="json")) if as_json else _print_one(one)
         elif lists:
             rows = _iterate(runtime, limit=limit, state=state, code=code and code.upper())
@@ -235,7 +235,7 @@ def _show_summary(runtime: Runtime, as_json: bool) -> None:
 
 
 def _iterate(runtime: Runtime, **wanted: Any) -> Iterator[AccountStatus]:
-    return (status_of(account, runtime.history) for account in runtime.registry.iterate(**wanted))
+    return (status_of(account, runtime.history) for account in runtime.registry.accounts.iterate(**wanted))
 
 
 @dataclass
@@ -452,7 +452,7 @@ def wait_with_progress(
             for account in list(waiting):
                 done, total = count_progress(account)
                 progress.update(bars[account.id], completed=done, total=total)
-                if done >= total or not runtime.registry.get(account.id).active:
+                if done >= total or not runtime.registry.accounts.get(account.id).active:
                     waiting.remove(account)
                 elif stalls.is_stalled(account, done):
                     waiting.remove(account)
@@ -500,7 +500,7 @@ def _failures(runtime: Runtime, account: Account) -> Iterator[str]:
     for series, outcome in runtime.registry.outcomes.load(account.id).items():
         if outcome.code:
             yield f"account {account.id}: {series.value}: {outcome.message} ({outcome.code})"
-    now = runtime.registry.get(account.id)
+    now = runtime.registry.accounts.get(account.id)
     if not now.active:
         yield f"account {account.id} is {now.state} {now.reason}: `releve status {account.id}` says what to do"
 
@@ -520,7 +520,7 @@ def support_bundle(account_id: str, path: Path, days: int, with_values: bool) ->
       releve support-bundle 3kq7d0fr2m --days 14 bundle.zip
     """
     with open_runtime() as runtime:
-        bundle = make_bundle(runtime, runtime.registry.get_existing(account_id), days, with_values=with_values)
+        bundle = make_bundle(runtime, runtime.registry.accounts.get_existing(account_id), days, with_values=with_values)
     try:
         bundle.write(path)
     except FileExistsError:

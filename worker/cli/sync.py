@@ -173,7 +173,7 @@ def backfill(account_id: str, inline: bool, wait: bool, as_json: bool) -> int:
 
     refuse_inline_with_wait(inline, wait)
     with open_runtime() as runtime:
-        account = runtime.registry.get_existing(account_id)
+        account = runtime.registry.accounts.get_existing(account_id)
         if inline:
             return run_inline(runtime, lambda runs: runs.history(account.id), as_json)
         return run_queued(

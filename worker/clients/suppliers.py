@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -15,9 +15,11 @@ from worker.clients.oauth import OAuthClient
 from worker.clients.supplier import RightCalls, Supplier, SupplierClient
 from worker.clients.supplier_session import Permits, SupplierSession, Token, TokenProvider, Transport
 from worker.clients.tokens import ApplicationTokens, BearerTokens, RotatingTokenStore, TokenStore, UserTokens
+from worker.domain.access_right import REGISTERING
 from worker.domain.account import Account
 from worker.domain.answers import Deviation
 from worker.domain.clock import Clock
+from worker.domain.series import is_gateway
 from worker.domain.windows import civil_date
 from worker.errors import OperatorFault
 
@@ -111,3 +113,46 @@ class SupplierClients:
 
     def _build_client(self, session: SupplierSession) -> SupplierClient:
         return self.supplier.client(self.endpoints, session, self.now, self.report)
+
+
+class Suppliers(Mapping[str, SupplierClients]):
+    """The clients of the suppliers that are set up, by name; the first is the main one, whose electricity is read."""
+
+    def __init__(self, clients: Mapping[str, SupplierClients]) -> None:
+        self._clients = clients
+
+    def __getitem__(self, supplier: str) -> SupplierClients:
+        return self._clients[supplier]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._clients)
+
+    def __len__(self) -> int:
+        return len(self._clients)
+
+    @property
+    def main(self) -> SupplierClients:
+        return next(iter(self._clients.values()))
+
+    @property
+    def has_rights(self) -> bool:
+        """Whether one of them registers rights of access."""
+        return not REGISTERING.isdisjoint(self._clients)
+
+    def clients_of(self, supplier: str) -> SupplierClients:
+        """Return the clients of a supplier. Raises OperatorFault where it is not set up any more."""
+        if supplier not in self._clients:
+            setting = "HOME" if is_gateway(supplier) else f"{supplier.upper()}_CLIENT_ID"
+            raise OperatorFault(f"{supplier} is not set up here: set RELEVE_{setting}")
+        return self._clients[supplier]
+
+    def client_of(self, account: Account) -> SupplierClient:
+        """Return the client of an account's supplier, for the calls that follow at once."""
+        return self.clients_of(account.supplier).client_of(account)
+
+    def tokens_of(self, account: Account) -> TokenProvider:
+        """Return the tokens that calls for an account use."""
+        return self.clients_of(account.supplier).tokens_of(account)
+
+    def application_client(self, supplier: str) -> SupplierClient:
+        return self.clients_of(supplier).application_client

@@ -18,6 +18,7 @@ from typing import Final
 
 from worker.domain.series import Series
 
+REGISTERING: Final = frozenset({"grdf"})  # The suppliers that register rights.
 PCE: Final = re.compile(r"[0-9]{14}|GI[0-9]{6}")  # The number of a gas meter.
 _POSTCODE: Final = re.compile(r"[0-9]{5}")
 _EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")

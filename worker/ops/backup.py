@@ -60,7 +60,7 @@ from worker.stores.erasure_ledger import LedgerEntry, LedgerFile, LedgerKind, Le
 from worker.stores.measures.measure_store import Document, MeasureStore
 from worker.stores.redis.pending_consents import ConsentFlows
 from worker.stores.registry import migrations
-from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry import Registry
 from worker.stores.registry.consents import ConsentTable
 from worker.stores.registry.dump import (
     TABLES,
@@ -298,7 +298,7 @@ def replay_ledger(runtime: Runtime, connection: Connection, entries: Iterable[Le
             latest[entry.kind] = entry
     names = iter(by_account)
     while batch := list(islice(names, _BATCH)):
-        for account in replay.registry.get_many(batch).values():
+        for account in replay.registry.accounts.get_many(batch).values():
             replay.apply(account, {kind: entry.at for kind, entry in by_account[account.id].items()})
     return replay.effect
 
@@ -309,7 +309,7 @@ class _Replay:
     def __init__(self, runtime: Runtime, connection: Connection) -> None:
         database = runtime.registry.database.join(connection)
         self.effect = LedgerEffect()
-        self.registry = AccountRegistry(database, runtime.registry_sealer, runtime.registry.outcomes.fleet)
+        self.registry = Registry(database, runtime.registry_sealer, runtime.registry.outcomes.fleet)
         self._consents = ConsentTable(database, runtime.registry_sealer)
         self._erasures = ErasureTable(database, runtime.erasure_hashes)
         self._connection = connection
@@ -327,7 +327,7 @@ class _Replay:
         """Do to a restored account what happened to it at these moments."""
         if (erased_at := moments.get(LedgerKind.ERASED)) is not None:
             if account.state is not AccountState.DELETED:
-                self.registry.remove(account.id)
+                self.registry.accounts.remove(account.id)
                 self._consents.erase_after_removal(account.id, erased_at, self._keep_days)
                 self.effect.erased += 1
         elif account.state in _ENDED:

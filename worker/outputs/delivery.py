@@ -37,7 +37,7 @@ from worker.logs import fields
 from worker.metrics import OUTPUT_FAILURES, OUTPUT_SERIES
 from worker.outputs.output import Change, Output, OutputAccount, OutputKind, OutputOptions, OutputParts, require_address
 from worker.stores.redis.locks import Locks
-from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry.accounts import AccountTable
 from worker.stores.registry.outputs import BEGINNING, KeptReadings, OutboxTable, OutputState, OutputTable, WaitingChange
 
 log = logging.getLogger("releve.outputs")
@@ -57,7 +57,7 @@ class OutputDelivery:
 
     outputs: OutputTable
     outbox: OutboxTable
-    accounts: AccountRegistry
+    accounts: AccountTable
     kinds: Mapping[str, OutputKind]
     parts: OutputParts
     locks: Locks

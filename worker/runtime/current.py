@@ -1,29 +1,70 @@
-"""The runtime of this process, for tasks: importing a task loads neither stores nor clients."""
+"""The parts of this process, for tasks: importing a task loads neither stores nor clients.
+
+A task names its part, and its worker loads that part alone. A forked child builds its own.
+"""
 
 from __future__ import annotations
 
 import atexit
 import os
 import threading
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import wraps
+from typing import TYPE_CHECKING, TypeVar
 
 from config.settings import get_settings
 
 if TYPE_CHECKING:
-    from worker.runtime.process import Runtime
+    from worker.outputs.delivery import OutputDelivery
+    from worker.runtime.consent_parts import Consent
+    from worker.runtime.stores import Stores
+    from worker.runtime.sync_parts import Sync
+
+Part = TypeVar("Part")
+_lock = threading.RLock()
 
 
-_lock = threading.Lock()
-_runtime: tuple[int, Runtime] | None = None
+def once_a_process(build: Callable[[], Part]) -> Callable[[], Part]:
+    """Keep what ``build`` returns for the life of this process."""
+    built: tuple[int, Part] | None = None
+
+    @wraps(build)
+    def part() -> Part:
+        nonlocal built
+        with _lock:
+            if built is None or built[0] != os.getpid():
+                built = os.getpid(), build()
+            return built[1]
+
+    return part
 
 
-def get_runtime() -> Runtime:
-    """Return the runtime of this process, built at first use: a forked child builds its own."""
-    from worker.runtime.process import Runtime
+@once_a_process
+def stores() -> Stores:
+    from worker.runtime.stores import open_stores
 
-    global _runtime  # noqa: PLW0603 - one a process is the point
-    with _lock:
-        if _runtime is None or _runtime[0] != os.getpid():
-            _runtime = (os.getpid(), Runtime(get_settings(), guarded=True))
-            atexit.register(_runtime[1].close)
-        return _runtime[1]
+    opened = ExitStack()
+    atexit.register(opened.close)
+    return opened.enter_context(open_stores(get_settings()))
+
+
+@once_a_process
+def sync() -> Sync:
+    from worker.runtime.sync_parts import build_sync
+
+    return build_sync(stores())
+
+
+@once_a_process
+def consent() -> Consent:
+    from worker.runtime.consent_parts import build_consent
+
+    return build_consent(stores(), sync())
+
+
+@once_a_process
+def outputs() -> OutputDelivery:
+    from worker.runtime.output_parts import build_outputs
+
+    return build_outputs(stores())

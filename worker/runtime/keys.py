@@ -9,6 +9,7 @@ import os
 import secrets
 import threading
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -34,6 +35,30 @@ def build_sealer(settings: Settings, purpose: Purpose, *, keep_new: bool = True)
         return Sealer(_keys_of(settings, purpose, keep_new), purpose)
     except ValueError as error:
         raise ConfigError(f"{purpose.setting}: {error}") from None
+
+
+class Keys:
+    """What seals and hashes in this process; each is opened at its first use, and raises ConfigError as below."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    @cached_property
+    def registry(self) -> Sealer:
+        return build_sealer(self._settings, Purpose.REGISTRY)
+
+    @cached_property
+    def redis(self) -> Sealer:
+        return build_sealer(self._settings, Purpose.REDIS)
+
+    @cached_property
+    def broker(self) -> Sealer:
+        return build_sealer(self._settings, Purpose.BROKER)
+
+    @cached_property
+    def hashes(self) -> KeyedHashes:
+        """What recognises the meters of erased accounts."""
+        return build_erasure_hashes(self._settings)
 
 
 def build_backup_sealer(settings: Settings) -> Sealer:

@@ -1,17 +1,85 @@
-"""Stores from the settings: the registry, the measures, Redis."""
+"""Stores from the settings: the registry, the measures, Redis; opened once a process."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+from redis import Redis
 
 from config.settings import ConfigError, Settings
+from worker.domain.clock import Clock, clock_from
 from worker.domain.lanes import BROKER_PREFIX
+from worker.runtime.keys import Keys
+from worker.runtime.supplier_settings import fleet_series
 from worker.stores.database import Database
+from worker.stores.erasure_ledger import LedgerFile
 from worker.stores.measures import InstrumentedStore, open_measures
-from worker.stores.measures.measure_store import Layout
-from worker.stores.redis.connection import connect, is_redis
+from worker.stores.measures.measure_store import Layout, MeasureStore
+from worker.stores.redis.claims import ProgressStore
+from worker.stores.redis.connection import check_eviction, connect, is_redis
 from worker.stores.redis.heartbeats import BrokerMessages
+from worker.stores.registry import Registry
+from worker.stores.registry.known_ledger import KnownLedger
 from worker.stores.registry.migrations import require_schema
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stores:
+    """What every builder takes. ``now``: the fleet's time. ``windows``: what Redis knows of windows and runs."""
+
+    settings: Settings
+    now: Clock
+    keys: Keys
+    registry: Registry
+    measures: MeasureStore
+    redis: Redis
+    redis_url: str
+    windows: ProgressStore
+    erasure_ledger: KnownLedger
+    broker: BrokerMessages | None
+
+    @property
+    def broker_url(self) -> str:
+        """The address that messages are sent to, embedded or not."""
+        return self.settings.broker_options().url or self.redis_url
+
+
+@contextmanager
+def open_stores(settings: Settings, *, guarded: bool = True) -> Iterator[Stores]:
+    """Open the stores, so that settings which can't work end a process with one clear line: ConfigError or WorkerError.
+
+    ``guarded`` refuses measures that are laid out in another way than the settings say; for all real doors.
+    """
+    with ExitStack() as opened:
+        keys, now = Keys(settings), clock_from(settings.pretend_now)
+        registry = Registry(
+            open_current_database(settings, opened),
+            keys.registry,
+            keys.hashes,
+            fleet=fleet_series(settings),
+            now=now,
+            writer_expiry=timedelta(seconds=settings.inflight_expiry_s),
+        )
+        measures = build_measures(settings, opened, guarded=guarded)
+        redis_url = redis_address(settings, opened)
+        redis = connect(redis_url)
+        opened.callback(redis.close)
+        check_eviction(redis)
+        yield Stores(
+            settings=settings,
+            now=now,
+            keys=keys,
+            registry=registry,
+            measures=measures,
+            redis=redis,
+            redis_url=redis_url,
+            windows=ProgressStore(redis),
+            erasure_ledger=KnownLedger(registry.database, LedgerFile(settings.ledger(), keys.hashes)),
+            broker=build_broker_messages(settings, redis_url, opened),
+        )
 
 
 def open_database(settings: Settings, opened: ExitStack) -> Database:
@@ -80,3 +148,9 @@ def build_broker_messages(settings: Settings, redis_url: str, opened: ExitStack)
     client = connect(url)
     opened.callback(client.close)
     return BrokerMessages(client, BROKER_PREFIX)
+
+
+def announce_pretend_time(settings: Settings, print_line: Callable[[str], object]) -> None:
+    """Print a line where the settings replace the present by another time."""
+    if settings.pretend_now is not None:
+        print_line(f"PRETENDING that now is {settings.pretend_now.isoformat()} (RELEVE_PRETEND_NOW)")

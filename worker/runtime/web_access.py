@@ -9,16 +9,14 @@ from worker.accounts.household_access import HomeAccess, HouseholdAccess, MailLi
 from worker.accounts.notice_channels import HouseholdMails, NoticeChannels
 from worker.accounts.notice_services import MailService
 from worker.accounts.notices import NoticeSender
-from worker.domain.clock import Clock
 from worker.domain.networks import parse_networks
 from worker.runtime.keys import build_sealer, session_keys
+from worker.runtime.stores import Stores
 from worker.stores.database import Database
-from worker.stores.encryption import KeyedHashes, Purpose, Sealer, Signer
+from worker.stores.encryption import Purpose, Sealer, Signer
 from worker.stores.redis.locks import RateLimiter
 from worker.stores.registry.access_keys import AccessKeyTable, OperatorTable
-from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.households import HouseholdTable, MailAddressTable
-from worker.stores.registry.notices import NoticeTable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,14 +51,13 @@ def build_mail_service(settings: Settings) -> MailService:
     return MailService(notify_urls=settings.notify_urls(), networks=parse_networks(settings.webhook_networks))
 
 
-def build_web_access(
-    settings: Settings, registry: AccountRegistry, hashes: KeyedHashes, limiter: RateLimiter, now: Clock
-) -> WebAccess:
+def build_web(stores: Stores) -> WebAccess:
     """Return what opens and ends sessions.  Raises ConfigError as ``build_sealer`` does."""
+    settings, registry = stores.settings, stores.registry
     of_operators = build_operator_access(settings, registry.database)
     keys, sealer = of_operators.keys, of_operators.sealer
     households = HouseholdTable(registry.database, sealer)
-    addresses = MailAddressTable(registry.database, sealer, hashes)
+    addresses = MailAddressTable(registry.database, sealer, stores.keys.hashes)
     signer = Signer(session_keys(settings))
     mail_service = build_mail_service(settings)
     household_mails = HouseholdMails(
@@ -83,15 +80,14 @@ def build_web_access(
             households=households,
             addresses=addresses,
             registry=registry,
-            limiter=limiter,
+            limiter=RateLimiter(stores.redis),
             public_url=settings.public_url,
             mail_service=mail_service,
         ),
         notice_sender=NoticeSender(
-            notices=NoticeTable(registry.database),
-            accounts=registry,
+            registry=registry,
             channels=NoticeChannels(of_settings={}, household=household_mails),
-            now=now,
+            now=stores.now,
         ),
         home=HomeAccess(keys=keys, households=households, registry=registry),
     )

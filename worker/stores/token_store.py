@@ -17,7 +17,7 @@ from worker.errors import WorkerError
 from worker.logs import fields
 from worker.stores.encryption import Sealer
 from worker.stores.redis.claims import ProgressStore
-from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry import Registry
 
 log = logging.getLogger("releve.tokens")
 _LOCK_MAX_S: Final = 90.0  # Longer than one exchange of tokens with all its time-outs.
@@ -38,7 +38,7 @@ class UserTokenStore:
     account's. One store serves one session in one thread.
     """
 
-    def __init__(self, account_id: str, registry: AccountRegistry, progress: ProgressStore) -> None:
+    def __init__(self, account_id: str, registry: Registry, progress: ProgressStore) -> None:
         self.account_id = account_id
         self.registry = registry
         self.progress = progress

@@ -36,7 +36,7 @@ from worker.domain.windows import ONE_DAY, DateWindow, civil_date, plan_look_bac
 from worker.errors import StoreUnavailable, WorkerLost
 from worker.stores.redis.claims import LOST, ProgressStore, member_of
 from worker.stores.redis.heartbeats import ALIVE_S
-from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry import Registry
 from worker.sync.history import History
 
 # The lane of each kind of run.  The history has one for each series: daily values fill a new account's first screen.
@@ -78,7 +78,7 @@ class WindowClaims:
     broker's messages, or None if the broker can't tell. Methods raise StoreUnavailable.
     """
 
-    registry: AccountRegistry
+    registry: Registry
     progress: ProgressStore
     history: History
     now: Clock
@@ -183,7 +183,7 @@ class WindowClaims:
     def look_backs(self, account_id: str) -> list[WindowJob]:
         """Claim the look-backs of one account that are not in flight, none after its consent. Raises UnknownAccount."""
         today = civil_date(self.now())
-        if self.registry.get(account_id).refusal_on(today):
+        if self.registry.accounts.get(account_id).refusal_on(today):
             return []
         claims = self.claim(
             LOOK_BACK, [(account_id, series) for series in self.registry.outcomes.collected(account_id)]

@@ -33,7 +33,7 @@ from worker.domain.windows import ONE_DAY, DateWindow, IntervalReading, civil_da
 from worker.errors import FilesOnly, MeterElsewhere
 from worker.logs import fields
 from worker.stores.redis.claims import ProgressStore
-from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry import Registry
 from worker.stores.registry.outcomes import OutcomeTable
 from worker.sync.results import ResultRecorder
 from worker.sync.window import WindowSync
@@ -298,7 +298,7 @@ class FileAccounts:
     ``suppliers``: the supplier of an account that a file makes, by the grid operator of its series.
     """
 
-    registry: AccountRegistry
+    registry: Registry
     assertion: AccountAssertion
     suppliers: dict[str, str]
 
@@ -330,7 +330,7 @@ class FileAccounts:
         """Return the account that reads the file's meter; None where there is none. Raises FileRefused."""
         number = require_number(file, meter)
         operator = file.series.description.supplier
-        accounts = self.registry.find_by_meter(number, tenant=tenant)
+        accounts = self.registry.accounts.find_by_meter(number, tenant=tenant)
         return next((account for account in accounts if grid_operator_of(account.supplier) == operator), None)
 
     def add(self, file: FileSeries, meter: str | None = None) -> Account:

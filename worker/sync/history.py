@@ -53,7 +53,7 @@ from worker.domain.windows import (
 from worker.errors import StoreUnavailable
 from worker.stores.measures.measure_store import Document, MeasureStore
 from worker.stores.redis.claims import ProgressStore, SeriesCoverage
-from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry import Registry
 from worker.stores.registry.outcomes import CompletenessTable, SeriesOutcome
 
 _GATEWAY_CURVE_DAYS: Final = 70  # Of each day: ten calls. What is older comes sooner from the files of one's meter.
@@ -76,7 +76,7 @@ class History:
     ``curve_days``: the days of load curve to fetch; 0 for none. ``nightly_at``: when a night begins.
     """
 
-    registry: AccountRegistry
+    registry: Registry
     progress: ProgressStore
     measures: MeasureStore
     now: Clock
@@ -102,7 +102,7 @@ class History:
             coverage = self.progress.replace_done(account_id, series, done)
         if subtract_windows(wanted, coverage.windows):
             # A state tells what holds today, whenever the contract or the holder's own days begin.
-            first_day = None if series.is_state else self.registry.get(account_id).first_day
+            first_day = None if series.is_state else self.registry.accounts.get(account_id).first_day
             if before := _days_before(first_day, wanted):
                 # Nothing is asked for before it, so these days are done.
                 coverage = self.progress.mark_done(account_id, series, *before)
@@ -117,11 +117,11 @@ class History:
         Of a gateway's curves these are ten weeks more for each day since the account could be asked for, of all its
         curves together, the newest first. An account that files have made could not before it got its token.
         """
-        missing, account = self.missing_windows(account_id, series), self.registry.get(account_id)
+        missing, account = self.missing_windows(account_id, series), self.registry.accounts.get(account_id)
         if not missing or not (series.has_steps and is_gateway(account.supplier)):
             return missing, None
         curves = sum(one.has_steps for one in self.registry.outcomes.collected(account_id))
-        since = self.registry.state_since(account_id)
+        since = self.registry.accounts.state_since(account_id)
         days = 1 + max(0, (self.now() - since) // ONE_DAY)
         reach = self.today() - timedelta(days=_GATEWAY_CURVE_DAYS * days // max(1, curves))
         reachable = [window for window in missing if window.start >= reach]
@@ -177,7 +177,7 @@ class History:
         days = [day for day, mark in steps.days() if mark.complete and not told.mark_of(day).complete]
         if not days:
             return []
-        account, wanted = self.registry.get(account_id), self.wanted_window(daily)
+        account, wanted = self.registry.accounts.get(account_id), self.wanted_window(daily)
         is_asked = account.active and wanted is not None and daily in self.registry.outcomes.collected(account_id)
         first = max(wanted.start if wanted else date.max, account.first_day or date.min)
         return [day for day in days if never_comes(told.mark_of(day), is_asked and day >= first)]
@@ -207,7 +207,7 @@ class History:
         if coverage.is_known:
             return coverage.windows
         done = self._read_done(account_id, series, wanted, coverage.windows)
-        return merge_windows([*_days_before(self.registry.get(account_id).first_day, wanted), *done])
+        return merge_windows([*_days_before(self.registry.accounts.get(account_id).first_day, wanted), *done])
 
     def _read_done(
         self, account_id: str, series: Series, wanted: DateWindow, covered: list[DateWindow]

@@ -41,7 +41,7 @@ from worker.errors import IncidentOpen, StoreUnavailable, WorkerError
 from worker.logs import fields
 from worker.metrics import INCIDENTS, WINDOWS_HELD
 from worker.stores.redis.incidents import IncidentStore
-from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry import Registry
 from worker.stores.registry.notices import NoticeTable, build_notices
 
 log = logging.getLogger("releve.incidents")
@@ -233,7 +233,7 @@ class IncidentProber:
     """
 
     incidents: Incidents
-    accounts: AccountRegistry
+    registry: Registry
     look_back: Callable[[str, Series], WindowJob]
     sync_window: Callable[[WindowJob], object]
     now: Clock
@@ -255,7 +255,7 @@ class IncidentProber:
         """Make the windows that failed due again, then close the incident."""
         # The incident is closed last: after a kill in between, all is done again.
         for job in self.incidents.store.failed_windows(incident):
-            self.accounts.outcomes.make_due(job["account_id"], series_of(job), self.now())
+            self.registry.outcomes.make_due(job["account_id"], series_of(job), self.now())
         self.incidents.close(incident, how)
 
     def _do_round(self, incident: Incident) -> None:
@@ -277,12 +277,12 @@ class IncidentProber:
         """
         failed = sorted({(job["account_id"], series_of(job)) for job in self.incidents.store.failed_windows(incident)})
         drawn = random.sample(failed, min(len(failed), _MAX_PROBED_ACCOUNTS))
-        accounts = self.accounts.get_many([account_id for account_id, _ in drawn])
+        accounts = self.registry.accounts.get_many([account_id for account_id, _ in drawn])
         today = civil_date(self.now())
         asked = {id_ for id_, account in accounts.items() if account.active and not account.refusal_on(today)}
         pairs = [pair for pair in drawn if pair[0] in asked]
         if not pairs:
-            others = self.accounts.due.list_some(incident.series, today, PROBES_TO_PASS)
+            others = self.registry.due.list_some(incident.series, today, PROBES_TO_PASS)
             pairs = [(row.account_id, row.series) for row in others]
         return pairs
 

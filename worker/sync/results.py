@@ -52,7 +52,7 @@ from worker.errors import (
 from worker.logs import fields
 from worker.metrics import CORRECTIONS, DOCUMENTS, DROPPED, READINGS, STORED, WINDOWS, error_kind
 from worker.stores.redis.claims import ProgressStore
-from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry import Registry
 from worker.stores.registry.outcomes import DueChanges
 from worker.stores.registry.supplier_answers import Correction, CorrectionTable
 from worker.sync.claims import WindowClaims
@@ -99,7 +99,7 @@ class ResultRecorder:
     a line.
     """
 
-    registry: AccountRegistry
+    registry: Registry
     progress: ProgressStore
     history: History
     claims: WindowClaims

@@ -63,7 +63,7 @@ from worker.domain.totals import activation_in, days_of_curve, keep_different, l
 from worker.domain.windows import DateWindow, IntervalReading, civil_date
 from worker.errors import StoreUnavailable, UnknownAccount, UnknownUsagePoint, WorkerError
 from worker.stores.measures.measure_store import DocumentsByDoctype, MeasureStore
-from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry.accounts import AccountTable
 from worker.stores.registry.outputs import OutboxTable
 from worker.sync.incidents import Incidents
 
@@ -110,7 +110,7 @@ class WindowSync:
     ``days_to_compute``: yields what of a stored window gets its daily values from the curve.
     """
 
-    accounts: AccountRegistry
+    accounts: AccountTable
     supplier_of: Callable[[Account], SupplierClient]
     measures: MeasureStore
     recorder: Recorder

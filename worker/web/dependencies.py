@@ -381,7 +381,7 @@ def load_own_account(account_id: str, runtime: RuntimeDep, session: SessionDep) 
     Raises UnknownAccount, in the same words for an account that doesn't exist and for one of another household.
     """
     if account_id in session.accounts:
-        account = runtime.registry.get_existing(account_id)
+        account = runtime.registry.accounts.get_existing(account_id)
         if session.shows(account):
             return account
     raise UnknownAccount("no such account in this browser's session")

@@ -551,7 +551,7 @@ class Stage:
         runtime.redis.flushdb()
         runtime.clients.application_token.save(Token(CANARY).to_text(), None)
         if state is not AccountState.READY:
-            runtime.registry.set_state(self.cast.home.id, state, now=runtime.now())
+            runtime.registry.accounts.set_state(self.cast.home.id, state, now=runtime.now())
 
     def client(self, member: str) -> TestClient:
         client = self._clients[member]

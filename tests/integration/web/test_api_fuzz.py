@@ -98,7 +98,7 @@ def test_with_a_token_anything_may_be_sent(service: ApiService, label: str) -> N
 
     def send(case: Any) -> None:
         nonlocal account_id
-        if service.runtime.registry.get(account_id).state is AccountState.DELETED:
+        if service.runtime.registry.accounts.get(account_id).state is AccountState.DELETED:
             account_id = loaded_account(service)
         aim(case, account_id, invitation_id)
         if label == "POST /api/invitations" and not statuses:

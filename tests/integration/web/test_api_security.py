@@ -58,10 +58,10 @@ def test_a_household_ends_its_own_account_only_with_the_pages_csrf_value(
         )
         refused = without.request(method, path.format(id=account_id))
         assert (refused.status_code, refused.json()["error"]) == (403, "csrf_needed")
-    assert service.runtime.registry.get(account_id).active
+    assert service.runtime.registry.accounts.get(account_id).active
     assert browser.request(method, path.format(id=account_id)).status_code == 200
     ended = AccountState.DELETED if method == "DELETE" else AccountState.ACTION_NEEDED
-    assert service.runtime.registry.get(account_id).state is ended
+    assert service.runtime.registry.accounts.get(account_id).state is ended
 
 
 def test_a_stopped_account_is_not_resumed_and_stopping_again_changes_nothing(service: ApiService) -> None:
@@ -72,17 +72,17 @@ def test_a_stopped_account_is_not_resumed_and_stopping_again_changes_nothing(ser
         assert (stopped.status_code, stopped.json()["reason"]) == (200, "CONSENT_STOPPED")
     resumed = client.post(f"/api/accounts/{account_id}/resume")
     assert (resumed.status_code, resumed.json()["error"]) == (409, "wrong_state")
-    assert service.runtime.registry.get(account_id).reason == "CONSENT_STOPPED"
+    assert service.runtime.registry.accounts.get(account_id).reason == "CONSENT_STOPPED"
 
 
 @pytest.mark.parametrize("way", ["pause", "resume", "stop"])
 def test_a_closed_account_is_neither_paused_nor_resumed_nor_stopped(service: ApiService, way: str) -> None:
     account_id = service.add()
-    service.runtime.registry.set_state(account_id, AccountState.CLOSED, now=NOW)
+    service.runtime.registry.accounts.set_state(account_id, AccountState.CLOSED, now=NOW)
     answer = service.client().post(f"/api/accounts/{account_id}/{way}")
     assert (answer.status_code, answer.json()["error"]) == (409, "wrong_state")
     assert "another person holds this meter" in answer.json()["message"]
-    assert service.runtime.registry.get(account_id).state is AccountState.CLOSED
+    assert service.runtime.registry.accounts.get(account_id).state is AccountState.CLOSED
 
 
 def test_a_session_sealed_under_another_key_is_nobodys(service: ApiService) -> None:
@@ -93,7 +93,7 @@ def test_a_session_sealed_under_another_key_is_nobodys(service: ApiService) -> N
     access = build_web_access(
         settings, runtime.registry, runtime.erasure_hashes, RateLimiter(runtime.redis), runtime.now
     )
-    account = service.runtime.registry.get(service.add())
+    account = service.runtime.registry.accounts.get(service.add())
     _, forged = open_session(access, Session(), [account], "")
     for cookie in (forged, "x.y.z"):
         assert TestClient(service.app, cookies={SESSION_COOKIE: cookie}).get("/api/accounts").status_code == 401

@@ -178,7 +178,7 @@ def test_a_second_consent_for_the_meter_keeps_its_account_and_history(service: C
     browser = service.browser()
     service.connect(browser)
     (before,) = service.accounts()
-    service.runtime.registry.set_state(
+    service.runtime.registry.accounts.set_state(
         before.id, AccountState.ACTION_NEEDED, "USER_ACTION_NEEDED.OAUTH_OUTDATED", now=service.runtime.now()
     )
     assert service.connect(browser).headers["location"] == f"/accounts/{before.id}"
@@ -213,7 +213,7 @@ def test_an_invitation_that_ends_with_another_meter_opens_nothing(service: Conne
     else:
         assert done.status_code == 403 and service.accounts() == [former]
     assert former.id not in service.session(elsewhere).accounts
-    assert service.runtime.registry.get(former.id) == former
+    assert service.runtime.registry.accounts.get(former.id) == former
 
 
 def test_an_invitation_that_is_forged_used_or_of_a_removed_account_says_so(service: ConnectService) -> None:

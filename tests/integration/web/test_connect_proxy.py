@@ -253,7 +253,7 @@ def test_a_new_account_ends_the_grants_that_another_browser_gave(
 def test_a_meter_that_another_tenant_reads_meanwhile_gives_no_code(service: ConnectService, stack: ProxyStack) -> None:
     browser = service.browser()
     back = stack.begin(browser)
-    account, _ = service.runtime.registry.add("enedis", METER, service.runtime.now(), token_needed=False)
+    account, _ = service.runtime.registry.accounts.add("enedis", METER, service.runtime.now(), token_needed=False)
     with service.runtime.registry.database.writing() as connection:
         connection.execute(ACCOUNTS.update().where(ACCOUNTS.c.id == account.id).values(tenant="other"))
     answer = service.come_back(browser, back)

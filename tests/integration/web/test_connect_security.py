@@ -146,7 +146,7 @@ def test_h1_whoever_writes_anothers_meter_into_a_callback_sees_nothing_of_it(ser
             answer = service.come_back(thief, changed(begin(thief, OTHER), **named))
             assert answer.status_code in (400, 403)
             assert not service.session(thief).accounts
-    assert service.runtime.registry.get(account.id) == account
+    assert service.runtime.registry.accounts.get(account.id) == account
 
 
 @pytest.mark.generations

@@ -16,7 +16,7 @@ from worker.domain.account import AccountState
 from worker.errors import StoreUnavailable
 from worker.stores.erasure_ledger import LedgerEntry, LedgerKind
 from worker.stores.redis.pending_consents import ConnectionRequests
-from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry import Registry
 
 
 def press(browser: TestClient, path: str) -> httpx2.Response:
@@ -148,14 +148,14 @@ def test_an_erasure_between_the_proof_and_its_account_wins(
 ) -> None:
     keep_requests(monkeypatch)
     browser, account = connected(service)
-    second_tab, add_all, erased = service.begin(browser), AccountRegistry.add_all, []
+    second_tab, add_all, erased = service.begin(browser), Registry.add_all, []
 
     def erase_before(*args: Any, **options: Any) -> Any:
         if not erased:
             erased.append(service.runtime.erase(account))
         return add_all(*args, **options)
 
-    monkeypatch.setattr(AccountRegistry, "add_all", erase_before)
+    monkeypatch.setattr(Registry, "add_all", erase_before)
     for _ in range(2):  # The first try finds that the account is another one meanwhile.
         try:
             service.come_back(browser, second_tab)
@@ -220,7 +220,7 @@ def test_without_the_ledger_nothing_is_half_done(service: ConnectService) -> Non
     with pytest.raises(StoreUnavailable, match="RELEVE_LEDGER_FILE"):
         service.runtime.erase(account)
     assert all_rows(service.runtime.registry.database) == rows
-    assert service.runtime.registry.get(account).state is AccountState.READY
+    assert service.runtime.registry.accounts.get(account).state is AccountState.READY
 
 
 def test_without_the_ledger_no_account_is_closed_and_none_takes_its_place(v4: ConnectService) -> None:
@@ -232,7 +232,7 @@ def test_without_the_ledger_no_account_is_closed_and_none_takes_its_place(v4: Co
     assert all_rows(v4.runtime.registry.database) == rows
     v4.runtime.ledger_file.path.rmdir()
     assert other.post("/connect/new-holder", data=answer).status_code == 303
-    assert v4.runtime.registry.get(account).state is AccountState.CLOSED
+    assert v4.runtime.registry.accounts.get(account).state is AccountState.CLOSED
 
 
 def test_an_erasure_that_died_after_the_ledger_is_repeated(
@@ -240,10 +240,10 @@ def test_an_erasure_that_died_after_the_ledger_is_repeated(
 ) -> None:
     browser, account = connected(service)
     with monkeypatch.context() as patch:
-        patch.setattr(AccountRegistry, "remove", _die)
+        patch.setattr(Registry, "remove", _die)
         with pytest.raises(KeyboardInterrupt):
             service.runtime.erase(account)
-    assert service.runtime.registry.get(account).state is AccountState.READY
+    assert service.runtime.registry.accounts.get(account).state is AccountState.READY
     erase(browser, account)
     first, second = entries(service)
     assert (first.kind, first.meter, first.forget_on) == (second.kind, second.meter, second.forget_on)

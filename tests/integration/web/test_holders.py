@@ -63,7 +63,7 @@ def test_n6_a_new_holder_and_the_one_before_see_nothing_of_each_other(service: C
     (old,) = service.accounts()
     store_day(service, old.id)
     done = come_as_new_holder(service, after)
-    closed, new = (service.runtime.registry.get(old.id), next(a for a in service.accounts() if a.id != old.id))
+    closed, new = (service.runtime.registry.accounts.get(old.id), next(a for a in service.accounts() if a.id != old.id))
     assert done.headers["location"] == f"/accounts/{new.id}"
     assert (closed.state, closed.usage_point_id, new.usage_point_id) == (AccountState.CLOSED, None, METER)
     assert [notice.kind for notice in service.runtime.notices.list_for_account(old.id)] == [NoticeKind.ACCOUNT_CLOSED]
@@ -130,7 +130,7 @@ def test_n6_an_invited_new_holder_is_another_person_where_the_one_before_is_stil
     done = take_over(service, shared)
     (new,) = (account for account in service.accounts() if account.id not in (old.id, other.id))
     assert done.headers["location"] == f"/accounts/{new.id}"
-    assert service.runtime.registry.get(old.id).state is AccountState.CLOSED
+    assert service.runtime.registry.accounts.get(old.id).state is AccountState.CLOSED
     assert service.runtime.consents.list_proofs(old.id)[0].end_reason == EndReason.HOLDER_CHANGED
     assert (new.usage_point_id, new.data_from) == (METER, TODAY)
     # This browser's session of the household before has ended, with what else it showed; other devices stay.
@@ -149,7 +149,7 @@ def test_n6_an_invited_new_holder_of_one_meter_keeps_their_own_account_of_anothe
     v4.come_back(mine, v4.agree(page.replace(METER, f"{METER},{OTHER}")))
     states = {account.id: account.state for account in v4.accounts()}
     assert len(states) == 3 and states[old.id] is AccountState.CLOSED
-    assert (states[own.id], v4.runtime.registry.get(own.id).session_number) == (AccountState.READY, own.session_number)
+    assert (states[own.id], v4.runtime.registry.accounts.get(own.id).session_number) == (AccountState.READY, own.session_number)
 
 
 @pytest.mark.generations
@@ -162,7 +162,7 @@ def test_n6_an_invited_new_holder_is_another_person_where_the_one_before_has_onl
     shared.cookies.delete(SESSION_COOKIE)
     take_over(service, shared)
     (new,) = (account for account in service.accounts() if account.id != old.id)
-    assert service.runtime.registry.get(old.id).state is AccountState.CLOSED
+    assert service.runtime.registry.accounts.get(old.id).state is AccountState.CLOSED
     assert shown(service, shared) == {new.id}
 
 
@@ -230,7 +230,7 @@ def test_n6_an_invitation_opens_a_closed_accounts_history_without_a_consent(serv
     assert way_back.get(f"/api/accounts/{old.id}/measures?by=day").json()["documents"]
     (new,) = (account for account in service.accounts() if account.id != old.id)
     assert way_back.get(f"/accounts/{new.id}").status_code == 404
-    assert service.runtime.registry.get(old.id).state is AccountState.CLOSED
+    assert service.runtime.registry.accounts.get(old.id).state is AccountState.CLOSED
     assert service.open_invitation(service.browser(), link).status_code == 410
 
 
@@ -238,7 +238,7 @@ def test_a_first_invitation_does_not_take_a_meter_that_has_got_an_account_since(
     first, second = v5.invite(), v5.browser()
     browser = v5.browser()
     page = v5.open_invitation(second, first).headers["location"]
-    v5.runtime.registry.add("enedis", METER, v5.runtime.now(), token_needed=False)
+    v5.runtime.registry.accounts.add("enedis", METER, v5.runtime.now(), token_needed=False)
     asked = v5.come_back(second, v5.agree(page))
     assert asked.status_code == 200 and "a déjà un compte" in asked.text
     assert len(v5.accounts()) == 1 and not v5.session(browser).accounts
@@ -375,7 +375,7 @@ def test_a_session_names_fifty_accounts_and_the_first_page_twenty_in_one_query(s
 
     runtime = service.runtime
     accounts = [
-        runtime.registry.add("enedis", f"300016400{n:05}", runtime.now(), token_needed=False)[0] for n in range(60)
+        runtime.registry.accounts.add("enedis", f"300016400{n:05}", runtime.now(), token_needed=False)[0] for n in range(60)
     ]
     session, cookie = open_session(runtime.web_access, Session(), accounts, "")
     assert list(session.accounts) == [account.id for account in accounts[10:]]

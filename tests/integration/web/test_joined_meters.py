@@ -33,7 +33,7 @@ def new_browser(service: ConnectService) -> TestClient:
 
 
 def account_of(service: ConnectService, meter: str) -> Account:
-    account = service.runtime.registry.find("enedis", meter)
+    account = service.runtime.registry.accounts.find("enedis", meter)
     assert account is not None
     return account
 

@@ -168,7 +168,7 @@ def test_the_operators_yes_closes_the_account_and_connects_the_meter(service: Co
     account, request = hold(service, newcomer)
     accepted = service.runtime.connector.let_in(request.id, by="cli:test")
     assert accepted is not None and accepted.state is RequestState.CONNECTED
-    assert service.runtime.registry.get(account.id).state is AccountState.CLOSED
+    assert service.runtime.registry.accounts.get(account.id).state is AccountState.CLOSED
     (new,) = (one for one in service.accounts() if one.id != account.id)
     assert newcomer.get(OUTCOME).headers["location"] == f"/accounts/{new.id}"
     assert NoticeKind.ACCOUNT_CLOSED in kinds_of(service, account.id)

@@ -117,4 +117,4 @@ def test_o5_a_grant_whose_consent_is_over_is_not_listed(
         grant.consent_until + timedelta(days=1), service.runtime.now() - timedelta(days=1)
     )
     assert buttons_of(holder.get(page_of(service)).text) == []
-    assert service.runtime.registry.find("enedis", METER) is not None
+    assert service.runtime.registry.accounts.find("enedis", METER) is not None

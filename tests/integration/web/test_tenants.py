@@ -141,8 +141,8 @@ def test_a_choice_and_a_wait_for_the_operator_end_where_another_tenant_reads_the
         chooser = service.browser()
         asked = service.connect(chooser)
         request_id = asked.text.partition('name="connection" value="')[2].partition('"')[0]
-        runtime.registry.set_state(ours.id, AccountState.CLOSED, now=runtime.now())
-        runtime.registry.remove(ours.id)
+        runtime.registry.accounts.set_state(ours.id, AccountState.CLOSED, now=runtime.now())
+        runtime.registry.accounts.remove(ours.id)
         runtime.assertion.add(METER, "token:t", tenant=THEIRS)
         before = rows(service)
         form = {"connection": request_id, "csrf": csrf_of(asked.text)}

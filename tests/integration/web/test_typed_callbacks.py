@@ -93,7 +93,7 @@ def test_h6_a_strangers_callback_changes_nothing_of_a_withdrawn_account(v2026: C
     back = v2026.begin(holder)
     v2026.come_back(holder, back)
     (account,) = v2026.accounts()
-    v2026.runtime.registry.set_state(account.id, AccountState.ACTION_NEEDED, WITHDRAWN, now=v2026.runtime.now())
+    v2026.runtime.registry.accounts.set_state(account.id, AccountState.ACTION_NEEDED, WITHDRAWN, now=v2026.runtime.now())
     before = all_rows(v2026.runtime.registry.database)
     assert v2026.come_back(stranger, type_callback_of(stranger, back)).status_code == 403
     assert all_rows(v2026.runtime.registry.database) == before and sees_nothing(v2026, stranger)

@@ -64,7 +64,7 @@ class Home:
             self.household.run(self.household.claim_look_back(self.account, series))
 
     def explain(self, age: int) -> Explanation:
-        return self.explainer.explain(self.household.registry.get(self.account), self.day(age))
+        return self.explainer.explain(self.household.registry.accounts.get(self.account), self.day(age))
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def test_a_curve_that_nobody_switched_on_is_said_to_be_so(household: Household) 
     home.rows.clear()
     home.serve()
     household.backfill(other)
-    explanation = home.explainer.explain(household.registry.get(other), home.day(4))
+    explanation = home.explainer.explain(household.registry.accounts.get(other), home.day(4))
     assert explanation.reason is Reason.NOT_ACTIVATED
     assert "espace client Enedis" in explanation.sentences["fr"]
 
@@ -222,7 +222,7 @@ def test_an_explanation_names_no_meter(home: Home) -> None:
 
 def test_a_day_that_nobody_knows_is_explained_too(household: Household) -> None:
     home = Home(household)
-    explanation = home.explainer.explain(household.registry.get(household.add(22)), home.day(2000))
+    explanation = home.explainer.explain(household.registry.accounts.get(household.add(22)), home.day(2000))
     assert (explanation.reason, explanation.discrepancies) == (Reason.BEYOND_HISTORY, None)
 
 
@@ -242,7 +242,7 @@ def test_the_sentence_of_a_late_day_tells_the_true_time_of_the_next_call(
     household.at = datetime.fromisoformat(f"2024-07-26T{asked}").replace(tzinfo=PARIS)
     home.night()
     household.at = datetime.fromisoformat(f"2024-07-26T{now}").replace(tzinfo=PARIS)
-    explanation = home.explainer.explain(household.registry.get(home.account), date(2024, 7, 25))
+    explanation = home.explainer.explain(household.registry.accounts.get(home.account), date(2024, 7, 25))
     daily = explanation.series[Series.DAILY]
     assert daily.reason is Reason.LATE
     assert daily.sentences["en"] == f"Enedis has not yet published the total for 25 July 2024; {again}"
@@ -250,5 +250,5 @@ def test_the_sentence_of_a_late_day_tells_the_true_time_of_the_next_call(
 
 def test_a_paused_account_is_asked_at_no_time(home: Home) -> None:
     assert home.explain(3).series[Series.LOAD_CURVE].asked_next is not None
-    home.household.registry.set_state(home.account, AccountState.PAUSED, now=home.household.at)
+    home.household.registry.accounts.set_state(home.account, AccountState.PAUSED, now=home.household.at)
     assert home.explain(3).series[Series.LOAD_CURVE].asked_next is None

@@ -27,7 +27,7 @@ class Home(PanelHousehold):
     def explain(self, place: int) -> Explanation:
         """Explain the day at this place of the stored ones."""
         day = self.days[0] + place * ONE_DAY
-        return self.explainer.explain(self.household.registry.get(self.account), day)
+        return self.explainer.explain(self.household.registry.accounts.get(self.account), day)
 
 
 @pytest.fixture

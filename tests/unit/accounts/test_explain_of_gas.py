@@ -18,7 +18,7 @@ from worker.ops.support_bundle import _Anonymizer
 
 
 def explain(home: GasHousehold, day: date) -> Explanation:
-    return home.service.build_explainer().explain(home.service.registry.get(home.account), day)
+    return home.service.build_explainer().explain(home.service.registry.accounts.get(home.account), day)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from worker.domain.series import registers_of
 from worker.domain.windows import DateWindow
 from worker.errors import OperatorFault, SeriesNotOffered, SupplierUnavailable, WorkerError
 from worker.stores.encryption import KeyedHashes
-from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry import Registry
 from worker.stores.registry.erased_meters import ReadingTryTable
 
 NOW = datetime(2024, 7, 25, 10, tzinfo=UTC)  # 12:00 in Paris: 36 h after the midnight that the supplier tells.
@@ -28,7 +28,7 @@ SHARED = SharedMeter(METER, since=TODAY)
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> Iterator[AccountRegistry]:
+def registry(tmp_path: Path) -> Iterator[Registry]:
     with new_registry(tmp_path) as opened:
         yield opened
 
@@ -42,7 +42,7 @@ RIGHT = {"HC": 4321, "HP": 7700}
 class Stand:
     """The use case over an empty registry and a supplier that answers as it is told."""
 
-    def __init__(self, registry: AccountRegistry, index: Any) -> None:
+    def __init__(self, registry: Registry, index: Any) -> None:
         self.supplier = PretendSupplier(others={registers_of(): index})
         self.tries = ReadingTryTable(registry.database, KeyedHashes(["k" * 40]))
         self.readings = MeterReadings(
@@ -72,13 +72,13 @@ def index_of(*midnights: str) -> Any:
 INDEX = index_of("2024-07-22", "2024-07-23", "2024-07-24")
 
 
-def test_a_right_reading_proves_the_one_meter_of_the_consent(registry: AccountRegistry) -> None:
+def test_a_right_reading_proves_the_one_meter_of_the_consent(registry: Registry) -> None:
     stand = Stand(registry, INDEX)
     assert stand.type(**RIGHT) == SHARED
     assert stand.supplier.asked == [(registers_of(), DateWindow(date(2024, 7, 10), TODAY))]  # And nothing else.
 
 
-def test_wrong_readings_are_three_a_day_and_then_cost_no_call(registry: AccountRegistry) -> None:
+def test_wrong_readings_are_three_a_day_and_then_cost_no_call(registry: Registry) -> None:
     stand = Stand(registry, INDEX)
     for _ in range(3):
         assert stand.type(HC=4321, HP=9999) is None
@@ -87,7 +87,7 @@ def test_wrong_readings_are_three_a_day_and_then_cost_no_call(registry: AccountR
     assert stand.calls == calls
 
 
-def test_a_number_that_only_the_subscribed_power_would_allow_is_no_reading(registry: AccountRegistry) -> None:
+def test_a_number_that_only_the_subscribed_power_would_allow_is_no_reading(registry: Registry) -> None:
     shown = {"HC": 4321, "HP": 7654 + 60}  # Twice 20 kWh a day, for 36 h.
     assert Stand(registry, INDEX).type(**shown) == SHARED
     for more in (1, 156):  # 216 kWh in 36 h are 6 kVA.
@@ -95,7 +95,7 @@ def test_a_number_that_only_the_subscribed_power_would_allow_is_no_reading(regis
 
 
 @pytest.mark.parametrize(("newest", "is_right"), [("2024-07-23", True), ("2024-07-22", False)])
-def test_the_newest_midnight_is_at_most_two_days_old(registry: AccountRegistry, newest: str, is_right: bool) -> None:
+def test_the_newest_midnight_is_at_most_two_days_old(registry: Registry, newest: str, is_right: bool) -> None:
     stand = Stand(registry, index_of("2024-07-21", newest))
     assert (stand.type(HC=4321, HP=7654) == SHARED) is is_right
     assert stand.tries.may_try("enedis", METER, TODAY)
@@ -113,7 +113,7 @@ def test_the_newest_midnight_is_at_most_two_days_old(registry: AccountRegistry, 
     ids=["no meter", "two meters", "an older consent", "a later consent", "no date"],
 )
 def test_a_consent_that_proves_nothing_costs_no_call(
-    registry: AccountRegistry, meters: tuple[SharedMeter, ...]
+    registry: Registry, meters: tuple[SharedMeter, ...]
 ) -> None:
     stand = Stand(registry, INDEX)
     assert stand.readings.confirm(replace(REQUEST, readings=RIGHT), meters) is None
@@ -121,14 +121,14 @@ def test_a_consent_that_proves_nothing_costs_no_call(
 
 
 @pytest.mark.parametrize("index", [None, SeriesNotOffered("none"), OperatorFault("900908")])
-def test_where_there_is_nothing_to_compare_with_no_try_is_counted(registry: AccountRegistry, index: Any) -> None:
+def test_where_there_is_nothing_to_compare_with_no_try_is_counted(registry: Registry, index: Any) -> None:
     stand = Stand(registry, index)
     for _ in range(5):
         assert stand.type(**RIGHT) is None
     assert stand.tries.may_try("enedis", METER, TODAY)
 
 
-def test_a_silent_supplier_costs_no_try(registry: AccountRegistry) -> None:
+def test_a_silent_supplier_costs_no_try(registry: Registry) -> None:
     silent: list[WorkerError] = [SupplierUnavailable("away")]
     for error in silent:
         stand = Stand(registry, error)
@@ -137,7 +137,7 @@ def test_a_silent_supplier_costs_no_try(registry: AccountRegistry) -> None:
         assert stand.tries.may_try("enedis", METER, TODAY)
 
 
-def test_a_supplier_without_registers_proves_nothing(registry: AccountRegistry) -> None:
+def test_a_supplier_without_registers_proves_nothing(registry: Registry) -> None:
     stand = Stand(registry, INDEX)
     without = replace(stand.readings, offered=False)
     assert without.confirm(replace(REQUEST, readings=RIGHT), (SHARED,)) is None

@@ -92,5 +92,5 @@ def test_a_curve_that_stops_again_is_told_of_again(home: Home) -> None:
 
 
 def test_an_account_that_is_not_read_is_left_alone(home: Home) -> None:
-    home.household.registry.set_state(home.account, AccountState.PAUSED, now=home.household.at)
+    home.household.registry.accounts.set_state(home.account, AccountState.PAUSED, now=home.household.at)
     assert home.notify() == 0

@@ -53,10 +53,10 @@ class PolicyHarness(Household):
         record_outcome(self.registry, account, self.at.isoformat(), now=self.at, code=code)
 
     def state(self, account: str) -> AccountState:
-        return self.registry.get(account).state
+        return self.registry.accounts.get(account).state
 
     def suspended_accounts(self) -> list[str]:
-        return [account.id for account in self.registry.list_accounts([AccountState.ACTION_NEEDED])]
+        return [account.id for account in self.registry.accounts.list_accounts([AccountState.ACTION_NEEDED])]
 
 
 @pytest.fixture(scope="module")
@@ -110,13 +110,13 @@ def test_an_account_set_aside_again_is_told_again_and_needs_two_sightings_again(
         assert harness.refuse(account) is Ruling.PENDING
         harness.at += CONFIRMATION_INTERVAL
         assert harness.refuse(account) is Ruling.SUSPENDED
-        harness.registry.set_state(account, AccountState.READY, now=harness.at)
+        harness.registry.accounts.set_state(account, AccountState.READY, now=harness.at)
     assert len(harness.notices.list_for_account(account)) == 4
 
 
 def test_a_paused_account_stays_paused_and_its_owner_is_told_once(harness: PolicyHarness) -> None:
     account = harness.add_another()
-    harness.registry.set_state(account, AccountState.PAUSED, now=harness.at)
+    harness.registry.accounts.set_state(account, AccountState.PAUSED, now=harness.at)
     for _ in range(3):
         harness.refuse(account, RefreshTokenDead("dead"))
     assert harness.state(account) is AccountState.PAUSED
@@ -156,7 +156,7 @@ def test_a_refused_consent_ends_in_the_book_and_a_lost_holder_s_does_not(harness
 
 def test_a_removed_account_is_refused(harness: PolicyHarness) -> None:
     account = harness.add_another()
-    harness.registry.remove(account)
+    harness.registry.accounts.remove(account)
     for error in (REVOKED, LoginFailed("refused")):
         with pytest.raises(UnknownAccount):
             harness.refusals.record_refusal(account, error)
@@ -198,7 +198,7 @@ def test_an_incident_over_a_hundred_accounts_sets_nobody_aside_however_long_and_
                 harness.at += timedelta(seconds=20)
             assert harness.suspended_accounts() == []
             harness.at += pause * HOUR
-    assert [account.id for account in harness.registry.list_accounts([AccountState.READY])] == sorted(accounts)
+    assert [account.id for account in harness.registry.accounts.list_accounts([AccountState.READY])] == sorted(accounts)
     assert all(harness.notices.list_for_account(account) == [] for account in accounts)
     notices = harness.claim_due_notices()
     assert [(notice.kind, notice.reason, notice.account_id) for notice in notices] == [
@@ -308,7 +308,7 @@ def test_a_refusal_of_another_kind_is_believed_during_an_incident(harness: Polic
 def test_an_ending_consent_is_told_of_30_and_7_days_before_once_each(harness: PolicyHarness) -> None:
     account = harness.add_another(date(2024, 9, 1))
     other, waiting = harness.add_another(), harness.add_another(date(2024, 9, 1))
-    harness.registry.set_state(waiting, AccountState.ACTION_NEEDED, "LOGIN_FAILED", now=harness.at)
+    harness.registry.accounts.set_state(waiting, AccountState.ACTION_NEEDED, "LOGIN_FAILED", now=harness.at)
     kinds_by_day: dict[date, set[NoticeKind]] = {}
     for _ in range(45):
         for _ in range(2):  # Beat may start it twice.

@@ -45,10 +45,10 @@ def test_what_failed_for_this_night_is_tried_in_the_afternoon_and_never_of_a_pau
     household.supplier.daily = WrongUnit("kW")
     household.run(household.claim_look_back(account_id, Series.DAILY))
     registry = household.registry
-    daily = status_of(registry.get(account_id), household.history).series[Series.DAILY]
+    daily = status_of(registry.accounts.get(account_id), household.history).series[Series.DAILY]
     assert (daily.error, daily.next_try) == (WrongUnit.code, datetime(2024, 7, 25, 14, 30, tzinfo=PARIS))
-    registry.set_state(account_id, AccountState.PAUSED, now=household.at)
-    assert status_of(registry.get(account_id), household.history).series[Series.DAILY].next_try is None
+    registry.accounts.set_state(account_id, AccountState.PAUSED, now=household.at)
+    assert status_of(registry.accounts.get(account_id), household.history).series[Series.DAILY].next_try is None
 
 
 def test_the_failure_of_an_account_is_the_first_that_is_no_pacing_of_ours() -> None:

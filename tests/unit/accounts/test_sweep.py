@@ -11,7 +11,7 @@ from worker.runtime.process import Runtime
 def test_a_sweep_finds_for_each_account_the_right_that_was_given_elsewhere(
     runtime: Runtime, register: RightRegister
 ) -> None:
-    homes = {meter: runtime.registry.add(GAS, meter, NOW, token_needed=False)[0] for meter in (PCE, OTHER_PCE)}
+    homes = {meter: runtime.registry.accounts.add(GAS, meter, NOW, token_needed=False)[0] for meter in (PCE, OTHER_PCE)}
     granted = {meter: register.grant(meter) for meter in homes}
     assert runtime.right_sweep.run().checked == 2
     for meter, account in homes.items():

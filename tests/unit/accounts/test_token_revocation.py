@@ -12,7 +12,7 @@ import pytest
 from tests.support.registries import NOW, new_registry
 from worker.accounts.token_upkeep import TokenRevocation
 from worker.errors import OperatorFault, RateLimited, SupplierUnavailable, WorkerError
-from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry import Registry
 
 METERS = ("30001640000011", "30001640000022", "30001640000033")
 
@@ -31,14 +31,14 @@ class Supplier:
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> Iterator[AccountRegistry]:
+def registry(tmp_path: Path) -> Iterator[Registry]:
     with new_registry(tmp_path) as opened:
         for number, meter in enumerate(METERS, start=1):
             opened.remove(opened.add("enedis", meter, NOW, token=f"token {number}")[0].id)
         yield opened
 
 
-def build(registry: AccountRegistry, supplier: Supplier, after: timedelta = timedelta()) -> TokenRevocation:
+def build(registry: Registry, supplier: Supplier, after: timedelta = timedelta()) -> TokenRevocation:
     return TokenRevocation(
         tokens=registry.tokens,
         revoke=supplier.revoke,
@@ -47,14 +47,14 @@ def build(registry: AccountRegistry, supplier: Supplier, after: timedelta = time
     )
 
 
-def test_each_token_is_revoked_once(registry: AccountRegistry) -> None:
+def test_each_token_is_revoked_once(registry: Registry) -> None:
     supplier = Supplier()
     assert [build(registry, supplier).run() for _ in range(2)] == [3, 0]
     assert supplier.asked == ["token 1", "token 2", "token 3"]
 
 
 @pytest.mark.parametrize("error", [SupplierUnavailable("silent"), RateLimited("not our turn")])
-def test_where_the_supplier_is_silent_all_wait_for_the_next_run(registry: AccountRegistry, error: WorkerError) -> None:
+def test_where_the_supplier_is_silent_all_wait_for_the_next_run(registry: Registry, error: WorkerError) -> None:
     supplier = Supplier()
     supplier.error = error
     assert build(registry, supplier).run() == 0
@@ -63,7 +63,7 @@ def test_where_the_supplier_is_silent_all_wait_for_the_next_run(registry: Accoun
     assert build(registry, supplier).run() == 3
 
 
-def test_a_refusal_holds_up_no_other(registry: AccountRegistry) -> None:
+def test_a_refusal_holds_up_no_other(registry: Registry) -> None:
     supplier = Supplier()
     supplier.error = OperatorFault("refused")
     assert build(registry, supplier).run() == 0
@@ -71,7 +71,7 @@ def test_a_refusal_holds_up_no_other(registry: AccountRegistry) -> None:
 
 
 def test_after_a_week_it_is_given_up_and_the_log_says_so_without_the_token(
-    registry: AccountRegistry, caplog: pytest.LogCaptureFixture
+    registry: Registry, caplog: pytest.LogCaptureFixture
 ) -> None:
     supplier = Supplier()
     supplier.error = SupplierUnavailable("silent")

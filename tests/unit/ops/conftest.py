@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.registries import add_ready, new_registry
-from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry import Registry
 
 
 @pytest.fixture
-def twenty_accounts(tmp_path: Path) -> Iterator[AccountRegistry]:
+def twenty_accounts(tmp_path: Path) -> Iterator[Registry]:
     """Yield a registry of twenty active accounts without a sign that a curve is missing."""
     with new_registry(tmp_path) as registry:
         for number in range(20):

@@ -13,7 +13,6 @@ from tests.support.registries import NOW
 from worker.domain.planning import QuotaBudget
 from worker.ops.capacity import log_capacity
 from worker.runtime.supplier_settings import quota_from
-from worker.stores.registry.accounts import AccountRegistry
 
 
 def settings_of(tmp_path: Path, **values: Any) -> Settings:
@@ -24,7 +23,7 @@ def settings_of(tmp_path: Path, **values: Any) -> Settings:
     "calls_per_hour, level, carried", [(1_000, logging.INFO, 16_800), (2, logging.WARNING, 33), (0, logging.INFO, None)]
 )
 def test_a_night_says_what_it_takes_and_warns_where_that_is_too_much(
-    twenty_accounts: AccountRegistry,
+    twenty_accounts: Registry,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     calls_per_hour: int,

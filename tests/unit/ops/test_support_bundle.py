@@ -31,7 +31,7 @@ PRIVATE_TEXTS = (METER, METER[:-2], "canary", "example.org", "example")
 
 
 def bundle_of(house: ExplainedHousehold, days: int = 5, *, with_values: bool = False) -> Bundle:
-    return make_bundle(house.runtime, house.runtime.registry.get(house.account_id), days, with_values=with_values)
+    return make_bundle(house.runtime, house.runtime.registry.accounts.get(house.account_id), days, with_values=with_values)
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from worker.domain.series import Doctype, Series
 from worker.domain.windows import ONE_DAY, DateWindow
 from worker.outputs.output import Change, OutputAccount
 from worker.stores.database import Database
-from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry import Registry
 from worker.stores.registry.outputs import OutputTable
 from worker.sync.window import WindowSync
 
@@ -41,7 +41,7 @@ class World(KillableStore):
     def __init__(self, folder: Path, *, noting: bool = True) -> None:
         prepare_registry(folder)
         self.at, self.place, self.values = NOW, "", 0
-        self.registry = AccountRegistry(Database(f"sqlite:///{folder / 'registry.db'}"), registry_sealer())
+        self.registry = Registry(Database(f"sqlite:///{folder / 'registry.db'}"), registry_sealer())
         self.outputs = OutputTable(self.registry.database, registry_sealer(), EXPIRY)
         self.outbox = KillableOutbox(self.registry.database, lambda: self.at, EXPIRY)
         self.outbox.after_note = lambda: self.die("note")

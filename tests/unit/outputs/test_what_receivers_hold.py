@@ -44,7 +44,7 @@ from worker.outputs.home_assistant import HomeAssistant
 from worker.outputs.mqtt import MqttOutput
 from worker.outputs.output import Output, OutputKind, OutputOptions, OutputParts
 from worker.stores.database import Database
-from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry import Registry
 from worker.stores.registry.outputs import OutputTable
 from worker.stores.registry.tables import OUTPUT_REMOVALS
 from worker.sync.window import WindowSync
@@ -83,7 +83,7 @@ class World(KillableStore):
     def __init__(self, folder: Path) -> None:
         prepare_registry(folder)
         self.at, self.values = NOW, 0
-        self.registry = AccountRegistry(Database(f"sqlite:///{folder / 'registry.db'}"), registry_sealer())
+        self.registry = Registry(Database(f"sqlite:///{folder / 'registry.db'}"), registry_sealer())
         self.outputs = OutputTable(self.registry.database, registry_sealer(), EXPIRY)
         self.outbox = DeliveryOutbox(self.registry.database, lambda: self.at, EXPIRY)
         self.outbox.after_note = self._after_note

@@ -23,6 +23,6 @@ def test_a_closed_runtime_leaves_no_connection_to_its_databases(tmp_path: Path, 
     )
     with recorded_connections() as connections:
         with Runtime(settings, guarded=True) as runtime:
-            account, _ = runtime.registry.add("enedis", METER, NOW, token_needed=False)
+            account, _ = runtime.registry.accounts.add("enedis", METER, NOW, token_needed=False)
             assert runtime.measures.read(account.id, {Doctype.DAY: ALL_KEYS}) == {Doctype.DAY: []}
         assert_all_closed(connections)

@@ -47,9 +47,9 @@ def test_one_window_of_a_series_is_in_flight_at_a_time(household: Household) -> 
 
 def test_an_account_that_is_not_active_has_nothing_due(household: Household) -> None:
     account = household.add()
-    household.registry.set_state(account, AccountState.PAUSED, now=household.at)
+    household.registry.accounts.set_state(account, AccountState.PAUSED, now=household.at)
     assert household.backfill(account) == []
-    household.registry.set_state(account, AccountState.READY, now=household.at)
+    household.registry.accounts.set_state(account, AccountState.READY, now=household.at)
     assert household.backfill(account) != []
 
 

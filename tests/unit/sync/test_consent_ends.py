@@ -34,7 +34,7 @@ from worker.errors import (
     SupplierUnavailable,
     UnknownAccount,
 )
-from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry import Registry
 from worker.sync.incidents import IncidentProber
 from worker.sync.inline import Inline
 from worker.sync.verification import AuditResult
@@ -46,15 +46,15 @@ SUSPENDED = (AccountState.ACTION_NEEDED, ConsentEnded.code)
 
 
 def state_of(household: Household, account_id: str) -> tuple[AccountState, str]:
-    account = household.registry.get(account_id)
+    account = household.registry.accounts.get(account_id)
     return account.state, account.reason
 
 
 def end_consent(household: Household, account_id: str) -> None:
     """Let the consent of an account that is active end yesterday, without a call and before the nightly task."""
-    meter = household.registry.get(account_id).usage_point_id
-    household.registry.add("enedis", meter, household.at, consent_until=YESTERDAY, token_needed=False)
-    assert household.registry.get(account_id).active
+    meter = household.registry.accounts.get(account_id).usage_point_id
+    household.registry.accounts.add("enedis", meter, household.at, consent_until=YESTERDAY, token_needed=False)
+    assert household.registry.accounts.get(account_id).active
 
 
 def ended(household: Household, number: int = 11) -> str:
@@ -169,7 +169,7 @@ def test_of_a_window_that_lasts_over_midnight_no_further_piece_is_asked_for(hous
 
 def test_after_a_new_consent_the_days_between_are_asked_for(household: Household) -> None:
     account_id = household.add_another(TODAY)
-    meter = household.registry.get(account_id).usage_point_id
+    meter = household.registry.accounts.get(account_id).usage_point_id
     household.supplier.daily = serving_days(days("2024-06-01", *[5000] * 120))
     household.look_back(account_id)
     household.at += timedelta(days=50)
@@ -179,7 +179,7 @@ def test_after_a_new_consent_the_days_between_are_asked_for(household: Household
     assert due.night(household.at).jobs == [] == due.histories()
     household.supplier.asked.clear()
 
-    household.registry.add("enedis", meter, household.at, consent_until=date(2025, 9, 13), token_needed=False)
+    household.registry.accounts.add("enedis", meter, household.at, consent_until=date(2025, 9, 13), token_needed=False)
     jobs = due.night(household.at).jobs
     assert {(job["account_id"], job["series"]) for job in jobs} == {
         (account_id, series.value) for series in USUAL_SERIES
@@ -203,7 +203,7 @@ def test_what_the_household_stopped_or_another_person_took_over_is_asked_by_nobo
     if isinstance(error, ConsentStopped):
         household.consents.withdraw(account_id, household.at)
     else:
-        household.registry.set_state(account_id, AccountState.CLOSED, now=household.at)
+        household.registry.accounts.set_state(account_id, AccountState.CLOSED, now=household.at)
     before = state_of(household, account_id)
     for job in jobs:
         household.run(job)
@@ -219,7 +219,7 @@ def test_what_the_household_stopped_or_another_person_took_over_is_asked_by_nobo
 def test_accounts_that_nobody_asked_for_wait_too_in_pages_and_after_an_interruption(
     household: Household, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(AccountRegistry, "page_ended", partial_page(AccountRegistry.page_ended))
+    monkeypatch.setattr(Registry, "page_ended", partial_page(Registry.page_ended))
     over = sorted(ended(household, number) for number in range(11, 18))
     running = household.add_another(TODAY)
     suspend, told = household.refusals.pending.suspend, list[str]()
@@ -238,7 +238,7 @@ def test_accounts_that_nobody_asked_for_wait_too_in_pages_and_after_an_interrupt
     assert household.refusals.suspend_ended_consents() == 5
     assert household.refusals.suspend_ended_consents() == 0
     assert all(state_of(household, account_id) == SUSPENDED for account_id in over)
-    assert household.registry.get(running).active
+    assert household.registry.accounts.get(running).active
     assert sorted(notice.account_id or "" for notice in household.claim_due_notices()) == over
     assert household.supplier.asked == []
 
@@ -249,8 +249,8 @@ def partial_page(page_ended: Callable[..., list[Account]]) -> Callable[..., list
 
 def test_one_that_is_removed_meanwhile_stops_no_other(household: Household, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = sorted(ended(household, number) for number in (11, 12))
-    page = household.registry.page_ended(TODAY)
-    household.registry.remove(first)
+    page = household.registry.accounts.page_ended(TODAY)
+    household.registry.accounts.remove(first)
     pages = iter([page, list[Account]()])
     monkeypatch.setattr(household.registry, "page_ended", lambda *_: next(pages))
     assert household.refusals.suspend_ended_consents() == 1
@@ -321,7 +321,7 @@ def test_by_hand_the_reason_is_said_and_nobody_is_asked(household: Household) ->
 def test_reminders_come_before_the_end_and_none_after_the_households_word(household: Household) -> None:
     asked, stopped = household.add_another(TODAY + 5 * ONE_DAY), household.add_another(TODAY + 5 * ONE_DAY)
     household.consents.withdraw(stopped, household.at)
-    household.registry.set_state(stopped, AccountState.PAUSED, now=household.at)
+    household.registry.accounts.set_state(stopped, AccountState.PAUSED, now=household.at)
     assert [notice.account_id for notice in household.refusals.insert_reminders()] == [asked]
 
 

@@ -105,7 +105,7 @@ def feed_until_done(queue: DueQueue, before: datetime, work: int = 10_000, **opt
 
 
 def test_a_night_asks_each_series_of_each_active_account_once(queue: DueQueue, accounts: list[str]) -> None:
-    queue.household.registry.set_state(accounts[0], AccountState.PAUSED, now=queue.household.at)
+    queue.household.registry.accounts.set_state(accounts[0], AccountState.PAUSED, now=queue.household.at)
     before = queue.household.at
     for _ in range(3):
         feed_until_done(queue, before, calls_per_hour=SMALL)

@@ -29,7 +29,7 @@ from worker.quota.ledger import QuotaLedger
 from worker.stores.database import Database
 from worker.stores.encryption import generate_key
 from worker.stores.redis.connection import connect
-from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry import Registry
 from worker.sync.due import GatewayWindows
 
 BEGUN = datetime(2026, 9, 1, 20, 7, 13, tzinfo=PARIS)
@@ -117,7 +117,7 @@ class GatewayHome(Household):
         return super().run(current)
 
     def add_home(self, number: int) -> str:
-        account, _ = self.registry.add("gateway", f"300016400000{number}", self.at, token_needed=False)
+        account, _ = self.registry.accounts.add("gateway", f"300016400000{number}", self.at, token_needed=False)
         return account.id
 
     def due(self) -> GatewayWindows:
@@ -173,7 +173,7 @@ def home(redis_url: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iter
     series = getattr(request, "param", MEASURED)
     prepare_registry(tmp_path)
     database = Database(f"sqlite:///{tmp_path / 'registry.db'}")
-    registry = AccountRegistry(database, registry_sealer(generate_key()), series)
+    registry = Registry(database, registry_sealer(generate_key()), series)
     with connect(redis_url) as redis:
         home = GatewayHome(registry, redis, curve_days=745, series=series)
         yield home
@@ -247,7 +247,7 @@ def test_a_month_of_curve_comes_at_once(home: GatewayHome) -> None:
 def test_the_ten_weeks_of_an_account_of_files_begin_with_its_token(home: GatewayHome) -> None:
     """Files come first, as the gateway's author asks: the token may come months after them."""
     account = home.add_home(11)
-    home.registry.set_state(account, AccountState.ACTION_NEEDED, TokenNeeded.code, now=home.at)
+    home.registry.accounts.set_state(account, AccountState.ACTION_NEEDED, TokenNeeded.code, now=home.at)
     home.at += 90 * ONE_DAY
     given_at = home.at
     assert home.add_home(11) == account
@@ -295,7 +295,7 @@ def test_a_banned_day_says_so_in_words(home: GatewayHome) -> None:
     home.bans.limit = 1
     account = home.add_home(11)
     home.tick()
-    explained = home.build_explainer().explain(home.registry.get(account), BEGUN.date() - 3 * ONE_DAY)
+    explained = home.build_explainer().explain(home.registry.accounts.get(account), BEGUN.date() - 3 * ONE_DAY)
     assert explained.reason is Reason.GATEWAY_BANNED
     assert "bloqué notre adresse" in explained.sentences["fr"] and "{" not in "".join(explained.sentences.values())
 
@@ -305,7 +305,7 @@ def test_a_refused_token_sets_its_account_aside_and_no_other(home: GatewayHome) 
     account, other = home.add_home(11), home.add_home(12)
     home.refusals_of = {account: TokenRefused("refused")}
     home.live_until(BEGUN + timedelta(days=2))
-    states = {one: home.registry.get(one) for one in (account, other)}
+    states = {one: home.registry.accounts.get(one) for one in (account, other)}
     assert states[other].state is AccountState.READY
     assert (states[account].state, states[account].reason) == (
         AccountState.ACTION_NEEDED,
@@ -314,8 +314,8 @@ def test_a_refused_token_sets_its_account_aside_and_no_other(home: GatewayHome) 
     refused = [call.at for call in home.calls if call.account_id == account]
     assert refused[-1] - refused[0] >= timedelta(hours=6), "the usual two sightings"
     asked = len(refused)
-    home.registry.add("gateway", "30001640000011", home.at, token="a new one")
-    assert home.registry.get(account).state is AccountState.READY
+    home.registry.accounts.add("gateway", "30001640000011", home.at, token="a new one")
+    assert home.registry.accounts.get(account).state is AccountState.READY
     home.refusals_of = {}
     home.live_until(BEGUN + timedelta(days=3))
     assert len([call for call in home.calls if call.account_id == account]) > asked
@@ -327,7 +327,7 @@ def test_an_account_without_a_token_is_set_aside_before_any_call(home: GatewayHo
     account, other = home.add_home(11), home.add_home(12)
     home.unsent = {account: TokenNeeded("none")}
     home.tick()
-    state = home.registry.get(account)
+    state = home.registry.accounts.get(account)
     assert (state.state, state.reason) == (AccountState.ACTION_NEEDED, "USER_ACTION_NEEDED.TOKEN_NEEDED")
     explained = home.build_explainer().explain(state, BEGUN.date() - 3 * ONE_DAY)
     assert explained.reason is Reason.TOKEN_NEEDED and "releve home token" in explained.sentences["fr"]
@@ -365,7 +365,7 @@ def test_outside_of_its_hours_no_night_asks(home: GatewayHome, hour: int) -> Non
 
 def test_a_token_that_ends_soon_is_told_a_month_before(home: GatewayHome) -> None:
     until = BEGUN.date() + 30 * ONE_DAY
-    account, _ = home.registry.add("gateway", "30001640000011", home.at, consent_until=until, token_needed=False)
+    account, _ = home.registry.accounts.add("gateway", "30001640000011", home.at, consent_until=until, token_needed=False)
     (notice,) = home.refusals.insert_reminders()
     message = compose_message(notice)
     assert (notice.kind, notice.account_id) == (NoticeKind.CONSENT_ENDS_30, account.id)

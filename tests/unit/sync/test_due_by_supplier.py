@@ -23,7 +23,7 @@ def homes(household: Household) -> list[str]:
     registry = household.registry
     registry.outcomes = OutcomeTable(registry.database, (*USUAL_SERIES, *USUAL_GAS_SERIES))
     return [
-        registry.add(supplier, f"{10**13 + number}", household.at, token_needed=False)[0].id
+        registry.accounts.add(supplier, f"{10**13 + number}", household.at, token_needed=False)[0].id
         for supplier in ("enedis", GAS)
         for number in range(30)
     ]

@@ -24,7 +24,7 @@ from worker.stores.database import Database
 from worker.stores.encryption import generate_key
 from worker.stores.measures.measure_store import MeasureStore
 from worker.stores.redis.claims import ProgressStore
-from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry import Registry
 from worker.sync.claims import WindowClaims
 from worker.sync.due import DueWindows
 from worker.sync.history import History
@@ -38,7 +38,7 @@ class SimulatedFleet:
 
     def __init__(self, folder: Path, accounts: int) -> None:
         prepare_registry(folder)
-        self.registry = AccountRegistry(
+        self.registry = Registry(
             Database(f"sqlite:///{folder / 'registry.db'}"), registry_sealer(generate_key())
         )
         self.at = NOW
@@ -47,7 +47,7 @@ class SimulatedFleet:
         self.turns: list[tuple[str, str]] = []
         self.failing: set[str] = set()
         self.accounts = [
-            self.registry.add("enedis", f"300016400000{11 + number}", NOW, token_needed=False)[0].id
+            self.registry.accounts.add("enedis", f"300016400000{11 + number}", NOW, token_needed=False)[0].id
             for number in range(accounts)
         ]
 
@@ -130,7 +130,7 @@ def test_nobody_waits_longer_than_the_fleets_fair_share(
     fleet.failing = {fleet.accounts[place] for place in failing if place < number}
     away = {fleet.accounts[place] for place in paused if place < number} - fleet.failing
     for account in away:
-        fleet.registry.set_state(account, AccountState.PAUSED, now=NOW)
+        fleet.registry.accounts.set_state(account, AccountState.PAUSED, now=NOW)
     for night, quota in enumerate(served):
         fleet.at = before = NOW + night * DAY
         begun = len(fleet.turns)

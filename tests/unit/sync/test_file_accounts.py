@@ -34,9 +34,9 @@ def accounts(household: Household) -> FileAccounts:
 
 def test_a_file_is_of_the_account_of_its_number_and_energy(household: Household, accounts: FileAccounts) -> None:
     assert [accounts.find(file) for file in (POWER, GAS)] == [None, None]
-    power = household.registry.add("enedis", METER, household.at)[0]
+    power = household.registry.accounts.add("enedis", METER, household.at)[0]
     assert accounts.find(GAS) is None
-    gas = household.registry.add("grdf", METER, household.at)[0]
+    gas = household.registry.accounts.add("grdf", METER, household.at)[0]
     for file, account in ((POWER, power), (GAS, gas)):
         found = accounts.find(file)
         assert found is not None and found.id == account.id
@@ -44,7 +44,7 @@ def test_a_file_is_of_the_account_of_its_number_and_energy(household: Household,
 
 
 def test_the_account_of_another_energy_or_meter_takes_no_file(household: Household, accounts: FileAccounts) -> None:
-    account = household.registry.add("enedis", METER, household.at)[0]
+    account = household.registry.accounts.add("enedis", METER, household.at)[0]
     accounts.check(POWER, account)
     for file, meter in ((GAS, None), (days_file({}, usage_point="30001640000022"), None), (POWER, "30001640000022")):
         with pytest.raises(FileRefused):

@@ -170,7 +170,7 @@ def test_no_call_is_spent_below_the_activation_that_a_contract_tells(household: 
     activated = household.history.today() - 100 * ONE_DAY
     household.supplier.others[Series.CONTRACT] = contract(9, f"{activated}+02:00")
     years.live(1)
-    assert household.registry.get(years.home).first_day == activated
+    assert household.registry.accounts.get(years.home).first_day == activated
     household.registry.outcomes.switch(years.home, Series.MAX_POWER, SeriesSwitch.ON, household.at)
     household.supplier.asked.clear()
     years.live(2)
@@ -214,7 +214,7 @@ def test_a_series_that_is_not_offered_ends_and_the_account_goes_on(household: Ho
         else household.claim_history(home, Series.REGISTERS)
     )
     assert household.run(job) is None
-    account = household.registry.get(home)
+    account = household.registry.accounts.get(home)
     assert (account.state, account.reason) == (AccountState.READY, "")
     assert Series.REGISTERS not in household.registry.outcomes.collected(home)
     assert household.registry.outcomes.load(home)[Series.REGISTERS].code == SeriesNotOffered.code

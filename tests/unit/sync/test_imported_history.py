@@ -46,7 +46,7 @@ def mark_of(household: Household, account: str, series: Series, day: date) -> Da
 
 
 def explain(household: Household, account: str, day: date) -> SeriesExplanation:
-    return household.build_explainer().explain(household.registry.get(account), day).series[DAILY]
+    return household.build_explainer().explain(household.registry.accounts.get(account), day).series[DAILY]
 
 
 def windows_asked(household: Household, account: str) -> list[DateWindow]:
@@ -82,20 +82,20 @@ def test_after_a_loss_of_redis_what_a_file_has_told_is_read_back(household: Hous
 def test_no_verdict_and_no_due_time_comes_from_a_file(household: Household) -> None:
     account = household.add_asserted()
     importer_of(household).store(days_file(dict.fromkeys(OLD, 9000), TOLD_AT), account)
-    assert household.registry.get(account).state is AccountState.NEW
+    assert household.registry.accounts.get(account).state is AccountState.NEW
     outcome = household.registry.outcomes.load(account)[DAILY]
     assert (outcome.code, outcome.last_success_at, outcome.asked_at) == (None, None, None)
     assert (outcome.ever_stored, outcome.last_day) == (True, OLD[-1])
     household.supplier = PretendSupplier(daily=serving_days({TODAY - ONE_DAY: 9000}))
     household.look_back(account, DAILY)
-    assert household.registry.get(account).state is AccountState.READY
+    assert household.registry.accounts.get(account).state is AccountState.READY
 
 
 def test_a_day_of_a_file_says_so_until_an_answer_writes_it(household: Household) -> None:
     account, day = household.add(), OLD[-1]
     importer_of(household).store(days_file({day: 9000}, TOLD_AT), account)
     assert mark_of(household, account, DAILY, day).state is DayState.FILE
-    explanation = household.build_explainer().explain(household.registry.get(account), day).series[DAILY]
+    explanation = household.build_explainer().explain(household.registry.accounts.get(account), day).series[DAILY]
     assert explanation.reason is Reason.FROM_FILE
     assert (
         explanation.sentences["fr"] == "Nous avons le total du 17 juillet 2024 en entier, grâce à un fichier importé."
@@ -156,7 +156,7 @@ def test_the_ledger_is_rebuilt_with_the_days_of_files(household: Household) -> N
 
 def test_nothing_of_a_removed_account_is_stored(household: Household) -> None:
     account = household.add()
-    household.registry.remove(account)
+    household.registry.accounts.remove(account)
     with pytest.raises(UnknownAccount):
         importer_of(household).store(days_file({OLD[0]: 9000}, TOLD_AT), account)
     assert not any(store.documents for store in household.measures.values())

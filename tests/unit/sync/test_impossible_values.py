@@ -172,7 +172,7 @@ def test_a_day_with_a_step_set_aside_keeps_its_others_is_told_once_and_heals(hom
     assert home.day in ledger.due_days(home.day + 4 * ONE_DAY, series), "asked again on the usual days"
     (deviation,) = household.reported
     assert (deviation.kind, deviation.place) == (DeviationKind.VALUE, series.value)
-    explanation = household.build_explainer().explain(household.registry.get(home.account), home.day)
+    explanation = household.build_explainer().explain(household.registry.accounts.get(home.account), home.day)
     assert "it is impossible for a meter" in explanation.series[series].sentences["en"]
     assert explanation.series[series].stored.half_hours == 47
     assert home.found() == [(Law.LIMIT, str(home.day), Cause.SET_ASIDE)]

@@ -107,7 +107,7 @@ class Fleet:
         return sum(self.waits(home, series) for home in self.homes for series in USUAL_SERIES)
 
     def states(self) -> set[AccountState]:
-        return {self.household.registry.get(home).state for home in self.homes}
+        return {self.household.registry.accounts.get(home).state for home in self.homes}
 
 
 @contextmanager
@@ -330,7 +330,7 @@ def test_a_supplier_that_refuses_is_there_again(fleet: Fleet) -> None:
 def test_where_all_that_it_touched_are_gone_anybody_is_a_probe(fleet: Fleet) -> None:
     fleet.night(DOWN)
     for home in fleet.homes[:5]:
-        fleet.household.registry.remove(home)
+        fleet.household.registry.accounts.remove(home)
     fleet.probe_with(None)
     assert fleet.kinds == []
 

@@ -37,7 +37,7 @@ def contract(frequency: str | None) -> Any:
 
 def add_gas(household: Household) -> str:
     household.registry.outcomes = OutcomeTable(household.registry.database, USUAL_GAS_SERIES)
-    account_id = household.registry.add("grdf", METER, household.at, token_needed=False)[0].id
+    account_id = household.registry.accounts.add("grdf", METER, household.at, token_needed=False)[0].id
     assert household.registry.outcomes.collected(account_id) == of_supplier("grdf")
     return account_id
 
@@ -55,7 +55,7 @@ def test_a_meter_that_is_read_twice_a_year_is_asked_for_no_days(
     assert chosen[DAILY].code == (SeriesNotOffered.code if lacks else None)
     assert {chosen[PUBLISHED].switch, chosen[CONTRACT].switch} == {SeriesSwitch.FLEET}
     assert household.progress.task_state(account_id, DAILY).get("state") == ("ended" if lacks else None)
-    assert household.registry.get(account_id).state is AccountState.READY
+    assert household.registry.accounts.get(account_id).state is AccountState.READY
     household.look_back(account_id, CONTRACT)  # May be repeated.
     assert (DAILY not in household.registry.outcomes.collected(account_id)) is lacks
 
@@ -76,7 +76,7 @@ def test_a_series_with_readings_or_switched_on_by_somebody_goes_on(household: Ho
     household.look_back(account_id, DAILY, CONTRACT)
     assert DAILY in household.registry.outcomes.collected(account_id)
 
-    other = household.registry.add("grdf", "GI123456", household.at, token_needed=False)[0].id
+    other = household.registry.accounts.add("grdf", "GI123456", household.at, token_needed=False)[0].id
     household.registry.outcomes.switch(other, DAILY, SeriesSwitch.ON, household.at)
     household.look_back(other, CONTRACT)
     assert DAILY in household.registry.outcomes.collected(other)

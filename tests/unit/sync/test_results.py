@@ -189,7 +189,7 @@ def test_a_failure_says_why_by_its_kind_and_when_it_is_tried_again(
     assert (line["account_id"], line["window_start"], line["run"]) == (account, "2024-06-25", "20240725T070000")
     assert counts.growth_by_labels("releve_windows_total") == {(error_kind(error), "daily"): 1}
     assert counts.growth_by_labels("releve_documents_total") == {}
-    assert household.registry.get(account).state is state
+    assert household.registry.accounts.get(account).state is state
     outcome = household.registry.outcomes.load(account).get(DAILY)
     assert (outcome.code if outcome else None) == code
     task = household.progress.task_state(account, DAILY)
@@ -203,7 +203,7 @@ def test_a_failure_says_why_by_its_kind_and_when_it_is_tried_again(
         )
     assert household.progress.coverage(account, DAILY).windows == []
     assert household.progress.task_state(account, Series.LOAD_CURVE) == {}
-    assert household.registry.get(other).state is AccountState.READY
+    assert household.registry.accounts.get(other).state is AccountState.READY
     due = household.registry.due.list_nightly(DAILY, 1, household.at, household.at, 10)
     assert [row.account_id for row in due] == [other]
 
@@ -228,13 +228,13 @@ def test_a_refusal_in_doubt_is_shown_and_asked_again_in_an_hour_and_a_half(
 ) -> None:
     account = household.add()
     household.results.record_failure(claim_window(household, account), error)
-    assert household.registry.get(account).active
+    assert household.registry.accounts.get(account).active
     outcome = outcome_of(household, account)
     assert (outcome.code, outcome.again_at) == (error.code, household.at + timedelta(minutes=90))
     assert household.progress.task_state(account, DAILY)["error"] == error.code
     household.at += CONFIRMATION_INTERVAL
     household.results.record_failure(claim_window(household, account), error)
-    assert household.registry.get(account).state is AccountState.ACTION_NEEDED
+    assert household.registry.accounts.get(account).state is AccountState.ACTION_NEEDED
 
 
 NO_VALUE: dict[date, Any] = {date(2024, 7, 20): "-"}
@@ -261,7 +261,7 @@ def test_the_first_answer_makes_an_asserted_account_ready(
     else:
         household.run(household.claim_history(account))
         assert f"answer:{answer_class}:{kind}" in household.progress.task_state(account, DAILY)
-    after = household.registry.get(account)
+    after = household.registry.accounts.get(account)
     assert (after.state, after.active) == (state, True)
 
 
@@ -271,7 +271,7 @@ def test_what_is_no_answer_leaves_an_asserted_account_unconfirmed_and_due(
 ) -> None:
     account = household.add_asserted()
     household.results.record_failure(claim_window(household, account), error)
-    after = household.registry.get(account)
+    after = household.registry.accounts.get(account)
     assert (after.state, after.active) == (AccountState.NEW, True)
 
 
@@ -280,10 +280,10 @@ def test_a_refusal_of_an_asserted_account_is_that_of_any_account(household: Hous
     """A number with a wrong digit is refused for certain; a consent that was never given is seen twice, hours apart."""
     account = household.add_asserted()
     for _ in range(1 if isinstance(error, UnknownUsagePoint) else 2):
-        assert household.registry.get(account).state is AccountState.NEW
+        assert household.registry.accounts.get(account).state is AccountState.NEW
         household.results.record_failure(claim_window(household, account), error)
         household.at += CONFIRMATION_INTERVAL
-    after = household.registry.get(account)
+    after = household.registry.accounts.get(account)
     assert (after.state, after.reason, after.active) == (AccountState.ACTION_NEEDED, error.code, False)
     assert household.registry.due.list_nightly(DAILY, 1, household.at, household.at, 10) == []
 
@@ -318,7 +318,7 @@ def test_a_stored_window_ends_a_doubt_of_either_series(household: Household) -> 
     household.run(claim_window(household, account, series=Series.LOAD_CURVE))
     household.at += CONFIRMATION_INTERVAL / 2
     household.results.record_failure(claim_window(household, account), ConsentRevoked("gone"))
-    assert household.registry.get(account).active
+    assert household.registry.accounts.get(account).active
 
 
 def test_a_failure_of_a_removed_account_notes_nothing_and_lets_go(
@@ -326,7 +326,7 @@ def test_a_failure_of_a_removed_account_notes_nothing_and_lets_go(
 ) -> None:
     account = household.add()
     failed = claim_window(household, account)
-    household.registry.remove(account)
+    household.registry.accounts.remove(account)
     with caplog.at_level(logging.INFO, "releve.sync"):
         household.results.record_failure(failed, UnknownAccount("removed"))
     assert [(line["message"], line["outcome"], line["code"]) for line in log_lines(caplog)] == [

@@ -47,7 +47,7 @@ def test_a_refusal_of_a_further_series_alone_sets_no_account_aside(household: Ho
     account = connected(household, Series.MAX_POWER, Series.CONTRACT)
     household.supplier.others = {Series.MAX_POWER: error, Series.CONTRACT: error}
     live(household, 72)
-    assert household.registry.get(account).state is AccountState.READY
+    assert household.registry.accounts.get(account).state is AccountState.READY
     outcomes = household.registry.outcomes.load(account)
     assert (outcomes[Series.DAILY].code, outcomes[Series.MAX_POWER].code) == (None, error.code)
 
@@ -57,7 +57,7 @@ def test_where_nothing_else_is_asked_for_the_refusal_of_a_further_series_counts(
     household.registry.outcomes.switch(account, Series.DAILY, SeriesSwitch.OFF, household.at)
     household.supplier.others = {Series.MAX_POWER: UnknownUsagePoint("x")}
     live(household, 1)
-    assert household.registry.get(account).state is AccountState.ACTION_NEEDED
+    assert household.registry.accounts.get(account).state is AccountState.ACTION_NEEDED
 
 
 def test_an_activation_that_is_still_to_come_bounds_nothing(household: Household) -> None:
@@ -65,7 +65,7 @@ def test_an_activation_that_is_still_to_come_bounds_nothing(household: Household
     for activated in ("2999-01-01+01:00", str(civil_date(household.at) + ONE_DAY) + "+02:00"):
         household.supplier.others = {Series.CONTRACT: contract(activated=activated)}
         household.look_back(account, Series.CONTRACT)
-        assert household.registry.get(account).activated_on is None
+        assert household.registry.accounts.get(account).activated_on is None
 
 
 def test_an_older_answer_moves_no_activation(household: Household) -> None:
@@ -77,7 +77,7 @@ def test_an_older_answer_moves_no_activation(household: Household) -> None:
     household.supplier.others = {Series.CONTRACT: contract(activated="2024-07-20+02:00")}
     household.look_back(account, Series.CONTRACT)
     sync.store(sync.aggregate(sync.filter_known(old)))
-    assert household.registry.get(account).activated_on == date(2024, 7, 20)
+    assert household.registry.accounts.get(account).activated_on == date(2024, 7, 20)
 
 
 def test_a_new_holders_contract_is_asked_for_at_once(household: Household) -> None:

@@ -46,7 +46,7 @@ def test_a_used_invitation_opens_its_account_for_its_own_browser_while_that_ones
     browsers = [TestClient(service.app, follow_redirects=False) for _ in range(2)]
     secrets = [use_invitation(service, browser) for browser in browsers]
     assert press(browsers[0], secrets[0]).status_code == 410, "the meter has no account"
-    account = runtime.registry.add("enedis", METER, NOW, token_needed=False)[0]
+    account = runtime.registry.accounts.add("enedis", METER, NOW, token_needed=False)[0]
     assert press(browsers[0], secrets[0]).status_code == 410, "the account has no consent"
     for browser in browsers:
         bring_consent(service, browser, account.id)
@@ -60,7 +60,7 @@ def test_a_used_invitation_opens_no_account_that_its_browser_brought_before(serv
     shared = TestClient(service.app, follow_redirects=False)
     shared.get("/invitation")
     use_invitation(service, shared)
-    account = service.runtime.registry.add("enedis", METER, NOW, token_needed=False)[0]
+    account = service.runtime.registry.accounts.add("enedis", METER, NOW, token_needed=False)[0]
     bring_consent(service, shared, account.id)
     secret = use_invitation(service, shared, InvitationPurpose.NEW_HOLDER)
     assert press(shared, secret).status_code == 410

@@ -271,7 +271,7 @@ def test_each_state_of_a_right_has_its_page_and_opens_nothing(
         assert "{" not in page.text
     page = browser.get("/connect/right/state?lang=en")
     assert page.status_code == status and words in html.unescape(page.text)
-    assert service.runtime.registry.find(GAS, PCE) is None
+    assert service.runtime.registry.accounts.find(GAS, PCE) is None
 
 
 def test_an_active_right_opens_its_account_in_the_browser_that_declared_it(service: GasService) -> None:
@@ -280,7 +280,7 @@ def test_an_active_right_opens_its_account_in_the_browser_that_declared_it(servi
     service.work()
     service.grdf.state = RightState.ACTIVE
     service.sweep()
-    account = service.runtime.registry.find(GAS, PCE)
+    account = service.runtime.registry.accounts.find(GAS, PCE)
     assert account is not None
     answer = service.state(browser)
     assert answer.headers["location"] == f"/accounts/{account.id}"
@@ -292,7 +292,7 @@ def test_a_right_that_becomes_active_shows_nobody_an_account_that_exists(service
     browser, path = service.invited()
     service.declare(browser, path)
     service.work()
-    account = service.runtime.registry.add(GAS, PCE, service.runtime.now(), token_needed=False)[0]
+    account = service.runtime.registry.accounts.add(GAS, PCE, service.runtime.now(), token_needed=False)[0]
     service.grdf.state = RightState.ACTIVE
     service.sweep()
     page = service.state(browser)
@@ -313,7 +313,7 @@ def test_m2_whoever_planted_a_name_before_the_declaration_sees_nothing_of_the_ri
     service.grdf.state = RightState.ACTIVE
     service.sweep()
     assert service.state(thief).status_code == 404 and SESSION_COOKIE not in thief.cookies
-    account = service.runtime.registry.find(GAS, PCE)
+    account = service.runtime.registry.accounts.find(GAS, PCE)
     assert account and service.state(browser).headers["location"] == f"/accounts/{account.id}"
     assert service.state(browser).headers["location"] == f"/accounts/{account.id}", "its session shows it"
     browser.cookies.delete(SESSION_COOKIE)
@@ -368,7 +368,7 @@ def test_a_household_adds_gas_from_the_page_of_its_account(service: GasService) 
     assert [one.meter for one in service.grdf.declared] == [OTHER_PCE]
     service.grdf.state = RightState.ACTIVE
     service.sweep()
-    gas = service.runtime.registry.find(GAS, OTHER_PCE)
+    gas = service.runtime.registry.accounts.find(GAS, OTHER_PCE)
     asked = service.state(browser)
     offer = asked.text.partition('name="offer" value="')[2].partition('"')[0]
     done = browser.post("/connect/join", data={"offer": offer, "choice": "join"})

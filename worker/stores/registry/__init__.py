@@ -1,1 +1,103 @@
-"""The registry in SQL: accounts with their consents, tokens and outcomes, households, operators, notices, outputs."""
+"""The registry in SQL: accounts with their consents, tokens and outcomes, households, operators, notices, outputs.
+
+It is the source of truth about accounts; Redis is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from functools import cached_property
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+from worker.domain.clock import Clock, real_clock
+from worker.domain.series import USUAL_SERIES, Series
+from worker.stores.database import Database
+from worker.stores.encryption import KeyedHashes, Sealer
+
+if TYPE_CHECKING:
+    from worker.stores.registry.access_keys import SessionTable
+    from worker.stores.registry.accounts import AccountTable
+    from worker.stores.registry.api_tokens import ApiTokenTable, TenantTable
+    from worker.stores.registry.audit import AuditTable
+    from worker.stores.registry.consents import ConsentTable, PendingRefusals
+    from worker.stores.registry.due import DueTable, PolicyTable
+    from worker.stores.registry.erased_meters import ErasureTable, ReadingTryTable
+    from worker.stores.registry.evidence import EvidenceCheck
+    from worker.stores.registry.households import HomeTable
+    from worker.stores.registry.invitations import InvitationTable
+    from worker.stores.registry.notices import NoticeTable
+    from worker.stores.registry.outcomes import CompletenessTable, OutcomeTable
+    from worker.stores.registry.outputs import OutboxTable, OutputTable
+    from worker.stores.registry.proxy import ProxyClientTable, ProxyGrantTable
+    from worker.stores.registry.rights import RightTable
+    from worker.stores.registry.supplier_answers import CorrectionTable, QuarantineTable, RawAnswerTable
+    from worker.stores.registry.user_tokens import TokenTable
+
+_WRITER_EXPIRY: Final = timedelta(minutes=10)
+
+
+def _table(place: str, *further: str) -> Any:
+    """Return the property of a table, made of the database and of the registry's ``further`` attributes."""
+    module, _, name = place.partition(".")
+
+    def build(registry: Registry) -> Any:
+        table = getattr(import_module(f"{__name__}.{module}"), name)
+        return table(registry.database, *(getattr(registry, need) for need in further))
+
+    return cached_property(build)
+
+
+class Registry:
+    """The tables of one registry. A table's module is loaded when the table is first asked for.
+
+    Every method of a table raises StoreUnavailable.
+    """
+
+    tokens: TokenTable = _table("user_tokens.TokenTable", "sealer")
+    accounts: AccountTable = _table("accounts.AccountTable", "tokens", "invitations", "fleet")
+    outcomes: OutcomeTable = _table("outcomes.OutcomeTable", "fleet")
+    completeness: CompletenessTable = _table("outcomes.CompletenessTable")
+    due: DueTable = _table("due.DueTable")
+    policies: PolicyTable = _table("due.PolicyTable")
+    invitations: InvitationTable = _table("invitations.InvitationTable", "sealer")
+    consents: ConsentTable = _table("consents.ConsentTable", "sealer")
+    pending_refusals: PendingRefusals = _table("consents.PendingRefusals", "sealer")
+    evidence: EvidenceCheck = _table("evidence.EvidenceCheck", "sealer")
+    rights: RightTable = _table("rights.RightTable", "sealer", "hashes")
+    notices: NoticeTable = _table("notices.NoticeTable")
+    erasures: ErasureTable = _table("erased_meters.ErasureTable", "hashes")
+    reading_tries: ReadingTryTable = _table("erased_meters.ReadingTryTable", "hashes")
+    corrections: CorrectionTable = _table("supplier_answers.CorrectionTable")
+    quarantine: QuarantineTable = _table("supplier_answers.QuarantineTable", "sealer")
+    raw_answers: RawAnswerTable = _table("supplier_answers.RawAnswerTable", "sealer")
+    api_tokens: ApiTokenTable = _table("api_tokens.ApiTokenTable")
+    tenants: TenantTable = _table("api_tokens.TenantTable", "sealer")
+    proxy_clients: ProxyClientTable = _table("proxy.ProxyClientTable")
+    proxy_grants: ProxyGrantTable = _table("proxy.ProxyGrantTable")
+    homes: HomeTable = _table("households.HomeTable")
+    sessions: SessionTable = _table("access_keys.SessionTable")
+    outputs: OutputTable = _table("outputs.OutputTable", "sealer", "writer_expiry")
+    outbox: OutboxTable = _table("outputs.OutboxTable", "now", "writer_expiry")
+    audit: AuditTable = _table("audit.AuditTable")
+
+    def __init__(
+        self,
+        database: Database,
+        sealer: Sealer,
+        hashes: KeyedHashes,
+        *,
+        fleet: Sequence[Series] = USUAL_SERIES,
+        now: Clock = real_clock,
+        writer_expiry: timedelta = _WRITER_EXPIRY,
+    ) -> None:
+        """``fleet``: the series that are collected of every account where nothing else is set.
+
+        ``writer_expiry``: after this time a process that was writing an output's rows is taken for dead.
+        """
+        self.database, self.sealer, self.hashes = database, sealer, hashes
+        self.fleet, self.now, self.writer_expiry = fleet, now, writer_expiry
+
+    def __repr__(self) -> str:
+        return f"Registry({self.database.address})"

@@ -1,6 +1,5 @@
-"""The account registry in SQL: accounts, usage points, tokens and the last outcome of each series.
+"""Accounts and their usage points in SQL. Each call is one transaction and is safe to repeat.
 
-The registry is the source of truth about accounts; Redis is not. Each call is one transaction and is safe to repeat.
 A removed account leaves its row as a tombstone without personal data, so that a task that comes late is refused and
 does not create the account again.
 """
@@ -11,28 +10,22 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Select, delete, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from worker.domain.account import DEFAULT_TENANT, Account, AccountState
 from worker.domain.invitation import Invitation
-from worker.domain.series import USUAL_SERIES, Series
+from worker.domain.series import Series
 from worker.errors import ConsentEnded, ConsentStopped, StoreUnavailable, UnknownAccount
-from worker.stores.database import Database
-from worker.stores.registry import account_rows, migrations, series_switches
+from worker.stores.database import Database, SqlTable
+from worker.stores.registry import account_rows, series_switches
 from worker.stores.registry.account_rows import ACCOUNT_QUERY, IS_ACTIVE, NOT_REMOVED
-from worker.stores.registry.due import DueTable, PolicyTable
 from worker.stores.registry.invitations import InvitationTable
-from worker.stores.registry.outcomes import CompletenessTable, OutcomeTable
 from worker.stores.registry.rights import withdraw_rights
 from worker.stores.registry.tables import ACCOUNTS, PERSONAL, RAW_ANSWERS, SERIES_OUTCOMES, USAGE_POINTS, belongs_to
 from worker.stores.registry.user_tokens import TokenTable, detach_token
-
-if TYPE_CHECKING:
-    from worker.stores.encryption import Sealer
-
 
 PAGE = 500
 Inserted = TypeVar("Inserted")
@@ -60,32 +53,19 @@ class NewConsent:
         return self.token is not None or not self.token_needed
 
 
-class AccountRegistry:
-    """Accounts, usage points, tokens and outcomes in one SQL database.
+class AccountTable(SqlTable):
+    """The table of accounts and usage points.
 
-    Every method raises StoreUnavailable. A method that takes an account id raises UnknownAccount for a missing
-    account; a method that writes raises it for a removed account, too. Moments are zone-aware, in UTC.
+    A method that takes an account id raises UnknownAccount for a missing account; a method that writes raises it for a
+    removed account, too. Moments are zone-aware, in UTC.
     """
 
-    def __init__(self, database: Database, sealer: Sealer, fleet: Sequence[Series] = USUAL_SERIES) -> None:
+    def __init__(
+        self, database: Database, tokens: TokenTable, invitations: InvitationTable, fleet: Sequence[Series]
+    ) -> None:
         """``fleet``: the series that are collected of every account where nothing else is set."""
-        self.database = database
-        self.tokens = TokenTable(self.database, sealer)
-        self.invitations = InvitationTable(self.database, sealer)
-        self.completeness = CompletenessTable(self.database)
-        self.policies = PolicyTable(self.database)
-        self.due = DueTable(self.database)
-        self.outcomes = OutcomeTable(self.database, fleet)
-
-    def __repr__(self) -> str:
-        return f"AccountRegistry({self.database.address})"
-
-    def schema_version(self) -> str | None:
-        """Return the last migration step that was applied; None before the first one."""
-        with self.database.reading() as connection:
-            return migrations.current_step(connection)
-
-    # Accounts
+        super().__init__(database)
+        self._tokens, self._invitations, self._fleet = tokens, invitations, fleet
 
     def add(
         self,
@@ -134,7 +114,7 @@ class AccountRegistry:
             sorted_numbers = sorted(set(usage_point_ids), key=lambda number: number or "")
             rows = {
                 number: account_rows.find_or_insert(
-                    connection, supplier, number, now, consent.dates, tenant, self.outcomes.fleet
+                    connection, supplier, number, now, consent.dates, tenant, self._fleet
                 )
                 for number in sorted_numbers
             }
@@ -143,12 +123,12 @@ class AccountRegistry:
                 if created and data_from is not None:
                     account_rows.update_account(connection, account_id, {"data_from": data_from})
             if consent.token is not None:
-                self.tokens.assign_new(connection, ids, consent.token, consent.token_expires_at)
+                self._tokens.assign_new(connection, ids, consent.token, consent.token_expires_at)
             for account_id in ids:
                 if consent.usable:
                     account_rows.mark_ready(connection, account_id, now)
             for number, series in (offered or {}).items():
-                series_switches.follow_consent(connection, rows[number][0], series, self.outcomes.fleet, now)
+                series_switches.follow_consent(connection, rows[number][0], series, self._fleet, now)
             if on_accounts is not None:
                 on_accounts(connection, ids)
             ordered = [rows[number] for number in dict.fromkeys(usage_point_ids)]
@@ -178,11 +158,11 @@ class AccountRegistry:
 
         def insert(connection: Connection) -> tuple[Account, bool]:
             account_id, created = account_rows.find_or_insert(
-                connection, supplier, usage_point_id, now, {}, tenant, self.outcomes.fleet
+                connection, supplier, usage_point_id, now, {}, tenant, self._fleet
             )
             if created:
                 if token is not None:
-                    self.tokens.assign_new(connection, [account_id], token, None)
+                    self._tokens.assign_new(connection, [account_id], token, None)
                 activate = account_rows.mark_ready if confirmed else account_rows.activate_unconfirmed
                 if waits_under is None:
                     activate(connection, account_id, now)
@@ -198,13 +178,13 @@ class AccountRegistry:
         for _ in range(3):
             # Another process may insert the same usage point between our query and our insert. The server's
             # message quotes the number, so the error is not passed on.
-            with suppress(IntegrityError), self.database.writing() as connection:
+            with suppress(IntegrityError), self._database.writing() as connection:
                 return insert(connection)
         raise StoreUnavailable("the account could not be added, because others were added at the same time: try again")
 
     def get(self, account_id: str) -> Account:
         """Return the account; a removed one is ``deleted`` and has no usage point."""
-        with self.database.reading() as connection:
+        with self._database.reading() as connection:
             return account_rows.get(connection, account_id)
 
     def get_existing(self, account_id: str) -> Account:
@@ -290,7 +270,7 @@ class AccountRegistry:
     def state_since(self, account_id: str) -> datetime:
         """Return when the account got its state."""
         query = select(ACCOUNTS.c.state_since).where(ACCOUNTS.c.id == account_id)
-        with self.database.reading() as connection:
+        with self._database.reading() as connection:
             since: datetime | None = connection.execute(query).scalar()
         if since is None:
             raise UnknownAccount(f"there is no account {account_id}")
@@ -325,7 +305,7 @@ class AccountRegistry:
         """
         if state in (AccountState.NEW, AccountState.DELETED):
             raise ValueError(f"an account can't be set to {state}")
-        with self.database.writing() as connection:
+        with self._database.writing() as connection:
             account_rows.change_state(connection, account_id, state, reason, now)
 
     def remove(
@@ -339,13 +319,13 @@ class AccountRegistry:
         Inside the transaction ``on_removal`` is called where the account has a meter, and ``at_end`` in any case. Safe
         to repeat. A row of ``raw_answers`` holds one answer, or a packed month of answers.
         """
-        with self.database.writing() as connection:
+        with self._database.writing() as connection:
             account_rows.lock(connection, account_id, include_removed=True)
             usage_point_id = account_rows.get(connection, account_id).usage_point_id
             if on_removal is not None and usage_point_id is not None:
                 on_removal(connection)
             # An invitation must not bring a meter back that its holder has just had erased.
-            self.invitations.end_for(connection, account_id, usage_point_id)
+            self._invitations.end_for(connection, account_id, usage_point_id)
             counts = {
                 table: connection.execute(delete(table).where(table.c.account_id == account_id)).rowcount
                 for table in PERSONAL
@@ -366,7 +346,7 @@ class AccountRegistry:
         }
 
     def _accounts(self, query: Select[Any]) -> list[Account]:
-        return [Account(**row._asdict()) for row in self.database.fetch(query.order_by(ACCOUNTS.c.id))]
+        return [Account(**row._asdict()) for row in self._database.fetch(query.order_by(ACCOUNTS.c.id))]
 
     def list_accounts(
         self, states: Collection[AccountState] | None = None, *, tenant: str | None = None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Row, delete, insert, select, update
 
-from worker.domain.access_right import ProofState, Right, RightRecord, RightState
+from worker.domain.access_right import REGISTERING, ProofState, Right, RightRecord, RightState
 from worker.domain.account import Account, AccountState
 from worker.domain.clock import real_clock
 from worker.stores.database import Database, SealedTable, new_id, place_of
@@ -37,15 +37,11 @@ _HOPEFUL: Final = (RightState.PENDING, RightState.ACTIVE, RightState.TO_CHECK)
 
 
 class RightTable(SealedTable):
-    """The table of rights. Rows that no key opens are left out of lists.
+    """The table of rights. Rows that no key opens are left out of lists."""
 
-    ``suppliers``: the names of those that register rights.
-    """
-
-    def __init__(self, database: Database, sealer: Sealer, hashes: KeyedHashes, suppliers: Collection[str]) -> None:
+    def __init__(self, database: Database, sealer: Sealer, hashes: KeyedHashes) -> None:
         super().__init__(database, sealer)
         self._hashes = hashes
-        self.suppliers = frozenset(suppliers)
 
     # What pages and commands read.
 
@@ -169,7 +165,7 @@ class RightTable(SealedTable):
         Where the table knows none of them, a row stands for what the supplier has. ``of_everybody``: the rights of all
         holders of its meter; for an erasure.
         """
-        if account.supplier not in self.suppliers or account.usage_point_id is None:
+        if account.supplier not in REGISTERING or account.usage_point_id is None:
             return 0
         withdraw_rights(connection, account.id)
         of_meter = self._is_meter(account.supplier, account.usage_point_id)

@@ -62,8 +62,8 @@ def list_accounts(
 def _page_accounts(caller: Caller, runtime: Runtime, after: str, limit: int) -> list[Account]:
     """Return the next page by id of the accounts that the caller may see, without removed ones."""
     if caller.session is None:
-        return runtime.registry.page(after, limit, tenant=caller.tenant)
-    own = caller.session.own(runtime.registry.get_many(list(caller.session.accounts)))
+        return runtime.registry.accounts.page(after, limit, tenant=caller.tenant)
+    own = caller.session.own(runtime.registry.accounts.get_many(list(caller.session.accounts)))
     existing = (account for account in own if account.state is not AccountState.DELETED and account.id > after)
     return sorted(existing, key=lambda account: account.id)[:limit]
 
@@ -253,7 +253,7 @@ def _actor(caller: Caller) -> str:
 def _set_state(runtime: Runtime, caller: Caller, account_id: str, state: AccountState) -> AccountSummary:
     caller.load_account(runtime, account_id)
     try:
-        runtime.registry.set_state(account_id, state, now=runtime.now())
+        runtime.registry.accounts.set_state(account_id, state, now=runtime.now())
     except ValueError as error:
         raise HttpRefusal(409, "wrong_state", str(error)) from None
     return _summarize(caller.load_account(runtime, account_id), caller)

@@ -70,7 +70,7 @@ class Caller:
         """Return an account that the caller may see. Raises UnknownAccount, as for one that doesn't exist."""
         if self.session is not None and account_id not in self.session.accounts:
             raise UnknownAccount("not an account of this session")
-        account = (runtime.registry.get if include_removed else runtime.registry.get_existing)(account_id)
+        account = (runtime.registry.get if include_removed else runtime.registry.accounts.get_existing)(account_id)
         is_own = account.tenant == self.tenant if self.session is None else self.session.shows(account)
         if not is_own:
             raise UnknownAccount("not an account of this caller")
@@ -82,7 +82,7 @@ class Caller:
         For streams: it counts no call and records no visit. Raises UnknownAccount where the account was removed, and
         HttpRefusal 401.
         """
-        account = runtime.registry.get_existing(account_id)
+        account = runtime.registry.accounts.get_existing(account_id)
         if self.session is None:
             still_sees = runtime.api_tokens.is_open(self.token_id or "") and account.tenant == self.tenant
         else:
@@ -94,7 +94,7 @@ class Caller:
 
     def find_accounts(self, runtime: Runtime, supplier: str, usage_point_id: str) -> list[Account]:
         """Return the account of the client's tenant that reads this meter; none where another tenant's does."""
-        found = runtime.registry.find_by_meter(usage_point_id, tenant=self.tenant)
+        found = runtime.registry.accounts.find_by_meter(usage_point_id, tenant=self.tenant)
         return [account for account in found if account.supplier == supplier]
 
     def page_audit(self, runtime: Runtime, wanted: AuditFilter, limit: int, before: str) -> list[AuditEntry]:

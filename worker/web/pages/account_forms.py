@@ -213,7 +213,7 @@ def receipt_of(erased: Mapping[str, int]) -> list[tuple[str, int]]:
 
 def find_home(runtime: Runtime, session: Session, account: Account) -> Home:
     """Return the home of an account that the session shows. Raises StoreUnavailable."""
-    own = session.own(runtime.registry.get_many(list(session.accounts)))
+    own = session.own(runtime.registry.accounts.get_many(list(session.accounts)))
     existing = [other for other in own if other.state is not AccountState.DELETED]
     partners = _share_home(account, existing)
     suppliers = {account.supplier, *(partner.supplier for partner in partners)}

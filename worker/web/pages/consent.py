@@ -117,7 +117,7 @@ def invite_to_pretend_home(
         return consent_page(request, "unknown_supplier")
     renamed = read_browser_names(runtime, request).with_new()
     meter = usage_point_id or f"{10**13 + secrets.randbelow(9 * 10**13)}"
-    account = runtime.registry.find(ENEDIS.name, meter)
+    account = runtime.registry.accounts.find(ENEDIS.name, meter)
     if account is None:
         invited = runtime.invitations.create(InvitationPurpose.METER, ENEDIS.name, _PRETENDER, usage_point_id=meter)
     else:
@@ -132,7 +132,7 @@ def invite_to_pretend_home(
 def _go_on(
     request: Request, runtime: Runtime, session: Session, invitation: Invitation, renamed: BrowserNames
 ) -> Response:
-    account = runtime.registry.account_of(invitation)
+    account = runtime.registry.accounts.account_of(invitation)
     note_subject(request, invitation.id, account_id=account.id if account else None, tenant=invitation.tenant)
     if invitation.account_id is not None and account is None:
         return consent_page(request, "invitation_over")
@@ -174,9 +174,9 @@ def _open_again(
     if invitation is None or invitation.used_at is None or invitation.browser not in names.hashes:
         return None
     mine = invitation.names_of_invited(names.hashes)
-    account = runtime.registry.account_of(invitation)
+    account = runtime.registry.accounts.account_of(invitation)
     if account is None and invitation.usage_point_id is not None:
-        account = runtime.registry.find(invitation.supplier, invitation.usage_point_id)
+        account = runtime.registry.accounts.find(invitation.supplier, invitation.usage_point_id)
     name = runtime.consents.browser_of(account.id) if account else None
     if account and name and name in mine:
         got = runtime.connection_requests.find_session(name)

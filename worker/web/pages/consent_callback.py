@@ -366,10 +366,10 @@ def _find_asked_about(
 
     Closing the one and making the other is one moment, so a crash leaves it to be seen.
     """
-    known = runtime.registry.get_many([*session.accounts, *(account.id for account in accounts)])
+    known = runtime.registry.accounts.get_many([*session.accounts, *(account.id for account in accounts)])
     made = [known[account.id].created_at for account in accounts if account.id in known]
     closed = [id_ for id_ in session.accounts if id_ in known and known[id_].state is AccountState.CLOSED]
-    if any(runtime.registry.state_since(id_) in made for id_ in closed):
+    if any(runtime.registry.accounts.state_since(id_) in made for id_ in closed):
         return []
     return [account for account in session.own(known) if account.state is not AccountState.DELETED]
 

@@ -24,7 +24,7 @@ def show_home(
     settings, words = runtime.settings, words_of(request)
     # One query; a cookie may be older than the registry.
     accounts = [
-        account for account in session.own(runtime.registry.get_many(list(session.accounts))) if account.state in KINDS
+        account for account in session.own(runtime.registry.accounts.get_many(list(session.accounts))) if account.state in KINDS
     ]
     first = (page - 1) * ACCOUNTS_A_PAGE
     collected = runtime.registry.outcomes.fleet

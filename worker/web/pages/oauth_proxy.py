@@ -148,7 +148,7 @@ def lead_on(
     renamed, invited, meter = names.with_new(), None, asked.hint
     if not runtime.clients.account_tokens:
         invited = _open_invitation(runtime, asked, names, renamed, invitation.strip().rpartition("#")[2])
-        meter = None if invited is None else runtime.registry.meter_of(invited)
+        meter = None if invited is None else runtime.registry.accounts.meter_of(invited)
         if invited is None or meter is None:
             wait_s = count_wrong_invitation(request, runtime)
             return consent_page(request, "too_many", wait_s) if wait_s else consent_page(request, "invitation_over")

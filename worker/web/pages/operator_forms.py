@@ -91,7 +91,7 @@ def erase_account(
 
 def _exists(runtime: Runtime, account_id: str) -> bool:
     try:
-        runtime.registry.get_existing(account_id[:_LONGEST_ID])
+        runtime.registry.accounts.get_existing(account_id[:_LONGEST_ID])
     except UnknownAccount:
         return False
     return True

@@ -241,7 +241,7 @@ def show_account(request: Request, account_id: str, runtime: RuntimeDep) -> Resp
     if (session := load_operator_session(request, runtime)) is None:
         return RedirectResponse(PATH, 303)
     try:
-        account = runtime.registry.get_existing(account_id)
+        account = runtime.registry.accounts.get_existing(account_id)
     except UnknownAccount:
         return render_message(request, "failure.not_found", 404, (PATH, "operator.invited.back"))
     standing, today = status_of(account, runtime.history), runtime.history.today()
@@ -264,9 +264,9 @@ def show_account(request: Request, account_id: str, runtime: RuntimeDep) -> Resp
 
 def _find(runtime: Runtime, text: str) -> Sequence[Account]:
     if is_gas_meter(text.upper()):
-        return runtime.registry.find_by_meter(text.upper())
+        return runtime.registry.accounts.find_by_meter(text.upper())
     try:
-        return [runtime.registry.get_existing(text.lower())]
+        return [runtime.registry.accounts.get_existing(text.lower())]
     except UnknownAccount:
         return []
 

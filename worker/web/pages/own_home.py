@@ -87,7 +87,7 @@ def _page(
     request: Request, runtime: Runtime, session: Session, status: int = 200, *, fault: str = "", password: str = ""
 ) -> Response:
     """Return the page. ``fault``: the key of what is wrong with the token; ``password``: a new one, to be kept."""
-    accounts = session.own(runtime.registry.get_many(list(session.accounts)))
+    accounts = session.own(runtime.registry.accounts.get_many(list(session.accounts)))
     return render(
         request,
         "own_home.html",

@@ -172,7 +172,7 @@ def _access_page(
         request,
         "access.html",
         status,
-        has_meters=bool(session.own(runtime.registry.get_many(list(session.accounts)))),
+        has_meters=bool(session.own(runtime.registry.accounts.get_many(list(session.accounts)))),
         ways=runtime.web_access.ways_back.find(session.household.id, session.key.details),
         ends_at=session.key.expires_at,
         idle_days=idle.days if idle else 0,

@@ -138,7 +138,7 @@ def find_place(
     is_mine = invitation.browser in read_browser_names(runtime, request).hashes
     if not is_mine or invitation.state_at(real_clock()) is not InvitationState.OPENED:
         return None
-    meter = runtime.registry.meter_of(invitation)
+    meter = runtime.registry.accounts.meter_of(invitation)
     path = f"/invitation/{invitation_id}/right"
     return FormPlace(path=path, tenant=invitation.tenant, meter=meter, invitation=invitation)
 
@@ -232,7 +232,7 @@ def show_form_again(request: Request, runtime: RuntimeDep, session: SessionDep) 
     own = runtime.connection_requests.of_browser(read_browser_names(runtime, request).hashes)
     if own is not None and own.supplier == GRDF.name and own.invitation_id is not None:
         return RedirectResponse(f"/invitation/{own.invitation_id}/right", 303)
-    accounts = session.own(runtime.registry.get_many(list(session.accounts)))
+    accounts = session.own(runtime.registry.accounts.get_many(list(session.accounts)))
     usable = [account for account in accounts if account.may_choose_series]
     return RedirectResponse(f"/accounts/{usable[0].id}/gas" if usable else "/invitation", 303)
 
@@ -282,7 +282,7 @@ def _show_right(request: Request, runtime: Runtime, session: Session, names: Bro
         words = words_of(request)
         until = words.day(right.proof_until) if right.proof_until else "…"
         return consent_page(request, right.page, _WAITS.get(right.page, 0), digits=right.last_digits, until=until)
-    account = runtime.registry.get_many([right.account_id or ""]).get(right.account_id or "")
+    account = runtime.registry.accounts.get_many([right.account_id or ""]).get(right.account_id or "")
     if account is None or account.state is AccountState.DELETED:
         return consent_page(request, "right_withdrawn", digits=right.last_digits)
     if not session.shows(account) and runtime.consents.browser_of(account.id) not in names.hashes:

@@ -120,7 +120,7 @@ def sign_in_by_link(
         return refuse_link(request, runtime, "sign_in.link_over", (PATH, "sign_in.again"))
     is_same = session.household is not None and session.household.id == household.id
     details = session.key.details if session.key and is_same else {}  # A code that isn't kept yet stays shown.
-    own = Session(household=household).own(runtime.registry.get_many(list(household.accounts)))
+    own = Session(household=household).own(runtime.registry.accounts.get_many(list(household.accounts)))
     response = RedirectResponse(f"/accounts/{own[0].id}" if len(own) == 1 else "/", 303)
     _enter(runtime, request, response, session, household, details)
     return response
@@ -239,7 +239,7 @@ def _sign_in_page(
 
 def _other_households(runtime: Runtime, session: Session) -> list[str]:
     """Return the other households that see an account of this one, under its present session number."""
-    accounts = runtime.registry.get_many(list(session.accounts))
+    accounts = runtime.registry.accounts.get_many(list(session.accounts))
     numbers = {account.id: account.session_number for account in session.own(accounts)}
     ids = runtime.sessions.households_of(numbers)
     own = session.household.id if session.household else ""

@@ -357,4 +357,4 @@ def test_the_operators_yes_opens_no_account_of_another_person(runtime: Runtime, 
     account = opened(runtime, register)
     before = len(register.declarations)
     assert accepted(runtime, declare(runtime, browser=STRANGER)).page == "right_exists"
-    assert len(register.declarations) == before and runtime.registry.get(account.id) == account
+    assert len(register.declarations) == before and runtime.registry.accounts.get(account.id) == account

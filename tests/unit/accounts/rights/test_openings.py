@@ -41,7 +41,7 @@ def test_a_right_that_becomes_active_opens_one_new_account_with_its_evidence(
     assert runtime.right_sweep.run(pending_only=True).opened == []
     register.change(PCE, state=RightState.ACTIVE)
     (account_id,) = runtime.right_sweep.run(pending_only=True).opened
-    account = runtime.registry.get(account_id)
+    account = runtime.registry.accounts.get(account_id)
     assert (account.supplier, account.usage_point_id, account.state) == ("grdf", PCE, AccountState.READY)
     assert (account.consent_from, account.consent_until) == (NOW.date(), date(2027, 7, 24))
     (proof,) = runtime.consents.list_proofs(account_id)
@@ -78,10 +78,10 @@ def test_the_task_starts_the_history_of_what_it_opens(
 def test_a_right_never_opens_an_account_that_exists(runtime: Runtime, register: RightRegister) -> None:
     """Somebody adds the meter while the holder's answer is awaited."""
     right = declared(runtime, declare(runtime, invitation=invite(runtime)))
-    account = runtime.registry.add("grdf", PCE, NOW, token_needed=False)[0]
+    account = runtime.registry.accounts.add("grdf", PCE, NOW, token_needed=False)[0]
     register.change(PCE, state=RightState.ACTIVE)
     assert runtime.right_sweep.run().opened == []
-    assert runtime.registry.get(account.id) == account and runtime.consents.list_proofs(account.id) == []
+    assert runtime.registry.accounts.get(account.id) == account and runtime.consents.list_proofs(account.id) == []
     after = runtime.rights.of_request(right.id)
     assert after is not None and (after.account_id, after.page) == (None, "right_exists")
 
@@ -121,7 +121,7 @@ def test_the_same_person_renews_their_account(runtime: Runtime, register: RightR
     assert right.account_id == account.id and right.opened_at is None
     register.change(PCE, state=RightState.ACTIVE)
     assert runtime.right_sweep.run(pending_only=True).opened == [account.id]
-    assert runtime.registry.get(account.id).state is AccountState.READY
+    assert runtime.registry.accounts.get(account.id).state is AccountState.READY
     assert [proof.open for proof in runtime.consents.list_proofs(account.id)] == [True, False]
     assert runtime.consents.browser_of(account.id) == STRANGER
 
@@ -142,8 +142,8 @@ def test_a_new_holder_who_is_invited_gets_an_account_of_their_own(
     register.change(PCE, state=RightState.ACTIVE)
     (account_id,) = runtime.right_sweep.run(pending_only=True).opened
     assert account_id != before.id
-    assert runtime.registry.get(before.id).state is AccountState.CLOSED
-    assert runtime.registry.get(account_id).data_from == NOW.date()
+    assert runtime.registry.accounts.get(before.id).state is AccountState.CLOSED
+    assert runtime.registry.accounts.get(account_id).data_from == NOW.date()
     assert runtime.consents.list_proofs(before.id)[0].end_reason == EndReason.HOLDER_CHANGED
     assert [right.account_id for right in runtime.rights.of_meter("grdf", PCE)] == [account_id]
 

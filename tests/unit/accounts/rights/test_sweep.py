@@ -28,7 +28,7 @@ ENDED = (RightState.REVOKED, RightState.REFUSED, RightState.OBSOLETE, RightState
 
 
 def add_all(runtime: Runtime, supplier: str, meters: list[str]) -> list[Account]:
-    added = runtime.registry.add_all(supplier, meters, NOW, NewConsent(token_needed=False))
+    added = runtime.registry.accounts.add_all(supplier, meters, NOW, NewConsent(token_needed=False))
     return [account for account, _ in added]
 
 
@@ -45,7 +45,7 @@ def test_an_ended_right_is_noticed_in_one_sweep(runtime: Runtime, register: Righ
         register.change(str(account.usage_point_id), state=state)
     assert runtime.right_sweep.run().ended == len(ENDED)
     for state, account in accounts.items():
-        after = runtime.registry.get(account.id)
+        after = runtime.registry.accounts.get(account.id)
         assert (after.state, after.reason) == (AccountState.ACTION_NEEDED, RightEnded.code), state
         (proof,) = runtime.consents.list_proofs(account.id)
         assert proof.end_reason == RightEnded.code
@@ -60,7 +60,7 @@ def test_a_right_that_is_good_again_starts_its_account_again(runtime: Runtime, r
     runtime.right_sweep.run()
     register.change(PCE, state=RightState.ACTIVE)
     assert runtime.right_sweep.run().opened == [account.id]
-    assert runtime.registry.get(account.id).state is AccountState.READY
+    assert runtime.registry.accounts.get(account.id).state is AccountState.READY
     assert runtime.consents.list_proofs(account.id)[0].open
 
 
@@ -75,7 +75,7 @@ def test_a_right_that_is_given_again_before_the_check_keeps_its_account_ready(
     register.rights["uuid-2"] = replace(register.rights["uuid-2"], state=RightState.ACTIVE)
     checked = runtime.right_sweep.run()
     assert (checked.opened, checked.ended) == ([account.id], 0)
-    assert runtime.registry.get(account.id).state is AccountState.READY
+    assert runtime.registry.accounts.get(account.id).state is AccountState.READY
     rows = [(row["event"], row["end_reason"]) for row in runtime.evidence.export(account.id)]
     assert rows == [("given", ""), ("ended", EndReason.RENEWED), ("given", "")]
 
@@ -100,7 +100,7 @@ def test_a_right_that_another_check_has_just_opened_keeps_its_account_ready(
     monkeypatch.setitem(runtime.suppliers, "grdf", replace(clients, supplier=replace(clients.supplier, rights=calls)))
     checked = runtime.right_sweep.run()
     assert (ran[1].opened, checked.opened, checked.ended) == ([account.id], [], 0)
-    assert runtime.registry.get(account.id).state is AccountState.READY
+    assert runtime.registry.accounts.get(account.id).state is AccountState.READY
 
 
 def test_one_active_right_of_several_is_enough_for_its_own_account_alone(
@@ -127,7 +127,7 @@ def test_many_rights_that_end_at_once_are_an_incident_and_few_of_many_are_none(
         register.change(meter, state=RightState.REVOKED)
     assert runtime.right_sweep.run().ended == 0
     assert [incident.kind for incident in runtime.incidents.list_open()] == [IncidentKind.CONSENT]
-    states = [runtime.registry.find("grdf", meter) for meter in meters[6:]]
+    states = [runtime.registry.accounts.find("grdf", meter) for meter in meters[6:]]
     assert {account.state for account in states if account} == {AccountState.READY}
     assert runtime.right_sweep.run().ended == 0
 
@@ -160,7 +160,7 @@ def test_refusals_are_held_against_the_accounts_of_their_supplier(runtime: Runti
     with runtime.registry.database.writing() as connection:
         connection.execute(update(SERIES_OUTCOMES).values(updated_at=now + timedelta(hours=7)))
     assert Ruling.INCIDENT in [later.record_refusal(account.id, revoked) for account in gas]
-    assert runtime.registry.get(power[0].id).state is AccountState.ACTION_NEEDED
+    assert runtime.registry.accounts.get(power[0].id).state is AccountState.ACTION_NEEDED
 
 
 def test_lists_are_no_longer_than_the_supplier_takes(
@@ -177,14 +177,14 @@ def test_a_right_whose_last_day_is_over_ends_as_a_consent_does(runtime: Runtime,
     account = opened(runtime, register)
     register.change(PCE, last_day=date(2024, 7, 24))
     assert runtime.right_sweep.run().ended == 1
-    assert runtime.registry.get(account.id).state is AccountState.ACTION_NEEDED
+    assert runtime.registry.accounts.get(account.id).state is AccountState.ACTION_NEEDED
 
 
 def test_what_the_supplier_does_not_list_is_left_alone(runtime: Runtime, register: RightRegister) -> None:
     account = opened(runtime, register)
     register.rights.clear()
     assert runtime.right_sweep.run().ended == 0
-    assert runtime.registry.get(account.id).state is AccountState.READY
+    assert runtime.registry.accounts.get(account.id).state is AccountState.READY
 
 
 def test_a_silent_supplier_changes_nothing(runtime: Runtime, register: RightRegister) -> None:
@@ -192,7 +192,7 @@ def test_a_silent_supplier_changes_nothing(runtime: Runtime, register: RightRegi
     register.silent = True
     with pytest.raises(SupplierUnavailable):
         runtime.right_sweep.run()
-    assert runtime.registry.get(account.id).state is AccountState.READY
+    assert runtime.registry.accounts.get(account.id).state is AccountState.READY
 
 
 def test_the_operator_is_told_of_a_proof_once_and_again_near_its_end(runtime: Runtime, register: RightRegister) -> None:

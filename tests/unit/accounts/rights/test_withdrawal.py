@@ -56,7 +56,7 @@ def test_an_erasure_leaves_nothing_of_the_meter_but_the_keyed_hash(
 
 
 def test_an_erasure_withdraws_what_waits_for_the_same_meter(runtime: Runtime, register: RightRegister) -> None:
-    account = runtime.registry.add("grdf", PCE, NOW, token_needed=False)[0]
+    account = runtime.registry.accounts.add("grdf", PCE, NOW, token_needed=False)[0]
     register.grant(PCE)
     runtime.erase(account.id)  # No sweep has found the right yet.
     assert runtime.right_withdrawal.run() == 1 and register.withdrawn == ["uuid-1"]
@@ -64,7 +64,7 @@ def test_an_erasure_withdraws_what_waits_for_the_same_meter(runtime: Runtime, re
 
 def test_an_erasure_during_a_sweep_leaves_nothing_either(runtime: Runtime, register: RightRegister) -> None:
     """The sweep has listed the account as one without a right, and the supplier's answer comes after the erasure."""
-    account = runtime.registry.add("grdf", PCE, NOW, token_needed=False)[0]
+    account = runtime.registry.accounts.add("grdf", PCE, NOW, token_needed=False)[0]
     record = register.grant(PCE)
     runtime.erase(account.id)
     assert runtime.rights.adopt(account, record, NOW) is None
@@ -111,9 +111,9 @@ def test_a_right_of_before_an_erasure_opens_nothing(runtime: Runtime, register: 
 def test_gas_is_left_without_losing_electricity(runtime: Runtime, register: RightRegister) -> None:
     power, account = electricity(runtime), opened(runtime, register)
     runtime.stop_consent(account.id)
-    after = runtime.registry.get(account.id)
+    after = runtime.registry.accounts.get(account.id)
     assert (after.state, after.reason, after.usage_point_id) == (AccountState.ACTION_NEEDED, ConsentStopped.code, PCE)
-    assert runtime.registry.get(power.id) == power
+    assert runtime.registry.accounts.get(power.id) == power
     assert runtime.right_withdrawal.run() == 1 and register.withdrawn == ["uuid-1"]
     register.change(PCE, state=RightState.ACTIVE)  # It says so by mistake: what was stopped stays so.
     assert runtime.right_sweep.run().opened == [] and runtime.right_sweep.run().ended == 0
@@ -121,7 +121,7 @@ def test_gas_is_left_without_losing_electricity(runtime: Runtime, register: Righ
     declared(runtime, accepted(runtime, declare(runtime, session={account.id: after.session_number})))
     register.change(PCE, state=RightState.ACTIVE)
     assert runtime.right_sweep.run(pending_only=True).opened == [account.id]
-    assert runtime.registry.get(account.id).state is AccountState.READY
+    assert runtime.registry.accounts.get(account.id).state is AccountState.READY
 
 
 def test_a_withdrawal_is_given_up_after_a_week(

@@ -20,7 +20,7 @@ from worker.errors import StoreUnavailable
 from worker.ops.check_results import CheckConnections, Level
 from worker.ops.store_checks import check_couchdb, check_databases, check_measures
 from worker.stores.measures.measure_store import Layout, database_name, doctypes_of
-from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry import Registry
 
 pytestmark = pytest.mark.sockets
 
@@ -178,7 +178,7 @@ def test_a_missing_database_that_had_measures_is_a_fault(
     script += [filled if "moved" in missing else MISSING] * len(PACKED_SERIES)
     with site(build_connections, *script, layout=layout) as (connections, _):
         prepare_registry(connections.settings.data_dir)
-        account_id = add_ready(registry := AccountRegistry(connections.registry, registry_sealer()))
+        account_id = add_ready(registry := Registry(connections.registry, registry_sealer()))
         switch_on(registry, account_id, Series.LOAD_CURVE)
         for series in (Series.DAILY, Series.LOAD_CURVE):
             record_outcome(registry, account_id, "run", series=series, last_day=date(2024, 7, 24), stored=True)

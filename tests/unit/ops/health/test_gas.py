@@ -15,7 +15,6 @@ from worker.ops.health_checks import CHECKS
 from worker.ops.startup import check_credentials
 from worker.ops.supplier_checks import check_gas_access, check_gas_quota, check_gas_token, check_incidents, check_quota
 from worker.runtime.supplier_settings import chosen_presets, ledger_of
-from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.outcomes import OutcomeTable
 
 SIMULATED = {"grdf_client_id": "id", "grdf_client_secret": "secret", "grdf_url": "http://127.0.0.1:9"}
@@ -76,7 +75,7 @@ def test_a_token_is_asked_for_at_the_address_of_grdf(build_connections: BuildCon
 
 
 def test_gas_that_is_taken_away_again_is_told_while_there_are_homes_with_it(
-    build_connections: BuildConnections, twenty_accounts: AccountRegistry
+    build_connections: BuildConnections, twenty_accounts: Registry
 ) -> None:
     notes = list(check_quota(build_connections()))
     assert not any("grdf" in note.text for note in notes)
@@ -89,7 +88,7 @@ def test_gas_that_is_taken_away_again_is_told_while_there_are_homes_with_it(
 
 
 def test_the_homes_with_gas_are_held_against_its_own_quota(
-    build_connections: BuildConnections, twenty_accounts: AccountRegistry
+    build_connections: BuildConnections, twenty_accounts: Registry
 ) -> None:
     assert_result(check_gas_quota(build_connections(**SIMULATED)), Level.OK, "0 calls a night of 4200")
     twenty_accounts.outcomes = OutcomeTable(twenty_accounts.database, USUAL_GAS_SERIES)

@@ -27,7 +27,7 @@ def registry_with_token(folder: Path, key: str) -> str:
     prepare_registry(folder)
     url = f"sqlite:///{folder / 'registry.db'}"
     with opened_registry(url, key) as registry:
-        registry.add("enedis", METER, NOW, token="a token")
+        registry.accounts.add("enedis", METER, NOW, token="a token")
     return url
 
 
@@ -71,7 +71,7 @@ def test_what_only_release_0_2_0_reads_is_a_fault_in_registry_and_backups(
         )
         registry.database.change(update(TOKENS).values(sealed=registry_sealer(key).seal("a token", "tokens.sealed/x")))
         account, given = (
-            registry.list_accounts()[0].id,
+            registry.accounts.list_accounts()[0].id,
             {"supplier": "enedis", "kind": "autorisation", "end_reason": ""},
         )
         row = insert(CONSENT_PROOFS).values(id="p1", account_id=account, consented_at=NOW, **given)

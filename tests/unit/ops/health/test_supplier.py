@@ -14,7 +14,6 @@ from worker.errors import WorkerError
 from worker.ops.check_results import Level
 from worker.ops.supplier_checks import check_pace, check_quota, check_supplier
 from worker.runtime.supplier_settings import chosen_presets, ledger_of
-from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.due import PolicyTable
 
 NOW = datetime(2026, 11, 2, 12, tzinfo=UTC)
@@ -38,7 +37,7 @@ NOW = datetime(2026, 11, 2, 12, tzinfo=UTC)
 )
 def test_a_night_is_held_against_the_quota(
     build_connections: BuildConnections,
-    twenty_accounts: AccountRegistry,
+    twenty_accounts: Registry,
     limits: dict[str, int],
     policy: FleetPolicy | None,
     level: Level,
@@ -50,7 +49,7 @@ def test_a_night_is_held_against_the_quota(
 
 
 def test_one_for_which_no_policy_is_enough_is_told_what_to_ask_for(
-    build_connections: BuildConnections, twenty_accounts: AccountRegistry
+    build_connections: BuildConnections, twenty_accounts: Registry
 ) -> None:
     for number in range(20, 80):
         twenty_accounts.add("enedis", f"300016400000{number:02}", NOW, token_needed=False)

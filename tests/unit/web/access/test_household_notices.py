@@ -232,7 +232,7 @@ def close(service: ApiService, account: str) -> None:
     """Close the account as a change of holder does."""
     runtime = service.runtime
     with runtime.registry.database.writing() as connection:
-        runtime.connector.outcomes.close_others(connection, [runtime.registry.get(account)], runtime.now())
+        runtime.connector.outcomes.close_others(connection, [runtime.registry.accounts.get(account)], runtime.now())
 
 
 def request(service: ApiService, account: str) -> None:
@@ -301,7 +301,7 @@ def test_each_kind_of_notice_to_households_has_its_own_mail_in_both_languages(
 ) -> None:
     to_households = [kind for kind, description in DESCRIPTIONS.items() if description.mail]
     assert set(DESCRIPTIONS) == set(NoticeKind)
-    of_account, now = service.runtime.registry.get(account), service.runtime.now()
+    of_account, now = service.runtime.registry.accounts.get(account), service.runtime.now()
     for language in ("fr", "en"):
         subjects = set[str]()
         for kind in to_households:

@@ -116,7 +116,7 @@ def test_a_new_consent_in_the_same_browser_ends_the_session_before(service: ApiS
     thief = copy_of(service, browser)
     access = service.runtime.web_access
     before = load_session(access, browser.cookies[SESSION_COOKIE])
-    after, text = open_session(access, before, [service.runtime.registry.get(second)], "")
+    after, text = open_session(access, before, [service.runtime.registry.accounts.get(second)], "")
     assert list(after.accounts) == [account, second] and after.household == load_session(access, text).household
     assert not sees(thief, account)
 

@@ -126,7 +126,7 @@ def test_a_code_that_another_browser_has_replaced_is_shown_no_more(service: ApiS
 def test_a_code_that_waits_to_be_kept_survives_another_meter(service: ApiService, account: str) -> None:
     browser = service.browser(account)
     code, session = shown_code(browser), session_of(service, browser)
-    other = service.runtime.registry.get(service.add(12))
+    other = service.runtime.registry.accounts.get(service.add(12))
     renewed, _ = open_session(service.runtime.web_access, session, [other], "Firefox")
     assert renewed.key is not None and renewed.key.details == {"code": code}
 

@@ -100,13 +100,13 @@ def test_a_meter_that_has_an_account_is_said_and_nothing_is_changed(
     account_id = service.add()
     published: list[str] = []
     monkeypatch.setattr("worker.web.dependencies.enqueue_backfill", lambda account, **_: published.append(account))
-    service.runtime.registry.set_state(account_id, AccountState.ACTION_NEEDED, "LOGIN_FAILED", now=NOW)
-    before = service.runtime.registry.list_accounts()
+    service.runtime.registry.accounts.set_state(account_id, AccountState.ACTION_NEEDED, "LOGIN_FAILED", now=NOW)
+    before = service.runtime.registry.accounts.list_accounts()
     refused = client.post("/api/accounts", json={"usage_point": METER, "consented_on": TODAY.isoformat()})
     assert (refused.status_code, refused.json()["error"]) == (409, "account_exists")
     assert account_id in refused.json()["message"]
     assert METER not in refused.text
-    assert service.runtime.registry.list_accounts() == before
+    assert service.runtime.registry.accounts.list_accounts() == before
     assert (service.runtime.consents.list_proofs(account_id), published) == ([], [])
 
 
@@ -124,7 +124,7 @@ def test_o4_a_tenants_program_can_not_bring_back_a_meter_erased_at_another_nor_l
         assert (its_own.status_code, its_own.json()["error"]) == (409, "meter_erased")
     elsewhere = beta.post("/api/accounts", json={"usage_point": METER[:-2] + "12"})
     assert elsewhere.json() == refused.json(), "whether the meter is read or was erased can't be told apart"
-    assert [account.id for account in service.runtime.registry.list_accounts()] == [reading]
+    assert [account.id for account in service.runtime.registry.accounts.list_accounts()] == [reading]
 
 
 @pytest.mark.parametrize("evidence", [{"reference": f"meter {METER}"}, {"consented_on": "2999-01-01"}])
@@ -134,7 +134,7 @@ def test_evidence_that_can_not_be_kept_is_refused(
     refused = client.post("/api/accounts", json={"usage_point": METER, **evidence})
     assert (refused.status_code, refused.json()["error"]) == (422, "invalid_request")
     assert METER not in refused.text
-    assert service.runtime.registry.list_accounts() == []
+    assert service.runtime.registry.accounts.list_accounts() == []
 
 
 def test_where_holders_bring_their_own_tokens_only_the_consent_page_adds_accounts(
@@ -143,7 +143,7 @@ def test_where_holders_bring_their_own_tokens_only_the_consent_page_adds_account
     with open_api_service(redis_url, tmp_path, preset="enedis-v4") as service:
         refused = service.client().post("/api/accounts", json={"usage_point": METER})
         assert (refused.status_code, refused.json()["error"]) == (409, "consent_needed")
-        assert service.runtime.registry.list_accounts() == []
+        assert service.runtime.registry.accounts.list_accounts() == []
 
 
 @pytest.mark.parametrize("body", [{}, {"usage_point": "123"}, {"usage_point": METER, "more": 1}, [METER]])
@@ -157,12 +157,12 @@ def test_a_malformed_body_is_refused_without_repeating_it(client: TestClient, bo
 def test_pause_and_resume_give_the_account_as_it_is_then(service: ApiService, client: TestClient) -> None:
     account_id = service.add()
     assert client.post(f"/api/accounts/{account_id}/pause").json()["state"] == "paused"
-    assert service.runtime.registry.get(account_id).state is AccountState.PAUSED
+    assert service.runtime.registry.accounts.get(account_id).state is AccountState.PAUSED
     assert client.post(f"/api/accounts/{account_id}/resume").json()["state"] == "ready"
 
 
 def test_an_account_without_a_meter_cannot_be_resumed(service: ApiService, client: TestClient) -> None:
-    account, _ = service.runtime.registry.add("enedis", None, NOW)
+    account, _ = service.runtime.registry.accounts.add("enedis", None, NOW)
     refused = client.post(f"/api/accounts/{account.id}/resume")
     assert (refused.status_code, refused.json()["error"]) == (409, "wrong_state")
 
@@ -215,7 +215,7 @@ def test_a_number_is_no_day(service: ApiService, client: TestClient, number: str
 def test_the_status_is_that_of_the_command(service: ApiService, client: TestClient) -> None:
     account_id = service.add()
     status = client.get(f"/api/accounts/{account_id}/status").json()
-    account = service.runtime.registry.get(account_id)
+    account = service.runtime.registry.accounts.get(account_id)
     expected = status_of(account, service.runtime.history)
     assert status == expected.model_dump(mode="json")
 

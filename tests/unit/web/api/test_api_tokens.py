@@ -20,7 +20,7 @@ from worker.cli.main import cli
 from worker.domain.sessions import Scope
 from worker.stores.database import Database
 from worker.stores.encryption import generate_key
-from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry import Registry
 from worker.stores.registry.api_tokens import ApiTokenTable, UnknownToken
 from worker.stores.registry.migrations import upgrade_schema
 
@@ -41,7 +41,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def tokens(tmp_path: Path, clock: Clock) -> Iterator[ApiTokenTable]:
-    registry = AccountRegistry(Database(f"sqlite:///{tmp_path / 'registry.db'}"), registry_sealer(generate_key()))
+    registry = Registry(Database(f"sqlite:///{tmp_path / 'registry.db'}"), registry_sealer(generate_key()))
     upgrade_schema(registry.database)
     yield ApiTokenTable(registry.database, clock)
     registry.database.close()

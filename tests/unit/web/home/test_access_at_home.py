@@ -42,7 +42,7 @@ def enter(client: TestClient, password: str) -> Any:
 
 @pytest.mark.parametrize("host, address", [("127.0.0.1:8000", HERE), ("localhost", HERE), ("[::1]:8000", "::1")])
 def test_the_homes_own_computer_sees_every_account_without_a_cookie(home: ApiService, host: str, address: str) -> None:
-    (account,) = home.runtime.registry.list_accounts()
+    (account,) = home.runtime.registry.accounts.list_accounts()
     client = browser(home, host, address)
     page = client.get("/")
     assert page.status_code == 200 and f"/accounts/{account.id}" in page.text and "set-cookie" not in page.headers
@@ -67,7 +67,7 @@ def test_the_homes_own_computer_sees_every_account_without_a_cookie(home: ApiSer
 def test_everybody_else_is_asked_for_the_password(
     home: ApiService, host: str, address: str, headers: dict[str, str]
 ) -> None:
-    (account,) = home.runtime.registry.list_accounts()
+    (account,) = home.runtime.registry.accounts.list_accounts()
     client = browser(home, host, address, headers)
     assert asks_password(client.get("/"))
     assert client.get(f"/accounts/{account.id}").status_code == 404

@@ -60,13 +60,13 @@ def test_the_host_of_the_public_address_leads_here(home: ApiService) -> None:
 def test_a_form_of_another_site_changes_nothing(home: ApiService, headers: dict[str, str]) -> None:
     client = browser(home)
     form = {"csrf": csrf_of(client.get("/").text)}  # Even with the value of our own page.
-    (account,) = home.runtime.registry.list_accounts()
+    (account,) = home.runtime.registry.accounts.list_accounts()
     for path in ("/home/password", "/home/token", f"/accounts/{account.id}/remove", "/sign-in/code"):
         answer = client.post(path, data=form, headers=headers)
         assert answer.status_code == 403 and "another site" in answer.text
     assert client.delete(f"/api/accounts/{account.id}", headers=headers).json()["error"] == "foreign_origin"
     assert not home.runtime.web_access.home.has_password()
-    assert [one.id for one in home.runtime.registry.list_accounts()] == [account.id]
+    assert [one.id for one in home.runtime.registry.accounts.list_accounts()] == [account.id]
 
 
 @pytest.mark.parametrize("headers", [{}, {"Origin": "http://127.0.0.1:8000"}, {"Sec-Fetch-Site": "same-origin"}])

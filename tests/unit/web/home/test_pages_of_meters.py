@@ -46,7 +46,7 @@ def test_every_page_of_a_meter_of_files_is_there_beside_one_of_another_energy(
     client.headers["Accept-Language"] = language
     paths = {route.path for route in iter_route_contexts(empty_home.app.routes) if "GET" in (route.methods or ())}
     pages = [path for path in paths if path.startswith("/accounts/{account_id}") and path.count("{") == 1]
-    accounts = runtime.registry.list_accounts()
+    accounts = runtime.registry.accounts.list_accounts()
     assert {account.supplier for account in accounts} == {"gateway", "grdf"} and len(pages) > 5
     for account in accounts:
         for page in pages:
@@ -68,7 +68,7 @@ def import_file(home: ApiService, content: str) -> Account:
     for series in read_file("x.csv", io.BytesIO(content.encode())):
         account = accounts.find(series) or accounts.add(series)
         importer.store(series, account.id)
-    return home.runtime.registry.get(account.id)
+    return home.runtime.registry.accounts.get(account.id)
 
 
 def summary_of(home: ApiService) -> HomeSummary:
@@ -168,6 +168,6 @@ def test_a_home_of_files_has_its_days_asked_for_once_it_gets_a_token(empty_home:
 def test_an_account_that_had_a_token_is_to_be_reconnected(empty_home: ApiService, of_files: Account) -> None:
     runtime = empty_home.runtime
     runtime.gateway_accounts.add(gateway_token(), "cli:anna")
-    runtime.registry.set_state(of_files.id, AccountState.ACTION_NEEDED, TokenNeeded.code, now=runtime.now())
+    runtime.registry.accounts.set_state(of_files.id, AccountState.ACTION_NEEDED, TokenNeeded.code, now=runtime.now())
     assert "To be reconnected" in text_of(empty_home, "/")
     assert "card alert" in text_of(empty_home, f"/accounts/{of_files.id}")

@@ -111,7 +111,7 @@ def test_a_first_sync_shows_its_progress_and_comes_again_without_scripts(service
 def test_the_state_is_told_in_words_with_what_to_do(
     service: ApiService, account: str, state: AccountState, reason: str, text: str, reconnect: bool
 ) -> None:
-    service.runtime.registry.set_state(account, state, reason, now=NOW)
+    service.runtime.registry.accounts.set_state(account, state, reason, now=NOW)
     page = service.browser(account).get(f"/accounts/{account}", headers=FRENCH).text
     assert text in page and ('<a class="button" href="/invitation">' in page) == reconnect
 
@@ -140,7 +140,7 @@ def test_d4_the_page_says_why_the_last_call_failed(service: ApiService, account:
 
 
 def test_a_closed_account_shows_its_history_and_offers_no_consent(service: ApiService, account: str) -> None:
-    service.runtime.registry.set_state(account, AccountState.CLOSED, now=NOW)
+    service.runtime.registry.accounts.set_state(account, AccountState.CLOSED, now=NOW)
     page = service.browser(account).get(f"/accounts/{account}", headers=FRENCH).text
     assert "Une autre personne est maintenant titulaire de ce compteur" in page and 'class="chart chart-wide"' in page
     assert "/connect/" not in page and f"/accounts/{account}/stop" not in page

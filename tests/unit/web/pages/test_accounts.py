@@ -77,7 +77,7 @@ def test_a_search_is_in_the_audit_trail_without_the_number_and_the_number_in_no_
 
 def test_a_number_of_two_meters_leads_to_both(service: ApiService, operator: TestClient) -> None:
     account = service.add(42)
-    gas, _ = service.runtime.registry.add("grdf", METER, NOW, token_needed=False)
+    gas, _ = service.runtime.registry.accounts.add("grdf", METER, NOW, token_needed=False)
     page = search(operator, METER).text
     assert f"/operator/accounts/{account}" in page and f"/operator/accounts/{gas.id}" in page
 
@@ -97,7 +97,7 @@ def test_a_code_leads_to_the_accounts_that_have_it_and_since_when(service: ApiSe
 def test_those_whose_consent_ends_within_a_month_are_listed(service: ApiService, operator: TestClient) -> None:
     registry = service.runtime.registry
     soon, late = (
-        registry.add(
+        registry.accounts.add(
             "enedis", f"300016400000{days}", NOW, consent_until=TODAY + timedelta(days=days), token_needed=False
         )[0]
         for days in (30, 31)
@@ -145,5 +145,5 @@ def test_programs_find_the_account_of_a_meter_of_their_own_service(service: ApiS
 
 def test_a_paused_account_tells_its_reason(service: ApiService, operator: TestClient) -> None:
     account = service.add(42)
-    service.runtime.registry.set_state(account, AccountState.PAUSED, now=NOW)
+    service.runtime.registry.accounts.set_state(account, AccountState.PAUSED, now=NOW)
     assert "Paused" in operator.get(f"/operator/accounts/{account}", headers=ENGLISH).text

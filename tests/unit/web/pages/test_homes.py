@@ -93,7 +93,7 @@ def test_nobody_joins_an_account_that_the_browser_does_not_show(service: ApiServ
     assert gas not in load(browser, power)
     assert join(browser, power, gas) == 404
     assert join(browser, power, "zzzzzzzzzzzz") == 404
-    assert service.runtime.registry.get(gas).home is None
+    assert service.runtime.registry.accounts.get(gas).home is None
 
 
 def test_who_shows_one_account_of_a_home_sees_nothing_of_the_other(service: ApiService, power: str, gas: str) -> None:
@@ -110,7 +110,7 @@ def test_a_form_of_another_site_joins_and_parts_nothing(service: ApiService, pow
     assert browser.post(f"/accounts/{power}/home", data=form).status_code == 403
     join(browser, power, gas)
     assert browser.post(f"/accounts/{power}/home/part", data=form).status_code == 403
-    assert service.runtime.registry.get(gas).home == service.runtime.registry.get(power).home is not None
+    assert service.runtime.registry.accounts.get(gas).home == service.runtime.registry.accounts.get(power).home is not None
 
 
 def test_a_home_has_one_account_of_each_energy(service: ApiService, power: str, gas: str) -> None:
@@ -121,7 +121,7 @@ def test_a_home_has_one_account_of_each_energy(service: ApiService, power: str, 
     assert join(browser, power, second_gas) == 404
     assert join(browser, second, gas) == 404, "it would take the gas out of the first home unasked"
     assert join(browser, second, second_gas) == 303
-    homes = {service.runtime.registry.get(account).home for account in (power, gas, second, second_gas)}
+    homes = {service.runtime.registry.accounts.get(account).home for account in (power, gas, second, second_gas)}
     assert len(homes) == 2
 
 
@@ -175,13 +175,13 @@ def test_gas_is_left_without_losing_electricity(service: ApiService, power: str,
     csrf = csrf_of(browser.get(f"/accounts/{gas}/{way}").text)
     left = browser.post(f"/accounts/{gas}/{way}", data={"csrf": csrf}, headers=FRENCH)
     assert left.status_code == 200 and "GRDF" in left.text
-    account = service.runtime.registry.get(power)
+    account = service.runtime.registry.accounts.get(power)
     assert account.state is AccountState.READY
     page = load(browser, power)
     assert "<h1>Ma consommation</h1>" in page and 'id="chart"' in page
     assert tabs(page) == (["Électricité", "Gaz"] if way == "stop" else [])
     if way == "remove":
-        assert service.runtime.registry.get(gas).home is None
+        assert service.runtime.registry.accounts.get(gas).home is None
 
 
 def test_the_first_page_names_the_energy_of_each_meter(service: ApiService, power: str, gas: str) -> None:

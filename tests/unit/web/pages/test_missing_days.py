@@ -53,7 +53,7 @@ def title_of(page: str) -> str:
 
 
 def sentence_of(service: ApiService, account: str, day: date, language: str = "fr") -> str:
-    explanation = service.runtime.explainer.explain(service.runtime.registry.get_existing(account), day)
+    explanation = service.runtime.explainer.explain(service.runtime.registry.accounts.get_existing(account), day)
     return explanation.series[Series.DAILY].sentences[language]
 
 
@@ -132,7 +132,7 @@ def test_a_date_at_the_beginning_of_the_calendar_shows_the_first_day(service: Ap
 def test_an_account_that_is_not_asked_for_shows_its_last_day_and_why_none_follows(
     service: ApiService, late: str
 ) -> None:
-    service.runtime.registry.set_state(late, AccountState.PAUSED, "", now=NOW)
+    service.runtime.registry.accounts.set_state(late, AccountState.PAUSED, "", now=NOW)
     page = page_of(service, late, f"by=day&at={YESTERDAY}")
     assert title_of(page) == "mardi 23 juillet 2024" and 'rel="next"' not in page
     assert "Ce compte est en pause" in page

@@ -73,7 +73,7 @@ def test_an_open_incident_is_told_of(service: ApiService) -> None:
 
 def test_the_page_tells_states_freshness_quota_gate_errors_and_queues(service: ApiService) -> None:
     ids = [service.add(number) for number in (11, 12, 13, 14)]
-    service.runtime.registry.set_state(ids[3], AccountState.ACTION_NEEDED, "LOGIN_FAILED", now=NOW)
+    service.runtime.registry.accounts.set_state(ids[3], AccountState.ACTION_NEEDED, "LOGIN_FAILED", now=NOW)
     for account_id, days_ago, code in ((ids[0], 1, None), (ids[1], 1, "VENDOR_DOWN"), (ids[2], 4, None)):
         record_day(service, account_id, TODAY - timedelta(days=days_ago), code)
     table = service.runtime.registry.completeness

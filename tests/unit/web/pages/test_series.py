@@ -164,7 +164,7 @@ def test_choices_of_an_account_without_consent_are_kept_for_later(
 
 def test_an_account_that_another_person_has_taken_over_has_nothing_to_choose(service: ApiService, account: str) -> None:
     form = Form(service, account)
-    service.runtime.registry.set_state(account, AccountState.CLOSED, now=NOW)
+    service.runtime.registry.accounts.set_state(account, AccountState.CLOSED, now=NOW)
     assert form.browser.get(form.address, follow_redirects=False).headers["Location"] == f"/accounts/{account}"
     assert f"/accounts/{account}/series" not in form.save(tick=Series.MAX_POWER).text
     assert switched(service, account) == {}

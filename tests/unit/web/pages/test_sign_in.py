@@ -472,10 +472,10 @@ def test_an_account_is_erased_after_password_and_code_alone(door: Door) -> None:
     assert erase(account_id, "wrong one, it is", door.code()).status_code == 403
     assert erase(account_id, PASSWORD, "000000").status_code == 403
     assert erase("nobody", PASSWORD, door.code()).status_code == 404
-    assert runtime.registry.get(account_id).state != "deleted"
+    assert runtime.registry.accounts.get(account_id).state != "deleted"
     page = erase(f" {account_id} ", PASSWORD, door.code())
     assert page.status_code == 200 and "The account is erased" in page.text and account_id in page.text
-    assert runtime.registry.get(account_id).state == "deleted"
+    assert runtime.registry.accounts.get(account_id).state == "deleted"
     assert erase(account_id, PASSWORD, door.code()).status_code == 404
 
 

@@ -1,0 +1,271 @@
+"""What connects accounts, and what becomes of their consents: built from the stores once a process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection
+
+from worker.accounts.asserted_accounts import AccountAssertion
+from worker.accounts.connect import AccountConnector, MeterReadings
+from worker.accounts.erasure import erase_account
+from worker.accounts.gas_rights import RightDeclarations, RightOpenings, RightWithdrawal
+from worker.accounts.invitations import Inviter
+from worker.accounts.notices import NoticeSender
+from worker.accounts.opening import NewAccountLimits, ProvenRequests
+from worker.accounts.proxy_grants import ProxyCodes, ProxyData, ProxyGrants, SupplierCalls
+from worker.accounts.right_sweep import OwnRights, ProofUploads, RightSweep
+from worker.accounts.series_choice import SeriesChooser
+from worker.accounts.token_upkeep import TokenRenewal, TokenRevocation
+from worker.clients.enedis import ENEDIS
+from worker.clients.gateway import GATEWAY
+from worker.clients.grdf import GRDF
+from worker.clients.supplier import ConsentCalls, SupplierConsents
+from worker.clients.suppliers import SupplierClients
+from worker.domain.account import Account
+from worker.domain.clock import real_clock
+from worker.domain.consents import EndReason
+from worker.domain.evidence import HOUSEHOLD
+from worker.domain.series import registers_of
+from worker.errors import OperatorFault
+from worker.runtime.stores import Stores
+from worker.runtime.supplier_settings import SupplierSettings, configured_suppliers, is_offered, main_supplier
+from worker.runtime.sync_parts import Sync, build_channels
+from worker.runtime.web_access import build_mail_service
+from worker.stores.erasure_ledger import LedgerEntry, LedgerKind
+from worker.stores.redis.locks import Locks, RateLimiter
+from worker.stores.redis.pending_consents import ConnectionRequests, ConsentFlows, ProofFiles
+from worker.stores.token_store import token_lock
+
+if TYPE_CHECKING:
+    from worker.sync.file_import import FileAccounts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consent:
+    """The parts that ask for consents, take what comes of them, and follow rights of access.
+
+    ``suppliers``: those that have a consent page here; a gateway has none.
+    """
+
+    connector: AccountConnector
+    requests: ConnectionRequests
+    suppliers: Mapping[str, SupplierConsents]
+    assertion: AccountAssertion
+    own_rights: OwnRights
+    right_sweep: RightSweep
+    right_withdrawal: RightWithdrawal
+    proof_uploads: ProofUploads
+    proxy_grants: ProxyGrants
+    proxy_data: ProxyData
+
+    def supplier_of(self, supplier: str) -> SupplierConsents:
+        """Return a supplier's side of a consent. Raises OperatorFault where it has no consent page here."""
+        if supplier not in self.suppliers:
+            raise OperatorFault(f"{supplier} has no consent page here")
+        return self.suppliers[supplier]
+
+
+def build_consent(stores: Stores, sync: Sync) -> Consent:
+    settings, registry, redis, now = stores.settings, stores.registry, stores.redis, stores.now
+    suppliers, locks, requests = sync.suppliers, Locks(redis), build_requests(stores)
+    pages = {
+        name: _build_consents(stores, suppliers[name], calls, one)
+        for name, one in configured_suppliers(settings).items()
+        if (calls := one.supplier.consent) is not None
+    }
+    proxy_calls, proxy_codes = SupplierCalls(), ProxyCodes(flows=ConsentFlows(redis), sealer=stores.keys.redis)
+    outcomes = ProvenRequests(
+        suppliers=pages,
+        registry=registry,
+        consents=registry.consents,
+        invitations=registry.invitations,
+        erasures=registry.erasures,
+        ledger=stores.erasure_ledger,
+        requests=requests,
+        proxy_codes=proxy_codes,
+        proxy_grants=registry.proxy_grants,
+        limiter=RateLimiter(redis),
+        limits=NewAccountLimits(
+            settings.new_accounts_per_browser, settings.new_accounts_per_address, settings.new_accounts_per_day
+        ),
+        channels=build_channels(settings, registry.tenants),
+        now=now,
+    )
+    openings = RightOpenings(outcomes=outcomes, rights=registry.rights, now=now)
+    own_rights = OwnRights(clients_of=suppliers.clients_of, openings=openings, rights=registry.rights, now=now)
+    return Consent(
+        connector=AccountConnector(
+            suppliers=pages,
+            outcomes=outcomes,
+            declarations=RightDeclarations(
+                clients_of=suppliers.clients_of,
+                outcomes=outcomes,
+                openings=openings,
+                rights=registry.rights,
+                requests=requests,
+                locks=locks,
+                now=now,
+            ),
+            requests=requests,
+            proxy_codes=proxy_codes,
+            locks=locks,
+            meter_readings=MeterReadings(
+                client_of=suppliers.application_client,
+                tries=registry.reading_tries,
+                locks=locks,
+                now=now,
+                offered=is_offered(settings, registers_of()),
+            ),
+        ),
+        requests=requests,
+        suppliers=pages,
+        assertion=build_assertion(stores, suppliers.main.supplier.name),
+        own_rights=own_rights,
+        right_sweep=RightSweep(
+            suppliers=suppliers,
+            rights=registry.rights,
+            openings=openings,
+            accounts=registry.accounts,
+            refusals=sync.refusals,
+            now=now,
+        ),
+        right_withdrawal=RightWithdrawal(rights=registry.rights, clients_of=suppliers.clients_of),
+        proof_uploads=ProofUploads(files=ProofFiles(redis, stores.keys.redis), rights=own_rights),
+        proxy_grants=ProxyGrants(
+            codes=proxy_codes,
+            supplier=pages.get(suppliers.main.supplier.name),
+            refresh_token=suppliers.main.oauth.refresh,
+            database=registry.database,
+            grants=registry.proxy_grants,
+            erasures=registry.erasures,
+            now=now,
+            calls=proxy_calls,
+        ),
+        proxy_data=ProxyData(
+            grants=registry.proxy_grants,
+            erasures=registry.erasures,
+            client_of=suppliers.application_client,
+            now=now,
+            calls=proxy_calls,
+        ),
+    )
+
+
+def _build_consents(
+    stores: Stores, clients: SupplierClients, calls: ConsentCalls, of: SupplierSettings
+) -> SupplierConsents:
+    address, exchange = f"{stores.settings.public_url}/callback/{of.name}", clients.oauth.exchange_code
+    return SupplierConsents(
+        calls=calls,
+        endpoints=clients.endpoints,
+        client_id=of.client_id,
+        duration=of.consent_duration,
+        account_tokens=clients.account_tokens,
+        exchange_code=partial(exchange, redirect_uri=address) if calls.sends_redirect else exchange,
+        # The application's session: there is no account yet.
+        open_session=clients.application_session,
+        redirect_uri=address,
+        now=stores.now,
+    )
+
+
+def build_requests(stores: Stores) -> ConnectionRequests:
+    subject_of = partial(stores.keys.hashes.hash, "connection request")
+    return ConnectionRequests(stores.redis, stores.keys.redis, subject_of)
+
+
+def build_assertion(stores: Stores, supplier: str) -> AccountAssertion:
+    registry = stores.registry
+    return AccountAssertion(
+        supplier=supplier,
+        registry=registry,
+        consents=registry.consents,
+        erasures=registry.erasures,
+        now=stores.now,
+    )
+
+
+def build_file_accounts(stores: Stores) -> FileAccounts:
+    from worker.sync.file_import import FileAccounts
+
+    return FileAccounts(
+        registry=stores.registry,
+        assertion=build_assertion(stores, main_supplier(stores.settings)),
+        suppliers={ENEDIS.name: GATEWAY.name, GRDF.name: GRDF.name},
+    )
+
+
+def build_inviter(stores: Stores) -> Inviter:
+    return Inviter(
+        invitations=stores.registry.invitations,
+        registry=stores.registry,
+        public_url=stores.settings.public_url,
+        mail_service=build_mail_service(stores.settings),
+    )
+
+
+def build_series_chooser(stores: Stores) -> SeriesChooser:
+    return SeriesChooser(
+        outcomes=stores.registry.outcomes, is_offered=partial(is_offered, stores.settings), now=stores.now
+    )
+
+
+def build_notice_sender(stores: Stores) -> NoticeSender:
+    channels = build_channels(stores.settings, stores.registry.tenants)
+    return NoticeSender(registry=stores.registry, channels=channels, now=stores.now)
+
+
+def build_token_renewal(stores: Stores, sync: Sync) -> TokenRenewal:
+    return TokenRenewal(
+        registry=stores.registry,
+        tokens_of=sync.suppliers.tokens_of,
+        calls_per_hour=sync.calls_per_hour,
+        claims=sync.claims,
+        incidents=sync.incidents,
+        refusals=sync.refusals,
+        now=stores.now,
+    )
+
+
+def build_token_revocation(stores: Stores, sync: Sync) -> TokenRevocation:
+    return TokenRevocation(
+        tokens=stores.registry.tokens, revoke=sync.suppliers.main.revoke_token, lock=token_lock(stores.windows)
+    )
+
+
+def stop_consent(stores: Stores, account_id: str, actor: str = HOUSEHOLD) -> None:
+    """End an account's consent as its household asks; see ``ConsentTable.withdraw``."""
+    registry, now = stores.registry, stores.now()
+
+    def end_access(connection: Connection, account: Account) -> None:
+        registry.rights.withdraw_meter(connection, account)
+        registry.proxy_grants.end_for(connection, meters_of(stores, account), EndReason.WITHDRAWN)
+
+    at_end = partial(stores.erasure_ledger.append, LedgerEntry(LedgerKind.STOPPED, account_id, now))
+    registry.consents.withdraw(account_id, now, actor, on_stop=end_access, at_end=at_end)
+
+
+def meters_of(stores: Stores, account: Account) -> list[str]:
+    """Return the keyed hashes of the account's meter; none where it has no meter any more."""
+    number = account.usage_point_id
+    return [] if number is None else stores.registry.erasures.digests(account.supplier, number)
+
+
+def erase(stores: Stores, account_id: str, actor: str | None = None) -> dict[str, int]:
+    """Erase an account's measures, tokens and state; see ``accounts.erasure``."""
+    return erase_account(
+        account_id,
+        registry=stores.registry,
+        measures=stores.measures,
+        progress=stores.windows,
+        ledger=stores.erasure_ledger,
+        requests=build_requests(stores),
+        now=stores.now(),
+        erased_at=real_clock(),
+        keep_proof_days=stores.settings.keep_consent_proof_days,
+        actor=actor,
+    )

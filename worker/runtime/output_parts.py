@@ -1,0 +1,27 @@
+"""What delivers to outputs; few processes need their libraries."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from worker.accounts.notices import notify_failing_output
+from worker.outputs.delivery import OutputDelivery
+from worker.outputs.kinds import KINDS
+from worker.outputs.output import OutputParts
+from worker.runtime.stores import Stores
+from worker.runtime.sync_parts import build_channels
+from worker.stores.redis.locks import Locks
+
+
+def build_outputs(stores: Stores) -> OutputDelivery:
+    registry = stores.registry
+    return OutputDelivery(
+        outputs=registry.outputs,
+        outbox=registry.outbox,
+        accounts=registry.accounts,
+        kinds=KINDS,
+        parts=OutputParts(measures=stores.measures, now=stores.now),
+        locks=Locks(stores.redis),
+        now=stores.now,
+        notify=partial(notify_failing_output, registry.notices, build_channels(stores.settings, registry.tenants)),
+    )
