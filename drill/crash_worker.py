@@ -25,7 +25,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
-import worker.runtime.process
+import worker.runtime.stores
 from worker.app import app
 from worker.domain.clock import Clock, real_clock
 from worker.stores.measures.couchdb import CouchDatabase
@@ -120,12 +120,12 @@ def _with_halt(method: Callable[..., Any], file: Path) -> Callable[..., Any]:
 
 
 def set_clock(ahead: timedelta) -> None:
-    """Set the clock of runtimes that this process builds from now on ``ahead`` of this machine's clock."""
+    """Set the clock of stores that this process opens from now on, ``ahead`` of this machine's clock."""
 
     def clock_from(_pretend_now: object) -> Clock:
         return lambda: real_clock() + ahead
 
-    setattr(worker.runtime.process, "clock_from", clock_from)  # noqa: B010 - only the drill replaces this clock
+    setattr(worker.runtime.stores, "clock_from", clock_from)  # noqa: B010 - only the drill replaces this clock
 
 
 def _send_twice() -> None:

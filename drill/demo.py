@@ -51,7 +51,10 @@ from worker.domain.windows import plan_look_back
 from worker.errors import PageNotReady, ProcessFailed
 from worker.ops.startup import FLOWER_USER
 from worker.ops.supervisor import public_url, shown_command, start_part, use_pretend_settings
-from worker.runtime.process import Runtime
+from worker.runtime.consent_parts import build_consent, build_inviter
+from worker.runtime.stores import Stores, open_stores
+from worker.runtime.sync_parts import Sync, build_sync
+from worker.runtime.web_access import build_web
 from worker.stores.child_processes import Supervisor, answers, free_port
 from worker.stores.redis.embedded import EmbeddedRedis
 
@@ -172,20 +175,23 @@ def give_panels(simulator: str) -> None:
     requests.post(url, json={"panels_wp": _PANELS_WP}, timeout=_TIMEOUT_S).raise_for_status()
 
 
-def collect_all(runtime: Runtime, account_id: str, preset: Preset) -> None:
+def collect_all(stores: Stores, account_id: str, preset: Preset) -> None:
     """Switch on all series that the supplier's API has, and fetch their history.  Raises StoreUnavailable."""
-    collected = runtime.registry.outcomes.collected(account_id)
+    collected = stores.registry.outcomes.collected(account_id)
     further = [series for series in Series if preset.offers(series) and series not in collected]
     for series in further:
-        runtime.registry.outcomes.switch(account_id, series, SeriesSwitch.ON, runtime.now())
+        stores.registry.outcomes.switch(account_id, series, SeriesSwitch.ON, stores.now())
     if further:
-        enqueue_backfill(account_id, broker_url=runtime.broker_url)
+        enqueue_backfill(account_id, broker_url=stores.broker_url)
 
 
-def check_home(runtime: Runtime, simulator: str, home: str, account_id: str) -> HomeResult:
+def check_home(stores: Stores, sync: Sync, simulator: str, home: str, account_id: str) -> HomeResult:
     """Compare every stored document of the home, of every series, with what the simulator measured."""
-    truth, stored = fetch_truth(runtime, simulator, HOMES[home], account_id), read_stored(runtime, account_id)
-    loads, series = truth.expected_loads(), runtime.registry.outcomes.known(account_id)
+    truth, stored = (
+        fetch_truth(stores.registry, sync, simulator, HOMES[home], account_id),
+        read_stored(stores.measures, account_id),
+    )
+    loads, series = truth.expected_loads(), stores.registry.outcomes.known(account_id)
     has_production = daily_of(Direction.PRODUCTION) in series
     return HomeResult(
         account_id,
@@ -253,9 +259,12 @@ def connect_gas(
     return gas_account, meter["postcode"]
 
 
-def check_gas(runtime: Runtime, simulator: str, account_id: str) -> GasResult:
+def check_gas(stores: Stores, sync: Sync, simulator: str, account_id: str) -> GasResult:
     """Compare every stored document of the gas, of every series, with what the simulator measured."""
-    truth, stored = fetch_truth(runtime, simulator, _METER, account_id), read_stored(runtime, account_id)
+    truth, stored = (
+        fetch_truth(stores.registry, sync, simulator, _METER, account_id),
+        read_stored(stores.measures, account_id),
+    )
     loads, days, periods = truth.expected_loads(), daily_of(supplier=GRDF.name).inputs, intervals_of(GRDF.name).inputs
     kwh, expected = (to_kwh(sum(map(to_amount, of.values()))) for of in (loads_by_key(stored[days]), loads[days]))
     return GasResult(
@@ -265,7 +274,7 @@ def check_gas(runtime: Runtime, simulator: str, account_id: str) -> GasResult:
         len(stored[periods]),
         kwh,
         expected,
-        runtime.registry.outcomes.known(account_id),
+        stores.registry.outcomes.known(account_id),
         not find_differences(loads, stored) and not count_wrong_details(truth.expected_details(), stored),
     )
 
@@ -330,8 +339,8 @@ class Demo:
     def __init__(
         self,
         folder: Path,
+        stores: Stores,
         supervisor: Supervisor,
-        runtime: Runtime,
         preset: str,
         simulator: str,
         web: str,
@@ -340,7 +349,8 @@ class Demo:
         self._folder = folder
         self._preset = PRESETS[preset]
         self._supervisor = supervisor
-        self._runtime = runtime
+        self._stores, self._sync = stores, build_sync(stores)
+        self._consent = build_consent(stores, self._sync)
         self._simulator = simulator
         self._web = web
         self._console = console
@@ -360,19 +370,21 @@ class Demo:
                         self._web, self._simulator, browser, account_id, self._accept_requests, self._check_rights
                     )
                     self._console.print(f"connected the gas meter of the [bold]{home}[/]: account {self._gas[0]}")
-        collect_all(self._runtime, self._accounts[HOME_WITH_PANELS], self._preset)
+        collect_all(self._stores, self._accounts[HOME_WITH_PANELS], self._preset)
         self._wait_for_history([*self._accounts.values(), self._gas[0]])
-        results = [check_home(self._runtime, self._simulator, home, id_) for home, id_ in self._accounts.items()]
-        return results, check_gas(self._runtime, self._simulator, self._gas[0])
+        results = [
+            check_home(self._stores, self._sync, self._simulator, home, id_) for home, id_ in self._accounts.items()
+        ]
+        return results, check_gas(self._stores, self._sync, self._simulator, self._gas[0])
 
     def _accept_requests(self) -> None:
         """Accept what waits for the operator, as `releve requests accept` does."""
-        for request in self._runtime.connection_requests.list_held():
-            self._runtime.connector.let_in(request.id, by="cli:demo")
-            enqueue_request(request.id, vouched=True, broker_url=self._runtime.broker_url)
+        for request in self._consent.requests.list_held():
+            self._consent.connector.let_in(request.id, by="cli:demo")
+            enqueue_request(request.id, vouched=True, broker_url=self._stores.broker_url)
 
     def _check_rights(self) -> None:
-        enqueue(RIGHTS_TASK, broker_url=self._runtime.broker_url)
+        enqueue(RIGHTS_TASK, broker_url=self._stores.broker_url)
 
     def show(self, results: list[HomeResult], gas: GasResult) -> None:
         """Print a row a home and one for the gas, and a plot of the first home's last week."""
@@ -388,9 +400,9 @@ class Demo:
                     self._add_gas(table, gas)
         self._console.print(table)
         self._console.print(f"series of the {HOME_WITH_PANELS}: {', '.join(results[-1].series)}")
-        week = plan_look_back(self._runtime.history.today(), curve_of(daily_of()))
+        week = plan_look_back(self._sync.history.today(), curve_of(daily_of()))
         doctype = daily_of().inputs
-        days = self._runtime.measures.read(results[0].account, {doctype: key_range(week, doctype)})
+        days = self._stores.measures.read(results[0].account, {doctype: key_range(week, doctype)})
         self._console.print(plot_loads(days[doctype], doctype))
 
     @staticmethod
@@ -406,13 +418,13 @@ class Demo:
         start_part(self._supervisor, "flower", f"--port={flower_port}", env={}, logs=self._folder / "logs")
         self._console.print(f"[bold]open {self._web}[/] to connect a pretend home of your own")
         for home, account_id in self._accounts.items():  # The link is the one that a holder gets by mail.
-            _, link = self._runtime.inviter.invite_account(account_id, "releve demo")
+            _, link = build_inviter(self._stores).invite_account(account_id, "releve demo")
             self._console.print(f"  the {home}'s page: {link}", soft_wrap=True)
         account_id, postcode = self._gas
-        _, link = self._runtime.inviter.invite_account(account_id, "releve demo")
+        _, link = build_inviter(self._stores).invite_account(account_id, "releve demo")
         words = f"  the {HOME_WITH_GAS}'s gas (postcode {postcode}, any name and mail address): {link}"
         self._console.print(words, soft_wrap=True)
-        access = self._runtime.web_access
+        access = build_web(self._stores)
         link = new_operator_link(access, access.operators.add(_OPERATOR), self._web)
         program = shown_command()
         another = f"`{program} operators link {_OPERATOR}` makes another"
@@ -434,8 +446,8 @@ class Demo:
             bars = {account_id: progress.add_task(account_id) for account_id in account_ids}
             while not progress.finished:
                 for account_id, bar in bars.items():
-                    collected = self._runtime.registry.outcomes.collected(account_id)
-                    counts = [self._runtime.history.count_days(account_id, series) for series in collected]
+                    collected = self._stores.registry.outcomes.collected(account_id)
+                    counts = [self._sync.history.count_days(account_id, series) for series in collected]
                     done, total = (sum(column) for column in zip(*counts, strict=True))
                     progress.update(bar, completed=done, total=total)
                 if exits := self._supervisor.wait(_POLL_S):
@@ -470,14 +482,14 @@ def _start(folder: Path, preset: str, console: Console) -> Iterator[Demo]:
         write_environment(folder / "demo.env", env)
         logs = folder / "logs"
         start_part(supervisor, "simulator", "--port", str(port), "--consent-page", env=env, logs=logs)
-        with Runtime(get_settings()) as runtime:
+        with open_stores(get_settings(), guarded=False) as stores:
             start_part(supervisor, "web", "--host", "127.0.0.1", "--port", str(web_port), env=env, logs=logs)
             start_part(supervisor, "worker", env=env, logs=logs)
             start_part(supervisor, "beat", env=env, logs=logs)
             supervisor.wait_until_ready("simulator", lambda: answers(f"{simulator}/__sim__/health"))
             supervisor.wait_until_ready("web", lambda: answers(f"{web}/"))
             console.print(f"started: Redis, simulator of {preset}, worker, beat, web at {web}", soft_wrap=True)
-            yield Demo(folder, supervisor, runtime, preset, simulator, web, console)
+            yield Demo(folder, stores, supervisor, preset, simulator, web, console)
 
 
 @click.command("pretend-homes")

@@ -18,7 +18,10 @@ import requests
 from worker.domain.documents import ALL_KEYS, Document
 from worker.domain.series import Doctype, Granularity, Period, Series, curve_of, daily_of, of_supplier
 from worker.domain.windows import ONE_DAY, DateWindow
-from worker.runtime.process import Runtime
+from worker.runtime.stores import Stores
+from worker.runtime.sync_parts import Sync
+from worker.stores.measures.measure_store import MeasureStore
+from worker.stores.registry import Registry
 
 # For each kind of document its load in kWh by its key, like {Doctype.HOUR: {"2024-07-10T14:00Z": 0.412}}.
 Loads = dict[Doctype, dict[str, float]]
@@ -111,21 +114,23 @@ def _parts(series: Series, values: Any) -> Iterator[tuple[Doctype, str, Decimal]
 
 
 def read_account(
-    runtime: Runtime, simulator: str, usage_point: str, account_id: str
+    stores: Stores, sync: Sync, simulator: str, usage_point: str, account_id: str
 ) -> tuple[Loads, dict[Doctype, list[Document]]]:
     """Return the loads that a right store holds of an account's history, and all documents that the store has."""
-    return fetch_truth(runtime, simulator, usage_point, account_id).expected_loads(), read_stored(runtime, account_id)
+    return fetch_truth(stores.registry, sync, simulator, usage_point, account_id).expected_loads(), read_stored(
+        stores.measures, account_id
+    )
 
 
-def read_stored(runtime: Runtime, account_id: str) -> dict[Doctype, list[Document]]:
+def read_stored(measures: MeasureStore, account_id: str) -> dict[Doctype, list[Document]]:
     """Return all documents that the store has of an account."""
-    return runtime.measures.read(account_id, dict.fromkeys(Doctype, ALL_KEYS))
+    return measures.read(account_id, dict.fromkeys(Doctype, ALL_KEYS))
 
 
-def fetch_truth(runtime: Runtime, simulator: str, usage_point: str, account_id: str) -> Truth:
+def fetch_truth(registry: Registry, sync: Sync, simulator: str, usage_point: str, account_id: str) -> Truth:
     """Return what the simulator measured of an account's history, of all series that it is asked for."""
-    supplier, known = runtime.registry.accounts.get(account_id).supplier, runtime.registry.outcomes.known(account_id)
-    windows = {series: runtime.history.wanted_window(series) for series in of_supplier(supplier)}
+    supplier, known = registry.accounts.get(account_id).supplier, registry.outcomes.known(account_id)
+    windows = {series: sync.history.wanted_window(series) for series in of_supplier(supplier)}
     daily, curve = (windows.pop(series, None) for series in (daily_of(), curve_of(daily_of())))
     further = {series: _reach_back(series, days) for series, days in windows.items() if days and series in known}
     if supplier != daily_of().description.supplier:

@@ -179,7 +179,7 @@ class FaultInjector:
             case FaultKind.REDIS_FULL:
                 return self._servers.supervisor.fill_disk([REDIS])
             case FaultKind.REDIS_EMPTIED:
-                self._servers.runtime.redis.flushall()
+                self._servers.stores.redis.flushall()
             case FaultKind.REDIS_CUT:
                 redis.cut()
             case FaultKind.REDIS_STALLED:
@@ -188,7 +188,7 @@ class FaultInjector:
                 with suppress(TransientError):
                     for account_id in self._account_ids():
                         # As by a worker that claims and publishes, but none of these messages gets through.
-                        self._servers.runtime.claims.look_backs(account_id)
+                        self._servers.sync.claims.look_backs(account_id)
                 redis.lose_messages()
             case kind:
                 raise ValueError(f"no way to begin: {kind}")

@@ -37,6 +37,7 @@ from worker.domain.messages import new_run_id
 from worker.domain.series import daily_of
 from worker.domain.windows import ONE_DAY, DateWindow
 from worker.errors import ConsentRevoked, LoginFailed, PageNotReady, RefreshAnswerLost, StoreUnavailable
+from worker.runtime.consent_parts import erase
 from worker.stores.child_processes import answers
 
 _FIRST_METER: Final = 40_000_000_000_001
@@ -151,7 +152,12 @@ class DrillFleet:
     """Accounts of a drill; ``tick`` does the work that is due."""
 
     def __init__(self, servers: DrillServers, households: Households, seed: int, size: int, seconds: float) -> None:
-        self._runtime, self._simulator, self._logs = servers.runtime, servers.simulator, servers.folder / "logs"
+        self._stores, self._sync, self._simulator, self._logs = (
+            servers.stores,
+            servers.sync,
+            servers.simulator,
+            servers.folder / "logs",
+        )
         self._households = households
         self._random_source = random.Random(f"{seed} fleet")
         self._crossing_source = random.Random(f"{seed} crossings")
@@ -209,7 +215,7 @@ class DrillFleet:
                 f"{self._day_before(3)}T01:00/{self._day_before(3)}T05:00",
             ]
             self._switch(home, holes=home.holes)
-        if rank % _WEB_EVERY == _WEB_RANK or (self._runtime.clients.account_tokens and not home.has_gas):
+        if rank % _WEB_EVERY == _WEB_RANK or (self._sync.suppliers.main.account_tokens and not home.has_gas):
             self._connecting.append(home)
             self._households.ask(home.usage_point)
         else:
@@ -217,7 +223,7 @@ class DrillFleet:
             self.homes.append(home)
             # A web page may fail here too: the nightly run finds an account without a history.
             with suppress(StoreUnavailable):
-                enqueue_backfill(home.account_id, broker_url=self._runtime.broker_url)
+                enqueue_backfill(home.account_id, broker_url=self._stores.broker_url)
         self._next_rank += 1
 
     def _create_account(self, home: DrillHome) -> str:
@@ -225,14 +231,16 @@ class DrillFleet:
             self._simulator.admin("POST", "gas/rights", {"pce": home.usage_point})
             self._simulator.admin("POST", f"gas/meters/{home.usage_point}", {"frequency": "1M"})
         supplier = GRDF.name if home.has_gas else ENEDIS.name
-        return self._runtime.registry.accounts.add(supplier, home.usage_point, self._runtime.now(), token_needed=False)[0].id
+        return self._stores.registry.accounts.add(supplier, home.usage_point, self._stores.now(), token_needed=False)[
+            0
+        ].id
 
     def renew_consents(self) -> None:
         """Give consent again for the accounts that need it: in v4 a refresh token is lost with its answer."""
-        for home in self.homes if self._runtime.clients.account_tokens else ():
+        for home in self.homes if self._sync.suppliers.main.account_tokens else ():
             if home.has_gas:
                 continue
-            account = self._runtime.registry.accounts.get(home.account_id)
+            account = self._stores.registry.accounts.get(home.account_id)
             is_needed = account.state is AccountState.ACTION_NEEDED and account.reason in _CONSENT_NEEDED
             if is_needed and home.usage_point not in self._households.waiting:
                 self._households.ask(home.usage_point)
@@ -253,7 +261,7 @@ class DrillFleet:
 
     def has_given_up(self, code: str) -> bool:
         """Return whether a window has failed with this code, so that it is tried again in its time."""
-        table = self._runtime.registry.outcomes
+        table = self._stores.registry.outcomes
         return any(outcome.code == code for home in self.homes for outcome in table.load(home.account_id).values())
 
     def count_by_hand(self) -> dict[str, int]:
@@ -269,7 +277,7 @@ class DrillFleet:
     def count_unknown(self) -> int:
         """Return the number of accounts in the registry that belong to no home: remains of a consent."""
         known = {home.account_id for home in self.homes}
-        return sum(account.id not in known for account in self._runtime.registry.accounts.list_accounts())
+        return sum(account.id not in known for account in self._stores.registry.accounts.list_accounts())
 
     def _plan_crossing(self) -> None:
         self._crossings_due += 1
@@ -279,7 +287,7 @@ class DrillFleet:
         homes = [home for home in self.homes if not home.has_gas and self._is_settled(home.account_id)]
         if not homes:
             return False
-        source, today = self._crossing_source, self._runtime.history.today()
+        source, today = self._crossing_source, self._sync.history.today()
         home, months_ago = source.choice(homes), source.choice(_CROSSED_MONTHS)
         place = today.year * 12 + today.month - 1 - months_ago
         first = date(place // 12, place % 12 + 1, 1)
@@ -300,12 +308,12 @@ class DrillFleet:
         return True
 
     def _is_settled(self, account_id: str) -> bool:
-        done, wanted = self._runtime.history.count_days(account_id, daily_of())
+        done, wanted = self._sync.history.count_days(account_id, daily_of())
         return 0 < wanted == done
 
     def _request_window(self, day: CrossedDay) -> None:
-        job = self._runtime.claims.to_job(day.account_id, daily_of(), day.window)
-        enqueue_window(job, broker_url=self._runtime.broker_url)
+        job = self._sync.claims.to_job(day.account_id, daily_of(), day.window)
+        enqueue_window(job, broker_url=self._stores.broker_url)
 
     def finish_crossed_days(self, elapsed_s: float) -> bool:
         """Return whether all days that were asked for by hand are stored; ask again for those whose request is lost.
@@ -336,13 +344,15 @@ class DrillFleet:
 
         Two answers for one day that were stored at the same time leave the day in doubt, which is not wrong yet.
         """
-        due, today, series = self._runtime.registry.due, self._runtime.history.today(), daily_of()
+        due, today, series = self._stores.registry.due, self._sync.history.today(), daily_of()
         rows = due.load_unchanged(due.list_repairs(today, _ALL_ROWS, [series]), today)
         doubtful = {(row[0], f"{day}") for row, days in rows.items() for day in days.ledger.due_days(today, series)}
         wrong: set[tuple[str, str]] = set()
         for home in self.homes:
             if by_hand := self._days_by_hand.get(home.account_id):
-                truth, stored = read_account(self._runtime, self._simulator.url, home.usage_point, home.account_id)
+                truth, stored = read_account(
+                    self._stores, self._sync, self._simulator.url, home.usage_point, home.account_id
+                )
                 days, months = (loads_by_key(stored[doctype]) for doctype in (series.inputs, series.totals[0]))
                 for month in {f"{day:%Y-%m}" for day in by_hand}:
                     energy = sum(Decimal(str(load)) for day, load in days.items() if day.startswith(month))
@@ -354,11 +364,11 @@ class DrillFleet:
 
     def are_doubts_settled(self, elapsed_s: float) -> bool:
         """Return whether no day is due to be asked for again, and have it asked for as long as one is."""
-        if not self._runtime.registry.due.list_repairs(self._runtime.history.today(), 1, [daily_of()]):
+        if not self._stores.registry.due.list_repairs(self._sync.history.today(), 1, [daily_of()]):
             return True
         if elapsed_s - self._repaired_s > _REPAIR_EVERY_S:
             self._repaired_s = elapsed_s
-            enqueue("tasks.upkeep.repair_open_days", broker_url=self._runtime.broker_url)
+            enqueue("tasks.upkeep.repair_open_days", broker_url=self._stores.broker_url)
         return False
 
     def _stored_runs(self) -> dict[tuple[str, date], str]:
@@ -376,11 +386,11 @@ class DrillFleet:
 
     def start_night(self) -> None:
         """Start a nightly run over all accounts, unless too many messages of earlier ones wait."""
-        if queue_lengths(self._runtime.broker_url)["nightly"] > _MOST_WAITING_MESSAGES * len(self.homes):
+        if queue_lengths(self._stores.broker_url)["nightly"] > _MOST_WAITING_MESSAGES * len(self.homes):
             return
         self.nights += 1
         # No moment to come: the worker takes its own present time.
-        enqueue("tasks.nightly.nightly_sync", "2100-01-01", broker_url=self._runtime.broker_url)
+        enqueue("tasks.nightly.nightly_sync", "2100-01-01", broker_url=self._stores.broker_url)
 
     def change_values(self) -> None:
         """Let the supplier correct a recent day or fill a gap; the next nightly run must store it."""
@@ -403,28 +413,28 @@ class DrillFleet:
     def request_look_backs(self, accounts: Iterable[str]) -> None:
         """Enqueue a look-back of each account."""
         for account_id in sorted(accounts):
-            enqueue_look_back(account_id, broker_url=self._runtime.broker_url)
+            enqueue_look_back(account_id, broker_url=self._stores.broker_url)
 
     def accounts_in_flight(self, lanes: Iterable[str]) -> set[str]:
         """Return the accounts with a claim in one of these lanes."""
-        claims = self._runtime.claims
+        claims = self._sync.claims
         return {member.partition(":")[0] for lane in lanes for member in claims.in_flight(lane)}
 
     def now(self) -> datetime:
         """Return the time that the drill pretends."""
-        return self._runtime.now()
+        return self._stores.now()
 
     def is_stored_since(self, account_id: str, moment: datetime) -> bool:
         """Return whether every series of an account was stored since ``moment``."""
-        outcomes = self._runtime.registry.outcomes.load(account_id)
-        collected = self._runtime.registry.outcomes.collected(account_id)
+        outcomes = self._stores.registry.outcomes.load(account_id)
+        collected = self._stores.registry.outcomes.collected(account_id)
         successes = [outcomes[series].last_success_at if series in outcomes else None for series in collected]
         return all(at is not None and at >= moment for at in successes)
 
     def count_history_days(self, account_id: str) -> tuple[int, int]:
         """Return the number of days of all histories that are loaded, and of those wanted."""
-        collected = self._runtime.registry.outcomes.collected(account_id)
-        counts = [self._runtime.history.count_days(account_id, series) for series in collected]
+        collected = self._stores.registry.outcomes.collected(account_id)
+        counts = [self._sync.history.count_days(account_id, series) for series in collected]
         return sum(done for done, _ in counts), sum(wanted for _, wanted in counts)
 
     def is_loaded(self, account_id: str) -> bool:
@@ -434,30 +444,30 @@ class DrillFleet:
 
     def is_asked_since(self, account_id: str, moment: datetime) -> bool:
         """Return whether a look-back of every series that was asked since ``moment`` is stored."""
-        outcomes = self._runtime.registry.outcomes.load(account_id)
-        collected = [outcomes.get(series) for series in self._runtime.registry.outcomes.collected(account_id)]
+        outcomes = self._stores.registry.outcomes.load(account_id)
+        collected = [outcomes.get(series) for series in self._stores.registry.outcomes.collected(account_id)]
         return all(one and one.code is None and one.asked_at and one.asked_at >= moment for one in collected)
 
     def is_healthy(self, account_id: str) -> bool:
         """Return whether the account is active and its last outcomes are successes."""
-        account = self._runtime.registry.accounts.get(account_id)
-        table = self._runtime.registry.outcomes
+        account = self._stores.registry.accounts.get(account_id)
+        table = self._stores.registry.outcomes
         outcomes = table.load(account_id)
         codes = (outcomes[series].code for series in table.collected(account_id) if series in outcomes)
         return account.active and not any(codes)
 
     def compare_store(self, home: DrillHome) -> tuple[Differences, int]:
         """Return how the store differs from what the meter measured, and the number of its documents."""
-        truth, stored = read_account(self._runtime, self._simulator.url, home.usage_point, home.account_id)
+        truth, stored = read_account(self._stores, self._sync, self._simulator.url, home.usage_point, home.account_id)
         return find_differences(truth, stored), sum(map(len, stored.values()))
 
     def remove_accounts(self) -> None:
         """Erase all accounts, for a store that is not the drill's own."""
         for home in self.homes:
-            self._runtime.erase(home.account_id)
+            erase(self._stores, home.account_id)
 
     def _day_before(self, days_ago: int) -> date:
-        return self._runtime.history.today() - timedelta(days=days_ago)
+        return self._sync.history.today() - timedelta(days=days_ago)
 
     def _switch(self, home: DrillHome, **switches: Any) -> None:
         path = f"gas/meters/{home.usage_point}" if home.has_gas else f"meters/{home.usage_point}"

@@ -33,6 +33,7 @@ from drill.fleet import DrillFleet
 from drill.servers import DrillServers
 from worker.domain.lanes import BROKER_PREFIX
 from worker.errors import TransientError
+from worker.runtime.output_parts import build_outputs
 from worker.stores.redis.connection import redis_errors
 from worker.stores.redis.heartbeats import UNACKED
 from worker.sync.claims import HISTORY_LANES, LANES
@@ -287,7 +288,7 @@ class Drill:
         self._servers, self._fleet, self._report = servers, fleet, report
         self._planned_faults = planned
         self._print_line = print_line
-        self._tracker = RecoveryTracker(servers.runtime.redis, fleet, self.elapsed_s)
+        self._tracker = RecoveryTracker(servers.stores.redis, fleet, self.elapsed_s)
         report.recoveries = self._tracker.recoveries
         self._injector = FaultInjector(servers, lambda: [home.account_id for home in fleet.homes])
         self._active_faults: list[tuple[float, FaultKind, Undo]] = []
@@ -429,7 +430,7 @@ class Drill:
         while self.elapsed_s() - begun_s < _SETTLE_S:
             self._tick()
             with suppress(TransientError):
-                if self._servers.receiver.deliver_rest(self._servers.runtime):
+                if self._servers.receiver.deliver_rest(self._servers.stores, build_outputs(self._servers.stores)):
                     return
             time.sleep(_TICK_S)
 
@@ -446,7 +447,7 @@ class Drill:
             self._print(f"{self._overwritten} days and months that were asked for by hand lost an update")
             report.differences += Differences(wrong_totals=self._overwritten)
         accounts = [home.account_id for home in fleet.homes]
-        report.not_sent = self._servers.receiver.count_differences(self._servers.runtime, accounts)
+        report.not_sent = self._servers.receiver.count_differences(self._servers.stores.measures, accounts)
         calls = self._servers.simulator.admin("GET", "report")["data_calls"]
         done = {"nights": fleet.nights, "corrections": fleet.corrected, "consents_given_again": fleet.consented_again}
         done |= fleet.count_by_hand()

@@ -1,4 +1,4 @@
-"""Servers of a drill: Redis, store, the simulator, the processes of Relève, a receiver and a Runtime.
+"""Servers of a drill: Redis, store, the simulator, the processes of Relève, a receiver, and the stores.
 
 ``open_servers`` starts them all.  The pretended day is 4 November 2024: every history contains the day of 25 hours.
 Worker, beat, web, Redis and PostgreSQL are restarted after a kill, as an operator's supervisor does it.  A CouchDB
@@ -47,7 +47,9 @@ from worker.domain.series import Series
 from worker.domain.windows import PARIS
 from worker.errors import PageNotReady, ProcessFailed
 from worker.ops.supervisor import start_part, use_pretend_settings
-from worker.runtime.process import Runtime
+from worker.outputs.delivery import OutputDelivery
+from worker.runtime.stores import Stores, open_stores
+from worker.runtime.sync_parts import Sync, build_sync
 from worker.stores.child_processes import (
     POLL_S,
     START_S,
@@ -57,6 +59,7 @@ from worker.stores.child_processes import (
     last_log_line,
     process_exists,
 )
+from worker.stores.measures.measure_store import MeasureStore
 from worker.stores.redis.connection import connect
 from worker.stores.redis.embedded import find_server
 from worker.stores.registry.outputs import OutboxTable
@@ -294,28 +297,28 @@ class MeasuresReceiver:
         self._server.server_close()
         self._thread.join()
 
-    def set_up(self, runtime: Runtime) -> None:
+    def set_up(self, stores: Stores) -> None:
         """Add this receiver as an output of all accounts."""
         url = f"http://127.0.0.1:{self._server.server_address[1]}/measures"
         options = {"url": url, "secret": self._secret, "more": {}}
-        self._output_id = runtime.outputs.insert("webhook", options, runtime.now())
+        self._output_id = stores.registry.outputs.insert("webhook", options, stores.now())
 
-    def deliver_rest(self, runtime: Runtime) -> bool:
+    def deliver_rest(self, stores: Stores, outputs: OutputDelivery) -> bool:
         """Deliver what waits, now that no window runs any more, and return whether all is sent."""
         # A day later each window that was killed counts as killed.
-        outbox = OutboxTable(runtime.registry.database, lambda: runtime.now() + _LATER, timedelta(hours=2))
-        runtime.outputs.end_wait(self._output_id)
-        replace(runtime.output_delivery, outbox=outbox).deliver(self._output_id)
-        return not runtime.outputs.get(self._output_id).waiting
+        outbox = OutboxTable(stores.registry.database, lambda: stores.now() + _LATER, timedelta(hours=2))
+        stores.registry.outputs.end_wait(self._output_id)
+        replace(outputs, outbox=outbox).deliver(self._output_id)
+        return not stores.registry.outputs.get(self._output_id).waiting
 
-    def count_differences(self, runtime: Runtime, account_ids: Sequence[str]) -> int:
+    def count_differences(self, measures: MeasureStore, account_ids: Sequence[str]) -> int:
         """Return how many readings the receiver has otherwise than the store, or one of the two alone."""
-        return sum(self._count_differences(runtime, account, series) for account in account_ids for series in Series)
+        return sum(self._count_differences(measures, account, series) for account in account_ids for series in Series)
 
-    def _count_differences(self, runtime: Runtime, account_id: str, series: Series) -> int:
+    def _count_differences(self, measures: MeasureStore, account_id: str, series: Series) -> int:
         if series.is_state:
             return 0
-        documents = runtime.measures.read(account_id, {series.inputs: ALL_KEYS})[series.inputs]
+        documents = measures.read(account_id, {series.inputs: ALL_KEYS})[series.inputs]
         stored = {start_of(key_of(document)): document["load"] for document in documents}
         received = self._readings[account_id, series.value]
         return sum(stored.get(start) != received.get(start) for start in stored.keys() | received.keys())
@@ -584,7 +587,8 @@ class DrillServers:
     """Running servers and processes of a drill; ``folder`` has their logs and databases, ``web`` is a URL."""
 
     folder: Path
-    runtime: Runtime
+    stores: Stores
+    sync: Sync
     supervisor: FaultySupervisor
     redis: DrillRedis
     couchdb: DrillCouchdb | None
@@ -657,12 +661,24 @@ def open_servers(
             }
 
         set_clock(ahead)
-        runtime = resources.enter_context(Runtime(get_settings()))
+        stores = resources.enter_context(open_stores(get_settings(), guarded=False))
         receiver = resources.enter_context(MeasuresReceiver())
-        receiver.set_up(runtime)
+        receiver.set_up(stores)
         processes = resources.enter_context(DrillProcesses(folder, env))
         for name in POOLS:
             processes.add_worker(name)
         processes.add_beat("beat")
         processes.add_web(web_port)
-        yield DrillServers(folder, runtime, supervisor, redis, couchdb, postgres, simulator, processes, receiver, web)
+        yield DrillServers(
+            folder,
+            stores,
+            build_sync(stores),
+            supervisor,
+            redis,
+            couchdb,
+            postgres,
+            simulator,
+            processes,
+            receiver,
+            web,
+        )

@@ -31,7 +31,7 @@ from worker.errors import (
 )
 from worker.logs import fields
 from worker.ops.broker import WORKER_ID, to_worker_error
-from worker.runtime.current import get_runtime
+from worker.runtime import current
 
 if TYPE_CHECKING:
     from celery.worker.request import _InfoDict
@@ -61,7 +61,7 @@ class WindowTask(Task):  # type: ignore[type-arg]
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the step; one that a retry may solve is tried again later."""
         try:
-            with get_runtime().running_steps.running(self.step_of(args, kwargs), _this_process()):
+            with current.sync().steps.running(self.step_of(args, kwargs), _this_process()):
                 return self.run(*args, **kwargs)
         except TransientError as error:
             self.retry_later(error)
@@ -102,7 +102,7 @@ class WindowTask(Task):  # type: ignore[type-arg]
         """Record why the chain ends here, so that the account shows it and the window is tried again in time."""
         error, job = to_worker_error(exc), _job_from(args, kwargs)
         try:
-            get_runtime().results.record_failure(job, error)
+            current.sync().results.record_failure(job, error)
         except WorkerError as outage:
             # Redis or the registry is down: the claim expires by itself.
             extra = fields(**window_fields(job), outcome="failed", code=error.code or None, reason=str(error))
@@ -116,7 +116,7 @@ def seal(message: WindowJob, step: str) -> SealedMessage:
     """
     job = job_of(message)
     content = zlib.compress(json.dumps(message, separators=(",", ":")).encode())
-    sealed = get_runtime().broker_sealer.seal_bytes(content, _place_of(job, step))
+    sealed = current.stores().keys.broker.seal_bytes(content, _place_of(job, step))
     return SealedMessage(**job, sealed=base64.urlsafe_b64encode(sealed).decode())
 
 
@@ -127,7 +127,7 @@ def unseal(message: SealedMessage, step: str) -> Any:
     """
     try:
         sealed = base64.urlsafe_b64decode(message["sealed"])
-        content = get_runtime().broker_sealer.unseal_bytes(sealed, _place_of(job_of(message), step))
+        content = current.stores().keys.broker.unseal_bytes(sealed, _place_of(job_of(message), step))
         return json.loads(zlib.decompress(content))
     except (OperatorFault, ValueError):
         raise StoreUnavailable(
@@ -150,7 +150,7 @@ class ControlTask(Task):  # type: ignore[type-arg]
         """Run the task; raises WorkerLost where it has ended too many workers, which drops its message."""
         if not (self.request.delivery_info or {}).get("redelivered"):
             return self.run(*args, **kwargs)
-        with get_runtime().running_steps.running(f"{self.name}:{self.request.id}", _this_process()):
+        with current.sync().steps.running(f"{self.name}:{self.request.id}", _this_process()):
             return self.run(*args, **kwargs)
 
 
@@ -191,7 +191,7 @@ class QuietRequest(Request):
         error = getattr(exc_info.exception, "exc", exc_info.exception)  # Billiard may have wrapped it.
         if isinstance(error, WorkerLostError) and isinstance(self.task, WindowTask):
             with suppress(StoreUnavailable):
-                get_runtime().progress.mark_lost(self.task.step_of(self.args, self.kwargs), WORKER_ID)
+                current.stores().windows.mark_lost(self.task.step_of(self.args, self.kwargs), WORKER_ID)
         return super().on_failure(exc_info, *args, **kwargs)
 
     def info(self, safe: bool = True) -> _InfoDict:

@@ -10,7 +10,7 @@ from tasks.base import ControlTask
 from tasks.nightly import backfill_account
 from worker.domain.clock import real_clock
 from worker.domain.lanes import request_lane
-from worker.runtime.current import get_runtime
+from worker.runtime import current
 
 _PAGE: Final = 100
 
@@ -18,7 +18,7 @@ _PAGE: Final = 100
 @shared_task(name="tasks.consent.conclude", base=ControlTask)
 def conclude(request_id: str) -> None:
     """Take a request one step on, with one call of the supplier at most, and start the history of what it connects."""
-    request = get_runtime().connector.conclude(request_id)
+    request = current.consent().connector.conclude(request_id)
     for account in request.accounts if request else ():
         backfill_account.delay(account.id)
 
@@ -26,7 +26,7 @@ def conclude(request_id: str) -> None:
 @shared_task(name="tasks.consent.conclude_due", base=ControlTask)
 def conclude_due() -> None:
     """Publish the requests whose next try has come: a browser may be closed, and a message lost."""
-    requests = get_runtime().connection_requests
+    requests = current.consent().requests
     for request_id in requests.list_due(real_clock(), _PAGE):
         request = requests.get(request_id)
         if request is None:
@@ -41,19 +41,19 @@ def check_rights(pending_only: bool = False) -> None:
 
     Safe to repeat.
     """
-    if get_runtime().proof_uploads.files.list_waiting():  # The message was lost, or the supplier was silent.
+    if current.consent().proof_uploads.files.list_waiting():  # The message was lost, or the supplier was silent.
         send_proofs.delay()
-    for account_id in get_runtime().right_sweep.run(pending_only=pending_only).opened:
+    for account_id in current.consent().right_sweep.run(pending_only=pending_only).opened:
         backfill_account.delay(account_id)
 
 
 @shared_task(name="tasks.consent.send_proofs", base=ControlTask)
 def send_proofs() -> None:
     """Send the proofs that the operator's page has taken to the supplier. Safe to repeat."""
-    get_runtime().proof_uploads.send_waiting()
+    current.consent().proof_uploads.send_waiting()
 
 
 @shared_task(name="tasks.consent.withdraw_rights", base=ControlTask)
 def withdraw_rights() -> None:
     """Withdraw the rights of households that have left, at the supplier. Safe to repeat."""
-    get_runtime().right_withdrawal.run()
+    current.consent().right_withdrawal.run()

@@ -17,7 +17,7 @@ from worker.domain.schedule import night_start
 from worker.domain.windows import PARIS, civil_date
 from worker.logs import fields
 from worker.ops.capacity import log_capacity
-from worker.runtime.current import get_runtime
+from worker.runtime import current
 from worker.sync.due import Due
 
 log = logging.getLogger("releve.nightly")
@@ -35,35 +35,35 @@ def nightly_sync(before: str | None = None) -> None:
 
     A second run at the same time publishes nothing twice, and one after a crash goes on: what is due stays due.
     """
-    runtime = get_runtime()
+    stores = current.stores()
     start = _this_night()
     if before is not None:
         # Later than now, each window would be due again as soon as it is done.
-        start = min(_moment(before), runtime.now())
+        start = min(_moment(before), stores.now())
     run = f"nightly:{civil_date(start)}"
-    if runtime.progress.slot(f"fit:{run}", _A_DAY_S):
-        log_capacity(runtime.registry.database, runtime.settings, run, civil_date(start))
-    if _publish(runtime.due_windows.night(start), run) and _only_once(f"nightly_sync:{start}"):
+    if stores.windows.slot(f"fit:{run}", _A_DAY_S):
+        log_capacity(stores.registry.database, stores.settings, run, civil_date(start))
+    if _publish(current.sync().due.night(start), run) and _only_once(f"nightly_sync:{start}"):
         nightly_sync.apply_async(args=(start.isoformat(),), countdown=MORE_SOON_S)
 
 
 @shared_task(name="tasks.nightly.sync_account", base=ControlTask)
 def sync_account(account_id: str, run: str) -> None:
     """Publish the look-back of one account, requested by hand under the name ``run``."""
-    publish(get_runtime().claims.look_backs(account_id))
+    publish(current.sync().claims.look_backs(account_id))
 
 
 @shared_task(name="tasks.nightly.catch_up", base=ControlTask)
 def catch_up(run: str | None = None) -> None:
     """Ask the accounts again that still lack yesterday; once each afternoon hour, at the same pace."""
-    runtime = get_runtime()
-    now = runtime.now().astimezone(PARIS)
+    stores = current.stores()
+    now = stores.now().astimezone(PARIS)
     run = run or f"catch-up:{now:%Y-%m-%dT%H}"
     before = datetime.strptime(run, "catch-up:%Y-%m-%dT%H").replace(tzinfo=PARIS)
     # What is left tomorrow belongs to the next night.
     if before.date() != now.date():
         return
-    if _publish(runtime.due_windows.catch_up(_this_night(), before), run) and _only_once(run):
+    if _publish(current.sync().due.catch_up(_this_night(), before), run) and _only_once(run):
         catch_up.apply_async(args=(run,), countdown=MORE_SOON_S)
 
 
@@ -74,10 +74,10 @@ def backfill_account(account_id: str) -> None:
     Enqueued when the account is created, and by the end of each window. A history that finds its lane full stays due,
     and ``resume_backfills`` comes back to it.
     """
-    due, history = get_runtime().due_windows, get_runtime().history
-    account = get_runtime().registry.accounts.get(account_id)
+    due, history = current.sync().due, current.sync().history
+    account = current.stores().registry.accounts.get(account_id)
     if account.active and account.refusal_on(history.today()) is None:
-        for series in get_runtime().registry.outcomes.collected(account_id):
+        for series in current.stores().registry.outcomes.collected(account_id):
             if due.has_history_room(series):
                 publish(due.next_of_history(account_id, series))
 
@@ -86,7 +86,7 @@ def backfill_account(account_id: str) -> None:
 def resume_backfills() -> None:
     """Continue histories that are due and have no window in flight, also those whose message was lost."""
     if _is_first_of_tick("resume_backfills"):
-        due = get_runtime().due_windows
+        due = current.sync().due
         for account_id, series in due.histories():
             publish(due.next_of_history(account_id, series))
 
@@ -95,7 +95,7 @@ def resume_backfills() -> None:
 def resume_night() -> None:
     """Publish what this night lost or has not published yet, new accounts, and tries after failures."""
     if _is_first_of_tick("resume_night"):
-        _publish(get_runtime().due_windows.night(_this_night()), "resume_night")
+        _publish(current.sync().due.night(_this_night()), "resume_night")
 
 
 def _publish(due: Due, run: str) -> bool:
@@ -107,8 +107,8 @@ def _publish(due: Due, run: str) -> bool:
 
 
 def _this_night() -> datetime:
-    runtime = get_runtime()
-    return night_start(runtime.now(), time.fromisoformat(runtime.settings.nightly_at))
+    stores = current.stores()
+    return night_start(stores.now(), time.fromisoformat(stores.settings.nightly_at))
 
 
 def _moment(text: str) -> datetime:
@@ -119,11 +119,11 @@ def _moment(text: str) -> datetime:
 def _only_once(name: str) -> bool:
     """Return whether this message of a run may come back; of several at once only one does."""
     tick = int(datetime.now(PARIS).timestamp() / MORE_SOON_S)
-    return get_runtime().progress.slot(f"{name}:{tick}", 2 * MORE_SOON_S)
+    return current.stores().windows.slot(f"{name}:{tick}", 2 * MORE_SOON_S)
 
 
 def _is_first_of_tick(name: str) -> bool:
     """Return True once a tick, however many beats there are."""
-    every_s = get_runtime().settings.reconcile_every_s
+    every_s = current.stores().settings.reconcile_every_s
     tick = int(datetime.now(PARIS).timestamp() / every_s)
-    return get_runtime().progress.slot(f"{name}:{tick}", 2 * every_s)
+    return current.stores().windows.slot(f"{name}:{tick}", 2 * every_s)

@@ -15,7 +15,7 @@ from celery.exceptions import Ignore
 
 from tasks.base import WindowTask, seal, unseal
 from worker.domain.messages import SealedMessage, WindowJob, is_backfill
-from worker.runtime.current import get_runtime
+from worker.runtime import current
 from worker.sync.claims import queue_of
 
 _NEXT_CHOICE: Final = "tasks.backfill.backfill_account"
@@ -27,29 +27,29 @@ def fetch(
 ) -> SealedMessage:
     """Fetch one window from the supplier.  Asking again gives the same readings."""
     job = WindowJob(account_id=account_id, series=series, start=start, end=end, run_id=run_id, claim=claim)
-    current = get_runtime().claims.confirm(job)
-    if current is None:
+    confirmed = current.sync().claims.confirm(job)
+    if confirmed is None:
         # The window was fetched meanwhile, or another message does it.
         raise Ignore
-    return seal(get_runtime().window_sync.fetch(current), "filter_known")
+    return seal(current.sync().window.fetch(confirmed), "filter_known")
 
 
 @shared_task(name="tasks.pipeline.filter_known", base=WindowTask)
 def filter_known(message: SealedMessage) -> SealedMessage:
     """Keep the readings that are new or changed.  Only reads the store."""
-    return seal(get_runtime().window_sync.filter_known(unseal(message, "filter_known")), "aggregate")
+    return seal(current.sync().window.filter_known(unseal(message, "filter_known")), "aggregate")
 
 
 @shared_task(name="tasks.pipeline.aggregate", base=WindowTask)
 def aggregate(message: SealedMessage) -> SealedMessage:
     """Compute the totals that the changes touch.  Pure."""
-    return seal(get_runtime().window_sync.aggregate(unseal(message, "aggregate")), "store")
+    return seal(current.sync().window.aggregate(unseal(message, "aggregate")), "store")
 
 
 @shared_task(name="tasks.pipeline.store", base=WindowTask)
 def store(message: SealedMessage) -> None:
     """Write readings, then totals, then mark the window done.  Writing again changes nothing."""
-    get_runtime().window_sync.store(unseal(message, "store"))
+    current.sync().window.store(unseal(message, "store"))
 
 
 def window_chain(job: WindowJob) -> Signature:
@@ -72,4 +72,4 @@ def publish(jobs: Sequence[WindowJob]) -> None:
     finally:
         if published < len(jobs):
             # Where the broker is away, the rest is due again at once.
-            get_runtime().claims.release(jobs[published:])
+            current.sync().claims.release(jobs[published:])

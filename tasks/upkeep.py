@@ -19,7 +19,9 @@ from worker.domain.windows import DateWindow, newest_wanted_day
 from worker.logs import fields
 from worker.ops import watchdog
 from worker.outputs.delivery import DeliveryThreads
-from worker.runtime.current import get_runtime
+from worker.runtime import current
+from worker.runtime.supplier_settings import is_offered
+from worker.stores.redis.heartbeats import Heartbeats
 from worker.stores.registry.outcomes import HourFreshness
 from worker.sync.verification import AuditSummary, sample_accounts, save_audit_summary
 
@@ -37,7 +39,7 @@ KEEP_INVITATIONS: Final = timedelta(days=7)  # After their end, so that an opera
 
 
 def _deliver(output_id: str) -> None:
-    get_runtime().output_delivery.deliver(output_id)
+    current.outputs().deliver(output_id)
 
 
 _DELIVERIES: Final = DeliveryThreads(_deliver)
@@ -46,23 +48,25 @@ _DELIVERIES: Final = DeliveryThreads(_deliver)
 @shared_task(name="tasks.upkeep.renew_tokens", base=ControlTask)
 def renew_tokens() -> None:
     """Renew tokens before they expire, so that no worker waits for it: the application's, or those of users."""
-    runtime = get_runtime()
-    if runtime.clients.renews_tokens:
-        runtime.token_renewal.run()
-    today = runtime.history.today()
-    for name, clients in runtime.suppliers.items():
-        if not clients.account_tokens and runtime.registry.accounts.page_active(limit=1, today=today, supplier=name):
+    from worker.runtime.consent_parts import build_token_renewal
+
+    stores, sync = current.stores(), current.sync()
+    if sync.suppliers.main.renews_tokens:
+        build_token_renewal(stores, sync).run()
+    today = sync.history.today()
+    for name, clients in sync.suppliers.items():
+        if not clients.account_tokens and stores.registry.accounts.page_active(limit=1, today=today, supplier=name):
             clients.application_tokens().current()
 
 
 @shared_task(name="tasks.upkeep.follow_fleet_series", base=ControlTask)
 def follow_fleet_series(names: str) -> None:
     """Let all accounts follow the series that beat's RELEVE_SERIES names, once it has changed, and once a day."""
-    runtime = get_runtime()
-    fleet = [series for series in complete_fleet(parse_series(names)) if runtime.offers(series)]
-    if runtime.progress.get_text(_FLEET_SERIES) != names:
-        changed = runtime.registry.outcomes.follow_fleet(fleet, runtime.now())
-        runtime.progress.put_text(_FLEET_SERIES, names, _A_DAY_S)
+    stores = current.stores()
+    fleet = [series for series in complete_fleet(parse_series(names)) if is_offered(stores.settings, series)]
+    if stores.windows.get_text(_FLEET_SERIES) != names:
+        changed = stores.registry.outcomes.follow_fleet(fleet, stores.now())
+        stores.windows.put_text(_FLEET_SERIES, names, _A_DAY_S)
         if changed:
             log.info("accounts follow RELEVE_SERIES", extra=fields(series=names, accounts=changed))
 
@@ -70,13 +74,15 @@ def follow_fleet_series(names: str) -> None:
 @shared_task(name="tasks.upkeep.revoke_tokens", base=ControlTask)
 def revoke_tokens() -> None:
     """Have the supplier revoke the tokens that no account uses any more.  Safe to repeat."""
-    get_runtime().token_revocation.run()
+    from worker.runtime.consent_parts import build_token_revocation
+
+    build_token_revocation(current.stores(), current.sync()).run()
 
 
 @shared_task(name="tasks.upkeep.tick", base=ControlTask)
 def tick() -> None:
     """Record that beat, queue and workers work together: this ran, so all three do."""
-    get_runtime().heartbeats.record_tick()
+    Heartbeats(current.stores().redis).record_tick()
 
 
 @shared_task(name="tasks.upkeep.prune_raw_answers", base=ControlTask)
@@ -85,15 +91,15 @@ def prune_raw_answers() -> None:
 
     What was deleted since, such as an erased meter and its readings, leaves SQLite's files then.
     """
-    runtime = get_runtime()
-    now = runtime.now()
-    erased = runtime.raw_answers.delete_before(now - timedelta(days=runtime.settings.raw_answers_days))
-    packed = runtime.raw_answers.pack_past_months(now, MAX_MONTHS_PACKED)
-    runtime.unknown_answers.delete_before(now - KEEP_UNKNOWN_ANSWERS)
-    runtime.registry.database.empty_log()
-    runtime.measures.empty_log()
-    if runtime.erasure_ledger.file.path.exists() and runtime.erasure_ledger.find() is None:
-        runtime.erasure_ledger.accept()  # Release 0.2.0 has written it, and `releve migrate` may have had no ledger.
+    stores, registry = current.stores(), current.stores().registry
+    now = stores.now()
+    erased = registry.raw_answers.delete_before(now - timedelta(days=stores.settings.raw_answers_days))
+    packed = registry.raw_answers.pack_past_months(now, MAX_MONTHS_PACKED)
+    registry.quarantine.delete_before(now - KEEP_UNKNOWN_ANSWERS)
+    registry.database.empty_log()
+    stores.measures.empty_log()
+    if stores.erasure_ledger.file.path.exists() and stores.erasure_ledger.find() is None:
+        stores.erasure_ledger.accept()  # Release 0.2.0 has written it, and `releve migrate` may have had no ledger.
     if erased or packed:
         log.info("raw answers pruned", extra=fields(erased=erased, months_packed=packed))
 
@@ -101,15 +107,17 @@ def prune_raw_answers() -> None:
 @shared_task(name="tasks.upkeep.requeue_orphans", base=ControlTask)
 def requeue_orphans() -> None:
     """Requeue the messages of workers that are gone, without waiting for the broker's own time-out."""
-    runtime = get_runtime()
-    if runtime.broker_messages is not None:
-        watchdog.requeue_orphans(runtime.heartbeats, runtime.broker_messages)
+    stores = current.stores()
+    if stores.broker is not None:
+        watchdog.requeue_orphans(Heartbeats(stores.redis), stores.broker)
 
 
 @shared_task(name="tasks.upkeep.purge_account", base=ControlTask)
 def purge_account(account_id: str) -> None:
     """Erase what is left of a removed account.  Safe to repeat."""
-    get_runtime().erase(account_id)
+    from worker.runtime.consent_parts import erase
+
+    erase(current.stores(), account_id)
 
 
 @shared_task(name="tasks.upkeep.expire_consents", base=ControlTask)
@@ -118,17 +126,18 @@ def expire_consents() -> None:
 
     Invitations, the memory of erasures, rights that have ended, old evidence and old audit entries, too.
     """
-    runtime = get_runtime()
-    suspended = runtime.refusals.suspend_ended_consents()
-    ended, erased = runtime.refusals.apply_retention(runtime.settings.keep_consent_proof_days)
+    stores, registry = current.stores(), current.stores().registry
+    refusals, today = current.sync().refusals, current.sync().history.today()
+    suspended = refusals.suspend_ended_consents()
+    ended, erased = refusals.apply_retention(stores.settings.keep_consent_proof_days)
     # Invitations live by the real time, even where the fleet runs at a simulated one.
-    runtime.invitations.delete_before(real_clock() - KEEP_INVITATIONS)
-    runtime.sessions.delete_over()
-    runtime.audit.delete_before(real_clock() - AUDIT_KEPT - _CLOCKS_DIFFER)
-    runtime.erasures.forget_before(runtime.history.today())
-    runtime.rights.delete_ended_before(runtime.now() - KEEP_ENDED_RIGHTS)
-    keep_grants = timedelta(days=runtime.settings.keep_consent_proof_days)
-    grants = runtime.proxy_grant_table.apply_retention(runtime.history.today(), real_clock() - keep_grants)
+    registry.invitations.delete_before(real_clock() - KEEP_INVITATIONS)
+    registry.sessions.delete_over()
+    registry.audit.delete_before(real_clock() - AUDIT_KEPT - _CLOCKS_DIFFER)
+    registry.erasures.forget_before(today)
+    registry.rights.delete_ended_before(stores.now() - KEEP_ENDED_RIGHTS)
+    keep_grants = timedelta(days=stores.settings.keep_consent_proof_days)
+    grants = registry.proxy_grants.apply_retention(today, real_clock() - keep_grants)
     if suspended or ended or erased or grants:
         extra = fields(accounts_suspended=suspended, proofs_ended=ended, proofs_erased=erased, grants_ended=grants)
         log.info("consents expired", extra=extra)
@@ -137,47 +146,49 @@ def expire_consents() -> None:
 @shared_task(name="tasks.upkeep.repair_open_days", base=ControlTask)
 def repair_open_days() -> None:
     """Publish the open days that are due, unless an incident is open.  A second run finds them in flight."""
-    if get_runtime().incidents.is_open():
+    if current.sync().incidents.is_open():
         return
-    publish(get_runtime().due_windows.repairs())
+    publish(current.sync().due.repairs())
 
 
 @shared_task(name="tasks.upkeep.request_window", base=ControlTask)
 def request_window(account_id: str, series: str, start: str, end: str) -> None:
     """Publish one window whose stored readings may be wrong."""
     window = DateWindow(date.fromisoformat(start), date.fromisoformat(end))
-    _publish(get_runtime().claims.to_job(account_id, Series(series), window))
+    _publish(current.sync().claims.to_job(account_id, Series(series), window))
 
 
 @shared_task(name="tasks.upkeep.audit_sample", base=ControlTask)
 def audit_sample() -> None:
     """Verify a sample of accounts, repair what can be repaired, and store the summary."""
-    runtime = get_runtime()
-    auditor = runtime.auditor(_publish)
+    from worker.runtime.sync_parts import build_auditor
+
+    stores = current.stores()
+    auditor = build_auditor(stores, current.sync(), _publish)
     totals = AuditSummary()
-    for account in sample_accounts(runtime.registry, runtime.settings.audit_sample):
+    for account in sample_accounts(stores.registry.accounts, stores.settings.audit_sample):
         result = auditor.verify_account(account.id)
         totals.add(result)
         auditor.repair_account(result)
-    save_audit_summary(runtime.progress, totals, runtime.now())
+    save_audit_summary(stores.windows, totals, stores.now())
     log.info("audit accounts=%d documents=%d at_fault=%d", totals.accounts, totals.documents, totals.accounts_at_fault)
 
 
 @shared_task(name="tasks.upkeep.delete_old_corrections", base=ControlTask)
 def delete_old_corrections() -> None:
     """Delete corrections that are older than the setting keeps them."""
-    runtime = get_runtime()
-    runtime.corrections.delete_before(runtime.now() - timedelta(days=runtime.settings.keep_corrections_days))
+    stores = current.stores()
+    stores.registry.corrections.delete_before(stores.now() - timedelta(days=stores.settings.keep_corrections_days))
 
 
 @shared_task(name="tasks.upkeep.record_freshness", base=ControlTask)
 def record_freshness() -> None:
     """Store how many active accounts have the newest day complete that they should, for this hour.  Safe to repeat."""
-    runtime = get_runtime()
-    hour = runtime.now().replace(minute=0, second=0, microsecond=0)
-    completeness = runtime.registry.completeness
-    for series in runtime.registry.outcomes.list_in_use():
-        day = newest_wanted_day(runtime.history.today(), series)
+    registry = current.stores().registry
+    hour = current.stores().now().replace(minute=0, second=0, microsecond=0)
+    completeness = registry.completeness
+    for series in registry.outcomes.list_in_use():
+        day = newest_wanted_day(current.sync().history.today(), series)
         completeness.save_freshness(HourFreshness(hour, series, *completeness.count_complete_since(series, day)))
     completeness.delete_freshness_before(hour - KEEP_FRESHNESS)
 
@@ -189,14 +200,16 @@ def _publish(job: WindowJob) -> None:
 @shared_task(name="tasks.upkeep.deliver_notice", base=ControlTask)
 def deliver_notice(notice_id: str) -> None:
     """Send one notice.  A doubled message sends it once: the sender claims it first."""
-    get_runtime().notice_sender.deliver(notice_id)
+    from worker.runtime.consent_parts import build_notice_sender
+
+    build_notice_sender(current.stores()).deliver(notice_id)
 
 
 @shared_task(name="tasks.upkeep.deliver_due_notices", base=ControlTask)
 def deliver_due_notices() -> None:
     """Publish one delivery for each notice that is due, so that a slow receiver delays its own notices alone."""
-    runtime = get_runtime()
-    for notice_id in runtime.notices.list_due(runtime.now()):
+    stores = current.stores()
+    for notice_id in stores.registry.notices.list_due(stores.now()):
         deliver_notice.delay(notice_id)
 
 
@@ -212,33 +225,37 @@ def deliver_output(output_id: str) -> None:
 @shared_task(name="tasks.upkeep.deliver_due_outputs", base=ControlTask)
 def deliver_due_outputs() -> None:
     """Publish one delivery for each output that has something to send, so that a slow one delays no other."""
-    runtime = get_runtime()
-    for output_id in runtime.outputs.list_due(runtime.now()):
+    stores = current.stores()
+    for output_id in stores.registry.outputs.list_due(stores.now()):
         deliver_output.apply_async((output_id,), expires=OUTPUT_EXPIRES_S)
 
 
 @shared_task(name="tasks.upkeep.note_daily_outputs", base=ControlTask)
 def note_daily_outputs() -> None:
     """Let the outputs whose figures change with the date be sent yesterday again.  Safe to repeat."""
-    get_runtime().output_delivery.note_daily()
+    current.outputs().note_daily()
 
 
 @shared_task(name="tasks.upkeep.create_missing_curve_notices", base=ControlTask)
 def create_missing_curve_notices() -> None:
     """Create a notice for each account whose load curve nobody has switched on, once."""
-    runtime = get_runtime()
-    notify_missing_curves(runtime.registry, runtime.refusals)
+    notify_missing_curves(current.stores().registry, current.sync().refusals)
 
 
 @shared_task(name="tasks.upkeep.create_consent_reminders", base=ControlTask)
 def create_consent_reminders() -> None:
     """Create reminders for consents that end within 30 and within 7 days, and for API tokens, each once."""
-    runtime = get_runtime()
-    runtime.refusals.insert_reminders()
-    notify_ending_tokens(runtime.api_tokens, runtime.notices, runtime.channels, runtime.now())
+    from worker.runtime.sync_parts import build_channels
+
+    stores, registry = current.stores(), current.stores().registry
+    current.sync().refusals.insert_reminders()
+    channels = build_channels(stores.settings, registry.tenants)
+    notify_ending_tokens(registry.api_tokens, registry.notices, channels, stores.now())
 
 
 @shared_task(name="tasks.upkeep.probe_incidents", base=ControlTask)
 def probe_incidents() -> None:
     """Find out whether an open incident is over; what it kept waiting is due again then.  Safe to repeat."""
-    get_runtime().probes.run()
+    from worker.runtime.sync_parts import build_prober
+
+    build_prober(current.stores(), current.sync()).run()

@@ -31,6 +31,7 @@ from worker.ops.broker import (
 )
 from worker.ops.logging_setup import configure_process
 from worker.ops.machine import keep_files_private
+from worker.stores.redis.heartbeats import Heartbeats
 
 BACKFILL_TASK: Final = "tasks.backfill.backfill_account"
 LOOK_BACK_TASK: Final = "tasks.nightly.sync_account"
@@ -84,11 +85,11 @@ def _prepare_worker(sender: Any, **_: Any) -> None:
     """Check the settings, and write heartbeats before the first message is taken; watch the worker once it is ready."""
     from worker.ops.startup import prepare_worker
     from worker.ops.watchdog import start_heartbeat, start_watchdog
-    from worker.runtime.current import get_runtime
+    from worker.runtime import current
 
     prepare_worker()
-    runtime = get_runtime()
-    heartbeat = start_heartbeat(runtime.heartbeats, sender.hostname, is_home=runtime.settings.is_home)
+    stores = current.stores()
+    heartbeat = start_heartbeat(Heartbeats(stores.redis), sender.hostname, is_home=stores.settings.is_home)
     signals.worker_ready.connect(lambda sender, **_: start_watchdog(sender, heartbeat), weak=False)
 
 

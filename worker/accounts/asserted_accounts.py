@@ -148,6 +148,79 @@ class AccountAssertion:
         """Return the day of a real moment, in Europe/Paris and by the fleet's clock, which may be a simulated one."""
         return civil_date(moment + (self.now() - self.real_now()))
 
+    def add_by_token(self, token: str, vouched_by: str, usage_points: Sequence[str] = ()) -> list[TokenAccount]:
+        """Return the accounts of a gateway's token, which take it; all of them or none.
+
+        A token proves nothing, for its signature is the gateway's alone to check, so the evidence is ``asserted``, and
+        an account that a consent at the supplier has made is never changed.
+
+        The dates of the consent are the token's. ``usage_points``: the meters of a token that names none. The caller
+        enqueues the backfills. Raises ValueError, in one line without the token, for a text that is no token or has
+        ended, and where the meters are missing or others than the token's; MeterConnected; and MeterErased where a
+        meter's data were erased after the token was made.
+        """
+        token = token.strip()
+        facts, meters = read_gateway_token(token), choose_meters(token, usage_points)
+        now = self.now()
+        consent_from = civil_date(facts.issued_at) if facts.issued_at else None
+        consent_until = civil_date(facts.expires_at - _MOMENT) if facts.expires_at else None
+        text = Token(token, expires_at=int(facts.expires_at.timestamp()) if facts.expires_at else None).to_text()
+        before = {meter: self._find_own(meter) for meter in meters}
+        had_token = {meter for meter, account in before.items() if account and self._has_token(account)}
+        evidence = GivenConsent(
+            kind=ConsentKind.ASSERTED,
+            consent_from=consent_from,
+            consent_until=consent_until,
+            dates_from=DatesSource.ASSERTED,
+            proof=Proof.ASSERTED,
+            vouched_by=vouched_by[:MAX_VOUCHER_LENGTH],
+        )
+        added = self.registry.accounts.add_all(
+            self.supplier,
+            meters,
+            now,
+            NewConsent(consent_from, consent_until, text),
+            before=lambda connection: self._check_not_erased(connection, before, consent_from),
+            on_accounts=lambda connection, ids: self.consents.record(connection, ids, evidence, now),
+        )
+        return [
+            TokenAccount(account, created, meter in had_token)
+            for meter, (account, created) in zip(meters, added, strict=True)
+        ]
+
+    def count_missing(self, token: str, usage_points: Sequence[str] = ()) -> int:
+        """Return how many meters of the token have no account here.  Raises ValueError as ``add_by_token``."""
+        return sum(self._find_own(meter) is None for meter in choose_meters(token, usage_points))
+
+    def _find_own(self, meter: str) -> Account | None:
+        """Return the account that this token may be for; None where there is none.  Raises MeterConnected."""
+        own = None
+        for account in self.registry.accounts.find_by_meter(meter):
+            if account.supplier == self.supplier:
+                own = account
+            elif account.supplier == grid_operator_of(self.supplier):
+                raise MeterConnected(
+                    f"account {account.id} reads this meter with a consent at {account.supplier}, so that it can't "
+                    "use a gateway's token"
+                )
+        if own is not None:
+            proof = self.consents.newest_proofs([own.id]).get(own.id)
+            if proof is not None and proof.kind is not ConsentKind.ASSERTED:
+                raise MeterConnected(
+                    f"account {own.id} has a consent of its own, so that it can't use a gateway's token"
+                )
+        return own
+
+    def _has_token(self, account: Account) -> bool:
+        return self.registry.tokens.find_token_id(account.id) is not None
+
+    def _check_not_erased(
+        self, connection: Connection, accounts: dict[str, Account | None], consent_from: date | None
+    ) -> None:
+        for meter, account in accounts.items():
+            if account is None:
+                self.check_not_erased(connection, meter, consent_from, anew=False)
+
 
 def check_tenant_of(account: Account, tenant: str) -> None:
     """Raise MeterElsewhere where the account that reads a meter belongs to another tenant."""
@@ -167,87 +240,6 @@ def _check_reference(reference: str | None, usage_point_id: str) -> None:
     if usage_point_id in reference:
         # An erasure removes the reference, but until then commands show it whole, and a meter by its last digits.
         raise ValueError("a reference must not contain the meter's number, because it is shown unmasked")
-
-
-@dataclass(frozen=True, kw_only=True)
-class GatewayAccounts:
-    """The use case that adds the accounts that a gateway's token is for, or gives them a newer token.
-
-    A token proves nothing, for its signature is the gateway's alone to check: the evidence is ``asserted``, and an
-    account that a consent at the supplier has made is never changed.
-    """
-
-    assertion: AccountAssertion
-
-    def add(self, token: str, vouched_by: str, usage_points: Sequence[str] = ()) -> list[TokenAccount]:
-        """Return the accounts of the token's meters, which take the token; all of them or none.
-
-        The dates of the consent are the token's. ``usage_points``: the meters of a token that names none. The caller
-        enqueues the backfills. Raises ValueError, in one line without the token, for a text that is no token or has
-        ended, and where the meters are missing or others than the token's; MeterConnected; and MeterErased where a
-        meter's data were erased after the token was made.
-        """
-        token = token.strip()
-        facts, meters = read_gateway_token(token), choose_meters(token, usage_points)
-        now = self.assertion.now()
-        consent_from = civil_date(facts.issued_at) if facts.issued_at else None
-        consent_until = civil_date(facts.expires_at - _MOMENT) if facts.expires_at else None
-        text = Token(token, expires_at=int(facts.expires_at.timestamp()) if facts.expires_at else None).to_text()
-        before = {meter: self._find_own(meter) for meter in meters}
-        had_token = {meter for meter, account in before.items() if account and self._has_token(account)}
-        evidence = GivenConsent(
-            kind=ConsentKind.ASSERTED,
-            consent_from=consent_from,
-            consent_until=consent_until,
-            dates_from=DatesSource.ASSERTED,
-            proof=Proof.ASSERTED,
-            vouched_by=vouched_by[:MAX_VOUCHER_LENGTH],
-        )
-        added = self.assertion.registry.accounts.add_all(
-            self.assertion.supplier,
-            meters,
-            now,
-            NewConsent(consent_from, consent_until, text),
-            before=lambda connection: self._check_not_erased(connection, before, consent_from),
-            on_accounts=lambda connection, ids: self.assertion.consents.record(connection, ids, evidence, now),
-        )
-        return [
-            TokenAccount(account, created, meter in had_token)
-            for meter, (account, created) in zip(meters, added, strict=True)
-        ]
-
-    def list_missing(self, token: str, usage_points: Sequence[str] = ()) -> int:
-        """Return how many meters of the token have no account here.  Raises ValueError as ``add``."""
-        return sum(self._find_own(meter) is None for meter in choose_meters(token, usage_points))
-
-    def _find_own(self, meter: str) -> Account | None:
-        """Return the account that this token may be for; None where there is none.  Raises MeterConnected."""
-        own = None
-        for account in self.assertion.registry.accounts.find_by_meter(meter):
-            if account.supplier == self.assertion.supplier:
-                own = account
-            elif account.supplier == grid_operator_of(self.assertion.supplier):
-                raise MeterConnected(
-                    f"account {account.id} reads this meter with a consent at {account.supplier}, so that it can't "
-                    "use a gateway's token"
-                )
-        if own is not None:
-            proof = self.assertion.consents.newest_proofs([own.id]).get(own.id)
-            if proof is not None and proof.kind is not ConsentKind.ASSERTED:
-                raise MeterConnected(
-                    f"account {own.id} has a consent of its own, so that it can't use a gateway's token"
-                )
-        return own
-
-    def _has_token(self, account: Account) -> bool:
-        return self.assertion.registry.tokens.find_token_id(account.id) is not None
-
-    def _check_not_erased(
-        self, connection: Connection, accounts: dict[str, Account | None], consent_from: date | None
-    ) -> None:
-        for meter, account in accounts.items():
-            if account is None:
-                self.assertion.check_not_erased(connection, meter, consent_from, anew=False)
 
 
 def choose_meters(token: str, named: Sequence[str]) -> list[str]:

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import click
 
-from config.settings import ConfigError, get_settings
+from config.settings import ConfigError, Settings, get_settings
 from config.validation import check_http_url, check_webhook
 from worker.accounts.status import to_row
 from worker.cli.command_audit import note_result
@@ -49,8 +49,7 @@ from worker.domain.sessions import (
 )
 from worker.ops.logging_setup import warn
 from worker.runtime.keys import build_sealer, has_session_keys
-from worker.runtime.process import Runtime
-from worker.runtime.web_access import OperatorAccess, build_operator_access
+from worker.runtime.web_access import OperatorAccess, WebAccess, build_operator_access
 from worker.stores.encryption import Purpose
 from worker.stores.registry.access_keys import SESSIONS, OperatorRefused, SessionTable
 from worker.stores.registry.api_tokens import (
@@ -95,9 +94,9 @@ def new_operator_link(access: OperatorAccess, operator: Operator, public_url: st
     return f"{public_url}/operator/link#{text}"
 
 
-def warn_without_operators(runtime: Runtime) -> None:
+def warn_without_operators(settings: Settings, access: WebAccess) -> None:
     """Print a line where there is no operator yet; a home has none."""
-    if not runtime.settings.is_home and not runtime.web_access.operators.has_any():
+    if not settings.is_home and not access.operators.has_any():
         warn("there is no operator yet: add one with `releve operators add NAME`, who then signs in at /operator")
 
 

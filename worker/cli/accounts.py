@@ -29,7 +29,7 @@ from worker.cli.parameters import (
     UsagePoint,
     json_option,
     limit_option,
-    open_runtime,
+    open_stores,
     print_json,
     print_result,
     print_rows,
@@ -50,7 +50,9 @@ from worker.domain.consents import ConsentProof
 from worker.domain.series import Series, SeriesSwitch
 from worker.domain.windows import ONE_DAY
 from worker.errors import RightRefused, StoreUnavailable, UnknownUsagePoint
-from worker.runtime.process import Runtime
+from worker.runtime.consent_parts import Consent, build_consent, build_series_chooser, erase
+from worker.runtime.stores import Stores
+from worker.runtime.sync_parts import Sync, build_explainer, build_sync
 from worker.stores.registry.api_tokens import require_tenant
 from worker.texts import translate, translate_code
 
@@ -87,14 +89,15 @@ def find_account(meter: str, as_json: bool) -> int:
     """
     if meter == _STDIN:
         meter = MeterNumber().convert(sys.stdin.readline(), None, click.get_current_context())
-    with open_runtime() as runtime:
-        accounts = runtime.registry.accounts.find_by_meter(meter)
+    with open_stores() as stores:
+        sync = build_sync(stores)
+        accounts = stores.registry.accounts.find_by_meter(meter)
         if not accounts:
             raise click.ClickException(
                 "no account has this meter: check the number, or invite its holder with `releve invite --usage-point`"
             )
         note_result(account_id=accounts[0].id)
-        rows = [_found_row(runtime, account) for account in accounts]
+        rows = [_found_row(stores, sync, account) for account in accounts]
     for row in rows:
         if as_json:
             print_json(row)
@@ -103,9 +106,9 @@ def find_account(meter: str, as_json: bool) -> int:
     return 0
 
 
-def _found_row(runtime: Runtime, account: Account) -> dict[str, Any]:
-    yesterday = runtime.history.today() - ONE_DAY
-    missing = missing_days_of(account.id, runtime.history)
+def _found_row(stores: Stores, sync: Sync, account: Account) -> dict[str, Any]:
+    yesterday = sync.history.today() - ONE_DAY
+    missing = missing_days_of(account.id, sync.history)
     return {
         "account": account.id,
         "supplier": account.supplier,
@@ -115,7 +118,7 @@ def _found_row(runtime: Runtime, account: Account) -> dict[str, Any]:
         "what_to_do": translate_code(account.reason, "what_to_do", "en") if account.reason else "",
         "consent_until": account.consent_until.isoformat() if account.consent_until else None,
         "missing": {series.value: [day.isoformat() for day in days] for series, days in missing.items()},
-        "yesterday": runtime.explainer.explain(account, yesterday).sentences["en"],
+        "yesterday": build_explainer(stores, sync).explain(account, yesterday).sentences["en"],
         "invite": f"releve invite {account.id}",
     }
 
@@ -155,27 +158,27 @@ def account_series(
     switches = {Series(name): switch for names, switch in chosen for name in names}
     if len(switches) < len({*on}) + len({*off}) + len({*fleet}):
         raise click.UsageError("name a series in only one of --on, --off and --fleet")
-    with open_runtime() as runtime:
-        runtime.registry.accounts.get_existing(account_id)
+    with open_stores() as stores:
+        stores.registry.accounts.get_existing(account_id)
         try:
-            begins = runtime.series_chooser.choose(account_id, switches)
+            begins = build_series_chooser(stores).choose(account_id, switches)
         except ValueError as error:
             raise click.UsageError(str(error)) from None
         if begins:
-            _publish_history(runtime, account_id)
-        result = runtime.series_chooser.load(account_id)
+            _publish_history(stores, account_id)
+        result = build_series_chooser(stores).load(account_id)
     if as_json:
         print_result(result.model_dump(mode="json"), as_json=True)
     else:
         print_table(_series_rows(result))
 
 
-def _publish_history(runtime: Runtime, account_id: str) -> None:
+def _publish_history(stores: Stores, account_id: str) -> None:
     """Enqueue the history; where the message is lost, beat repeats it."""
     from worker.app import enqueue_backfill  # Imported late, for the other subcommands need no Celery.
 
     try:
-        enqueue_backfill(account_id, broker_url=runtime.broker_url)
+        enqueue_backfill(account_id, broker_url=stores.broker_url)
     except StoreUnavailable as error:
         click.echo(f"releve: {error}: the history follows by itself", err=True)
 
@@ -221,11 +224,19 @@ def check_gas(
 
 
 def add_own(
-    runtime: Runtime, meter: str, by: str, *, tenant: str, holder: OwnHolder | None, anew: bool, as_json: bool
+    stores: Stores,
+    consent: Consent,
+    meter: str,
+    by: str,
+    *,
+    tenant: str,
+    holder: OwnHolder | None,
+    anew: bool,
+    as_json: bool,
 ) -> None:
     """Add the account of an own meter, enqueue its history, and print both the account and the right."""
     try:
-        right, account = runtime.own_rights.add(GRDF.name, meter, by, tenant=tenant, holder=holder, anew=anew)
+        right, account = consent.own_rights.add(GRDF.name, meter, by, tenant=tenant, holder=holder, anew=anew)
     except ValueError as error:
         raise click.ClickException(f"{error}; nothing was changed") from None
     except MeterErased as error:
@@ -240,7 +251,7 @@ def add_own(
         from worker.app import enqueue_backfill  # Imported late, for the other subcommands need no Celery.
 
         # The account is committed; where the message is lost, beat's reconciler repeats it.
-        enqueue_backfill(account.id, broker_url=runtime.broker_url)
+        enqueue_backfill(account.id, broker_url=stores.broker_url)
         line = f"account {account.id} added, state {account.state}"
     else:
         line = f"right {right.id} is {right.state}: its account is added once it is active; see `releve rights`"
@@ -342,21 +353,23 @@ def add(
       releve accounts add --usage-point 12345678901234 --consented 2024-07-25 --reference "contract 4711"
     """
     own_holder = check_gas(usage_point, pce, own, postcode, holder, company)
-    with open_runtime() as runtime:
-        require_tenant(runtime.registry.database, tenant)
+    with open_stores() as stores:
+        sync = build_sync(stores)
+        consent = build_consent(stores, sync)
+        require_tenant(stores.registry.database, tenant)
         by = f"cli:{name}" if name else shell_user()
         if usage_point is None:
-            add_own(runtime, str(pce), by, tenant=tenant, holder=own_holder, anew=anew, as_json=as_json)
+            add_own(stores, consent, str(pce), by, tenant=tenant, holder=own_holder, anew=anew, as_json=as_json)
             return
         token = _read_token(token_file) if token_file else None
-        if token is None and runtime.clients_of(supplier).account_tokens:
+        if token is None and sync.suppliers.clients_of(supplier).account_tokens:
             raise click.UsageError("enedis-v4 needs the holder's token: give --token-file")
         try:
-            account, created = replace(runtime.assertion, supplier=supplier).add(
+            account, created = replace(consent.assertion, supplier=supplier).add(
                 usage_point,
                 by,
                 reference=reference,
-                consented_on=runtime.history.today() if isinstance(consented, str) else consented,
+                consented_on=sync.history.today() if isinstance(consented, str) else consented,
                 token=token.to_text() if token else None,
                 anew=anew,
                 tenant=tenant,
@@ -375,7 +388,7 @@ def add(
             from worker.app import enqueue_backfill  # Imported late, for the other subcommands need no Celery.
 
             # The account is committed; where the message is lost, beat's reconciler repeats it.
-            enqueue_backfill(account.id, broker_url=runtime.broker_url)
+            enqueue_backfill(account.id, broker_url=stores.broker_url)
         waits = ", waiting for the supplier's first answer" if account.unconfirmed else ""
         line = f"account {account.id} added, state {account.state}{waits}"
         row = {"account": account.id, "state": account.state.value, "tenant": account.tenant}
@@ -395,11 +408,11 @@ def list_accounts(state: AccountState | None, limit: int | None, tenant: str | N
       releve accounts list --json
       releve accounts list --state paused --limit 20
     """
-    with open_runtime() as runtime:
+    with open_stores() as stores:
         if tenant:
-            require_tenant(runtime.registry.database, tenant)
-        rows = map(_account_row, runtime.registry.accounts.iterate(limit=limit, tenant=tenant, state=state))
-        tenants = tenant_column([{"tenant": one.id} for one in runtime.tenants.list_tenants()])
+            require_tenant(stores.registry.database, tenant)
+        rows = map(_account_row, stores.registry.accounts.iterate(limit=limit, tenant=tenant, state=state))
+        tenants = tenant_column([{"tenant": one.id} for one in stores.registry.tenants.list_tenants()])
         names = ("account", "state", *tenants, "supplier", "created_at", "reason")
         empty = "no accounts in this state" if state else "no accounts yet"
         print_rows(rows, {name.removesuffix("_at"): name for name in names}, as_json=as_json, empty=empty)
@@ -417,9 +430,9 @@ def show(account_id: str, as_json: bool) -> None:
     Example:
       releve accounts show 3kq7d0fr2m
     """
-    with open_runtime() as runtime:
-        row = _account_row(runtime.registry.accounts.get(account_id))
-        row |= proof_row(runtime.consents.newest_proofs([account_id]).get(account_id))
+    with open_stores() as stores:
+        row = _account_row(stores.registry.accounts.get(account_id))
+        row |= proof_row(stores.registry.consents.newest_proofs([account_id]).get(account_id))
     shown = {name: value for name, value in row.items() if (name, value) != ("tenant", DEFAULT_TENANT)}
     lines = [f"{name:15} {value if value is not None else '-'}" for name, value in shown.items()]
     print_result(row, *lines, as_json=as_json)
@@ -466,11 +479,12 @@ def remove(account_id: str, yes: bool, as_json: bool) -> None:
     Example:
       releve accounts remove 3kq7d0fr2m --yes
     """
-    with open_runtime() as runtime:
-        runtime.registry.accounts.get(account_id)
+    with open_stores() as stores:
+        sync = build_sync(stores)
+        stores.registry.accounts.get(account_id)
         require_confirmation(f"Erase account {account_id} and all its measures?", yes, if_not="nothing was erased")
-        erased = runtime.erase(account_id, shell_user())
-        _publish_revocation(runtime)
+        erased = erase(stores, account_id, shell_user())
+        _publish_revocation(stores, sync)
     proofs = erased.pop("consent_proofs_kept")
     counts = ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in erased.items())
     print_result(
@@ -490,25 +504,25 @@ def proof_row(proof: ConsentProof | None) -> dict[str, str | None]:
 
 
 def _set_state(account_id: str, state: AccountState) -> None:
-    with open_runtime() as runtime:
-        runtime.registry.accounts.get_existing(account_id)
+    with open_stores() as stores:
+        stores.registry.accounts.get_existing(account_id)
         try:
-            runtime.registry.accounts.set_state(account_id, state, now=runtime.now())
+            stores.registry.accounts.set_state(account_id, state, now=stores.now())
         except ValueError as error:
             raise click.ClickException(str(error)) from None
-        state = runtime.registry.accounts.get(account_id).state
+        state = stores.registry.accounts.get(account_id).state
     click.echo(f"account {account_id} is {state}")
 
 
-def _publish_revocation(runtime: Runtime) -> None:
+def _publish_revocation(stores: Stores, sync: Sync) -> None:
     """Publish the revocation of the account's token (v4) and rights; where the message is lost, beat sends it too."""
     from worker.app import enqueue_revocation, enqueue_withdrawal  # Imported late: the others need no Celery.
 
     with suppress(StoreUnavailable):
-        if runtime.clients.account_tokens:
-            enqueue_revocation(broker_url=runtime.broker_url)
-        if runtime.has_rights:
-            enqueue_withdrawal(broker_url=runtime.broker_url)
+        if sync.suppliers.main.account_tokens:
+            enqueue_revocation(broker_url=stores.broker_url)
+        if sync.suppliers.has_rights:
+            enqueue_withdrawal(broker_url=stores.broker_url)
 
 
 def _read_token(path: Path) -> Token:

@@ -12,14 +12,14 @@ from typing import Final
 import click
 
 from config.settings import get_settings
-from worker.cli.parameters import confirm_on_terminal, json_option, open_runtime, print_json, print_result
+from worker.cli.parameters import confirm_on_terminal, json_option, open_stores, print_json, print_result
 from worker.cli.printing import print_table
 from worker.ops.backup import BackupSummary, RestoreSummary, back_up
 from worker.ops.backup import restore as restore_backup
 from worker.ops.backup_format import Archive, BackupRefused
 from worker.ops.logging_setup import warn
 from worker.runtime.keys import open_backup_sealer
-from worker.runtime.process import announce_pretend_time
+from worker.runtime.stores import announce_pretend_time
 
 FILE_PREFIX: Final = "releve-backup-"
 
@@ -43,13 +43,13 @@ def backup(target: str, allow_empty: bool, without_ledger: bool, as_json: bool) 
       releve backup monday.zip --json
     """
     path = _file_in(target)
-    with open_runtime() as runtime:
-        summary = back_up(runtime, path, allow_empty=allow_empty, without_ledger=without_ledger)
-        ledger, keys = runtime.ledger_file.path, runtime.settings.backup_keys
+    with open_stores() as stores:
+        summary = back_up(stores, path, allow_empty=allow_empty, without_ledger=without_ledger)
+        ledger, keys = stores.erasure_ledger.file.path, stores.settings.backup_keys
         key = (
             "RELEVE_BACKUP_KEYS"
             if keys
-            else f"{runtime.settings.data_dir / 'backup.keys'}, of which you keep a copy elsewhere"
+            else f"{stores.settings.data_dir / 'backup.keys'}, of which you keep a copy elsewhere"
         )
     size = path.stat().st_size / 1e6
     print_result(

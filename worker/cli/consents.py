@@ -28,7 +28,7 @@ from worker.cli.parameters import (
     UsagePoint,
     json_option,
     limit_option,
-    open_runtime,
+    open_stores,
     print_json,
     print_result,
     print_rows,
@@ -49,7 +49,9 @@ from worker.domain.consents import ConsentProof
 from worker.domain.invitation import Invitation, InvitationState
 from worker.errors import UnknownRequest
 from worker.ops.logging_setup import warn
-from worker.runtime.process import Runtime
+from worker.runtime.consent_parts import build_consent, build_inviter
+from worker.runtime.sync_parts import build_sync
+from worker.stores.registry import Registry
 from worker.stores.registry.accounts import PAGE
 from worker.stores.registry.api_tokens import require_tenant
 
@@ -77,14 +79,15 @@ def consents(
     """
     if context.invoked_subcommand is not None:
         return
-    with open_runtime() as runtime:
-        today = runtime.history.today()
+    with open_stores() as stores:
+        sync = build_sync(stores)
+        today = sync.history.today()
         until = today + expiring if expiring is not None else None
-        accounts = runtime.consents.list_accounts_by_consent_end(until, state=state, limit=limit)
+        accounts = stores.registry.consents.list_accounts_by_consent_end(until, state=state, limit=limit)
         columns = {"until": "consent_until", "days": "days_left", "proof": "proof", "confirmed by": "vouched_by"}
         columns = {"account": "account", "state": "state", **columns, "reason": "reason"}
         empty = "no consent ends within this time" if expiring is not None else "no accounts yet"
-        print_rows(_consent_rows(runtime, accounts, today), columns, as_json=as_json, empty=empty)
+        print_rows(_consent_rows(stores.registry, accounts, today), columns, as_json=as_json, empty=empty)
 
 
 @consents.command()
@@ -108,8 +111,8 @@ def verify(as_json: bool) -> None:
         else:
             click.echo(fault)
 
-    with open_runtime() as runtime:
-        summary = runtime.evidence.verify(report)
+    with open_stores() as stores:
+        summary = stores.registry.evidence.verify(report)
     row = {"rows": summary.rows, "last_row": summary.head.sequence, "hash": summary.head.hash, "faults": faults}
     last = f"the last row is {summary.head.sequence}, with hash {summary.head.hash}"
     state = "the chain verifies" if not summary.faults else f"{summary.faults} faults"
@@ -131,19 +134,19 @@ def export(account_id: str) -> None:
     Example:
       releve consents export k3q7d0fr2mxx > evidence.json
     """
-    with open_runtime() as runtime:
-        rows = runtime.evidence.export(account_id)
+    with open_stores() as stores:
+        rows = stores.registry.evidence.export(account_id)
         faults: list[str] = []
-        summary = runtime.evidence.verify(faults.append)
-        made_at = to_plain(runtime.now())
+        summary = stores.registry.evidence.verify(faults.append)
+        made_at = to_plain(stores.now())
     chain = {"verifies": not faults, "last_row": summary.head.sequence, "hash": summary.head.hash, "faults": faults}
     print_json({"account": account_id, "made_at": made_at, "rows": rows, "chain": chain})
 
 
-def _consent_rows(runtime: Runtime, accounts: Sequence[Account], today: date) -> Iterator[dict[str, Any]]:
+def _consent_rows(registry: Registry, accounts: Sequence[Account], today: date) -> Iterator[dict[str, Any]]:
     for first in range(0, len(accounts), PAGE):
         page = accounts[first : first + PAGE]
-        proofs = runtime.consents.newest_proofs([account.id for account in page])
+        proofs = registry.consents.newest_proofs([account.id for account in page])
         yield from (_consent_row(account, proofs.get(account.id), today) for account in page)
 
 
@@ -206,12 +209,12 @@ def invite(
         raise click.UsageError(f"--new-holder needs {options}")
     if tenant and not meter:
         raise click.UsageError(f"--tenant needs {options}: an account stays in its tenant")
-    with open_runtime() as runtime:
-        inviter = runtime.inviter
+    with open_stores() as stores:
+        inviter = build_inviter(stores)
         if address:
             inviter.check_mail()
         if meter:
-            tenant = require_tenant(runtime.registry.database, tenant or DEFAULT_TENANT)
+            tenant = require_tenant(stores.registry.database, tenant or DEFAULT_TENANT)
             invitation, link = inviter.invite_meter(
                 GRDF.name if pce else ENEDIS.name, meter, shell_user(), new_holder=new_holder, tenant=tenant
             )
@@ -262,11 +265,12 @@ def list_invitations(open_only: bool, tenant: str | None, as_json: bool) -> None
     Example:
       releve invitations list --open
     """
-    with open_runtime() as runtime:
+    with open_stores() as stores:
         if tenant:
-            require_tenant(runtime.registry.database, tenant)
+            require_tenant(stores.registry.database, tenant)
         rows = [
-            _invitation_row(invitation) for invitation in runtime.invitations.list_invitations(open_only, tenant=tenant)
+            _invitation_row(invitation)
+            for invitation in stores.registry.invitations.list_invitations(open_only, tenant=tenant)
         ]
     moments = {name.replace("_at", "").replace("_", " "): name for name in ("created_at", "expires_at", "opened_at")}
     columns = {"invitation": "invitation", "for": "purpose", "account": "account", "meter": "usage_point"}
@@ -285,8 +289,8 @@ def revoke(invitation_id: str) -> None:
     Example:
       releve invitations revoke h4t8q2mxk0ra
     """
-    with open_runtime() as runtime:
-        invitation = runtime.invitations.revoke(invitation_id)
+    with open_stores() as stores:
+        invitation = stores.registry.invitations.revoke(invitation_id)
     used = invitation.state_at(datetime.now(UTC)) is InvitationState.USED
     click.echo(f"invitation {invitation.id} was already used" if used else f"invitation {invitation.id} is revoked")
 
@@ -320,8 +324,10 @@ def list_requests(as_json: bool) -> None:
     Example:
       releve requests list
     """
-    with open_runtime() as runtime:
-        rows = [_request_row(runtime, request) for request in runtime.connection_requests.list_held()]
+    with open_stores() as stores:
+        sync = build_sync(stores)
+        consent = build_consent(stores, sync)
+        rows = [_request_row(stores.registry, request) for request in consent.requests.list_held()]
     columns = {name: name for name in ("request", "since", "meters", "reason", "digits", "closes", "accounts")}
     print_rows(rows, columns, as_json=as_json, empty="no request waits")
 
@@ -341,14 +347,16 @@ def accept(request_id: str) -> None:
     """
     from worker.app import enqueue_backfill, enqueue_request  # Imported late: the others need no Celery.
 
-    with open_runtime() as runtime:
-        accepted = runtime.connector.let_in(request_id, by=shell_user())
+    with open_stores() as stores:
+        sync = build_sync(stores)
+        consent = build_consent(stores, sync)
+        accepted = consent.connector.let_in(request_id, by=shell_user())
         if accepted is None:
             raise UnknownRequest("no waiting request has this id: `releve requests list` shows the ids")
         for account in accepted.accounts:
-            enqueue_backfill(account.id, broker_url=runtime.broker_url)
+            enqueue_backfill(account.id, broker_url=stores.broker_url)
         if accepted.asks_supplier:
-            enqueue_request(accepted.id, vouched=accepted.vouched, broker_url=runtime.broker_url)
+            enqueue_request(accepted.id, vouched=accepted.vouched, broker_url=stores.broker_url)
     if accepted.asks_supplier:
         click.echo(f"request {request_id} accepted: a worker declares its right now")
     elif accepted.accounts:
@@ -366,8 +374,10 @@ def refuse(request_id: str) -> None:
     Example:
       releve requests refuse 1f0c…
     """
-    with open_runtime() as runtime:
-        if runtime.connector.turn_away(request_id) is None:
+    with open_stores() as stores:
+        sync = build_sync(stores)
+        consent = build_consent(stores, sync)
+        if consent.connector.turn_away(request_id) is None:
             raise UnknownRequest("no waiting request has this id: `releve requests list` shows the ids")
     click.echo(f"request {request_id} refused")
 
@@ -385,16 +395,16 @@ def open_reading(usage_point: str) -> None:
     """
     if not USAGE_POINT.fullmatch(usage_point):
         raise click.UsageError("METER is the meter's number: 14 digits")
-    with open_runtime() as runtime:
-        there_were = runtime.reading_tries.forget(ENEDIS.name, usage_point)
+    with open_stores() as stores:
+        there_were = stores.registry.reading_tries.forget(ENEDIS.name, usage_point)
     click.echo("its wrong readings are cleared" if there_were else "this meter has no wrong readings")
 
 
-def _request_row(runtime: Runtime, request: ConnectionRequest) -> dict[str, Any]:
+def _request_row(registry: Registry, request: ConnectionRequest) -> dict[str, Any]:
     """Return the request with why it waits, the account that the operator's yes closes, and those of its session."""
     meters = request.proven.usage_points if request.proven else request.names_meters
     reads = request.page == HELD_READING
-    known = [runtime.registry.accounts.find(request.supplier, meter) for meter in meters] if reads else []
+    known = [registry.accounts.find(request.supplier, meter) for meter in meters] if reads else []
     reason = "meter has an account" if reads else "too many new accounts"
     return {
         "request": request.id,
@@ -421,8 +431,8 @@ def rights(context: click.Context, as_json: bool) -> None:
     """
     if context.invoked_subcommand is not None:
         return
-    with open_runtime() as runtime:
-        rows = [_right_row(right) for right in _all_rights(runtime)]
+    with open_stores() as stores:
+        rows = [_right_row(right) for right in _all_rights(stores.registry)]
     columns = {"id": "right", "account": "account", **tenant_column(rows), "meter": "meter", "state": "state"}
     columns |= {"since": "since", "until": "until", "proof": "proof", "proof until": "proof_until"}
     if not as_json:
@@ -448,8 +458,10 @@ def proof(right_id: str, files: Sequence[Path], as_json: bool) -> None:
     if len(files) > MOST_PROOFS:
         raise click.UsageError(f"give at most {MOST_PROOFS} files")
     contents = [(file.name, _read_proof(file)) for file in files]
-    with open_runtime() as runtime:
-        runtime.own_rights.upload_proof(right_id, contents)
+    with open_stores() as stores:
+        sync = build_sync(stores)
+        consent = build_consent(stores, sync)
+        consent.own_rights.upload_proof(right_id, contents)
     sent = f"{len(contents)} file{'s' if len(contents) > 1 else ''}"
     print_result({"right": right_id, "files": len(contents)}, f"{sent} sent for right {right_id}", as_json=as_json)
 
@@ -466,13 +478,15 @@ def check(as_json: bool) -> None:
     Example:
       releve rights check
     """
-    with open_runtime() as runtime:
-        summary = runtime.right_sweep.run()
+    with open_stores() as stores:
+        sync = build_sync(stores)
+        consent = build_consent(stores, sync)
+        summary = consent.right_sweep.run()
         if summary.opened:
             from worker.app import enqueue_backfill  # Imported late, for the other subcommands need no Celery.
 
             for account_id in summary.opened:
-                enqueue_backfill(account_id, broker_url=runtime.broker_url)
+                enqueue_backfill(account_id, broker_url=stores.broker_url)
     row = {"checked": summary.checked, "opened": summary.opened, "set_aside": summary.ended}
     line = (
         f"{summary.checked} rights checked: {len(summary.opened)} accounts added, {summary.ended} accounts wait for "
@@ -481,9 +495,9 @@ def check(as_json: bool) -> None:
     print_result(row, line, as_json=as_json)
 
 
-def _all_rights(runtime: Runtime) -> Iterator[Right]:
+def _all_rights(registry: Registry) -> Iterator[Right]:
     after = ""
-    while page := runtime.rights.page_all(after):
+    while page := registry.rights.page_all(after):
         yield from page
         after = page[-1].id
 

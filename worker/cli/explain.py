@@ -31,7 +31,7 @@ from worker.cli.parameters import (
     describe_month,
     json_option,
     name_beside_key,
-    open_runtime,
+    open_stores,
     print_json,
     print_result,
     require_one_or_all,
@@ -44,6 +44,7 @@ from worker.domain.exports import to_plain_number
 from worker.domain.messages import is_file_run
 from worker.domain.series import Doctype, Period, Series, curve_of, daily_of
 from worker.domain.windows import ONE_DAY, PARIS
+from worker.runtime.sync_parts import build_explainer, build_rebuilder, build_sync
 from worker.stores.registry.supplier_answers import Correction
 from worker.texts import LANGUAGES, translate, translate_cause
 
@@ -88,10 +89,11 @@ def explain(account_id: str, day: date | int, lang: str | None, as_json: bool) -
       releve explain 3kq7d0fr2m 2024-07-10
       releve explain 3kq7d0fr2m 2024-07-10 --lang fr
     """
-    with open_runtime() as runtime:
-        account = runtime.registry.accounts.get_existing(account_id)
-        wanted = day if isinstance(day, date) else runtime.history.today() - day * ONE_DAY
-        explanation = runtime.explainer.explain(account, wanted)
+    with open_stores() as stores:
+        sync = build_sync(stores)
+        account = stores.registry.accounts.get_existing(account_id)
+        wanted = day if isinstance(day, date) else sync.history.today() - day * ONE_DAY
+        explanation = build_explainer(stores, sync).explain(account, wanted)
     lines = _lines(explanation, lang or shell_language())
     print_result(explanation_to_json(explanation), *lines, as_json=as_json)
 
@@ -204,10 +206,11 @@ def history(account_id: str, day: date, as_json: bool) -> None:
     Example:
       releve history 3kq7d0fr2m 2024-07-10
     """
-    with open_runtime() as runtime:
-        account = runtime.registry.accounts.get_existing(account_id)
-        corrections = list(runtime.explainer.list_corrections(account, day))
-        kept_days = runtime.settings.keep_corrections_days
+    with open_stores() as stores:
+        sync = build_sync(stores)
+        account = stores.registry.accounts.get_existing(account_id)
+        corrections = list(build_explainer(stores, sync).list_corrections(account, day))
+        kept_days = stores.settings.keep_corrections_days
     if as_json:
         rows = [correction_to_json(correction) for correction in corrections]
         print_json({"account": account.id, "day": day.isoformat(), "corrections": rows})
@@ -276,12 +279,13 @@ def completeness(account_id: str | None, everybody: bool, rebuild: bool, as_json
       releve completeness --all --rebuild --json
     """
     require_one_or_all(account_id, everybody)
-    with open_runtime() as runtime:
-        for account in chosen_accounts(runtime, account_id):
+    with open_stores() as stores:
+        sync = build_sync(stores)
+        for account in chosen_accounts(stores.registry, account_id):
             if rebuild:
-                for series in runtime.registry.outcomes.known(account.id):
-                    runtime.completeness_rebuild.rebuild(account.id, series)
-            covered = coverage_of(account.id, runtime.history)
+                for series in stores.registry.outcomes.known(account.id):
+                    build_rebuilder(stores, sync).rebuild(account.id, series)
+            covered = coverage_of(account.id, sync.history)
             if as_json:
                 print_json(coverage_to_json(account.id, covered))
             else:

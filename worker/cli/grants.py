@@ -8,8 +8,10 @@ from __future__ import annotations
 import click
 
 from worker.accounts.status import to_row
-from worker.cli.parameters import json_option, open_runtime, print_rows, tenant_column
+from worker.cli.parameters import json_option, open_stores, print_rows, tenant_column
 from worker.domain.consents import EndReason
+from worker.runtime.consent_parts import meters_of
+from worker.runtime.sync_parts import build_sync
 
 
 @click.group()
@@ -35,15 +37,16 @@ def list_grants(account_id: str | None, as_json: bool) -> None:
       releve grants list
       releve grants list --account k9xgwnz9gvp2
     """
-    with open_runtime() as runtime:
-        today, meters = runtime.history.today(), None
+    with open_stores() as stores:
+        sync = build_sync(stores)
+        today, meters = sync.history.today(), None
         if account_id is not None:
-            meters = runtime.meters_of(runtime.registry.accounts.get_existing(account_id))
-        clients = {client.id: client for client in runtime.proxy_clients.list_clients()}
+            meters = meters_of(stores, stores.registry.accounts.get_existing(account_id))
+        clients = {client.id: client for client in stores.registry.proxy_clients.list_clients()}
         rows = [
             {name: value for name, value in to_row(grant).items() if name != "meter"}
             | {"client": clients[grant.client_id].name, "tenant": clients[grant.client_id].tenant}
-            for grant in runtime.proxy_grant_table.list_grants(meter_digests=meters)
+            for grant in stores.registry.proxy_grants.list_grants(meter_digests=meters)
             if not grant.is_over(today)
         ]
     columns = {"grant": "id", "client": "client", **tenant_column(rows), "since": "granted_at"}
@@ -62,7 +65,7 @@ def remove(grant_id: str) -> None:
     Example:
       releve grants remove 5rk2m8w0t1xq
     """
-    with open_runtime() as runtime:
-        if not runtime.proxy_grant_table.end(grant_id, EndReason.OPERATOR_ENDED):
+    with open_stores() as stores:
+        if not stores.registry.proxy_grants.end(grant_id, EndReason.OPERATOR_ENDED):
             raise click.ClickException("no grant has this id: `releve grants list` shows the ids")
     click.echo(f"grant {grant_id} has ended")

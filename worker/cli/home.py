@@ -16,16 +16,18 @@ from config.settings import ConfigError, Settings, get_settings
 from worker.accounts.asserted_accounts import MeterConnected, MeterErased, TokenAccount, choose_meters
 from worker.accounts.status import HomeAccount, HomeSummary, summarize_home
 from worker.cli.command_audit import note_result
-from worker.cli.parameters import UsagePoint, json_option, open_runtime, print_result, shell_language, shell_user
+from worker.cli.parameters import UsagePoint, json_option, open_stores, print_result, shell_language, shell_user
 from worker.cli.printing import local_text, print_table
 from worker.clients.enedis import ENEDIS
 from worker.domain.clock import clock_from
 from worker.domain.windows import civil_date
 from worker.errors import FilesOnly, StoreUnavailable
 from worker.ops.check_results import missing_sqlite_file
+from worker.runtime.consent_parts import Consent, build_consent
 from worker.runtime.keys import mark_home, refuse_fleet
-from worker.runtime.process import Runtime
-from worker.runtime.stores import open_current_database
+from worker.runtime.stores import Stores, open_current_database
+from worker.runtime.sync_parts import Sync, build_inline, build_sync
+from worker.runtime.web_access import build_web
 from worker.stores.registry.fleet_counts import Overview
 from worker.texts import translate, translate_code
 
@@ -84,13 +86,15 @@ def home(context: click.Context, as_json: bool) -> None:
     if context.invoked_subcommand is not None:
         return
     _require_home()
-    with open_runtime() as runtime:
+    with open_stores() as stores:
+        sync = build_sync(stores)
+        access = build_web(stores)
         summary = summarize_home(
-            registry=runtime.registry,
-            history=runtime.history,
-            supplier=runtime.clients.supplier.name,
-            has_password=runtime.web_access.home.has_password(),
-            gate_code=runtime.ledger.state(()).gate_code,
+            registry=stores.registry,
+            history=sync.history,
+            supplier=sync.suppliers.main.supplier.name,
+            has_password=access.home.has_password(),
+            gate_code=sync.ledger.state(()).gate_code,
         )
     if as_json:
         print_result(summary.as_json(), as_json=True)
@@ -122,8 +126,10 @@ def add(token: str | None, usage_points: Sequence[str], as_json: bool) -> None:
     except ValueError as error:
         raise click.ClickException(str(error)) from None
     make_home(get_settings())
-    with open_runtime() as runtime:
-        _show_added(runtime, _add(runtime, text, usage_points), as_json)
+    with open_stores() as stores:
+        sync = build_sync(stores)
+        consent = build_consent(stores, sync)
+        _show_added(stores, sync, _add(consent, text, usage_points), as_json)
 
 
 @home.command("token")
@@ -142,14 +148,16 @@ def replace_token(token: str | None, usage_points: Sequence[str], as_json: bool)
     refuse_fleet(get_settings())
     _require_home()
     text = _read_token(token)
-    with open_runtime() as runtime:
+    with open_stores() as stores:
+        sync = build_sync(stores)
+        consent = build_consent(stores, sync)
         try:
-            missing = runtime.gateway_accounts.list_missing(text, usage_points)
+            missing = consent.assertion.count_missing(text, usage_points)
         except ValueError as error:
             raise click.ClickException(str(error)) from None
         if missing:
             raise click.ClickException("the token names a meter that has no account yet: `releve home add` adds it")
-        _show_added(runtime, _add(runtime, text, usage_points), as_json)
+        _show_added(stores, sync, _add(consent, text, usage_points), as_json)
 
 
 @home.command()
@@ -165,8 +173,9 @@ def password(as_json: bool) -> None:
       releve home password
     """
     _require_home()
-    with open_runtime() as runtime:
-        text = runtime.web_access.home.create_password()
+    with open_stores() as stores:
+        access = build_web(stores)
+        text = access.home.create_password()
         print_result({"password": text}, text, as_json=as_json)
 
 
@@ -195,9 +204,9 @@ def _read_token(option: str | None) -> str:
     return str(click.prompt("token of the gateway (hidden)", hide_input=True, err=True)).strip()
 
 
-def _add(runtime: Runtime, token: str, usage_points: Sequence[str]) -> list[TokenAccount]:
+def _add(consent: Consent, token: str, usage_points: Sequence[str]) -> list[TokenAccount]:
     try:
-        return runtime.gateway_accounts.add(token, shell_user(), usage_points)
+        return consent.assertion.add_by_token(token, shell_user(), usage_points)
     except MeterErased:
         raise click.ClickException(
             "this meter's data were erased after the token was made: make a new token on the gateway's page"
@@ -206,14 +215,14 @@ def _add(runtime: Runtime, token: str, usage_points: Sequence[str]) -> list[Toke
         raise click.ClickException(str(error)) from None
 
 
-def _show_added(runtime: Runtime, added: Sequence[TokenAccount], as_json: bool) -> None:
+def _show_added(stores: Stores, sync: Sync, added: Sequence[TokenAccount], as_json: bool) -> None:
     from worker.app import enqueue_backfill  # Imported late, for the other subcommands need no Celery.
 
     note_result(account_id=added[0].account.id)
-    code = runtime.inline(print_line=lambda line: None).ask_once(added[0].account.id)
+    code = build_inline(stores, sync, print_line=lambda line: None).ask_once(added[0].account.id)
     for one in added:
         try:
-            enqueue_backfill(one.account.id, broker_url=runtime.broker_url)
+            enqueue_backfill(one.account.id, broker_url=stores.broker_url)
         except StoreUnavailable:
             continue  # The account is committed, and beat's reconciler finds it.
     rows = [_added_row(one) for one in added]

@@ -17,14 +17,16 @@ from worker.accounts.asserted_accounts import MeterErased
 from worker.cli.accounts import MeterNumber
 from worker.cli.command_audit import note_result
 from worker.cli.home import make_home
-from worker.cli.parameters import counts_line, json_option, open_runtime, print_json
+from worker.cli.parameters import counts_line, json_option, open_stores, print_json
 from worker.domain.account import Account
 from worker.domain.documents import format_kwh
 from worker.domain.files import read_file
 from worker.domain.files.cells import FileRefused, FileSeries
 from worker.ops.logging_setup import warn
-from worker.runtime.process import Runtime
-from worker.sync.file_import import FileAccounts, FileComparison, describe_counts, mask, number_of
+from worker.runtime.consent_parts import build_file_accounts
+from worker.runtime.stores import Stores
+from worker.runtime.sync_parts import build_importer, build_sync
+from worker.sync.file_import import FileAccounts, FileComparison, FileImporter, describe_counts, mask, number_of
 
 _STDIN: Final = "-"
 
@@ -73,8 +75,11 @@ def import_files(
       releve import ~/Téléchargements/*.xlsx
       releve import courbe.csv --usage-point -
     """
-    with open_runtime() as runtime:
-        run = _Import(runtime, meter, dry_run, as_json, account_id)
+    with open_stores() as stores:
+        sync = build_sync(stores)
+        run = _Import(
+            stores, build_importer(stores, sync), build_file_accounts(stores), meter, dry_run, as_json, account_id
+        )
         for path in files:
             run.take(path)
         run.end()
@@ -85,7 +90,9 @@ def import_files(
 class _Import:
     """One run of the command."""
 
-    runtime: Runtime
+    stores: Stores
+    importer: FileImporter
+    file_accounts: FileAccounts
     meter: str | None
     dry_run: bool
     as_json: bool
@@ -95,11 +102,7 @@ class _Import:
     days: list[int] = field(default_factory=lambda: [0, 0, 0])
 
     def __post_init__(self) -> None:
-        self.chosen = self.runtime.registry.accounts.get_existing(self.account_id) if self.account_id else None
-
-    @property
-    def file_accounts(self) -> FileAccounts:
-        return self.runtime.file_accounts
+        self.chosen = self.stores.registry.accounts.get_existing(self.account_id) if self.account_id else None
 
     def take(self, path: Path) -> None:
         """Import a file, or say in one line why not; what stands before the fault is stored."""
@@ -124,8 +127,7 @@ class _Import:
             self.refused += 1
             warn(str(error))
             return
-        importer = self.runtime.file_importer
-        found = importer.compare(file, account.id if account else None, account.data_from if account else None)
+        found = self.importer.compare(file, account.id if account else None, account.data_from if account else None)
         if self.as_json:
             print_json(_to_row(found, account, self.meter))
         else:
@@ -133,7 +135,7 @@ class _Import:
         if self.dry_run or account is None:
             return
         with self._progress(found) as advance:
-            counts = importer.store(file, account.id, account.data_from, advance)
+            counts = self.importer.store(file, account.id, account.data_from, advance)
         self.accounts.add(account.id)
         for place, number in enumerate((found.days_new, found.days_same, found.days_different)):
             self.days[place] += number
@@ -155,7 +157,7 @@ class _Import:
             raise FileRefused(f"{file.file}: meter {mask(number)} has no account: add one first, or give --account")
         if self.dry_run:
             return None
-        make_home(self.runtime.settings)
+        make_home(self.stores.settings)
         account = self.file_accounts.add(file, self.meter)
         if not self.as_json:
             click.echo(f"account {account.id} added for the meter {account.last_digits}, with the data of its files")
@@ -163,11 +165,11 @@ class _Import:
 
     def _may_add(self) -> bool:
         """Return whether a file makes an account: in a home's installation, or where nothing is set up yet."""
-        settings = self.runtime.settings
+        settings = self.stores.settings
         if settings.is_home or settings.home is False:
             return settings.is_home
         is_fresh = not settings.has_enedis_credentials and settings.enedis_url is None
-        return is_fresh and not self.runtime.registry.accounts.page(limit=1)
+        return is_fresh and not self.stores.registry.accounts.page(limit=1)
 
     @contextmanager
     def _progress(self, found: FileComparison) -> Iterator[Any]:

@@ -7,9 +7,10 @@ from typing import Any
 import click
 
 from worker.accounts.status import to_row
-from worker.cli.parameters import json_option, open_runtime, print_rows
+from worker.cli.parameters import json_option, open_stores, print_rows
 from worker.domain.incident import Incident
-from worker.runtime.process import Runtime
+from worker.runtime.stores import Stores
+from worker.runtime.sync_parts import Sync, build_prober, build_sync
 
 _MOST_ROWS = 20
 _COLUMNS = {name: name for name in ("began", "kind", "series", "ended")} | {
@@ -46,12 +47,13 @@ def incidents(opening: bool, closing: bool, as_json: bool) -> None:
     """
     if opening and closing:
         raise click.UsageError("give either --open or --close")
-    with open_runtime() as runtime:
-        if opening and not runtime.incidents.open_by_hand():
+    with open_stores() as stores:
+        sync = build_sync(stores)
+        if opening and not sync.incidents.open_by_hand():
             raise click.ClickException("an incident is already open: `releve incidents` shows it")
         if closing:
-            _close(runtime)
-        shown = [*runtime.incidents.list_open(), *runtime.incidents.store.closed_incidents()]
+            _close(stores, sync)
+        shown = [*sync.incidents.list_open(), *sync.incidents.store.closed_incidents()]
     rows = (
         [_to_row(incident) for incident in shown]
         if as_json
@@ -60,12 +62,12 @@ def incidents(opening: bool, closing: bool, as_json: bool) -> None:
     print_rows(rows, _COLUMNS, as_json=as_json, empty="no incident, open or closed")
 
 
-def _close(runtime: Runtime) -> None:
+def _close(stores: Stores, sync: Sync) -> None:
     """Close every open incident; beat asks for the missed windows within a minute."""
-    if not (incidents_open := runtime.incidents.list_open()):
+    if not (incidents_open := sync.incidents.list_open()):
         raise click.ClickException("no incident is open")
     for incident in incidents_open:
-        runtime.probes.close(incident, "by_hand")
+        build_prober(stores, sync).close(incident, "by_hand")
 
 
 def _to_row(incident: Incident) -> dict[str, Any]:

@@ -24,8 +24,8 @@ from worker.ops.backup import back_up_older_registry
 from worker.ops.logging_setup import warn
 from worker.ops.store_checks import REPAIR, find_lost
 from worker.runtime.keys import build_erasure_hashes, has_backup_keys, has_erasure_keys
-from worker.runtime.process import Runtime, announce_pretend_time
-from worker.runtime.stores import build_measures
+from worker.runtime.stores import Stores, announce_pretend_time, build_measures, open_stores
+from worker.runtime.sync_parts import Sync, build_sync
 from worker.stores.database import Database
 from worker.stores.erasure_ledger import LedgerFile
 from worker.stores.measures import couchdb_user, open_couchdb, open_measures
@@ -39,6 +39,7 @@ from worker.stores.measures.couchdb import (
     set_up_user,
 )
 from worker.stores.measures.measure_store import Layout, MeasureStore, database_name, doctypes_of, nightly_doctypes
+from worker.stores.redis.heartbeats import Heartbeats
 from worker.stores.registry.known_ledger import KnownLedger
 from worker.stores.registry.migrations import find_step, grant_rows, newest_step, set_up_role, upgrade_schema
 from worker.sync.layout_migration import LayoutMigrator, MigrationCounts, RecomputeTotals
@@ -197,10 +198,11 @@ def migrate_layout(layout: str, account_ids: tuple[str, ...], as_json: bool) -> 
     settings, new = get_settings(), Layout(layout)
     announce_pretend_time(settings, warn)
     moved = MigrationCounts()
-    with Runtime(settings) as runtime, ExitStack() as opened:
+    with open_stores(settings, guarded=False) as stores, ExitStack() as opened:
+        sync = build_sync(stores)
         old, measures = (build_measures(settings, opened, chosen) for chosen in (new.other, new))
-        move = LayoutMigrator(old, measures, _build_recompute_totals(runtime, measures))
-        for account_id in _account_ids(runtime, account_ids, moved):
+        move = LayoutMigrator(old, measures, _build_recompute_totals(sync, measures))
+        for account_id in _account_ids(stores, account_ids, moved):
             move.migrate_account(account_id, moved)
         left = measures.has_other_layout()
     if as_json:
@@ -210,36 +212,36 @@ def migrate_layout(layout: str, account_ids: tuple[str, ...], as_json: bool) -> 
     return 1 if left and not account_ids else 0
 
 
-def _account_ids(runtime: Runtime, account_ids: Sequence[str], moved: MigrationCounts) -> Iterator[str]:
+def _account_ids(stores: Stores, account_ids: Sequence[str], moved: MigrationCounts) -> Iterator[str]:
     """Yield the named accounts, known to the registry or not; without names, all of the registry.
 
     Raises StoreUnavailable where a worker runs: what it writes into the old layout between copy and erasure would be
     lost.
     """
     checked_at, reported_at = float("-inf"), time.monotonic()
-    for account_id in account_ids or (account.id for account in all_accounts(runtime.registry)):
+    for account_id in account_ids or (account.id for account in all_accounts(stores.registry.accounts)):
         now = time.monotonic()
         if now - checked_at >= _CHECK_WORKERS_EVERY_S:
             checked_at = now
-            _refuse_workers(runtime)
+            _refuse_workers(stores)
         if now - reported_at >= _REPORT_EVERY_S:
             reported_at = now
             warn(f"{moved.accounts} accounts moved, {moved.documents} documents")
         yield account_id
 
 
-def _refuse_workers(runtime: Runtime) -> None:
-    if alive := runtime.heartbeats.living_workers():
+def _refuse_workers(stores: Stores) -> None:
+    if alive := Heartbeats(stores.redis).living_workers():
         raise StoreUnavailable(
             f"{len(alive)} workers are running ({', '.join(alive[:3])}): stop workers, beat and web, and run it again"
         )
 
 
-def _build_recompute_totals(runtime: Runtime, measures: MeasureStore) -> RecomputeTotals:
-    layout_sync = replace(runtime.window_sync, measures=measures)
+def _build_recompute_totals(sync: Sync, measures: MeasureStore) -> RecomputeTotals:
+    layout_sync = replace(sync.window, measures=measures)
 
     def recompute_totals(account_id: str, series: Series, window: DateWindow) -> int:
-        return layout_sync.recompute_totals(runtime.claims.to_job(account_id, series, window))
+        return layout_sync.recompute_totals(sync.claims.to_job(account_id, series, window))
 
     return recompute_totals
 

@@ -17,7 +17,7 @@ from worker.cli.command_audit import note_result
 from worker.cli.parameters import (
     Day,
     json_option,
-    open_runtime,
+    open_stores,
     print_result,
     print_rows,
     require_confirmation,
@@ -32,6 +32,7 @@ from worker.errors import NotDelivered, OperatorFault, UnknownAccount
 from worker.ops.logging_setup import warn
 from worker.outputs.kinds import KINDS
 from worker.outputs.output import OutputKind, OutputOptions
+from worker.runtime.output_parts import build_outputs
 from worker.stores.registry.outputs import BEGINNING
 
 
@@ -120,20 +121,21 @@ def add(
     given = OutputOptions(
         url=_ask_url(url, described), secret=_read_secret(secret, secret_file, described), more=dict(options)
     )
-    with open_runtime() as runtime:
-        output = runtime.output_delivery.build(kind, given)
+    with open_stores() as stores:
+        outputs = build_outputs(stores)
+        output = outputs.build(kind, given)
         address = urlsplit(given.url)
         if address.scheme in ("http", "ws", "mqtt") and is_public_host(str(address.hostname)):
             warn("this address has no TLS: others can read the secret and the measures on their way")
         checked = "" if no_check else output.check()
         enqueued: list[int] = []
-        output_id = runtime.outputs.insert(
+        output_id = stores.registry.outputs.insert(
             kind,
             dataclasses.asdict(given),
-            runtime.now(),
+            stores.now(),
             tenant=tenant or DEFAULT_TENANT,
             account_id=account_id,
-            at_end=lambda connection, new: enqueued.append(runtime.outbox.enqueue_all(new, within=connection)),
+            at_end=lambda connection, new: enqueued.append(stores.registry.outbox.enqueue_all(new, within=connection)),
         )
         number = sum(enqueued)
     note_result(output_id, account_id=account_id)
@@ -153,9 +155,9 @@ def list_all(as_json: bool) -> None:
     Example:
       releve outputs list --json
     """
-    with open_runtime() as runtime:
-        days = runtime.outbox.days_to_delete()
-        states = runtime.outputs.list_outputs()
+    with open_stores() as stores:
+        days = stores.registry.outbox.days_to_delete()
+        states = stores.registry.outputs.list_outputs()
     rows = [{**output_to_json(state), "days_to_delete": days.get(state.id, {})} for state in states]
     columns = {"id": "id", "kind": "kind", **tenant_column(rows), "account": "account_id", "sent": "last_sent_at"}
     columns |= {"waiting": "waiting", "since": "waiting_since", "error": "error"}
@@ -177,9 +179,10 @@ def test(output_id: str, as_json: bool) -> None:
     Example:
       releve outputs test 5f0c2d9a7be14c3f8a61
     """
-    with open_runtime() as runtime:
-        checked = runtime.output_delivery.open(output_id).check()
-        runtime.outputs.end_wait(output_id)
+    with open_stores() as stores:
+        outputs = build_outputs(stores)
+        checked = outputs.open(output_id).check()
+        stores.registry.outputs.end_wait(output_id)
     print_result({"id": output_id, "check": checked}, f"output {output_id}: {checked}", as_json=as_json)
 
 
@@ -197,10 +200,10 @@ def resend(output_id: str, first: date | None, deleted: bool, as_json: bool) -> 
     Example:
       releve outputs resend 5f0c2d9a7be14c3f8a61 --from 2026-01-01
     """
-    with open_runtime() as runtime:
-        runtime.outputs.get(output_id)
+    with open_stores() as stores:
+        stores.registry.outputs.get(output_id)
         begin = local_midnight(first) if first else BEGINNING
-        number = runtime.outbox.enqueue_all(output_id, begin, deleted=deleted)
+        number = stores.registry.outbox.enqueue_all(output_id, begin, deleted=deleted)
     print_result({"id": output_id, "series": number}, _describe_enqueued(number), as_json=as_json)
 
 
@@ -217,18 +220,19 @@ def remove(output_id: str, yes: bool, as_json: bool) -> None:
     Example:
       releve outputs remove 5f0c2d9a7be14c3f8a61
     """
-    with open_runtime() as runtime:
-        state = runtime.outputs.get(output_id)
+    with open_stores() as stores:
+        outputs = build_outputs(stores)
+        state = stores.registry.outputs.get(output_id)
         since = f", made on {local_text(state.created_at)}" if state.created_at else ""
         require_confirmation(f"Remove the output {state.id} ({state.kind}{since})?", yes, if_not="nothing was removed")
         lines = [f"output {output_id} is removed"]
-        with runtime.output_delivery.paused(state):
+        with outputs.paused(state):
             try:
-                if runtime.output_delivery.forget(state):
+                if outputs.forget(state):
                     lines.append("the data of the accounts was removed there")
             except (NotDelivered, OperatorFault, UnknownAccount) as error:
                 lines.append(f"the data of the accounts stays there: {error}")
-            waiting = runtime.outputs.remove(output_id)
+            waiting = stores.registry.outputs.remove(output_id)
     if waiting:
         lines.append(f"changes of {waiting} accounts had not been sent yet")
     print_result({"id": output_id, "waiting": waiting}, *lines, as_json=as_json)

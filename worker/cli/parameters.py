@@ -1,4 +1,4 @@
-"""What several commands share: options and types of parameters, confirmations, opening the runtime, and printing."""
+"""What several commands share: options and types of parameters, confirmations, opening the stores, and printing."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ from worker.ops.logging_setup import warn
 
 if TYPE_CHECKING:
     from worker.domain.consistency import MonthComparison
-    from worker.runtime.process import Runtime
+    from worker.runtime.stores import Stores
     from worker.stores.database import Database
+    from worker.stores.registry import Registry
 
 _DAY_COUNT: Final = re.compile(r"([0-9]{1,4})d?")
 _FOURTEEN_DIGITS: Final = re.compile(r"[0-9]{14}")
@@ -44,14 +45,14 @@ state_option = click.option(
 
 
 @contextmanager
-def open_runtime() -> Iterator[Runtime]:
-    """Open the runtime for the length of one command."""
-    from worker.runtime.process import Runtime, announce_pretend_time  # Imported late: not every command opens it.
+def open_stores() -> Iterator[Stores]:
+    """Open the stores for the length of one command."""
+    from worker.runtime import stores  # Imported late: not every command opens them.
 
     settings = get_settings()
-    announce_pretend_time(settings, warn)
-    with Runtime(settings, guarded=True) as runtime:
-        yield runtime
+    stores.announce_pretend_time(settings, warn)
+    with stores.open_stores(settings) as opened:
+        yield opened
 
 
 @contextmanager
@@ -78,14 +79,14 @@ def require_one_or_all(account_id: str | None, everybody: bool) -> None:
         raise click.UsageError("give one ACCOUNT, or --all")
 
 
-def chosen_accounts(runtime: Runtime, account_id: str | None) -> Iterator[Account]:
+def chosen_accounts(registry: Registry, account_id: str | None) -> Iterator[Account]:
     """Yield the named account, or all accounts.  Raises UnknownAccount."""
     if account_id:
-        yield runtime.registry.accounts.get_existing(account_id)
+        yield registry.accounts.get_existing(account_id)
     else:
         from worker.sync.verification import all_accounts
 
-        yield from all_accounts(runtime.registry)
+        yield from all_accounts(registry.accounts)
 
 
 class Day(click.ParamType[Any]):

@@ -28,7 +28,10 @@ from worker.ops.startup import (
     flower_password_source,
 )
 from worker.ops.supervisor import PartPlan, part_command, public_url
-from worker.runtime.process import Runtime, announce_pretend_time
+from worker.runtime.consent_parts import build_consent
+from worker.runtime.stores import announce_pretend_time, open_stores
+from worker.runtime.sync_parts import build_sync
+from worker.runtime.web_access import build_web
 from worker.stores.process_guard import GRACE_S
 from worker.stores.redis.embedded import UP_LOCK, open_lock, shared_redis, try_flock, wait_for
 from worker.stores.sockets import listen
@@ -87,8 +90,10 @@ def up(host: str, port: int, flower_port: int | None, no_log_files: bool) -> Non
             if not settings.redis():
                 url = opened.enter_context(shared_redis(settings.data_dir, for_up=True))
                 checked = settings.model_copy(update={"redis_url": SecretStr(url)})
-            # Opening it migrates the registry and checks the settings.
-            warn_without_operators(opened.enter_context(Runtime(checked)))
+            # Opening them migrates the registry and checks the settings.
+            stores = opened.enter_context(open_stores(checked))
+            build_sync(stores)
+            warn_without_operators(checked, build_web(stores))
         (settings.data_dir / UP_ADDRESS).write_text(address, encoding="utf-8")
         os.set_inheritable(lock, True)  # The supervisor, which is this process still, holds it from now on.
         logs = "" if no_log_files else str(settings.data_dir / "logs")
@@ -183,10 +188,12 @@ def web(host: str, port: int) -> None:
     if warning := find_plain_http(settings, address, host):
         warn(warning)
     proxies = trusted_proxies(address)
-    with Runtime(settings.model_copy(update={"public_url": address}), guarded=True) as runtime:
-        warn_without_operators(runtime)
-        app = create_app(runtime)
-        with refusing_taken_port(host, port), mailing_notices(runtime):
+    with open_stores(settings.model_copy(update={"public_url": address})) as stores:
+        sync = build_sync(stores)
+        consent, access = build_consent(stores, sync), build_web(stores)
+        warn_without_operators(stores.settings, access)
+        app = create_app(stores, sync, consent, access)
+        with refusing_taken_port(host, port), mailing_notices(access):
             serve(app, host, port, on_start=lambda where: click.echo(f"serving at {where}"), proxies=proxies)
 
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from worker.cli.gas_option import SERIES
-from worker.cli.parameters import Day, open_runtime
+from worker.cli.parameters import Day, open_stores
 from worker.cli.printing import print_table
 from worker.domain.documents import (
     DAY_PLACES,
@@ -41,7 +41,8 @@ from worker.domain.exports import (
 from worker.domain.series import DetailType, Doctype, Period, Series, daily_of, find_doctype, of_supplier, periods_of
 from worker.domain.totals import months_of_intervals
 from worker.domain.windows import DateWindow
-from worker.runtime.process import Runtime
+from worker.runtime.sync_parts import Sync, build_sync
+from worker.stores.measures.measure_store import MeasureStore
 from worker.stores.measures.stored_range import find_stored_range
 
 _FIRST_DAY: Final = date(2000, 1, 1)
@@ -77,19 +78,20 @@ def show(account_id: str, name: str | None, by: str, first: date | None, last: d
       releve show 3kq7d0fr2m --by hour --from 2024-07-01 --to 2024-07-07 --format plot
       releve show 3kq7d0fr2m --series max_power --format plot
     """
-    with open_runtime() as runtime:
-        account = runtime.registry.accounts.get_existing(account_id)
+    with open_stores() as stores:
+        sync = build_sync(stores)
+        account = stores.registry.accounts.get_existing(account_id)
         series = Series(name) if name else daily_of(supplier=account.supplier)
         if series not in of_supplier(account.supplier):
             known = " or ".join(of_supplier(account.supplier))
             raise click.UsageError(f"this meter's supplier has no series {series}: use --series {known}")
         if series.has_intervals and Period(by) is Period.MONTH:
-            _show_months(runtime, account_id, series, first, last, form)
+            _show_months(stores.measures, sync, account_id, series, first, last, form)
             return
         doctype = _find_doctype(series, Period(by))
-        today = runtime.history.today()
+        today = sync.history.today()
         window = _window(first, last, today, None if form in ("csv", "json") else _default_days(doctype))
-        documents = list(find_stored_range(runtime.measures, account_id, doctype, window).iterate())
+        documents = list(find_stored_range(stores.measures, account_id, doctype, window).iterate())
     if form == "json":
         _print_array([to_public_fields(document, doctype) for document in documents])
     elif form == "csv":
@@ -106,11 +108,17 @@ def show(account_id: str, name: str | None, by: str, first: date | None, last: d
 
 
 def _show_months(
-    runtime: Runtime, account_id: str, series: Series, first: date | None, last: date | None, form: str
+    measures: MeasureStore,
+    sync: Sync,
+    account_id: str,
+    series: Series,
+    first: date | None,
+    last: date | None,
+    form: str,
 ) -> None:
     """Print the months of a series of periods, which are computed here and stored nowhere."""
-    window = _window(first, last, runtime.history.today(), None)
-    documents = runtime.measures.read(account_id, {series.inputs: key_range(window, series.inputs)})[series.inputs]
+    window = _window(first, last, sync.history.today(), None)
+    documents = measures.read(account_id, {series.inputs: key_range(window, series.inputs)})[series.inputs]
     rows = [to_month_fields(month) for month in months_of_intervals(map(to_entry, documents))]
     if form == "json":
         _print_array(rows)

@@ -89,7 +89,7 @@ def simulate(host: str, port: int, admin_token: str | None, **options: Any) -> N
     from simulator.control_routes import is_loopback
     from simulator.recorded_files import BrokenRecording
     from simulator.switches import SimulatorOptions
-    from worker.runtime.process import announce_pretend_time
+    from worker.runtime.stores import announce_pretend_time
 
     _refuse_beside_production()
     # Any URL but the supplier's own: with those RELEVE_PRETEND_NOW is refused.

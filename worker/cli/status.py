@@ -23,7 +23,7 @@ from worker.accounts.status import AccountStatus, output_to_json, status_of, to_
 from worker.cli.parameters import (
     json_option,
     limit_option,
-    open_runtime,
+    open_stores,
     print_json,
     print_json_lines,
     print_rows,
@@ -39,12 +39,14 @@ from worker.ops.check_results import Check, CheckConnections, run_check
 from worker.ops.logging_setup import warn
 from worker.ops.support_bundle import make_bundle
 from worker.quota.ledger import QuotaState
-from worker.runtime.process import Runtime
+from worker.runtime.stores import Stores
+from worker.runtime.sync_parts import Sync, build_sync
 from worker.stores.redis.claims import member_of
+from worker.stores.registry import Registry
 from worker.stores.registry.fleet_counts import ErrorCount, Overview
 from worker.stores.registry.outcomes import HourFreshness
 from worker.stores.registry.outputs import OutputState
-from worker.sync.claims import LANES
+from worker.sync.claims import LANES, WindowClaims
 from worker.texts import translate_code
 
 _FEW: Final = 20  # So many accounts are listed below the summary.
@@ -105,13 +107,13 @@ class StatusSummary:
         }
 
 
-def load_summary(runtime: Runtime) -> StatusSummary:
+def load_summary(stores: Stores, sync: Sync) -> StatusSummary:
     """Count the accounts, their errors and what is fresh; read gates and incidents. Raises StoreUnavailable."""
-    overview, now, today = Overview(runtime.registry.database), runtime.now(), runtime.history.today()
+    overview, now, today = Overview(stores.registry.database), stores.now(), sync.history.today()
     states = overview.count_accounts_by_state()
     del states[AccountState.DELETED]
-    days = {series: newest_wanted_day(today, series) for series in runtime.registry.outcomes.list_in_use()}
-    count = runtime.registry.completeness.count_complete_since
+    days = {series: newest_wanted_day(today, series) for series in stores.registry.outcomes.list_in_use()}
+    count = stores.registry.completeness.count_complete_since
     return StatusSummary(
         at=now,
         states=states,
@@ -122,12 +124,12 @@ def load_summary(runtime: Runtime) -> StatusSummary:
             if series.is_nightly
         },
         quotas={
-            name: runtime.ledgers[name].state(clients.endpoints.preset.quota_names)
-            for name, clients in runtime.suppliers.items()
+            name: sync.ledgers[name].state(clients.endpoints.preset.quota_names)
+            for name, clients in sync.suppliers.items()
         },
-        incidents=runtime.incidents.list_open(),
-        outputs=runtime.outputs.list_outputs(),
-        measures=_find_fault_of_measures(runtime.settings),
+        incidents=sync.incidents.list_open(),
+        outputs=stores.registry.outputs.list_outputs(),
+        measures=_find_fault_of_measures(stores.settings),
     )
 
 
@@ -207,22 +209,23 @@ def status(
     lists = code is not None or state is not None or limit is not None or everybody
     if account_id and lists:
         raise click.UsageError("give one ACCOUNT, or list accounts with --error, --state, --limit or --all")
-    with open_runtime() as runtime:
+    with open_stores() as stores:
+        sync = build_sync(stores)
         if account_id:
-            one = status_of(runtime.registry.accounts.get_existing(account_id), runtime.history)
+            one = status_of(stores.registry.accounts.get_existing(account_id), sync.history)
             print_json(one.model_dump(mode="json")) if as_json else _print_one(one)
         elif lists:
-            rows = _iterate(runtime, limit=limit, state=state, code=code and code.upper())
+            rows = _iterate(stores.registry, sync, limit=limit, state=state, code=code and code.upper())
             if as_json:
                 print_json_lines(row.model_dump(mode="json") for row in rows)
             else:
                 _print_list(rows)
         else:
-            _show_summary(runtime, as_json)
+            _show_summary(stores, sync, as_json)
 
 
-def _show_summary(runtime: Runtime, as_json: bool) -> None:
-    summary = load_summary(runtime)
+def _show_summary(stores: Stores, sync: Sync, as_json: bool) -> None:
+    summary = load_summary(stores, sync)
     if as_json:
         print_json(summary.as_json())
     elif not summary.accounts:
@@ -231,11 +234,11 @@ def _show_summary(runtime: Runtime, as_json: bool) -> None:
         print_summary(summary)
         if summary.accounts <= _FEW:
             click.echo()
-            _print_list(_iterate(runtime))
+            _print_list(_iterate(stores.registry, sync))
 
 
-def _iterate(runtime: Runtime, **wanted: Any) -> Iterator[AccountStatus]:
-    return (status_of(account, runtime.history) for account in runtime.registry.accounts.iterate(**wanted))
+def _iterate(registry: Registry, sync: Sync, **wanted: Any) -> Iterator[AccountStatus]:
+    return (status_of(account, sync.history) for account in registry.accounts.iterate(**wanted))
 
 
 @dataclass
@@ -329,15 +332,16 @@ def freshness(days: int, as_json: bool) -> None:
     Example:
       releve freshness --days 30
     """
-    with open_runtime() as runtime:
-        completeness, today = runtime.registry.completeness, runtime.history.today()
+    with open_stores() as stores:
+        sync = build_sync(stores)
+        completeness, today = stores.registry.completeness, sync.history.today()
         now = [
             HourFreshness(
-                runtime.now(), series, *completeness.count_complete_since(series, newest_wanted_day(today, series))
+                stores.now(), series, *completeness.count_complete_since(series, newest_wanted_day(today, series))
             )
-            for series in runtime.registry.outcomes.list_in_use()
+            for series in stores.registry.outcomes.list_in_use()
         ]
-        hours = completeness.list_freshness_since(runtime.now() - timedelta(days=days))
+        hours = completeness.list_freshness_since(stores.now() - timedelta(days=days))
     figures = {
         "yesterday": (today - ONE_DAY).isoformat(),
         "now": {row.series.value: _counts(row) for row in now},
@@ -410,35 +414,33 @@ def print_freshness(today: date, now: Sequence[HourFreshness], hours: Sequence[H
 
 
 def look_back_progress(
-    runtime: Runtime, account: Account, asked_before: Mapping[Series, datetime | None]
+    registry: Registry, account: Account, asked_before: Mapping[Series, datetime | None]
 ) -> tuple[int, int]:
     """Count the series that were asked since ``asked_before`` was read, with or without success."""
-    now = asked_at(runtime, account)
+    now = asked_at(registry, account)
     return sum(now.get(series) != asked for series, asked in asked_before.items()), len(asked_before)
 
 
-def asked_at(runtime: Runtime, account: Account) -> dict[Series, datetime | None]:
+def asked_at(registry: Registry, account: Account) -> dict[Series, datetime | None]:
     """Return when each series that the account is asked for was asked last."""
-    outcomes, collected = runtime.registry.outcomes.load(account.id), runtime.registry.outcomes.collected(account.id)
+    outcomes, collected = registry.outcomes.load(account.id), registry.outcomes.collected(account.id)
     return {series: outcomes[series].asked_at if series in outcomes else None for series in collected}
 
 
-def history_progress(runtime: Runtime, account: Account) -> tuple[int, int]:
+def history_progress(stores: Stores, sync: Sync, account: Account) -> tuple[int, int]:
     """Count days of history.  A series that was given up counts as done; its error is printed at the end."""
     done = total = 0
-    outcomes = runtime.registry.outcomes.load(account.id)
-    for series in runtime.registry.outcomes.collected(account.id):
-        series_done, series_total = runtime.history.count_days(account.id, series)
+    outcomes = stores.registry.outcomes.load(account.id)
+    for series in stores.registry.outcomes.collected(account.id):
+        series_done, series_total = sync.history.count_days(account.id, series)
         goes_on = outcomes[series].history_due_at if series in outcomes else None
-        given_up = goes_on is not None and goes_on - runtime.now() > _GIVEN_UP
+        given_up = goes_on is not None and goes_on - stores.now() > _GIVEN_UP
         done += series_total if given_up else series_done
         total += series_total
     return done, total
 
 
-def wait_with_progress(
-    runtime: Runtime, accounts: list[Account], as_json: bool, count_progress: ProgressCounter
-) -> int:
+def wait_with_progress(stores: Stores, accounts: list[Account], as_json: bool, count_progress: ProgressCounter) -> int:
     """Show progress until every account is done or stalled, print the failures, and return the exit code."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -446,13 +448,13 @@ def wait_with_progress(
     stalled: list[Account] = []
     with Progress(*columns, disable=as_json) as progress:
         bars = {account.id: progress.add_task(account.id, total=None) for account in accounts}
-        stalls = _StallDetector(runtime)
+        stalls = _StallDetector(stores.settings, sync.claims)
         waiting = list(accounts)
         while waiting:
             for account in list(waiting):
                 done, total = count_progress(account)
                 progress.update(bars[account.id], completed=done, total=total)
-                if done >= total or not runtime.registry.accounts.get(account.id).active:
+                if done >= total or not stores.registry.accounts.get(account.id).active:
                     waiting.remove(account)
                 elif stalls.is_stalled(account, done):
                     waiting.remove(account)
@@ -464,7 +466,7 @@ def wait_with_progress(
             f"account {account.id}: no progress, and nothing is queued: check that beat is running"
             for account in stalled
         ),
-        *(failure for account in accounts for failure in _failures(runtime, account)),
+        *(failure for account in accounts for failure in _failures(stores.registry, account)),
     ]
     for failure in failures:
         warn(failure)
@@ -476,9 +478,9 @@ def wait_with_progress(
 class _StallDetector:
     """Tells which accounts neither advance nor have work in flight for three rounds of the reconciler."""
 
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
-        self._longest_s = 3.0 * runtime.settings.reconcile_every_s
+    def __init__(self, settings: Settings, claims: WindowClaims) -> None:
+        self._claims = claims
+        self._longest_s = 3.0 * settings.reconcile_every_s
         self._last_change: dict[str, tuple[int, float]] = {}
 
     def is_stalled(self, account: Account, done: int) -> bool:
@@ -491,16 +493,15 @@ class _StallDetector:
         return now - since > self._longest_s
 
     def _is_in_flight(self, account: Account) -> bool:
-        claims = self._runtime.claims
         members = {member_of(account.id, series) for series in Series}
-        return any(members & set(claims.in_flight(lane)) for lane in LANES)
+        return any(members & set(self._claims.in_flight(lane)) for lane in LANES)
 
 
-def _failures(runtime: Runtime, account: Account) -> Iterator[str]:
-    for series, outcome in runtime.registry.outcomes.load(account.id).items():
+def _failures(registry: Registry, account: Account) -> Iterator[str]:
+    for series, outcome in registry.outcomes.load(account.id).items():
         if outcome.code:
             yield f"account {account.id}: {series.value}: {outcome.message} ({outcome.code})"
-    now = runtime.registry.accounts.get(account.id)
+    now = registry.accounts.get(account.id)
     if not now.active:
         yield f"account {account.id} is {now.state} {now.reason}: `releve status {account.id}` says what to do"
 
@@ -519,8 +520,11 @@ def support_bundle(account_id: str, path: Path, days: int, with_values: bool) ->
     Example:
       releve support-bundle 3kq7d0fr2m --days 14 bundle.zip
     """
-    with open_runtime() as runtime:
-        bundle = make_bundle(runtime, runtime.registry.accounts.get_existing(account_id), days, with_values=with_values)
+    with open_stores() as stores:
+        sync = build_sync(stores)
+        bundle = make_bundle(
+            stores, sync, stores.registry.accounts.get_existing(account_id), days, with_values=with_values
+        )
     try:
         bundle.write(path)
     except FileExistsError:

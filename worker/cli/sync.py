@@ -23,7 +23,7 @@ from worker.cli.parameters import (
     describe_month,
     json_option,
     name_beside_key,
-    open_runtime,
+    open_stores,
     print_json,
     print_result,
     print_rows,
@@ -37,7 +37,9 @@ from worker.domain.messages import WindowResult, new_run_id
 from worker.domain.series import is_gateway
 from worker.domain.windows import DateWindow
 from worker.errors import FilesOnly, TokenNeeded, TokenRefused
-from worker.runtime.process import Runtime
+from worker.runtime.stores import Stores
+from worker.runtime.sync_parts import Sync, build_auditor, build_inline, build_sync
+from worker.stores.redis.heartbeats import Heartbeats
 from worker.stores.registry.supplier_answers import QuarantineEntry
 from worker.sync.inline import Inline
 from worker.sync.quarantine import ReplayCounts, Replayer
@@ -58,7 +60,8 @@ def refuse_inline_with_wait(inline: bool, wait: bool) -> None:
 
 
 def run_queued(
-    runtime: Runtime,
+    stores: Stores,
+    sync: Sync,
     accounts: list[Account],
     enqueue: Callable[[str], object],
     count_progress: ProgressCounter,
@@ -71,20 +74,20 @@ def run_queued(
     Raises ClickException where the command shall wait and no worker is alive, and for an account that workers would
     skip without a word.
     """
-    if wait and not runtime.heartbeats.living_workers():
+    if wait and not Heartbeats(stores.redis).living_workers():
         raise click.ClickException(_NO_WORKER)
     for account in accounts:
-        _require_active(runtime, account)
+        _require_active(sync, account)
         enqueue(account.id)
     if wait:
-        return wait_with_progress(runtime, accounts, as_json, count_progress)
+        return wait_with_progress(stores, accounts, as_json, count_progress)
     line = f"queued for {len(accounts)} account{'' if len(accounts) == 1 else 's'}"
     print_result({"enqueued": [account.id for account in accounts]}, line, as_json=as_json)
     return 0
 
 
-def _require_active(runtime: Runtime, account: Account) -> None:
-    if refusal := account.refusal_on(runtime.history.today()):
+def _require_active(sync: Sync, account: Account) -> None:
+    if refusal := account.refusal_on(sync.history.today()):
         raise click.ClickException(f"account {account.id}: {refusal} ({refusal.code})")
     if not account.active:
         reason = f" ({account.reason})" if account.reason else ""
@@ -94,12 +97,12 @@ def _require_active(runtime: Runtime, account: Account) -> None:
         raise click.ClickException(f"account {account.id} is {account.state}{reason}: {ways}")
 
 
-def run_inline(runtime: Runtime, run: Callable[[Inline], Iterator[WindowResult]], as_json: bool) -> int:
+def run_inline(stores: Stores, sync: Sync, run: Callable[[Inline], Iterator[WindowResult]], as_json: bool) -> int:
     """Run the windows in this process and return the exit code, 1 where an account failed.
 
     A failure is printed at once; the other accounts still get their turn.
     """
-    inline = runtime.inline(print_line=lambda line: click.echo(f"releve: {line}", err=True))
+    inline = build_inline(stores, sync, print_line=lambda line: click.echo(f"releve: {line}", err=True))
     totals = {"windows": 0, "created": 0, "updated": 0, "removed": 0, "unchanged": 0, "dropped": 0}
     for result in run(inline):
         totals["windows"] += 1
@@ -137,19 +140,21 @@ def sync(account_id: str | None, everybody: bool, inline: bool, wait: bool, as_j
 
     require_one_or_all(account_id, everybody)
     refuse_inline_with_wait(inline, wait)
-    with open_runtime() as runtime:
-        accounts = [*chosen_accounts(runtime, account_id)]
+    with open_stores() as stores:
+        sync = build_sync(stores)
+        accounts = [*chosen_accounts(stores.registry, account_id)]
         if everybody:
-            today = runtime.history.today()
+            today = sync.history.today()
             accounts = [account for account in accounts if account.active and not account.refusal_on(today)]
         if inline:
-            return run_inline(runtime, lambda runs: runs.look_back(*(account.id for account in accounts)), as_json)
-        asked_before = {account.id: asked_at(runtime, account) for account in accounts}
+            return run_inline(stores, sync, lambda runs: runs.look_back(*(account.id for account in accounts)), as_json)
+        asked_before = {account.id: asked_at(stores.registry, account) for account in accounts}
         return run_queued(
-            runtime,
+            stores,
+            sync,
             accounts,
-            lambda account_id: enqueue_look_back(account_id, broker_url=runtime.broker_url),
-            lambda account: look_back_progress(runtime, account, asked_before[account.id]),
+            lambda account_id: enqueue_look_back(account_id, broker_url=stores.broker_url),
+            lambda account: look_back_progress(stores.registry, account, asked_before[account.id]),
             wait=wait,
             as_json=as_json,
         )
@@ -172,15 +177,17 @@ def backfill(account_id: str, inline: bool, wait: bool, as_json: bool) -> int:
     from worker.app import enqueue_backfill
 
     refuse_inline_with_wait(inline, wait)
-    with open_runtime() as runtime:
-        account = runtime.registry.accounts.get_existing(account_id)
+    with open_stores() as stores:
+        sync = build_sync(stores)
+        account = stores.registry.accounts.get_existing(account_id)
         if inline:
-            return run_inline(runtime, lambda runs: runs.history(account.id), as_json)
+            return run_inline(stores, sync, lambda runs: runs.history(account.id), as_json)
         return run_queued(
-            runtime,
+            stores,
+            sync,
             [account],
-            lambda account_id: enqueue_backfill(account_id, broker_url=runtime.broker_url),
-            lambda account: history_progress(runtime, account),
+            lambda account_id: enqueue_backfill(account_id, broker_url=stores.broker_url),
+            lambda account: history_progress(stores, sync, account),
             wait=wait,
             as_json=as_json,
         )
@@ -211,10 +218,15 @@ def verify(account_id: str | None, everybody: bool, sample: int | None, repair: 
 
     if sum((bool(account_id), everybody, sample is not None)) != 1:
         raise click.UsageError("give one ACCOUNT, --all or --sample N")
-    with open_runtime() as runtime:
-        auditor = runtime.auditor(partial(enqueue_window, broker_url=runtime.broker_url))
+    with open_stores() as stores:
+        sync = build_sync(stores)
+        auditor = build_auditor(stores, sync, partial(enqueue_window, broker_url=stores.broker_url))
         totals, rows, notes = AuditSummary(), list[dict[str, Any]](), list[dict[str, Any]]()
-        accounts = sample_accounts(runtime.registry, sample) if sample else chosen_accounts(runtime, account_id)
+        accounts = (
+            sample_accounts(stores.registry.accounts, sample)
+            if sample
+            else chosen_accounts(stores.registry, account_id)
+        )
         for account in accounts:
             result = auditor.verify_account(account.id)
             repairs: dict[str, int] = {}
@@ -296,20 +308,21 @@ def replay(account_id: str | None, everybody: bool, first: date | None, last: da
     """
     require_one_or_all(account_id, everybody)
     wanted = _window(first, last)
-    with open_runtime() as runtime:
+    with open_stores() as stores:
+        sync = build_sync(stores)
         replayer = Replayer(
-            window_sync=runtime.window_sync,
-            raw_answers=runtime.raw_answers,
-            recorder=runtime.results,
-            ledgers=runtime.registry.completeness,
+            window_sync=sync.window,
+            raw_answers=stores.registry.raw_answers,
+            recorder=sync.results,
+            ledgers=stores.registry.completeness,
         )
         rows = []
-        for account in chosen_accounts(runtime, account_id):
-            result = replayer.replay_account(account.id, new_run_id(runtime.now()), wanted)
+        for account in chosen_accounts(stores.registry, account_id):
+            result = replayer.replay_account(account.id, new_run_id(stores.now()), wanted)
             rows.append(result)
             if not as_json and (result.answers or account_id):
                 click.echo(_replayed_line(result))
-        days = runtime.settings.raw_answers_days
+        days = stores.settings.raw_answers_days
     if as_json:
         print_json({"accounts": [asdict(result) for result in rows]})
     elif not any(result.answers for result in rows):
@@ -347,8 +360,8 @@ def list_samples(as_json: bool) -> None:
     Example:
       releve quarantine list
     """
-    with open_runtime() as runtime:
-        rows = [_sample_row(entry) for entry in runtime.unknown_answers.list_entries()]
+    with open_stores() as stores:
+        rows = [_sample_row(entry) for entry in stores.registry.quarantine.list_entries()]
     columns = {name.replace("_", " "): name for name in ("id", "kind", "place", "detail", "times", "last_seen")}
     print_rows(rows, columns, as_json=as_json, empty="the quarantine is empty")
 
@@ -367,8 +380,8 @@ def show(surprise_id: str, raw: bool, as_json: bool) -> None:
       releve quarantine show 5f0c2a9d41e7b863
       releve quarantine show 5f0c2a9d41e7b863 --raw
     """
-    with open_runtime() as runtime:
-        row = runtime.unknown_answers.get(surprise_id)
+    with open_stores() as stores:
+        row = stores.registry.quarantine.get(surprise_id)
     if row is None:
         raise click.ClickException(_NO_SAMPLE)
     entry, sample = row
@@ -389,8 +402,8 @@ def clear(surprise_id: str) -> None:
     Example:
       releve quarantine clear 5f0c2a9d41e7b863
     """
-    with open_runtime() as runtime:
-        if not runtime.unknown_answers.delete(surprise_id):
+    with open_stores() as stores:
+        if not stores.registry.quarantine.delete(surprise_id):
             raise click.ClickException(_NO_SAMPLE)
     click.echo("cleared")
 

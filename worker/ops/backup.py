@@ -43,6 +43,7 @@ from worker.domain.windows import civil_date
 from worker.errors import ConsentStopped, StoreUnavailable
 from worker.ops.backup_format import Archive, BackupRefused, Checksum, Row, to_line, write_archive
 from worker.ops.check_results import missing_sqlite_file
+from worker.runtime.consent_parts import build_requests
 from worker.runtime.keys import (
     build_backup_sealer,
     build_erasure_hashes,
@@ -52,16 +53,13 @@ from worker.runtime.keys import (
     open_backup_sealer,
     refuse_fleet,
 )
-from worker.runtime.process import Runtime
-from worker.runtime.stores import open_database
+from worker.runtime.stores import Stores, open_database, open_stores
 from worker.stores.database import Database
 from worker.stores.encryption import Purpose, Sealer
 from worker.stores.erasure_ledger import LedgerEntry, LedgerFile, LedgerKind, LedgerPosition, LedgerRefused
 from worker.stores.measures.measure_store import Document, MeasureStore
 from worker.stores.redis.pending_consents import ConsentFlows
-from worker.stores.registry import migrations
-from worker.stores.registry import Registry
-from worker.stores.registry.consents import ConsentTable
+from worker.stores.registry import Registry, migrations
 from worker.stores.registry.dump import (
     TABLES,
     EndedRights,
@@ -73,7 +71,6 @@ from worker.stores.registry.dump import (
     read_rows,
     restore_rows,
 )
-from worker.stores.registry.erased_meters import ErasureTable
 from worker.stores.registry.key_rotation import TEXT_SEALS
 from worker.stores.registry.rights import withdraw_waiting
 from worker.stores.registry.tables import AUDIT_LOG
@@ -103,7 +100,7 @@ class BackupSummary:
     documents: int
 
 
-def back_up(runtime: Runtime, path: Path, *, allow_empty: bool = False, without_ledger: bool = False) -> BackupSummary:
+def back_up(stores: Stores, path: Path, *, allow_empty: bool = False, without_ledger: bool = False) -> BackupSummary:
     """Write a backup to ``path``; the file appears only when it is complete.
 
     Raises BackupRefused, for a registry without accounts too unless ``allow_empty``; LedgerRefused where the ledger of
@@ -111,17 +108,17 @@ def back_up(runtime: Runtime, path: Path, *, allow_empty: bool = False, without_
     ``without_ledger``; StoreUnavailable.
     """
     if not allow_empty:
-        _require_accounts(runtime)
+        _require_accounts(stores.registry)
     began = datetime.now(UTC)
     made_at = began.isoformat(timespec="seconds")
-    known = runtime.erasure_ledger
+    known = stores.erasure_ledger
     ledger = known.accept() if without_ledger or known.find() is None else known.check()
-    with write_archive(path, build_backup_sealer(runtime.settings), made_at) as archive:
-        documents = sum(archive.add(measures_member(doctype), _documents_of(runtime, doctype)) for doctype in Doctype)
-        with open_snapshot(runtime.registry.database) as connection:
+    with write_archive(path, build_backup_sealer(stores.settings), made_at) as archive:
+        documents = sum(archive.add(measures_member(doctype), _documents_of(stores, doctype)) for doctype in Doctype)
+        with open_snapshot(stores.registry.database) as connection:
             rows = {table: archive.add(table_member(table), read_rows(connection, table)) for table in TABLES}
             schema, removed = migrations.current_step(connection), _removed_since(connection, began - _CLOCK_SKEW)
-        archive.finish(_facts(runtime.settings, schema, removed, ledger))
+        archive.finish(_facts(stores.settings, schema, removed, ledger))
     return BackupSummary(str(path), made_at, rows["accounts"], sum(rows.values()), documents)
 
 
@@ -158,19 +155,19 @@ def _facts(settings: Settings, schema: str | None, removed: list[str], ledger: L
     return {"schema": schema, "removed_meanwhile": removed, **known, "home": settings.is_home}
 
 
-def _require_accounts(runtime: Runtime) -> None:
-    with runtime.registry.database.reading() as connection:
+def _require_accounts(registry: Registry) -> None:
+    with registry.database.reading() as connection:
         if not has_accounts(connection):
             raise BackupRefused(
-                f"there is no account to back up ({runtime.registry.database.address}): check RELEVE_REGISTRY_URL "
+                f"there is no account to back up ({registry.database.address}): check RELEVE_REGISTRY_URL "
                 "and RELEVE_DATA_DIR, or give --allow-empty"
             )
 
 
-def _documents_of(runtime: Runtime, doctype: Doctype) -> Iterator[Row]:
+def _documents_of(stores: Stores, doctype: Doctype) -> Iterator[Row]:
     """Yield all documents of all accounts that are not removed, without revisions, account by account."""
-    for account in all_accounts(runtime.registry):
-        for document in _read_in_pages(runtime.measures, account.id, doctype):
+    for account in all_accounts(stores.registry.accounts):
+        for document in _read_in_pages(stores.measures, account.id, doctype):
             yield {name: value for name, value in document.items() if name == "_id" or name[0] != "_"}
 
 
@@ -284,12 +281,12 @@ class LedgerEffect:
     stopped: int = 0
 
 
-def replay_ledger(runtime: Runtime, connection: Connection, entries: Iterable[LedgerEntry]) -> LedgerEffect:
+def replay_ledger(stores: Stores, connection: Connection, entries: Iterable[LedgerEntry]) -> LedgerEffect:
     """Apply the entries inside the transaction that fills the registry, and return how many accounts changed.
 
     The meters of erased accounts are remembered, whether the backup has the account or not.
     """
-    replay = _Replay(runtime, connection)
+    replay = _Replay(stores, connection)
     by_account: dict[str, dict[LedgerKind, LedgerEntry]] = {}
     for entry in entries:
         replay.remember(entry)
@@ -306,42 +303,40 @@ def replay_ledger(runtime: Runtime, connection: Connection, entries: Iterable[Le
 class _Replay:
     """The tables that take part in the transaction, and what came of it."""
 
-    def __init__(self, runtime: Runtime, connection: Connection) -> None:
-        database = runtime.registry.database.join(connection)
+    def __init__(self, stores: Stores, connection: Connection) -> None:
+        database = stores.registry.database.join(connection)
         self.effect = LedgerEffect()
-        self.registry = Registry(database, runtime.registry_sealer, runtime.registry.outcomes.fleet)
-        self._consents = ConsentTable(database, runtime.registry_sealer)
-        self._erasures = ErasureTable(database, runtime.erasure_hashes)
+        self.registry = Registry(database, stores.keys.registry, stores.keys.hashes, fleet=stores.registry.fleet)
         self._connection = connection
-        self._keep_days = runtime.settings.keep_consent_proof_days
-        self._today = civil_date(runtime.now())
+        self._keep_days = stores.settings.keep_consent_proof_days
+        self._today = civil_date(stores.now())
 
     def remember(self, entry: LedgerEntry) -> None:
         """Remember an erased meter, unless its time is over, and let the rights that waited for it be withdrawn."""
         if entry.meter is not None:
             withdraw_waiting(self._connection, entry.meter, entry.at)
         if entry.meter is not None and entry.forget_on is not None and entry.forget_on > self._today:
-            self._erasures.remember(self._connection, entry.meter, entry.at, entry.forget_on, entry.tenant)
+            self.registry.erasures.remember(self._connection, entry.meter, entry.at, entry.forget_on, entry.tenant)
 
     def apply(self, account: Account, moments: dict[LedgerKind, datetime]) -> None:
         """Do to a restored account what happened to it at these moments."""
         if (erased_at := moments.get(LedgerKind.ERASED)) is not None:
             if account.state is not AccountState.DELETED:
                 self.registry.accounts.remove(account.id)
-                self._consents.erase_after_removal(account.id, erased_at, self._keep_days)
+                self.registry.consents.erase_after_removal(account.id, erased_at, self._keep_days)
                 self.effect.erased += 1
         elif account.state in _ENDED:
             return
         elif (closed_at := moments.get(LedgerKind.CLOSED)) is not None:
-            self._consents.close(self._connection, account.id, closed_at)
-            self._consents.end_closed(self._connection, account.id, closed_at, None)
+            self.registry.consents.close(self._connection, account.id, closed_at)
+            self.registry.consents.end_closed(self._connection, account.id, closed_at, None)
             self.effect.closed += 1
         elif not self._has_consented_since(account.id, stopped_at := moments[LedgerKind.STOPPED]):
             self.effect.stopped += account.reason != ConsentStopped.code
-            self._consents.withdraw(account.id, stopped_at)
+            self.registry.consents.withdraw(account.id, stopped_at)
 
     def _has_consented_since(self, account_id: str, moment: datetime) -> bool:
-        proof = self._consents.newest_proofs([account_id]).get(account_id)
+        proof = self.registry.consents.newest_proofs([account_id]).get(account_id)
         return proof is not None and proof.consented_at > moment
 
 
@@ -379,30 +374,30 @@ def restore(settings: Settings, path: Path, *, without_ledger: bool = False) -> 
     """
     with (
         open_checked(settings, path, without_ledger=without_ledger) as backup,
-        Runtime(settings, guarded=True) as runtime,
+        open_stores(settings) as stores,
     ):
-        summary = _restore(runtime, backup)
-        runtime.erasure_ledger.accept()
+        summary = _restore(stores, backup)
+        stores.erasure_ledger.accept()
         if backup.is_home and not settings.is_home:
             mark_home(settings)
         return summary
 
 
-def _restore(runtime: Runtime, backup: CheckedBackup) -> RestoreSummary:
+def _restore(stores: Stores, backup: CheckedBackup) -> RestoreSummary:
     archive, entries = backup.archive, backup.entries
     name = _name_of(archive, entries)
-    was_there = _is_already_restored(runtime, name)
-    written, kept = _restore_measures(runtime, archive, entries)
+    was_there = _is_already_restored(stores, name)
+    written, kept = _restore_measures(stores.measures, archive, entries)
     # Redis knows the windows that were stored in another measure store, and they may be missing in this one.
-    runtime.progress.forget_all()
-    runtime.connection_requests.forget_all()
-    ConsentFlows(runtime.redis).forget_all()
+    stores.windows.forget_all()
+    build_requests(stores).forget_all()
+    ConsentFlows(stores.redis).forget_all()
     ended, effect = EndedRights(), LedgerEffect()
     if was_there:
-        with open_snapshot(runtime.registry.database) as connection:
-            _remember(runtime, name, connection)
+        with open_snapshot(stores.registry.database) as connection:
+            _remember(stores, name, connection)
     else:
-        ended, effect = _fill_registry(runtime, archive, entries, name)
+        ended, effect = _fill_registry(stores, archive, entries, name)
     return RestoreSummary(
         str(archive.path),
         archive.manifest["made_at"],
@@ -427,23 +422,23 @@ def _name_of(archive: Archive, entries: Iterable[LedgerEntry]) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def _is_already_restored(runtime: Runtime, name: str) -> bool:
+def _is_already_restored(stores: Stores, name: str) -> bool:
     """Return whether the registry has exactly the rows that this restore has written before.
 
     An empty registry gives False. Raises BackupRefused where the registry has any other rows.
     """
-    with open_snapshot(runtime.registry.database) as connection:
+    with open_snapshot(stores.registry.database) as connection:
         if is_empty(connection):
             return False
-        record = json.loads(runtime.progress.get_text(_RECORD) or "{}")
+        record = json.loads(stores.windows.get_text(_RECORD) or "{}")
         if record != {"restore": name, "rows": _checksum_rows(connection)}:
             raise BackupRefused(FILLED)
         return True
 
 
-def _remember(runtime: Runtime, name: str, connection: Connection) -> None:
+def _remember(stores: Stores, name: str, connection: Connection) -> None:
     record = {"restore": name, "rows": _checksum_rows(connection)}
-    runtime.progress.put_text(_RECORD, json.dumps(record), _RECORD_LIFE_S)
+    stores.windows.put_text(_RECORD, json.dumps(record), _RECORD_LIFE_S)
 
 
 def _checksum_rows(connection: Connection) -> dict[str, Any]:
@@ -461,33 +456,32 @@ def _checksum_rows(connection: Connection) -> dict[str, Any]:
 
 
 def _fill_registry(
-    runtime: Runtime, archive: Archive, entries: list[LedgerEntry], name: str
+    stores: Stores, archive: Archive, entries: list[LedgerEntry], name: str
 ) -> tuple[EndedRights, LedgerEffect]:
-    with runtime.registry.database.writing() as connection:
+    with stores.registry.database.writing() as connection:
         if connection.dialect.name == "postgresql":
             connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
         if not is_empty(connection):
             raise BackupRefused(FILLED)
         restore_rows(connection, lambda table: archive.rows(table_member(table)))
         ended = end_rights(connection, real_clock())
-        effect = replay_ledger(runtime, connection, entries)
+        effect = replay_ledger(stores, connection, entries)
         # A record without its rows does no harm; rows without their record could not be told from a registry in use.
-        _remember(runtime, name, connection)
+        _remember(stores, name, connection)
     return ended, effect
 
 
 # -- Measures
 
 
-def _restore_measures(runtime: Runtime, archive: Archive, entries: Iterable[LedgerEntry]) -> tuple[int, int]:
+def _restore_measures(measures: MeasureStore, archive: Archive, entries: Iterable[LedgerEntry]) -> tuple[int, int]:
     """Write what the store lacks, without what was erased; return how much was written, and how much was there."""
     erased = _erased_since(archive, entries)
     for account_id in sorted(erased):
-        runtime.measures.erase(account_id)  # An erasure may have been interrupted.
+        measures.erase(account_id)  # An erasure may have been interrupted.
     left_out = erased | set(archive.manifest["removed_meanwhile"])
     counts = [
-        _restore_documents(archive.rows(measures_member(doctype)), runtime.measures, doctype, left_out)
-        for doctype in Doctype
+        _restore_documents(archive.rows(measures_member(doctype)), measures, doctype, left_out) for doctype in Doctype
     ]
     return sum(written for written, _ in counts), sum(kept for _, kept in counts)
 

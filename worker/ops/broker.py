@@ -223,14 +223,14 @@ class FormerDeliveries(bootsteps.StartStopStep):
 
     def start(self, parent: Any) -> None:
         """Requeue; raises ConnectionError, upon which Celery connects once more, where Redis is away again."""
-        from worker.runtime.current import get_runtime
+        from worker.runtime import current
 
-        messages = get_runtime().broker_messages
+        messages = current.stores().broker
         if messages is None:
             return  # RabbitMQ does so itself.
         try:
             # A home has one worker alone: what earlier ones held comes back at once, too.
-            workers = messages.workers_with_messages() if get_runtime().settings.is_home else [WORKER_ID]
+            workers = messages.workers_with_messages() if current.stores().settings.is_home else [WORKER_ID]
             count = sum(map(messages.requeue, workers))
         except StoreUnavailable as outage:
             raise ConnectionError(str(outage)) from None

@@ -35,10 +35,9 @@ from worker.domain.networks import is_loopback_host, is_public_host
 from worker.errors import StoreUnavailable, WorkerError
 from worker.ops.broker import check_broker_access
 from worker.ops.machine import describe_machine_fault
-from worker.runtime.current import get_runtime
+from worker.runtime import current
 from worker.runtime.keys import stored_secret
-from worker.runtime.process import Runtime, announce_pretend_time
-from worker.runtime.stores import redis_address
+from worker.runtime.stores import Stores, announce_pretend_time, redis_address
 from worker.runtime.supplier_settings import build_endpoints
 from worker.stores.measures import open_couchdb
 from worker.stores.measures.measure_store import Layout, wrong_layout
@@ -161,7 +160,7 @@ def limit_remote_control() -> None:
 
 @_exit_with_one_line()
 def prepare_worker() -> None:
-    """Check the settings and build the runtime before the first task; exit with one line where that fails."""
+    """Check the settings and open the stores before the first task; exit with one line where that fails."""
     limit_remote_control()
     settings = get_settings()
     announce_pretend_time(settings, log.warning)
@@ -169,7 +168,7 @@ def prepare_worker() -> None:
     check_credentials(settings)
     check_broker_access(current_app)
     _check_couchdb(settings)
-    _check_layout(get_runtime())
+    _check_layout(current.stores())
 
 
 def _check_couchdb(settings: Settings) -> None:
@@ -190,18 +189,18 @@ def _check_couchdb(settings: Settings) -> None:
         log.warning("could not look at the version of CouchDB: %s", error)
 
 
-def _check_layout(runtime: Runtime) -> None:
+def _check_layout(stores: Stores) -> None:
     """Raise ConfigError where the store has documents in the other layout.
 
     A store that is down is only logged, because tasks wait for it.
     """
     try:
-        is_wrong = runtime.measures.has_other_layout()
+        is_wrong = stores.measures.has_other_layout()
     except StoreUnavailable as error:
         log.warning("could not check the measures' layout: %s", error)
         return
     if is_wrong:
-        raise ConfigError(wrong_layout(Layout(runtime.settings.layout)))
+        raise ConfigError(wrong_layout(Layout(stores.settings.layout)))
 
 
 @_exit_with_one_line()

@@ -26,7 +26,8 @@ from worker.accounts.status import coverage_of, coverage_to_json, explanation_to
 from worker.domain.account import Account
 from worker.domain.windows import ONE_DAY
 from worker.ops.machine import find_commit
-from worker.runtime.process import Runtime
+from worker.runtime.stores import Stores
+from worker.runtime.sync_parts import Sync, build_explainer
 
 _PACKAGES: Final = ("releve", "celery", "redis", "sqlalchemy", "alembic", "couchdb", "requests", "pydantic-settings")
 # The names of what was measured end with one.
@@ -58,18 +59,20 @@ class Bundle:
                 archive.writestr(name, text)
 
 
-def make_bundle(runtime: Runtime, account: Account, days: int, *, with_values: bool) -> Bundle:
+def make_bundle(stores: Stores, sync: Sync, account: Account, days: int, *, with_values: bool) -> Bundle:
     """Collect what support needs about the last ``days`` days up to yesterday.  Raises StoreUnavailable."""
-    explainer, yesterday = runtime.explainer, runtime.history.today() - ONE_DAY
+    explainer, yesterday = build_explainer(stores, sync), sync.history.today() - ONE_DAY
     explanations = [explanation_to_json(explainer.explain(account, yesterday - age * ONE_DAY)) for age in range(days)]
     parts: dict[str, Any] = {
-        "manifest.json": _manifest(runtime, account, [yesterday - (days - 1) * ONE_DAY, yesterday], with_values),
-        "status.json": status_of(account, runtime.history).model_dump(mode="json"),
-        "completeness.json": coverage_to_json(account.id, coverage_of(account.id, runtime.history)),
+        "manifest.json": _manifest(stores, sync, account, [yesterday - (days - 1) * ONE_DAY, yesterday], with_values),
+        "status.json": status_of(account, sync.history).model_dump(mode="json"),
+        "completeness.json": coverage_to_json(account.id, coverage_of(account.id, sync.history)),
         "explain.json": explanations,
         "corrections.json": [correction for day in explanations for correction in day["corrections"]],
-        "notices.json": [to_row(notice, *_NOTICE_FIELDS) for notice in runtime.notices.list_for_account(account.id)],
-        "settings.json": masked_settings(runtime.settings),
+        "notices.json": [
+            to_row(notice, *_NOTICE_FIELDS) for notice in stores.registry.notices.list_for_account(account.id)
+        ],
+        "settings.json": masked_settings(stores.settings),
     }
     anonymizer = _Anonymizer(account.id, with_values)
     files = {name: json.dumps(anonymizer.clean(part), ensure_ascii=False, indent=1) for name, part in parts.items()}
@@ -111,16 +114,16 @@ def _masked_value(value: Any, default: Any) -> Any:
     return "set"
 
 
-def _manifest(runtime: Runtime, account: Account, days: list[date], with_values: bool) -> dict[str, Any]:
-    clients = runtime.suppliers.get(account.supplier)
+def _manifest(stores: Stores, sync: Sync, account: Account, days: list[date], with_values: bool) -> dict[str, Any]:
+    clients = sync.suppliers.get(account.supplier)
     return {
-        "made_at": runtime.now().isoformat(timespec="seconds"),
+        "made_at": stores.now().isoformat(timespec="seconds"),
         "days": [day.isoformat() for day in days],
         "with_values": with_values,
         "preset": clients.endpoints.preset.name if clients else f"{account.supplier}, not set up",
         "versions": {name: version(name) for name in _PACKAGES},
         "commit": find_commit(),
-        "schema": runtime.registry.schema_version(),
+        "schema": stores.registry.schema_version(),
         "python": platform.python_version(),
         "system": platform.system(),
     }

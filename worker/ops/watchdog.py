@@ -36,7 +36,7 @@ from kombu.pidbox import Mailbox
 from worker.errors import WorkerError
 from worker.metrics import MESSAGES_GIVEN_BACK
 from worker.ops.broker import WORKER_ID, queue_lengths
-from worker.runtime.current import get_runtime
+from worker.runtime import current
 from worker.stores.redis.heartbeats import BrokerMessages, Heartbeats, WorkerHeartbeat
 
 log = logging.getLogger("releve.watchdog")
@@ -235,7 +235,7 @@ def _exit_after(grace_s: float) -> None:
 
 def start_watchdog(consumer: Any, heartbeat: Heartbeat) -> None:
     """Watch the worker that has just become ready in this process, until it ends."""
-    settings = get_runtime().settings
+    settings = current.stores().settings
     heartbeat.watch(consumer)
     silence_s = _allowed_silence_s(consumer, settings.watchdog_silence_s)
     watchdog = Watchdog(heartbeat, silence_s=silence_s, pings=not settings.is_home)

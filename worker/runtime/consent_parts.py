@@ -223,7 +223,7 @@ def build_token_renewal(stores: Stores, sync: Sync) -> TokenRenewal:
     return TokenRenewal(
         registry=stores.registry,
         tokens_of=sync.suppliers.tokens_of,
-        calls_per_hour=sync.calls_per_hour,
+        calls_per_hour=sync.ledger.per_hour,
         claims=sync.claims,
         incidents=sync.incidents,
         refusals=sync.refusals,

@@ -17,7 +17,7 @@ from worker.runtime.supplier_settings import fleet_series
 from worker.stores.database import Database
 from worker.stores.erasure_ledger import LedgerFile
 from worker.stores.measures import InstrumentedStore, open_measures
-from worker.stores.measures.measure_store import Layout, MeasureStore
+from worker.stores.measures.measure_store import Layout
 from worker.stores.redis.claims import ProgressStore
 from worker.stores.redis.connection import check_eviction, connect, is_redis
 from worker.stores.redis.heartbeats import BrokerMessages
@@ -34,7 +34,7 @@ class Stores:
     now: Clock
     keys: Keys
     registry: Registry
-    measures: MeasureStore
+    measures: InstrumentedStore
     redis: Redis
     redis_url: str
     windows: ProgressStore

@@ -61,9 +61,9 @@ class Sync:
     due: DueBySupplier
 
     @property
-    def calls_per_hour(self) -> int | None:
-        """The quota of the main supplier, which paces a fan-out; None for no limit."""
-        return next(iter(self.ledgers.values())).per_hour
+    def ledger(self) -> QuotaLedger:
+        """The quota of the main supplier, which paces a fan-out."""
+        return next(iter(self.ledgers.values()))
 
 
 def build_sync(stores: Stores, suppliers: Suppliers | None = None) -> Sync:

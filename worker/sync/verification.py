@@ -43,7 +43,7 @@ from worker.domain.totals import days_of_curve
 from worker.domain.windows import ONE_DAY, DateWindow, plan_look_back, plan_repair, split_window, to_windows
 from worker.stores.measures.measure_store import MeasureStore
 from worker.stores.redis.claims import ProgressStore
-from worker.stores.registry import Registry
+from worker.stores.registry.accounts import AccountTable
 from worker.stores.registry.supplier_answers import CorrectionTable
 from worker.sync.claims import WindowClaims
 from worker.sync.window import WindowSync
@@ -401,18 +401,18 @@ def _steps_within(steps: Sequence[Entry], window: DateWindow, series: Series) ->
     return [entry for entry in steps if first_key <= entry.key < end_key]
 
 
-def all_accounts(registry: Registry, after: str | None = None) -> Iterator[Account]:
+def all_accounts(accounts: AccountTable, after: str | None = None) -> Iterator[Account]:
     """Yield all accounts that are not erased, active or not, by id."""
-    while page := registry.accounts.page(after):
+    while page := accounts.page(after):
         yield from page
         after = page[-1].id
 
 
-def sample_accounts(registry: Registry, number: int) -> Iterator[Account]:
+def sample_accounts(accounts: AccountTable, number: int) -> Iterator[Account]:
     """Yield ``number`` accounts in the order of their ids, from a random id on; none comes twice."""
     start = "".join(secrets.choice(_ID_LETTERS) for _ in range(4))
-    before = (account for account in all_accounts(registry) if account.id <= start)
-    return islice(chain(all_accounts(registry, start), before), number)
+    before = (account for account in all_accounts(accounts) if account.id <= start)
+    return islice(chain(all_accounts(accounts, start), before), number)
 
 
 def save_audit_summary(progress: ProgressStore, audit: AuditSummary, now: datetime) -> None:

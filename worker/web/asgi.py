@@ -16,7 +16,10 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from worker.ops.machine import in_container
-from worker.runtime.process import Runtime
+from worker.runtime.consent_parts import Consent
+from worker.runtime.stores import Stores
+from worker.runtime.sync_parts import Sync
+from worker.runtime.web_access import WebAccess
 from worker.web import api
 from worker.web.dependencies import LocalSession, names_proxy
 from worker.web.error_pages import HttpRefusal, add_error_handlers, answers_head, to_response
@@ -78,7 +81,7 @@ class RequestGuard:
         if scope["method"] == "HEAD" and answers_head(scope["path"]):
             scope = {**scope, "method": "GET"}  # The server sends no body of it.
         request, is_answered = Request(scope, receive), False
-        settings = request.app.state.runtime.settings
+        settings = request.app.state.settings
 
         async def send_guarded(message: Message) -> None:
             nonlocal is_answered
@@ -124,19 +127,18 @@ def _refuse_body(request: Request) -> HttpRefusal | None:
     return None
 
 
-def create_app(runtime: Runtime) -> FastAPI:
-    app = api.create_described_app()
-    app.state.runtime = runtime
+def create_app(stores: Stores, sync: Sync, consent: Consent, access: WebAccess) -> FastAPI:
+    app, settings = api.create_described_app(), stores.settings
+    app.state.stores, app.state.settings, app.state.registry = stores, settings, stores.registry
+    app.state.sync, app.state.consent, app.state.access = sync, consent, access
     app.add_middleware(RequestGuard)
     app.mount("/static", StaticFiles(directory=_FOLDER / "static"), name="static")
     add_error_handlers(app)
-    if runtime.settings.is_home:
-        is_open = not (in_container() or names_proxy(runtime.settings.public_url))
-        app.state.local_session = LocalSession(runtime.web_access, is_open=is_open)
+    if settings.is_home:
+        is_open = not (in_container() or names_proxy(settings.public_url))
+        app.state.local_session = LocalSession(access, is_open=is_open)
     app.router.routes.extend(
-        _build_router(
-            is_home=runtime.settings.is_home, has_rights=runtime.settings.is_home and runtime.has_rights
-        ).routes
+        _build_router(is_home=settings.is_home, has_rights=settings.is_home and sync.suppliers.has_rights).routes
     )
     return app
 

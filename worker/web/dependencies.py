@@ -1,7 +1,7 @@
-"""What routes ask for: the runtime, the browser's session, its own account; cookies, forms, and tasks to publish.
+"""What routes ask for: the parts of this process, the session, its own account; cookies, forms, tasks to publish.
 
-``app.state.runtime`` holds the runtime. Routes get it by ``RuntimeDep``, and the session by ``SessionDep``. Every page
-of an account gets it by ``OwnAccount``, which lets a browser see its own accounts alone.
+``app.state`` holds the parts (``asgi.create_app``). A route names those that it needs: ``StoresDep`` and the like. Every
+page of an account gets it by ``OwnAccount``, which lets a browser see its own accounts alone.
 
 A session is a row of the registry, opened by the text in the browser's cookie. A household's session shows the accounts
 of its household, each under the session number that the account had when the household got it. Where the number was
@@ -30,6 +30,7 @@ from urllib.parse import urlsplit
 from fastapi import Depends, Form, Query, Request, Response
 from pydantic import BeforeValidator
 
+from config.settings import Settings
 from worker.accounts.household_access import CODE
 from worker.app import enqueue_backfill, enqueue_revocation, enqueue_withdrawal
 from worker.clients.grdf import GRDF
@@ -41,8 +42,11 @@ from worker.domain.series import Series, SeriesSwitch
 from worker.domain.sessions import KEY_LIVES, AccessKey, KeyKind
 from worker.errors import StoreUnavailable, UnknownAccount
 from worker.logs import fields
-from worker.runtime.process import Runtime
+from worker.runtime.consent_parts import Consent, build_series_chooser
+from worker.runtime.stores import Stores
+from worker.runtime.sync_parts import Sync
 from worker.runtime.web_access import WebAccess
+from worker.stores.registry import Registry
 from worker.stores.registry.households import Household
 from worker.web.client_addresses import name_device
 from worker.web.request_audit import note_actor, note_event
@@ -168,31 +172,40 @@ def is_local(request: Request) -> bool:
     return not any(name in _FORWARDED or name.startswith(_FORWARDED_PREFIX) for name in request.headers)
 
 
-def get_runtime(request: Request) -> Runtime:
-    runtime: Runtime = request.app.state.runtime
-    return runtime
+def _part(name: str) -> Any:
+    def find(request: Request) -> Any:
+        return getattr(request.app.state, name)
+
+    return Depends(find)
+
+
+StoresDep = Annotated[Stores, _part("stores")]
+SettingsDep = Annotated[Settings, _part("settings")]
+RegistryDep = Annotated[Registry, _part("registry")]
+SyncDep = Annotated[Sync, _part("sync")]
+ConsentDep = Annotated[Consent, _part("consent")]
+AccessDep = Annotated[WebAccess, _part("access")]
 
 
 def get_session(request: Request) -> Session:
     """Return the session of the browser, loaded once a request."""
     session = getattr(request.state, "session", None)
     if session is None:
-        runtime = get_runtime(request)
-        cookie = read_cookie(runtime, request, SESSION_COOKIE)
-        session = load_session(runtime.web_access, cookie)
-        if runtime.settings.is_home:
-            session = _session_of_home(request, runtime, session)
+        settings, access = request.app.state.settings, request.app.state.access
+        session = load_session(access, read_cookie(settings, request, SESSION_COOKIE))
+        if settings.is_home:
+            session = _session_of_home(request, access, session)
         request.state.session = session
         note_household(request, session)
     return session
 
 
-def _session_of_home(request: Request, runtime: Runtime, session: Session) -> Session:
+def _session_of_home(request: Request, access: WebAccess, session: Session) -> Session:
     """Return a session of a home, which shows every account that there is now; its own computer needs no cookie."""
     local: LocalSession = request.app.state.local_session
     if session.key is None and local.is_open and is_local(request):
         session = local.load()
-    return session if session.key is None else replace(session, household=runtime.web_access.home.household())
+    return session if session.key is None else replace(session, household=access.home.household())
 
 
 def _refuse_number(value: object) -> object:
@@ -205,7 +218,6 @@ def _refuse_number(value: object) -> object:
 Day = Annotated[date, BeforeValidator(_refuse_number)]
 Csrf = Annotated[str, Form()]  # The hidden field of a form.
 LastId = Annotated[str, Query(max_length=32, pattern=r"^[a-z0-9]*$", description="The last id of the page before.")]
-RuntimeDep = Annotated[Runtime, Depends(get_runtime)]
 SessionDep = Annotated[Session, Depends(get_session)]
 
 
@@ -215,41 +227,42 @@ def note_household(request: Request, session: Session) -> None:
         note_actor(request, ActorKind.HOUSEHOLD, session.key.id)
 
 
-def set_cookie(runtime: Runtime, response: Response, name: str, value: str, max_age_s: int) -> None:
+def set_cookie(settings: Settings, response: Response, name: str, value: str, max_age_s: int) -> None:
     """Set a cookie that scripts can't read and that other sites send along with a plain link alone.
 
     Where browsers come over https it insists on that, and its name has the prefix ``__Host-``: no other host and no
     plain connection can plant one.
     """
     response.set_cookie(
-        cookie_name(runtime, name),
+        cookie_name(settings, name),
         value,
         max_age=max_age_s,
-        secure=_has_https(runtime),
+        secure=_has_https(settings),
         httponly=True,
         samesite="lax",
     )
 
 
-def delete_cookie(runtime: Runtime, response: Response, name: str) -> None:
-    response.delete_cookie(cookie_name(runtime, name), secure=_has_https(runtime), httponly=True, samesite="lax")
+def delete_cookie(settings: Settings, response: Response, name: str) -> None:
+    response.delete_cookie(cookie_name(settings, name), secure=_has_https(settings), httponly=True, samesite="lax")
 
 
-def read_cookie(runtime: Runtime, request: Request, name: str) -> str | None:
-    return request.cookies.get(cookie_name(runtime, name))
+def read_cookie(settings: Settings, request: Request, name: str) -> str | None:
+    return request.cookies.get(cookie_name(settings, name))
 
 
-def cookie_name(runtime: Runtime, name: str) -> str:
+def cookie_name(settings: Settings, name: str) -> str:
     """Return the name under which browsers know one of our cookies."""
-    return f"__Host-{name}" if _has_https(runtime) else name
+    return f"__Host-{name}" if _has_https(settings) else name
 
 
-def _has_https(runtime: Runtime) -> bool:
-    return runtime.settings.public_url.startswith("https://")
+def _has_https(settings: Settings) -> bool:
+    return settings.public_url.startswith("https://")
 
 
 def show_accounts(
-    runtime: Runtime,
+    settings: Settings,
+    access: WebAccess,
     request: Request,
     response: Response,
     session: Session,
@@ -262,35 +275,35 @@ def show_accounts(
     ``joins``: beside those of its session; otherwise alone, and that session ends. Without https a cookie can be
     planted, so that they join no household that was there before.
     """
-    access, device = runtime.web_access, name_device(request.headers.get("User-Agent", ""))
-    opened, text = open_session(access, session if joins else Session(), accounts, device, joins=_has_https(runtime))
+    access, device = access, name_device(request.headers.get("User-Agent", ""))
+    opened, text = open_session(access, session if joins else Session(), accounts, device, joins=_has_https(settings))
     if session.key is not None and not joins:
         access.keys.end(session.key.id)
-    set_session_cookie(runtime, response, text)
+    set_session_cookie(settings, response, text)
     note_household(request, opened)
     note_event(request, AuditAction.SESSION_OPEN)
     return opened.sid
 
 
-def set_session_cookie(runtime: Runtime, response: Response, text: str) -> None:
+def set_session_cookie(settings: Settings, response: Response, text: str) -> None:
     """Give a browser the cookie of a session; it lives as long as the session may at most."""
     longest = KEY_LIVES[KeyKind.HOUSEHOLD_SESSION].longest
     assert longest is not None  # noqa: S101 - each session has an end
-    set_cookie(runtime, response, SESSION_COOKIE, text, int(longest.total_seconds()))
+    set_cookie(settings, response, SESSION_COOKIE, text, int(longest.total_seconds()))
 
 
-def new_form(runtime: Runtime, request: Request) -> tuple[str, str]:
+def new_form(settings: Settings, access: WebAccess, request: Request) -> tuple[str, str]:
     """Return the value of the cookie and of the hidden field of a form for a browser that has no session.
 
     The page sets the cookie (``FORM_COOKIE``), and what the form leads to asks ``is_own_form``.
     """
-    value = read_cookie(runtime, request, FORM_COOKIE) or secrets.token_urlsafe(18)
-    return value, runtime.web_access.signer.csrf_token(value)
+    value = read_cookie(settings, request, FORM_COOKIE) or secrets.token_urlsafe(18)
+    return value, access.signer.csrf_token(value)
 
 
-def is_session_form(runtime: Runtime, session: Session, csrf: str | None) -> bool:
+def is_session_form(access: WebAccess, session: Session, csrf: str | None) -> bool:
     """Return whether a form, or a script's header, is of a page of this session."""
-    return session.key is not None and runtime.web_access.signer.is_valid_csrf_token(session.sid, csrf)
+    return session.key is not None and access.signer.is_valid_csrf_token(session.sid, csrf)
 
 
 class FormRefused(Exception):
@@ -301,87 +314,87 @@ class FormRefused(Exception):
         self.back = back
 
 
-def is_own_form(runtime: Runtime, request: Request, csrf: str) -> bool:
+def is_own_form(settings: Settings, access: WebAccess, request: Request, csrf: str) -> bool:
     """Return whether a form without a session is one that this browser has loaded from us."""
-    value = read_cookie(runtime, request, FORM_COOKIE)
-    return value is not None and runtime.web_access.signer.is_valid_csrf_token(value, csrf)
+    value = read_cookie(settings, request, FORM_COOKIE)
+    return value is not None and access.signer.is_valid_csrf_token(value, csrf)
 
 
 def browser_form(back: str) -> Any:
     """Return the dependency of a route that takes the form of ``is_own_form`` alone: it raises FormRefused."""
 
-    def check(request: Request, runtime: RuntimeDep, csrf: Csrf = "") -> None:
-        if not is_own_form(runtime, request, csrf):
+    def check(request: Request, settings: SettingsDep, access: AccessDep, csrf: Csrf = "") -> None:
+        if not is_own_form(settings, access, request, csrf):
             raise FormRefused(back)
 
     return Depends(check)
 
 
-def name_service(runtime: Runtime, tenant: str, words: Words) -> str:
+def name_service(stores: Stores, tenant: str, words: Words) -> str:
     """Return the title of a tenant's service; without one, the host of our address, where that is a name."""
-    if title := runtime.tenants.title_of(tenant):
+    if title := stores.registry.tenants.title_of(tenant):
         return title
-    host = urlsplit(runtime.settings.public_url).hostname or ""
+    host = urlsplit(stores.settings.public_url).hostname or ""
     is_name = "." in host and not host.replace(".", "").isdigit()
     return host if is_name else words("account.reader.this_service")
 
 
-def needs_invitation(runtime: Runtime, supplier: str) -> bool:
+def needs_invitation(sync: Sync, supplier: str) -> bool:
     """Return whether nobody connects a meter of this supplier without an invitation."""
-    clients = runtime.suppliers.get(supplier)
+    clients = sync.suppliers.get(supplier)
     return clients is None or not clients.account_tokens
 
 
-def gas_suffix(runtime: Runtime) -> str:
+def gas_suffix(sync: Sync) -> str:
     """Return the end of the keys of texts that speak of gas as well; nothing where there is no gas."""
-    return ".both" if GRDF.name in runtime.suppliers else ""
+    return ".both" if GRDF.name in sync.suppliers else ""
 
 
-def has_shares(runtime: Runtime, supplier: str) -> bool:
+def has_shares(sync: Sync, supplier: str) -> bool:
     """Return whether a consent is a share that its holder deletes at the supplier before giving a new one."""
-    clients = runtime.suppliers.get(supplier)
+    clients = sync.suppliers.get(supplier)
     return clients is not None and clients.endpoints.preset.consent_style == "autorisation"
 
 
-def publish_backfills(runtime: Runtime, account_ids: Iterable[str]) -> None:
+def publish_backfills(stores: Stores, account_ids: Iterable[str]) -> None:
     """Publish the backfills after the commit. A lost message does no harm: the reconciler finds the accounts."""
     for account_id in account_ids:
         try:
-            enqueue_backfill(account_id, broker_url=runtime.broker_url)
+            enqueue_backfill(account_id, broker_url=stores.broker_url)
         except StoreUnavailable as error:
             log.warning("backfill not published", extra=fields(account_id=account_id, reason=str(error)))
 
 
-def switch_series(runtime: Runtime, account_id: str, switches: Mapping[Series, SeriesSwitch]) -> None:
+def switch_series(stores: Stores, account_id: str, switches: Mapping[Series, SeriesSwitch]) -> None:
     """Set these switches of an account, and publish its backfill where anything is asked for that was not.
 
     Raises ValueError, before anything is changed, for a series that the supplier does not offer.
     """
-    if runtime.series_chooser.choose(account_id, switches):
-        publish_backfills(runtime, [account_id])
+    if build_series_chooser(stores).choose(account_id, switches):
+        publish_backfills(stores, [account_id])
 
 
-def publish_revocation(runtime: Runtime) -> None:
+def publish_revocation(stores: Stores, sync: Sync) -> None:
     """Publish the revocation of tokens and rights that no account has any more.
 
     A lost message does no harm: beat sends it.
     """
     try:
-        if runtime.clients.account_tokens:
-            enqueue_revocation(broker_url=runtime.broker_url)
-        if runtime.has_rights:
-            enqueue_withdrawal(broker_url=runtime.broker_url)
+        if sync.suppliers.main.account_tokens:
+            enqueue_revocation(broker_url=stores.broker_url)
+        if sync.suppliers.has_rights:
+            enqueue_withdrawal(broker_url=stores.broker_url)
     except StoreUnavailable as error:
         log.warning("revocation not published", extra=fields(reason=str(error)))
 
 
-def load_own_account(account_id: str, runtime: RuntimeDep, session: SessionDep) -> Account:
+def load_own_account(account_id: str, registry: RegistryDep, session: SessionDep) -> Account:
     """Return the account of the address, where the browser's session shows it.
 
     Raises UnknownAccount, in the same words for an account that doesn't exist and for one of another household.
     """
     if account_id in session.accounts:
-        account = runtime.registry.accounts.get_existing(account_id)
+        account = registry.accounts.get_existing(account_id)
         if session.shows(account):
             return account
     raise UnknownAccount("no such account in this browser's session")
@@ -393,8 +406,8 @@ OwnAccount = Annotated[Account, Depends(load_own_account)]
 def account_form(page: str = "") -> Any:
     """Return the dependency of a route that takes the form of this page of its account alone: it raises FormRefused."""
 
-    def check(runtime: RuntimeDep, session: SessionDep, account: OwnAccount, csrf: Csrf = "") -> None:
-        if not is_session_form(runtime, session, csrf):
+    def check(access: AccessDep, session: SessionDep, account: OwnAccount, csrf: Csrf = "") -> None:
+        if not is_session_form(access, session, csrf):
             raise FormRefused(f"/accounts/{account.id}{page}")
 
     return Depends(check)

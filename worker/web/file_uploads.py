@@ -22,7 +22,9 @@ from worker.clients.grdf.consent import LARGEST_PROOF, MOST_PROOFS
 from worker.domain.account import Account
 from worker.domain.files import read_file
 from worker.domain.files.cells import FileFault, FileRefused, FileSeries
-from worker.runtime.process import Runtime
+from worker.runtime.consent_parts import build_file_accounts
+from worker.runtime.stores import Stores
+from worker.runtime.sync_parts import Sync, build_importer
 from worker.stores.redis.locks import Rate, RateLimiter
 from worker.sync.file_import import FileComparison, describe_counts
 from worker.web.dependencies import Session
@@ -111,7 +113,14 @@ async def read_files(request: Request) -> FormData:
 
 
 def import_files(
-    request: Request, runtime: Runtime, account: Account, form: FormData, session: Session | None, *, dry_run: bool
+    request: Request,
+    stores: Stores,
+    sync: Sync,
+    account: Account,
+    form: FormData,
+    session: Session | None,
+    *,
+    dry_run: bool,
 ) -> ImportReport:
     """Compare the files of a form with what is stored and, unless it is a dry run, store them.
 
@@ -119,7 +128,7 @@ def import_files(
     after too many imports, and 503 while two others run, or one of the same household, which ``session`` is of, or
     account; StoreUnavailable, and then the same import goes on where it was.
     """
-    if wait_s := RateLimiter(runtime.redis).count_call(IMPORTS, account.id):
+    if wait_s := RateLimiter(stores.redis).count_call(IMPORTS, account.id):
         raise HttpRefusal(429, "too_many_requests", f"too many imports: try again in {wait_s} s", wait_s=wait_s)
     report = ImportReport()
     with _slot(session.household.id if session and session.household else account.id):
@@ -128,7 +137,7 @@ def import_files(
                 continue
             try:
                 for file in read_file(PurePath(part.filename).name, part.file):
-                    _take(runtime, account, file, report, dry_run=dry_run)
+                    _take(stores, sync, account, file, report, dry_run=dry_run)
             except FileRefused as error:
                 report.refused.append(RefusedUpload.of(error))
     if dry_run:
@@ -142,15 +151,17 @@ def import_files(
     return report
 
 
-def _take(runtime: Runtime, account: Account, file: FileSeries, report: ImportReport, *, dry_run: bool) -> None:
+def _take(
+    stores: Stores, sync: Sync, account: Account, file: FileSeries, report: ImportReport, *, dry_run: bool
+) -> None:
     try:
-        runtime.file_accounts.check(file, account)
+        build_file_accounts(stores).check(file, account)
     except FileRefused as error:  # Another series of the same file may be of this meter.
         report.refused.append(RefusedUpload.of(error))
         return
-    report.series.append(runtime.file_importer.compare(file, account.id, account.data_from))
+    report.series.append(build_importer(stores, sync).compare(file, account.id, account.data_from))
     if not dry_run:
-        runtime.file_importer.store(file, account.id, account.data_from)
+        build_importer(stores, sync).store(file, account.id, account.data_from)
 
 
 @contextmanager

@@ -20,10 +20,11 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.datastructures import MutableHeaders
 
+from config.settings import Settings
 from worker.errors import StoreUnavailable
-from worker.runtime.process import Runtime
+from worker.runtime.web_access import WebAccess
 from worker.texts import LANGUAGES
-from worker.web.dependencies import FORM_COOKIE, Session, gas_suffix, get_runtime, get_session, new_form, set_cookie
+from worker.web.dependencies import FORM_COOKIE, Session, gas_suffix, get_session, new_form, set_cookie
 from worker.web.request_audit import note_refusal
 from worker.web.texts import LANGUAGE_COOKIE, LANGUAGE_LIFE_S, LANGUAGE_PARAMETER, Words, chosen_language, language_of
 
@@ -72,23 +73,23 @@ def render(request: Request, name: str, status: int = 200, **values: Any) -> HTM
     of this page in it), ``static``, ``about``: the key of what the service is for, ``contact``: the operator's with its
     link, and ``access_notice``: what the household should know of its access.
     """
-    runtime, session = get_runtime(request), _session_of(request)
+    state, session = request.app.state, _session_of(request)
     words = words_of(request)
     base = {
         "t": words,
         "session": session,
-        "csrf": runtime.web_access.signer.csrf_token(session.sid),
+        "csrf": state.access.signer.csrf_token(session.sid),
         "languages": [(language, _address_in_language(request, language)) for language in LANGUAGES],
         "static": static_address,
-        "about": f"app.about{gas_suffix(runtime)}",
-        "contact": (runtime.settings.contact, runtime.settings.contact_link()),
-        "access_notice": find_access_notice(runtime, session, request.url.path),
+        "about": f"app.about{gas_suffix(state.sync)}",
+        "contact": (state.settings.contact, state.settings.contact_link()),
+        "access_notice": find_access_notice(state.settings, state.access, session, request.url.path),
     }
     response = HTMLResponse(ENVIRONMENT.get_template(name).render(base | values), status)
     response.headers["Content-Language"] = words.language
     response.headers["Vary"] = "Accept-Language, Cookie"
     if language := chosen_language(request):
-        set_cookie(runtime, response, LANGUAGE_COOKIE, language, LANGUAGE_LIFE_S)
+        set_cookie(state.settings, response, LANGUAGE_COOKIE, language, LANGUAGE_LIFE_S)
     return response
 
 
@@ -99,10 +100,10 @@ def render_with_form(
 
     The cookie that the form belongs to lives ``form_life_s`` from now.
     """
-    runtime = get_runtime(request)
-    value, csrf = new_form(runtime, request)
+    settings = request.app.state.settings
+    value, csrf = new_form(settings, request.app.state.access, request)
     response = render(request, name, status, browser_csrf=csrf, **values)
-    set_cookie(runtime, response, FORM_COOKIE, value, form_life_s)
+    set_cookie(settings, response, FORM_COOKIE, value, form_life_s)
     return response
 
 
@@ -198,15 +199,15 @@ class AccessNotice:
     ends_at: datetime | None
 
 
-def find_access_notice(runtime: Runtime, session: Session, path: str) -> AccessNotice | None:
+def find_access_notice(settings: Settings, access: WebAccess, session: Session, path: str) -> AccessNotice | None:
     """Return the notice for a page of this session, or None. A page is shown without it while the registry is away."""
     key, household = session.key, session.household
     if key is None or household is None or not household.accounts or path.startswith(_WITHOUT):
         return None
-    if runtime.settings.is_home:  # Its way back is the machine itself.
+    if settings.is_home:  # Its way back is the machine itself.
         return None
     try:
-        ways = runtime.web_access.ways_back.find(household.id, key.details)
+        ways = access.ways_back.find(household.id, key.details)
     except StoreUnavailable:
         return None
     if ways.shown_code:

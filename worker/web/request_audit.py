@@ -25,7 +25,7 @@ from worker.domain.audit_entry import DONE, ActorKind, AuditAction, AuditEntry, 
 from worker.domain.clock import real_clock
 from worker.errors import StoreUnavailable, WorkerError
 from worker.logs import fields
-from worker.runtime.process import Runtime
+from worker.runtime.stores import Stores
 from worker.stores.redis.locks import Rate, RateLimiter
 from worker.web.client_addresses import client_address
 
@@ -162,8 +162,7 @@ async def record_request(request: Request, status: int) -> None:
     """
     entries = _to_entries(request, status)
     if entries:
-        runtime: Runtime = request.app.state.runtime
-        await run_in_threadpool(_write, runtime, entries)
+        await run_in_threadpool(_write, request.app.state.stores, entries)
 
 
 def describe_route(request: Request) -> str | None:
@@ -214,11 +213,11 @@ def _to_entries(request: Request, status: int) -> list[AuditEntry]:
     ]
 
 
-def _write(runtime: Runtime, entries: list[AuditEntry]) -> None:
+def _write(stores: Stores, entries: list[AuditEntry]) -> None:
     for entry in entries:
         try:
-            if _may_record(RateLimiter(runtime.redis), entry):
-                runtime.audit.append(entry)
+            if _may_record(RateLimiter(stores.redis), entry):
+                stores.registry.audit.append(entry)
         except WorkerError as error:
             extra = fields(action=entry.action, outcome=entry.outcome, account_id=entry.account_id, reason=str(error))
             log.error("audit entry not written", extra=extra)

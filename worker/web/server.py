@@ -41,7 +41,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from worker.accounts.notices import NoticeSender
 from worker.errors import WorkerError
 from worker.logs import fields
-from worker.runtime.process import Runtime
+from worker.runtime.web_access import WebAccess
 from worker.stores.sockets import address_of, listen
 from worker.web.client_addresses import network_of
 from worker.web.error_pages import AbortedAnswer
@@ -425,14 +425,14 @@ def _kind(record: logging.LogRecord) -> Hashable:
 
 def deliver_household_notices(sender: NoticeSender) -> int:
     """Send the notices to households that are due, and return how many were taken."""
-    due = sender.notices.list_due(sender.now(), to_households=True)
+    due = sender.registry.notices.list_due(sender.now(), to_households=True)
     return sum(sender.deliver(notice_id) for notice_id in due)
 
 
 @contextmanager
-def mailing_notices(runtime: Runtime) -> Iterator[None]:
+def mailing_notices(access: WebAccess) -> Iterator[None]:
     """Send what is due once a minute within the block, where there is a mail service."""
-    access, stop = runtime.web_access, threading.Event()
+    access, stop = access, threading.Event()
     if not access.mail_links.sends_mail:
         yield
         return

@@ -15,6 +15,7 @@ from worker.domain.clock import Clock, real_clock
 from worker.domain.series import USUAL_SERIES, Series
 from worker.stores.database import Database
 from worker.stores.encryption import KeyedHashes, Sealer
+from worker.stores.registry import migrations
 
 if TYPE_CHECKING:
     from worker.stores.registry.access_keys import SessionTable
@@ -101,3 +102,8 @@ class Registry:
 
     def __repr__(self) -> str:
         return f"Registry({self.database.address})"
+
+    def schema_version(self) -> str | None:
+        """Return the last migration step that was applied; None before the first one."""
+        with self.database.reading() as connection:
+            return migrations.current_step(connection)

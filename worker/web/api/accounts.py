@@ -20,7 +20,9 @@ from worker.domain.audit_entry import AuditAction, AuditFilter, days_of
 from worker.domain.evidence import HOUSEHOLD
 from worker.domain.series import Series, SeriesSwitch
 from worker.errors import MeterElsewhere
-from worker.runtime.process import Runtime
+from worker.runtime.consent_parts import build_series_chooser, erase, stop_consent
+from worker.runtime.stores import Stores
+from worker.stores.registry import Registry
 from worker.web.api.callers import Caller, MayErase, MayStop, ReadAccounts, ReadAsClient, ReadAudit, WriteAccounts
 from worker.web.api.schemas import (
     AccountId,
@@ -34,7 +36,17 @@ from worker.web.api.schemas import (
     SeriesSwitches,
     error_responses,
 )
-from worker.web.dependencies import Day, LastId, RuntimeDep, publish_backfills, publish_revocation, switch_series
+from worker.web.dependencies import (
+    ConsentDep,
+    Day,
+    LastId,
+    RegistryDep,
+    StoresDep,
+    SyncDep,
+    publish_backfills,
+    publish_revocation,
+    switch_series,
+)
 from worker.web.error_pages import HttpRefusal, meter_elsewhere
 from worker.web.request_audit import note_subject
 
@@ -46,48 +58,54 @@ MOST_ENTRIES: Final = 500
 
 @router.get("/accounts", summary="List accounts", responses=error_responses(422))
 def list_accounts(
-    runtime: RuntimeDep,
+    registry: RegistryDep,
     caller: ReadAccounts,
     limit: Annotated[int, Query(ge=1, le=MOST_ACCOUNTS, description="Accounts a page.")] = 100,
     after: LastId = "",
 ) -> AccountPage:
     """All accounts of a client's service but the removed ones; a household's own for a session."""
     # One account more than asked for tells whether there is a next page.
-    accounts = _page_accounts(caller, runtime, after, limit + 1)
+    accounts = _page_accounts(caller, registry, after, limit + 1)
     page = [_summarize(account, caller) for account in accounts[:limit]]
     more = len(accounts) > limit
     return AccountPage(accounts=page, next=f"/api/accounts?limit={limit}&after={page[-1].account}" if more else None)
 
 
-def _page_accounts(caller: Caller, runtime: Runtime, after: str, limit: int) -> list[Account]:
+def _page_accounts(caller: Caller, registry: Registry, after: str, limit: int) -> list[Account]:
     """Return the next page by id of the accounts that the caller may see, without removed ones."""
     if caller.session is None:
-        return runtime.registry.accounts.page(after, limit, tenant=caller.tenant)
-    own = caller.session.own(runtime.registry.accounts.get_many(list(caller.session.accounts)))
+        return registry.accounts.page(after, limit, tenant=caller.tenant)
+    own = caller.session.own(registry.accounts.get_many(list(caller.session.accounts)))
     existing = (account for account in own if account.state is not AccountState.DELETED and account.id > after)
     return sorted(existing, key=lambda account: account.id)[:limit]
 
 
 @router.post("/accounts/search", summary="Find the account of a meter", responses=error_responses(400, 411, 413, 422))
-def search_accounts(search: AccountSearch, runtime: RuntimeDep, caller: ReadAsClient) -> AccountPage:
+def search_accounts(search: AccountSearch, registry: RegistryDep, caller: ReadAsClient) -> AccountPage:
     """Find the account of your service that reads this meter; the list is empty where none does, or another service's.
 
     For programs. The number is in the body, because addresses are logged.
     """
     supplier, number = (ENEDIS, search.usage_point) if search.usage_point else (GRDF, search.pce)
-    found = caller.find_accounts(runtime, supplier.name, number.upper())
+    found = caller.find_accounts(registry, supplier.name, number.upper())
     return AccountPage(accounts=[_summarize(account, caller) for account in found], next=None)
 
 
 @router.get("/accounts/{account_id}", summary="Show an account", responses=error_responses(404, 422))
-def read_account(account_id: AccountId, runtime: RuntimeDep, caller: ReadAccounts) -> AccountSummary:
+def read_account(account_id: AccountId, registry: RegistryDep, caller: ReadAccounts) -> AccountSummary:
     """Its state and consent; nothing of its measures."""
-    return _summarize(caller.load_account(runtime, account_id), caller)
+    return _summarize(caller.load_account(registry, account_id), caller)
 
 
 @router.post("/accounts", summary="Add an account", status_code=201, responses=error_responses(400, 409, 411, 413, 422))
 def add_account(
-    new: NewAccount, request: Request, runtime: RuntimeDep, caller: WriteAccounts, response: Response
+    new: NewAccount,
+    request: Request,
+    stores: StoresDep,
+    sync: SyncDep,
+    consent: ConsentDep,
+    caller: WriteAccounts,
+    response: Response,
 ) -> AccountSummary:
     """Add the account of a meter whose holder has consented to your application, and start its first sync.
 
@@ -98,12 +116,12 @@ def add_account(
     is a day after the erasure. Where each holder has a token of its own (enedis-v4), only the consent page can add an
     account: 409 `consent_needed`.
     """
-    if runtime.clients.account_tokens:
+    if sync.suppliers.main.account_tokens:
         raise HttpRefusal(
             409, "consent_needed", "with this supplier, an account is added through the consent page, /connect"
         )
     try:
-        account, created = runtime.assertion.add(
+        account, created = consent.assertion.add(
             new.usage_point,
             f"token:{caller.token_id}",
             reference=new.reference,
@@ -121,45 +139,45 @@ def add_account(
     if not created:
         message = f"account {account.id} has this meter already, nothing was changed: invite its holder to the account"
         raise HttpRefusal(409, "account_exists", message)
-    publish_backfills(runtime, [account.id])
+    publish_backfills(stores, [account.id])
     response.headers["Location"] = f"/api/accounts/{account.id}"
     return _summarize(account, caller)
 
 
 @router.post("/accounts/{account_id}/pause", summary="Stop automatic runs", responses=error_responses(404, 409, 422))
-def pause_account(account_id: AccountId, runtime: RuntimeDep, caller: WriteAccounts) -> AccountSummary:
+def pause_account(account_id: AccountId, stores: StoresDep, caller: WriteAccounts) -> AccountSummary:
     """Stop its automatic runs; what is stored stays."""
-    return _set_state(runtime, caller, account_id, AccountState.PAUSED)
+    return _set_state(stores, caller, account_id, AccountState.PAUSED)
 
 
 @router.post(
     "/accounts/{account_id}/resume", summary="Let an account run again", responses=error_responses(404, 409, 422)
 )
-def resume_account(account_id: AccountId, runtime: RuntimeDep, caller: WriteAccounts) -> AccountSummary:
+def resume_account(account_id: AccountId, stores: StoresDep, caller: WriteAccounts) -> AccountSummary:
     """Let a paused account run again, or one that needed its owner."""
-    return _set_state(runtime, caller, account_id, AccountState.READY)
+    return _set_state(stores, caller, account_id, AccountState.READY)
 
 
 @router.post(
     "/accounts/{account_id}/stop", summary="Stop an account's consent", responses=error_responses(404, 409, 422)
 )
-def stop_account(account_id: AccountId, runtime: RuntimeDep, caller: MayStop) -> AccountSummary:
+def stop_account(account_id: AccountId, stores: StoresDep, sync: SyncDep, caller: MayStop) -> AccountSummary:
     """End its consent here: nothing is asked any more, its own token and proxy grants end, what is stored stays.
 
     Only a new consent lets it run again. Safe to repeat. The sharing at Enedis itself is ended in the holder's Enedis
     account.
     """
-    caller.load_account(runtime, account_id)
+    caller.load_account(stores.registry, account_id)
     try:
-        runtime.stop_consent(account_id, _actor(caller))
+        stop_consent(stores, account_id, _actor(caller))
     except ValueError as error:
         raise HttpRefusal(409, "wrong_state", str(error)) from None
-    publish_revocation(runtime)
-    return _summarize(caller.load_account(runtime, account_id), caller)
+    publish_revocation(stores, sync)
+    return _summarize(caller.load_account(stores.registry, account_id), caller)
 
 
 @router.delete("/accounts/{account_id}", summary="Erase an account", responses=error_responses(404, 422))
-def remove_account(account_id: AccountId, runtime: RuntimeDep, caller: MayErase) -> Receipt:
+def remove_account(account_id: AccountId, stores: StoresDep, sync: SyncDep, caller: MayErase) -> Receipt:
     """Its measures, tokens and state, now and for good; the receipt counts them. The scope is `erase:accounts`.
 
     The meter stays closed to every consent that began before. To connect it again its holder consents again, with v5
@@ -167,24 +185,24 @@ def remove_account(account_id: AccountId, runtime: RuntimeDep, caller: MayErase)
 
     Safe to repeat, and to be repeated where the answer was lost or 503: what was left over is erased then.
     """
-    caller.load_account(runtime, account_id, include_removed=True)
-    receipt = Receipt(account=account_id, erased=runtime.erase(account_id, _actor(caller)))
-    publish_revocation(runtime)
+    caller.load_account(stores.registry, account_id, include_removed=True)
+    receipt = Receipt(account=account_id, erased=erase(stores, account_id, _actor(caller)))
+    publish_revocation(stores, sync)
     return receipt
 
 
 @router.get("/accounts/{account_id}/status", summary="Show an account's state", responses=error_responses(404, 422))
-def read_status(account_id: AccountId, runtime: RuntimeDep, caller: ReadAccounts) -> AccountStatus:
+def read_status(account_id: AccountId, registry: RegistryDep, sync: SyncDep, caller: ReadAccounts) -> AccountStatus:
     """History, last day stored and last error of each series."""
-    account = caller.load_account(runtime, account_id)
-    return status_of(account, runtime.history)
+    account = caller.load_account(registry, account_id)
+    return status_of(account, sync.history)
 
 
 @router.get("/accounts/{account_id}/series", summary="Show an account's series", responses=error_responses(404, 422))
-def read_series(account_id: AccountId, runtime: RuntimeDep, caller: ReadAccounts) -> AccountSeries:
+def read_series(account_id: AccountId, stores: StoresDep, caller: ReadAccounts) -> AccountSeries:
     """Every series that there is: how it is switched, whether it is asked for, and when it was asked last."""
-    caller.load_account(runtime, account_id)
-    return runtime.series_chooser.load(account_id)
+    caller.load_account(stores.registry, account_id)
+    return build_series_chooser(stores).load(account_id)
 
 
 @router.patch(
@@ -193,26 +211,26 @@ def read_series(account_id: AccountId, runtime: RuntimeDep, caller: ReadAccounts
     responses=error_responses(400, 404, 409, 411, 413, 422),
 )
 def choose_series(
-    account_id: AccountId, choices: SeriesChoices, runtime: RuntimeDep, caller: WriteAccounts
+    account_id: AccountId, choices: SeriesChoices, stores: StoresDep, caller: WriteAccounts
 ) -> SeriesSwitches:
     """Set the switches of the series that are named; the others stay.
 
     A series that is switched on is asked for at once, its history too. What is stored stays where one is switched off.
     One that the supplier's API does not have gives 409 `not_offered`, and nothing is changed. Safe to repeat.
     """
-    caller.load_account(runtime, account_id)
+    caller.load_account(stores.registry, account_id)
     switches = {Series(name): SeriesSwitch(switch) for name, switch in choices.series.items()}
     try:
-        switch_series(runtime, account_id, switches)
+        switch_series(stores, account_id, switches)
     except ValueError as error:
         raise HttpRefusal(409, "not_offered", str(error)) from None
-    chosen = runtime.series_chooser.load(account_id)
+    chosen = build_series_chooser(stores).load(account_id)
     return SeriesSwitches(account=account_id, series={name: state.switch for name, state in chosen.series.items()})
 
 
 @audit_router.get("/audit", summary="Read the audit trail", responses=error_responses(422))
 def read_audit(
-    runtime: RuntimeDep,
+    registry: RegistryDep,
     caller: ReadAudit,
     account: Annotated[
         str | None, Query(pattern=r"^[a-z][a-z0-9]{0,31}$", description="Only entries about this account.")
@@ -237,7 +255,7 @@ def read_audit(
     """
     wanted = AuditFilter(account, actor, action, None, *days_of(since, until))
     # One entry more than asked for tells whether there is a next page.
-    entries = caller.page_audit(runtime, wanted, limit + 1, before)
+    entries = caller.page_audit(registry, wanted, limit + 1, before)
     page = [AuditRow.from_entry(entry) for entry in entries[:limit]]
     facts = {"account": account, "actor": actor, "action": action, "since": since, "until": until, "limit": limit}
     query = urlencode({name: value for name, value in facts.items() if value is not None})
@@ -250,13 +268,13 @@ def _actor(caller: Caller) -> str:
     return HOUSEHOLD if caller.token_id is None else f"token:{caller.token_id}"
 
 
-def _set_state(runtime: Runtime, caller: Caller, account_id: str, state: AccountState) -> AccountSummary:
-    caller.load_account(runtime, account_id)
+def _set_state(stores: Stores, caller: Caller, account_id: str, state: AccountState) -> AccountSummary:
+    caller.load_account(stores.registry, account_id)
     try:
-        runtime.registry.accounts.set_state(account_id, state, now=runtime.now())
+        stores.registry.accounts.set_state(account_id, state, now=stores.now())
     except ValueError as error:
         raise HttpRefusal(409, "wrong_state", str(error)) from None
-    return _summarize(caller.load_account(runtime, account_id), caller)
+    return _summarize(caller.load_account(stores.registry, account_id), caller)
 
 
 def _summarize(account: Account, caller: Caller) -> AccountSummary:

@@ -17,16 +17,27 @@ from fastapi import Depends, Request
 from fastapi.security import APIKeyCookie, APIKeyHeader, HTTPBearer
 from fastapi.security.utils import get_authorization_scheme_param
 
+from config.settings import Settings
 from worker.domain.account import DEFAULT_TENANT, Account
 from worker.domain.audit_entry import ActorKind, AuditEntry, AuditFilter
 from worker.domain.invitation import Invitation
 from worker.domain.sessions import Scope
 from worker.errors import UnknownAccount
 from worker.logs import fields
-from worker.runtime.process import Runtime
+from worker.runtime.stores import Stores
+from worker.runtime.web_access import WebAccess
 from worker.stores.redis.locks import Rate, RateLimiter
+from worker.stores.registry import Registry
 from worker.web.client_addresses import client_address
-from worker.web.dependencies import SESSION_COOKIE, RuntimeDep, Session, get_session, is_session_form, reload_session
+from worker.web.dependencies import (
+    SESSION_COOKIE,
+    AccessDep,
+    Session,
+    StoresDep,
+    get_session,
+    is_session_form,
+    reload_session,
+)
 from worker.web.error_pages import HttpRefusal
 from worker.web.request_audit import note_actor
 
@@ -66,94 +77,94 @@ class Caller:
     token_id: str | None = None
     tenant: str = DEFAULT_TENANT
 
-    def load_account(self, runtime: Runtime, account_id: str, *, include_removed: bool = False) -> Account:
+    def load_account(self, registry: Registry, account_id: str, *, include_removed: bool = False) -> Account:
         """Return an account that the caller may see. Raises UnknownAccount, as for one that doesn't exist."""
         if self.session is not None and account_id not in self.session.accounts:
             raise UnknownAccount("not an account of this session")
-        account = (runtime.registry.get if include_removed else runtime.registry.accounts.get_existing)(account_id)
+        account = (registry.accounts.get if include_removed else registry.accounts.get_existing)(account_id)
         is_own = account.tenant == self.tenant if self.session is None else self.session.shows(account)
         if not is_own:
             raise UnknownAccount("not an account of this caller")
         return account
 
-    def reload_account(self, runtime: Runtime, account_id: str) -> Account:
+    def reload_account(self, registry: Registry, access: WebAccess, account_id: str) -> Account:
         """Return an account that the caller was shown before, while the token or session is open and still shows it.
 
         For streams: it counts no call and records no visit. Raises UnknownAccount where the account was removed, and
         HttpRefusal 401.
         """
-        account = runtime.registry.accounts.get_existing(account_id)
+        account = registry.accounts.get_existing(account_id)
         if self.session is None:
-            still_sees = runtime.api_tokens.is_open(self.token_id or "") and account.tenant == self.tenant
+            still_sees = registry.api_tokens.is_open(self.token_id or "") and account.tenant == self.tenant
         else:
-            session = reload_session(runtime.web_access, self.session)
+            session = reload_session(access, self.session)
             still_sees = session is not None and session.shows(account)
         if not still_sees:
             raise _unauthorized("this token or session has ended", ', error="invalid_token"')
         return account
 
-    def find_accounts(self, runtime: Runtime, supplier: str, usage_point_id: str) -> list[Account]:
+    def find_accounts(self, registry: Registry, supplier: str, usage_point_id: str) -> list[Account]:
         """Return the account of the client's tenant that reads this meter; none where another tenant's does."""
-        found = runtime.registry.accounts.find_by_meter(usage_point_id, tenant=self.tenant)
+        found = registry.accounts.find_by_meter(usage_point_id, tenant=self.tenant)
         return [account for account in found if account.supplier == supplier]
 
-    def page_audit(self, runtime: Runtime, wanted: AuditFilter, limit: int, before: str) -> list[AuditEntry]:
+    def page_audit(self, registry: Registry, wanted: AuditFilter, limit: int, before: str) -> list[AuditEntry]:
         """Return the next page of the audit trail of the client's tenant, the newest entry first."""
-        return runtime.audit.page(replace(wanted, tenant=self.tenant), limit, before=before)
+        return registry.audit.page(replace(wanted, tenant=self.tenant), limit, before=before)
 
-    def page_invitations(self, runtime: Runtime, after: str, limit: int, *, open_only: bool) -> list[Invitation]:
+    def page_invitations(self, registry: Registry, after: str, limit: int, *, open_only: bool) -> list[Invitation]:
         """Return the next page by id of the client's invitations."""
-        return runtime.invitations.page(after, limit, open_only=open_only, tenant=self.tenant)
+        return registry.invitations.page(after, limit, open_only=open_only, tenant=self.tenant)
 
-    def revoke_invitation(self, runtime: Runtime, invitation_id: str) -> Invitation:
+    def revoke_invitation(self, registry: Registry, invitation_id: str) -> Invitation:
         """Revoke an invitation of the client's. Raises UnknownInvitation, as for one that doesn't exist."""
-        return runtime.invitations.revoke(invitation_id, tenant=self.tenant)
+        return registry.invitations.revoke(invitation_id, tenant=self.tenant)
 
 
 def _identify(
     request: Request,
-    runtime: RuntimeDep,
+    stores: StoresDep,
     _: Annotated[object, Depends(_bearer)],
     __: Annotated[object, Depends(_cookie)],
 ) -> Caller:
     """Return the caller and count the call. Raises HttpRefusal 401 or 429."""
-    limiter, address = RateLimiter(runtime.redis), client_address(request)
+    limiter, address = RateLimiter(stores.redis), client_address(request)
     if authorization := request.headers.get("Authorization"):
-        caller = _identify_client(runtime, limiter, address, authorization)
+        caller = _identify_client(stores, limiter, address, authorization)
         note_actor(request, ActorKind.TOKEN, str(caller.token_id), caller.tenant)
         return caller
     session = get_session(request)
     if not session.accounts:
         _count_call(limiter, ANONYMOUS_CALLS, address)
         raise _unauthorized("send a token as `Authorization: Bearer …`, never in the URL; or connect a meter")
-    return count_household(runtime, session)
+    return count_household(stores, session)
 
 
-def count_household(runtime: Runtime, session: Session) -> Caller:
+def count_household(stores: Stores, session: Session) -> Caller:
     """Count a call of a household, and return it as a caller. Raises HttpRefusal 429."""
-    _count_call(RateLimiter(runtime.redis), _api_rate(runtime), f"session:{session.sid}")
+    _count_call(RateLimiter(stores.redis), _api_rate(stores.settings), f"session:{session.sid}")
     return Caller(_HOUSEHOLD_SCOPES, session)
 
 
-def _identify_client(runtime: Runtime, limiter: RateLimiter, address: str, authorization: str) -> Caller:
+def _identify_client(stores: Stores, limiter: RateLimiter, address: str, authorization: str) -> Caller:
     """Return the client of a bearer token. Raises HttpRefusal 401, or 429 after too many bad ones or calls.
 
     A good token is looked for first: what others try from its address, or with its id, can't lock it out.
     """
     scheme, text = get_authorization_scheme_param(authorization)
     text = text.strip() if scheme.lower() == "bearer" else ""
-    token = runtime.api_tokens.find(text)
+    token = stores.registry.api_tokens.find(text)
     if token is None:
-        _count_bad_token(runtime, limiter, address, text)
+        _count_bad_token(stores.registry, limiter, address, text)
         raise _unauthorized("this token is unknown, revoked or expired", ', error="invalid_token"')
-    _count_call(limiter, _api_rate(runtime), f"token:{token.id}")
+    _count_call(limiter, _api_rate(stores.settings), f"token:{token.id}")
     return Caller(token.scopes, token_id=token.id, tenant=token.tenant)
 
 
-def _count_bad_token(runtime: Runtime, limiter: RateLimiter, address: str, text: str) -> None:
+def _count_bad_token(registry: Registry, limiter: RateLimiter, address: str, text: str) -> None:
     """Count a bad token by its address, and by the token that it names where there is one. Raises HttpRefusal 429."""
     subjects = [(BAD_TOKENS, address)]
-    if (token_id := runtime.api_tokens.find_named(text)) is not None:  # Made-up ids would fill Redis.
+    if (token_id := registry.api_tokens.find_named(text)) is not None:  # Made-up ids would fill Redis.
         subjects.append((BAD_TOKENS_OF_ID, token_id))
     for rate, subject in subjects:
         _count_call(limiter, rate, subject)
@@ -193,11 +204,11 @@ def require_scope_or_page(scope: Scope) -> Callable[..., Awaitable[Caller]]:
     """
 
     async def check(
-        request: Request, runtime: RuntimeDep, caller: CallerDep, _: Annotated[object, Depends(_csrf)]
+        request: Request, access: AccessDep, caller: CallerDep, _: Annotated[object, Depends(_csrf)]
     ) -> Caller:
         if caller.session is None:
             _check_scope(caller, scope)
-        elif not is_session_form(runtime, caller.session, request.headers.get(CSRF_HEADER)):
+        elif not is_session_form(access, caller.session, request.headers.get(CSRF_HEADER)):
             message = f"send the page's csrf value in the header {CSRF_HEADER}"
             raise HttpRefusal(403, "csrf_needed", message, _challenge())
         return caller
@@ -211,8 +222,8 @@ def _check_scope(caller: Caller, scope: Scope) -> None:
         raise HttpRefusal(403, "scope_needed", f"this needs a token with the scope {scope}", _challenge(extra))
 
 
-def _api_rate(runtime: Runtime) -> Rate:
-    return Rate("api", runtime.settings.api_calls_per_minute)
+def _api_rate(settings: Settings) -> Rate:
+    return Rate("api", settings.api_calls_per_minute)
 
 
 def _count_call(limiter: RateLimiter, rate: Rate, subject: str) -> None:

@@ -18,11 +18,13 @@ from worker.clients.enedis import ENEDIS
 from worker.clients.grdf import GRDF
 from worker.domain.invitation import Invitation
 from worker.errors import MeterElsewhere
-from worker.runtime.process import Runtime
+from worker.runtime.consent_parts import build_inviter
+from worker.runtime.stores import Stores
+from worker.runtime.sync_parts import Sync
 from worker.stores.registry.invitations import UnknownInvitation
 from worker.web.api.callers import Caller, ReadAsClient, WriteAccounts
 from worker.web.api.schemas import Fault, InvitationPage, NewInvitation, error_responses
-from worker.web.dependencies import LastId, RuntimeDep
+from worker.web.dependencies import LastId, RegistryDep, StoresDep, SyncDep
 from worker.web.error_pages import HttpRefusal, meter_elsewhere
 from worker.web.request_audit import note_subject
 
@@ -45,17 +47,19 @@ _UNKNOWN: Final[dict[int | str, dict[str, Any]]] = {404: {"model": Fault, "descr
     status_code=201,
     responses={**error_responses(400, 404, 411, 413, 422), **_REFUSALS},
 )
-def invite(new: NewInvitation, request: Request, runtime: RuntimeDep, caller: WriteAccounts) -> SentInvitation:
+def invite(
+    new: NewInvitation, request: Request, stores: StoresDep, sync: SyncDep, caller: WriteAccounts
+) -> SentInvitation:
     """Make a secret link, good once and for 72 hours, by which one person consents. You vouch for who gets it.
 
     With `account` it is the same person as before, and the history is kept; a closed account only opens its history.
     With `usage_point` or `pce` the meter gets an account. Unfinished older invitations for the same are revoked.
     """
-    inviter = runtime.inviter
+    inviter = build_inviter(stores)
     try:
         if new.mail:
             inviter.check_mail()
-        invitation, link = _create(runtime, new, caller)
+        invitation, link = _create(stores, sync, new, caller)
     except MeterElsewhere:
         raise meter_elsewhere() from None
     except MeterHasAccount as error:
@@ -73,7 +77,7 @@ def invite(new: NewInvitation, request: Request, runtime: RuntimeDep, caller: Wr
 
 @router.get("/invitations", summary="List invitations", responses=error_responses(422))
 def list_invitations(
-    runtime: RuntimeDep,
+    registry: RegistryDep,
     caller: ReadAsClient,
     limit: Annotated[int, Query(ge=1, le=MOST_INVITATIONS, description="Invitations a page.")] = 100,
     after: LastId = "",
@@ -81,7 +85,7 @@ def list_invitations(
 ) -> InvitationPage:
     """All invitations of the client's service without their secrets and meters; ended ones stay for a week."""
     # One more than asked for tells whether there is a next page.
-    invitations = caller.page_invitations(runtime, after, limit + 1, open_only=open_only)
+    invitations = caller.page_invitations(registry, after, limit + 1, open_only=open_only)
     page = [_summarize(invitation) for invitation in invitations[:limit]]
     more = len(invitations) > limit
     path = f"/api/invitations?limit={limit}{'&open=true' if open_only else ''}&after="
@@ -95,24 +99,26 @@ def list_invitations(
 )
 def revoke_invitation(
     invitation_id: Annotated[str, Path(pattern=r"^[a-z0-9]{12}$", description="The invitation's id.")],
-    runtime: RuntimeDep,
     caller: WriteAccounts,
+    registry: RegistryDep,
 ) -> InvitationSummary:
     """End it at once. Safe to repeat; one that was used stays used."""
     try:
-        return _summarize(caller.revoke_invitation(runtime, invitation_id))
+        return _summarize(caller.revoke_invitation(registry, invitation_id))
     except UnknownInvitation:
         raise HttpRefusal(404, "unknown_invitation", "no such invitation") from None
 
 
-def _create(runtime: Runtime, new: NewInvitation, caller: Caller) -> tuple[Invitation, str]:
+def _create(stores: Stores, sync: Sync, new: NewInvitation, caller: Caller) -> tuple[Invitation, str]:
     by = f"token:{caller.token_id}"
     for supplier, meter in ((ENEDIS.name, new.usage_point), (GRDF.name, new.pce)):
         if meter is not None:
-            if supplier not in runtime.suppliers:
+            if supplier not in sync.suppliers:
                 raise HttpRefusal(422, "invalid_request", "pce: gas is not set up")
-            return runtime.inviter.invite_meter(supplier, meter, by, new_holder=new.new_holder, tenant=caller.tenant)
-    return runtime.inviter.invite_account(caller.load_account(runtime, str(new.account)).id, by)
+            return build_inviter(stores).invite_meter(
+                supplier, meter, by, new_holder=new.new_holder, tenant=caller.tenant
+            )
+    return build_inviter(stores).invite_account(caller.load_account(stores.registry, str(new.account)).id, by)
 
 
 def _summarize(invitation: Invitation) -> InvitationSummary:

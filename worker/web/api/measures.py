@@ -23,12 +23,12 @@ from worker.domain.documents import key_of
 from worker.domain.exports import document_schema, to_public_fields
 from worker.domain.files.cells import FileFault
 from worker.domain.series import Doctype, Period, Series, daily_of, suppliers_of
-from worker.runtime.process import Runtime
+from worker.runtime.sync_parts import Sync
 from worker.stores.measures.stored_range import MOST_DOCUMENTS, find_stored_range
 from worker.sync.file_import import FileComparison
 from worker.web.api.callers import MayImport, ReadMeasures
 from worker.web.api.schemas import AccountId, MeasurePage, SchemaList, error_responses
-from worker.web.dependencies import Day, RuntimeDep
+from worker.web.dependencies import AccessDep, Day, StoresDep, SyncDep
 from worker.web.error_pages import HttpRefusal
 from worker.web.file_formats import (
     CSV_TYPE,
@@ -82,7 +82,9 @@ class Form(StrEnum):
 )
 def read_measures(
     account_id: AccountId,
-    runtime: RuntimeDep,
+    stores: StoresDep,
+    sync: SyncDep,
+    access: AccessDep,
     caller: ReadMeasures,
     series: Annotated[
         Series | None,
@@ -112,17 +114,19 @@ def read_measures(
 
     What the period `from` or `to` lies in counts as a whole: by month, `from=2024-07-15` gives all of July.
     """
-    usual = daily_of(supplier=caller.load_account(runtime, account_id).supplier)
+    usual = daily_of(supplier=caller.load_account(stores.registry, account_id).supplier)
     doctype = find_asked_doctype(series or usual, by)
     if usual is not daily_of():
         series = doctype.series  # An answer of electricity without a series names none: its readers are older.
-    days = check_days(first, last, runtime.history.today())
-    stored = find_stored_range(runtime.measures, account_id, doctype, days, after)
+    days = check_days(first, last, sync.history.today())
+    stored = find_stored_range(stores.measures, account_id, doctype, days, after)
     name = name_file(account_id, series, by, days)
     if form is Form.CSV:
         csv_format = FieldsCsv.of(doctype, stored.read_tariff_periods())
         if limit is None:
-            return stream_file(stored, csv_format, name, partial(caller.reload_account, runtime, account_id))
+            return stream_file(
+                stored, csv_format, name, partial(caller.reload_account, stores.registry, access, account_id)
+            )
     documents, more = stored.read(limit or _USUAL_DOCUMENTS)
     parameters = {"series": series, "by": by, "from": first, "to": last, "limit": limit, "format": form}
     link = f"/api/accounts/{account_id}/measures?{_query(parameters, key_of(documents[-1]))}" if more else None
@@ -195,7 +199,8 @@ class ImportAnswer(BaseModel):
 async def import_measures(
     account_id: AccountId,
     request: Request,
-    runtime: RuntimeDep,
+    stores: StoresDep,
+    sync: SyncDep,
     caller: MayImport,
     dry_run: Annotated[bool, Query(description="Only show what is new in the files; store nothing.")] = False,
 ) -> ImportAnswer:
@@ -205,13 +210,15 @@ async def import_measures(
     deleted, and a second import changes nothing. A file of another meter is refused, and stops no other one. Where all
     are refused, the answer is 422 `file_refused`. Of a household's session the page's CSRF value is needed.
     """
-    account = await run_in_threadpool(caller.load_account, runtime, account_id)
+    account = await run_in_threadpool(caller.load_account, stores.registry, account_id)
     try:
         form = await read_files(request)
     except MultiPartException as error:
         raise HttpRefusal(422, "invalid_request", f"send the files as parts `{FIELD}`: {error.message}") from None
     try:
-        report = await run_in_threadpool(import_files, request, runtime, account, form, caller.session, dry_run=dry_run)
+        report = await run_in_threadpool(
+            import_files, request, stores, sync, account, form, caller.session, dry_run=dry_run
+        )
     finally:
         await form.close()
     if not report.series:
@@ -228,7 +235,7 @@ async def import_measures(
 @router.get(
     "/schemas", tags=["schemas"], summary="List the doctypes", response_model=SchemaList, responses=error_responses()
 )
-def list_schemas(runtime: RuntimeDep) -> dict[str, Any]:
+def list_schemas(sync: SyncDep) -> dict[str, Any]:
     """List the doctypes of stored documents, each with its series, its period and the path of its JSON Schema."""
     return {
         "schemas": [
@@ -239,7 +246,7 @@ def list_schemas(runtime: RuntimeDep) -> dict[str, Any]:
                 "unit": doctype.series.description.quantity.load_unit,
                 "path": f"/api/schemas/{name}",
             }
-            for name, doctype in _doctypes(runtime).items()
+            for name, doctype in _doctypes(sync).items()
         ]
     }
 
@@ -258,15 +265,15 @@ def read_schema(
         str,
         Path(description="A full name, as in the list.", examples=["com.grandlyon.enedis.day"], max_length=80),
     ],
-    runtime: RuntimeDep,
+    sync: SyncDep,
 ) -> JSONResponse:
     """Return the JSON Schema of the documents of a doctype, as the measure store keeps them."""
-    known = _doctypes(runtime)
+    known = _doctypes(sync)
     if doctype not in known:
         raise HttpRefusal(404, "unknown_doctype", "no such doctype: GET /api/schemas lists them")
     return JSONResponse(document_schema(known[doctype]), media_type=_SCHEMA)
 
 
-def _doctypes(runtime: Runtime) -> dict[str, Doctype]:
+def _doctypes(sync: Sync) -> dict[str, Doctype]:
     """Return the doctypes of the suppliers that are set up, by name."""
-    return {one.full_name: one for one in Doctype if not runtime.suppliers.keys().isdisjoint(suppliers_of(one.series))}
+    return {one.full_name: one for one in Doctype if not sync.suppliers.keys().isdisjoint(suppliers_of(one.series))}

@@ -22,10 +22,12 @@ from starlette.concurrency import run_in_threadpool
 from worker.accounts.status import AccountProgress, progress_of
 from worker.errors import UnknownAccount, WorkerError
 from worker.logs import fields
-from worker.runtime.process import Runtime
+from worker.runtime.sync_parts import Sync
+from worker.runtime.web_access import WebAccess
+from worker.stores.registry import Registry
 from worker.web.api.callers import Caller, ReadAccounts
 from worker.web.api.schemas import AccountId, error_responses
-from worker.web.dependencies import RuntimeDep
+from worker.web.dependencies import AccessDep, RegistryDep, SyncDep
 from worker.web.error_pages import HttpRefusal
 
 log = logging.getLogger("releve.api")
@@ -94,9 +96,9 @@ _limits = StreamCounter()
     summary="Progress of the first sync",
     responses=error_responses(404, 422),
 )
-def read_progress(account_id: AccountId, runtime: RuntimeDep, caller: ReadAccounts) -> AccountProgress:
+def read_progress(account_id: AccountId, registry: RegistryDep, sync: SyncDep, caller: ReadAccounts) -> AccountProgress:
     """Days done and wanted by series; ask again every few seconds, or watch the stream."""
-    return progress_of(caller.load_account(runtime, account_id), runtime.history)
+    return progress_of(caller.load_account(registry, account_id), sync.history)
 
 
 @router.get(
@@ -115,19 +117,21 @@ def read_progress(account_id: AccountId, runtime: RuntimeDep, caller: ReadAccoun
 )
 async def watch_progress(
     account_id: AccountId,
-    runtime: RuntimeDep,
+    registry: RegistryDep,
+    sync: SyncDep,
+    access: AccessDep,
     caller: ReadAccounts,
     last_event_id: Annotated[str | None, Header(description="Sent by browsers that reconnect.")] = None,
 ) -> Response:
     """Server-sent events, for `EventSource`. Where no stream can be had (503), poll `/progress`."""
     # The registry is asked in a thread, as everywhere.
-    await run_in_threadpool(caller.load_account, runtime, account_id, include_removed=True)
+    await run_in_threadpool(caller.load_account, registry, account_id, include_removed=True)
     if last_event_id in ("loaded", "removed"):
         return Response(status_code=204)  # Only this status keeps an EventSource from reconnecting.
     _limits.check(caller)
     if _streams.locked():
         raise HttpRefusal(503, "too_many_streams", "ask /progress every few seconds instead", wait_s=30)
-    load = partial(load_watched, runtime, caller, account_id)
+    load = partial(load_watched, registry, sync, access, caller, account_id)
     await run_in_threadpool(load)  # Its errors are answered with their status, which a stream can't do any more.
     return EventSourceResponse(
         _limits.count(caller, stream_events(load))
@@ -168,13 +172,13 @@ async def stream_events(
             await asyncio.sleep(poll_every_s)
 
 
-def load_watched(runtime: Runtime, caller: Caller, account_id: str) -> AccountProgress:
+def load_watched(registry: Registry, sync: Sync, access: WebAccess, caller: Caller, account_id: str) -> AccountProgress:
     """Return the progress of an account that the caller has been shown before, while it may see it.
 
     Raises UnknownAccount where the account was removed, and HttpRefusal where the caller's token or session has ended,
     or shows it no more.
     """
-    return progress_of(caller.reload_account(runtime, account_id), runtime.history)
+    return progress_of(caller.reload_account(registry, access, account_id), sync.history)
 
 
 def _encode(name: str, data: Any, *, last: bool = False) -> bytes:

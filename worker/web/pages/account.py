@@ -18,15 +18,26 @@ from worker.accounts.explanations import SeriesExplanation
 from worker.accounts.notice_channels import CURVE_NOT_ACTIVATED
 from worker.accounts.status import AccountStatus, coverage_of, status_of
 from worker.clients.grdf import GRDF
+from worker.domain.access_right import REGISTERING
 from worker.domain.account import Account, AccountState
 from worker.domain.completeness import DayState, Hole
 from worker.domain.reasons import Reason
 from worker.domain.series import Direction, Quantity, Series, dailies_of, daily_of, find_curve, is_gateway, of_supplier
 from worker.domain.windows import ONE_DAY, DateWindow, civil_date
 from worker.errors import ConsentStopped, FilesOnly
-from worker.runtime.process import Runtime
+from worker.runtime.stores import Stores
+from worker.runtime.sync_parts import Sync, build_explainer
+from worker.stores.measures.measure_store import MeasureStore
 from worker.texts import has_text
-from worker.web.dependencies import Day, OwnAccount, RuntimeDep, SessionDep, name_service, needs_invitation
+from worker.web.dependencies import (
+    Day,
+    OwnAccount,
+    SessionDep,
+    StoresDep,
+    SyncDep,
+    name_service,
+    needs_invitation,
+)
 from worker.web.pages.account_forms import build_sum, describe_grants, find_home
 from worker.web.pages.cards import build_cards, explain_lack_of_days
 from worker.web.pages.chart_values import (
@@ -87,7 +98,8 @@ class Reader:
 @router.get("/accounts/{account_id}")
 def show_account(
     request: Request,
-    runtime: RuntimeDep,
+    stores: StoresDep,
+    sync: SyncDep,
     session: SessionDep,
     account: OwnAccount,
     by: Annotated[View | None, Query()] = None,
@@ -97,27 +109,27 @@ def show_account(
 ) -> Response:
     """Show the page; ``?sum=1`` asks for the sum of a home's energies, which is never shown unasked."""
     words = words_of(request)
-    status = status_of(account, runtime.history)
-    today = runtime.history.today()
+    status = status_of(account, sync.history)
+    today = sync.history.today()
     supplier, daily = words(f"supplier.{account.supplier}"), daily_of(supplier=account.supplier)
-    no_days = _explain_lack_of_days(runtime, account, words, supplier)
+    no_days = _explain_lack_of_days(stores.measures, account, words, supplier)
     bars = {name: one for name, one in status.series.items() if one.total and not (no_days and name is daily)}
-    known = runtime.registry.outcomes.known(account.id)
-    flows = find_flows(runtime, account, known)
+    known = stores.registry.outcomes.known(account.id)
+    flows = find_flows(stores, account, known)
     shown_daily = flows[0].daily if flows else daily
-    why_late = "" if no_days else explain_lateness(runtime, account, shown_daily, status, words)
+    why_late = "" if no_days else explain_lateness(stores, sync, account, shown_daily, status, words)
     kind, connection = connection_of(account, status, why_late)
-    chart = build_chart(runtime, account, words, flows, view=by, at=at, against=compare)
+    chart = build_chart(stores, sync, account, words, flows, view=by, at=at, against=compare)
     shown = chart.span if chart else Span.containing(by or View.MONTH, at or today - ONE_DAY)
-    home = find_home(runtime, session, account)
+    home = find_home(stores.registry, session, account)
     return render(
         request,
         "account.html",
         home=home,
         with_sum=with_sum,
-        sums=build_sum(runtime, home.accounts, at, words) if with_sum and home.is_joined else [],
+        sums=build_sum(stores, home.accounts, at, words) if with_sum and home.is_joined else [],
         span_query=_span_query(by, at, compare),
-        may_add_gas=_may_add_gas(runtime, account, [one.supplier for one in (*home.accounts, *home.joinable)]),
+        may_add_gas=_may_add_gas(sync, account, [one.supplier for one in (*home.accounts, *home.joinable)]),
         account=account,
         title=_title(account, [flow.direction for flow in flows]),
         supplier=supplier,
@@ -127,24 +139,24 @@ def show_account(
         bars=bars,
         loading=account.active and any(bar.done < bar.total for bar in bars.values()),
         chart=chart,
-        figures=build_figures(runtime, account.id, flows, words),
-        cards=build_cards(runtime, account.id, known, shown, words),
+        figures=build_figures(stores.measures, account.id, flows, words),
+        cards=build_cards(stores.measures, sync, account.id, known, shown, words),
         kind=kind,
         connection=connection,
         why_late=why_late,
-        is_home=runtime.settings.is_home,
-        needs_invitation=needs_invitation(runtime, account.supplier),
-        may_declare=account.supplier in runtime.rights.suppliers and account.supplier in runtime.suppliers,
+        is_home=stores.settings.is_home,
+        needs_invitation=needs_invitation(sync, account.supplier),
+        may_declare=account.supplier in REGISTERING and account.supplier in sync.suppliers,
         cause=words.cause(status.failure, account.supplier) if connection == RETRYING else "",
         next_try=status.next_try if connection == RATE_LIMITED else None,
         last_day=status.last_day,
         may_stop=account.may_be_stopped,
         may_choose=account.may_choose_series,
-        reader=_find_reader(runtime, account, today, words),
+        reader=_find_reader(stores, account, today, words),
         may_renew=account.state is not AccountState.CLOSED,
         curve_missing=status.hint == CURVE_NOT_ACTIVATED,
-        **_count_gaps(runtime, account, today),
-        **describe_grants(runtime, account),
+        **_count_gaps(sync, account, today),
+        **describe_grants(stores, sync, account),
     )
 
 
@@ -155,9 +167,9 @@ def _span_query(by: View | None, at: date | None, compare: Against) -> str:
     return f"?{asked}" if asked else ""
 
 
-def _may_add_gas(runtime: Runtime, account: Account, suppliers: Sequence[str]) -> bool:
+def _may_add_gas(sync: Sync, account: Account, suppliers: Sequence[str]) -> bool:
     """Return whether the page offers to connect a gas meter too: there is gas here, and none in this home yet."""
-    return GRDF.name in runtime.suppliers and GRDF.name not in suppliers and account.may_choose_series
+    return GRDF.name in sync.suppliers and GRDF.name not in suppliers and account.may_choose_series
 
 
 def _title(account: Account, directions: Sequence[Direction]) -> str:
@@ -176,23 +188,23 @@ def _sync_text(account: Account) -> str:
     return "sync.text" if find_curve(daily_of(supplier=account.supplier)) else "sync.text.days"
 
 
-def _explain_lack_of_days(runtime: Runtime, account: Account, words: Words, supplier: str) -> str:
+def _explain_lack_of_days(measures: MeasureStore, account: Account, words: Words, supplier: str) -> str:
     """Return why the meter has no daily values, where its contract tells; else an empty text."""
     contracts = [series for series in of_supplier(account.supplier) if series.is_state]
-    entries = [entry for series in contracts for entry in read_entries(runtime.measures, account.id, series)]
+    entries = [entry for series in contracts for entry in read_entries(measures, account.id, series)]
     return explain_lack_of_days(entries, words, supplier)
 
 
-def _find_reader(runtime: Runtime, account: Account, today: date, words: Words) -> Reader | None:
+def _find_reader(stores: Stores, account: Account, today: date, words: Words) -> Reader | None:
     """Return who may read the data by the consent in force; None where nobody does any more."""
     if account.refusal_on(today) is not None:
         return None
-    proof = runtime.consents.newest_proofs([account.id]).get(account.id)
+    proof = stores.registry.consents.newest_proofs([account.id]).get(account.id)
     if proof is not None and not proof.open:
         return None
     began = account.created_at if proof is None else proof.consented_at
     since = (proof.consent_from if proof else None) or account.consent_from or civil_date(began)
-    return Reader(name_service(runtime, account.tenant, words), since, account.consent_until)
+    return Reader(name_service(stores, account.tenant, words), since, account.consent_until)
 
 
 def connection_of(account: Account, status: AccountStatus, why_late: str) -> tuple[str, str]:
@@ -219,9 +231,9 @@ def connection_of(account: Account, status: AccountStatus, why_late: str) -> tup
     return "good", "state.good" if daily_of(supplier=account.supplier).catches_up else "state.as_published"
 
 
-def _count_gaps(runtime: Runtime, account: Account, today: date) -> dict[str, int]:
+def _count_gaps(sync: Sync, account: Account, today: date) -> dict[str, int]:
     """Return how many days of the last month have no total yet, and how many a total but no transmitted curve."""
-    coverage, _ = coverage_of(account.id, runtime.history)
+    coverage, _ = coverage_of(account.id, sync.history)
     first, series = today - _GAP_REACH, daily_of(supplier=account.supplier)
     daily, curves = coverage.get(series), find_curve(series)
     curve = coverage.get(curves) if curves else None
@@ -235,13 +247,13 @@ def _count_gaps(runtime: Runtime, account: Account, today: date) -> dict[str, in
     }
 
 
-def find_flows(runtime: Runtime, account: Account, known: Sequence[Series]) -> list[StoredFlow]:
+def find_flows(stores: Stores, account: Account, known: Sequence[Series]) -> list[StoredFlow]:
     """Return the directions of which energy is stored, the consumption first. ``known``: the account's series."""
-    outcomes = runtime.registry.outcomes.load(account.id)
+    outcomes = stores.registry.outcomes.load(account.id)
     flows = []
     for daily in dailies_of(account.supplier):
         pair = [series for series in (daily, find_curve(daily)) if series is not None and series in known]
-        first_days = [first_day(runtime.measures, account.id, series.inputs) for series in pair]
+        first_days = [first_day(stores.measures, account.id, series.inputs) for series in pair]
         last_days = [day for series in pair if (outcome := outcomes.get(series)) and (day := outcome.last_day)]
         if any(first_days) and last_days:
             flows.append(StoredFlow(daily, min(filter(None, first_days)), max(last_days)))
@@ -249,7 +261,8 @@ def find_flows(runtime: Runtime, account: Account, known: Sequence[Series]) -> l
 
 
 def build_chart(
-    runtime: Runtime,
+    stores: Stores,
+    sync: Sync,
     account: Account,
     words: Words,
     flows: Sequence[StoredFlow],
@@ -266,48 +279,48 @@ def build_chart(
     if not flows:
         return None
     first, last = min(flow.first for flow in flows), max(flow.last for flow in flows)
-    newest = max(last, runtime.history.today() - ONE_DAY) if account.active else last
+    newest = max(last, sync.history.today() - ONE_DAY) if account.active else last
     # At the beginning of the calendar there is nothing to compare with.
     shown = first if at and at.year < MINYEAR + 2 else min(at or last, newest)
     span, daily = Span.containing(view or View.MONTH, shown), flows[0].daily
-    measures, *fed = (_read_flow(runtime, account, flow, span, against, words) for flow in flows)
+    measures, *fed = (_read_flow(stores, sync, account, flow, span, against, words) for flow in flows)
     if at is not None and not span.start <= at < span.end:
-        reason = explain_asked_day(runtime, account, daily, at, words)
+        reason = explain_asked_day(stores, sync, account, daily, at, words)
         measures = replace(measures, reasons=tuple(filter(None, (reason, *measures.reasons))))
     return to_chart(measures, words, first, newest, daily=daily, fed=fed[0] if fed else None)
 
 
 def _read_flow(
-    runtime: Runtime, account: Account, flow: StoredFlow, span: Span, against: Against, words: Words
+    stores: Stores, sync: Sync, account: Account, flow: StoredFlow, span: Span, against: Against, words: Words
 ) -> SpanMeasures:
     # Of a home of files nothing is missing: the next file may have it.
     next_day = date.min if account.files_only and span.view is not View.DAY else flow.last + ONE_DAY
-    measures = read_measures(runtime.measures, account.id, span, next_day, flow.daily, against)
-    ledger = runtime.registry.completeness.load_ledger(account.id, flow.daily)
+    measures = read_measures(stores.measures, account.id, span, next_day, flow.daily, against)
+    ledger = stores.registry.completeness.load_ledger(account.id, flow.daily)
     set_aside = [day for day in span.days() if ledger.mark_of(day).state is DayState.SET_ASIDE]
-    reasons = explain_gaps(runtime, account, flow.daily, measures, words)
+    reasons = explain_gaps(stores, sync, account, flow.daily, measures, words)
     return replace(measures, days_set_aside=tuple(set_aside[:_MOST_NAMED]), reasons=reasons)
 
 
-def build_figures(runtime: Runtime, account_id: str, flows: Sequence[StoredFlow], words: Words) -> list[Summary]:
+def build_figures(measures: MeasureStore, account_id: str, flows: Sequence[StoredFlow], words: Words) -> list[Summary]:
     """Return the sums of the last day, its month and its year, each compared to the one before."""
     if not flows:
         return []
     newest = flows[0].last  # Of which the curve alone may be known.
     window = DateWindow(date(newest.year - 2, 1, 1), newest + ONE_DAY)
-    days, *days_of_others = (read_days(runtime.measures, account_id, window, flow.daily) for flow in flows)
+    days, *days_of_others = (read_days(measures, account_id, window, flow.daily) for flow in flows)
     last, figures = max(days, default=None), list[Summary]()
     if last is None:
         return []
     for span in (Span.containing(view, last) for view in CALENDAR_VIEWS):
-        measures, *others = (measures_by_day(span, known, span.end) for known in (days, *days_of_others))
+        by_span, *others = (measures_by_day(span, known, span.end) for known in (days, *days_of_others))
         fed = next((other for other in others if other.total is not None), None)
-        figures.append(summarize(measures, words, fed))
+        figures.append(summarize(by_span, words, fed))
     return figures
 
 
 def explain_gaps(
-    runtime: Runtime, account: Account, daily: Series, measures: SpanMeasures, words: Words
+    stores: Stores, sync: Sync, account: Account, daily: Series, measures: SpanMeasures, words: Words
 ) -> tuple[str, ...]:
     """Return why values of the chart are missing, a sentence for each reason. Raises StoreUnavailable.
 
@@ -315,48 +328,50 @@ def explain_gaps(
     """
     match measures.span.view:
         case View.DAY:
-            return tuple(_explain_day(runtime, account, daily, measures, words))
+            return tuple(_explain_day(stores, sync, account, daily, measures, words))
         case View.YEAR:
             return ()
         case _:
-            return tuple(_explain_days(runtime, account, daily, measures, words))
+            return tuple(_explain_days(stores, sync, account, daily, measures, words))
 
 
-def explain_asked_day(runtime: Runtime, account: Account, daily: Series, day: date, words: Words) -> str:
+def explain_asked_day(stores: Stores, sync: Sync, account: Account, daily: Series, day: date, words: Words) -> str:
     """Return why nothing is there of a day outside of the stored ones; empty at the ends of the calendar."""
     if day.year in (MINYEAR, MAXYEAR):
         return ""
-    return words.choose(runtime.explainer.explain_days(account, daily, [day])[day].sentences)
+    return words.choose(build_explainer(stores, sync).explain_days(account, daily, [day])[day].sentences)
 
 
-def explain_lateness(runtime: Runtime, account: Account, daily: Series, status: AccountStatus, words: Words) -> str:
+def explain_lateness(
+    stores: Stores, sync: Sync, account: Account, daily: Series, status: AccountStatus, words: Words
+) -> str:
     """Return why the newest day that should be stored is not; empty where it is, or where nobody could have asked yet.
 
     Raises StoreUnavailable.
     """
-    series, today = status.series.get(daily), runtime.history.today()
+    series, today = status.series.get(daily), sync.history.today()
     if series is None or series.last_day is None:
         return ""
     due = today - daily.description.published_after_days * ONE_DAY - (_TOLERANCE if daily.comes_late else timedelta())
     if series.last_day >= due:
         return ""
-    explanation = runtime.explainer.explain_days(account, daily, [due])[due]
+    explanation = build_explainer(stores, sync).explain_days(account, daily, [due])[due]
     waits_for_tonight = explanation.reason is Reason.NOT_ASKED_YET and series.last_day >= due - ONE_DAY
     return "" if waits_for_tonight or explanation.reason.is_complete else words.choose(explanation.sentences)
 
 
 def _explain_day(
-    runtime: Runtime, account: Account, daily: Series, measures: SpanMeasures, words: Words
+    stores: Stores, sync: Sync, account: Account, daily: Series, measures: SpanMeasures, words: Words
 ) -> Iterator[str]:
     """Yield why a day has no total, or else why it has no whole curve; of a whole one what a file has told."""
     curve, day = find_curve(daily), measures.span.start
     lacks_curve = curve is not None and (measures.empty or measures.gaps > 0)
     series = daily if measures.total is None else (curve if lacks_curve else None)
     if series is None:
-        told = (runtime.explainer.explain_days(account, one, [day])[day] for one in (daily, curve) if one)
+        told = (build_explainer(stores, sync).explain_days(account, one, [day])[day] for one in (daily, curve) if one)
         yield from (words.choose(one.sentences) for one in told if one.reason is Reason.FROM_FILE)
         return
-    explanation = runtime.explainer.explain(account, day).series.get(series)
+    explanation = build_explainer(stores, sync).explain(account, day).series.get(series)
     if explanation is None or explanation.reason.is_complete:
         return
     if explanation.reason is Reason.NOT_ASKED_YET and explanation.stored.amount is not None:
@@ -365,12 +380,12 @@ def _explain_day(
 
 
 def _explain_days(
-    runtime: Runtime, account: Account, daily: Series, measures: SpanMeasures, words: Words
+    stores: Stores, sync: Sync, account: Account, daily: Series, measures: SpanMeasures, words: Words
 ) -> Iterator[str]:
     """Yield for each reason how many days of a week or month are missing, and why."""
-    today = runtime.history.today()
+    today = sync.history.today()
     days = [slot.start.date() for slot in measures.slots if slot.gap or (measures.empty and slot.energy is None)]
-    explanations = runtime.explainer.explain_days(account, daily, [day for day in days if day < today])
+    explanations = build_explainer(stores, sync).explain_days(account, daily, [day for day in days if day < today])
     by_reason: dict[Reason, list[date]] = {}
     for day, explanation in explanations.items():
         by_reason.setdefault(explanation.reason, []).append(day)

@@ -21,13 +21,19 @@ from worker.domain.evidence import HOUSEHOLD
 from worker.domain.series import Series, SeriesSwitch, daily_of
 from worker.domain.windows import DateWindow
 from worker.errors import UnknownAccount
-from worker.runtime.process import Runtime
+from worker.runtime.consent_parts import build_series_chooser, erase, meters_of, stop_consent
+from worker.runtime.stores import Stores
+from worker.runtime.sync_parts import Sync
 from worker.stores.redis.locks import Rate, RateLimiter
+from worker.stores.registry import Registry
 from worker.web.dependencies import (
     OwnAccount,
-    RuntimeDep,
+    RegistryDep,
     Session,
     SessionDep,
+    SettingsDep,
+    StoresDep,
+    SyncDep,
     account_form,
     has_shares,
     needs_invitation,
@@ -92,18 +98,18 @@ class SummedSpan:
 
 @router.get("/accounts/{account_id}/series")
 def show_series_form(
-    request: Request, runtime: RuntimeDep, account: OwnAccount, saved: Annotated[str, Query()] = ""
+    request: Request, stores: StoresDep, account: OwnAccount, saved: Annotated[str, Query()] = ""
 ) -> Response:
     """Show the form; an account that another person has taken over is shown as it is."""
     if not account.may_choose_series:
         return RedirectResponse(f"/accounts/{account.id}", 303)
-    return render(request, "series.html", account=account, boxes=_load_boxes(runtime, account), saved=bool(saved))
+    return render(request, "series.html", account=account, boxes=_load_boxes(stores, account), saved=bool(saved))
 
 
 @router.post("/accounts/{account_id}/series", dependencies=[account_form("/series")])
 def save_series(
     request: Request,
-    runtime: RuntimeDep,
+    stores: StoresDep,
     account: OwnAccount,
     series: Annotated[list[str] | None, Form()] = None,
     before: Annotated[list[str] | None, Form()] = None,
@@ -118,19 +124,19 @@ def save_series(
     changed = set(series or ()) ^ set(before or ())
     switches = {
         box.series: SeriesSwitch.ON if box.series in (series or ()) else SeriesSwitch.OFF
-        for box in _load_boxes(runtime, account)
+        for box in _load_boxes(stores, account)
         if box.series in changed and not box.kept
     }
     if switches:
-        if wait_s := RateLimiter(runtime.redis).count_call(_CHANGES, account.id):
+        if wait_s := RateLimiter(stores.redis).count_call(_CHANGES, account.id):
             refusal = render_message(request, "choose.too_many", 429, (page, "message.again"))
             refusal.headers["Retry-After"] = str(wait_s)
             return refusal
-        switch_series(runtime, account.id, switches)
+        switch_series(stores, account.id, switches)
     return RedirectResponse(f"{page}?saved=yes", 303)
 
 
-def _load_boxes(runtime: Runtime, account: Account) -> list[Box]:
+def _load_boxes(stores: Stores, account: Account) -> list[Box]:
     """Return the series that the supplier's API has, in their order."""
     return [
         Box(
@@ -138,7 +144,7 @@ def _load_boxes(runtime: Runtime, account: Account) -> list[Box]:
             _name_state(shown.switch, shown.collected),
             kept=shown.collected and series is daily_of(supplier=account.supplier),
         )
-        for series, shown in runtime.series_chooser.load(account.id).series.items()
+        for series, shown in build_series_chooser(stores).load(account.id).series.items()
         if shown.offered
     ]
 
@@ -150,58 +156,58 @@ def _name_state(switch: SeriesSwitch, collected: bool) -> str:
 
 
 @router.get("/accounts/{account_id}/stop")
-def show_stop_form(request: Request, runtime: RuntimeDep, account: OwnAccount) -> Response:
+def show_stop_form(request: Request, stores: StoresDep, sync: SyncDep, account: OwnAccount) -> Response:
     """Show the form; an account without a consent to stop is shown as it is."""
     if not account.may_be_stopped:
         return RedirectResponse(f"/accounts/{account.id}#connection", 303)
-    return render(request, "stop.html", account=account, **describe_grants(runtime, account))
+    return render(request, "stop.html", account=account, **describe_grants(stores, sync, account))
 
 
 @router.post("/accounts/{account_id}/stop", dependencies=[account_form("/stop")])
-def stop_account(runtime: RuntimeDep, account: OwnAccount) -> Response:
+def stop_account(stores: StoresDep, sync: SyncDep, account: OwnAccount) -> Response:
     """Stop the consent."""
     if account.may_be_stopped:
-        runtime.stop_consent(account.id)
-        publish_revocation(runtime)
+        stop_consent(stores, account.id)
+        publish_revocation(stores, sync)
     return RedirectResponse(f"/accounts/{account.id}#connection", 303)
 
 
-def describe_grants(runtime: Runtime, account: Account) -> dict[str, Any]:
+def describe_grants(stores: Stores, sync: Sync, account: Account) -> dict[str, Any]:
     """Return for a page what clients of the proxy may read of the account's meter, each with the client's name."""
-    today, meters = runtime.history.today(), runtime.meters_of(account)
-    grants = runtime.proxy_grant_table.list_grants(meter_digests=meters)
-    names = {client.id: client.name for client in runtime.proxy_clients.list_clients()} if grants else {}
+    today, meters = sync.history.today(), meters_of(stores, account)
+    grants = stores.registry.proxy_grants.list_grants(meter_digests=meters)
+    names = {client.id: client.name for client in stores.registry.proxy_clients.list_clients()} if grants else {}
     in_force = [(names[grant.client_id], grant) for grant in grants if not grant.is_over(today)]
-    return {"grants": in_force, "token_lives_on": runtime.clients.account_tokens}
+    return {"grants": in_force, "token_lives_on": sync.suppliers.main.account_tokens}
 
 
 @router.post("/accounts/{account_id}/grants/{grant_id}/end", dependencies=[account_form("#grants")])
-def end_grant(runtime: RuntimeDep, account: OwnAccount, grant_id: str) -> Response:
+def end_grant(stores: StoresDep, account: OwnAccount, grant_id: str) -> Response:
     """End what a client of the proxy may read of the account's meter."""
-    if not runtime.proxy_grant_table.end(grant_id, EndReason.WITHDRAWN, runtime.meters_of(account)):
+    if not stores.registry.proxy_grants.end(grant_id, EndReason.WITHDRAWN, meters_of(stores, account)):
         raise UnknownAccount("no grant for the meter of this account")
     return RedirectResponse(f"/accounts/{account.id}#grants", 303)
 
 
 @router.get("/accounts/{account_id}/remove")
-def show_remove_form(request: Request, runtime: RuntimeDep, account: OwnAccount) -> Response:
-    return render(request, "remove.html", account=account, is_home=runtime.settings.is_home)
+def show_remove_form(request: Request, settings: SettingsDep, account: OwnAccount) -> Response:
+    return render(request, "remove.html", account=account, is_home=settings.is_home)
 
 
 @router.post("/accounts/{account_id}/remove", dependencies=[account_form("/remove")])
-def remove_account(request: Request, runtime: RuntimeDep, account: OwnAccount) -> Response:
-    erased = runtime.erase(account.id, HOUSEHOLD)
-    publish_revocation(runtime)
+def remove_account(request: Request, stores: StoresDep, sync: SyncDep, account: OwnAccount) -> Response:
+    erased = erase(stores, account.id, HOUSEHOLD)
+    publish_revocation(stores, sync)
     return render(
         request,
         "removed.html",
         account=account,
         account_id=account.id,
-        is_home=runtime.settings.is_home,
-        invited=needs_invitation(runtime, account.supplier),
-        delete_share=has_shares(runtime, account.supplier),
+        is_home=stores.settings.is_home,
+        invited=needs_invitation(sync, account.supplier),
+        delete_share=has_shares(sync, account.supplier),
         receipt=receipt_of(erased),
-        moment=runtime.now(),
+        moment=stores.now(),
         access_notice=None,  # The household of the session may have ended with its account.
     )
 
@@ -211,9 +217,9 @@ def receipt_of(erased: Mapping[str, int]) -> list[tuple[str, int]]:
     return [(name, erased[name]) for name in _RECEIPT_LINES if name in erased]
 
 
-def find_home(runtime: Runtime, session: Session, account: Account) -> Home:
+def find_home(registry: Registry, session: Session, account: Account) -> Home:
     """Return the home of an account that the session shows. Raises StoreUnavailable."""
-    own = session.own(runtime.registry.accounts.get_many(list(session.accounts)))
+    own = session.own(registry.accounts.get_many(list(session.accounts)))
     existing = [other for other in own if other.state is not AccountState.DELETED]
     partners = _share_home(account, existing)
     suppliers = {account.supplier, *(partner.supplier for partner in partners)}
@@ -235,38 +241,38 @@ def _share_home(account: Account, others: Iterable[Account]) -> list[Account]:
 
 @router.post("/accounts/{account_id}/home", dependencies=[account_form()])
 def join_accounts(
-    runtime: RuntimeDep, session: SessionDep, account: OwnAccount, other: Annotated[str, Form(max_length=32)] = ""
+    registry: RegistryDep, session: SessionDep, account: OwnAccount, other: Annotated[str, Form(max_length=32)] = ""
 ) -> Response:
     """Join the account with another one of this browser."""
-    home = find_home(runtime, session, account)
+    home = find_home(registry, session, account)
     if other not in {one.id for one in home.joinable}:
         raise UnknownAccount("no account that can be joined in this browser's session")
-    runtime.homes.join([*(one.id for one in home.accounts), other])
+    registry.homes.join([*(one.id for one in home.accounts), other])
     return RedirectResponse(f"/accounts/{account.id}", 303)
 
 
 @router.post("/accounts/{account_id}/home/part", dependencies=[account_form()])
-def part_accounts(runtime: RuntimeDep, session: SessionDep, account: OwnAccount) -> Response:
+def part_accounts(registry: RegistryDep, session: SessionDep, account: OwnAccount) -> Response:
     """Let the accounts of this home stand alone again; nothing else changes."""
-    runtime.homes.part([one.id for one in find_home(runtime, session, account).accounts])
+    registry.homes.part([one.id for one in find_home(registry, session, account).accounts])
     return RedirectResponse(f"/accounts/{account.id}", 303)
 
 
-def build_sum(runtime: Runtime, accounts: Sequence[Account], at: date | None, words: Words) -> list[SummedSpan]:
+def build_sum(stores: Stores, accounts: Sequence[Account], at: date | None, words: Words) -> list[SummedSpan]:
     """Return the sums of a day, its month and its year; empty while one of the accounts has no daily value.
 
     ``at``: the day; the last one that all have without it, or where it lies behind that. Raises StoreUnavailable.
     """
     series = [daily_of(supplier=account.supplier) for account in accounts]
     pairs = list(zip(accounts, series, strict=True))
-    outcomes = [runtime.registry.outcomes.load(account.id).get(daily) for account, daily in pairs]
+    outcomes = [stores.registry.outcomes.load(account.id).get(daily) for account, daily in pairs]
     last_days = [outcome.last_day for outcome in outcomes if outcome and outcome.last_day]
     if len(last_days) < len(accounts):
         return []
     day = min([*last_days, *([at] if at else [])])
     year = Span.containing(View.YEAR, day)
     window = DateWindow(year.start, year.end)
-    days = {account.supplier: read_days(runtime.measures, account.id, window, daily) for account, daily in pairs}
+    days = {account.supplier: read_days(stores.measures, account.id, window, daily) for account, daily in pairs}
     return [_sum_up(Span.containing(view, day), days, words) for view in CALENDAR_VIEWS]
 
 

@@ -24,21 +24,29 @@ from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
+from config.settings import Settings
 from worker.clients.enedis import ENEDIS
 from worker.domain.account import DEFAULT_TENANT, Account, AccountState
 from worker.domain.clock import real_clock
 from worker.domain.consents import parse_displayed
 from worker.domain.invitation import Invitation, InvitationPurpose, InvitationState
 from worker.domain.tariffs import DISPLAYED_PERIODS
-from worker.runtime.process import Runtime
+from worker.runtime.consent_parts import Consent
+from worker.runtime.stores import Stores
+from worker.runtime.sync_parts import Sync
+from worker.runtime.web_access import WebAccess
 from worker.stores.redis.locks import Rate, RateLimiter
 from worker.stores.redis.pending_consents import ConsentFlow, ConsentFlows
 from worker.web.client_addresses import client_address
 from worker.web.dependencies import (
     RIGHT_STATE,
-    RuntimeDep,
+    AccessDep,
+    ConsentDep,
     Session,
     SessionDep,
+    SettingsDep,
+    StoresDep,
+    SyncDep,
     browser_form,
     gas_suffix,
     is_own_form,
@@ -68,145 +76,183 @@ _PRETENDER: Final = "simulator"
 
 
 @router.get("/invitation")
-def show_invitation(request: Request, runtime: RuntimeDep) -> Response:
+def show_invitation(request: Request, sync: SyncDep) -> Response:
     """Show the form. It says nothing of the invitation, which the server has not seen."""
-    response = render_with_form(request, "invitation.html", several=gas_suffix(runtime))
-    response.headers["Content-Security-Policy"] = policy_with_form_to(runtime.endpoints.authorize_url)
+    response = render_with_form(request, "invitation.html", several=gas_suffix(sync))
+    response.headers["Content-Security-Policy"] = policy_with_form_to(sync.suppliers.main.endpoints.authorize_url)
     return response
 
 
 @router.post("/invitation", dependencies=[browser_form("/invitation")])
 def open_invitation(
-    request: Request, runtime: RuntimeDep, session: SessionDep, invitation: Annotated[str, Form(max_length=2000)] = ""
+    request: Request,
+    stores: StoresDep,
+    sync: SyncDep,
+    consent: ConsentDep,
+    access: AccessDep,
+    session: SessionDep,
+    invitation: Annotated[str, Form(max_length=2000)] = "",
 ) -> Response:
     """Bind the invitation to this browser, and go on: to the supplier's page, or to the history of a closed account."""
     secret = invitation.strip().rpartition("#")[2]  # The whole link may be pasted.
-    names = read_browser_names(runtime, request)
+    names = read_browser_names(stores.settings, request)
     renamed = names.with_new()
-    opened = runtime.invitations.open(secret, renamed.newest, names.hashes)
+    opened = stores.registry.invitations.open(secret, renamed.newest, names.hashes)
     if opened is not None:
-        return _go_on(request, runtime, session, opened, renamed)
-    if again := _open_again(request, runtime, session, secret, names):
+        return _go_on(request, stores, sync, consent, access, session, opened, renamed)
+    if again := _open_again(request, stores, consent, access, session, secret, names):
         return again
-    wait_s = count_wrong_invitation(request, runtime)
+    wait_s = count_wrong_invitation(request, stores)
     return consent_page(request, "too_many", wait_s) if wait_s else consent_page(request, "invitation_over")
 
 
 @router.get("/invitation/again")
-def choose_again(request: Request, runtime: RuntimeDep, session: SessionDep) -> Response:
+def choose_again(
+    request: Request, stores: StoresDep, sync: SyncDep, consent: ConsentDep, access: AccessDep, session: SessionDep
+) -> Response:
     """Lead back to the supplier's page with the invitation whose consent named another meter."""
     if not is_visit(request):
         raise HttpRefusal(403, "refused", "a consent begins where a person goes to this page")
-    names = read_browser_names(runtime, request)
-    own = runtime.connection_requests.of_browser(names.hashes)
-    invited = runtime.connector.outcomes.find_invited(own) if own else None
+    names = read_browser_names(stores.settings, request)
+    own = consent.requests.of_browser(names.hashes)
+    invited = consent.connector.outcomes.find_invited(own) if own else None
     if invited is None or invited.invitation.state_at(real_clock()) is not InvitationState.OPENED:
         return consent_page(request, "invitation_over")
-    return _go_on(request, runtime, session, invited.invitation, names.with_new())
+    return _go_on(request, stores, sync, consent, access, session, invited.invitation, names.with_new())
 
 
 @router.post("/invitation/pretend")
 def invite_to_pretend_home(
     request: Request,
-    runtime: RuntimeDep,
+    stores: StoresDep,
+    sync: SyncDep,
+    consent: ConsentDep,
+    access: AccessDep,
     session: SessionDep,
     usage_point_id: Annotated[str, Form(pattern=r"^([0-9]{14})?$")] = "",
 ) -> Response:
     """Invite this browser to a home of the simulator, where the settings allow it (RELEVE_PRETEND_HOMES)."""
-    if not runtime.settings.pretend_homes:
+    if not stores.settings.pretend_homes:
         return consent_page(request, "unknown_supplier")
-    renamed = read_browser_names(runtime, request).with_new()
+    renamed = read_browser_names(stores.settings, request).with_new()
     meter = usage_point_id or f"{10**13 + secrets.randbelow(9 * 10**13)}"
-    account = runtime.registry.accounts.find(ENEDIS.name, meter)
+    account = stores.registry.accounts.find(ENEDIS.name, meter)
     if account is None:
-        invited = runtime.invitations.create(InvitationPurpose.METER, ENEDIS.name, _PRETENDER, usage_point_id=meter)
+        invited = stores.registry.invitations.create(
+            InvitationPurpose.METER, ENEDIS.name, _PRETENDER, usage_point_id=meter
+        )
     else:
         # Pretend homes are everybody's.
-        invited = runtime.invitations.create(InvitationPurpose.ACCOUNT, ENEDIS.name, _PRETENDER, account_id=account.id)
-    opened = runtime.invitations.open(invited[1], renamed.newest)
+        invited = stores.registry.invitations.create(
+            InvitationPurpose.ACCOUNT, ENEDIS.name, _PRETENDER, account_id=account.id
+        )
+    opened = stores.registry.invitations.open(invited[1], renamed.newest)
     if opened is None:
         return consent_page(request, "invitation_over")
-    return _go_on(request, runtime, session, opened, renamed)
+    return _go_on(request, stores, sync, consent, access, session, opened, renamed)
 
 
 def _go_on(
-    request: Request, runtime: Runtime, session: Session, invitation: Invitation, renamed: BrowserNames
+    request: Request,
+    stores: Stores,
+    sync: Sync,
+    consent: Consent,
+    access: WebAccess,
+    session: Session,
+    invitation: Invitation,
+    renamed: BrowserNames,
 ) -> Response:
-    account = runtime.registry.accounts.account_of(invitation)
+    account = stores.registry.accounts.account_of(invitation)
     note_subject(request, invitation.id, account_id=account.id if account else None, tenant=invitation.tenant)
     if invitation.account_id is not None and account is None:
         return consent_page(request, "invitation_over")
     if account is not None and account.state is AccountState.CLOSED:
-        return _open_history(request, runtime, session, invitation, account)
-    if invitation.supplier not in runtime.suppliers:
+        return _open_history(request, stores, consent, access, session, invitation, account)
+    if invitation.supplier not in sync.suppliers:
         return consent_page(request, "unknown_supplier")
-    if runtime.suppliers[invitation.supplier].supplier.rights is not None:
+    if sync.suppliers[invitation.supplier].supplier.rights is not None:
         response = RedirectResponse(f"/invitation/{invitation.id}/right", 303)
-        set_browser_names(runtime, response, renamed)
+        set_browser_names(stores.settings, response, renamed)
         return response
     meter = account.usage_point_id if account else invitation.usage_point_id
     return redirect_to_supplier(
-        request, runtime, session, invitation.supplier, meter, invitation=invitation, renamed=renamed
+        request, stores, sync, consent, session, invitation.supplier, meter, invitation=invitation, renamed=renamed
     )
 
 
 def _open_history(
-    request: Request, runtime: Runtime, session: Session, invitation: Invitation, account: Account
+    request: Request,
+    stores: Stores,
+    consent: Consent,
+    access: WebAccess,
+    session: Session,
+    invitation: Invitation,
+    account: Account,
 ) -> Response:
     """Open a closed account, which needs no new consent: nothing is read for it any more."""
-    with runtime.registry.database.writing() as connection:
-        used = runtime.invitations.use(connection, invitation.id)
+    with stores.registry.database.writing() as connection:
+        used = stores.registry.invitations.use(connection, invitation.id)
     if not used:
         return consent_page(request, "invitation_over")
     note_subject(request, account_id=account.id)
-    return open_accounts(request, runtime, session, [account], invitation.id)
+    return open_accounts(request, stores, consent, access, session, [account], invitation.id)
 
 
 def _open_again(
-    request: Request, runtime: Runtime, session: Session, secret: str, names: BrowserNames
+    request: Request,
+    stores: Stores,
+    consent: Consent,
+    access: WebAccess,
+    session: Session,
+    secret: str,
+    names: BrowserNames,
 ) -> Response | None:
     """Return the account to the browser that has used this invitation for it, once, and None to others.
 
     A crash may have kept the session from a browser whose consent is recorded. A session that was opened and has ended
     since is not opened again: the device may be lost.
     """
-    invitation = runtime.invitations.find(secret)
+    invitation = stores.registry.invitations.find(secret)
     if invitation is None or invitation.used_at is None or invitation.browser not in names.hashes:
         return None
     mine = invitation.names_of_invited(names.hashes)
-    account = runtime.registry.accounts.account_of(invitation)
+    account = stores.registry.accounts.account_of(invitation)
     if account is None and invitation.usage_point_id is not None:
-        account = runtime.registry.accounts.find(invitation.supplier, invitation.usage_point_id)
-    name = runtime.consents.browser_of(account.id) if account else None
+        account = stores.registry.accounts.find(invitation.supplier, invitation.usage_point_id)
+    name = stores.registry.consents.browser_of(account.id) if account else None
     if account and name and name in mine:
-        got = runtime.connection_requests.find_session(name)
-        open_keys = runtime.sessions.list_keys(runtime.sessions.households_of([account.id]))
+        got = consent.requests.find_session(name)
+        open_keys = stores.registry.sessions.list_keys(stores.registry.sessions.households_of([account.id]))
         if got and got not in [key.id for key in open_keys] and not session.shows(account):
             return None
-        return open_accounts(request, runtime, session, [account], invitation.id)
-    if any(right.page for right in runtime.rights.of_browser(mine)):
+        return open_accounts(request, stores, consent, access, session, [account], invitation.id)
+    if any(right.page for right in stores.registry.rights.of_browser(mine)):
         return RedirectResponse(RIGHT_STATE, 303)  # It was used for a right that waits for its holder.
     return None
 
 
 # It comes before ``/connect/{supplier}``, which matches it too.
 @router.get("/connect/reading")
-def show_reading_form(request: Request, runtime: RuntimeDep) -> Response:
+def show_reading_form(request: Request, settings: SettingsDep, consent: ConsentDep) -> Response:
     """Show the form to the browser whose last request has no proof yet."""
-    if runtime.connector.find_unproven(read_browser_names(runtime, request).hashes) is None:
+    if consent.connector.find_unproven(read_browser_names(settings, request).hashes) is None:
         return consent_page(request, "no_reading")
     return render_with_form(request, "reading.html", contracts=DISPLAYED_PERIODS, typed={}, unread=False)
 
 
 @router.post("/connect/reading")
-async def type_reading(request: Request, runtime: RuntimeDep, session: SessionDep) -> Response:
+async def type_reading(
+    request: Request, stores: StoresDep, consent: ConsentDep, access: AccessDep, session: SessionDep
+) -> Response:
     """Take what the display shows, whole kWh by tariff period; fields that are left empty count as not shown."""
     form = {name: str(text) for name, text in (await request.form()).items()}
-    return await run_in_threadpool(_take_reading, request, runtime, session, form)
+    return await run_in_threadpool(_take_reading, request, stores, consent, access, session, form)
 
 
-def _take_reading(request: Request, runtime: RuntimeDep, session: Session, form: dict[str, str]) -> Response:
-    if not is_own_form(runtime, request, form.get("csrf", "")):
+def _take_reading(
+    request: Request, stores: StoresDep, consent: ConsentDep, access: AccessDep, session: Session, form: dict[str, str]
+) -> Response:
+    if not is_own_form(stores.settings, access, request, form.get("csrf", "")):
         return refuse_form(request, "/")
     registers = [name for periods in DISPLAYED_PERIODS.values() for name in periods]
     typed = {name: text for name in registers if (text := form.get(_REGISTER_FIELD + name, "").strip())}
@@ -214,44 +260,56 @@ def _take_reading(request: Request, runtime: RuntimeDep, session: Session, form:
     known = {name: kwh for name, kwh in readings.items() if kwh is not None}
     if not known or len(known) < len(readings):
         return render_with_form(request, "reading.html", 400, contracts=DISPLAYED_PERIODS, typed=typed, unread=True)
-    names = read_browser_names(runtime, request)
-    unproven = runtime.connector.find_unproven(names.hashes)
+    names = read_browser_names(stores.settings, request)
+    unproven = consent.connector.find_unproven(names.hashes)
     if unproven is None:
         return consent_page(request, "no_reading")
-    limiter = RateLimiter(runtime.redis)
+    limiter = RateLimiter(stores.redis)
     # A browser gets a new name with each try, so its tries are counted by what it tries to prove.
     tries = ((REQUEST_TRIES, unproven.id), (ADDRESS_TRIES, client_address(request)))
     if wait_s := max(limiter.count_call(rate, subject) for rate, subject in tries):
         return consent_page(request, "too_many", min(wait_s, _AN_HOUR_S))
     renamed = names.with_new()
-    compared = runtime.connector.compare_reading(names.hashes, known, browser=renamed.newest, session=session.accounts)
+    compared = consent.connector.compare_reading(names.hashes, known, browser=renamed.newest, session=session.accounts)
     if compared is None:
         return consent_page(request, "no_reading")
     response = RedirectResponse(_OUTCOME, 303)
-    set_browser_names(runtime, response, renamed)
+    set_browser_names(stores.settings, response, renamed)
     return response
 
 
 @router.get(_OUTCOME)
-def show_outcome(request: Request, runtime: RuntimeDep, session: SessionDep) -> Response:
+def show_outcome(
+    request: Request, stores: StoresDep, consent: ConsentDep, access: AccessDep, session: SessionDep
+) -> Response:
     """Show what came of it; the page loads itself again until there is an outcome."""
-    own = runtime.connection_requests.of_browser(read_browser_names(runtime, request).hashes)
-    return consent_page(request, "no_reading") if own is None else answer_request(request, runtime, session, own)
+    own = consent.requests.of_browser(read_browser_names(stores.settings, request).hashes)
+    return (
+        consent_page(request, "no_reading")
+        if own is None
+        else answer_request(request, stores, consent, access, session, own)
+    )
 
 
 @router.get("/connect/{supplier}")
-def start_consent(request: Request, supplier: str, runtime: RuntimeDep, session: SessionDep) -> Response:
+def start_consent(
+    request: Request, supplier: str, stores: StoresDep, sync: SyncDep, consent: ConsentDep, session: SessionDep
+) -> Response:
     """Redirect to the supplier's page. ``?usage_point_id=`` chooses a home of the simulator."""
-    if supplier != runtime.clients.supplier.name:
+    if supplier != sync.suppliers.main.supplier.name:
         return consent_page(request, "unknown_supplier")
     if not is_visit(request):
         raise HttpRefusal(403, "refused", "a consent begins where a person goes to this page")
-    return redirect_to_supplier(request, runtime, session, supplier, request.query_params.get("usage_point_id"))
+    return redirect_to_supplier(
+        request, stores, sync, consent, session, supplier, request.query_params.get("usage_point_id")
+    )
 
 
 def redirect_to_supplier(
     request: Request,
-    runtime: Runtime,
+    stores: Stores,
+    sync: Sync,
+    consent: Consent,
     session: Session,
     supplier: str,
     usage_point_id: str | None,
@@ -265,9 +323,9 @@ def redirect_to_supplier(
     ``renamed``: the browser's names with a new one, where this answer has made one already. ``tenant``: to whom a new
     account will belong where there is no invitation.
     """
-    names = read_browser_names(runtime, request)
+    names = read_browser_names(stores.settings, request)
     renamed = renamed or names.with_new()
-    if wait_s := count_start(request, runtime, session, names, invitation):
+    if wait_s := count_start(request, stores, session, names, invitation):
         response = consent_page(request, "too_many", wait_s)
     else:
         flow = ConsentFlow(
@@ -276,26 +334,39 @@ def redirect_to_supplier(
             invitation=invitation.id if invitation else None,
             tenant=invitation.tenant if invitation else tenant,
         )
-        response = begin_flow(request, runtime, flow, f"/callback/{supplier}", usage_point_id)
-    set_browser_names(runtime, response, renamed)
+        response = begin_flow(request, stores, sync, consent, flow, f"/callback/{supplier}", usage_point_id)
+    set_browser_names(stores.settings, response, renamed)
     return response
 
 
 def begin_flow(
-    request: Request, runtime: Runtime, flow: ConsentFlow, callback_path: str, usage_point_id: str | None
+    request: Request,
+    stores: Stores,
+    sync: Sync,
+    consent: Consent,
+    flow: ConsentFlow,
+    callback_path: str,
+    usage_point_id: str | None,
 ) -> Response:
     """Store a flow that begins now, and redirect to the supplier's page; only a simulator gets ``usage_point_id``."""
-    consents = runtime.consents_of(flow.supplier)
+    consents = consent.supplier_of(flow.supplier)
     hint = usage_point_id if usage_point_id and consents.is_meter(usage_point_id) else None
     today = consents.today()
     begun = replace(flow, begun_on=today.isoformat(), begun_at=real_clock().isoformat())
     try:
-        return RedirectResponse(start_flow(runtime, begun, callback_path, hint), 303)
+        return RedirectResponse(start_flow(stores, sync, consent, begun, callback_path, hint), 303)
     except ValueError:  # The customers of the sandbox have consented already.
         return consent_page(request, "no_consent_page")
 
 
-def start_flow(runtime: Runtime, flow: ConsentFlow, callback_path: str, usage_point_id: str | None = None) -> str:
+def start_flow(
+    stores: Stores,
+    sync: Sync,
+    consent: Consent,
+    flow: ConsentFlow,
+    callback_path: str,
+    usage_point_id: str | None = None,
+) -> str:
     """Store the flow and return the address of the supplier's consent page.
 
     Only a simulator gets ``callback_path`` and ``usage_point_id``: the supplier knows our callback address from our
@@ -303,22 +374,26 @@ def start_flow(runtime: Runtime, flow: ConsentFlow, callback_path: str, usage_po
 
     Raises ValueError where the supplier has no consent page (the sandbox).
     """
-    consents = runtime.consents_of(flow.supplier)
+    consents = consent.supplier_of(flow.supplier)
     consents.consent_page("")  # It raises the ValueError before anything is stored.
-    page = consents.consent_page(ConsentFlows(runtime.redis).start(flow))
-    hints = {name: value for name, value in _hints(runtime, flow, callback_path, usage_point_id).items() if value}
+    page = consents.consent_page(ConsentFlows(stores.redis).start(flow))
+    hints = {
+        name: value
+        for name, value in _hints(stores.settings, sync, flow, callback_path, usage_point_id).items()
+        if value
+    }
     return f"{page}&{urlencode(hints)}" if hints else page
 
 
 def _hints(
-    runtime: Runtime, flow: ConsentFlow, callback_path: str, usage_point_id: str | None
+    settings: Settings, sync: Sync, flow: ConsentFlow, callback_path: str, usage_point_id: str | None
 ) -> Mapping[str, str | None]:
     """Return what only a simulator is told in the address of its page; GRDF's has our callback in it already."""
-    if flow.supplier == runtime.clients.supplier.name:
-        address = runtime.settings.public_url + callback_path
+    if flow.supplier == sync.suppliers.main.supplier.name:
+        address = settings.public_url + callback_path
         hints = {"redirect_uri": address, "usage_point_id": usage_point_id}
-        return hints if runtime.settings.speaks_to_simulator else {}
-    return {"pce": usage_point_id} if runtime.settings.speaks_to_gas_simulator else {}
+        return hints if settings.speaks_to_simulator else {}
+    return {"pce": usage_point_id} if settings.speaks_to_gas_simulator else {}
 
 
 def is_visit(request: Request) -> bool:
@@ -333,7 +408,7 @@ def is_visit(request: Request) -> bool:
 
 
 def count_start(
-    request: Request, runtime: Runtime, session: Session, names: BrowserNames, invitation: Invitation | None
+    request: Request, stores: Stores, session: Session, names: BrowserNames, invitation: Invitation | None
 ) -> int:
     """Count a start. Return 0 where it may go on, else the seconds until the next may.
 
@@ -341,13 +416,13 @@ def count_start(
     """
     if session.household is not None and session.accounts:
         subject = f"household:{session.household.id}"
-    elif opened := invitation or runtime.invitations.find_opened(names.hashes):
+    elif opened := invitation or stores.registry.invitations.find_opened(names.hashes):
         subject = f"invitation:{opened.id}"
     else:
         subject = client_address(request)
-    return RateLimiter(runtime.redis).count_call(CONSENT_STARTS, subject)
+    return RateLimiter(stores.redis).count_call(CONSENT_STARTS, subject)
 
 
-def count_wrong_invitation(request: Request, runtime: Runtime) -> int:
+def count_wrong_invitation(request: Request, stores: Stores) -> int:
     """Count an invitation that opens nothing. Return 0, or the seconds until the next is looked at."""
-    return RateLimiter(runtime.redis).count_call(WRONG_INVITATIONS, client_address(request))
+    return RateLimiter(stores.redis).count_call(WRONG_INVITATIONS, client_address(request))

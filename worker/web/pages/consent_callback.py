@@ -30,6 +30,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
+from config.settings import Settings
 from worker.app import enqueue_request
 from worker.clients.endpoints import LONGEST_STATE, Callback
 from worker.clients.enedis import ENEDIS
@@ -47,17 +48,22 @@ from worker.domain.connection_request import (
 from worker.domain.consents import REQUEST_LIFE
 from worker.errors import OperatorFault, StoreUnavailable
 from worker.logs import fields
-from worker.runtime.process import Runtime
+from worker.runtime.consent_parts import Consent
+from worker.runtime.stores import Stores
+from worker.runtime.web_access import WebAccess
 from worker.stores.redis.locks import Rate, RateLimiter
 from worker.stores.redis.pending_consents import ConsentFlow, ConsentFlows
+from worker.stores.registry import Registry
 from worker.web.client_addresses import client_address
 from worker.web.dependencies import (
     RIGHT_STATE,
-    RuntimeDep,
+    AccessDep,
+    ConsentDep,
     Session,
     SessionDep,
+    StoresDep,
+    SyncDep,
     browser_form,
-    get_runtime,
     needs_invitation,
     publish_backfills,
     read_cookie,
@@ -158,58 +164,75 @@ class BrowserNames:
 
 
 @router.get("/callback/{supplier}")
-def receive_callback(request: Request, supplier: str, runtime: RuntimeDep, session: SessionDep) -> Response:
+def receive_callback(
+    request: Request,
+    supplier: str,
+    stores: StoresDep,
+    sync: SyncDep,
+    consent: ConsentDep,
+    access: AccessDep,
+    session: SessionDep,
+) -> Response:
     """Receive a person who comes back from the supplier's page."""
     name = supplier.removesuffix(PORTAL_SUFFIX)
-    if name not in runtime.suppliers:
+    if name not in sync.suppliers:
         return consent_page(request, "unknown_supplier")
-    return answer_callback(request, runtime, session, name)
+    return answer_callback(request, stores, consent, access, session, name)
 
 
 @router.post("/connect/new-holder", dependencies=[browser_form("/")])
 def confirm_new_holder(
-    request: Request, runtime: RuntimeDep, session: SessionDep, connection: Annotated[str, Form(max_length=64)] = ""
+    request: Request,
+    stores: StoresDep,
+    consent: ConsentDep,
+    access: AccessDep,
+    session: SessionDep,
+    connection: Annotated[str, Form(max_length=64)] = "",
 ) -> Response:
     """Go on with a proven request whose meter has another person's account, which is closed by it."""
-    own = runtime.connector.choose_new_holder(connection, read_browser_names(runtime, request).hashes)
+    own = consent.connector.choose_new_holder(connection, read_browser_names(stores.settings, request).hashes)
     if own is None:
         return consent_page(request, "unknown_state")
-    publish_backfills(runtime, [account.id for account in own.accounts])
-    return answer_request(request, runtime, session, own)
+    publish_backfills(stores, [account.id for account in own.accounts])
+    return answer_request(request, stores, consent, access, session, own)
 
 
-def answer_callback(request: Request, runtime: Runtime, session: Session, supplier: str) -> Response:
+def answer_callback(
+    request: Request, stores: Stores, consent: Consent, access: WebAccess, session: Session, supplier: str
+) -> Response:
     """Answer a callback of a supplier that has a consent page here, whichever of our addresses it came to."""
     if len(request.scope["query_string"]) > LONGEST_QUERY:
         return consent_page(request, "too_long")
-    callback = runtime.consents_of(supplier).read_callback(request.query_params.multi_items())
+    callback = consent.supplier_of(supplier).read_callback(request.query_params.multi_items())
     if len(callback.usage_points) > MOST_METERS:
         return consent_page(request, "too_many_meters")
-    flows, state = ConsentFlows(runtime.redis), callback.state
+    flows, state = ConsentFlows(stores.redis), callback.state
     if not _STATE.fullmatch(state):
         return _stateless_page(request, callback, supplier)
-    flow, names = flows.read(state), read_browser_names(runtime, request)
+    flow, names = flows.read(state), read_browser_names(stores.settings, request)
     if flow is None or flow.supplier != supplier:
-        return _answer_repeated(request, runtime, session, callback, supplier)
+        return _answer_repeated(request, stores, consent, access, session, callback, supplier)
     if flow.browser not in names.hashes:
         # The flow isn't ended: it stays for the browser that it belongs to.
         return consent_page(request, "foreign_state")
     renamed = names.with_new()
-    own = _receive(request, runtime, session, callback, flow, names, renamed)
-    if not runtime.connection_requests.create(own):  # Another load of the same callback was faster.
-        return _answer_repeated(request, runtime, session, callback, supplier)
+    own = _receive(request, consent, session, callback, flow, names, renamed)
+    if not consent.requests.create(own):  # Another load of the same callback was faster.
+        return _answer_repeated(request, stores, consent, access, session, callback, supplier)
     flows.end(state)
     if own.asks_supplier:
-        _publish(runtime, own)
+        _publish(stores, own)
     # What comes of it comes with the next load: a crash on the way must not leave it to a name that nobody has got.
-    response = answer_request(request, runtime, session, own) if own.done else _waiting_page(request, own)
-    set_browser_names(runtime, response, renamed)
+    response = (
+        answer_request(request, stores, consent, access, session, own) if own.done else _waiting_page(request, own)
+    )
+    set_browser_names(stores.settings, response, renamed)
     return response
 
 
 def _receive(
     request: Request,
-    runtime: Runtime,
+    consent: Consent,
     session: Session,
     callback: Callback,
     flow: ConsentFlow,
@@ -217,7 +240,7 @@ def _receive(
     renamed: BrowserNames,
 ) -> ConnectionRequest:
     """Return the request that a callback makes, bound to the newest name of ``renamed``."""
-    return runtime.connector.receive(
+    return consent.connector.receive(
         callback,
         ConnectionRequest(
             id=_request_id(callback.state),
@@ -237,17 +260,23 @@ def _receive(
 
 
 def _answer_repeated(
-    request: Request, runtime: Runtime, session: Session, callback: Callback, supplier: str
+    request: Request,
+    stores: Stores,
+    consent: Consent,
+    access: WebAccess,
+    session: Session,
+    callback: Callback,
+    supplier: str,
 ) -> Response:
     """Answer a callback whose state is used: with what came of it, for the browser that it belongs to.
 
     A browser that has only a name of before has loaded the callback twice at once, and gets the new one by the other
     answer; or somebody has planted the name.
     """
-    names = read_browser_names(runtime, request).hashes
-    own = runtime.connection_requests.get(_request_id(callback.state))
+    names = read_browser_names(stores.settings, request).hashes
+    own = consent.requests.get(_request_id(callback.state))
     if own is not None and (own.browser in names or _is_shown(own, session)):
-        return answer_request(request, runtime, session, own)
+        return answer_request(request, stores, consent, access, session, own)
     if own is None or not set(own.known_as) & set(names):
         return _stateless_page(request, callback, supplier)
     if own.done:
@@ -266,22 +295,24 @@ def _stateless_page(request: Request, callback: Callback, supplier: str) -> Resp
     return consent_page(request, page, supplier=supplier)
 
 
-def answer_request(request: Request, runtime: Runtime, session: Session, own: ConnectionRequest) -> Response:
+def answer_request(
+    request: Request, stores: Stores, consent: Consent, access: WebAccess, session: Session, own: ConnectionRequest
+) -> Response:
     """Answer with what came of the browser's own request, and take it on where its next step is due."""
     if own.is_due(datetime.now(UTC)):
-        own = _take_on(runtime, own)
+        own = _take_on(stores, consent, own)
     match own.state:
         case RequestState.ASKING:
             return _waiting_page(request, own)
         case RequestState.HANDED_OVER:
             return RedirectResponse(own.returns_to, 302)
         case RequestState.CONNECTED:
-            return open_accounts(request, runtime, session, own.accounts, own.browser)
+            return open_accounts(request, stores, consent, access, session, own.accounts, own.browser)
         case RequestState.CHOICE:
             supplier = words_of(request)(f"supplier.{own.supplier}")
             return render_with_form(request, "choice.html", request_id=own.id, supplier=supplier)
         case RequestState.UNPROVEN:
-            return _unproven_page(request, runtime, own)
+            return _unproven_page(request, consent, own)
         case RequestState.REFUSED if own.caller is not None and own.page != "invitation_over":
             # The caller must hear that nothing comes of it, in OAuth's words where there is one.
             error = "server_error" if own.page in _PAGES_WITHOUT_ERROR else own.page
@@ -293,47 +324,49 @@ def answer_request(request: Request, runtime: Runtime, session: Session, own: Co
             return consent_page(request, page, supplier=own.supplier)
 
 
-def _take_on(runtime: Runtime, own: ConnectionRequest) -> ConnectionRequest:
+def _take_on(stores: Stores, consent: Consent, own: ConnectionRequest) -> ConnectionRequest:
     """Conclude the request here, or publish the task where the supplier must be asked."""
     if own.asks_supplier:
-        _publish(runtime, own)
+        _publish(stores, own)
         return own
-    concluded = runtime.connector.conclude(own.id) or own
-    publish_backfills(runtime, [account.id for account in concluded.accounts])
+    concluded = consent.connector.conclude(own.id) or own
+    publish_backfills(stores, [account.id for account in concluded.accounts])
     return concluded
 
 
-def _publish(runtime: Runtime, own: ConnectionRequest) -> None:
+def _publish(stores: Stores, own: ConnectionRequest) -> None:
     """Publish the task that asks the supplier, once in two seconds at most.
 
     Where the message is lost or the browser is closed, beat's task does it.
     """
-    if not RateLimiter(runtime.redis).count_call(_PUBLISHED, own.id):
+    if not RateLimiter(stores.redis).count_call(_PUBLISHED, own.id):
         try:
-            enqueue_request(own.id, vouched=own.vouched, broker_url=runtime.broker_url)
+            enqueue_request(own.id, vouched=own.vouched, broker_url=stores.broker_url)
         except StoreUnavailable as error:
             log.warning("connection request not published", extra=fields(request=own.id, reason=str(error)))
 
 
-def _unproven_page(request: Request, runtime: Runtime, own: ConnectionRequest) -> Response:
+def _unproven_page(request: Request, consent: Consent, own: ConnectionRequest) -> Response:
     """Return the page of a request without a proof: the same for every meter, with the way to P4 where there is one."""
     if own.page == "reading_wrong":
         return consent_page(request, own.page)
-    invited = runtime.connector.outcomes.find_invited(own) if own.page == OTHER_METER else None
+    invited = consent.connector.outcomes.find_invited(own) if own.page == OTHER_METER else None
     if invited is not None and invited.usage_point_id is not None:
         chosen = ", ".join(f"…{number[-4:]}" for number in own.usage_points)
         page = OTHER_METER if chosen else "unknown_meter"
         return consent_page(
             request, page, supplier=own.supplier, chosen=chosen, digits=f"…{invited.usage_point_id[-4:]}"
         )
-    if runtime.connector.find_unproven([own.browser]) is not None:
+    if consent.connector.find_unproven([own.browser]) is not None:
         return render(request, "unproven.html", 403)
     return consent_page(request, "unproven")
 
 
 def open_accounts(
     request: Request,
-    runtime: Runtime,
+    stores: Stores,
+    consent: Consent,
+    access: WebAccess,
     session: Session,
     accounts: Sequence[Account | ConnectedAccount],
     name: str,
@@ -349,27 +382,27 @@ def open_accounts(
     in a home, or for accounts that the household has had before.
     """
     if all(session.shows(account) for account in accounts):
-        runtime.connection_requests.note_session(name, session.sid)
+        consent.requests.note_session(name, session.sid)
         return RedirectResponse(f"/accounts/{accounts[0].id}", 303)
-    joins = runtime.settings.is_home or all(account.id in session.accounts for account in accounts)
-    if joins or not (shown := _find_asked_about(runtime, session, accounts)):
-        return _open(request, runtime, session, accounts, name, joins=joins)
+    joins = stores.settings.is_home or all(account.id in session.accounts for account in accounts)
+    if joins or not (shown := _find_asked_about(stores.registry, session, accounts)):
+        return _open(request, stores, consent, access, session, accounts, name, joins=joins)
     content = json.dumps([name, [[account.id, account.session_number] for account in accounts]])
-    offer = runtime.web_access.sealer.seal(content, f"offer/{session.sid}")
+    offer = access.sealer.seal(content, f"offer/{session.sid}")
     return render(request, "join.html", shown=shown, offer=offer)
 
 
 def _find_asked_about(
-    runtime: Runtime, session: Session, accounts: Sequence[Account | ConnectedAccount]
+    registry: Registry, session: Session, accounts: Sequence[Account | ConnectedAccount]
 ) -> list[Account]:
     """Return the accounts that the session shows; none where a new account has taken the meter of one of its own.
 
     Closing the one and making the other is one moment, so a crash leaves it to be seen.
     """
-    known = runtime.registry.accounts.get_many([*session.accounts, *(account.id for account in accounts)])
+    known = registry.accounts.get_many([*session.accounts, *(account.id for account in accounts)])
     made = [known[account.id].created_at for account in accounts if account.id in known]
     closed = [id_ for id_ in session.accounts if id_ in known and known[id_].state is AccountState.CLOSED]
-    if any(runtime.registry.accounts.state_since(id_) in made for id_ in closed):
+    if any(registry.accounts.state_since(id_) in made for id_ in closed):
         return []
     return [account for account in session.own(known) if account.state is not AccountState.DELETED]
 
@@ -377,7 +410,9 @@ def _find_asked_about(
 @router.post("/connect/join")
 def join_meters(
     request: Request,
-    runtime: RuntimeDep,
+    stores: StoresDep,
+    consent: ConsentDep,
+    access: AccessDep,
     session: SessionDep,
     offer: Annotated[str, Form(max_length=4000)] = "",
     choice: Annotated[str, Form(max_length=10)] = "",
@@ -387,29 +422,31 @@ def join_meters(
     ``offer`` is sealed for this session, so that no other page can send it.
     """
     try:
-        name, accounts = json.loads(runtime.web_access.sealer.unseal(offer, f"offer/{session.sid}"))
+        name, accounts = json.loads(access.sealer.unseal(offer, f"offer/{session.sid}"))
     except OperatorFault:
         return refuse_form(request, "/")
     connected = [ConnectedAccount(*account) for account in accounts]
-    return _open(request, runtime, session, connected, name, joins=choice == "join")
+    return _open(request, stores, consent, access, session, connected, name, joins=choice == "join")
 
 
 def _open(
     request: Request,
-    runtime: Runtime,
+    stores: Stores,
+    consent: Consent,
+    access: WebAccess,
     session: Session,
     accounts: Sequence[Account | ConnectedAccount],
     name: str,
     *,
     joins: bool,
 ) -> Response:
-    requests, response = runtime.connection_requests, RedirectResponse(f"/accounts/{accounts[0].id}", 303)
+    requests, response = consent.requests, RedirectResponse(f"/accounts/{accounts[0].id}", 303)
     if not requests.mark_opened(name):
         return consent_page(request, "ended_elsewhere")
     try:
-        session_id = show_accounts(runtime, request, response, session, accounts, joins=joins)
+        session_id = show_accounts(stores.settings, access, request, response, session, accounts, joins=joins)
         for account in accounts:
-            if runtime.consents.browser_of(account.id) is not None:  # A closed account has no consent.
+            if stores.registry.consents.browser_of(account.id) is not None:  # A closed account has no consent.
                 note_event(request, AuditAction.CONSENT_CONNECT, account_id=account.id)
     except StoreUnavailable:
         requests.unmark_opened(name)
@@ -436,7 +473,7 @@ def consent_page(
     ``supplier``: whose consent it is about; ``words``: further facts of its texts.
     """
     status, action = _PAGES[name]
-    if action is _START_AGAIN and needs_invitation(get_runtime(request), supplier):
+    if action is _START_AGAIN and needs_invitation(request.app.state.sync, supplier):
         action = _INVITATION  # Without one, a new start would lead to no account.
     facts = {"supplier": words_of(request)(f"supplier.{supplier}"), "digits": "…", **words}
     return render_message(request, f"connect.{name}", status, action, words=facts, reload_s=wait_s)
@@ -452,19 +489,19 @@ def _request_id(state: str) -> str:
     return hashlib.sha256(state.encode()).hexdigest()[:32]
 
 
-def read_browser_names(runtime: Runtime, request: Request) -> BrowserNames:
+def read_browser_names(settings: Settings, request: Request) -> BrowserNames:
     """Return the names in the browser's cookie. One that is older than a request may be counts as none.
 
     Names need no signature: nothing is bound to one that we have not made. The time in a name is a part of what is
     hashed, so nobody can prolong it.
     """
-    texts = (read_cookie(runtime, request, BROWSER_COOKIE) or "").split(".", MOST_NAMES)[:MOST_NAMES]
+    texts = (read_cookie(settings, request, BROWSER_COOKIE) or "").split(".", MOST_NAMES)[:MOST_NAMES]
     return BrowserNames(tuple(text for text in texts if _is_current(text)))
 
 
-def set_browser_names(runtime: Runtime, response: Response, names: BrowserNames) -> None:
+def set_browser_names(settings: Settings, response: Response, names: BrowserNames) -> None:
     """Set the cookie with the browser's names."""
-    set_cookie(runtime, response, BROWSER_COOKIE, ".".join(names.texts), int(REQUEST_LIFE.total_seconds()))
+    set_cookie(settings, response, BROWSER_COOKIE, ".".join(names.texts), int(REQUEST_LIFE.total_seconds()))
 
 
 def _is_current(text: str) -> bool:

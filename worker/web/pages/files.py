@@ -32,11 +32,23 @@ from worker.domain.series import (
     periods_of,
     with_days,
 )
-from worker.runtime.process import Runtime
+from worker.runtime.stores import Stores
+from worker.runtime.sync_parts import Sync
+from worker.runtime.web_access import WebAccess
+from worker.stores.measures.measure_store import MeasureStore
 from worker.stores.measures.stored_range import find_stored_range
 from worker.sync.file_import import FileComparison
 from worker.web.api.callers import count_household
-from worker.web.dependencies import Day, OwnAccount, RuntimeDep, Session, SessionDep, is_session_form
+from worker.web.dependencies import (
+    AccessDep,
+    Day,
+    OwnAccount,
+    Session,
+    SessionDep,
+    StoresDep,
+    SyncDep,
+    is_session_form,
+)
 from worker.web.error_pages import HttpRefusal
 from worker.web.file_formats import (
     FieldsCsv,
@@ -87,9 +99,9 @@ class Found:
 
 
 @router.get("/accounts/{account_id}/download")
-def show_download(request: Request, runtime: RuntimeDep, account: OwnAccount) -> Response:
-    known = with_days(runtime.registry.outcomes.known(account.id))
-    first = _first_days(runtime, account.id, known)
+def show_download(request: Request, stores: StoresDep, sync: SyncDep, account: OwnAccount) -> Response:
+    known = with_days(stores.registry.outcomes.known(account.id))
+    first = _first_days(stores.measures, account.id, known)
     energies = {daily: found for daily in dailies_of(account.supplier) if (found := _periods_of(daily, first))}
     groups = [_energy_files(daily, periods) for daily, periods in energies.items()]
     operator = grid_operator_of(account.supplier)
@@ -105,14 +117,14 @@ def show_download(request: Request, runtime: RuntimeDep, account: OwnAccount) ->
         units=f"download.units.{operator}",
         periods=[period for period in Period if any(period in found for found in energies.values())],
         first=min(filter(None, first.values()), default=None),
-        today=runtime.history.today(),
+        today=sync.history.today(),
     )
 
 
-def _first_days(runtime: Runtime, account_id: str, known: list[Series]) -> FirstDays:
+def _first_days(measures: MeasureStore, account_id: str, known: list[Series]) -> FirstDays:
     """Return the doctypes that the account has documents of, with the first day where they are of days."""
     wanted = [doctype for series in known for doctype in series.doctypes]
-    stored = runtime.measures.read(account_id, dict.fromkeys(wanted, ALL_KEYS), limit=1)
+    stored = measures.read(account_id, dict.fromkeys(wanted, ALL_KEYS), limit=1)
     return {
         doctype: to_reading(documents[0], doctype).start.date() if doctype.period is Period.DAY else None
         for doctype, documents in stored.items()
@@ -133,7 +145,9 @@ def _energy_files(daily: Series, periods: list[Period]) -> FileGroup:
 @router.get("/accounts/{account_id}/download/file")
 def download_file(
     request: Request,
-    runtime: RuntimeDep,
+    stores: StoresDep,
+    sync: SyncDep,
+    access: AccessDep,
     session: SessionDep,
     account: OwnAccount,
     series: Series | None = None,
@@ -143,11 +157,11 @@ def download_file(
     form: Annotated[FileForm, Query(alias="format")] = FileForm.CSV,
     columns: Columns = Columns.TIMES,
 ) -> Response:
-    caller = count_household(runtime, session)
+    caller = count_household(stores, session)
     series = series or daily_of(supplier=account.supplier)
     doctype = find_asked_doctype(series, by)
-    days = check_days(first, last, runtime.history.today())
-    stored = find_stored_range(runtime.measures, account.id, doctype, days)
+    days = check_days(first, last, sync.history.today())
+    stored = find_stored_range(stores.measures, account.id, doctype, days)
     name = name_file(account.id, series, by, days)
     file_format: FileFormat
     if form is FileForm.JSON:
@@ -156,7 +170,7 @@ def download_file(
         file_format, name = FieldsCsv.of(doctype, stored.read_tariff_periods()), f"{name}-fields"
     else:
         file_format = SpreadsheetCsv(doctype, stored.read_tariff_periods(), language_of(request))
-    return stream_file(stored, file_format, name, partial(caller.reload_account, runtime, account.id))
+    return stream_file(stored, file_format, name, partial(caller.reload_account, stores.registry, access, account.id))
 
 
 def _name_fields(account: Account, series: Series, by: Period, doctype: Doctype) -> dict[str, str]:
@@ -175,7 +189,7 @@ def show_import_form(request: Request, account: OwnAccount) -> Response:
 
 @router.post("/accounts/{account_id}/import")
 async def import_into_account(
-    request: Request, runtime: RuntimeDep, session: SessionDep, account: OwnAccount
+    request: Request, stores: StoresDep, sync: SyncDep, access: AccessDep, session: SessionDep, account: OwnAccount
 ) -> Response:
     """Take files, only from our own form, and show what was found in them."""
     try:
@@ -183,20 +197,22 @@ async def import_into_account(
     except MultiPartException:
         return await run_in_threadpool(_refuse_import, request, account, "too_many")
     try:
-        return await run_in_threadpool(_take_files, request, runtime, session, account, form)
+        return await run_in_threadpool(_take_files, request, stores, sync, access, session, account, form)
     finally:
         await form.close()
 
 
-def _take_files(request: Request, runtime: Runtime, session: Session, account: Account, form: FormData) -> Response:
+def _take_files(
+    request: Request, stores: Stores, sync: Sync, access: WebAccess, session: Session, account: Account, form: FormData
+) -> Response:
     page = f"/accounts/{account.id}/import"
-    if not is_session_form(runtime, session, str(form.get("csrf", ""))):
+    if not is_session_form(access, session, str(form.get("csrf", ""))):
         return refuse_form(request, page)
     if not account.may_choose_series:
         return RedirectResponse(f"/accounts/{account.id}", 303)
     looks = _LOOK in form
     try:
-        report = import_files(request, runtime, account, form, session, dry_run=looks)
+        report = import_files(request, stores, sync, account, form, session, dry_run=looks)
     except HttpRefusal as refusal:
         if refusal.code not in ("too_many_requests", "busy"):
             raise

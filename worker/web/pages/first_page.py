@@ -8,7 +8,8 @@ from fastapi import APIRouter, Query, Request, Response
 
 from worker.domain.series import Series
 from worker.domain.windows import history_length
-from worker.web.dependencies import RuntimeDep, SessionDep, gas_suffix, needs_invitation
+from worker.runtime.supplier_settings import is_offered
+from worker.web.dependencies import ConsentDep, SessionDep, StoresDep, SyncDep, gas_suffix, needs_invitation
 from worker.web.pages.account import KINDS
 from worker.web.rendering import policy_with_form_to, render, words_of
 from worker.web.texts import Words
@@ -19,34 +20,43 @@ ACCOUNTS_A_PAGE: Final = 20
 
 @router.get("/")
 def show_home(
-    request: Request, runtime: RuntimeDep, session: SessionDep, page: Annotated[int, Query(ge=1, le=100)] = 1
+    request: Request,
+    stores: StoresDep,
+    sync: SyncDep,
+    consent: ConsentDep,
+    session: SessionDep,
+    page: Annotated[int, Query(ge=1, le=100)] = 1,
 ) -> Response:
-    settings, words = runtime.settings, words_of(request)
+    settings, words = stores.settings, words_of(request)
     # One query; a cookie may be older than the registry.
     accounts = [
-        account for account in session.own(runtime.registry.accounts.get_many(list(session.accounts))) if account.state in KINDS
+        account
+        for account in session.own(stores.registry.accounts.get_many(list(session.accounts)))
+        if account.state in KINDS
     ]
     first = (page - 1) * ACCOUNTS_A_PAGE
-    collected = runtime.registry.outcomes.fleet
+    collected = stores.registry.outcomes.fleet
     response = render(
         request,
         "home.html",
-        suppliers={name: needs_invitation(runtime, name) for name in runtime.suppliers_consents},
-        several=gas_suffix(runtime),
+        suppliers={name: needs_invitation(sync, name) for name in consent.suppliers},
+        several=gas_suffix(sync),
         accounts=accounts[first : first + ACCOUNTS_A_PAGE],
         previous_page=page - 1,
         next_page=page + 1 if len(accounts) > first + ACCOUNTS_A_PAGE else 0,
-        needs_invitation=needs_invitation(runtime, runtime.clients.supplier.name),
+        needs_invitation=needs_invitation(sync, sync.suppliers.main.supplier.name),
         pretend=settings.pretend_homes,
         kinds=KINDS,
-        duration=words.duration(settings.consent_duration or runtime.endpoints.preset.consent_duration),
+        duration=words.duration(settings.consent_duration or sync.suppliers.main.endpoints.preset.consent_duration),
         read={series: _past_of(series, settings.history_load_days, words) for series in collected},
         on_request=[
-            words(f"series.{series}.name") for series in Series if series not in collected and runtime.offers(series)
+            words(f"series.{series}.name")
+            for series in Series
+            if series not in collected and is_offered(stores.settings, series)
         ],
     )
     if settings.pretend_homes:  # Its form leads to the supplier's page.
-        response.headers["Content-Security-Policy"] = policy_with_form_to(runtime.endpoints.authorize_url)
+        response.headers["Content-Security-Policy"] = policy_with_form_to(sync.suppliers.main.endpoints.authorize_url)
     return response
 
 

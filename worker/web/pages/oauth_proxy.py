@@ -43,11 +43,14 @@ from worker.domain.oauth_proxy import (
 from worker.domain.retry import CLIENT_DELAY_S
 from worker.errors import AccountError, RateLimited, RequestRefused, SeriesNotOffered, TransientError, WorkerError
 from worker.logs import fields
-from worker.runtime.process import Runtime
+from worker.runtime.consent_parts import Consent
+from worker.runtime.stores import Stores
+from worker.runtime.sync_parts import Sync
 from worker.stores.redis.locks import Rate, RateLimiter
 from worker.stores.redis.pending_consents import ConsentFlow
+from worker.stores.registry import Registry
 from worker.web.client_addresses import client_address
-from worker.web.dependencies import RuntimeDep, SessionDep, is_own_form
+from worker.web.dependencies import AccessDep, ConsentDep, SessionDep, StoresDep, SyncDep, is_own_form
 from worker.web.error_pages import HttpRefusal
 from worker.web.pages.consent import begin_flow, count_start, count_wrong_invitation
 from worker.web.pages.consent_callback import (
@@ -96,10 +99,10 @@ class AuthorizationRequest:
 
 
 @router.get("/{supplier}/auth")
-def show_client(request: Request, supplier: str, runtime: RuntimeDep) -> Response:
+def show_client(request: Request, supplier: str, stores: StoresDep, sync: SyncDep) -> Response:
     """Show who asks for the data, and the button that leads on. Nothing is stored before it is pressed."""
     check_supplier(supplier)
-    asked = read_authorization_request(request, runtime, request.query_params.multi_items())
+    asked = read_authorization_request(request, stores, request.query_params.multi_items())
     if not isinstance(asked, AuthorizationRequest):
         return asked
     response = render_with_form(
@@ -109,12 +112,12 @@ def show_client(request: Request, supplier: str, runtime: RuntimeDep) -> Respons
         client=asked.client.name,
         host=host_of(asked.caller.redirect_uri),
         parameters={name: text for name in (*_FIELDS, "usage_point_id") if (text := asked.parameters.get(name))},
-        needs_invitation=not runtime.clients.account_tokens,
-        opened=_find_opened(runtime, asked, read_browser_names(runtime, request)) is not None,
+        needs_invitation=not sync.suppliers.main.account_tokens,
+        opened=_find_opened(stores.registry, sync, asked, read_browser_names(stores.settings, request)) is not None,
     )
     # Where the supplier shows no page, the same chain of redirects leads on to the client.
     response.headers["Content-Security-Policy"] = policy_with_form_to(
-        runtime.endpoints.authorize_url, asked.caller.redirect_uri
+        sync.suppliers.main.endpoints.authorize_url, asked.caller.redirect_uri
     )
     return response
 
@@ -123,7 +126,10 @@ def show_client(request: Request, supplier: str, runtime: RuntimeDep) -> Respons
 def lead_on(
     request: Request,
     supplier: str,
-    runtime: RuntimeDep,
+    stores: StoresDep,
+    sync: SyncDep,
+    consent: ConsentDep,
+    access: AccessDep,
     session: SessionDep,
     client_id: Annotated[str, Form(max_length=64)] = "",
     redirect_uri: Annotated[str, Form(max_length=LONGEST_ADDRESS)] = "",
@@ -137,59 +143,67 @@ def lead_on(
 ) -> Response:
     """Begin the consent that the person agreed to, in this browser, and lead on to the supplier's page."""
     check_supplier(supplier)
-    if not is_own_form(runtime, request, csrf):
+    if not is_own_form(stores.settings, access, request, csrf):
         return refuse_form(request, "/")
     texts = (client_id, redirect_uri, response_type, state, code_challenge, code_challenge_method)
     pairs = [(name, text) for name, text in zip(_FIELDS, texts, strict=True) if text]
-    asked = read_authorization_request(request, runtime, [*pairs, ("usage_point_id", usage_point_id)])
+    asked = read_authorization_request(request, stores, [*pairs, ("usage_point_id", usage_point_id)])
     if not isinstance(asked, AuthorizationRequest):
         return asked
-    names = read_browser_names(runtime, request)
+    names = read_browser_names(stores.settings, request)
     renamed, invited, meter = names.with_new(), None, asked.hint
-    if not runtime.clients.account_tokens:
-        invited = _open_invitation(runtime, asked, names, renamed, invitation.strip().rpartition("#")[2])
-        meter = None if invited is None else runtime.registry.accounts.meter_of(invited)
+    if not sync.suppliers.main.account_tokens:
+        invited = _open_invitation(stores.registry, sync, asked, names, renamed, invitation.strip().rpartition("#")[2])
+        meter = None if invited is None else stores.registry.accounts.meter_of(invited)
         if invited is None or meter is None:
-            wait_s = count_wrong_invitation(request, runtime)
+            wait_s = count_wrong_invitation(request, stores)
             return consent_page(request, "too_many", wait_s) if wait_s else consent_page(request, "invitation_over")
-    if wait_s := count_start(request, runtime, session, names, invited):
+    if wait_s := count_start(request, stores, session, names, invited):
         response = consent_page(request, "too_many", wait_s)
     else:
         if invited is not None:
             note_subject(request, invited.id, account_id=invited.account_id, tenant=invited.tenant)
         flow = asked.flow(supplier, renamed.newest, invited.id if invited else None)
-        response = begin_flow(request, runtime, flow, f"/proxy/{supplier}/redirect", meter)
-    set_browser_names(runtime, response, renamed)
+        response = begin_flow(request, stores, sync, consent, flow, f"/proxy/{supplier}/redirect", meter)
+    set_browser_names(stores.settings, response, renamed)
     return response
 
 
 @router.get("/{supplier}/redirect")
 @router.get(f"/{{supplier}}/redirect{PORTAL_SUFFIX}")
-def receive_callback(request: Request, supplier: str, runtime: RuntimeDep, session: SessionDep) -> Response:
+def receive_callback(
+    request: Request,
+    supplier: str,
+    stores: StoresDep,
+    sync: SyncDep,
+    consent: ConsentDep,
+    access: AccessDep,
+    session: SessionDep,
+) -> Response:
     """Receive a person who comes back from the supplier's page.
 
     The supplier knows one address of ours, so a household of our own may come here too.
     """
     check_supplier(supplier)
-    return answer_callback(request, runtime, session, runtime.clients.supplier.name)
+    return answer_callback(request, stores, consent, access, session, sync.suppliers.main.supplier.name)
 
 
 def read_authorization_request(
-    request: Request, runtime: Runtime, pairs: list[tuple[str, str]]
+    request: Request, stores: Stores, pairs: list[tuple[str, str]]
 ) -> AuthorizationRequest | Response:
     """Return the request for a consent in these parameters, or the answer that refuses it.
 
     Where client or address are wrong, the person stays here; for the rest the client hears of it (RFC 6749, 4.1.2.1).
     """
     parameters = dict(pairs)
-    client = runtime.proxy_clients.find(parameters.get("client_id", ""))
+    client = stores.registry.proxy_clients.find(parameters.get("client_id", ""))
     redirect_uri = parameters.get("redirect_uri", "")
     # A parameter that is named twice may mean its other value to another reader.
     if client is None or redirect_uri not in client.redirect_uris or len(parameters) < len(pairs):
         return render_message(request, "proxy.unknown", 400, ("/", "connect.home"))
     state, challenge = parameters.get("state", ""), parameters.get("code_challenge") or None
     has_state = 0 < len(state) <= LONGEST_STATE
-    issuer = f"{runtime.settings.public_url}/proxy/{request.path_params['supplier']}" if client.strict else None
+    issuer = f"{stores.settings.public_url}/proxy/{request.path_params['supplier']}" if client.strict else None
     state = state if has_state else ""
     caller = ProxyCaller(client.id, redirect_uri, state, challenge, issuer, client.numbers_in_redirect)
     if fault := _find_fault(client, parameters, has_state=has_state, challenge=challenge):
@@ -222,26 +236,26 @@ def check_supplier(supplier: str) -> None:
         raise HttpRefusal(404, "not_found", "there is no proxy here")
 
 
-def _find_opened(runtime: Runtime, asked: AuthorizationRequest, names: BrowserNames) -> Invitation | None:
+def _find_opened(registry: Registry, sync: Sync, asked: AuthorizationRequest, names: BrowserNames) -> Invitation | None:
     """Return the invitation of the client's tenant that this browser has opened before, where one is needed."""
-    if runtime.clients.account_tokens:
+    if sync.suppliers.main.account_tokens:
         return None
-    return runtime.invitations.find_opened(names.hashes, asked.client.tenant)
+    return registry.invitations.find_opened(names.hashes, asked.client.tenant)
 
 
 def _open_invitation(
-    runtime: Runtime, asked: AuthorizationRequest, names: BrowserNames, renamed: BrowserNames, secret: str
+    registry: Registry, sync: Sync, asked: AuthorizationRequest, names: BrowserNames, renamed: BrowserNames, secret: str
 ) -> Invitation | None:
     """Bind the invitation to the browser's new name and return it, or the one that the browser has opened before.
 
     None for an invitation of another tenant, as for one that nobody has made; it stays as it was.
     """
     if not secret:
-        return _find_opened(runtime, asked, names)
-    invitation = runtime.invitations.find(secret)
+        return _find_opened(registry, sync, asked, names)
+    invitation = registry.invitations.find(secret)
     if invitation is None or invitation.tenant != asked.client.tenant:
         return None
-    return runtime.invitations.open(secret, renamed.newest, names.hashes)
+    return registry.invitations.open(secret, renamed.newest, names.hashes)
 
 
 async def read_form(request: Request) -> dict[str, str]:
@@ -262,16 +276,17 @@ async def read_form(request: Request) -> dict[str, str]:
 def issue_token(
     request: Request,
     supplier: str,
-    runtime: RuntimeDep,
+    stores: StoresDep,
+    consent: ConsentDep,
     form: Annotated[dict[str, str], Depends(read_form)],
     basic: Annotated[HTTPBasicCredentials | None, Depends(_basic)],
 ) -> Response:
     """Answer the exchange of a code, and each renewal of a token."""
     check_supplier(supplier)
-    client = authenticate_client(request, runtime, form, basic)
+    client = authenticate_client(request, stores, form, basic)
     note_actor(request, ActorKind.CLIENT, client.id, client.tenant)
     try:
-        answer = JSONResponse(_answer(runtime, client, form), headers={"Pragma": "no-cache"})
+        answer = JSONResponse(_answer(consent, client, form), headers={"Pragma": "no-cache"})
     except WorkerError as error:
         raise to_refusal(error) from error
     if form.get("grant_type") == "refresh_token":
@@ -280,7 +295,7 @@ def issue_token(
 
 
 def authenticate_client(
-    request: Request, runtime: Runtime, form: Mapping[str, str], basic: HTTPBasicCredentials | None
+    request: Request, stores: Stores, form: Mapping[str, str], basic: HTTPBasicCredentials | None
 ) -> ProxyClient:
     """Return the client whose id and secret came in a Basic header or in the form (RFC 6749, 2.3.1).
 
@@ -289,11 +304,11 @@ def authenticate_client(
     if basic and form.get("client_secret"):
         raise HttpRefusal(400, "invalid_request", "authenticate the client in the header or in the form, not in both")
     sent = (basic.username, basic.password) if basic else (form.get("client_id", ""), form.get("client_secret", ""))
-    client = runtime.proxy_clients.authenticate(*sent)
+    client = stores.registry.proxy_clients.authenticate(*sent)
     if client is not None:
         return client
-    limiter, address = RateLimiter(runtime.redis), client_address(request)
-    known = runtime.proxy_clients.find(sent[0])  # Made-up ids would fill Redis.
+    limiter, address = RateLimiter(stores.redis), client_address(request)
+    known = stores.registry.proxy_clients.find(sent[0])  # Made-up ids would fill Redis.
     waits_s = [limiter.count_call(_WRONG_OF_ADDRESS, address)]
     waits_s += [limiter.count_call(_WRONG_OF_CLIENT, known.id)] if known else []
     log.warning("proxy client refused", extra=fields(address=address, client=known.id if known else None))
@@ -303,14 +318,14 @@ def authenticate_client(
     raise HttpRefusal(401, "invalid_client", "client_id or client_secret is wrong", headers)
 
 
-def _answer(runtime: Runtime, client: ProxyClient, form: Mapping[str, str]) -> TokenAnswer:
+def _answer(consent: Consent, client: ProxyClient, form: Mapping[str, str]) -> TokenAnswer:
     match form.get("grant_type"):
         case "authorization_code":
             code = _required_field(form, "code")
             verifier = form.get("code_verifier") or None
-            return runtime.proxy_grants.exchange(client, code, form.get("redirect_uri"), verifier)
+            return consent.proxy_grants.exchange(client, code, form.get("redirect_uri"), verifier)
         case "refresh_token":
-            return runtime.proxy_grants.refresh(client, _required_field(form, "refresh_token"))
+            return consent.proxy_grants.refresh(client, _required_field(form, "refresh_token"))
         case None | "":
             raise HttpRefusal(400, "invalid_request", "grant_type is missing")
         case _:
@@ -347,18 +362,20 @@ def read_data(
     request: Request,
     supplier: str,
     path: str,
-    runtime: RuntimeDep,
+    stores: StoresDep,
+    sync: SyncDep,
+    consent: ConsentDep,
     bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
 ) -> Response:
     """Return the supplier's answer for a meter that the access token's grant is for."""
     check_supplier(supplier)
-    if runtime.clients.account_tokens:
+    if sync.suppliers.main.account_tokens:
         message = "the token is the supplier's: use it there directly"
         raise HttpRefusal(404, "not_found", message)
-    grant = _find_grant(request, runtime, bearer)
+    grant = _find_grant(request, stores, consent, bearer)
     pairs = request.query_params.multi_items()
     try:
-        query = read_query(runtime.endpoints.preset, f"/{path}", dict(pairs))
+        query = read_query(sync.suppliers.main.endpoints.preset, f"/{path}", dict(pairs))
         if query is not None and len(dict(pairs)) < len(pairs):
             raise ValueError("a parameter is given twice")
     except ValueError as error:
@@ -366,7 +383,7 @@ def read_data(
     if query is None:
         raise HttpRefusal(404, "not_found", "no series of the supplier has this path")
     try:
-        return _to_response(runtime.proxy_data.read(grant, query))
+        return _to_response(consent.proxy_data.read(grant, query))
     except OtherMeter:
         # The same for every other meter, known here or not.
         message = "this token is not for this meter"
@@ -383,16 +400,18 @@ def read_data(
         raise to_refusal(error) from error
 
 
-def _find_grant(request: Request, runtime: Runtime, bearer: HTTPAuthorizationCredentials | None) -> ProxyGrant:
+def _find_grant(
+    request: Request, stores: Stores, consent: Consent, bearer: HTTPAuthorizationCredentials | None
+) -> ProxyGrant:
     """Return the grant of the call's token, and count the call. Raises HttpRefusal 401 or 429."""
-    limiter = RateLimiter(runtime.redis)
-    grant = runtime.proxy_data.find_grant(bearer.credentials) if bearer else None
+    limiter = RateLimiter(stores.redis)
+    grant = consent.proxy_data.find_grant(bearer.credentials) if bearer else None
     if grant is None:
         if wait_s := limiter.count_call(_WRONG_TOKENS, client_address(request)):
             raise HttpRefusal(429, "temporarily_unavailable", "too many wrong tokens: try again later", wait_s=wait_s)
         message = "send an access token as `Authorization: Bearer …`; this one is unknown or has expired"
         raise HttpRefusal(401, "invalid_token", message, _challenge("invalid_token" if bearer else ""))
-    rate = Rate("proxy-grant", runtime.settings.api_calls_per_minute)
+    rate = Rate("proxy-grant", stores.settings.api_calls_per_minute)
     if wait_s := limiter.count_call(rate, grant.id):
         raise HttpRefusal(429, "temporarily_unavailable", "too many calls: try again later", wait_s=wait_s)
     return grant

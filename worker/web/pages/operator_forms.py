@@ -31,11 +31,21 @@ from worker.domain.invitation import Invitation
 from worker.domain.sessions import KeyKind, find_password_fault
 from worker.errors import MeterElsewhere, StoreUnavailable, UnknownAccount, UnknownTenant
 from worker.logs import fields
-from worker.runtime.process import Runtime
+from worker.runtime.consent_parts import Consent, build_inviter, erase
+from worker.runtime.stores import Stores
+from worker.runtime.web_access import WebAccess
 from worker.stores.redis.pending_consents import ProofFile
+from worker.stores.registry import Registry
 from worker.stores.registry.api_tokens import require_tenant
 from worker.stores.registry.invitations import UnknownInvitation
-from worker.web.dependencies import RuntimeDep, publish_revocation
+from worker.web.dependencies import (
+    AccessDep,
+    ConsentDep,
+    RegistryDep,
+    StoresDep,
+    SyncDep,
+    publish_revocation,
+)
 from worker.web.file_uploads import LARGEST_UPLOAD, read_upload
 from worker.web.pages.account_forms import receipt_of
 from worker.web.pages.operator_access import (
@@ -66,7 +76,10 @@ _MOST_FIELDS: Final = 2
 @router.post("/erase")
 def erase_account(
     request: Request,
-    runtime: RuntimeDep,
+    stores: StoresDep,
+    sync: SyncDep,
+    consent: ConsentDep,
+    access: AccessDep,
     session: FormSession,
     account: Annotated[str, Form()] = "",
     password: Annotated[str, Form()] = "",
@@ -74,24 +87,32 @@ def erase_account(
 ) -> Response:
     """Erase an account and show the receipt."""
     account_id = account.strip()
-    if not _exists(runtime, account_id):
+    if not _exists(stores.registry, account_id):
         note_refusal(request, "operator.erase.unknown")
         return operator_page(
-            request, runtime, session, 404, erase_fault="operator.erase.unknown", erase_account=account_id
+            request,
+            stores,
+            sync,
+            consent,
+            access,
+            session,
+            404,
+            erase_fault="operator.erase.unknown",
+            erase_account=account_id,
         )
     note_subject(request, account_id=account_id)
-    if refusal := check_again(request, runtime, session, password, code):
+    if refusal := check_again(request, stores, access, session, password, code):
         shown = {"erase_fault": refusal.text, "wait_s": refusal.wait_s, "erase_account": account_id}
-        return refusal.mark(operator_page(request, runtime, session, refusal.status, **shown))
-    erased = runtime.erase(account_id, session.operator.actor)
-    publish_revocation(runtime)
+        return refusal.mark(operator_page(request, stores, sync, consent, access, session, refusal.status, **shown))
+    erased = erase(stores, account_id, session.operator.actor)
+    publish_revocation(stores, sync)
     receipt = receipt_of(erased)
-    return render(request, "operator_erased.html", account_id=account_id, receipt=receipt, moment=runtime.now())
+    return render(request, "operator_erased.html", account_id=account_id, receipt=receipt, moment=stores.now())
 
 
-def _exists(runtime: Runtime, account_id: str) -> bool:
+def _exists(registry: Registry, account_id: str) -> bool:
     try:
-        runtime.registry.accounts.get_existing(account_id[:_LONGEST_ID])
+        registry.accounts.get_existing(account_id[:_LONGEST_ID])
     except UnknownAccount:
         return False
     return True
@@ -100,7 +121,10 @@ def _exists(runtime: Runtime, account_id: str) -> bool:
 @router.post("/invitations")
 def invite(
     request: Request,
-    runtime: RuntimeDep,
+    stores: StoresDep,
+    sync: SyncDep,
+    consent: ConsentDep,
+    access: AccessDep,
     session: FormSession,
     whom: Annotated[str, Form()] = "",
     new_holder: Annotated[str, Form()] = "",
@@ -115,45 +139,47 @@ def invite(
     ``energy``: the supplier of the meter. Password and code are asked for once an hour.
     """
     whom, address, is_new = whom.replace(" ", "").strip(), address.strip(), bool(new_holder)
-    energy = energy if energy in runtime.suppliers_consents else ENEDIS.name
+    energy = energy if energy in consent.suppliers else ENEDIS.name
 
     def show_again(fault: str, status: int, **facts: Any) -> Response:
         note_refusal(request, fault)
         form = {"whom": whom, "new_holder": is_new, "address": address, "tenant": tenant, "energy": energy, **facts}
-        return operator_page(request, runtime, session, status, invite_fault=fault, **form)
+        return operator_page(request, stores, sync, consent, access, session, status, invite_fault=fault, **form)
 
-    if address and not (runtime.inviter.sends_mail and is_mail_address(address)):
+    if address and not (build_inviter(stores).sends_mail and is_mail_address(address)):
         return show_again("operator.invite.no_address", 422)
     if is_new and not _is_meter(whom, energy):
         return show_again("operator.invite.needs_meter", 422)
-    if refusal := check_fresh(request, runtime, session, password, code):
+    if refusal := check_fresh(request, stores, access, session, password, code):
         return refusal.mark(show_again(refusal.text, refusal.status, wait_s=refusal.wait_s))
     try:
-        require_tenant(runtime.registry.database, tenant)
+        require_tenant(stores.registry.database, tenant)
         by = session.operator.actor
-        invitation, link = _create_invitation(runtime, whom, energy, by, new_holder=is_new, tenant=tenant)
+        invitation, link = _create_invitation(stores, whom, energy, by, new_holder=is_new, tenant=tenant)
     except UnknownAccount:
         return show_again("operator.invite.unknown", 404)
     except MeterHasAccount as error:
         return show_again("operator.invite.has_account", 409, invite_account=error.account_id)
     except MeterElsewhere as error:
         return show_again(
-            "operator.invite.elsewhere", 409, invite_tenant=runtime.tenants.title_of(error.tenant) or error.tenant
+            "operator.invite.elsewhere",
+            409,
+            invite_tenant=stores.registry.tenants.title_of(error.tenant) or error.tenant,
         )
     except UnknownTenant:
         return show_again("operator.invite.no_tenant", 422)
     except MeterHasNoAccount:
         return show_again("operator.invite.no_account", 409)
     note_subject(request, invitation.id, account_id=invitation.account_id, tenant=invitation.tenant)
-    fault = runtime.inviter.mail(invitation, link, address) if address else None
+    fault = build_inviter(stores).mail(invitation, link, address) if address else None
     values: dict[str, Any] = {"invitation": invitation, "link": link, "mailed": bool(address), "mail_fault": fault}
     return render(request, "operator_invitation.html", **values)
 
 
 @router.post("/invitations/{invitation_id}/revoke", dependencies=[Depends(require_form_session)])
-def revoke(request: Request, invitation_id: str, runtime: RuntimeDep) -> Response:
+def revoke(request: Request, invitation_id: str, registry: RegistryDep) -> Response:
     try:
-        revoked = runtime.invitations.revoke(invitation_id)
+        revoked = registry.invitations.revoke(invitation_id)
     except UnknownInvitation:
         return render_message(request, "failure.not_found", 404, (_INVITATIONS, "operator.invited.back"))
     note_subject(request, account_id=revoked.account_id, tenant=revoked.tenant)
@@ -165,32 +191,36 @@ def _is_meter(whom: str, energy: str) -> bool:
 
 
 def _create_invitation(
-    runtime: Runtime, whom: str, energy: str, by: str, *, new_holder: bool, tenant: str
+    stores: Stores, whom: str, energy: str, by: str, *, new_holder: bool, tenant: str
 ) -> tuple[Invitation, str]:
     if _is_meter(whom, energy):
-        return runtime.inviter.invite_meter(energy, whom.upper(), by, new_holder=new_holder, tenant=tenant)
-    return runtime.inviter.invite_account(whom, by)
+        return build_inviter(stores).invite_meter(energy, whom.upper(), by, new_holder=new_holder, tenant=tenant)
+    return build_inviter(stores).invite_account(whom, by)
 
 
 @router.post("/rights/{right_id}/proofs")
-async def upload(request: Request, right_id: str, runtime: RuntimeDep) -> Response:
+async def upload(
+    request: Request, right_id: str, stores: StoresDep, consent: ConsentDep, access: AccessDep
+) -> Response:
     """Take one to three files of a proof."""
-    if await run_in_threadpool(load_operator_session, request, runtime) is None:
+    if await run_in_threadpool(load_operator_session, request, stores.settings, access) is None:
         return await run_in_threadpool(refuse_form, request, PATH)
     try:
         form = await read_upload(request, LARGEST_UPLOAD, most_files=MOST_PROOFS, most_fields=_MOST_FIELDS)
     except MultiPartException:
         return await run_in_threadpool(_refuse_proofs, request, "too_many")
     try:
-        return await run_in_threadpool(_take_proofs, request, runtime, right_id, form)
+        return await run_in_threadpool(_take_proofs, request, stores, consent, access, right_id, form)
     finally:
         await form.close()
 
 
-def _take_proofs(request: Request, runtime: Runtime, right_id: str, form: FormData) -> Response:
-    if load_form_session(request, runtime, str(form.get("csrf", ""))) is None:
+def _take_proofs(
+    request: Request, stores: Stores, consent: Consent, access: WebAccess, right_id: str, form: FormData
+) -> Response:
+    if load_form_session(request, stores.settings, access, str(form.get("csrf", ""))) is None:
         return refuse_form(request, PATH)
-    if right_id not in {awaited.right_id for awaited in runtime.proof_uploads.list_awaited()}:
+    if right_id not in {awaited.right_id for awaited in consent.proof_uploads.list_awaited()}:
         return _refuse_proofs(request, "not_awaited", 404)
     uploads = [part for part in form.getlist("proof") if isinstance(part, UploadFile) and part.filename]
     if not uploads:
@@ -198,10 +228,10 @@ def _take_proofs(request: Request, runtime: Runtime, right_id: str, form: FormDa
     if any(not 0 < (part.size or 0) <= LARGEST_PROOF for part in uploads):
         return _refuse_proofs(request, "size")
     files: list[ProofFile] = [(_plain_name(part.filename or ""), part.file.read()) for part in uploads]
-    runtime.proof_uploads.files.put(right_id, files)
+    consent.proof_uploads.files.put(right_id, files)
     log.info("proof taken", extra=fields(right=right_id, files=len(files)))
     try:
-        enqueue_proofs(broker_url=runtime.broker_url)
+        enqueue_proofs(broker_url=stores.broker_url)
     except StoreUnavailable as error:  # Beat's task sends it a little later.
         log.warning("proof not published", extra=fields(right=right_id, reason=str(error)))
     return RedirectResponse(_PROOFS, 303)
@@ -220,7 +250,10 @@ def _refuse_proofs(request: Request, fault: str, status: int = 422) -> Response:
 @router.post("/password")
 def change_password(
     request: Request,
-    runtime: RuntimeDep,
+    stores: StoresDep,
+    sync: SyncDep,
+    consent: ConsentDep,
+    access: AccessDep,
     session: FormSession,
     password: Annotated[str, Form()] = "",
     code: Annotated[str, Form()] = "",
@@ -230,20 +263,32 @@ def change_password(
     """Set a new password. All sessions end, copies of this one too; this browser gets a new one."""
     operator = session.operator
     if new != again:
-        return operator_page(request, runtime, session, 422, access_fault="operator.password.differ")
+        return operator_page(
+            request, stores, sync, consent, access, session, 422, access_fault="operator.password.differ"
+        )
     if fault := find_password_fault(new, operator.name):
-        return operator_page(request, runtime, session, 422, access_fault=f"operator.password.{fault}")
-    if refusal := check_again(request, runtime, session, password, code):
+        return operator_page(
+            request, stores, sync, consent, access, session, 422, access_fault=f"operator.password.{fault}"
+        )
+    if refusal := check_again(request, stores, access, session, password, code):
         page = operator_page(
-            request, runtime, session, refusal.status, access_fault=refusal.text, wait_s=refusal.wait_s
+            request,
+            stores,
+            sync,
+            consent,
+            access,
+            session,
+            refusal.status,
+            access_fault=refusal.text,
+            wait_s=refusal.wait_s,
         )
         return refusal.mark(page)
-    runtime.web_access.operators.set_password(operator.id, new)
-    return open_operator_session(request, runtime, operator, to=_OWN_ACCESS)
+    access.operators.set_password(operator.id, new)
+    return open_operator_session(request, stores.settings, access, operator, to=_OWN_ACCESS)
 
 
 @router.post("/sessions/end-others")
-def end_other_sessions(runtime: RuntimeDep, session: FormSession) -> Response:
+def end_other_sessions(access: AccessDep, session: FormSession) -> Response:
     """End the operator's sessions in all other browsers."""
-    runtime.web_access.keys.end_of([session.operator.id], [KeyKind.OPERATOR_SESSION], but=session.key.id)
+    access.keys.end_of([session.operator.id], [KeyKind.OPERATOR_SESSION], but=session.key.id)
     return RedirectResponse(_OWN_ACCESS, 303)

@@ -18,6 +18,7 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
+from config.settings import Settings
 from worker.accounts.status import missing_days_of, status_of
 from worker.app import queue_lengths
 from worker.domain.access_right import is_gas_meter
@@ -33,11 +34,15 @@ from worker.ops.check_results import CheckResult, summarize
 from worker.ops.liveness import judge_beat
 from worker.ops.supplier_checks import judge_workers
 from worker.quota.ledger import QuotaState
-from worker.runtime.process import Runtime
+from worker.runtime.consent_parts import Consent, build_inviter
+from worker.runtime.stores import Stores
+from worker.runtime.sync_parts import Sync, build_explainer
+from worker.runtime.web_access import WebAccess
 from worker.stores.redis.heartbeats import Heartbeats
+from worker.stores.registry import Registry
 from worker.stores.registry.fleet_counts import Overview
 from worker.stores.registry.outcomes import HourFreshness
-from worker.web.dependencies import RuntimeDep
+from worker.web.dependencies import AccessDep, ConsentDep, StoresDep, SyncDep
 from worker.web.pages.operator_access import (
     PATH,
     FormSession,
@@ -73,15 +78,28 @@ class SupplierQuota:
 
 
 @router.get("")
-def show_operator(request: Request, runtime: RuntimeDep) -> Response:
-    if not runtime.web_access.operators.has_any():
+def show_operator(
+    request: Request, stores: StoresDep, sync: SyncDep, consent: ConsentDep, access: AccessDep
+) -> Response:
+    if not access.operators.has_any():
         return render_message(request, "operator.closed", 404)
-    session = load_operator_session(request, runtime)
-    return operator_page(request, runtime, session) if session else sign_in_page(request, runtime)
+    session = load_operator_session(request, stores.settings, access)
+    return (
+        operator_page(request, stores, sync, consent, access, session)
+        if session
+        else sign_in_page(request, stores.settings)
+    )
 
 
 def operator_page(
-    request: Request, runtime: Runtime, session: OperatorSession, status: int = 200, **form: Any
+    request: Request,
+    stores: Stores,
+    sync: Sync,
+    consent: Consent,
+    access: WebAccess,
+    session: OperatorSession,
+    status: int = 200,
+    **form: Any,
 ) -> Response:
     """Return the page of an operator who has signed in. ``form``: what a refused form shows again."""
     fields_of_forms: dict[str, Any] = {
@@ -89,62 +107,66 @@ def operator_page(
         "new_holder": False,
         "address": "",
         "tenant": DEFAULT_TENANT,
-        "energy": runtime.clients.supplier.name,
+        "energy": sync.suppliers.main.supplier.name,
         **dict.fromkeys(("invite_fault", "access_fault", "erase_fault", "search_fault")),
         **dict.fromkeys(("invite_account", "invite_tenant", "erase_account"), ""),
         "wait_s": 0,
     }
-    values = {**_page_values(runtime), **_invitations(runtime), **_own_access(request, runtime, session)}
-    csrf = form_token(runtime, session)
+    values = {
+        **_page_values(stores, sync, consent),
+        **_invitations(stores, consent),
+        **_own_access(request, stores.settings, access, session),
+    }
+    csrf = form_token(access, session)
     return render(request, "operator.html", status, operator_csrf=csrf, **values, **(fields_of_forms | form))
 
 
-def _own_access(request: Request, runtime: Runtime, session: OperatorSession) -> dict[str, Any]:
+def _own_access(request: Request, settings: Settings, access: WebAccess, session: OperatorSession) -> dict[str, Any]:
     """Return the operator, its sessions, and what is asked for again."""
     return {
         "operator": session.operator,
         "session_id": session.key.id,
-        "sessions": runtime.web_access.keys.list_keys([session.operator.id]),
-        "asks_code": needs_code(request, runtime),
+        "sessions": access.keys.list_keys([session.operator.id]),
+        "asks_code": needs_code(request, settings),
         "is_fresh": is_fresh(session),
     }
 
 
-def _page_values(runtime: Runtime) -> dict[str, Any]:
-    overview, now = Overview(runtime.registry.database), runtime.now()
-    completeness, today = runtime.registry.completeness, runtime.history.today()
-    has_begun = night_start(now, runtime.history.nightly_at).astimezone(PARIS).date() == today
+def _page_values(stores: Stores, sync: Sync, consent: Consent) -> dict[str, Any]:
+    overview, now = Overview(stores.registry.database), stores.now()
+    completeness, today = stores.registry.completeness, sync.history.today()
+    has_begun = night_start(now, sync.history.nightly_at).astimezone(PARIS).date() == today
     # Before the night's run nobody has yesterday, which would look as if all were lost.
     told_day = today if has_begun else today - ONE_DAY
     # Those that are asked for once a week are rarely of yesterday.
-    nightly = [series for series in runtime.registry.outcomes.list_in_use() if series.is_nightly]
+    nightly = [series for series in stores.registry.outcomes.list_in_use() if series.is_nightly]
     days = {series: newest_wanted_day(told_day, series) for series in nightly}
-    queues, quota = _queues(runtime), runtime.ledger.state(runtime.endpoints.preset.quota_names)
+    queues, quota = _queues(stores), sync.ledger.state(sync.suppliers.main.endpoints.preset.quota_names)
     return {
         "states": overview.count_accounts_by_state(),
         "freshness": {series: completeness.count_complete_since(series, days[series]) for series in nightly},
         "fresh_days": days,
-        "fresh_hours": _fresh_hours(runtime, nightly),
+        "fresh_hours": _fresh_hours(stores, nightly),
         "yesterday": told_day - ONE_DAY,
-        "fresh_from": None if has_begun else f"{runtime.history.nightly_at:%H:%M}",
-        "tomorrow": capacity_of(runtime.registry.database, runtime.settings, today).describe(),
+        "fresh_from": None if has_begun else f"{sync.history.nightly_at:%H:%M}",
+        "tomorrow": capacity_of(stores.registry.database, stores.settings, today).describe(),
         "quota": quota,
         "gate_s": math.ceil(quota.opens_in_s),
-        "further_quotas": _further_quotas(runtime),
-        "held_requests": len(runtime.connection_requests.list_held()),
-        "incidents": runtime.incidents.list_open(),
-        "preset": runtime.endpoints.preset.name,
-        "proofs": runtime.proof_uploads.list_awaited() if runtime.has_rights else [],
+        "further_quotas": _further_quotas(sync),
+        "held_requests": len(consent.requests.list_held()),
+        "incidents": sync.incidents.list_open(),
+        "preset": sync.suppliers.main.endpoints.preset.name,
+        "proofs": consent.proof_uploads.list_awaited() if sync.suppliers.has_rights else [],
         "errors": overview.list_last_errors(),
         "queues": queues,
-        "checks": _check_processes(runtime, queues),
+        "checks": _check_processes(stores, queues),
         "now": now,
     }
 
 
-def _check_processes(runtime: Runtime, queues: Mapping[str, int] | None) -> list[CheckResult]:
+def _check_processes(stores: Stores, queues: Mapping[str, int] | None) -> list[CheckResult]:
     """Return what `releve doctor` says of workers and beat."""
-    heartbeats = Heartbeats(runtime.redis)
+    heartbeats = Heartbeats(stores.redis)
     now, (beat_at, tick_at) = heartbeats.now(), heartbeats.beat_and_tick()
     return [
         summarize("workers", judge_workers(heartbeats.workers(), queues or {}, now)),
@@ -152,33 +174,33 @@ def _check_processes(runtime: Runtime, queues: Mapping[str, int] | None) -> list
     ]
 
 
-def _further_quotas(runtime: Runtime) -> list[SupplierQuota]:
+def _further_quotas(sync: Sync) -> list[SupplierQuota]:
     """Return the quota of each supplier beside the first one, by day where it has a limit a day; none where none is."""
     quotas = []
-    for name, clients in runtime.suppliers.items():
-        if name == runtime.clients.supplier.name:
+    for name, clients in sync.suppliers.items():
+        if name == sync.suppliers.main.supplier.name:
             continue
         preset = clients.endpoints.preset
-        state = runtime.ledgers[name].state(preset.quota_names)
+        state = sync.ledgers[name].state(preset.quota_names)
         quotas.append(SupplierQuota(name, preset.name, state, math.ceil(state.opens_in_s)))
     return quotas
 
 
-def _invitations(runtime: Runtime) -> dict[str, Any]:
+def _invitations(stores: Stores, consent: Consent) -> dict[str, Any]:
     """Return the newest open invitations, whether there are more, and the tenants' titles if there are several."""
-    newest = runtime.invitations.list_invitations(open_only=True, limit=MOST_INVITATIONS + 1)
+    newest = stores.registry.invitations.list_invitations(open_only=True, limit=MOST_INVITATIONS + 1)
     return {
-        "tenants": _titles_of_tenants(runtime),
-        "energies": list(runtime.suppliers_consents) if len(runtime.suppliers_consents) > 1 else [],
+        "tenants": _titles_of_tenants(stores.registry),
+        "energies": list(consent.suppliers) if len(consent.suppliers) > 1 else [],
         "invitations": newest[:MOST_INVITATIONS],
         "more_invitations": len(newest) > MOST_INVITATIONS,
-        "sends_mail": runtime.inviter.sends_mail,
+        "sends_mail": build_inviter(stores).sends_mail,
     }
 
 
-def _fresh_hours(runtime: Runtime, nightly: Sequence[Series]) -> dict[datetime, dict[Series, HourFreshness | None]]:
+def _fresh_hours(stores: Stores, nightly: Sequence[Series]) -> dict[datetime, dict[Series, HourFreshness | None]]:
     """Return how many active accounts had a complete yesterday, at each stored hour of the last day."""
-    rows = runtime.registry.completeness.list_freshness_since(runtime.now() - timedelta(hours=24))
+    rows = stores.registry.completeness.list_freshness_since(stores.now() - timedelta(hours=24))
     hours: dict[datetime, dict[Series, HourFreshness | None]] = {}
     for row in rows:
         if row.series in nightly:
@@ -186,10 +208,10 @@ def _fresh_hours(runtime: Runtime, nightly: Sequence[Series]) -> dict[datetime, 
     return hours
 
 
-def _queues(runtime: Runtime) -> dict[str, int] | None:
+def _queues(stores: Stores) -> dict[str, int] | None:
     """Return the length of each queue, or None where the broker doesn't answer: the rest of the page is needed then."""
     try:
-        return queue_lengths(runtime.broker_url)
+        return queue_lengths(stores.broker_url)
     except StoreUnavailable as error:
         log.warning("queues can't be read", extra=fields(reason=str(error)))
         return None
@@ -197,13 +219,21 @@ def _queues(runtime: Runtime) -> dict[str, int] | None:
 
 @router.post("/search")
 def search(
-    request: Request, runtime: RuntimeDep, session: FormSession, wanted: Annotated[str, Form(max_length=_LONGEST)] = ""
+    request: Request,
+    stores: StoresDep,
+    sync: SyncDep,
+    consent: ConsentDep,
+    access: AccessDep,
+    session: FormSession,
+    wanted: Annotated[str, Form(max_length=_LONGEST)] = "",
 ) -> Response:
     """Lead to the account of a meter or id; where a number is that of two meters, to both."""
-    accounts = _find(runtime, "".join(wanted.split()))
+    accounts = _find(stores.registry, "".join(wanted.split()))
     if not accounts:
         note_refusal(request, "operator.search.unknown")
-        return operator_page(request, runtime, session, 404, search_fault="operator.search.unknown")
+        return operator_page(
+            request, stores, sync, consent, access, session, 404, search_fault="operator.search.unknown"
+        )
     note_subject(request, account_id=accounts[0].id)
     if len(accounts) > 1:
         rows = [{"account": account.id, "supplier": account.supplier} for account in accounts]
@@ -212,12 +242,12 @@ def search(
 
 
 @router.get("/accounts")
-def list_accounts(request: Request, runtime: RuntimeDep) -> Response:
+def list_accounts(request: Request, stores: StoresDep, sync: SyncDep, access: AccessDep) -> Response:
     """List the accounts with an error code, or without one those whose consent ends within a month."""
-    if load_operator_session(request, runtime) is None:
+    if load_operator_session(request, stores.settings, access) is None:
         return RedirectResponse(PATH, 303)
     code, after = (request.query_params.get(name, "")[:_LONGEST].replace("\x00", "") for name in ("code", "after"))
-    overview, most = Overview(runtime.registry.database), ACCOUNTS_A_PAGE + 1
+    overview, most = Overview(stores.registry.database), ACCOUNTS_A_PAGE + 1
     rows: Sequence[Mapping[str, Any]]
     if code:
         failing = overview.page_failing(code, after, most)
@@ -226,7 +256,7 @@ def list_accounts(request: Request, runtime: RuntimeDep) -> Response:
             for one in failing
         ]
     else:
-        today = runtime.history.today()
+        today = sync.history.today()
         ending = overview.page_ending(today, today + ENDING_WITHIN, after, most)
         rows = [{"account": account_id, "until": until} for account_id, until in ending]
     shown, kept = rows[:ACCOUNTS_A_PAGE], {"code": code} if code else {}
@@ -236,17 +266,17 @@ def list_accounts(request: Request, runtime: RuntimeDep) -> Response:
 
 
 @router.get("/accounts/{account_id}")
-def show_account(request: Request, account_id: str, runtime: RuntimeDep) -> Response:
+def show_account(request: Request, account_id: str, stores: StoresDep, sync: SyncDep, access: AccessDep) -> Response:
     """Show state, reason and missing days of an account, and a button that makes an invitation."""
-    if (session := load_operator_session(request, runtime)) is None:
+    if (session := load_operator_session(request, stores.settings, access)) is None:
         return RedirectResponse(PATH, 303)
     try:
-        account = runtime.registry.accounts.get_existing(account_id)
+        account = stores.registry.accounts.get_existing(account_id)
     except UnknownAccount:
         return render_message(request, "failure.not_found", 404, (PATH, "operator.invited.back"))
-    standing, today = status_of(account, runtime.history), runtime.history.today()
-    sentences = runtime.explainer.explain(account, today - ONE_DAY).sentences
-    missing = missing_days_of(account.id, runtime.history)
+    standing, today = status_of(account, sync.history), sync.history.today()
+    sentences = build_explainer(stores, sync).explain(account, today - ONE_DAY).sentences
+    missing = missing_days_of(account.id, sync.history)
     return render(
         request,
         "operator_account.html",
@@ -255,38 +285,38 @@ def show_account(request: Request, account_id: str, runtime: RuntimeDep) -> Resp
         codes=list(dict.fromkeys(filter(None, (account.reason, *(one.error for one in standing.series.values()))))),
         yesterday=sentences[words_of(request).language],
         missing={series: (days[:_MOST_DAYS], max(0, len(days) - _MOST_DAYS)) for series, days in missing.items()},
-        tenant=_name_tenant(runtime, account),
-        operator_csrf=form_token(runtime, session),
+        tenant=_name_tenant(stores.registry, account),
+        operator_csrf=form_token(access, session),
         is_fresh=is_fresh(session),
-        asks_code=needs_code(request, runtime),
+        asks_code=needs_code(request, stores.settings),
     )
 
 
-def _find(runtime: Runtime, text: str) -> Sequence[Account]:
+def _find(registry: Registry, text: str) -> Sequence[Account]:
     if is_gas_meter(text.upper()):
-        return runtime.registry.accounts.find_by_meter(text.upper())
+        return registry.accounts.find_by_meter(text.upper())
     try:
-        return [runtime.registry.accounts.get_existing(text.lower())]
+        return [registry.accounts.get_existing(text.lower())]
     except UnknownAccount:
         return []
 
 
-def _name_tenant(runtime: Runtime, account: Account) -> str:
+def _name_tenant(registry: Registry, account: Account) -> str:
     """Return the title of the account's service; empty where there is only one."""
-    tenants = _titles_of_tenants(runtime)
+    tenants = _titles_of_tenants(registry)
     return tenants.get(account.tenant, account.tenant) if tenants else ""
 
 
-def _titles_of_tenants(runtime: Runtime) -> dict[str, str]:
+def _titles_of_tenants(registry: Registry) -> dict[str, str]:
     """Return the titles of the tenants by id; none where there is only one."""
-    tenants = {tenant.id: tenant.title or tenant.id for tenant in runtime.tenants.list_tenants()}
+    tenants = {tenant.id: tenant.title or tenant.id for tenant in registry.tenants.list_tenants()}
     return tenants if len(tenants) > 1 else {}
 
 
 @router.get("/audit")
-def show_audit(request: Request, runtime: RuntimeDep) -> Response:
+def show_audit(request: Request, stores: StoresDep, access: AccessDep) -> Response:
     """Show a page of the trail; a filter that can't be understood is left out, as an empty one is."""
-    if load_operator_session(request, runtime) is None:
+    if load_operator_session(request, stores.settings, access) is None:
         return RedirectResponse(PATH, 303)
     typed = {name: request.query_params.get(name, "").strip()[:_LONGEST] for name in _FILTERS}
     days = _parse_day(typed["since"]), _parse_day(typed["until"])
@@ -294,7 +324,7 @@ def show_audit(request: Request, runtime: RuntimeDep) -> Response:
     wanted = AuditFilter(_to_text(typed["account"]), _to_text(typed["actor"]), action or None, None, *days_of(*days))
     before = request.query_params.get("before", "")[:_LONGEST].replace("\x00", "")
     # One entry more than shown tells whether there are older ones.
-    entries = runtime.audit.page(wanted, ENTRIES_A_PAGE + 1, before=before)
+    entries = stores.registry.audit.page(wanted, ENTRIES_A_PAGE + 1, before=before)
     shown, more = entries[:ENTRIES_A_PAGE], len(entries) > ENTRIES_A_PAGE
     kept = {name: text for name, text in typed.items() if text}
     return render(
@@ -305,7 +335,7 @@ def show_audit(request: Request, runtime: RuntimeDep) -> Response:
         kinds=list(ActorKind),
         actions=list(AuditAction),
         typed={**typed, "since": days[0] or "", "until": days[1] or ""},
-        tenants=_titles_of_tenants(runtime),
+        tenants=_titles_of_tenants(stores.registry),
         newest=f"{PATH}/audit?{urlencode(kept)}" if before else None,
         older=f"{PATH}/audit?{urlencode({**kept, 'before': shown[-1].id})}" if more else None,
     )

@@ -16,8 +16,21 @@ from fastapi.responses import RedirectResponse
 from worker.accounts.asserted_accounts import MeterConnected, MeterErased
 from worker.domain.evidence import HOUSEHOLD
 from worker.domain.networks import is_public_host
-from worker.runtime.process import Runtime
-from worker.web.dependencies import RuntimeDep, Session, SessionDep, gas_suffix, is_session_form, publish_backfills
+from worker.runtime.sync_parts import Sync, build_inline
+from worker.runtime.web_access import WebAccess
+from worker.stores.registry import Registry
+from worker.web.dependencies import (
+    AccessDep,
+    ConsentDep,
+    RegistryDep,
+    Session,
+    SessionDep,
+    StoresDep,
+    SyncDep,
+    gas_suffix,
+    is_session_form,
+    publish_backfills,
+)
 from worker.web.error_pages import HttpRefusal
 from worker.web.pages.account import KINDS
 from worker.web.rendering import refuse_form, render
@@ -34,17 +47,22 @@ Csrf = Annotated[str, Form()]
 
 
 @router.get("/")
-def show_own_home(request: Request, runtime: RuntimeDep, session: SessionDep) -> Response:
+def show_own_home(
+    request: Request, registry: RegistryDep, sync: SyncDep, access: AccessDep, session: SessionDep
+) -> Response:
     """Show the meters; a browser of another machine is asked for the password first."""
     if session.household is None:
         return RedirectResponse(_SIGN_IN, 303)
-    return _page(request, runtime, session)
+    return _page(request, registry, sync, access, session)
 
 
 @router.post("/home/token")
 def add_token(
     request: Request,
-    runtime: RuntimeDep,
+    stores: StoresDep,
+    sync: SyncDep,
+    consent: ConsentDep,
+    access: AccessDep,
     session: SessionDep,
     token: Annotated[str, Form(max_length=_LONGEST_TOKEN)] = "",
     usage_point: Annotated[str, Form(max_length=20)] = "",
@@ -53,51 +71,61 @@ def add_token(
     """Add the accounts of a gateway's token, or give them this one, as `releve home add` does."""
     if session.household is None:
         return RedirectResponse(_SIGN_IN, 303)
-    if not is_session_form(runtime, session, csrf):
+    if not is_session_form(access, session, csrf):
         return refuse_form(request, "/")
     meter = usage_point.replace(" ", "")
     if meter and not (len(meter) == 14 and meter.isdecimal() and meter.isascii()):
-        return _page(request, runtime, session, 422, fault="own_home.token.meter")
+        return _page(request, stores.registry, sync, access, session, 422, fault="own_home.token.meter")
     try:
-        added = runtime.gateway_accounts.add(token, HOUSEHOLD, [meter] if meter else [])
+        added = consent.assertion.add_by_token(token, HOUSEHOLD, [meter] if meter else [])
     except ValueError:  # Its text is the command's; the page says what the token has to be.
-        return _page(request, runtime, session, 422, fault="own_home.token.bad")
+        return _page(request, stores.registry, sync, access, session, 422, fault="own_home.token.bad")
     except MeterErased:
-        return _page(request, runtime, session, 409, fault="own_home.token.erased")
+        return _page(request, stores.registry, sync, access, session, 409, fault="own_home.token.erased")
     except MeterConnected:
-        return _page(request, runtime, session, 409, fault="own_home.token.connected")
+        return _page(request, stores.registry, sync, access, session, 409, fault="own_home.token.connected")
     note_subject(request, account_id=added[0].account.id)
     # The account's page says what came of it.
-    runtime.inline(print_line=lambda line: None).ask_once(added[0].account.id)
-    publish_backfills(runtime, [one.account.id for one in added])
+    build_inline(stores, sync, print_line=lambda line: None).ask_once(added[0].account.id)
+    publish_backfills(stores, [one.account.id for one in added])
     return RedirectResponse(f"/accounts/{added[0].account.id}" if len(added) == 1 else "/", 303)
 
 
 @router.post("/home/password")
-def make_password(request: Request, runtime: RuntimeDep, session: SessionDep, csrf: Csrf = "") -> Response:
+def make_password(
+    request: Request, registry: RegistryDep, sync: SyncDep, access: AccessDep, session: SessionDep, csrf: Csrf = ""
+) -> Response:
     """Make the home's password and show it, once; the one before ends."""
     if session.household is None:
         return RedirectResponse(_SIGN_IN, 303)
-    if not is_session_form(runtime, session, csrf):
+    if not is_session_form(access, session, csrf):
         return refuse_form(request, "/")
-    return _page(request, runtime, session, password=runtime.web_access.home.create_password())
+    return _page(request, registry, sync, access, session, password=access.home.create_password())
 
 
 def _page(
-    request: Request, runtime: Runtime, session: Session, status: int = 200, *, fault: str = "", password: str = ""
+    request: Request,
+    registry: Registry,
+    sync: Sync,
+    access: WebAccess,
+    session: Session,
+    status: int = 200,
+    *,
+    fault: str = "",
+    password: str = "",
 ) -> Response:
     """Return the page. ``fault``: the key of what is wrong with the token; ``password``: a new one, to be kept."""
-    accounts = session.own(runtime.registry.accounts.get_many(list(session.accounts)))
+    accounts = session.own(registry.accounts.get_many(list(session.accounts)))
     return render(
         request,
         "own_home.html",
         status,
         accounts=[account for account in accounts if account.state in KINDS],
-        several=gas_suffix(runtime),
+        several=gas_suffix(sync),
         kinds=KINDS,
         fault=fault,
         password=password,
-        has_password=bool(password) or runtime.web_access.home.has_password(),
+        has_password=bool(password) or access.home.has_password(),
     )
 
 

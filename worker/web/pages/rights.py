@@ -13,6 +13,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Depends, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
+from config.settings import Settings
 from worker.clients.grdf import GRDF
 from worker.domain.access_right import HouseholdDeclaration, Right
 from worker.domain.account import Account, AccountState
@@ -22,16 +23,22 @@ from worker.domain.invitation import Invitation, InvitationState
 from worker.domain.series import daily_of, intervals_of
 from worker.domain.windows import civil_date
 from worker.errors import UnknownAccount
-from worker.runtime.process import Runtime
+from worker.runtime.consent_parts import Consent
+from worker.runtime.stores import Stores
+from worker.runtime.sync_parts import Sync
+from worker.runtime.web_access import WebAccess
 from worker.stores.database import new_id
 from worker.stores.redis.locks import Rate, RateLimiter
 from worker.web.client_addresses import client_address
 from worker.web.dependencies import (
     RIGHT_STATE,
+    AccessDep,
+    ConsentDep,
     Csrf,
-    RuntimeDep,
     Session,
     SessionDep,
+    StoresDep,
+    SyncDep,
     is_own_form,
     load_own_account,
     name_service,
@@ -118,27 +125,32 @@ def read_typed(
 
 
 def find_place(
-    request: Request, runtime: RuntimeDep, session: SessionDep, invitation_id: str = "", account_id: str = ""
+    request: Request,
+    stores: StoresDep,
+    sync: SyncDep,
+    session: SessionDep,
+    invitation_id: str = "",
+    account_id: str = "",
 ) -> FormPlace | None:
     """Return what is known at the address of a form; None where its invitation is not this browser's any more.
 
     Raises UnknownAccount for an account that the session does not show.
     """
-    if GRDF.name not in runtime.suppliers:
+    if GRDF.name not in sync.suppliers:
         raise UnknownAccount("there is no gas here")
     if account_id:
-        account = load_own_account(account_id, runtime, session)
+        account = load_own_account(account_id, stores.registry, session)
         if account.state is AccountState.CLOSED:
             raise UnknownAccount("this account is closed")
         meter = account.usage_point_id if account.supplier == GRDF.name else None
         return FormPlace(path=f"/accounts/{account_id}/gas", tenant=account.tenant, meter=meter, account=account)
-    invitation = runtime.invitations.get(invitation_id)
+    invitation = stores.registry.invitations.get(invitation_id)
     if invitation is None or invitation.supplier != GRDF.name:
         return None
-    is_mine = invitation.browser in read_browser_names(runtime, request).hashes
+    is_mine = invitation.browser in read_browser_names(stores.settings, request).hashes
     if not is_mine or invitation.state_at(real_clock()) is not InvitationState.OPENED:
         return None
-    meter = runtime.registry.accounts.meter_of(invitation)
+    meter = stores.registry.accounts.meter_of(invitation)
     path = f"/invitation/{invitation_id}/right"
     return FormPlace(path=path, tenant=invitation.tenant, meter=meter, invitation=invitation)
 
@@ -149,36 +161,44 @@ TypedDep = Annotated[TypedRight, Depends(read_typed)]
 
 @router.get("/invitation/{invitation_id}/right")
 @router.get("/accounts/{account_id}/gas")
-def show_form(request: Request, runtime: RuntimeDep, place: PlaceDep) -> Response:
+def show_form(request: Request, stores: StoresDep, sync: SyncDep, place: PlaceDep) -> Response:
     if place is None:
         return consent_page(request, "invitation_over")
-    return render_form(request, runtime, place)
+    return render_form(request, stores, sync, place)
 
 
 @router.post("/invitation/{invitation_id}/right")
 @router.post("/accounts/{account_id}/gas")
 def declare(
-    request: Request, runtime: RuntimeDep, session: SessionDep, place: PlaceDep, typed: TypedDep, csrf: Csrf = ""
+    request: Request,
+    stores: StoresDep,
+    sync: SyncDep,
+    consent: ConsentDep,
+    access: AccessDep,
+    session: SessionDep,
+    place: PlaceDep,
+    typed: TypedDep,
+    csrf: Csrf = "",
 ) -> Response:
     """Take a declaration, which a task makes at the supplier; a form with faults comes back with them."""
     if place is None:
         return consent_page(request, "invitation_over")
-    if not is_own_form(runtime, request, csrf):
+    if not is_own_form(stores.settings, access, request, csrf):
         return refuse_form(request, place.path)
     declaration = typed.to_declaration(place.meter)
     if faults := find_faults(typed, declaration):
-        return render_form(request, runtime, place, typed, faults)
-    if wait_s := RateLimiter(runtime.redis).count_call(DECLARATIONS, client_address(request)):
+        return render_form(request, stores, sync, place, typed, faults)
+    if wait_s := RateLimiter(stores.redis).count_call(DECLARATIONS, client_address(request)):
         return consent_page(request, "too_many", wait_s)
-    names = read_browser_names(runtime, request)
+    names = read_browser_names(stores.settings, request)
     renamed, now = names.with_new(), real_clock()
-    runtime.connector.declarations.begin(
+    consent.connector.declarations.begin(
         ConnectionRequest(
             id=new_id(),
             supplier=GRDF.name,
             browser=renamed.newest,
             known_as=names.hashes,
-            begun_on=civil_date(runtime.now()),
+            begun_on=civil_date(stores.now()),
             created_at=now,
             begun_at=now,
             address=client_address(request),
@@ -189,50 +209,71 @@ def declare(
         )
     )
     response = RedirectResponse(RIGHT_STATE, 303)
-    set_browser_names(runtime, response, renamed)
+    set_browser_names(stores.settings, response, renamed)
     return response
 
 
 @router.post("/invitation/{invitation_id}/right/page")
 @router.post("/accounts/{account_id}/gas/page")
 def go_to_supplier(
-    request: Request, runtime: RuntimeDep, session: SessionDep, place: PlaceDep, csrf: Csrf = ""
+    request: Request,
+    stores: StoresDep,
+    sync: SyncDep,
+    consent: ConsentDep,
+    access: AccessDep,
+    session: SessionDep,
+    place: PlaceDep,
+    csrf: Csrf = "",
 ) -> Response:
     """Lead to the supplier's own page (Client Connect), where it is offered."""
     if place is None:
         return consent_page(request, "invitation_over")
-    if not is_own_form(runtime, request, csrf):
+    if not is_own_form(stores.settings, access, request, csrf):
         return refuse_form(request, place.path)
-    if not offers_consent_page(runtime):
+    if not offers_consent_page(stores.settings):
         return consent_page(request, "no_consent_page")
     return redirect_to_supplier(
-        request, runtime, session, GRDF.name, place.meter, invitation=place.invitation, tenant=place.tenant
+        request,
+        stores,
+        sync,
+        consent,
+        session,
+        GRDF.name,
+        place.meter,
+        invitation=place.invitation,
+        tenant=place.tenant,
     )
 
 
 @router.get(RIGHT_STATE)
-def show_state(request: Request, runtime: RuntimeDep, session: SessionDep) -> Response:
+def show_state(
+    request: Request, stores: StoresDep, sync: SyncDep, consent: ConsentDep, access: AccessDep, session: SessionDep
+) -> Response:
     """Show what has become of the browser's newest declaration; the page loads itself again until it is decided."""
-    if GRDF.name not in runtime.suppliers:
+    if GRDF.name not in sync.suppliers:
         return consent_page(request, "no_right")
-    names = read_browser_names(runtime, request)
-    own = runtime.connection_requests.of_browser(names.hashes)
+    names = read_browser_names(stores.settings, request)
+    own = consent.requests.of_browser(names.hashes)
     right = None
     if own is not None and own.supplier == GRDF.name:
         if own.state is not RequestState.DECLARED:
-            return answer_request(request, runtime, session, own)
-        right = runtime.rights.of_request(own.id)
-    right = right or next(iter(runtime.rights.of_browser(names.hashes)), None)
-    return consent_page(request, "no_right") if right is None else _show_right(request, runtime, session, names, right)
+            return answer_request(request, stores, consent, access, session, own)
+        right = stores.registry.rights.of_request(own.id)
+    right = right or next(iter(stores.registry.rights.of_browser(names.hashes)), None)
+    return (
+        consent_page(request, "no_right")
+        if right is None
+        else _show_right(request, stores, consent, access, session, names, right)
+    )
 
 
 @router.get(AGAIN)
-def show_form_again(request: Request, runtime: RuntimeDep, session: SessionDep) -> Response:
+def show_form_again(request: Request, stores: StoresDep, consent: ConsentDep, session: SessionDep) -> Response:
     """Lead back to the form from which the browser's last declaration came."""
-    own = runtime.connection_requests.of_browser(read_browser_names(runtime, request).hashes)
+    own = consent.requests.of_browser(read_browser_names(stores.settings, request).hashes)
     if own is not None and own.supplier == GRDF.name and own.invitation_id is not None:
         return RedirectResponse(f"/invitation/{own.invitation_id}/right", 303)
-    accounts = session.own(runtime.registry.accounts.get_many(list(session.accounts)))
+    accounts = session.own(stores.registry.accounts.get_many(list(session.accounts)))
     usable = [account for account in accounts if account.may_choose_series]
     return RedirectResponse(f"/accounts/{usable[0].id}/gas" if usable else "/invitation", 303)
 
@@ -244,13 +285,14 @@ def find_faults(typed: TypedRight, declaration: HouseholdDeclaration) -> tuple[s
 
 def render_form(
     request: Request,
-    runtime: Runtime,
+    stores: Stores,
+    sync: Sync,
     place: FormPlace,
     typed: TypedRight | None = None,
     faults: tuple[str, ...] = (),
 ) -> Response:
     """Return the page of the form, with what was typed and its faults where there are some."""
-    words, clients = words_of(request), runtime.suppliers[GRDF.name]
+    words, clients = words_of(request), sync.suppliers[GRDF.name]
     response = render_with_form(
         request,
         "right.html",
@@ -258,33 +300,41 @@ def render_form(
         place=place,
         typed=typed or TypedRight(),
         faults=faults,
-        offers_page=offers_consent_page(runtime),
-        service=name_service(runtime, place.tenant, words),
+        offers_page=offers_consent_page(stores.settings),
+        service=name_service(stores, place.tenant, words),
         duration=words.duration(clients.endpoints.preset.consent_duration),
         days_back=words.duration(f"P{daily_of(supplier=GRDF.name).description.history_days}D"),
         periods_back=words.duration(f"P{intervals_of(GRDF.name).description.history_days}D"),
     )
-    if offers_consent_page(runtime):
+    if offers_consent_page(stores.settings):
         response.headers["Content-Security-Policy"] = policy_with_form_to(clients.endpoints.authorize_url)
     return response
 
 
-def offers_consent_page(runtime: Runtime) -> bool:
+def offers_consent_page(settings: Settings) -> bool:
     """Return whether people may consent on the supplier's own page instead (Client Connect).
 
     In production that takes a contract for it, so the operator says so by setting RELEVE_GRDF_AUTHORIZE_URL.
     """
-    return runtime.settings.grdf_authorize_url is not None or runtime.settings.speaks_to_gas_simulator
+    return settings.grdf_authorize_url is not None or settings.speaks_to_gas_simulator
 
 
-def _show_right(request: Request, runtime: Runtime, session: Session, names: BrowserNames, right: Right) -> Response:
+def _show_right(
+    request: Request,
+    stores: Stores,
+    consent: Consent,
+    access: WebAccess,
+    session: Session,
+    names: BrowserNames,
+    right: Right,
+) -> Response:
     if right.page:
         words = words_of(request)
         until = words.day(right.proof_until) if right.proof_until else "…"
         return consent_page(request, right.page, _WAITS.get(right.page, 0), digits=right.last_digits, until=until)
-    account = runtime.registry.accounts.get_many([right.account_id or ""]).get(right.account_id or "")
+    account = stores.registry.accounts.get_many([right.account_id or ""]).get(right.account_id or "")
     if account is None or account.state is AccountState.DELETED:
         return consent_page(request, "right_withdrawn", digits=right.last_digits)
-    if not session.shows(account) and runtime.consents.browser_of(account.id) not in names.hashes:
+    if not session.shows(account) and stores.registry.consents.browser_of(account.id) not in names.hashes:
         return consent_page(request, "right_elsewhere", digits=right.last_digits)
-    return open_accounts(request, runtime, session, [account], right.browser or right.id)
+    return open_accounts(request, stores, consent, access, session, [account], right.browser or right.id)

@@ -18,21 +18,27 @@ from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 from starlette.background import BackgroundTask
 
+from config.settings import Settings
 from worker.accounts.household_access import CODE
 from worker.accounts.notice_services import is_mail_address
 from worker.domain.sessions import KeyKind
 from worker.logs import fields
-from worker.runtime.process import Runtime
+from worker.runtime.stores import Stores
+from worker.runtime.web_access import WebAccess
 from worker.stores.redis.locks import Rate, RateLimiter
+from worker.stores.registry import Registry
 from worker.stores.registry.access_keys import RecoveryTexts
 from worker.stores.registry.households import Household
 from worker.web.client_addresses import client_address, name_device
 from worker.web.dependencies import (
     SESSION_COOKIE,
+    AccessDep,
     Csrf,
-    RuntimeDep,
+    RegistryDep,
     Session,
     SessionDep,
+    SettingsDep,
+    StoresDep,
     browser_form,
     delete_cookie,
     is_own_form,
@@ -58,49 +64,54 @@ _MAILS_OF_CLIENT: Final = Rate("sign-in-mail", calls=10, window_s=3600)
 
 
 @router.get("/sign-in")
-def show_sign_in(request: Request, runtime: RuntimeDep) -> Response:
-    return _sign_in_page(request, runtime)
+def show_sign_in(request: Request, settings: SettingsDep, access: AccessDep) -> Response:
+    return _sign_in_page(request, settings, access)
 
 
 @router.post("/sign-in/code", dependencies=[browser_form(PATH)])
 def sign_in_by_code(
-    request: Request, runtime: RuntimeDep, session: SessionDep, code: Annotated[str, Form(max_length=200)] = ""
+    request: Request,
+    stores: StoresDep,
+    access: AccessDep,
+    session: SessionDep,
+    code: Annotated[str, Form(max_length=200)] = "",
 ) -> Response:
     """Open a session of the household whose code this is; the page that it leads to shows the next code."""
-    if runtime.settings.is_home and (own := runtime.web_access.home.check_password(code)):
+    if stores.settings.is_home and (own := access.home.check_password(code)):
         response = RedirectResponse("/", 303)
-        _enter(runtime, request, response, session, own, {})
+        _enter(stores.settings, access, request, response, session, own, {})
         return response
-    used = None if runtime.settings.is_home else runtime.web_access.ways_back.use_code(code)
+    used = None if stores.settings.is_home else access.ways_back.use_code(code)
     if used is None:
-        wait_s = _count_wrong_code(runtime, request, code)
-        fault = "own_home.wrong" if runtime.settings.is_home else "sign_in.wrong"
-        return _sign_in_page(request, runtime, fault=fault, wait_s=wait_s, code=code)
+        wait_s = _count_wrong_code(stores, request, code)
+        fault = "own_home.wrong" if stores.settings.is_home else "sign_in.wrong"
+        return _sign_in_page(request, stores.settings, access, fault=fault, wait_s=wait_s, code=code)
     household, new_code = used
     response = RedirectResponse("/access", 303)
-    _enter(runtime, request, response, session, household, {CODE: new_code})
+    _enter(stores.settings, access, request, response, session, household, {CODE: new_code})
     return response
 
 
 @router.post("/sign-in/mail")
 def mail_sign_in_link(
     request: Request,
-    runtime: RuntimeDep,
+    stores: StoresDep,
+    access: AccessDep,
     address: Annotated[str, Form(max_length=LONGEST_ADDRESS)] = "",
     csrf: Csrf = "",
 ) -> Response:
     """Answer the same for every address. Whether it is known is looked up after the answer has been sent."""
-    if not runtime.web_access.mail_links.sends_mail:
+    if not access.mail_links.sends_mail:
         raise HttpRefusal(404, "not_found", "no mail service is set")
-    if not is_own_form(runtime, request, csrf):
+    if not is_own_form(stores.settings, access, request, csrf):
         return refuse_form(request, PATH)
     address = address.strip()
     if not is_mail_address(address):
-        return _sign_in_page(request, runtime, 422, fault="sign_in.no_address", address=address)
-    if wait_s := RateLimiter(runtime.redis).count_call(_MAILS_OF_CLIENT, client_address(request)):
-        return _sign_in_page(request, runtime, wait_s=wait_s, address=address)
+        return _sign_in_page(request, stores.settings, access, 422, fault="sign_in.no_address", address=address)
+    if wait_s := RateLimiter(stores.redis).count_call(_MAILS_OF_CLIENT, client_address(request)):
+        return _sign_in_page(request, stores.settings, access, wait_s=wait_s, address=address)
     response = render_message(request, "sign_in.sent", 200, (PATH, "sign_in.back"))
-    response.background = BackgroundTask(runtime.web_access.mail_links.mail_sign_in, address)
+    response.background = BackgroundTask(access.mail_links.mail_sign_in, address)
     return response
 
 
@@ -112,58 +123,66 @@ def show_link_form(request: Request) -> Response:
 
 @router.post("/sign-in/link", dependencies=[browser_form(PATH)])
 def sign_in_by_link(
-    request: Request, runtime: RuntimeDep, session: SessionDep, link: Annotated[str, Form(max_length=2000)] = ""
+    request: Request,
+    stores: StoresDep,
+    access: AccessDep,
+    session: SessionDep,
+    link: Annotated[str, Form(max_length=2000)] = "",
 ) -> Response:
     """Open a session of the household to which this link was mailed, in whichever browser it is used."""
-    household = runtime.web_access.ways_back.use_sign_in_link(link)
+    household = access.ways_back.use_sign_in_link(link)
     if household is None:
-        return refuse_link(request, runtime, "sign_in.link_over", (PATH, "sign_in.again"))
+        return refuse_link(request, stores, "sign_in.link_over", (PATH, "sign_in.again"))
     is_same = session.household is not None and session.household.id == household.id
     details = session.key.details if session.key and is_same else {}  # A code that isn't kept yet stays shown.
-    own = Session(household=household).own(runtime.registry.accounts.get_many(list(household.accounts)))
+    own = Session(household=household).own(stores.registry.accounts.get_many(list(household.accounts)))
     response = RedirectResponse(f"/accounts/{own[0].id}" if len(own) == 1 else "/", 303)
-    _enter(runtime, request, response, session, household, details)
+    _enter(stores.settings, access, request, response, session, household, details)
     return response
 
 
 @router.get("/access/sessions")
-def show_sessions(request: Request, runtime: RuntimeDep, session: SessionDep) -> Response:
+def show_sessions(request: Request, stores: StoresDep, access: AccessDep, session: SessionDep) -> Response:
     """Show the browsers that see the household's meters; a browser without a session is sent to the first page."""
     if session.household is None:
         return RedirectResponse("/", 303)
-    mine = runtime.sessions.list_keys([session.household.id], _HOUSEHOLD)
-    others = runtime.sessions.list_keys(_other_households(runtime, session), _HOUSEHOLD)
+    mine = stores.registry.sessions.list_keys([session.household.id], _HOUSEHOLD)
+    others = stores.registry.sessions.list_keys(_other_households(stores.registry, access, session), _HOUSEHOLD)
     this = [key for key in mine if key.id == session.sid]
     own = [*this, *(key for key in mine if key.id != session.sid)]
-    return render(request, "sessions.html", own=own, others=others, is_home=runtime.settings.is_home)
+    return render(request, "sessions.html", own=own, others=others, is_home=stores.settings.is_home)
 
 
 @router.post("/access/sessions/{key_id}/end")
-def end_session(request: Request, key_id: str, runtime: RuntimeDep, session: SessionDep, csrf: Csrf = "") -> Response:
+def end_session(
+    request: Request, key_id: str, stores: StoresDep, access: AccessDep, session: SessionDep, csrf: Csrf = ""
+) -> Response:
     """End one session of the household; one that has ended already is no error."""
-    if not is_session_form(runtime, session, csrf) or session.household is None:
+    if not is_session_form(access, session, csrf) or session.household is None:
         return refuse_form(request, _SESSIONS)
-    runtime.sessions.end(key_id, owners=[session.household.id])
-    return _after_end(runtime, ended_own=key_id == session.sid)
+    stores.registry.sessions.end(key_id, owners=[session.household.id])
+    return _after_end(stores.settings, ended_own=key_id == session.sid)
 
 
 @router.post("/access/sessions/end-others")
-def end_other_sessions(request: Request, runtime: RuntimeDep, session: SessionDep, csrf: Csrf = "") -> Response:
+def end_other_sessions(
+    request: Request, registry: RegistryDep, access: AccessDep, session: SessionDep, csrf: Csrf = ""
+) -> Response:
     """End all sessions that see a meter of this household but this one, and what else lets other households see it."""
-    if not is_session_form(runtime, session, csrf) or session.household is None:
+    if not is_session_form(access, session, csrf) or session.household is None:
         return refuse_form(request, _SESSIONS)
-    runtime.web_access.households.remove_from_others(list(session.accounts), session.household.id)
-    runtime.sessions.end_of([session.household.id], _HOUSEHOLD, but=session.sid)
+    access.households.remove_from_others(list(session.accounts), session.household.id)
+    registry.sessions.end_of([session.household.id], _HOUSEHOLD, but=session.sid)
     return RedirectResponse(_SESSIONS, 303)
 
 
 @router.post("/access/log-out")
-def log_out(request: Request, runtime: RuntimeDep, session: SessionDep, csrf: Csrf = "") -> Response:
+def log_out(request: Request, stores: StoresDep, access: AccessDep, session: SessionDep, csrf: Csrf = "") -> Response:
     """End this browser's session."""
-    if not is_session_form(runtime, session, csrf):
+    if not is_session_form(access, session, csrf):
         return refuse_form(request, _SESSIONS)
-    runtime.sessions.end(session.sid)
-    return _after_end(runtime, ended_own=True)
+    stores.registry.sessions.end(session.sid)
+    return _after_end(stores.settings, ended_own=True)
 
 
 def link_page(request: Request, name: str, action: str) -> Response:
@@ -171,9 +190,9 @@ def link_page(request: Request, name: str, action: str) -> Response:
     return render_with_form(request, "link.html", form_life_s=_FORM_LIFE_S, texts=name, action=action)
 
 
-def refuse_link(request: Request, runtime: Runtime, name: str, action: tuple[str, str]) -> Response:
+def refuse_link(request: Request, stores: Stores, name: str, action: tuple[str, str]) -> Response:
     """Return the page of a link that isn't valid, counted by address."""
-    if wait_s := RateLimiter(runtime.redis).count_call(WRONG_OF_ADDRESS, client_address(request)):
+    if wait_s := RateLimiter(stores.redis).count_call(WRONG_OF_ADDRESS, client_address(request)):
         response = render_message(request, "sign_in.slow", 429, action, {"minutes": str(math.ceil(wait_s / 60))})
         response.headers["Retry-After"] = str(wait_s)
         return response
@@ -181,7 +200,8 @@ def refuse_link(request: Request, runtime: Runtime, name: str, action: tuple[str
 
 
 def _enter(
-    runtime: Runtime,
+    settings: Settings,
+    access: WebAccess,
     request: Request,
     response: Response,
     session: Session,
@@ -190,14 +210,14 @@ def _enter(
 ) -> None:
     """Give the browser a new session of the household; the one that it had ends."""
     device = name_device(request.headers.get("User-Agent", ""))
-    opened, text = replace_session(runtime.web_access, session, household, details, device)
-    set_session_cookie(runtime, response, text)
+    opened, text = replace_session(access, session, household, details, device)
+    set_session_cookie(settings, response, text)
     note_household(request, opened)
 
 
-def _count_wrong_code(runtime: Runtime, request: Request, code: str) -> int:
+def _count_wrong_code(stores: Stores, request: Request, code: str) -> int:
     """Count a wrong code by the address, and by the address and the code that it names; return the wait beyond."""
-    limiter, address = RateLimiter(runtime.redis), client_address(request)
+    limiter, address = RateLimiter(stores.redis), client_address(request)
     code_id = RecoveryTexts().read_id(code)
     wait_s = limiter.count_call(WRONG_OF_ADDRESS, address)
     if not wait_s and code_id is not None:  # Beyond the first limit, made-up codes must not fill Redis.
@@ -208,7 +228,8 @@ def _count_wrong_code(runtime: Runtime, request: Request, code: str) -> int:
 
 def _sign_in_page(
     request: Request,
-    runtime: Runtime,
+    settings: Settings,
+    access: WebAccess,
     status: int = 200,
     *,
     fault: str = "",
@@ -223,38 +244,38 @@ def _sign_in_page(
         status = 403
     response = render_with_form(
         request,
-        "home_sign_in.html" if runtime.settings.is_home else "sign_in.html",
+        "home_sign_in.html" if settings.is_home else "sign_in.html",
         status,
         form_life_s=_FORM_LIFE_S,
         fault=fault,
         minutes=math.ceil(wait_s / 60),
         code=code,
         address=address,
-        sends_mail=runtime.web_access.mail_links.sends_mail,
+        sends_mail=access.mail_links.sends_mail,
     )
     if wait_s:
         response.headers["Retry-After"] = str(wait_s)
     return response
 
 
-def _other_households(runtime: Runtime, session: Session) -> list[str]:
+def _other_households(registry: Registry, access: WebAccess, session: Session) -> list[str]:
     """Return the other households that see an account of this one, under its present session number."""
-    accounts = runtime.registry.accounts.get_many(list(session.accounts))
+    accounts = registry.accounts.get_many(list(session.accounts))
     numbers = {account.id: account.session_number for account in session.own(accounts)}
-    ids = runtime.sessions.households_of(numbers)
+    ids = registry.sessions.households_of(numbers)
     own = session.household.id if session.household else ""
-    return [id_ for id_ in ids if id_ != own and _sees_one(runtime, id_, numbers)]
+    return [id_ for id_ in ids if id_ != own and _sees_one(access, id_, numbers)]
 
 
-def _sees_one(runtime: Runtime, household_id: str, numbers: Mapping[str, int]) -> bool:
-    household = runtime.web_access.households.load(household_id)
+def _sees_one(access: WebAccess, household_id: str, numbers: Mapping[str, int]) -> bool:
+    household = access.households.load(household_id)
     return household is not None and any(numbers.get(id_) == number for id_, number in household.accounts.items())
 
 
-def _after_end(runtime: Runtime, *, ended_own: bool) -> Response:
+def _after_end(settings: Settings, *, ended_own: bool) -> Response:
     if not ended_own:
         return RedirectResponse(_SESSIONS, 303)
     response = RedirectResponse("/", 303, {"Clear-Site-Data": '"cache", "storage"'})
     for cookie in (SESSION_COOKIE, BROWSER_COOKIE):  # The names of what it has begun may open an account again.
-        delete_cookie(runtime, response, cookie)
+        delete_cookie(settings, response, cookie)
     return response
