@@ -12,15 +12,15 @@ from common import TODAY, BenchmarkSystem, Json, all_loaded, parse_options, run,
 
 
 def backfill(system: BenchmarkSystem) -> Json:
-    with system.open_runtime(TODAY) as runtime, system.workers(TODAY):
-        accounts = system.add_accounts(runtime)
+    with system.open_runtime(TODAY) as parts, system.workers(TODAY):
+        accounts = system.add_accounts(parts)
 
         def start() -> None:
             for account_id in accounts:
                 system.send_task("tasks.backfill.backfill_account", account_id)
 
-        measured = system.measure(runtime, start, lambda: all_loaded(runtime, accounts))
-        documents = stored_documents(runtime, accounts)
+        measured = system.measure(parts, start, lambda: all_loaded(parts, accounts))
+        documents = stored_documents(parts, accounts)
     seconds = measured["seconds"]
     return {
         "accounts_per_second": round(len(accounts) / seconds, 2),

@@ -32,12 +32,12 @@ sys.path.insert(0, str(ROOT))  # `python benchmarks/nightly.py` has only this fo
 from benchmarks import processes  # noqa: E402
 from config.settings import PREFIX, Settings  # noqa: E402
 from tests.support import servers  # noqa: E402
+from tests.support.parts import Parts, open_parts  # noqa: E402
 from tests.support.real_couchdb import real_couchdb_url  # noqa: E402
 from worker.clients.suppliers import ENEDIS  # noqa: E402
 from worker.domain.documents import ALL_KEYS  # noqa: E402
 from worker.domain.lanes import BROKER_PREFIX, QUEUES  # noqa: E402
 from worker.domain.series import USUAL_SERIES, Doctype  # noqa: E402
-from worker.runtime.process import Runtime  # noqa: E402
 from worker.stores.child_processes import Supervisor, answers, free_port  # noqa: E402
 from worker.stores.encryption import generate_key  # noqa: E402
 from worker.stores.redis.embedded import EmbeddedRedis  # noqa: E402
@@ -146,17 +146,20 @@ class BenchmarkSystem:
         return variables | {"PYTHONPATH": str(ROOT)}
 
     @contextmanager
-    def open_runtime(self, today: date) -> Iterator[Runtime]:
-        """Yield a runtime of our own on the same settings."""
+    def open_runtime(self, today: date) -> Iterator[Parts]:
+        """Yield a parts of our own on the same settings."""
         settings = {name.lower(): value for name, value in self.settings.items()}
-        with Runtime(Settings.from_env(_env_file=None, pretend_now=morning(today), **settings)) as runtime:
-            yield runtime
+        with open_parts(Settings.from_env(_env_file=None, pretend_now=morning(today), **settings)) as parts:
+            yield parts
 
     # -- Work and its costs
 
-    def add_accounts(self, runtime: Runtime) -> list[str]:
+    def add_accounts(self, parts: Parts) -> list[str]:
         numbers = range(self.args.accounts)
-        accounts = (runtime.registry.accounts.add(ENEDIS.name, _meter(n), runtime.now(), token_needed=False) for n in numbers)
+        accounts = (
+            parts.stores.registry.accounts.add(ENEDIS.name, _meter(n), parts.stores.now(), token_needed=False)
+            for n in numbers
+        )
         return [account.id for account, _ in accounts]
 
     def send_task(self, task: str, *args: Any) -> None:
@@ -167,13 +170,13 @@ class BenchmarkSystem:
         response.raise_for_status()
         return response.json()
 
-    def measure(self, runtime: Runtime, start: Callable[[], None], is_done: Callable[[], bool]) -> Json:
+    def measure(self, parts: Parts, start: Callable[[], None], is_done: Callable[[], bool]) -> Json:
         """Measure from ``start`` until nothing waits or runs and all ``is_done``: seconds, calls, processor, memory."""
         self.call_simulator("DELETE", "report")
         cpu_before = self._cpu()
         started_at = time.perf_counter()
         start()
-        self._until(lambda: self._idle(runtime) and is_done(), "the work")
+        self._until(lambda: self._idle(parts) and is_done(), "the work")
         seconds = time.perf_counter() - started_at
         cpu_used = {name: total - cpu_before[name] for name, total in self._cpu().items()}
         report = self.call_simulator("GET", "report")
@@ -189,16 +192,16 @@ class BenchmarkSystem:
     def _cpu(self) -> dict[str, float]:
         return {name: processes.cpu_s(pids) for name, pids in self._pids.items()} | {"benchmark": sum(os.times()[:2])}
 
-    def _idle(self, runtime: Runtime) -> bool:
+    def _idle(self, parts: Parts) -> bool:
         """Return whether no message waits or runs.
 
         A task is acknowledged after the next one of its chain is published.  A message goes from its queue to a worker,
         so the workers are looked at before the queues and after them.
         """
-        messages = BrokerMessages(runtime.redis, BROKER_PREFIX)
+        messages = BrokerMessages(parts.stores.redis, BROKER_PREFIX)
         queues = [BROKER_PREFIX + name for name in QUEUES]
         return not (
-            messages.workers_with_messages() or runtime.redis.exists(*queues) or messages.workers_with_messages()
+            messages.workers_with_messages() or parts.stores.redis.exists(*queues) or messages.workers_with_messages()
         )
 
     def _until(self, condition: Callable[[], bool], description: str) -> None:
@@ -323,14 +326,14 @@ def _meter(number: int) -> str:
     return f"3000{number:010d}"
 
 
-def stored_documents(runtime: Runtime, account_ids: list[str]) -> int:
-    stored = (runtime.measures.read(account, dict.fromkeys(Doctype, ALL_KEYS)) for account in account_ids)
+def stored_documents(parts: Parts, account_ids: list[str]) -> int:
+    stored = (parts.stores.measures.read(account, dict.fromkeys(Doctype, ALL_KEYS)) for account in account_ids)
     return sum(len(documents) for by_period in stored for documents in by_period.values())
 
 
-def all_loaded(runtime: Runtime, account_ids: list[str]) -> bool:
+def all_loaded(parts: Parts, account_ids: list[str]) -> bool:
     return all(
         done == total
         for account_id in account_ids
-        for done, total in (runtime.history.count_days(account_id, series) for series in USUAL_SERIES)
+        for done, total in (parts.sync.history.count_days(account_id, series) for series in USUAL_SERIES)
     )

@@ -22,6 +22,7 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
+
 ROOT: Final = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
@@ -31,7 +32,7 @@ from benchmarks.fleet_seed import NIGHT, seed_registry  # noqa: E402
 from worker.domain.messages import WindowJob  # noqa: E402
 from worker.domain.series import USUAL_SERIES, Series  # noqa: E402
 from worker.stores.database import Database  # noqa: E402
-from worker.stores.encryption import (  # noqa: E402
+from worker.stores.encryption import KeyedHashes, Purpose, Sealer, generate_key
     Purpose,
     Sealer,
     generate_key,
@@ -127,7 +128,9 @@ def main() -> None:
     with ExitStack() as opened:
         folder = Path(opened.enter_context(tempfile.TemporaryDirectory()))
         registry = Registry(
-            Database(args.registry or f"sqlite:///{folder / 'registry.db'}"), Sealer([generate_key()], Purpose.REGISTRY)
+            Database(args.registry or f"sqlite:///{folder / 'registry.db'}"),
+            Sealer([generate_key()], Purpose.REGISTRY),
+            KeyedHashes([generate_key()]),
         )
         opened.callback(registry.database.close)
         upgrade_schema(registry.database)

@@ -15,14 +15,14 @@ from typing import Any, Final
 
 from sqlalchemy import insert
 
+from tests.support.parts import Parts
 from worker.domain.account import DEFAULT_TENANT
 from worker.domain.consents import ConsentKind, Proof
 from worker.domain.evidence import DatesSource, PersonalPart
 from worker.domain.series import USUAL_SERIES
 from worker.domain.windows import plan_history
-from worker.runtime.process import Runtime
-from worker.stores.registry import notices as consent_rows
 from worker.stores.registry import Registry
+from worker.stores.registry import notices as consent_rows
 from worker.stores.registry.evidence import EvidenceChain
 from worker.stores.registry.tables import ACCOUNTS, NO_DAY, SERIES_OUTCOMES, USAGE_POINTS
 
@@ -63,11 +63,11 @@ def seed_registry(registry: Registry, accounts: int) -> float:
     return time.perf_counter() - began
 
 
-def seed_evidence(runtime: Runtime, accounts: int) -> None:
+def seed_evidence(parts: Parts, accounts: int) -> None:
     """Append the evidence of each account's consent to the chain."""
-    chain = EvidenceChain(runtime.registry_sealer)
+    chain = EvidenceChain(parts.stores.keys.registry)
     for numbers in _pages(accounts):
-        with runtime.registry.database.writing() as connection:
+        with parts.stores.registry.database.writing() as connection:
             for number in numbers:
                 row = {
                     "consent_id": consent_rows.new_id(),
@@ -88,15 +88,15 @@ def seed_evidence(runtime: Runtime, accounts: int) -> None:
                 chain.append_given(connection, row, personal)
 
 
-def seed_histories(runtime: Runtime, accounts: int) -> None:
+def seed_histories(parts: Parts, accounts: int) -> None:
     """Mark each account's history as loaded in Redis."""
-    today = runtime.history.today()
-    histories = {series: plan_history(today, series, runtime.history.curve_days) for series in USUAL_SERIES}
+    today = parts.sync.history.today()
+    histories = {series: plan_history(today, series, parts.sync.history.curve_days) for series in USUAL_SERIES}
     for numbers in _pages(accounts):
         for number in numbers:
             for series, window in histories.items():
                 if window is not None:
-                    runtime.progress.replace_done(account_id_of(number), series, [window])
+                    parts.stores.windows.replace_done(account_id_of(number), series, [window])
 
 
 def _pages(accounts: int) -> Iterator[Sequence[int]]:

@@ -28,8 +28,8 @@ sys.path.insert(0, str(ROOT))  # `python benchmarks/home.py` has only this folde
 
 from benchmarks import processes  # noqa: E402
 from config.settings import PREFIX, get_settings  # noqa: E402
+from tests.support.parts import open_parts  # noqa: E402
 from worker.domain.windows import plan_history  # noqa: E402
-from worker.runtime.process import Runtime  # noqa: E402
 from worker.stores.child_processes import Supervisor, answers, free_port  # noqa: E402
 from worker.stores.registry.tables import SERIES_OUTCOMES  # noqa: E402
 
@@ -83,17 +83,17 @@ def _add_account() -> str:
     now = datetime.now(UTC)
     claims = {"sub": [_METER], "iat": int(now.timestamp()), "exp": int((now + timedelta(days=1093)).timestamp())}
     token = jwt.encode(claims, "a key that nobody else needs to know", algorithm="HS256")
-    with Runtime(get_settings()) as runtime:
-        account_id = runtime.gateway_accounts.add(token, "cli:benchmark")[0].account.id
-        today = runtime.history.today()
-        for series in runtime.registry.outcomes.collected(account_id):
-            window = plan_history(today, series, runtime.history.curve_days)
+    with open_parts(get_settings()) as parts:
+        account_id = parts.consent.assertion.add(token, "cli:benchmark")[0].account.id
+        today = parts.sync.history.today()
+        for series in parts.stores.registry.outcomes.collected(account_id):
+            window = plan_history(today, series, parts.sync.history.curve_days)
             if window is not None:
-                runtime.progress.replace_done(account_id, series, [window])
+                parts.stores.windows.replace_done(account_id, series, [window])
         yesterday = today - timedelta(days=1)
         done = {"asked_at": now, "history_due_at": None, "last_day": yesterday, "last_complete": yesterday}
         done |= {"days": f"{today.replace(day=1)} {today.day - 1}c", "ever_stored": True, "updated_at": now}
-        with runtime.registry.database.writing() as connection:
+        with parts.stores.registry.database.writing() as connection:
             connection.execute(update(SERIES_OUTCOMES).values(**done))
         return account_id
 

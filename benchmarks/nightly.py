@@ -16,9 +16,9 @@ from datetime import date, datetime, time, timedelta
 from common import TODAY, BenchmarkSystem, Json, morning, next_day, parse_options, run, stored_documents
 
 from drill.servers import MeasuresReceiver
+from tests.support.parts import Parts
 from worker.domain.series import USUAL_SERIES, Series
 from worker.domain.windows import PARIS, DateWindow
-from worker.runtime.process import Runtime
 
 HISTORY_DAYS = {Series.DAILY: 365, Series.LOAD_CURVE: 7}
 # What runs during a night; its argument is the workers' pids.
@@ -26,27 +26,27 @@ WatchProcesses = Callable[[list[int]], AbstractContextManager[object]]
 
 
 def nightly(system: BenchmarkSystem) -> Json:
-    with system.open_runtime(TODAY) as runtime:
-        accounts = system.add_accounts(runtime)
-        seed(system, runtime, accounts)
+    with system.open_runtime(TODAY) as parts:
+        accounts = system.add_accounts(parts)
+        seed(system, parts, accounts)
     with MeasuresReceiver() as receiver:
         if system.args.webhook:
-            with system.open_runtime(TODAY) as runtime:
-                receiver.set_up(runtime)
+            with system.open_runtime(TODAY) as parts:
+                receiver.set_up(parts)
         return {
             "unchanged": night(system, TODAY, accounts),
             "one new day": night(system, next_day(TODAY), accounts),
         }
 
 
-def seed(system: BenchmarkSystem, runtime: Runtime, accounts: list[str]) -> None:
+def seed(system: BenchmarkSystem, parts: Parts, accounts: list[str]) -> None:
     """Load the history by the same steps, without the queue."""
 
     def load_history(account_id: str) -> None:
         system.deadline.check("the seeding")
         for series, days in HISTORY_DAYS.items():
             window = DateWindow(TODAY - timedelta(days=days), TODAY)
-            runtime.window_sync.sync_window(runtime.claims.to_job(account_id, series, window))
+            parts.sync.window.sync_window(parts.sync.claims.to_job(account_id, series, window))
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(load_history, accounts))
@@ -59,21 +59,22 @@ def night(
     system.call_simulator("POST", "clock", {"now": morning(today)})
     began = datetime.combine(today, time(), PARIS)
     with (
-        system.open_runtime(today) as runtime,
+        system.open_runtime(today) as parts,
         system.workers(today, app="benchmarks.timed_worker") as pids,
         watch(pids),
     ):
-        documents = stored_documents(runtime, accounts)
+        documents = stored_documents(parts, accounts)
         measured = system.measure(
-            runtime,
+            parts,
             lambda: system.send_task("tasks.nightly.nightly_sync", today.isoformat()),
             lambda: (
                 not any(
-                    runtime.registry.due.count_due_tonight(series, 1, began, began.date()) for series in USUAL_SERIES
+                    parts.stores.registry.due.count_due_tonight(series, 1, began, began.date())
+                    for series in USUAL_SERIES
                 )
             ),
         )
-        new = stored_documents(runtime, accounts) - documents
+        new = stored_documents(parts, accounts) - documents
         waits_s = system.step_waits_s(pids)
     windows = len(USUAL_SERIES) * len(accounts)
     return {

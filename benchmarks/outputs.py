@@ -33,10 +33,10 @@ from benchmarks.fleet_seed import NIGHT, account_id_of, seed_registry  # noqa: E
 from config.settings import Settings  # noqa: E402
 from drill.servers import MeasuresReceiver  # noqa: E402
 from tests.support.factories import PretendSupplier, serving_days, window_job  # noqa: E402
+from tests.support.parts import Parts, open_parts  # noqa: E402
 from worker.domain.messages import ChangedPart  # noqa: E402
 from worker.domain.series import USUAL_SERIES, Series  # noqa: E402
 from worker.domain.windows import ONE_DAY, DateWindow, local_midnight  # noqa: E402
-from worker.runtime.process import Runtime  # noqa: E402
 from worker.stores.encryption import generate_key  # noqa: E402
 from worker.stores.redis.embedded import EmbeddedRedis  # noqa: E402
 from worker.stores.registry.tables import OUTPUT_CHANGES  # noqa: E402
@@ -46,19 +46,19 @@ YESTERDAY: Final = NIGHT.date() - ONE_DAY
 SECRET: Final = "x" * 32
 
 
-def measure_windows(runtime: Runtime, number: int) -> dict[str, Any]:
+def measure_windows(parts: Parts, number: int) -> dict[str, Any]:
     """Run windows in blocks that take turns, and return the milliseconds of a window by mode."""
     supplier = PretendSupplier(daily=serving_days({YESTERDAY: 12_345}))
-    with_outbox = replace(runtime.window_sync, supplier_of=lambda account: supplier)
+    with_outbox = replace(parts.sync.window, supplier_of=lambda account: supplier)
     without = replace(with_outbox, outbox=None)
     job_window = DateWindow(YESTERDAY, YESTERDAY + ONE_DAY)
     times: dict[str, list[float]] = {"as before": [], "no output": [], "one webhook": []}
-    accounts = active_accounts(runtime)
+    accounts = active_accounts(parts)
     for block in range(number // BLOCK):
         modes = list(times)
         random.Random(block).shuffle(modes)
         for mode in modes:
-            output = add_webhook(runtime, "http://127.0.0.1:9/") if mode == "one webhook" else None
+            output = add_webhook(parts, "http://127.0.0.1:9/") if mode == "one webhook" else None
             sync = without if mode == "as before" else with_outbox
             for _ in range(BLOCK):
                 job = window_job(job_window, Series.DAILY, next(accounts), run_id="20261125T073000.000000")
@@ -67,7 +67,7 @@ def measure_windows(runtime: Runtime, number: int) -> dict[str, Any]:
                 times[mode].append((time.perf_counter() - began) * 1000)
                 assert result["created"], "a window that changes nothing measures nothing"
             if output:
-                runtime.outputs.remove(output)
+                parts.stores.registry.outputs.remove(output)
     return {mode: describe(values) for mode, values in times.items()}
 
 
@@ -80,51 +80,53 @@ def describe(values: list[float]) -> dict[str, float]:
     }
 
 
-def active_accounts(runtime: Runtime) -> Any:
+def active_accounts(parts: Parts) -> Any:
     number = 0
     while True:
         account_id = account_id_of(number)
-        if runtime.registry.accounts.get(account_id).active:
+        if parts.stores.registry.accounts.get(account_id).active:
             yield account_id
         number += 1
 
 
-def add_webhook(runtime: Runtime, url: str) -> str:
-    return runtime.outputs.insert("webhook", {"url": url, "secret": SECRET, "more": {}}, runtime.now())
+def add_webhook(parts: Parts, url: str) -> str:
+    return parts.stores.registry.outputs.insert(
+        "webhook", {"url": url, "secret": SECRET, "more": {}}, parts.stores.now()
+    )
 
 
-def measure_outbox(runtime: Runtime, output: str, accounts: int) -> dict[str, Any]:
+def measure_outbox(parts: Parts, output: str, accounts: int) -> dict[str, Any]:
     """Let everything wait, change the series of some accounts twice, and return the rows and the time of a change."""
     began = time.perf_counter()
-    runtime.outbox.enqueue_all(output)
-    report: dict[str, Any] = {"ms_everything": ms_since(began), "rows": [count_rows(runtime)]}
+    parts.stores.registry.outbox.enqueue_all(output)
+    report: dict[str, Any] = {"ms_everything": ms_since(began), "rows": [count_rows(parts)]}
     for night in range(2):
         at = local_midnight(YESTERDAY + night * ONE_DAY)
         began = time.perf_counter()
         for number in range(accounts):
             for series in USUAL_SERIES:
-                with runtime.outbox.noting(account_id_of(number), series) as note:
+                with parts.stores.registry.outbox.noting(account_id_of(number), series) as note:
                     note(ChangedPart(at, at))
         report[f"ms_a_change_night_{night + 1}"] = ms_since(began, accounts * len(USUAL_SERIES))
-        report["rows"].append(count_rows(runtime))
+        report["rows"].append(count_rows(parts))
     return report
 
 
-def count_rows(runtime: Runtime) -> int:
-    return runtime.registry.database.fetch(select(func.count()).select_from(OUTPUT_CHANGES))[0][0]
+def count_rows(parts: Parts) -> int:
+    return parts.stores.registry.database.fetch(select(func.count()).select_from(OUTPUT_CHANGES))[0][0]
 
 
-def measure_delivery(runtime: Runtime, receiver: MeasuresReceiver, number: int) -> dict[str, Any]:
+def measure_delivery(parts: Parts, receiver: MeasuresReceiver, number: int) -> dict[str, Any]:
     """Deliver the accounts' changes for a while, and return how fast that is and what its queries take."""
-    (output,) = runtime.outputs.list_outputs()
+    (output,) = parts.stores.registry.outputs.list_outputs()
     report = {
-        "ms_due": time_of(lambda: runtime.outputs.list_due(runtime.now())),
-        "ms_next": time_of(lambda: runtime.outbox.next_changes(output.id)),
-        "ms_status": time_of(runtime.outputs.list_outputs),
+        "ms_due": time_of(lambda: parts.stores.registry.outputs.list_due(parts.stores.now())),
+        "ms_next": time_of(lambda: parts.stores.registry.outbox.next_changes(output.id)),
+        "ms_status": time_of(parts.stores.registry.outputs.list_outputs),
     }
-    waiting, began, sent = count_rows(runtime), time.perf_counter(), 0
-    while (left := count_rows(runtime)) and waiting - left < number:
-        sent += runtime.output_delivery.deliver(output.id)
+    waiting, began, sent = count_rows(parts), time.perf_counter(), 0
+    while (left := count_rows(parts)) and waiting - left < number:
+        sent += parts.outputs.deliver(output.id)
     seconds = time.perf_counter() - began
     report["rows_a_second"] = round((waiting - left) / seconds, 1)
     return {**report, "sent": sent, "requests": receiver.requests}
@@ -160,17 +162,17 @@ def main() -> None:
             pretend_now=(NIGHT + timedelta(hours=1)).isoformat(),
             **({"registry_url": args.registry} if args.registry else {}),
         )
-        runtime = opened.enter_context(Runtime(settings))
-        seed_registry(runtime.registry, args.accounts)
-        with runtime.registry.database.writing() as connection:
+        parts = opened.enter_context(open_parts(settings))
+        seed_registry(parts.stores.registry, args.accounts)
+        with parts.stores.registry.database.writing() as connection:
             connection.execute(text("ANALYZE"))
-        report: dict[str, Any] = {"accounts": args.accounts, "registry": runtime.registry.database.dialect}
-        report["windows"] = measure_windows(runtime, args.windows)
+        report: dict[str, Any] = {"accounts": args.accounts, "registry": parts.stores.registry.database.dialect}
+        report["windows"] = measure_windows(parts, args.windows)
         receiver = opened.enter_context(MeasuresReceiver())
-        receiver.set_up(runtime)
-        (output,) = runtime.outputs.list_outputs()
-        report["outbox"] = measure_outbox(runtime, output.id, min(args.accounts, args.changed))
-        report["delivery"] = measure_delivery(runtime, receiver, args.deliver)
+        receiver.set_up(parts)
+        (output,) = parts.stores.registry.outputs.list_outputs()
+        report["outbox"] = measure_outbox(parts, output.id, min(args.accounts, args.changed))
+        report["delivery"] = measure_delivery(parts, receiver, args.deliver)
     print(json.dumps(report))
 
 

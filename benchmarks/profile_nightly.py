@@ -25,9 +25,9 @@ _PLACES = ("site-packages/", "lib/python", f"{ROOT}/")
 
 
 def profile(system: BenchmarkSystem) -> Json:
-    with system.open_runtime(TODAY) as runtime:
-        accounts = system.add_accounts(runtime)
-        seed(system, runtime, accounts)
+    with system.open_runtime(TODAY) as parts:
+        accounts = system.add_accounts(parts)
+        seed(system, parts, accounts)
     return {
         name: {**night(system, today, accounts, spy.watch), **spy.report()}
         for name, today in (("unchanged", TODAY), ("one new day", next_day(TODAY)))

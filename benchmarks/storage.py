@@ -37,13 +37,14 @@ from tests.support.factories import (
     serving_days,
     window_job,
 )
+from tests.support.parts import open_parts
 from tests.support.real_couchdb import real_couchdb_url
 from tests.support.simulators import serve_in_background
 from worker.clients.enedis import ENEDIS
 from worker.domain.documents import ALL_KEYS
 from worker.domain.series import USUAL_SERIES, Doctype
 from worker.domain.windows import ONE_DAY, PARIS, DateWindow, plan_look_back
-from worker.runtime.process import Runtime
+from worker.runtime.sync_parts import build_inline
 from worker.stores.measures import open_couchdb, open_measures
 from worker.stores.measures.couchdb import CouchDatabase
 from worker.stores.measures.measure_store import Document, Layout, database_name, doctypes_of
@@ -175,9 +176,9 @@ def requests_of(folder: Path, layout: Layout) -> Json:
             "layout": layout.value,
         }
         settings |= {"enedis_url": supplier, "pretend_now": _PRETEND_NOW, "calls_per_second": 0, "calls_per_hour": 0}
-        runtime = opened.enter_context(Runtime(Settings.from_env(_env_file=None, **settings)))
-        account, _ = runtime.registry.accounts.add(ENEDIS.name, "12345678901299", runtime.now())
-        inline = runtime.inline(print_line=lambda line: print(line, file=sys.stderr))
+        parts = opened.enter_context(open_parts(Settings.from_env(_env_file=None, **settings)))
+        account, _ = parts.stores.registry.accounts.add(ENEDIS.name, "12345678901299", parts.stores.now())
+        inline = build_inline(parts.stores, parts.sync, print_line=lambda line: print(line, file=sys.stderr))
         created = sum(report["created"] for report in inline.history(account.id))
         first_requests = len(proxy.requests)
         proxy.clear()

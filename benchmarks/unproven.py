@@ -28,7 +28,7 @@ sys.path.insert(0, str(ROOT))
 from fastapi.testclient import TestClient  # noqa: E402
 
 from config.settings import Settings  # noqa: E402
-from worker.runtime.process import Runtime  # noqa: E402
+from tests.support.parts import Parts, open_parts  # noqa: E402
 from worker.stores.database import Database  # noqa: E402
 from worker.stores.redis.embedded import EmbeddedRedis  # noqa: E402
 from worker.stores.registry.migrations import upgrade_schema  # noqa: E402
@@ -39,17 +39,17 @@ FIRST_METER: Final = 30_001_640_000_000
 PRESETS: Final = ("enedis-v5", "enedis-2026")
 
 
-def measure(runtime: Runtime, calls: int) -> dict[str, float]:
+def measure(parts: Parts, calls: int) -> dict[str, float]:
     """Return the medians of both kinds of answers, in ms, and how likely it is that they are alike."""
-    browser = TestClient(create_app(runtime), follow_redirects=False)
+    browser = TestClient(create_app(parts), follow_redirects=False)
     for number in range(ACCOUNTS):
-        runtime.registry.accounts.add("enedis", str(FIRST_METER + number), runtime.now(), token_needed=False)
+        parts.stores.registry.accounts.add("enedis", str(FIRST_METER + number), parts.stores.now(), token_needed=False)
     times: dict[str, list[float]] = {"known": [], "unknown": []}
     for number in range(2 * calls):
         kind = ("known", "unknown")[number % 2]
         meter = FIRST_METER + number // 2 % ACCOUNTS + (0 if kind == "known" else 10**9)
-        for key in runtime.redis.scan_iter("releve:limit:*"):
-            runtime.redis.delete(key)
+        for key in parts.stores.redis.scan_iter("releve:limit:*"):
+            parts.stores.redis.delete(key)
         page = browser.get("/connect/enedis").headers["location"]
         state = parse_qs(urlsplit(page).query)["state"][0]
         began = time.perf_counter()
@@ -85,7 +85,7 @@ def main() -> None:
             database = Database(f"sqlite:///{folder / 'registry.db'}")
             upgrade_schema(database)
             database.close()
-            report[preset] = measure(opened.enter_context(Runtime(Settings.from_env(**values))), args.calls)
+            report[preset] = measure(opened.enter_context(open_parts(Settings.from_env(**values))), args.calls)
     print(json.dumps({"calls_of_each_kind": args.calls, **report}))
 
 

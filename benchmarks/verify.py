@@ -12,12 +12,13 @@ from datetime import UTC, date, timedelta
 
 from common import TODAY, BenchmarkSystem, Json, parse_options, run
 
+from tests.support.parts import Parts
 from worker.domain.completeness import half_hours_of
 from worker.domain.documents import Entry, period_key, to_document
 from worker.domain.series import Doctype
 from worker.domain.totals import total_entries
 from worker.domain.windows import ONE_DAY, local_midnight
-from worker.runtime.process import Runtime
+from worker.runtime.sync_parts import build_auditor
 from worker.sync.verification import Auditor, AuditSummary
 
 _HALF_HOUR = timedelta(minutes=30)
@@ -26,12 +27,12 @@ _DAYS, _CURVE_DAYS = 3 * 365, 28
 
 
 def verify(system: BenchmarkSystem) -> Json:
-    with system.open_runtime(TODAY) as runtime:
-        accounts = system.add_accounts(runtime)
+    with system.open_runtime(TODAY) as parts:
+        accounts = system.add_accounts(parts)
         entries = _home()
         for account_id in accounts:
-            _store(runtime, account_id, entries)
-        auditor, summary = runtime.auditor(lambda origin: None), AuditSummary()
+            _store(parts, account_id, entries)
+        auditor, summary = build_auditor(parts.stores, parts.sync, lambda origin: None), AuditSummary()
         began = time.perf_counter()
         _verify(auditor, summary, accounts[: len(accounts) // 4])
         early_kib = _peak_kib()
@@ -69,10 +70,10 @@ def _half_hours(day: date) -> list[str]:
     return [period_key(midnight + number * _HALF_HOUR, Doctype.MINUTE) for number in range(half_hours_of(day))]
 
 
-def _store(runtime: Runtime, account_id: str, entries: dict[Doctype, list[Entry]]) -> None:
+def _store(parts: Parts, account_id: str, entries: dict[Doctype, list[Entry]]) -> None:
     for doctype, of_doctype in entries.items():
-        documents = [to_document(account_id, doctype, entry, runtime.now()) for entry in of_doctype]
-        runtime.measures.write({doctype: documents})
+        documents = [to_document(account_id, doctype, entry, parts.stores.now()) for entry in of_doctype]
+        parts.stores.measures.write({doctype: documents})
 
 
 def _peak_kib() -> int:

@@ -25,10 +25,10 @@ from pathlib import Path
 import uvicorn
 
 from config.settings import Settings
+from tests.support.parts import Parts, open_parts
 from worker.domain.series import USUAL_SERIES
 from worker.domain.sessions import Scope
 from worker.domain.windows import DateWindow
-from worker.runtime.process import Runtime
 from worker.stores.child_processes import Supervisor, answers, free_port
 from worker.stores.redis.embedded import EmbeddedRedis
 from worker.web.asgi import create_app
@@ -69,8 +69,8 @@ def _parse() -> argparse.Namespace:
 
 def _serve(port: int) -> int:
     """Run the web process; its settings are environment variables."""
-    with Runtime(Settings.from_env()) as runtime:
-        app = create_app(runtime)
+    with open_parts(Settings.from_env()) as parts:
+        app = create_app(parts)
         uvicorn.run(app, port=port, access_log=False, log_level="warning", lifespan="off", timeout_graceful_shutdown=1)
     return 0
 
@@ -85,14 +85,14 @@ def _measure(arguments: argparse.Namespace, folder: Path) -> dict[str, object]:
             "RELEVE_API_CALLS_PER_MINUTE": "1000000",
         }
         os.environ.update(env)
-        with Runtime(Settings.from_env(_env_file=None)) as runtime:
-            ids = [_add(runtime, number) for number in range(arguments.accounts)]
-            token = runtime.api_tokens.create("benchmark", [Scope.READ_ACCOUNTS])[1]
+        with open_parts(Settings.from_env(_env_file=None)) as parts:
+            ids = [_add(parts, number) for number in range(arguments.accounts)]
+            token = parts.stores.registry.api_tokens.create("benchmark", [Scope.READ_ACCOUNTS])[1]
             pid = supervisor.start("web", [sys.executable, __file__, "--serve", str(port)])
             supervisor.wait_until_ready("web", lambda: answers(f"http://127.0.0.1:{port}/api/openapi.json"))
             watchers = [Watcher(ids[number % len(ids)]) for number in range(arguments.watchers)]
             before, began = _cpu_s(pid), time.monotonic()
-            marked_at = asyncio.run(_watch_all(runtime, port, token, watchers, ids))
+            marked_at = asyncio.run(_watch_all(parts, port, token, watchers, ids))
             duration_s, cpu_s, peak_mb = time.monotonic() - began, _cpu_s(pid) - before, _peak_mb(pid)
     failed = [watcher for watcher in watchers if watcher.end != "loaded"]
     delays = [at - marked_at[step] for watcher in watchers for step, at in watcher.steps.items() if step in marked_at]
@@ -112,9 +112,7 @@ def _measure(arguments: argparse.Namespace, folder: Path) -> dict[str, object]:
     }
 
 
-async def _watch_all(
-    runtime: Runtime, port: int, token: str, watchers: list[Watcher], ids: list[str]
-) -> dict[int, float]:
+async def _watch_all(parts: Parts, port: int, token: str, watchers: list[Watcher], ids: list[str]) -> dict[int, float]:
     """Run all watchers at once and return when each step was marked; steps begin after everyone's first event."""
     tasks = [asyncio.create_task(_watch(port, token, watcher)) for watcher in watchers]
     give_up = time.monotonic() + GIVE_UP_S
@@ -124,7 +122,7 @@ async def _watch_all(
         await asyncio.sleep(0.05)
     marked_at = {}
     for step in range(1, STEPS + 1):
-        await asyncio.to_thread(_mark_progress, runtime, ids, step)
+        await asyncio.to_thread(_mark_progress, parts, ids, step)
         marked_at[step] = time.monotonic()
         await asyncio.sleep(STEP_S)
     _, late = await asyncio.wait(tasks, timeout=GIVE_UP_S)
@@ -164,18 +162,20 @@ def _record_event(watcher: Watcher, line: bytes) -> None:
         watcher.steps.setdefault(step, now)
 
 
-def _add(runtime: Runtime, number: int) -> str:
-    account, _ = runtime.registry.accounts.add("enedis", f"{30_000_000_000_000 + number}", runtime.now(), token_needed=False)
+def _add(parts: Parts, number: int) -> str:
+    account, _ = parts.stores.registry.accounts.add(
+        "enedis", f"{30_000_000_000_000 + number}", parts.stores.now(), token_needed=False
+    )
     return account.id
 
 
-def _mark_progress(runtime: Runtime, ids: list[str], step: int) -> None:
+def _mark_progress(parts: Parts, ids: list[str], step: int) -> None:
     """Mark the first ``step`` eighths of each series as done."""
     for account_id in ids:
         for series in USUAL_SERIES:
-            if history := runtime.history.wanted_window(series):
+            if history := parts.sync.history.wanted_window(series):
                 length = timedelta(days=-(-history.days * step // STEPS))
-                runtime.progress.mark_done(account_id, series, DateWindow(history.start, history.start + length))
+                parts.stores.windows.mark_done(account_id, series, DateWindow(history.start, history.start + length))
 
 
 def _cpu_s(pid: int) -> float:

@@ -39,12 +39,12 @@ ROOT: Final = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from config.settings import Settings  # noqa: E402
+from tests.support.parts import open_parts  # noqa: E402
 from worker.clients.supplier_session import Transport  # noqa: E402
 from worker.clients.tokens import Token  # noqa: E402
 from worker.domain.account import DEFAULT_TENANT  # noqa: E402
 from worker.errors import WorkerError  # noqa: E402
 from worker.ops.logging_setup import configure_process  # noqa: E402
-from worker.runtime.process import Runtime  # noqa: E402
 from worker.stores.child_processes import Supervisor, answers, free_port  # noqa: E402
 from worker.stores.database import Database  # noqa: E402
 from worker.stores.redis.embedded import EmbeddedRedis  # noqa: E402
@@ -132,8 +132,8 @@ def _suppliers(seconds: float) -> Json:
         supplier = opened.enter_context(_supplier(_drip))
         web = opened.enter_context(_web(RELEVE_PRESET="enedis-v4", RELEVE_ENEDIS_URL=supplier))
         callbacks = Counter(_call_back(web.port, ATTACKERS[number % 10]) for number in range(CALLBACKS))
-        with Runtime(Settings.from_env(_env_file=None)) as runtime:
-            client, secret = runtime.proxy_clients.create(
+        with open_parts(Settings.from_env(_env_file=None)) as parts:
+            client, secret = parts.stores.registry.proxy_clients.create(
                 "Cozy", ["https://cozy.example/back"], DEFAULT_TENANT, pkce=False
             )
         form = {"client_id": client.id, "client_secret": secret, "grant_type": "refresh_token", "refresh_token": "any"}
@@ -272,9 +272,9 @@ def _web(**settings: str) -> Iterator[_Web]:
 def _serve(arguments: argparse.Namespace) -> int:
     settings = Settings.from_env(_env_file=None)
     configure_process(settings)
-    with Runtime(settings) as runtime:
-        runtime.web_access.operators.add("alice", secrets.token_urlsafe(18), None)  # Without one there is no /operator.
-        serve(create_app(runtime), "127.0.0.1", arguments.port, lambda _: None, proxies="127.0.0.1")
+    with open_parts(settings) as parts:
+        parts.access.operators.add("alice", secrets.token_urlsafe(18), None)  # Without one there is no /operator.
+        serve(create_app(parts), "127.0.0.1", arguments.port, lambda _: None, proxies="127.0.0.1")
     return 0
 
 

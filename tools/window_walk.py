@@ -18,7 +18,7 @@ CouchDB in the plain layout, and the preset of 2026 but where they name another:
     page          the page of an account, by month
     page-new      the same before a window has brought a day, though days are stored: it has no chart
     api           the days of that month by the API
-    import        ``releve import FILE`` with opening the runtime; modules are imported before
+    import        ``releve import FILE`` with opening the parts; modules are imported before
     right         the declaration of a gas right, the worker's step, and the sweep that finds that its holder agreed
     output        one delivery to Home Assistant
 
@@ -167,8 +167,8 @@ class Place:
     folder: Path
     supplier: str
 
-    def runtime(self, **settings: str) -> Any:
-        """Return the runtime of this process with these settings and the usual ones."""
+    def parts(self, **settings: str) -> Any:
+        """Return the parts of this process with these settings and the usual ones."""
         os.environ |= {f"RELEVE_{name}": value for name, value in settings.items()}
         from worker.runtime.current import get_runtime
 
@@ -177,7 +177,7 @@ class Place:
 
 def walk_window(place: Place) -> None:
     """Run the night of one account after another in a worker of this process."""
-    runtime, measured, stored = place.runtime(), place.measured, threading.Semaphore(0)
+    parts, measured, stored = place.parts(), place.measured, threading.Semaphore(0)
     from celery.signals import task_postrun, task_prerun
 
     from worker.app import app
@@ -199,7 +199,7 @@ def walk_window(place: Place) -> None:
     worker = app.Worker(pool="solo", without_mingle=True, without_gossip=True, loglevel="CRITICAL")
     threading.Thread(target=worker.start, daemon=True).start()
     for number, meter in enumerate(METERS):
-        runtime.registry.accounts.add("enedis", meter, runtime.now(), token_needed=False)
+        parts.stores.registry.accounts.add("enedis", meter, parts.stores.now(), token_needed=False)
         measured.armed = number == 1
         app.send_task("tasks.nightly.nightly_sync", args=(f"2024-07-{25 + number}",))
         for _ in range(2):  # Both series.
@@ -209,10 +209,10 @@ def walk_window(place: Place) -> None:
 
 def walk_consent(place: Place, preset: str) -> None:
     """Connect two meters, each in a browser of its own."""
-    runtime = place.runtime(PRESET=preset, PUBLIC_URL="http://testserver")
+    parts = place.parts(PRESET=preset, PUBLIC_URL="http://testserver")
     from tests.support.connect_service import ConnectService, create_app
 
-    service = ConnectService(runtime, create_app(runtime), place.supplier)
+    service = ConnectService(parts, create_app(parts), place.supplier)
     service.connect(service.browser(), METERS[0])
     browser = service.browser()
     way_back = service.begin(browser, METERS[1])
@@ -244,7 +244,7 @@ def walk_api(place: Place) -> None:
 
 
 def walk_import(place: Place) -> None:
-    """Import a file for each of two accounts, with the command, whose runtime is opened each time."""
+    """Import a file for each of two accounts, with the command, whose parts is opened each time."""
     service_with_accounts(place)
     from tests.support.commands import run_releve
     from tests.support.made_files import hour_export
@@ -267,37 +267,37 @@ def walk_right(place: Place) -> None:
 
     register = RightRegister(postcodes={PCE: "69001", OTHER: "69001"})
     register.install(pytest.MonkeyPatch())
-    runtime = place.runtime(**{name.upper(): value for name, value in GAS.items()})
-    opened(runtime, register, OTHER, browser="c" * 64)
+    parts = place.parts(**{name.upper(): value for name, value in GAS.items()})
+    opened(parts, register, OTHER, browser="c" * 64)
     with place.measured.count():
-        account = opened(runtime, register)
+        account = opened(parts, register)
     expect(account.usage_point_id == PCE, "no account was opened")
 
 
 def walk_output(place: Place) -> None:
     """Deliver the changes of one account after another."""
     service, accounts = service_with_days(place)
-    runtime = service.runtime
+    parts = service.parts
     from tests.support.home_assistant_server import TOKEN, home_assistant_server
     from tests.support.output_home import Series, change_of
 
     with home_assistant_server() as server:
         options = {"url": server.url, "secret": TOKEN}
-        output = runtime.outputs.insert("home-assistant", options, runtime.now())
+        output = parts.stores.registry.outputs.insert("home-assistant", options, parts.stores.now())
         for number, account in enumerate(accounts):
-            with runtime.outbox.noting(account, Series.DAILY) as note:
+            with parts.stores.registry.outbox.noting(account, Series.DAILY) as note:
                 note(change_of(Series.DAILY, FIRST, LAST))
             with place.measured.count() if number else ExitStack():
-                sent = runtime.output_delivery.deliver(output)
+                sent = parts.outputs.deliver(output)
             expect(sent == 1, f"{sent} series were sent")
 
 
 def service_with_accounts(place: Place) -> tuple[Any, list[str]]:
     """Return the application with its clients, and two accounts."""
-    runtime = place.runtime()
+    parts = place.parts()
     from tests.support.api_service import ApiService, create_app
 
-    service = ApiService(runtime, create_app(runtime))
+    service = ApiService(parts, create_app(parts))
     return service, [service.add(int(meter[-6:])) for meter in METERS]
 
 

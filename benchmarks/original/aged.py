@@ -23,9 +23,9 @@ def age_ours(home: ours.ReleveHome, days: int, known_days: int) -> None:
     """Write half-hours and hours of ``days`` before today, without the last ``known_days``, into the stores."""
     for doctype, (_, energy) in _STEPS.items():
         entries = [Entry(period_key(start, doctype), energy) for start in _starts(doctype, days, known_days)]
-        now = home.runtime.now()
+        now = home.parts.stores.now()
         documents = [to_document(home.account_id, doctype, entry, now) for entry in entries]
-        home.runtime.measures.write({doctype: documents})
+        home.parts.stores.measures.write({doctype: documents})
 
 
 def age_theirs(couchdb: str, days: int, known_days: int, prefix: str = theirs.PREFIX) -> None:

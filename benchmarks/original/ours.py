@@ -13,6 +13,7 @@ from benchmarks.common import TODAY, morning
 from benchmarks.original.theirs import SyncMeasurement
 from config.settings import Settings
 from drill.expected_documents import Loads
+from tests.support.parts import Parts, open_parts
 from worker.clients.enedis import ENEDIS
 from worker.clients.supplier import SupplierClient
 from worker.domain.account import Account
@@ -21,7 +22,7 @@ from worker.domain.documents import ALL_KEYS, key_of
 from worker.domain.messages import WindowResult
 from worker.domain.series import Doctype, Series
 from worker.domain.windows import DateWindow
-from worker.runtime.process import Runtime
+from worker.runtime.sync_parts import build_inline
 from worker.sync.inline import Inline
 
 METER: Final = "30000000000001"
@@ -52,7 +53,7 @@ class _CachingSupplier:
 class ReleveHome:
     """A new account in an empty registry; the settings say where its measures are."""
 
-    runtime: Runtime
+    parts: Parts
     account_id: str
 
     def first_sync(self) -> SyncMeasurement:
@@ -64,11 +65,11 @@ class ReleveHome:
         return self._sync(lambda inline: inline.look_back(self.account_id))
 
     def content(self) -> Loads:
-        stored = self.runtime.measures.read(self.account_id, dict.fromkeys(Doctype, ALL_KEYS))
+        stored = self.parts.stores.measures.read(self.account_id, dict.fromkeys(Doctype, ALL_KEYS))
         return {doctype: {key_of(document): document["load"] for document in stored[doctype]} for doctype in Doctype}
 
     def _sync(self, start_sync: Callable[[Inline], Iterator[WindowResult]]) -> SyncMeasurement:
-        inline = self.runtime.inline(print_line=lambda line: None)
+        inline = build_inline(self.parts.stores, self.parts.sync, print_line=lambda line: None)
         started_at, cpu_before = time.perf_counter(), time.process_time()
         reports = list(start_sync(inline))
         sync = SyncMeasurement(
@@ -85,7 +86,7 @@ class ReleveHome:
 def open_home(
     folder: Path, settings: Mapping[str, Any], answer_cache: AnswerCache | None = None
 ) -> Iterator[ReleveHome]:
-    """Yield an account in a runtime of its own; with ``answer_cache`` the supplier is asked once for each window."""
+    """Yield an account in a parts of its own; with ``answer_cache`` the supplier is asked once for each window."""
     settings_here = {
         "data_dir": folder,
         "pretend_now": morning(TODAY),
@@ -93,10 +94,8 @@ def open_home(
         "calls_per_hour": 0,
         **settings,
     }
-    with Runtime(Settings.from_env(_env_file=None, **settings_here)) as runtime:
+    with open_parts(Settings.from_env(_env_file=None, **settings_here)) as parts:
         if answer_cache is not None:
-            runtime.window_sync = replace(
-                runtime.window_sync, supplier_of=answer_cache.wrap(runtime.window_sync.supplier_of)
-            )
-        account, _ = runtime.registry.accounts.add(ENEDIS.name, METER, runtime.now(), token_needed=False)
-        yield ReleveHome(runtime, account.id)
+            parts.sync.window = replace(parts.sync.window, supplier_of=answer_cache.wrap(parts.sync.window.supplier_of))
+        account, _ = parts.stores.registry.accounts.add(ENEDIS.name, METER, parts.stores.now(), token_needed=False)
+        yield ReleveHome(parts, account.id)

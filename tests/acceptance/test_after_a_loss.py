@@ -63,4 +63,4 @@ def test_a_restored_house_goes_on_without_asking_for_its_history_again(
     assert system.revisions(accounts[0]) == before
     look_backs = 2
     assert system.report()["by_usage_point"] == {**calls, FIRST: calls[FIRST] + look_backs}
-    assert system.runtime.registry.accounts.get(accounts[1]).state is AccountState.PAUSED
+    assert system.parts.stores.registry.accounts.get(accounts[1]).state is AccountState.PAUSED

@@ -32,16 +32,18 @@ def _without_faults(system: System) -> Iterator[None]:
 
 def add_loaded_account(system: System, usage_point: str) -> str:
     """Add an account and load its history; pause the accounts of other tests, which nights then leave out."""
-    for account in system.runtime.registry.accounts.list_accounts():
+    for account in system.parts.stores.registry.accounts.list_accounts():
         if account.active:
-            system.runtime.registry.accounts.set_state(account.id, AccountState.PAUSED, now=system.runtime.now())
+            system.parts.stores.registry.accounts.set_state(
+                account.id, AccountState.PAUSED, now=system.parts.stores.now()
+            )
     account_id = system.add_account(usage_point)
     system.wait_loaded(account_id)
     return account_id
 
 
 def outcomes(system: System, account: str) -> dict[Series, str | None]:
-    return {series: outcome.code for series, outcome in system.runtime.registry.outcomes.load(account).items()}
+    return {series: outcome.code for series, outcome in system.parts.stores.registry.outcomes.load(account).items()}
 
 
 def test_the_autumn_day_has_50_half_hours_and_25_hours(system: System) -> None:
@@ -100,11 +102,11 @@ def test_a_withdrawn_consent_sets_its_account_aside_and_no_other(system: System)
     system.switch(revoked_meter, consent_revoked=True)
     system.switch(other_meter, corrections=[{"day": "2023-10-28", "wh": 7777}])
     system.run_night(other, revoked)
-    assert system.runtime.registry.accounts.get(revoked).active  # A single refusal may be the supplier's mistake.
+    assert system.parts.stores.registry.accounts.get(revoked).active  # A single refusal may be the supplier's mistake.
     system.stop("worker")
     system.start_worker(PRETEND_NOW="2023-10-30T16:00+01:00")
     system.run_night(other)
-    until(lambda: not system.runtime.registry.accounts.get(revoked).active, "the end of the account's runs")
+    until(lambda: not system.parts.stores.registry.accounts.get(revoked).active, "the end of the account's runs")
     by_id = {row["account"]: row for row in system.query_rows("status", "--all")}
     assert (by_id[revoked]["state"], by_id[other]["state"]) == ("action_needed", "ready")
     assert by_id[revoked]["reason"] == "USER_ACTION_NEEDED.OAUTH_OUTDATED"
@@ -115,7 +117,7 @@ def test_a_withdrawn_consent_sets_its_account_aside_and_no_other(system: System)
     system.switch(revoked_meter, consent_revoked=False)
     system.releve("accounts", "resume", revoked)
     system.run_night(revoked)
-    assert system.runtime.registry.accounts.get(revoked).active
+    assert system.parts.stores.registry.accounts.get(revoked).active
     assert set(outcomes(system, revoked).values()) == {None}
 
 
@@ -138,7 +140,7 @@ def test_after_a_429_nobody_calls_until_the_gate_opens(system: System) -> None:
     meters = "30000000000008", "30000000000009"
     accounts = [add_loaded_account(system, meters[0]), system.add_account(meters[1])]
     system.wait_loaded(accounts[1])
-    ledger = system.runtime.ledger
+    ledger = system.parts.sync.ledger
     busy = {"path": MEASURES, "status": 429, "body": {"error": "quota"}, "headers": {"Retry-After": "4"}}
     system.simulator("DELETE", "report")
     system.simulator("POST", "faults", busy)

@@ -38,16 +38,16 @@ def test_two_series_that_are_switched_on_come_with_their_history(system: System)
     assert len(powers) > 1000 and all(document["at"] for document in powers[-30:])
     [contract] = system.documents(account, Series.CONTRACT.inputs)
     assert contract["load"] > 0 and contract["tariff"]
-    assert system.runtime.registry.accounts.get(account).activated_on is not None
+    assert system.parts.stores.registry.accounts.get(account).activated_on is not None
     assert system.documents(other, Series.MAX_POWER.inputs) == []
-    assert system.runtime.registry.outcomes.collected(other) == list(USUAL_SERIES)
+    assert system.parts.stores.registry.outcomes.collected(other) == list(USUAL_SERIES)
 
 
 def test_a_series_that_the_meter_does_not_have_ends_and_the_account_goes_on(system: System) -> None:
     account = system.add_account("30123456789013")
     system.wait_loaded(account)
     assert system.releve("accounts", "series", account, "--on", "production_daily").code == 0
-    outcomes = system.runtime.registry.outcomes
+    outcomes = system.parts.stores.registry.outcomes
     until(lambda: Series.PRODUCTION_DAILY not in outcomes.collected(account), "the end of the series")
     row = system.query("status", account)
     assert (row["state"], list(row["series"])) == ("ready", list(USUAL_SERIES))

@@ -75,7 +75,7 @@ def test_an_invited_household_sees_its_gas_once_the_holder_has_accepted_and_unti
 def test_who_consents_on_grdfs_own_page_has_the_account_at_once_and_its_erasure_leaves_a_keyed_digest_alone(
     service: RightsService,
 ) -> None:
-    meter, browser, runtime = service.meter(), service.browser(), service.system.runtime
+    meter, browser, parts = service.meter(), service.browser(), service.system.parts
     power = browser.connect("30001640000022").account
     assert power, "electricity takes no invitation here"
     path = service.invite(browser, "--pce", meter)
@@ -93,12 +93,12 @@ def test_who_consents_on_grdfs_own_page_has_the_account_at_once_and_its_erasure_
     assert service.account(meter).state is AccountState.READY, "the data is read while the proof is awaited"
 
     right, of_power = service.right_at_grdf(meter), browser.days(power)
-    digest = runtime.erasures.digests(GAS, meter)[0]
+    digest = parts.stores.registry.erasures.digests(GAS, meter)[0]
     kept_before = places_of(service, meter, right["id"])
     assert {"table rights", "table usage_points"} <= kept_before, "the search finds what is sealed"
     path = f"/accounts/{account.id}/remove"
     assert browser.press(browser.visit(path), path).status_code == 200
-    until(lambda: not runtime.rights.list_to_withdraw(), "the withdrawal at GRDF")
+    until(lambda: not parts.stores.registry.rights.list_to_withdraw(), "the withdrawal at GRDF")
     service.settle()
     after = service.right_at_grdf(meter)
     assert (after["state"], after["ended_by"]) == ("revoked", "TIERS")
@@ -110,7 +110,7 @@ def test_who_consents_on_grdfs_own_page_has_the_account_at_once_and_its_erasure_
     until(is_gone, lambda: f"left in {places_of(service, meter, right['id'])}: that all goes", timeout_s=20)
     remembered = {place for place in places_of(service, digest) if not place.startswith("file data/registry.db")}
     assert remembered == {"table erasures", "file data/ledger.ndjson"}
-    assert not any(runtime.measures.read(account.id, dict.fromkeys(Doctype, ALL_KEYS)).values())
+    assert not any(parts.stores.measures.read(account.id, dict.fromkeys(Doctype, ALL_KEYS)).values())
     calls = service.data_calls(meter)
     service.sweep()
     assert service.account_of(meter) is None and service.data_calls(meter) == calls

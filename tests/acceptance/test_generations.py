@@ -30,7 +30,7 @@ def test_an_account_moves_from_v4_to_2026_and_nothing_is_doubled(system: System)
     assert system.report()["tokens"] == {"authorization_code": 1, "refresh_token": 1}
     system.stop("worker")
     system.settings |= {"PRESET": "enedis-2026", "HISTORY_LOAD_DAYS": "42"}
-    del system.runtime
+    del system.parts
     system.start_worker(*QUICK_START)
     system.releve("backfill", account)
     system.wait_loaded(account)
@@ -39,7 +39,7 @@ def test_an_account_moves_from_v4_to_2026_and_nothing_is_doubled(system: System)
     after = system.revisions(account)
     assert {key: after[key] for key in before} == before
     added_days = [key.partition(":")[2][:10] for key in after.keys() - before.keys()]
-    oldest = system.runtime.history.today() - timedelta(days=28)
+    oldest = system.parts.sync.history.today() - timedelta(days=28)
     assert len(added_days) == 14 * (48 + 24)
     assert max(added_days) < oldest.isoformat()
     assert set(system.report()["tokens"]) == {"authorization_code", "refresh_token", "client_credentials"}

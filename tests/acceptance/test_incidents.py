@@ -28,7 +28,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
 def test_a_supplier_that_fails_for_all_is_an_incident_and_after_it_nothing_is_missing(system: System) -> None:
     system.simulator("POST", "faults", {"path": MEASURES, "status": 500, "body": "<html>down</html>", "count": None})
     accounts = [system.add_account(meter) for meter in METERS]
-    incidents = system.runtime.incidents
+    incidents = system.parts.sync.incidents
     until(incidents.list_open, "the incident")
     assert {incident.kind for incident in incidents.list_open()} == {IncidentKind.OUTAGE}
     until(lambda: any(incident.rounds for incident in incidents.list_open()), "the first canary")
@@ -40,7 +40,7 @@ def test_a_supplier_that_fails_for_all_is_an_incident_and_after_it_nothing_is_mi
         assert system.content(accounts[index]) == system.truth(METERS[index]).expected_loads()
     until(lambda: not incidents.list_open(), "the end of the incident")
 
-    registry = system.runtime.registry
+    registry = system.parts.stores.registry
     assert all(registry.accounts.get(account).active for account in accounts)
     until(lambda: all(error_codes(system, account) == {None} for account in accounts), "a success of each series")
     past = incidents.store.closed_incidents()
@@ -55,5 +55,5 @@ def test_a_supplier_that_fails_for_all_is_an_incident_and_after_it_nothing_is_mi
 
 
 def error_codes(system: System, account: str) -> set[str | None]:
-    outcomes = system.runtime.registry.outcomes.load(account)
+    outcomes = system.parts.stores.registry.outcomes.load(account)
     return {outcomes[series].code if series in outcomes else "none yet" for series in USUAL_SERIES}

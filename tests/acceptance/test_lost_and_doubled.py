@@ -38,8 +38,8 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
 @pytest.fixture(autouse=True)
 def _from_the_start(system: System) -> Iterator[None]:
     system.redis.flushall()
-    for account in system.runtime.registry.accounts.list_accounts():
-        system.runtime.registry.accounts.set_state(account.id, AccountState.PAUSED, now=system.runtime.now())
+    for account in system.parts.stores.registry.accounts.list_accounts():
+        system.parts.stores.registry.accounts.set_state(account.id, AccountState.PAUSED, now=system.parts.stores.now())
     yield
     if system.is_running("beat"):
         system.stop("beat")  # An ordered stop keeps its schedule file whole.
@@ -66,7 +66,7 @@ def test_a_worker_killed_in_the_middle_of_a_backfill_and_a_lost_message_cost_rep
     account = system.add_account(meter)
     left_messages = []
     for series, wanted in ((Series.DAILY, 365), (Series.LOAD_CURVE, 7)):
-        days_done = partial(system.runtime.history.count_days, account, series)
+        days_done = partial(system.parts.sync.history.count_days, account, series)
         until(lambda days_done=days_done, wanted=wanted: days_done()[0] >= wanted, "the window before the kill")
         system.kill("worker")
         assert not system.loaded(account, Series.LOAD_CURVE)
@@ -144,9 +144,9 @@ def test_no_log_of_all_this_names_a_meter_or_a_secret(system: System) -> None:
     assert not METER_NUMBER.search(logs)
     outcomes = [
         outcome.message
-        for account in system.runtime.registry.accounts.list_accounts()
-        for outcome in system.runtime.registry.outcomes.load(account.id).values()
+        for account in system.parts.stores.registry.accounts.list_accounts()
+        for outcome in system.parts.stores.registry.outcomes.load(account.id).values()
     ]
-    assert len(outcomes) == 2 * len(system.runtime.registry.accounts.list_accounts()) > 0
+    assert len(outcomes) == 2 * len(system.parts.stores.registry.accounts.list_accounts()) > 0
     assert not METER_NUMBER.search(" ".join(outcomes))
     assert SECRET not in " ".join(outcomes)

@@ -81,7 +81,7 @@ def test_h5_a_client_reads_its_one_meter_with_a_token_that_is_not_the_applicatio
     assert others.status_code == 403 and (others.content, others.status_code) == (nobodys.content, 403)
     assert service.data_calls(other) == before
     renewed = stack.refresh(first["refresh_token"])
-    stored = Token.from_text(service.system.runtime.clients.application_token.load() or "")
+    stored = Token.from_text(service.system.parts.sync.suppliers.main.application_token.load() or "")
     answers = (back.headers["Location"], exchanged.text, own.text, others.text, renewed.text)
     assert not [text for text in answers if stored.access in text]
     assert stack.read(first["access_token"], meter).status_code == 401  # The renewal has replaced it.
@@ -153,7 +153,7 @@ def restore_elsewhere(service: Service, file: Path, folder: Path) -> None:
     for name in ("web", "worker"):
         system.kill(name)
     system.settings |= {name: f"sqlite:///{folder}/{name.lower()}.db" for name in ("REGISTRY_URL", "MEASURES_URL")}
-    system.__dict__.pop("runtime", None)
+    system.__dict__.pop("parts", None)
     system.query("restore", str(file))
     system.start_worker(*QUICK_START)
     system.start_web()

@@ -169,7 +169,7 @@ def consent(traces: Traces, meter: str) -> Any:
 
 
 def task_state(system: System, account: str) -> Mapping[str, str]:
-    return system.runtime.progress.task_state(account, Series.DAILY.value)
+    return system.parts.stores.windows.task_state(account, Series.DAILY.value)
 
 
 def measured_values(system: System) -> dict[str, str]:
@@ -225,12 +225,12 @@ def test_flower_and_the_metrics_show_none(traces: Traces) -> None:
 
 
 def test_what_the_registry_and_the_state_tell_of_failures_has_none(traces: Traces) -> None:
-    runtime = traces.system.runtime
-    texts = [repr(account) for account in runtime.registry.accounts.list_accounts()]
+    parts = traces.system.parts
+    texts = [repr(account) for account in parts.stores.registry.accounts.list_accounts()]
     outcomes = [
         outcome
-        for account in runtime.registry.accounts.list_accounts()
-        for outcome in runtime.registry.outcomes.load(account.id).values()
+        for account in parts.stores.registry.accounts.list_accounts()
+        for outcome in parts.stores.registry.outcomes.load(account.id).values()
     ]
     assert sum(outcome.code is not None for outcome in outcomes) >= 2
     texts += [f"{outcome!r} {outcome.message}" for outcome in outcomes]

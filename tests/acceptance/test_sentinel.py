@@ -9,6 +9,7 @@ import pytest
 from tests.support.redis_servers import PASSWORD, SentinelRedis
 from tests.support.system import NO_QUOTA, QUICK_HEALING, QUICK_START, System, open_system, until
 from worker.domain.series import Series
+from worker.stores.redis.heartbeats import Heartbeats
 
 
 @pytest.fixture(scope="module")
@@ -25,9 +26,9 @@ def test_a_history_outlives_the_leader_of_redis(system: System, sentinel_redis: 
     system.simulator("POST", "faults", {"path": "mesure_synchrone_auto", "delay_s": 0.4, "count": None})
     system.start_beat()
     system.start_worker(*QUICK_START)
-    until(lambda: system.runtime.heartbeats.beat_and_tick()[0], "beat's first message")
+    until(lambda: Heartbeats(system.parts.stores.redis).beat_and_tick()[0], "beat's first message")
     account = system.add_account_by_process(meter)
-    until(lambda: system.runtime.history.count_days(account, Series.DAILY)[0] >= 365, "the first window")
+    until(lambda: system.parts.sync.history.count_days(account, Series.DAILY)[0] >= 365, "the first window")
     assert not system.loaded(account, Series.LOAD_CURVE)
     sentinel_redis.kill_leader()
     until(lambda: sentinel_redis.is_replica_leader, "the promotion of the replica")

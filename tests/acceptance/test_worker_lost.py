@@ -35,7 +35,7 @@ def test_a_window_that_ends_its_workers_fails_and_the_others_go_on(
     with open_system(tmp_path, **settings, **broker) as system:
         system.serve_simulator()
         killing, other = map(system.add_account_by_process, (METER, OTHER))
-        outcomes = system.runtime.registry.outcomes
+        outcomes = system.parts.stores.registry.outcomes
         killed.write_text(killing)
 
         def start_worker() -> None:
@@ -55,7 +55,7 @@ def test_a_window_that_ends_its_workers_fails_and_the_others_go_on(
         def is_loaded() -> bool:
             keep_running()  # The last end may have come a moment before.
             for series in USUAL_SERIES:  # Their next try comes at once, also by a worker's clock, which is behind.
-                outcomes.set_history_due(killing, series, system.runtime.now() - timedelta(minutes=1))
+                outcomes.set_history_due(killing, series, system.parts.stores.now() - timedelta(minutes=1))
             return all(system.loaded(account, series) for account in (killing, other) for series in USUAL_SERIES)
 
         start_worker()

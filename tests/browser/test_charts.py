@@ -31,8 +31,8 @@ def test_bars_of_both_directions_of_power_and_of_gas_are_drawn_and_read_by_keybo
     servers: ConnectServers, browser: webdriver.Chrome, tmp_path: Path
 ) -> None:
     with open_site(servers, tmp_path, **GAS_SETTINGS) as site, open_profile(browser):
-        account, gas = site.api.add(), add_gas(site.runtime, GAS)
-        store_home(site.runtime, account, HOME)
+        account, gas = site.api.add(), add_gas(site.parts, GAS)
+        store_home(site.parts, account, HOME)
         site.sign_in(browser, account, gas)
         browser.get(f"{site.address}/accounts/{account}")
         drawn = browser.find_elements(By.CSS_SELECTOR, "#chart .chart-wide .serie-1 .column")

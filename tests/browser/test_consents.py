@@ -40,14 +40,14 @@ def test_a_silent_supplier_and_our_own_pacing_make_a_household_wait_but_not_begi
         site.work()
         wait_for(browser, "Enedis does not answer")  # By itself.
         assert re.search(r"\b\d\d:\d\d\b", text_of(browser, "main"))
-        site.runtime.ledger.close_gate(6)
+        site.parts.sync.ledger.close_gate(6)
         site.work()
         browser.refresh()  # By itself it would wait for the next try.
         wait_for(browser, "Waiting for our turn")
         assert re.search(r"\b\d\d:\d\d\b", text_of(browser, "main"))
         look_at(browser, "waiting-turn")
-        for key in site.runtime.redis.scan_iter("releve:gate:*"):  # It would open little by little.
-            site.runtime.redis.delete(key)
+        for key in site.parts.stores.redis.scan_iter("releve:gate:*"):  # It would open little by little.
+            site.parts.stores.redis.delete(key)
         site.work()
         browser.refresh()
         wait_for_account(browser)

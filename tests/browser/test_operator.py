@@ -42,10 +42,10 @@ def test_an_operator_signs_in_with_a_code_finds_invites_and_erases(
         open_site(servers, tmp_path, public_url="http://192.168.1.20:8000") as site,  # Elsewhere a code is needed.
         open_profile(browser, width=PHONE),
     ):
-        account, operator = site.api.add(11), add_operator(site.runtime)
+        account, operator = site.api.add(11), add_operator(site.parts)
         for series in USUAL_SERIES:
             record_outcome(site.api, account, series, code="VENDOR_DOWN")
-        set_clock(site.runtime, lambda: now)
+        set_clock(site.parts, lambda: now)
 
         def code() -> str:
             nonlocal now
@@ -94,7 +94,7 @@ def test_an_operator_signs_in_with_a_code_finds_invites_and_erases(
 
 @pytest.mark.parametrize("scripts", [True, False])
 def test_a_link_opens_the_page_on_this_machine(site: Site, browser: webdriver.Chrome, scripts: bool) -> None:
-    operator, access = add_operator(site.runtime), site.runtime.web_access
+    operator, access = add_operator(site.parts), site.parts.access
     with open_profile(browser, language="en"):
         allow_scripts(browser, scripts)
         found = access.operators.find(operator.name)

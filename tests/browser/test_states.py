@@ -57,7 +57,7 @@ def add_late_home(api: ApiService) -> str:
     api.store_days(account, date(2024, 7, 12), [6000] * 12)
     record_outcome(api, account, Series.DAILY, day=YESTERDAY - ONE_DAY)
     ledger = DayLedger.parse("2024-07-10 1l@8 1a 12c 1l@1")
-    table = api.runtime.registry.completeness
+    table = api.parts.stores.registry.completeness
     assert table.replace_if_unchanged(account, Series.DAILY, table.load_ledger(account, Series.DAILY), ledger)
     return account
 
@@ -66,37 +66,37 @@ def add_in_state(api: ApiService, number: int, state: AccountState, reason: str 
     account = api.add(number)
     api.store_days(account, date(2024, 7, 1), [5000] * 24)
     record_outcome(api, account, Series.DAILY)
-    api.runtime.registry.accounts.set_state(account, state, reason, now=NOW)
+    api.parts.stores.registry.accounts.set_state(account, state, reason, now=NOW)
     return account
 
 
 def add_panels(api: ApiService) -> str:
     account = api.add(33)
-    store_home(api.runtime, account, PANELS)
+    store_home(api.parts, account, PANELS)
     return account
 
 
 def add_feeding(api: ApiService) -> str:
     account = api.add(34)
-    store_home(api.runtime, account, FEEDING, [Series.DAILY, Series.PRODUCTION_DAILY, Series.PRODUCTION_LOAD_CURVE])
+    store_home(api.parts, account, FEEDING, [Series.DAILY, Series.PRODUCTION_DAILY, Series.PRODUCTION_LOAD_CURVE])
     return account
 
 
 def add_both(api: ApiService) -> tuple[str, str]:
     """Add accounts of electricity and gas that their household has joined."""
-    power, gas = api.add(40), add_gas(api.runtime, GAS)
-    store_home(api.runtime, power, PanelHome(YESTERDAY, days=120), [Series.DAILY, Series.LOAD_CURVE, Series.CONTRACT])
+    power, gas = api.add(40), add_gas(api.parts, GAS)
+    store_home(api.parts, power, PanelHome(YESTERDAY, days=120), [Series.DAILY, Series.LOAD_CURVE, Series.CONTRACT])
     household = api.browser(power, gas)
     csrf = csrf_of(household.get(f"/accounts/{power}/stop").text)
     household.post(f"/accounts/{power}/home", data={"csrf": csrf, "other": gas})
-    assert len({api.runtime.registry.accounts.get(account).home for account in (power, gas)}) == 1
+    assert len({api.parts.stores.registry.accounts.get(account).home for account in (power, gas)}) == 1
     return power, gas
 
 
 def pages_of_households(api: ApiService) -> dict[str, str]:
     late, first_day, panels, feeding = add_late_home(api), api.add(32), add_panels(api), add_feeding(api)
     power, gas = add_both(api)
-    half_yearly = add_gas(api.runtime, GasHome(TODAY, frequency="6M"), OTHER_PCE, only=(PUBLISHED, CONTRACT))
+    half_yearly = add_gas(api.parts, GasHome(TODAY, frequency="6M"), OTHER_PCE, only=(PUBLISHED, CONTRACT))
     failed = [api.add(number) for number in range(11, 11 + len(CODES))]
     for account, code in zip(failed, CODES, strict=True):
         record_outcome(api, account, Series.DAILY, code=code)
@@ -167,10 +167,10 @@ def leave_a_trail(api: ApiService) -> str:
 
 def sign_in_twice(api: ApiService, accounts: set[str]) -> str:
     """Sign a household in on two devices, and return the text of the first one's cookie."""
-    text, _ = sign_in(api.runtime, *accounts)
-    household = load_session(api.runtime.web_access, text).household
+    text, _ = sign_in(api.parts, *accounts)
+    household = load_session(api.parts.access, text).household
     assert household is not None
-    api.runtime.web_access.keys.create(KeyKind.HOUSEHOLD_SESSION, household.id, device="Safari, iPhone")
+    api.parts.access.keys.create(KeyKind.HOUSEHOLD_SESSION, household.id, device="Safari, iPhone")
     return text
 
 

@@ -13,8 +13,8 @@ from sqlalchemy import delete, insert, select, update
 from tests.support.registries import METER, NOW, OTHER_METER, add_ready
 from worker.domain.sessions import KEY_LIVES, AccessKey, KeyKind
 from worker.stores.encryption import Purpose, Sealer
-from worker.stores.registry.access_keys import AccessKeyTable, RecoveryTexts
 from worker.stores.registry import Registry
+from worker.stores.registry.access_keys import AccessKeyTable, RecoveryTexts
 from worker.stores.registry.households import HouseholdTable, forget_account
 from worker.stores.registry.tables import ACCESS_KEYS, HOUSEHOLD_ACCOUNTS, HOUSEHOLDS, MAIL_ADDRESSES
 

@@ -100,7 +100,9 @@ def test_an_answer_that_comes_late_leaves_another_state_as_it_is(
     registry: Registry, assertion: AccountAssertion, state: AccountState
 ) -> None:
     account = add(assertion)
-    registry.accounts.set_state(account.id, state, "LOGIN_FAILED" if state is AccountState.ACTION_NEEDED else "", now=LATER)
+    registry.accounts.set_state(
+        account.id, state, "LOGIN_FAILED" if state is AccountState.ACTION_NEEDED else "", now=LATER
+    )
     record_outcome(registry, account.id, "1", confirms=True, now=LATER)
     assert registry.accounts.get(account.id).state is state
     assert due_series(registry) == {series: [] for series in USUAL_SERIES}
@@ -219,7 +221,9 @@ def test_h3_an_erased_meter_is_added_where_its_consent_is_said_to_be_younger(ass
         with pytest.raises(MeterErased) as refusal:
             assertion.add(METER, "cli:ada", consented_on=older)
         assert METER not in str(refusal.value)
-    assert assertion.registry.accounts.list_accounts() == [] and assertion.registry.accounts.find("enedis", METER) is None
+    assert (
+        assertion.registry.accounts.list_accounts() == [] and assertion.registry.accounts.find("enedis", METER) is None
+    )
     assert add(assertion, consented_on=TODAY).state is AccountState.READY
     account, created = assertion.add(OTHER_METER, "cli:ada", anew=True)
     assert (created, account.state) == (True, AccountState.NEW)

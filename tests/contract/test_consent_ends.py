@@ -150,7 +150,9 @@ def test_those_whose_consent_has_ended_come_page_by_page_until_they_wait_for_a_n
     tomorrow = TODAY + ONE_DAY
     assert [account.id for account in registry.accounts.page_ended(tomorrow)] == sorted([ended, paused])
     first = registry.accounts.page_ended(tomorrow, limit=1)
-    assert [account.id for account in registry.accounts.page_ended(tomorrow, first[0].id, limit=1)] == [max(ended, paused)]
+    assert [account.id for account in registry.accounts.page_ended(tomorrow, first[0].id, limit=1)] == [
+        max(ended, paused)
+    ]
     for account_id in (ended, paused):
         registry.accounts.set_state(account_id, AccountState.ACTION_NEEDED, ENDED, now=NOW + ONE_DAY)
     assert registry.accounts.page_ended(tomorrow) == []
@@ -241,9 +243,7 @@ def test_a_household_that_stops_ends_its_proofs_and_its_token_and_is_told_nothin
     assert active_series(registry, account_id) == []
 
 
-def test_of_a_token_that_accounts_share_the_others_keep_theirs(
-    registry: Registry, consents: ConsentTable
-) -> None:
+def test_of_a_token_that_accounts_share_the_others_keep_theirs(registry: Registry, consents: ConsentTable) -> None:
     pair = registry.accounts.add_all("enedis", [METER, OTHER_METER], NOW, NewConsent(token="{}"))
     first, second = (account.id for account, _ in pair)
     consents.withdraw(first, NOW)

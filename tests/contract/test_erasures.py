@@ -28,9 +28,7 @@ def remember(registry: Registry, moment: datetime, key: str = OLD, forget_on: da
     return table
 
 
-def find(
-    registry: Registry, table: ErasureTable, meter: str = METER, supplier: str = "enedis"
-) -> datetime | None:
+def find(registry: Registry, table: ErasureTable, meter: str = METER, supplier: str = "enedis") -> datetime | None:
     with registry.database.reading() as connection:
         return table.find(connection, supplier, meter)
 

@@ -16,8 +16,8 @@ from tests.support.registries import KEY, NOW
 from worker.domain.sessions import KeyKind, new_totp_key
 from worker.stores.database import place_of
 from worker.stores.encryption import Purpose, Sealer, generate_key
-from worker.stores.registry.access_keys import AccessKeyTable, OperatorRefused, OperatorTable, UnknownOperator
 from worker.stores.registry import Registry
+from worker.stores.registry.access_keys import AccessKeyTable, OperatorRefused, OperatorTable, UnknownOperator
 from worker.stores.registry.tables import OPERATORS
 
 PASSWORD, NEW_PASSWORD = "marmotte vapeur tuile 12", "girafe lundi moquette 7"

@@ -16,8 +16,8 @@ from worker.domain.messages import ChangedPart
 from worker.domain.series import Series
 from worker.errors import StoreUnavailable, UnknownAccount, UnknownOutput, UnknownTenant
 from worker.stores.database import SqlTable
-from worker.stores.registry import outputs as outbox
 from worker.stores.registry import Registry
+from worker.stores.registry import outputs as outbox
 from worker.stores.registry.api_tokens import TenantTable
 from worker.stores.registry.outputs import (
     BEGINNING,

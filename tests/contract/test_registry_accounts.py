@@ -160,7 +160,9 @@ def test_a_removed_account_leaves_a_tombstone_that_refuses_late_tasks(registry: 
     for series in USUAL_SERIES:
         record_outcome(registry, account.id, "run-1", series=series)
     assert registry.accounts.remove(account.id) == {"usage_points": 1, "tokens": 1, "outcomes": 2, "raw_answers": 0}
-    assert registry.accounts.remove(account.id) == dict.fromkeys(("usage_points", "tokens", "outcomes", "raw_answers"), 0)
+    assert registry.accounts.remove(account.id) == dict.fromkeys(
+        ("usage_points", "tokens", "outcomes", "raw_answers"), 0
+    )
     tombstone = registry.accounts.get(account.id)
     assert (tombstone.state, tombstone.usage_point_id, tombstone.consent_until) == (AccountState.DELETED, None, None)
     assert registry.tokens.load(account.id) is None
@@ -188,7 +190,9 @@ def test_adding_while_removing_ends_in_one_of_the_two_orders(registry: Registry)
             added, created = threads.submit(registry.accounts.add, "enedis", METER, NOW, token="{}").result()
             assert removal.result()["usage_points"] == 1
         assert created == (added.id != first)
-        assert [account.id for account in registry.accounts.list_accounts() if account.usage_point_id] == [added.id] * created
+        assert [account.id for account in registry.accounts.list_accounts() if account.usage_point_id] == [
+            added.id
+        ] * created
 
 
 def test_the_file_keeps_nothing_of_a_removed_account(tmp_path: Path) -> None:

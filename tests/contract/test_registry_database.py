@@ -16,6 +16,7 @@ from sqlalchemy import create_engine, inspect
 from tests.support.kept_installation import create_kept_tables
 from tests.support.processes import NEW_PROCESSES
 from tests.support.registries import (
+    HASHES,
     METER,
     NOW,
     add_ready,
@@ -27,8 +28,7 @@ from tests.support.registries import (
 from worker.domain.series import Series
 from worker.errors import StoreUnavailable
 from worker.stores.database import Database
-from worker.stores.registry import migrations
-from worker.stores.registry import Registry
+from worker.stores.registry import Registry, migrations
 from worker.stores.registry.migrations import upgrade_schema
 from worker.stores.registry.tables import METADATA
 
@@ -107,7 +107,9 @@ def test_threads_that_open_a_new_registry_at_once_take_turns(empty_url: str) -> 
     with ThreadPoolExecutor(6) as threads:
         list(
             threads.map(
-                lambda registry: registry.accounts.add("enedis", METER, NOW) if upgrade_schema(registry.database) else None,
+                lambda registry: (
+                    registry.accounts.add("enedis", METER, NOW) if upgrade_schema(registry.database) else None
+                ),
                 registries,
             )
         )
@@ -153,7 +155,7 @@ def test_many_threads_at_once_lose_nothing(registry: Registry) -> None:
     ],
 )
 def test_a_database_that_is_not_there_is_an_outage_told_in_one_line(bad: str) -> None:
-    registry = Registry(Database(bad), registry_sealer())
+    registry = Registry(Database(bad), registry_sealer(), HASHES)
     calls = (
         registry.accounts.list_accounts,
         lambda: upgrade_schema(registry.database),
@@ -198,5 +200,5 @@ def test_a_file_that_is_no_database_is_an_outage(tmp_path: Path) -> None:
 )
 def test_a_url_that_can_not_serve_is_refused_without_being_shown(bad: str) -> None:
     with pytest.raises(ValueError, match="the registry's URL") as caught:
-        Registry(Database(bad), registry_sealer())
+        Registry(Database(bad), registry_sealer(), HASHES)
     assert all("pass-word" not in str(error) for error in chain_of(caught.value))

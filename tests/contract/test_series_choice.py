@@ -7,7 +7,7 @@ from datetime import date, timedelta
 import pytest
 from sqlalchemy import delete, select
 
-from tests.support.registries import LATER, METER, NOW, OTHER_METER, add_ready, record_outcome, registry_sealer
+from tests.support.registries import HASHES, LATER, METER, NOW, OTHER_METER, add_ready, record_outcome, registry_sealer
 from worker.domain.account import AccountState
 from worker.domain.series import USUAL_SERIES, Series, SeriesSwitch
 from worker.errors import SeriesNotOffered, UnknownAccount
@@ -21,7 +21,7 @@ ALL = tuple(Series)
 
 def collecting(registry: Registry, *fleet: Series) -> Registry:
     """Return the same registry in a process whose setting has these series."""
-    return Registry(registry.database, registry_sealer(), fleet)
+    return Registry(registry.database, registry_sealer(), HASHES, fleet=fleet)
 
 
 def active(registry: Registry, account_id: str) -> list[Series]:
@@ -163,7 +163,11 @@ def test_the_contracts_activation_is_written_with_its_outcome(registry: Registry
     registry.outcomes.switch(account_id, Series.CONTRACT, SeriesSwitch.ON, NOW)
     assert registry.accounts.get(account_id).first_day is None
     record_outcome(registry, account_id, "run-1", series=Series.CONTRACT, activated_on=date(2023, 4, 1))
-    assert registry.accounts.get(account_id).activated_on == registry.accounts.get(account_id).first_day == date(2023, 4, 1)
+    assert (
+        registry.accounts.get(account_id).activated_on
+        == registry.accounts.get(account_id).first_day
+        == date(2023, 4, 1)
+    )
     record_outcome(registry, account_id, "run-2", series=Series.CONTRACT)
     assert registry.accounts.get(account_id).activated_on == date(2023, 4, 1)
 

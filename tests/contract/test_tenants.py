@@ -31,8 +31,7 @@ from worker.domain.account import DEFAULT_TENANT, AccountState, check_tenant
 from worker.domain.invitation import InvitationPurpose
 from worker.errors import MeterElsewhere, UnknownTenant
 from worker.stores.encryption import KeyedHashes, generate_key
-from worker.stores.registry import account_rows
-from worker.stores.registry import Registry
+from worker.stores.registry import Registry, account_rows
 from worker.stores.registry.api_tokens import ApiTokenTable, Tenant, TenantTable, WebhookTarget, require_tenant
 from worker.stores.registry.consents import ConsentTable
 from worker.stores.registry.erased_meters import ErasureTable
@@ -69,9 +68,7 @@ def close(registry: Registry, account_id: str) -> None:
 # Tenants themselves
 
 
-def test_the_default_tenant_is_there_without_a_row_and_may_get_a_title(
-    registry: Registry, table: TenantTable
-) -> None:
+def test_the_default_tenant_is_there_without_a_row_and_may_get_a_title(registry: Registry, table: TenantTable) -> None:
     assert table.list_tenants() == [Tenant(DEFAULT_TENANT)]
     assert table.title_of(DEFAULT_TENANT) is None
     assert require_tenant(registry.database, DEFAULT_TENANT) == DEFAULT_TENANT

@@ -34,6 +34,7 @@ from tests.support.kept_installation import (
     read_all_rows,
     write_steps,
 )
+from tests.support.parts import Parts
 from worker.domain.account import AccountState
 from worker.domain.consents import EndReason
 from worker.domain.series import Series
@@ -42,7 +43,6 @@ from worker.domain.windows import DateWindow
 from worker.errors import OperatorFault, StoreUnavailable
 from worker.ops.backup import restore
 from worker.ops.backup_format import FORMAT, HEADER, Archive, BackupRefused
-from worker.runtime.process import Runtime
 from worker.stores.database import Database
 from worker.stores.encryption import Purpose, Sealer, SecretTexts
 from worker.stores.registry import migrations
@@ -267,25 +267,27 @@ def upgraded(request: pytest.FixtureRequest, kept: Installation, later: Later, r
 
 def test_everything_is_read_after_an_upgrade(upgraded: Installation) -> None:
     secrets = load_kept("secrets")
-    with upgraded.open() as runtime:
+    with upgraded.open() as parts:
         states = {row["id"]: row["state"] for row in load_kept("registry")["accounts"]}
         assert set(states.values()) == set(AccountState)
-        assert {account_id: runtime.registry.accounts.get(account_id).state for account_id in states} == states
-        assert json.loads(runtime.registry.tokens.load(secrets["accounts"]["first"]) or "") == {"access_token": "a"}
-        assert_evidence_is_whole(runtime)
-        assert_holders_get_in(runtime)
-        assert_redis_is_read(runtime, secrets["accounts"]["second"])
-        assert documents_of(runtime.measures, sorted(states)) == kept_documents(sorted(states))
+        assert {account_id: parts.stores.registry.accounts.get(account_id).state for account_id in states} == states
+        assert json.loads(parts.stores.registry.tokens.load(secrets["accounts"]["first"]) or "") == {
+            "access_token": "a"
+        }
+        assert_evidence_is_whole(parts)
+        assert_holders_get_in(parts)
+        assert_redis_is_read(parts, secrets["accounts"]["second"])
+        assert documents_of(parts.stores.measures, sorted(states)) == kept_documents(sorted(states))
 
 
-def assert_evidence_is_whole(runtime: Runtime) -> None:
+def assert_evidence_is_whole(parts: Parts) -> None:
     faults: list[str] = []
-    summary = runtime.evidence.verify(faults.append)
+    summary = parts.stores.registry.evidence.verify(faults.append)
     assert faults == [] and summary.rows == len(load_kept("registry")["consent_evidence"])
 
 
-def assert_holders_get_in(runtime: Runtime) -> None:
-    secrets, database, access = load_kept("secrets"), runtime.registry.database, runtime.web_access
+def assert_holders_get_in(parts: Parts) -> None:
+    secrets, database, access = load_kept("secrets"), parts.stores.registry.database, parts.access
     keys = AccessKeyTable(database, access.sealer, lambda: NOW)
     session = keys.find(KeyKind.HOUSEHOLD_SESSION, secrets["session"])
     assert session is not None and session.owner == secrets["household"]
@@ -300,18 +302,18 @@ def assert_holders_get_in(runtime: Runtime) -> None:
     assert operators.use_code(operator.id, pyotp.TOTP(secrets["totp_key"]).at(NOW))
     token = ApiTokenTable(database, lambda: NOW).find(secrets["api_token"])
     assert token is not None and token.scopes == {"read"}
-    invitations = InvitationTable(database, runtime.registry_sealer, lambda: NOW)
+    invitations = InvitationTable(database, parts.stores.keys.registry, lambda: NOW)
     assert invitations.find(secrets["invitation_link"].rpartition("#")[2]) is not None
-    assert runtime.proxy_clients.authenticate(*secrets["proxy_client"]) is not None
+    assert parts.stores.registry.proxy_clients.authenticate(*secrets["proxy_client"]) is not None
 
 
-def assert_redis_is_read(runtime: Runtime, account_id: str) -> None:
+def assert_redis_is_read(parts: Parts, account_id: str) -> None:
     window = DateWindow(date(2024, 7, 1), date(2024, 7, 8))
-    assert window in runtime.progress.coverage(account_id, Series.DAILY.value).windows
-    assert runtime.progress.task_state(account_id, Series.DAILY.value)["state"] == "failed"
-    assert runtime.redis_sealer.unseal(runtime.progress.get_secret("made-up") or "", "made-up") == "made up"
-    assert [incident.id for incident in runtime.incidents.store.open_incidents().values()] == ["i1"]
-    request = runtime.connection_requests.get("made-up")
+    assert window in parts.stores.windows.coverage(account_id, Series.DAILY.value).windows
+    assert parts.stores.windows.task_state(account_id, Series.DAILY.value)["state"] == "failed"
+    assert parts.stores.keys.redis.unseal(parts.stores.windows.get_secret("made-up") or "", "made-up") == "made up"
+    assert [incident.id for incident in parts.sync.incidents.store.open_incidents().values()] == ["i1"]
+    request = parts.consent.requests.get("made-up")
     assert request is not None and request.usage_points == ("30001640000104",)
 
 
@@ -360,29 +362,29 @@ def test_clients_and_grants_of_0_2_0_keep_their_ways(kept: Installation, redis_u
             connection.execute(insert(tables.tables[name]).values(row))
     database.close()
     kept.releve("migrate")
-    with Installation(kept.folder, redis_url, kept.settings).open() as runtime:
-        client = runtime.proxy_clients.authenticate(client_id, secret)
+    with Installation(kept.folder, redis_url, kept.settings).open() as parts:
+        client = parts.stores.registry.proxy_clients.authenticate(client_id, secret)
         assert client is not None and (client.strict, client.pkce, client.numbers_in_redirect) == (False, False, True)
-        grants = runtime.proxy_grant_table
+        grants = parts.stores.registry.proxy_grants
         grant = grants.find_by_access_token(access)
         assert grant is not None and (grant.last_used_on, grant.ended_at) == (None, None)
-        tokens = grants.rotate(client_id, refresh, runtime.history.today())
+        tokens = grants.rotate(client_id, refresh, parts.sync.history.today())
         assert tokens is not None and grants.find_by_access_token(tokens.access) is not None
         assert grants.end(grant_id, EndReason.OPERATOR_ENDED)
-        assert grants.rotate(client_id, tokens.refresh, runtime.history.today()) is None
+        assert grants.rotate(client_id, tokens.refresh, parts.sync.history.today()) is None
 
 
 def test_the_kept_backup_comes_back_by_its_own_version(redis_url: str, tmp_path: Path) -> None:
     (tmp_path / "ledger.ndjson").write_bytes((KEPT / "ledger.ndjson").read_bytes())
-    with installation_of(tmp_path, redis_url).open() as runtime:
+    with installation_of(tmp_path, redis_url).open() as parts:
         if migrations.newest_step() != load_kept("secrets")["step"]:
             with pytest.raises(BackupRefused, match="restore it with that version, then upgrade"):
-                restore(runtime.settings, KEPT / "backup.zip")
+                restore(parts.stores.settings, KEPT / "backup.zip")
             return
-        restore(runtime.settings, KEPT / "backup.zip")
-        assert_evidence_is_whole(runtime)
-        accounts = sorted(account.id for account in runtime.registry.accounts.list_accounts())
-        assert documents_of(runtime.measures, accounts) == kept_documents(accounts)
+        restore(parts.stores.settings, KEPT / "backup.zip")
+        assert_evidence_is_whole(parts)
+        accounts = sorted(account.id for account in parts.stores.registry.accounts.list_accounts())
+        assert documents_of(parts.stores.measures, accounts) == kept_documents(accounts)
 
 
 def test_the_version_before_restores_what_migrate_has_saved(
@@ -395,8 +397,8 @@ def test_the_version_before_restores_what_migrate_has_saved(
     monkeypatch.setattr(migrations, "_FOLDER", STEPS)
     settings = {"ledger_file": str(tmp_path / "ledger.ndjson"), "measures_url": url_of(kept)}
     before = installation_of(tmp_path / "before", redis_url, **settings)
-    with before.open() as runtime:
-        assert restore(runtime.settings, saved).documents == 0
+    with before.open() as parts:
+        assert restore(parts.stores.settings, saved).documents == 0
     kept_rows = {name: rows for name, rows in load_kept("registry").items() if name in TABLES}
     restored = read_all_rows(f"sqlite:///{before.folder}/registry.db")
     assert find_lost_rows(without_ended(kept_rows), without_ended(restored)) == {}

@@ -38,6 +38,7 @@ from tests.support.factories import NOW, window_job
 from tests.support.fakes import memory_measures, packed_memory_measures
 from tests.support.gas_household import GasHousehold
 from tests.support.installation import Installation, new_installation
+from tests.support.parts import Parts
 from tests.support.window_runs import CURVE, FIRST_RUN, sync_curve, sync_days
 from worker.accounts.invitations import Inviter
 from worker.domain.account import AccountState
@@ -50,11 +51,10 @@ from worker.domain.sessions import KeyKind, new_totp_key
 from worker.domain.windows import DateWindow
 from worker.errors import ConsentRevoked
 from worker.ops.backup import back_up
-from worker.runtime.process import Runtime
 from worker.stores.database import Database
 from worker.stores.measures import sql
 from worker.stores.measures.measure_store import Document
-from worker.stores.redis.heartbeats import WorkerHeartbeat
+from worker.stores.redis.heartbeats import Heartbeats, WorkerHeartbeat
 from worker.stores.redis.pending_consents import ConsentFlow, ConsentFlows
 from worker.stores.registry import migrations
 from worker.stores.registry.access_keys import AccessKeyTable
@@ -85,18 +85,18 @@ def main(version: str) -> None:
     target = FOLDER / f"release_{version}"
     with servers.redis_server() as redis_url, TemporaryDirectory() as folder:
         installation = installation_of(Path(folder), redis_url)
-        with installation.open() as runtime:
-            accounts = fill_all(runtime)
+        with installation.open() as parts:
+            accounts = fill_all(parts)
             secrets = {"step": migrations.newest_step(), "keys": KEYS, "accounts": accounts}
-            secrets |= _secrets(runtime, accounts)
+            secrets |= _secrets(parts, accounts)
             kept = {
                 "schema": {name: list(_statements(name)) for name in _DIALECTS},
-                "registry": _rows(runtime.registry.database, METADATA),
-                "measures": _measures(runtime, Database(f"sqlite:///{folder}/measures.db")),
+                "registry": _rows(parts.stores.registry.database, METADATA),
+                "measures": _measures(parts, Database(f"sqlite:///{folder}/measures.db")),
                 "secrets": secrets,
-                "redis": _redis_keys(runtime.redis_url),
+                "redis": _redis_keys(parts.stores.redis_url),
             }
-            back_up(runtime, Path(folder, "backup.zip"))
+            back_up(parts, Path(folder, "backup.zip"))
         shutil.rmtree(target, ignore_errors=True)
         target.mkdir()
         for name, content in kept.items():
@@ -111,53 +111,55 @@ def installation_of(folder: Path, redis_url: str, **settings: str) -> Installati
     return new_installation(folder, redis_url, **{**usual, **settings})
 
 
-def fill_all(runtime: Runtime) -> dict[str, str]:
+def fill_all(parts: Parts) -> dict[str, str]:
     """Write something everywhere but to the tables of those who sign in; return the accounts by what they are."""
-    accounts = fill(runtime, DAYS[-28:])
+    accounts = fill(parts, DAYS[-28:])
     for meter, state in STATES.items():
-        account, _ = runtime.registry.accounts.add("enedis", meter, NOW, token_needed=state is AccountState.NEW)
+        account, _ = parts.stores.registry.accounts.add("enedis", meter, NOW, token_needed=state is AccountState.NEW)
         accounts[state.value] = account.id
         if state is not AccountState.NEW:
-            runtime.registry.accounts.set_state(account.id, state, reason=ConsentRevoked.code, now=NOW)
-    stores: Any = runtime.measures
+            parts.stores.registry.accounts.set_state(account.id, state, reason=ConsentRevoked.code, now=NOW)
+    stores: Any = parts.stores.measures
     sync_days(stores, FIRST_RUN, accounts["second"])
     sync_curve(stores, CURVE, accounts["second"])
-    accounts["gas"] = GasHousehold(runtime).account
-    _fill_redis(runtime, accounts["second"])
+    accounts["gas"] = GasHousehold(parts).account
+    _fill_redis(parts, accounts["second"])
     return accounts
 
 
-def _fill_redis(runtime: Runtime, account_id: str) -> None:
+def _fill_redis(parts: Parts, account_id: str) -> None:
     window = DateWindow(date(2024, 7, 1), date(2024, 7, 8))
     job = window_job(window, Series.DAILY, account_id)
-    runtime.progress.mark_done(account_id, Series.DAILY.value, window)
-    runtime.progress.record_task(account_id, Series.DAILY.value, state="failed", window=str(window), run_id="r1")
-    runtime.progress.count_failure(account_id, Series.DAILY, window)
-    runtime.progress.put_secret("made-up", runtime.redis_sealer.seal("made up", "made-up"), 3600)
-    runtime.claims.claim(LOOK_BACK, [(account_id, Series.DAILY)])
-    runtime.ledger.try_permit("metering")
+    parts.stores.windows.mark_done(account_id, Series.DAILY.value, window)
+    parts.stores.windows.record_task(account_id, Series.DAILY.value, state="failed", window=str(window), run_id="r1")
+    parts.stores.windows.count_failure(account_id, Series.DAILY, window)
+    parts.stores.windows.put_secret("made-up", parts.stores.keys.redis.seal("made up", "made-up"), 3600)
+    parts.sync.claims.claim(LOOK_BACK, [(account_id, Series.DAILY)])
+    parts.sync.ledger.try_permit("metering")
     incident = Incident("i1", Series.DAILY.value, IncidentKind.OUTAGE, NOW)
-    runtime.incidents.store.open(incident, [job], 60.0)
-    runtime.heartbeats.record_worker("made-up", WorkerHeartbeat("nightly@made-up", 1.0, 1.0))
-    ConsentFlows(runtime.redis).start(ConsentFlow("enedis", browser="b" * 64))
+    parts.sync.incidents.store.open(incident, [job], 60.0)
+    Heartbeats(parts.stores.redis).record_worker("made-up", WorkerHeartbeat("nightly@made-up", 1.0, 1.0))
+    ConsentFlows(parts.stores.redis).start(ConsentFlow("enedis", browser="b" * 64))
     moments: dict[str, Any] = {"begun_on": NOW.date(), "created_at": NOW}
     meters = ("30001640000104",)
     request = ConnectionRequest(id="made-up", supplier="enedis", browser="b" * 64, usage_points=meters, **moments)
-    runtime.connection_requests.create(request)
+    parts.consent.requests.create(request)
 
 
-def _secrets(runtime: Runtime, accounts: dict[str, str]) -> dict[str, Any]:
+def _secrets(parts: Parts, accounts: dict[str, str]) -> dict[str, Any]:
     """Make what lets somebody in, at the moment NOW, and return what its holder has."""
-    database, sealer = runtime.registry.database, runtime.web_access.sealer
+    database, sealer = parts.stores.registry.database, parts.access.sealer
     keys = AccessKeyTable(database, sealer, lambda: NOW)
     household = HouseholdTable(database, sealer, lambda: NOW).create({accounts["second"]: 1})
-    MailAddressTable(database, sealer, runtime.erasure_hashes, lambda: NOW).set(household.id, ADDRESS, "fr")
+    MailAddressTable(database, sealer, parts.stores.keys.hashes, lambda: NOW).set(household.id, ADDRESS, "fr")
     totp = new_totp_key()
-    operator = runtime.web_access.operators.add(OPERATOR, PASSWORD, totp)
-    invitations = InvitationTable(database, runtime.registry_sealer, lambda: NOW)
-    inviter = Inviter(invitations=invitations, registry=runtime.registry, public_url="https://releve.example")
+    operator = parts.access.operators.add(OPERATOR, PASSWORD, totp)
+    invitations = InvitationTable(database, parts.stores.keys.registry, lambda: NOW)
+    inviter = Inviter(invitations=invitations, registry=parts.stores.registry, public_url="https://releve.example")
     _, link = inviter.invite_account(accounts["action_needed"], "operator")
-    client, client_secret = runtime.proxy_clients.create("Stack", ["https://stack.example/"], "default", pkce=True)
+    client, client_secret = parts.stores.registry.proxy_clients.create(
+        "Stack", ["https://stack.example/"], "default", pkce=True
+    )
     return {
         "household": household.id,
         "session": keys.create(KeyKind.HOUSEHOLD_SESSION, household.id, device="Firefox, Windows")[1],
@@ -192,9 +194,11 @@ def _rows_of(database: Database, table: Table) -> list[dict[str, Any]]:
         return [{name: _to_json(value) for name, value in row.items()} for row in rows]
 
 
-def _measures(runtime: Runtime, database: Database) -> dict[str, Any]:
+def _measures(parts: Parts, database: Database) -> dict[str, Any]:
     """Return the measures in the three forms in which a store has them."""
-    documents = documents_of(runtime.measures, [account.id for account in runtime.registry.accounts.list_accounts()])
+    documents = documents_of(
+        parts.stores.measures, [account.id for account in parts.stores.registry.accounts.list_accounts()]
+    )
     plain, packed = memory_measures(), packed_memory_measures()
     for store in (plain, packed):
         assert not any(store.write({Doctype(name): rows for name, rows in documents.items()}).values())

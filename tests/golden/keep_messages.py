@@ -33,6 +33,7 @@ from tests.golden.keep_installation import FOLDER, KEYS, documents_of
 from tests.support import gas_answers
 from tests.support.factories import NOW, MemoryRecorder, PretendSupplier, make_window_sync, v5_answer, window_job
 from tests.support.fakes import memory_measures
+from tests.support.parts import use_parts
 from worker.domain.comparison import RecentAnswers
 from worker.domain.messages import WindowJob
 from worker.domain.series import Doctype, Series
@@ -209,7 +210,7 @@ class Workers:
             window_sync=make_window_sync(supplier, self.measures, recorder=self.recorder, now=lambda: self._now),
         )
         for module in (base, pipeline):
-            patch.setattr(module, "get_runtime", lambda: runtime)
+            use_parts(patch, runtime)
         for name in STEPS.values():
             patch.setattr(app.tasks[name], "__trace__", None)  # It remembers the app of its first run.
 

@@ -292,8 +292,8 @@ def sync(installation: Installation, *commands: str) -> dict[str, int]:
 
 def deliver(installation: Installation) -> int:
     """Deliver what is due as a worker that has just started does; return the number of series."""
-    with installation.open() as runtime:
-        sent = sum(map(runtime.output_delivery.deliver, runtime.outputs.list_due(runtime.now())))
+    with installation.open() as parts:
+        sent = sum(map(parts.outputs.deliver, parts.stores.registry.outputs.list_due(parts.stores.now())))
     states = installation.query_rows("outputs", "list")
     assert not any(state["waiting"] or state["error"] for state in states), states
     return sent

@@ -47,7 +47,7 @@ from worker.web.asgi import create_app
 
 RECORDED = Path(__file__).parent / "outside_names.json"
 PACKAGES = ("config", "tasks", "worker", "simulator", "drill")
-NO_RUNTIME: Any = None  # In place of a runtime that no route asks for before it is called.
+NO_RUNTIME: Any = None  # In place of a parts that no route asks for before it is called.
 HOLE = "{}"
 DEEPEST = 4  # How far a name is followed to what it is given.
 NAMED_IN_REDIS = {"get_cursor", "get_secret", "lock", "move_cursor", "put_cursor", "put_secret", "slot"}
@@ -263,7 +263,7 @@ def tasks() -> Iterator[str]:
 
 
 def installation(*, is_home: bool) -> Any:
-    """Return what the web application asks of a runtime before it is called."""
+    """Return what the web application asks of a parts before it is called."""
     return SimpleNamespace(settings=SimpleNamespace(is_home=is_home, public_url=""), web_access=None, has_rights=False)
 
 

@@ -10,8 +10,8 @@ from redis import Redis
 
 from tests.support.connect_service import ConnectServers, open_connect_servers
 from tests.support.installation import Installation, new_installation
+from tests.support.parts import Parts
 from tests.support.registries import prepare_registry
-from worker.runtime.process import Runtime
 
 
 @pytest.fixture
@@ -23,9 +23,9 @@ def installation(redis_url: str, tmp_path: Path) -> Installation:
 
 
 @pytest.fixture
-def runtime(installation: Installation) -> Iterator[Runtime]:
-    with installation.open() as runtime:
-        yield runtime
+def parts(installation: Installation) -> Iterator[Parts]:
+    with installation.open() as parts:
+        yield parts
 
 
 @pytest.fixture(scope="session")

@@ -11,34 +11,36 @@ import pytest
 
 from tests.support.factories import NOW
 from tests.support.installation import Installation
+from tests.support.parts import Parts
 from worker.domain.account import AccountState
 from worker.domain.audit_entry import AuditAction, AuditFilter
 from worker.domain.completeness import DayMark, DayState
 from worker.domain.series import Series
-from worker.runtime.process import Runtime
 
 METER = "22516914714270"
 
 
 @pytest.fixture
-def account(runtime: Runtime) -> str:
-    found, _ = runtime.registry.accounts.add("enedis", METER, NOW, token_needed=False)
-    yesterday = runtime.history.today() - timedelta(days=1)
+def account(parts: Parts) -> str:
+    found, _ = parts.stores.registry.accounts.add("enedis", METER, NOW, token_needed=False)
+    yesterday = parts.sync.history.today() - timedelta(days=1)
     late = {yesterday: DayMark(DayState.LATE, asked_at_age=1)}
-    runtime.registry.outcomes.record(
+    parts.stores.registry.outcomes.record(
         found.id, Series.DAILY, "run", NOW, code=None, message="", last_day=None, stored=False, days=late
     )
     return found.id
 
 
 def test_the_number_of_a_meter_leads_to_state_reason_and_missing_days(
-    installation: Installation, runtime: Runtime, account: str
+    installation: Installation, parts: Parts, account: str
 ) -> None:
-    runtime.registry.accounts.set_state(account, AccountState.ACTION_NEEDED, "USER_ACTION_NEEDED.OAUTH_OUTDATED", now=NOW)
+    parts.stores.registry.accounts.set_state(
+        account, AccountState.ACTION_NEEDED, "USER_ACTION_NEEDED.OAUTH_OUTDATED", now=NOW
+    )
     lines = installation.releve("accounts", "find", METER).out.splitlines()
     assert lines[0] == f"account {account}: action_needed USER_ACTION_NEEDED.OAUTH_OUTDATED"
     assert lines[1].startswith("what to do: ")
-    yesterday = runtime.history.today() - timedelta(days=1)
+    yesterday = parts.sync.history.today() - timedelta(days=1)
     assert f"missing of daily: {yesterday}" in lines
     assert f"`releve invite {account}`" in lines[-1]
 
@@ -61,7 +63,7 @@ def test_an_unknown_or_mistyped_number_is_one_line_that_does_not_repeat_it(
     assert "2251691" not in unknown.err + mistyped.err
 
 
-def test_a_search_is_recorded_without_the_number(installation: Installation, runtime: Runtime, account: str) -> None:
+def test_a_search_is_recorded_without_the_number(installation: Installation, parts: Parts, account: str) -> None:
     installation.releve("accounts", "find", METER)
-    (entry,) = runtime.audit.page(AuditFilter(action=AuditAction.ACCOUNT_FIND), 10)
+    (entry,) = parts.stores.registry.audit.page(AuditFilter(action=AuditAction.ACCOUNT_FIND), 10)
     assert entry.account_id == account and METER not in repr(entry)

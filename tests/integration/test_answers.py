@@ -13,17 +13,17 @@ import pytest
 from tests.support.explained_household import METER, ExplainedHousehold
 from tests.support.factories import NOW
 from tests.support.installation import Installation
+from tests.support.parts import Parts
 from worker.domain.completeness import DayLedger
 from worker.domain.series import USUAL_SERIES, Series
-from worker.runtime.process import Runtime
 from worker.stores.registry.outcomes import HourFreshness
 
 Releve = Callable[..., str]
 
 
 @pytest.fixture
-def household(runtime: Runtime) -> ExplainedHousehold:
-    return ExplainedHousehold(runtime)
+def household(parts: Parts) -> ExplainedHousehold:
+    return ExplainedHousehold(parts)
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_completeness_counts_days_and_a_rebuild_brings_them_back(household: Expl
         "2024-07-23 load_curve late late 2024-07-25 09:00",
         "2024-07-24 load_curve late late 2024-07-25 09:00",
     ]
-    completeness = household.runtime.registry.completeness
+    completeness = household.parts.stores.registry.completeness
     for series in USUAL_SERIES:
         assert completeness.replace_if_unchanged(
             household.account_id, series, completeness.load_ledger(household.account_id, series), DayLedger()
@@ -99,7 +99,7 @@ def test_completeness_counts_days_and_a_rebuild_brings_them_back(household: Expl
 
 def test_freshness_is_told_now_and_by_the_hour(household: ExplainedHousehold, releve: Releve) -> None:
     assert "no hour is recorded yet" in releve("freshness")
-    household.runtime.registry.completeness.save_freshness(HourFreshness(NOW, Series.DAILY, 4, 3))
+    household.parts.stores.registry.completeness.save_freshness(HourFreshness(NOW, Series.DAILY, 4, 3))
     printed = lines(releve("freshness"))
     assert printed[0] == "2024-07-24 daily: 100.0% (1 of 1 active accounts)"
     assert printed[1] == "2024-07-24 load_curve: 0.0% (0 of 1 active accounts)"
@@ -113,7 +113,7 @@ def test_status_says_what_the_holder_can_do_about_a_curve_that_is_not_collected(
     household: ExplainedHousehold, releve: Releve
 ) -> None:
     assert json.loads(releve("status", household.account_id, "--json"))["hint"] == ""
-    completeness = household.runtime.registry.completeness
+    completeness = household.parts.stores.registry.completeness
     known = completeness.load_ledger(household.account_id, Series.LOAD_CURVE)
     assert completeness.replace_if_unchanged(
         household.account_id, Series.LOAD_CURVE, known, DayLedger.parse("2024-07-18 7l@1")

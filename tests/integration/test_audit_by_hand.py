@@ -102,8 +102,8 @@ def test_l3_a_secret_that_is_shown_leaves_an_entry(cli: Installation, tmp_path: 
 
 def test_l3_a_backup_and_its_restore_are_recorded(redis_url: str, tmp_path: Path) -> None:
     old, new = (installation_with_keys(tmp_path / name, redis_url, tmp_path / "ledger") for name in ("old", "new"))
-    with old.open() as runtime:
-        fill(runtime)  # It has an entry of the trail, too.
+    with old.open() as parts:
+        fill(parts)  # It has an entry of the trail, too.
     old.releve("backup", str(tmp_path / "backup.zip"))
     assert [row["action"] for row in trail(old)] == ["account.pause", "backup.make"]
     new.releve("tokens", "list")  # It makes a registry; without one, a refusal leaves nothing behind.

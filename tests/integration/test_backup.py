@@ -37,6 +37,7 @@ from worker.domain.windows import DateWindow
 from worker.errors import StoreUnavailable
 from worker.ops.backup import back_up, restore
 from worker.ops.backup_format import MANIFEST, BackupRefused
+from worker.runtime.consent_parts import erase
 from worker.stores.encryption import generate_key
 from worker.stores.measures.sql import SqlStore
 from worker.stores.registry import dump, migrations
@@ -47,9 +48,9 @@ def old(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Installatio
     """Return an installation that is filled and backed up once; tests only read it."""
     folder = tmp_path_factory.mktemp("old")
     installation = installation_with_keys(folder, redis_url, folder / "ledger.ndjson")
-    with installation.open() as runtime:
-        fill(runtime)
-        back_up(runtime, installation.folder / "backup.zip")
+    with installation.open() as parts:
+        fill(parts)
+        back_up(parts, installation.folder / "backup.zip")
     return installation
 
 
@@ -85,17 +86,17 @@ def elsewhere(request: pytest.FixtureRequest, new: Installation) -> Installation
 def test_all_comes_back_on_servers_of_another_kind_and_a_backup_of_it_is_the_same(
     old: Installation, elsewhere: Installation, archive: Path, tmp_path: Path
 ) -> None:
-    with old.open() as runtime:
-        before = registry_rows(runtime), documents(runtime)
-    with elsewhere.open() as runtime:
-        summary = restore(runtime.settings, archive)
-        assert without_ended(registry_rows(runtime)) == without_ended(before[0])
-        assert documents(runtime) == before[1]
+    with old.open() as parts:
+        before = registry_rows(parts), documents(parts)
+    with elsewhere.open() as parts:
+        summary = restore(parts.stores.settings, archive)
+        assert without_ended(registry_rows(parts)) == without_ended(before[0])
+        assert documents(parts) == before[1]
         assert (summary.accounts, summary.documents, summary.kept) == (4, 2 * (len(DAYS) + 1), 0)
-        assert json.loads(runtime.registry.tokens.load(before[0]["token_users"][0]["account_id"]) or "") == {
+        assert json.loads(parts.stores.registry.tokens.load(before[0]["token_users"][0]["account_id"]) or "") == {
             "access_token": "a"
         }
-        back_up(runtime, tmp_path / "again.zip")
+        back_up(parts, tmp_path / "again.zip")
     first, again = read_manifest(archive), read_manifest(tmp_path / "again.zip")
     assert first["ledger"]["id"] == again["ledger"]["id"]
     changed = {name for name in first["members"] if first["members"][name] != again["members"][name]}
@@ -126,52 +127,52 @@ def test_nothing_of_it_can_be_read_without_the_key_and_a_removed_account_is_not_
 def test_an_account_removed_while_its_measures_were_saved_does_not_come_back(
     new: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with new.but(data_dir=str(tmp_path / "removing")).open() as runtime:
-        ids = fill(runtime)
+    with new.but(data_dir=str(tmp_path / "removing")).open() as parts:
+        ids = fill(parts)
         read = SqlStore.read
 
         def removing(store: SqlStore, account_id: str, *bounds: Any) -> Any:
             page = read(store, account_id, *bounds)
             if account_id == ids["paused"] and any(len(rows) == 500 for rows in page.values()):
-                runtime.erase(account_id)
+                erase(parts.stores, account_id)
             return page
 
         monkeypatch.setattr(SqlStore, "read", removing)
-        back_up(runtime, tmp_path / "backup.zip")
+        back_up(parts, tmp_path / "backup.zip")
         monkeypatch.undo()
     assert read_manifest(tmp_path / "backup.zip")["members"]["measures/com.grandlyon.enedis.day"]["lines"] > len(DAYS)
-    with new.open() as runtime:
-        restore(runtime.settings, tmp_path / "backup.zip")
-        assert all(store.read(ids["paused"], "0", "~") == [] for store in ByDoctype(runtime.measures).values())
+    with new.open() as parts:
+        restore(parts.stores.settings, tmp_path / "backup.zip")
+        assert all(store.read(ids["paused"], "0", "~") == [] for store in ByDoctype(parts.stores.measures).values())
 
 
 def test_twice_is_once_and_what_is_younger_in_the_store_stays(new: Installation, archive: Path) -> None:
-    with new.open() as runtime:
-        first = restore(runtime.settings, archive)
-        before = registry_rows(runtime), documents(runtime)
-        again = restore(runtime.settings, archive)
-        assert (registry_rows(runtime), documents(runtime)) == before
+    with new.open() as parts:
+        first = restore(parts.stores.settings, archive)
+        before = registry_rows(parts), documents(parts)
+        again = restore(parts.stores.settings, archive)
+        assert (registry_rows(parts), documents(parts)) == before
         assert (again.documents, again.kept) == (0, first.documents)
-        account, store = before[1][0]["source_account"], ByDoctype(runtime.measures)[Doctype.DAY]
+        account, store = before[1][0]["source_account"], ByDoctype(parts.stores.measures)[Doctype.DAY]
         (stored,) = store.read(account, "2023-01-01", "2023-01-02")
         corrected = {**stored, "load": 9.0, "updated_at": "2024-07-26T00:00:00+00:00"}
         assert store.write([corrected]) == []
-        assert restore(runtime.settings, archive).documents == 0
+        assert restore(parts.stores.settings, archive).documents == 0
         assert store.read(account, "2023-01-01", "2023-01-02")[0]["load"] == 9.0
 
 
 def test_an_interrupted_restore_leaves_the_registry_empty_and_the_next_goes_on(
     new: Installation, archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with new.open() as runtime:
+    with new.open() as parts:
         with monkeypatch.context() as patch:
             patch.setattr(SqlStore, "write", dying_at(3, SqlStore.write))
             with pytest.raises(KeyboardInterrupt):
-                restore(runtime.settings, archive)
-        assert not any(registry_rows(runtime).values())
-        summary = restore(runtime.settings, archive)
+                restore(parts.stores.settings, archive)
+        assert not any(registry_rows(parts).values())
+        summary = restore(parts.stores.settings, archive)
         assert summary.kept > 0
-        assert summary.documents + summary.kept == len(documents(runtime)) == 2 * (len(DAYS) + 1)
+        assert summary.documents + summary.kept == len(documents(parts)) == 2 * (len(DAYS) + 1)
 
 
 def dying_at(time: int, write: Callable[..., Any]) -> Callable[..., Any]:
@@ -187,21 +188,21 @@ def dying_at(time: int, write: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def test_a_restore_forgets_what_redis_knew_of_another_store(new: Installation, archive: Path) -> None:
-    with new.open() as runtime:
-        runtime.progress.mark_done("home1", "daily", DateWindow.parse("2024-01-01/2024-02-01"))
-        restore(runtime.settings, archive)
-        assert runtime.progress.coverage("home1", "daily").windows == []
+    with new.open() as parts:
+        parts.stores.windows.mark_done("home1", "daily", DateWindow.parse("2024-01-01/2024-02-01"))
+        restore(parts.stores.settings, archive)
+        assert parts.stores.windows.coverage("home1", "daily").windows == []
 
 
 def test_an_interrupted_backup_leaves_nothing(
     new: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "saved"
-    with new.open() as runtime:
-        fill(runtime)
+    with new.open() as parts:
+        fill(parts)
         monkeypatch.setattr(SqlStore, "read", dying_at(3, SqlStore.read))
         with pytest.raises(KeyboardInterrupt):
-            back_up(runtime, folder / "backup.zip")
+            back_up(parts, folder / "backup.zip")
     assert not folder.exists(), "what was made on the way is gone again"
 
 
@@ -232,23 +233,23 @@ def test_a_file_is_not_taken_for_a_folder(old: Installation, tmp_path: Path) -> 
 
 
 def test_a_registry_in_use_is_not_touched(new: Installation, archive: Path) -> None:
-    with new.open() as runtime:
-        restore(runtime.settings, archive)
-        runtime.registry.accounts.add("enedis", "30001640000055", NOW, token_needed=False)
-        before = registry_rows(runtime)
+    with new.open() as parts:
+        restore(parts.stores.settings, archive)
+        parts.stores.registry.accounts.add("enedis", "30001640000055", NOW, token_needed=False)
+        before = registry_rows(parts)
         with pytest.raises(BackupRefused, match=r"already has accounts.*RELEVE_REGISTRY_URL"):
-            restore(runtime.settings, archive)
-        assert registry_rows(runtime) == before
+            restore(parts.stores.settings, archive)
+        assert registry_rows(parts) == before
 
 
 def test_without_the_keys_of_its_tokens_it_is_refused(new: Installation, archive: Path) -> None:
-    with new.but(token_keys=generate_key()).open() as runtime:
+    with new.but(token_keys=generate_key()).open() as parts:
         with pytest.raises(BackupRefused, match="RELEVE_TOKEN_KEYS"):
-            restore(runtime.settings, archive)
-        assert not any(registry_rows(runtime).values())
-        assert all(store.read("", "0", "~") == [] for store in ByDoctype(runtime.measures).values())
-    with new.but(token_keys=f"{generate_key()},{KEY}").open() as runtime:
-        assert restore(runtime.settings, archive).accounts == 4
+            restore(parts.stores.settings, archive)
+        assert not any(registry_rows(parts).values())
+        assert all(store.read("", "0", "~") == [] for store in ByDoctype(parts.stores.measures).values())
+    with new.but(token_keys=f"{generate_key()},{KEY}").open() as parts:
+        assert restore(parts.stores.settings, archive).accounts == 4
 
 
 def without_a_member(path: Path) -> None:
@@ -291,21 +292,21 @@ def test_what_is_damaged_or_too_new_is_refused_before_anything_is_written(
 ) -> None:
     """See tests/unit/ops/test_archive.py for each wrong byte and each length."""
     spoil(archive)
-    with new.open() as runtime:
+    with new.open() as parts:
         with pytest.raises(BackupRefused, match=text) as caught:
-            restore(runtime.settings, archive)
+            restore(parts.stores.settings, archive)
         assert "\n" not in str(caught.value)
-        assert not any(registry_rows(runtime).values())
+        assert not any(registry_rows(parts).values())
 
 
 def test_of_another_version_it_is_refused(new: Installation, archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     step = migrations.newest_step()
-    with new.open() as runtime:
+    with new.open() as parts:
         monkeypatch.setattr("worker.stores.registry.migrations.newest_step", lambda: "9999")
         with pytest.raises(
             BackupRefused, match=rf"another version \(schema {step}\): restore it with that version, then"
         ):
-            restore(runtime.settings, archive)
+            restore(parts.stores.settings, archive)
 
 
 def test_without_the_key_it_was_sealed_under_it_is_refused_and_no_key_is_made(new: Installation, archive: Path) -> None:
@@ -313,8 +314,8 @@ def test_without_the_key_it_was_sealed_under_it_is_refused_and_no_key_is_made(ne
         error = new.but(**settings).run("restore", str(archive)).error_line
         assert "RELEVE_BACKUP_KEYS" in error and "backup.keys" in error
     assert not (new.folder / "backup.keys").exists()
-    with new.but(backup_keys=f"{generate_key()},{BACKUP_KEY}").open() as runtime:
-        assert restore(runtime.settings, archive).accounts == 4
+    with new.but(backup_keys=f"{generate_key()},{BACKUP_KEY}").open() as parts:
+        assert restore(parts.stores.settings, archive).accounts == 4
 
 
 def test_what_is_in_it_can_be_looked_at_without_restoring_it(new: Installation, archive: Path) -> None:
@@ -329,14 +330,14 @@ def test_what_is_in_it_can_be_looked_at_without_restoring_it(new: Installation, 
 def test_a_store_that_others_write_to_is_named(
     new: Installation, archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with new.open() as runtime:
+    with new.open() as parts:
         monkeypatch.setattr(SqlStore, "write", lambda _, documents, *__: documents)
         with pytest.raises(StoreUnavailable, match="stop the workers"):
-            restore(runtime.settings, archive)
+            restore(parts.stores.settings, archive)
 
 
 def test_a_file_that_is_there_is_not_written_over(old: Installation, archive: Path) -> None:
     before = archive.read_bytes()
-    with old.open() as runtime, pytest.raises(BackupRefused, match="exists already"):
-        back_up(runtime, archive)
+    with old.open() as parts, pytest.raises(BackupRefused, match="exists already"):
+        back_up(parts, archive)
     assert archive.read_bytes() == before

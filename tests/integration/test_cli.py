@@ -17,6 +17,7 @@ from tests.support.registries import METER as REGISTRY_METER
 from tests.support.registries import OTHER_METER, add_ready, record_outcome
 from worker.cli.main import cli
 from worker.errors import RateLimited
+from worker.runtime.consent_parts import stop_consent
 from worker.stores.child_processes import free_port
 from worker.stores.registry.outcomes import DueChanges
 
@@ -171,10 +172,12 @@ def test_a_supplier_out_of_reach_is_told_and_the_account_stays_as_it_was(
 
 
 def test_our_own_pacing_is_told_as_such_with_the_next_try(installation: Installation, releve: Releve) -> None:
-    with installation.open() as runtime:
-        account_id = add_ready(runtime.registry)
+    with installation.open() as parts:
+        account_id = add_ready(parts.stores.registry)
         turn = DueChanges(again_at=datetime(2024, 7, 25, 12, 10, tzinfo=UTC))
-        record_outcome(runtime.registry, account_id, "1", code=RateLimited.code, message="no permit", due_changes=turn)
+        record_outcome(
+            parts.stores.registry, account_id, "1", code=RateLimited.code, message="no permit", due_changes=turn
+        )
     out = " ".join(releve("status", account_id).out.split())
     assert (
         "RATE_LIMITED: No action needed. The supplier limits the number of calls per hour" in out
@@ -186,11 +189,13 @@ def test_our_own_pacing_is_told_as_such_with_the_next_try(installation: Installa
 def test_a_consent_that_is_over_is_named_and_nothing_is_enqueued_for_it(
     installation: Installation, releve: Releve
 ) -> None:
-    with installation.open() as runtime:
-        over, stopped = add_ready(runtime.registry), add_ready(runtime.registry, OTHER_METER)
-        yesterday = runtime.history.today() - timedelta(days=1)
-        runtime.registry.accounts.add("enedis", REGISTRY_METER, runtime.now(), consent_until=yesterday, token_needed=False)
-        runtime.stop_consent(stopped)
+    with installation.open() as parts:
+        over, stopped = add_ready(parts.stores.registry), add_ready(parts.stores.registry, OTHER_METER)
+        yesterday = parts.sync.history.today() - timedelta(days=1)
+        parts.stores.registry.accounts.add(
+            "enedis", REGISTRY_METER, parts.stores.now(), consent_until=yesterday, token_needed=False
+        )
+        stop_consent(parts.stores, stopped)
     for words in (("sync",), ("backfill",), ("accounts", "resume")):
         ended = releve(*words, over)
         assert ended.code == 1 and "the consent ended on 2024-07-24" in ended.error_line

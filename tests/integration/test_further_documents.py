@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.support.backups import documents, installation_with_keys
+from tests.support.parts import Parts
 from tests.support.registries import METER, NOW
 from worker.domain.documents import Entry, to_document
 from worker.domain.series import Doctype, Series, SeriesSwitch
 from worker.ops.backup import back_up, restore
-from worker.runtime.process import Runtime
+from worker.runtime.consent_parts import erase
 
 DETAILS = {
     Doctype.MAX_POWER: {"at": "2024-07-24T19:06:20+02:00"},
@@ -22,11 +23,11 @@ DETAILS = {
 }
 
 
-def write_one_of_each(runtime: Runtime, account_id: str) -> int:
+def write_one_of_each(parts: Parts, account_id: str) -> int:
     """Write one document of every doctype with details, and return their number."""
     for doctype, details in DETAILS.items():
         entry = Entry("2024-07-24", 4_123_000, details=details)
-        assert not any(runtime.measures.write({doctype: [to_document(account_id, doctype, entry, NOW)]}).values())
+        assert not any(parts.stores.measures.write({doctype: [to_document(account_id, doctype, entry, NOW)]}).values())
     return len(DETAILS)
 
 
@@ -35,20 +36,20 @@ def test_a_backup_brings_all_fields_and_switches_back_and_an_erasure_leaves_noth
 ) -> None:
     old = installation_with_keys(tmp_path / "old", redis_url, tmp_path / "ledger.ndjson")
     new = installation_with_keys(tmp_path / "new", redis_url, tmp_path / "ledger.ndjson")
-    with old.open() as runtime:
-        account_id = runtime.registry.accounts.add("enedis", METER, NOW, token_needed=False)[0].id
-        runtime.registry.outcomes.switch(account_id, Series.CONTRACT, SeriesSwitch.ON, NOW)
-        runtime.registry.outcomes.switch(account_id, Series.LOAD_CURVE, SeriesSwitch.OFF, NOW)
-        written = write_one_of_each(runtime, account_id)
-        before = documents(runtime)
-        back_up(runtime, tmp_path / "backup.zip")
-    with new.open() as runtime:
-        assert restore(runtime.settings, tmp_path / "backup.zip").documents == written
-        assert documents(runtime) == before and len(before) == written
-        assert runtime.registry.outcomes.collected(account_id) == [Series.DAILY, Series.CONTRACT]
-        erased = runtime.erase(account_id)
+    with old.open() as parts:
+        account_id = parts.stores.registry.accounts.add("enedis", METER, NOW, token_needed=False)[0].id
+        parts.stores.registry.outcomes.switch(account_id, Series.CONTRACT, SeriesSwitch.ON, NOW)
+        parts.stores.registry.outcomes.switch(account_id, Series.LOAD_CURVE, SeriesSwitch.OFF, NOW)
+        written = write_one_of_each(parts, account_id)
+        before = documents(parts)
+        back_up(parts, tmp_path / "backup.zip")
+    with new.open() as parts:
+        assert restore(parts.stores.settings, tmp_path / "backup.zip").documents == written
+        assert documents(parts) == before and len(before) == written
+        assert parts.stores.registry.outcomes.collected(account_id) == [Series.DAILY, Series.CONTRACT]
+        erased = erase(parts.stores, account_id)
         assert (erased["documents"], erased["outcomes"]) == (written, 3)
-        assert documents(runtime) == [] and runtime.registry.outcomes.known(account_id) == []
+        assert documents(parts) == [] and parts.stores.registry.outcomes.known(account_id) == []
 
 
 def test_all_doctypes_with_details_are_tried_here() -> None:

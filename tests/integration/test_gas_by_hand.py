@@ -15,10 +15,10 @@ from tests.support.gas_entries import gas_day, gas_period
 from tests.support.gas_homes import OTHER_PCE, GasHome, add_gas
 from tests.support.gas_household import ABSENT, DAILY, FIRST, PUBLISHED, TODAY, GasHousehold
 from tests.support.installation import Installation
+from tests.support.parts import Parts
 from tests.support.registries import prepare_registry
 from worker.domain.documents import Entry, to_document
 from worker.domain.windows import DateWindow
-from worker.runtime.process import Runtime
 
 WITH_GAS = {"grdf_client_id": "id", "grdf_client_secret": "secret", "grdf_url": "http://127.0.0.1:9"}
 
@@ -30,14 +30,14 @@ def installation(installation: Installation) -> Installation:
 
 
 @pytest.fixture
-def runtime(installation: Installation) -> Iterator[Runtime]:
-    with installation.open() as runtime:
-        yield runtime
+def parts(installation: Installation) -> Iterator[Parts]:
+    with installation.open() as parts:
+        yield parts
 
 
 @pytest.fixture
-def home(runtime: Runtime) -> GasHousehold:
-    return GasHousehold(runtime)
+def home(parts: Parts) -> GasHousehold:
+    return GasHousehold(parts)
 
 
 def test_days_are_shown_with_their_numbers_in_every_form(installation: Installation, home: GasHousehold) -> None:
@@ -70,8 +70,8 @@ def test_days_are_shown_with_their_numbers_in_every_form(installation: Installat
 
 
 def test_a_table_of_all_numbers_fits_a_terminal_of_80_columns(installation: Installation) -> None:
-    with installation.open() as runtime:
-        account = add_gas(runtime, GasHome(TODAY - timedelta(days=3)), OTHER_PCE)
+    with installation.open() as parts:
+        account = add_gas(parts, GasHome(TODAY - timedelta(days=3)), OTHER_PCE)
     lines = installation.releve("show", account, "--from", "2024-07-20").out.splitlines()
     assert max(map(len, lines)) <= 80 and not any("…" in line for line in lines)
     (day,) = [line for line in lines if line.split()[:1] == ["2024-07-22"]]
@@ -116,9 +116,9 @@ def test_periods_are_shown_by_the_day_of_their_beginning_and_their_months_are_co
 
 
 def test_verify_tells_a_deviation_and_late_provisional_days_and_repairs_neither(
-    installation: Installation, runtime: Runtime
+    installation: Installation, parts: Parts
 ) -> None:
-    home = GasHousehold(runtime, june_kwh="970")
+    home = GasHousehold(parts, june_kwh="970")
     home.sync(DAILY, [gas_day("2024-05-31", "33", "provisional")], DateWindow(FIRST.replace(month=5), FIRST))
     lines = installation.releve("verify", home.account, "--repair").out.splitlines()
     assert lines == [
@@ -137,20 +137,22 @@ def test_verify_tells_a_deviation_and_late_provisional_days_and_repairs_neither(
 
 
 def test_verify_finds_a_wrong_month_and_periods_that_overlap_and_mends_them(
-    installation: Installation, runtime: Runtime, home: GasHousehold
+    installation: Installation, parts: Parts, home: GasHousehold
 ) -> None:
-    month = runtime.measures.read(home.account, {DAILY.totals[0]: ("2024-06", "2024-07")})[DAILY.totals[0]][0]
-    assert runtime.measures.write({DAILY.totals[0]: [month | {"load": 1.0}]}) == {DAILY.totals[0]: []}
+    month = parts.stores.measures.read(home.account, {DAILY.totals[0]: ("2024-06", "2024-07")})[DAILY.totals[0]][0]
+    assert parts.stores.measures.write({DAILY.totals[0]: [month | {"load": 1.0}]}) == {DAILY.totals[0]: []}
     details = {"ends_on": "2024-06-20", "status": "final"}
-    stray = to_document(home.account, PUBLISHED.inputs, Entry("2024-06-10", 5_000_000, details=details), runtime.now())
+    stray = to_document(
+        home.account, PUBLISHED.inputs, Entry("2024-06-10", 5_000_000, details=details), parts.stores.now()
+    )
     stray["updated_at"] = "2020-01-01T00:00:00+00:00"
-    assert runtime.measures.write({PUBLISHED.inputs: [stray]}) == {PUBLISHED.inputs: []}
+    assert parts.stores.measures.write({PUBLISHED.inputs: [stray]}) == {PUBLISHED.inputs: []}
     out = installation.releve("verify", home.account, code=1).out
     assert f"{home.account} 2024-06: days make the month, 990.000 kWh, stored is 1.000 kWh" in out
     assert f"{home.account} gas_published 2024-06-10: no two steps overlap" in out
     installation.releve("verify", home.account, "--repair")
     assert "at fault" in installation.releve("verify", home.account).out
-    assert len(runtime.measures.read(home.account, {PUBLISHED.inputs: ("0", "~")})[PUBLISHED.inputs]) == 2
+    assert len(parts.stores.measures.read(home.account, {PUBLISHED.inputs: ("0", "~")})[PUBLISHED.inputs]) == 2
 
 
 def test_a_value_that_becomes_final_is_a_correction_only_where_its_energy_changes(
@@ -191,8 +193,8 @@ def test_no_sentence_of_an_account_of_gas_speaks_of_another_supplier(
     assert "gas_daily" in installation.releve("freshness").out
 
 
-def test_a_plan_has_a_part_of_each_supplier(installation: Installation, home: GasHousehold, runtime: Runtime) -> None:
-    runtime.registry.accounts.add("enedis", "30001640000011", runtime.now(), token_needed=False)
+def test_a_plan_has_a_part_of_each_supplier(installation: Installation, home: GasHousehold, parts: Parts) -> None:
+    parts.stores.registry.accounts.add("enedis", "30001640000011", parts.stores.now(), token_needed=False)
     lines = installation.releve("plan").out
     assert "enedis-2026, 1000 calls an hour" in lines and "grdf-adict, 3600 calls an hour, 6000 a day" in lines
     report = installation.query("plan")

@@ -19,6 +19,7 @@ from tests.support.canned_server import CannedAnswer, answer, canned_server
 from tests.support.factories import NOW
 from tests.support.installation import Installation
 from tests.support.own_home import gateway_token
+from tests.support.parts import Parts
 from tests.support.simulators import run_in_background
 from tests.support.waiting import DEADLINE_S
 from worker.clients.gateway.consent import read_gateway_token
@@ -28,7 +29,7 @@ from worker.domain.account import AccountState
 from worker.domain.series import USUAL_SERIES, Series
 from worker.domain.windows import ONE_DAY
 from worker.errors import GatewayBanned, SupplierLimited, SupplierUnavailable, TokenRefused
-from worker.runtime.process import Runtime
+from worker.runtime.supplier_settings import is_offered
 from worker.sync.due import GatewayWindows
 
 
@@ -60,46 +61,48 @@ def home(installation: Installation, gateway: Gateway) -> Installation:
 
 
 @pytest.fixture
-def runtime(home: Installation) -> Iterator[Runtime]:
-    with home.open() as runtime:
-        yield runtime
+def parts(home: Installation) -> Iterator[Parts]:
+    with home.open() as parts:
+        yield parts
 
 
-def add_account(runtime: Runtime, text: str) -> str:
+def add_account(parts: Parts, text: str) -> str:
     token = read_gateway_token(text)
-    account, _ = runtime.registry.accounts.add("gateway", token.meters[0], runtime.now(), token=Token(text).to_text())
+    account, _ = parts.stores.registry.accounts.add(
+        "gateway", token.meters[0], parts.stores.now(), token=Token(text).to_text()
+    )
     return account.id
 
 
-def sync(runtime: Runtime, account_id: str, series: Series) -> None:
-    runtime.window_sync.sync_window(runtime.claims.manual_look_back(account_id, series))
+def sync(parts: Parts, account_id: str, series: Series) -> None:
+    parts.sync.window.sync_window(parts.sync.claims.manual_look_back(account_id, series))
 
 
-def test_both_generations_of_bodies_store_the_same(runtime: Runtime, gateway: Gateway) -> None:
-    account = add_account(runtime, gateway.token())
+def test_both_generations_of_bodies_store_the_same(parts: Parts, gateway: Gateway) -> None:
+    account = add_account(parts, gateway.token())
     for series in (Series.DAILY, Series.LOAD_CURVE):
-        sync(runtime, account, series)
+        sync(parts, account, series)
     stored = {
-        series: runtime.measures.read(account, {series.inputs: ("2", "3")})
+        series: parts.stores.measures.read(account, {series.inputs: ("2", "3")})
         for series in (Series.DAILY, Series.LOAD_CURVE)
     }
     assert all(len(documents) > 5 for by_doctype in stored.values() for documents in by_doctype.values())
     gateway.switch("switches", gateway_bodies="v5")
     for series in USUAL_SERIES:
-        sync(runtime, account, series)
-        assert runtime.measures.read(account, {series.inputs: ("2", "3")}) == stored[series], "it is known already"
+        sync(parts, account, series)
+        assert parts.stores.measures.read(account, {series.inputs: ("2", "3")}) == stored[series], "it is known already"
 
 
-def test_a_home_is_set_up_for_its_gateway(runtime: Runtime, gateway: Gateway, home: Installation) -> None:
-    assert list(runtime.suppliers) == ["gateway"] and runtime.offers(Series.REGISTERS)
-    assert not runtime.offers(Series.CONTRACT)
-    (due,) = runtime.due_windows.suppliers
+def test_a_home_is_set_up_for_its_gateway(parts: Parts, gateway: Gateway, home: Installation) -> None:
+    assert list(parts.sync.suppliers) == ["gateway"] and is_offered(parts.stores.settings, Series.REGISTERS)
+    assert not is_offered(parts.stores.settings, Series.CONTRACT)
+    (due,) = parts.sync.due.suppliers
     assert isinstance(due, GatewayWindows) and due.calls_in_half_a_day == 60
-    assert (runtime.history.curve_days, f"{runtime.history.nightly_at:%H:%M}") == (745, "06:00")
-    assert runtime.redis.keys("releve:permit:*") == []
-    add_account(runtime, gateway.token())
-    permit = runtime.ledger.take_permit("data")
-    assert runtime.redis.keys("releve:permit:127.0.0.1:data:*") and permit
+    assert (parts.sync.history.curve_days, f"{parts.sync.history.nightly_at:%H:%M}") == (745, "06:00")
+    assert parts.stores.redis.keys("releve:permit:*") == []
+    add_account(parts, gateway.token())
+    permit = parts.sync.ledger.take_permit("data")
+    assert parts.stores.redis.keys("releve:permit:127.0.0.1:data:*") and permit
     summary = json.loads(home.releve("status", "--json").out)
     assert summary["quota"]["gateway"] == {
         "used": {"data": 1},
@@ -120,10 +123,10 @@ def test_adding_a_home_asks_the_gateway_once_and_keeps_what_it_answers(
     home: Installation, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "the gateway accepts the token" in add_by_hand(home, monkeypatch, gateway.token())
-    with home.open() as runtime:
-        (account,) = runtime.registry.accounts.list_accounts()
-        assert runtime.ledger.state(("data",)).used == {"data": 1}
-        assert runtime.measures.read(account.id, {Series.DAILY.inputs: ("2", "3")})[Series.DAILY.inputs]
+    with home.open() as parts:
+        (account,) = parts.stores.registry.accounts.list_accounts()
+        assert parts.sync.ledger.state(("data",)).used == {"data": 1}
+        assert parts.stores.measures.read(account.id, {Series.DAILY.inputs: ("2", "3")})[Series.DAILY.inputs]
 
 
 @pytest.mark.parametrize(
@@ -147,15 +150,15 @@ def test_a_home_is_added_whatever_the_gateway_says_and_the_command_tells_it(
         said = add_by_hand(home, monkeypatch, gateway_token())
         assert len(server.requests) == 1
     assert "meter …0077 added" in said and code in said and told in said
-    with home.open() as runtime:
-        (account,) = runtime.registry.accounts.list_accounts()
-        assert account.active and runtime.registry.tokens.find_token_id(account.id)
-        assert runtime.ledger.state(("data",)).used == {"data": 1}
+    with home.open() as parts:
+        (account,) = parts.stores.registry.accounts.list_accounts()
+        assert account.active and parts.stores.registry.tokens.find_token_id(account.id)
+        assert parts.sync.ledger.state(("data",)).used == {"data": 1}
 
 
 @pytest.mark.rest  # At a call a second it takes a minute.
-def test_the_sixty_first_call_of_half_a_day_waits(runtime: Runtime) -> None:
-    ledger = runtime.ledger
+def test_the_sixty_first_call_of_half_a_day_waits(parts: Parts) -> None:
+    ledger = parts.sync.ledger
     for _ in range(60):
         ledger.take_permit("data")
     decision = ledger.try_permit("data", 10.0)
@@ -163,15 +166,15 @@ def test_the_sixty_first_call_of_half_a_day_waits(runtime: Runtime) -> None:
     assert ledger.calls_left("data") == 0
 
 
-def test_a_ban_is_told_by_doctor_and_status(runtime: Runtime, gateway: Gateway, home: Installation) -> None:
-    account = add_account(runtime, gateway.token())
+def test_a_ban_is_told_by_doctor_and_status(parts: Parts, gateway: Gateway, home: Installation) -> None:
+    account = add_account(parts, gateway.token())
     gateway.switch("bans", limit=1)
     with pytest.raises(GatewayBanned):
-        sync(runtime, account, Series.DAILY)
+        sync(parts, account, Series.DAILY)
     with pytest.raises(GatewayBanned, match="blocks this address"):
-        sync(runtime, account, Series.LOAD_CURVE)
+        sync(parts, account, Series.LOAD_CURVE)
     assert issubclass(GatewayBanned, SupplierLimited)
-    assert runtime.ledger.closed_for_s() > 23 * 3600
+    assert parts.sync.ledger.closed_for_s() > 23 * 3600
     assert gateway.switch("bans", "GET")["most_calls_in_half_a_day"] == 1, "the second was not sent"
     gateway.switch("bans", limit=100)
     doctor = home.run("doctor").out  # It has no workers here, and says so.
@@ -179,35 +182,39 @@ def test_a_ban_is_told_by_doctor_and_status(runtime: Runtime, gateway: Gateway, 
     assert "GATEWAY_BANNED" in home.releve("status").out
 
 
-def test_a_refused_token_waits_for_a_new_one(runtime: Runtime, gateway: Gateway) -> None:
+def test_a_refused_token_waits_for_a_new_one(parts: Parts, gateway: Gateway) -> None:
     meter = read_gateway_token(gateway.token()).meters[0]
     wrong = gateway.token(usage_point="11111111111111")
-    account, _ = runtime.registry.accounts.add("gateway", meter, runtime.now(), token=Token(wrong).to_text())
-    assert isinstance(runtime.tokens_of(account), BearerTokens)
+    account, _ = parts.stores.registry.accounts.add("gateway", meter, parts.stores.now(), token=Token(wrong).to_text())
+    assert isinstance(parts.sync.suppliers.tokens_of(account), BearerTokens)
     with pytest.raises(TokenRefused):
-        sync(runtime, account.id, Series.DAILY)
-    runtime.registry.accounts.set_state(account.id, AccountState.ACTION_NEEDED, TokenRefused.code, now=runtime.now())
-    add_account(runtime, gateway.token())
-    assert runtime.registry.accounts.get(account.id).state is AccountState.READY
-    sync(runtime, account.id, Series.DAILY)
+        sync(parts, account.id, Series.DAILY)
+    parts.stores.registry.accounts.set_state(
+        account.id, AccountState.ACTION_NEEDED, TokenRefused.code, now=parts.stores.now()
+    )
+    add_account(parts, gateway.token())
+    assert parts.stores.registry.accounts.get(account.id).state is AccountState.READY
+    sync(parts, account.id, Series.DAILY)
 
 
-def test_the_doctor_asks_for_no_token_and_nothing_is_renewed(runtime: Runtime, gateway: Gateway) -> None:
+def test_the_doctor_asks_for_no_token_and_nothing_is_renewed(parts: Parts, gateway: Gateway) -> None:
     soon = datetime.now().astimezone() + timedelta(minutes=1)
     text = gateway.token()
-    account, _ = runtime.registry.accounts.add("gateway", read_gateway_token(text).meters[0], runtime.now(), token="x")
-    runtime.registry.tokens.save(account.id, Token(text, expires_at=int(soon.timestamp())).to_text(), soon)
+    account, _ = parts.stores.registry.accounts.add(
+        "gateway", read_gateway_token(text).meters[0], parts.stores.now(), token="x"
+    )
+    parts.stores.registry.tokens.save(account.id, Token(text, expires_at=int(soon.timestamp())).to_text(), soon)
     calls = gateway.switch("report", "GET")["calls"]
-    assert not runtime.clients.renews_tokens and runtime.clients.account_tokens
-    runtime.clients.revoke_token(Token(text).to_text())
+    assert not parts.sync.suppliers.main.renews_tokens and parts.sync.suppliers.main.account_tokens
+    parts.sync.suppliers.main.revoke_token(Token(text).to_text())
     assert gateway.switch("report", "GET")["calls"] == calls
 
 
-def test_the_history_of_a_home_is_there_at_once(runtime: Runtime, gateway: Gateway) -> None:
-    account = add_account(runtime, gateway.token())
-    for series in runtime.registry.outcomes.collected(account):
-        for job in runtime.due_windows.next_of_history(account, series):
-            runtime.window_sync.sync_window(job)
-    today = runtime.history.today()
-    daily = runtime.measures.read(account, {Series.DAILY.inputs: (str(today - 31 * ONE_DAY), str(today))})
+def test_the_history_of_a_home_is_there_at_once(parts: Parts, gateway: Gateway) -> None:
+    account = add_account(parts, gateway.token())
+    for series in parts.stores.registry.outcomes.collected(account):
+        for job in parts.sync.due.next_of_history(account, series):
+            parts.sync.window.sync_window(job)
+    today = parts.sync.history.today()
+    daily = parts.stores.measures.read(account, {Series.DAILY.inputs: (str(today - 31 * ONE_DAY), str(today))})
     assert len(daily[Series.DAILY.inputs]) >= 30

@@ -24,12 +24,14 @@ def grants(cli: Installation, *words: str) -> list[dict[str, Any]]:
 
 def test_o5_grants_are_listed_by_account_and_ended_by_their_id(cli: Installation) -> None:
     assert cli.releve("grants", "list").out == "no grants\n"
-    with cli.open() as runtime:
-        account = add_ready(runtime.registry, METER)
-        client, _ = runtime.proxy_clients.create("My Cozy", ["https://a.example/"], DEFAULT_TENANT, pkce=True)
-        give_grant(runtime, client.id, METER)
-        give_grant(runtime, client.id, OTHER_METER)
-        give_grant(runtime, client.id, METER, days=-1)  # Its consent is over.
+    with cli.open() as parts:
+        account = add_ready(parts.stores.registry, METER)
+        client, _ = parts.stores.registry.proxy_clients.create(
+            "My Cozy", ["https://a.example/"], DEFAULT_TENANT, pkce=True
+        )
+        give_grant(parts, client.id, METER)
+        give_grant(parts, client.id, OTHER_METER)
+        give_grant(parts, client.id, METER, days=-1)  # Its consent is over.
     both, (mine,) = grants(cli), grants(cli, "--account", account)
     assert len(both) == 2 and mine in both
     assert (mine["client"], mine["client_id"], mine["last_used_on"]) == ("My Cozy", client.id, None)
@@ -38,8 +40,8 @@ def test_o5_grants_are_listed_by_account_and_ended_by_their_id(cli: Installation
     cli.releve("grants", "remove", mine["id"])
     assert [row["id"] for row in grants(cli)] == [row["id"] for row in both if row != mine]
     assert "no grant has this id" in cli.releve("grants", "remove", "x", code=1).error_line
-    with cli.open() as runtime:
-        (ended,) = [one for one in runtime.proxy_grant_table.list_grants() if one.ended_at is not None]
+    with cli.open() as parts:
+        (ended,) = [one for one in parts.stores.registry.proxy_grants.list_grants() if one.ended_at is not None]
         assert (ended.id, ended.end_reason) == (mine["id"], EndReason.OPERATOR_ENDED)
     trail = cli.query_rows("audit", "--action", "grant.end")
     assert [(row["subject"], row["outcome"] == "ok") for row in trail] == [("x", False), (mine["id"], True)]

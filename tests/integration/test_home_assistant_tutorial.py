@@ -13,12 +13,12 @@ from tests.support.factories import NOW
 from tests.support.home_assistant_server import TOKEN, home_assistant_server
 from tests.support.installation import Installation
 from tests.support.pages import ROOT
+from tests.support.parts import Parts
 from tests.support.registries import METER, add_ready
 from worker.domain.documents import Entry, to_document
 from worker.domain.messages import ChangedPart
 from worker.domain.series import Doctype, Series
 from worker.domain.windows import local_midnight
-from worker.runtime.process import Runtime
 
 pytestmark = pytest.mark.rest
 
@@ -30,21 +30,21 @@ class Terminal(StringIO):
         return True
 
 
-def store(runtime: Runtime, account: str, kwh: dict[str, int]) -> None:
+def store(parts: Parts, account: str, kwh: dict[str, int]) -> None:
     """Store daily values as a window does."""
     starts = [local_midnight(date.fromisoformat(day)) for day in kwh]
-    with runtime.outbox.noting(account, Series.DAILY) as note:
+    with parts.stores.registry.outbox.noting(account, Series.DAILY) as note:
         note(ChangedPart(min(starts), max(starts)))
-        known = {row["_id"].partition(":")[2]: row for row in read_days(runtime, account)}
+        known = {row["_id"].partition(":")[2]: row for row in read_days(parts, account)}
         entries = [
             Entry(day, 1_000_000 * value, revision=known[day]["_rev"] if day in known else None)
             for day, value in kwh.items()
         ]
-        runtime.measures.write({Doctype.DAY: [to_document(account, Doctype.DAY, entry, NOW) for entry in entries]})
+        parts.stores.measures.write({Doctype.DAY: [to_document(account, Doctype.DAY, entry, NOW) for entry in entries]})
 
 
-def read_days(runtime: Runtime, account: str) -> list[dict[str, object]]:
-    return runtime.measures.read(account, {Doctype.DAY: ("0", "~")})[Doctype.DAY]
+def read_days(parts: Parts, account: str) -> list[dict[str, object]]:
+    return parts.stores.measures.read(account, {Doctype.DAY: ("0", "~")})[Doctype.DAY]
 
 
 def test_both_languages_have_the_same_commands_and_lines() -> None:
@@ -59,20 +59,20 @@ def test_the_tutorial_fills_the_dashboard(installation: Installation, monkeypatc
     shown = re.findall(r"```\n(.*?)```", text, re.DOTALL)[0]
     monkeypatch.setattr("sys.stdin", Terminal())
     monkeypatch.setattr("click.termui.hidden_prompt_func", lambda prompt: TOKEN)
-    with installation.open() as runtime:
-        account = add_ready(runtime.registry, METER)
-        store(runtime, account, {"2024-07-20": 8, "2024-07-21": 9, "2024-07-22": 10})
+    with installation.open() as parts:
+        account = add_ready(parts.stores.registry, METER)
+        store(parts, account, {"2024-07-20": 8, "2024-07-21": 9, "2024-07-22": 10})
 
-    with home_assistant_server() as server, installation.open() as runtime:
+    with home_assistant_server() as server, installation.open() as parts:
         words = shlex.split(command.replace("http://homeassistant.local:8123", server.url))
         said = installation.releve(*words).out
         output = re.findall(r"output (\w+) ", said)[0]
         assert said.splitlines()[0] == shown.splitlines()[0].replace("5f0c2d9a7be14c3f8a61", output)
         assert re.sub(r"\d+ series", "1 series", said.splitlines()[1]) == shown.splitlines()[1]
-        runtime.output_delivery.deliver(output)
+        parts.outputs.deliver(output)
         before = server.changes_by_day(f"releve:{account}_consumption")
-        store(runtime, account, {"2024-07-20": 11})
-        runtime.output_delivery.deliver(output)
+        store(parts, account, {"2024-07-20": 11})
+        parts.outputs.deliver(output)
         after = server.changes_by_day(f"releve:{account}_consumption")
 
     assert before == {"2024-07-20": 8, "2024-07-21": 9, "2024-07-22": 10}

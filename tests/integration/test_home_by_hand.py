@@ -42,15 +42,15 @@ def test_a_token_makes_an_account_of_each_of_its_meters(home: Installation, monk
         ("…0088", "ready", True),
     ]
     assert {row["token_until"] for row in rows} == {"2037-07-18"}
-    with home.open() as runtime:
-        assert runtime.settings.is_home and runtime.settings.home_mark().exists()
+    with home.open() as parts:
+        assert parts.stores.settings.is_home and parts.stores.settings.home_mark().exists()
         for meter in (METER, OTHER_METER):
-            account = runtime.registry.accounts.find("gateway", meter)
+            account = parts.stores.registry.accounts.find("gateway", meter)
             assert account is not None and account.state is AccountState.READY
             assert (account.consent_from, account.consent_until) == (date(2024, 7, 20), UNTIL)
-            proof = runtime.consents.list_proofs(account.id)[0]
+            proof = parts.stores.registry.consents.list_proofs(account.id)[0]
             assert (proof.kind, proof.proof) == (ConsentKind.ASSERTED, Proof.ASSERTED)
-            kept = Token.from_text(str(runtime.registry.tokens.load(account.id)))
+            kept = Token.from_text(str(parts.stores.registry.tokens.load(account.id)))
             assert (kept.access, kept.refresh, kept.expires_at) == (token, None, int(ENDS.timestamp()))
 
 
@@ -70,13 +70,13 @@ def test_the_token_and_the_meter_are_kept_sealed_and_shown_nowhere(
 
 
 def test_the_registry_of_a_fleet_is_made_no_home(home: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
-    with home.open() as runtime:
-        add_ready(runtime.registry, "99999999999991")
+    with home.open() as parts:
+        add_ready(parts.stores.registry, "99999999999991")
     monkeypatch.setattr("sys.stdin", io.StringIO(gateway_token()))
     ended = home.run("home", "add", "--token", "-")
     assert ended.code == 2 and "this installation has accounts with Enedis" in ended.error_line
-    with home.open() as runtime:
-        assert not runtime.settings.is_home
+    with home.open() as parts:
+        assert not parts.stores.settings.is_home
 
 
 @pytest.mark.parametrize("command", ["add", "token"])
@@ -118,32 +118,32 @@ def test_an_account_of_a_consent_at_the_supplier_is_never_joined(
     home: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = home.but(home="true")
-    with home.open() as runtime:
-        theirs = add_ready(runtime.registry, METER)
+    with home.open() as parts:
+        theirs = add_ready(parts.stores.registry, METER)
     monkeypatch.setattr("sys.stdin", io.StringIO(gateway_token(OTHER_METER, METER)))
     ended = home.run("home", "add", "--token", "-")
     assert ended.code == 1 and f"account {theirs} reads this meter with a consent" in ended.error_line
-    with home.open() as runtime:
-        assert [account.id for account in runtime.registry.accounts.list_accounts()] == [theirs]
-        assert runtime.registry.tokens.find_token_id(theirs) is None
+    with home.open() as parts:
+        assert [account.id for account in parts.stores.registry.accounts.list_accounts()] == [theirs]
+        assert parts.stores.registry.tokens.find_token_id(theirs) is None
 
 
 def test_an_account_that_a_callback_made_is_never_joined(home: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
     home = home.but(home="true")
-    with home.open() as runtime:
-        account, _ = runtime.registry.accounts.add("gateway", METER, runtime.now(), token_needed=False)
+    with home.open() as parts:
+        account, _ = parts.stores.registry.accounts.add("gateway", METER, parts.stores.now(), token_needed=False)
         given = GivenConsent(kind=ConsentKind.USAGE_POINT, dates_from=DatesSource.REQUESTED)
-        with runtime.registry.database.writing() as connection:
-            runtime.consents.record(connection, [account.id], given, runtime.now())
+        with parts.stores.registry.database.writing() as connection:
+            parts.stores.registry.consents.record(connection, [account.id], given, parts.stores.now())
     monkeypatch.setattr("sys.stdin", io.StringIO(gateway_token()))
     assert "has a consent of its own" in home.run("home", "add", "--token", "-").error_line
 
 
 def test_an_account_that_came_by_a_file_gets_its_token(home: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
     home = home.but(home="true")
-    with home.open() as runtime:
-        account, _ = runtime.assertion.add(METER, "cli:anna")
-        assert runtime.registry.tokens.find_token_id(account.id) is None
+    with home.open() as parts:
+        account, _ = parts.consent.assertion.add(METER, "cli:anna")
+        assert parts.stores.registry.tokens.find_token_id(account.id) is None
     (row,) = add(home, monkeypatch, gateway_token())
     assert (row["account"], row["created"], row["state"]) == (account.id, False, "ready")
     assert home.query("home")["accounts"][0]["token"] is True
@@ -153,17 +153,20 @@ def test_a_new_token_replaces_the_old_one_and_the_account_is_ready_again(
     home: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (row,) = add(home, monkeypatch, gateway_token(ends=ENDS.replace(year=2036)))
-    with home.open() as runtime:
-        runtime.registry.accounts.set_state(
-            str(row["account"]), AccountState.ACTION_NEEDED, TokenRefused.code, now=runtime.now()
+    with home.open() as parts:
+        parts.stores.registry.accounts.set_state(
+            str(row["account"]), AccountState.ACTION_NEEDED, TokenRefused.code, now=parts.stores.now()
         )
     newer = gateway_token()
     monkeypatch.setattr("sys.stdin", io.StringIO(newer))
     changed = home.query("home", "token", "--token", "-")["accounts"][0]
     assert (changed["account"], changed["state"], changed["token_until"]) == (row["account"], "ready", "2037-07-18")
-    with home.open() as runtime:
-        assert Token.from_text(str(runtime.registry.tokens.load(str(row["account"])))).access == newer
-        assert [proof.open for proof in runtime.consents.list_proofs(str(row["account"]))] == [True, False]
+    with home.open() as parts:
+        assert Token.from_text(str(parts.stores.registry.tokens.load(str(row["account"])))).access == newer
+        assert [proof.open for proof in parts.stores.registry.consents.list_proofs(str(row["account"]))] == [
+            True,
+            False,
+        ]
     monkeypatch.setattr("sys.stdin", io.StringIO(gateway_token(OTHER_METER)))
     assert "`releve home add` adds it" in home.run("home", "token", "--token", "-").error_line
 
@@ -243,10 +246,10 @@ def test_the_summary_tells_a_ban_and_a_refused_token_until_an_answer_comes(
     account = str(row["account"])
 
     def record(code: str | None) -> str:
-        with home.open() as runtime:
+        with home.open() as parts:
             for series in USUAL_SERIES:
-                runtime.registry.outcomes.record(
-                    account, series, "r", runtime.now(), code=code, message="", last_day=None, stored=False
+                parts.stores.registry.outcomes.record(
+                    account, series, "r", parts.stores.now(), code=code, message="", last_day=None, stored=False
                 )
         return home.releve("home").out
 

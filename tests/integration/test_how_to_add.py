@@ -39,7 +39,7 @@ import json, os, sys
 from pathlib import Path
 from config.settings import get_settings
 from tests.support.commands import run_releve
-from worker.runtime.process import Runtime
+from tests.support.parts import Parts, open_parts
 for line in sys.stdin:
     asked, words, settings = json.loads(line)
     if asked == "command":
@@ -47,8 +47,8 @@ for line in sys.stdin:
         answer = [result.code, result.out, result.err]
     else:
         os.environ.update(settings)
-        with Runtime(get_settings()) as runtime:
-            answer = [job["series"] for job in runtime.due_windows.night(runtime.now()).jobs]
+        with open_parts(get_settings()) as parts:
+            answer = [job["series"] for job in parts.sync.due.night(parts.stores.now()).jobs]
     print(json.dumps(answer), flush=True)
 """
 

@@ -24,6 +24,7 @@ from worker.domain.reasons import Reason
 from worker.domain.series import Doctype, Series
 from worker.domain.tariffs import day_energies
 from worker.errors import FilesOnly
+from worker.runtime.sync_parts import build_explainer
 
 COLUMNS: Final = (
     *("file", "format", "usage_point", "series", "first", "last", "days_new", "days_same", "days_different", "wh"),
@@ -41,8 +42,8 @@ def hour_file(folder: Path, name: str = "anything.bin", meter: str = METER, watt
 
 @pytest.fixture
 def account(installation: Installation) -> str:
-    with installation.open() as runtime:
-        return add_ready(runtime.registry)
+    with installation.open() as parts:
+        return add_ready(parts.stores.registry)
 
 
 def errors(ended: CommandResult) -> list[str]:
@@ -65,8 +66,8 @@ def test_a_file_is_told_then_stored_and_the_second_time_nothing_is_new(
     (row,) = rows_of(installation, str(path), "--dry-run")
     assert row == {**told, **days, "days_new": 2, "days_same": 0, "days_different": 0, "wh": 14_400, "differing": 0}
     assert tuple(row) == COLUMNS
-    with installation.open() as runtime:
-        assert not runtime.measures.read(account, {Doctype.MINUTE: ALL_KEYS})[Doctype.MINUTE], "nothing is written"
+    with installation.open() as parts:
+        assert not parts.stores.measures.read(account, {Doctype.MINUTE: ALL_KEYS})[Doctype.MINUTE], "nothing is written"
     assert rows_of(installation, str(path)) == [row], "it says what it has found, then writes"
     (again,) = rows_of(installation, str(path))
     assert again == {**row, "days_new": 0, "days_same": 2}
@@ -97,8 +98,8 @@ def test_a_bad_file_stops_no_other_and_each_is_refused_in_one_line(
     lines = errors(ended)
     assert [line.partition(":")[0] for line in lines] == ["releve", "releve"]
     assert ["empty.csv" in lines[0], "poem.csv" in lines[1], "Traceback" in ended.err] == [True, True, False]
-    with installation.open() as runtime:
-        assert runtime.registry.outcomes.load(account)[Series.LOAD_CURVE].last_day == date(2024, 7, 2)
+    with installation.open() as parts:
+        assert parts.stores.registry.outcomes.load(account)[Series.LOAD_CURVE].last_day == date(2024, 7, 2)
 
 
 def test_a_pipe_is_refused_with_the_reason(installation: Installation, account: str, tmp_path: Path) -> None:
@@ -155,8 +156,8 @@ def test_a_file_of_another_meter_is_refused(installation: Installation, account:
     assert errors(ended) == ["releve: anything.bin: meter …0022 has no account: add one first, or give --account"]
     ended = installation.releve("import", path, "--usage-point", METER, code=1)
     assert errors(ended) == ["releve: anything.bin: it is of meter …0022, not of …0011"]
-    with installation.open() as runtime:
-        assert not runtime.measures.read(account, {Doctype.MINUTE: ALL_KEYS})[Doctype.MINUTE]
+    with installation.open() as parts:
+        assert not parts.stores.measures.read(account, {Doctype.MINUTE: ALL_KEYS})[Doctype.MINUTE]
 
 
 def test_a_file_without_a_number_needs_the_meter_or_the_account(
@@ -178,21 +179,21 @@ def test_a_home_makes_the_account_of_a_new_meter_and_asks_nothing_for_it(
 ) -> None:
     path = str(hour_file(tmp_path))
     rows_of(installation, path, "--dry-run", **HOME)
-    with installation.open(**HOME) as runtime:
-        assert runtime.registry.accounts.page() == [], "a dry run makes none"
+    with installation.open(**HOME) as parts:
+        assert parts.stores.registry.accounts.page() == [], "a dry run makes none"
     rows_of(installation, path, **HOME)
-    with installation.open(**HOME) as runtime:
-        (account,) = runtime.registry.accounts.page()
+    with installation.open(**HOME) as parts:
+        (account,) = parts.stores.registry.accounts.page()
         assert (account.supplier, account.state, account.reason) == (
             "gateway",
             AccountState.ACTION_NEEDED,
             FilesOnly.code,
         )
         assert not account.active and account.usage_point_id == METER
-        assert runtime.registry.due.list_histories(Series.DAILY, runtime.now(), 10) == []
-        proof = runtime.consents.newest_proofs([account.id])[account.id]
+        assert parts.stores.registry.due.list_histories(Series.DAILY, parts.stores.now(), 10) == []
+        proof = parts.stores.registry.consents.newest_proofs([account.id])[account.id]
         assert (proof.kind, proof.vouched_by) == ("asserted", "file import")
-        explanation = runtime.explainer.explain(account, date(2024, 7, 20))
+        explanation = build_explainer(parts.stores, parts.sync).explain(account, date(2024, 7, 20))
         assert explanation.reason is Reason.FILES_ONLY
     (again,) = rows_of(installation, path, **HOME)
     assert again["days_same"] == 2
@@ -227,8 +228,8 @@ WATT_HOURS: Final = {
 }
 
 
-def stored_watt_hours(runtime: Any, account_id: str, series: Series) -> float:
-    documents = runtime.measures.read(account_id, {series.inputs: ALL_KEYS})[series.inputs]
+def stored_watt_hours(parts: Any, account_id: str, series: Series) -> float:
+    documents = parts.stores.measures.read(account_id, {series.inputs: ALL_KEYS})[series.inputs]
     entries = [to_entry(document) for document in documents]
     if series is Series.REGISTERS:
         return sum(day.total for day in day_energies(entries))
@@ -252,12 +253,12 @@ def test_every_recorded_export_is_stored_to_its_exact_watt_hours(
     settings = {**HOME, "pretend_now": AFTER_THEM}
     rows = rows_of(installation, *files, **settings)
     assert [row["wh"] for row in rows] == list(known.values())
-    with installation.open(**settings) as runtime:
-        accounts = {account.usage_point_id[-4:]: account.id for account in runtime.registry.accounts.page()}
+    with installation.open(**settings) as parts:
+        accounts = {account.usage_point_id[-4:]: account.id for account in parts.stores.registry.accounts.page()}
         meters = {name: "0033" if "R63" in name else name[-8:-4] for name in names}
         assert accounts.keys() == set(meters.values())
         for (name, series), watt_hours in known.items():
-            assert stored_watt_hours(runtime, accounts[meters[name]], Series(series)) == watt_hours, name
+            assert stored_watt_hours(parts, accounts[meters[name]], Series(series)) == watt_hours, name
     again = rows_of(installation, *files, **settings)
     assert [(row["days_new"], row["days_different"]) for row in again] == [(0, 0)] * len(rows)
     assert [row["days_same"] for row in again] == [row["days_new"] for row in rows]
@@ -278,11 +279,11 @@ def test_the_recorded_days_of_gas_are_stored_row_by_row(installation: Installati
     assert "meter …0001 has no account" in ended.err
     (row,) = rows_of(installation, str(path), "--usage-point", pce, **HOME)
     assert (row["series"], row["days_new"], row["wh"]) == ("gas_daily", len(expected), 1000 * sum(expected.values()))
-    with installation.open(**HOME) as runtime:
-        (account,) = runtime.registry.accounts.page()
+    with installation.open(**HOME) as parts:
+        (account,) = parts.stores.registry.accounts.page()
         assert (account.supplier, account.reason) == ("grdf", FilesOnly.code)
         inputs = Series.GAS_DAILY.inputs
-        documents = runtime.measures.read(account.id, {inputs: ALL_KEYS})[inputs]
+        documents = parts.stores.measures.read(account.id, {inputs: ALL_KEYS})[inputs]
         assert {key_of(document): document["load"] for document in documents} == expected
     (again,) = rows_of(installation, str(path), "--usage-point", pce, **HOME)
     assert (again["days_new"], again["days_different"]) == (0, 0)

@@ -14,12 +14,13 @@ import tasks.upkeep
 from config.settings import UP_ADDRESS
 from tests.support.installation import Installation
 from tests.support.mail_server import mail_receiver, mail_url
+from tests.support.parts import Parts, use_parts
 from worker.accounts.invitations import MeterHasAccount, MeterHasNoAccount, NoMailService
 from worker.domain.account import AccountState
 from worker.domain.invitation import INVITATION_LIFE
 from worker.errors import UnknownAccount
 from worker.ops.supervisor import PartPlan
-from worker.runtime.process import Runtime
+from worker.runtime.consent_parts import build_inviter, erase
 from worker.stores.child_processes import free_port
 
 METER, OTHER_METER = "30001640000011", "30001640000022"
@@ -32,13 +33,13 @@ def house(installation: Installation) -> Installation:
 
 
 @pytest.fixture
-def runtime(house: Installation) -> Iterator[Runtime]:
-    with house.open() as runtime:
-        yield runtime
+def parts(house: Installation) -> Iterator[Parts]:
+    with house.open() as parts:
+        yield parts
 
 
-def add(runtime: Runtime, meter: str = METER) -> str:
-    return runtime.registry.accounts.add("enedis", meter, runtime.now(), token_needed=False)[0].id
+def add(parts: Parts, meter: str = METER) -> str:
+    return parts.stores.registry.accounts.add("enedis", meter, parts.stores.now(), token_needed=False)[0].id
 
 
 # Where a link leads to
@@ -50,8 +51,8 @@ def test_the_link_leads_to_where_releve_up_serves_unless_the_address_is_set(
     port = free_port()
     monkeypatch.setattr(PartPlan, "replace_process", lambda plan, env: None)
     installation.releve("up", "--port", str(port), "--flower-port", "0")
-    with installation.open() as runtime:
-        account = add(runtime)
+    with installation.open() as parts:
+        account = add(parts)
     link = installation.query("invite", account)["link"]
     assert link.startswith(f"http://127.0.0.1:{port}/invitation#")
     assert f"links lead to http://127.0.0.1:{port}" in installation.run("doctor", pretend_now="").out
@@ -68,85 +69,88 @@ def test_an_address_that_is_none_is_not_used(installation: Installation, kept: s
 # Who is invited
 
 
-def test_the_link_of_an_invitation_finds_it_and_names_who_vouches(runtime: Runtime) -> None:
-    account = add(runtime)
+def test_the_link_of_an_invitation_finds_it_and_names_who_vouches(parts: Parts) -> None:
+    account = add(parts)
     for invitation, link in (
-        runtime.inviter.invite_account(account, "Alice"),
-        runtime.inviter.invite_meter("enedis", OTHER_METER, "Alice"),
-        runtime.inviter.invite_meter("enedis", METER, "Alice", new_holder=True),
+        build_inviter(parts.stores).invite_account(account, "Alice"),
+        build_inviter(parts.stores).invite_meter("enedis", OTHER_METER, "Alice"),
+        build_inviter(parts.stores).invite_meter("enedis", METER, "Alice", new_holder=True),
     ):
         assert LINK.fullmatch(link)
-        assert runtime.invitations.find(link.partition("#")[2]) == invitation
+        assert parts.stores.registry.invitations.find(link.partition("#")[2]) == invitation
         assert (invitation.created_by, invitation.supplier) == ("Alice", "enedis")
-    purposes = {(one.purpose, one.account_id, one.usage_point_id) for one in runtime.invitations.list_invitations()}
+    purposes = {
+        (one.purpose, one.account_id, one.usage_point_id)
+        for one in parts.stores.registry.invitations.list_invitations()
+    }
     assert purposes == {("account", account, None), ("meter", None, OTHER_METER), ("new_holder", None, METER)}
 
 
 def test_a_meter_with_an_account_needs_the_word_that_its_holder_is_new_and_one_without_refuses_it(
-    runtime: Runtime,
+    parts: Parts,
 ) -> None:
-    account = add(runtime)
+    account = add(parts)
     with pytest.raises(MeterHasAccount, match=rf"`releve invite {account}`.*--new-holder") as error:
-        runtime.inviter.invite_meter("enedis", METER, "x")
+        build_inviter(parts.stores).invite_meter("enedis", METER, "x")
     assert error.value.account_id == account
     assert METER not in str(error.value)
     with pytest.raises(MeterHasNoAccount, match="leave out --new-holder") as refused:
-        runtime.inviter.invite_meter("enedis", OTHER_METER, "x", new_holder=True)
+        build_inviter(parts.stores).invite_meter("enedis", OTHER_METER, "x", new_holder=True)
     assert OTHER_METER not in str(refused.value)
-    assert runtime.invitations.list_invitations() == []
+    assert parts.stores.registry.invitations.list_invitations() == []
 
 
 @pytest.mark.parametrize("state", [AccountState.PAUSED, AccountState.ACTION_NEEDED])
-def test_an_account_that_waits_still_has_its_meter(runtime: Runtime, state: AccountState) -> None:
-    account = add(runtime)
+def test_an_account_that_waits_still_has_its_meter(parts: Parts, state: AccountState) -> None:
+    account = add(parts)
     reason = "LOGIN_FAILED" if state is AccountState.ACTION_NEEDED else ""
-    runtime.registry.accounts.set_state(account, state, reason, now=runtime.now())
+    parts.stores.registry.accounts.set_state(account, state, reason, now=parts.stores.now())
     with pytest.raises(MeterHasAccount):
-        runtime.inviter.invite_meter("enedis", METER, "x")
+        build_inviter(parts.stores).invite_meter("enedis", METER, "x")
 
 
-def test_a_removed_account_is_not_invited_and_its_meter_is_free(runtime: Runtime) -> None:
-    account = add(runtime)
-    runtime.erase(account)
+def test_a_removed_account_is_not_invited_and_its_meter_is_free(parts: Parts) -> None:
+    account = add(parts)
+    erase(parts.stores, account)
     with pytest.raises(UnknownAccount):
-        runtime.inviter.invite_account(account, "x")
-    runtime.inviter.invite_meter("enedis", METER, "x")
+        build_inviter(parts.stores).invite_account(account, "x")
+    build_inviter(parts.stores).invite_meter("enedis", METER, "x")
 
 
-def test_the_erasure_of_an_account_ends_its_invitation(runtime: Runtime) -> None:
-    account = add(runtime)
-    _, link = runtime.inviter.invite_account(account, "x")
-    runtime.erase(account)
-    assert runtime.invitations.open(link.partition("#")[2], "a" * 64) is None
+def test_the_erasure_of_an_account_ends_its_invitation(parts: Parts) -> None:
+    account = add(parts)
+    _, link = build_inviter(parts.stores).invite_account(account, "x")
+    erase(parts.stores, account)
+    assert parts.stores.registry.invitations.open(link.partition("#")[2], "a" * 64) is None
 
 
-def test_upkeep_deletes_invitations_a_week_after_their_end(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tasks.upkeep, "get_runtime", lambda: runtime)
-    created_at = runtime.inviter.invite_meter("enedis", METER, "x")[0].created_at
+def test_upkeep_deletes_invitations_a_week_after_their_end(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_parts(monkeypatch, parts)
+    created_at = build_inviter(parts.stores).invite_meter("enedis", METER, "x")[0].created_at
     gone_at = created_at + INVITATION_LIFE + tasks.upkeep.KEEP_INVITATIONS
     for now, left in ((gone_at, 1), (gone_at.replace(year=gone_at.year + 1), 0)):
         monkeypatch.setattr(tasks.upkeep, "real_clock", lambda now=now: now)
         tasks.upkeep.expire_consents()
-        assert len(runtime.invitations.list_invitations()) == left
+        assert len(parts.stores.registry.invitations.list_invitations()) == left
 
 
 # The command
 
 
-def test_invite_prints_the_link_alone_on_its_output(house: Installation, runtime: Runtime) -> None:
-    account = add(runtime)
+def test_invite_prints_the_link_alone_on_its_output(house: Installation, parts: Parts) -> None:
+    account = add(parts)
     result = house.releve("invite", account)
     assert LINK.fullmatch(result.out.strip())
-    (invitation,) = runtime.invitations.list_invitations()
+    (invitation,) = parts.stores.registry.invitations.list_invitations()
     assert f"invitation {invitation.id}" in result.err
     assert "invite_" not in result.err
     assert invitation.created_by == f"cli:{getpass.getuser()}"
 
 
-def test_invite_answers_programs_in_json(house: Installation, runtime: Runtime) -> None:
-    account = add(runtime)
+def test_invite_answers_programs_in_json(house: Installation, parts: Parts) -> None:
+    account = add(parts)
     body = house.query("invite", account)
-    (invitation,) = runtime.invitations.list_invitations()
+    (invitation,) = parts.stores.registry.invitations.list_invitations()
     assert LINK.fullmatch(body["link"])
     assert body == {
         "invitation": invitation.id,
@@ -174,18 +178,18 @@ def test_invite_answers_programs_in_json(house: Installation, runtime: Runtime) 
     ],
 )
 def test_what_cannot_be_invited_is_refused_in_one_line(
-    house: Installation, runtime: Runtime, words: tuple[str, ...], code: int, fault: str
+    house: Installation, parts: Parts, words: tuple[str, ...], code: int, fault: str
 ) -> None:
-    add(runtime)
+    add(parts)
     result = house.run("invite", *words)
     assert (result.code, result.out) == (code, "")
     assert fault in result.error_line
     assert METER not in result.err and OTHER_METER not in result.err
-    assert runtime.invitations.list_invitations() == []
+    assert parts.stores.registry.invitations.list_invitations() == []
 
 
-def test_invitations_are_listed_without_secret_and_number_and_revoked(house: Installation, runtime: Runtime) -> None:
-    account = add(runtime)
+def test_invitations_are_listed_without_secret_and_number_and_revoked(house: Installation, parts: Parts) -> None:
+    account = add(parts)
     link = house.query("invite", account)["link"]
     house.releve("invite", "--usage-point", OTHER_METER)
     for_meter, for_account = house.query_rows("invitations", "list")
@@ -198,16 +202,16 @@ def test_invitations_are_listed_without_secret_and_number_and_revoked(house: Ins
     assert "is revoked" in house.releve("invitations", "revoke", for_account["invitation"]).out
     assert "is revoked" in house.releve("invitations", "revoke", for_account["invitation"]).out
     assert [one["invitation"] for one in house.query_rows("invitations", "list", "--open")] == [for_meter["invitation"]]
-    assert runtime.invitations.open(link.partition("#")[2], "a" * 64) is None
+    assert parts.stores.registry.invitations.open(link.partition("#")[2], "a" * 64) is None
     refused = house.run("invitations", "revoke", link)
     assert refused.code == 1
     assert link not in refused.error_line
 
 
-def test_a_used_invitation_is_not_said_to_be_revoked(house: Installation, runtime: Runtime) -> None:
-    invitation, _ = runtime.inviter.invite_account(add(runtime), "x")
-    with runtime.registry.database.writing() as connection:
-        assert runtime.invitations.use(connection, invitation.id)
+def test_a_used_invitation_is_not_said_to_be_revoked(house: Installation, parts: Parts) -> None:
+    invitation, _ = build_inviter(parts.stores).invite_account(add(parts), "x")
+    with parts.stores.registry.database.writing() as connection:
+        assert parts.stores.registry.invitations.use(connection, invitation.id)
     assert house.releve("invitations", "revoke", invitation.id).out == f"invitation {invitation.id} was already used\n"
 
 
@@ -231,12 +235,12 @@ def test_the_link_is_mailed_in_french_and_english_to_this_address_alone(house: I
     assert OTHER_METER not in letter.as_string()
 
 
-def test_the_mail_says_what_an_invitation_to_an_account_is_for(house: Installation, runtime: Runtime) -> None:
-    account = add(runtime)
+def test_the_mail_says_what_an_invitation_to_an_account_is_for(house: Installation, parts: Parts) -> None:
+    account = add(parts)
     with mail_receiver() as box:
         house = house.but(notify_url=mail_url(box))
         house.releve("invite", account, "--mail", "holder@example.net")
-        runtime.registry.accounts.set_state(account, AccountState.CLOSED, now=runtime.now())
+        parts.stores.registry.accounts.set_state(account, AccountState.CLOSED, now=parts.stores.now())
         house.releve("invite", account, "--mail", "holder@example.net")
     again, history = (letter.get_content() for letter in box.messages)
     assert "Votre historique est conservé" in again and "renew your consent" in again
@@ -255,18 +259,18 @@ def test_a_mail_that_is_not_taken_leaves_the_link_and_says_so(house: Installatio
 
 
 def test_the_first_service_of_notices_need_not_be_the_mail(house: Installation) -> None:
-    with house.open(notify_url="ntfys://tk@ntfy.example/topic") as runtime:
-        assert not runtime.inviter.sends_mail
+    with house.open(notify_url="ntfys://tk@ntfy.example/topic") as parts:
+        assert not build_inviter(parts.stores).sends_mail
         with pytest.raises(NoMailService, match="RELEVE_NOTIFY_URL"):
-            runtime.inviter.check_mail()
+            build_inviter(parts.stores).check_mail()
 
 
 def test_neither_secret_nor_address_nor_number_is_logged_or_stored(
     house: Installation, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with mail_receiver() as box, house.open(notify_url=mail_url(box)) as runtime, caplog.at_level(logging.DEBUG):
-        invitation, link = runtime.inviter.invite_meter("enedis", OTHER_METER, "Alice")
-        assert runtime.inviter.mail(invitation, link, "holder@example.net") is None
+    with mail_receiver() as box, house.open(notify_url=mail_url(box)) as parts, caplog.at_level(logging.DEBUG):
+        invitation, link = build_inviter(parts.stores).invite_meter("enedis", OTHER_METER, "Alice")
+        assert build_inviter(parts.stores).mail(invitation, link, "holder@example.net") is None
     (line,) = [record for record in caplog.records if record.message == "invitation created"]
     told = {"purpose": "meter", "account_id": None, "tenant": "default", "by": "Alice"}
     assert line.fields == {"id": invitation.id, **told}

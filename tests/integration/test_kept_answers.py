@@ -12,11 +12,11 @@ import pytest
 from tasks import upkeep
 from tests.support.factories import NOW, PretendSupplier, content, serving_days, v5_answer, window_job
 from tests.support.installation import Installation
+from tests.support.parts import Parts, use_parts
 from tests.unit.sync.test_replay import DAYS, FIRST, WEEK, halving
 from worker.clients.suppliers import SupplierClients
 from worker.domain.answers import RawAnswer
 from worker.domain.series import Doctype, Series
-from worker.runtime.process import Runtime
 
 METER = "30001640000011"
 
@@ -25,9 +25,9 @@ Run = Callable[..., str]
 
 
 @pytest.fixture
-def runtime(installation: Installation) -> Iterator[Runtime]:
-    with installation.open(raw_answers_days="30") as runtime:
-        yield runtime
+def parts(installation: Installation) -> Iterator[Parts]:
+    with installation.open(raw_answers_days="30") as parts:
+        yield parts
 
 
 @pytest.fixture
@@ -41,8 +41,8 @@ def releve(installation: Installation) -> Run:
     return run
 
 
-def add(runtime: Runtime) -> str:
-    return runtime.registry.accounts.add("enedis", METER, NOW, token_needed=False)[0].id
+def add(parts: Parts) -> str:
+    return parts.stores.registry.accounts.add("enedis", METER, NOW, token_needed=False)[0].id
 
 
 @pytest.fixture
@@ -57,39 +57,41 @@ def home(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> str:
 
     supplier = PretendSupplier(daily=answer)
     monkeypatch.setattr(SupplierClients, "client_of", lambda self, account: supplier)
-    with installation.open(raw_answers_days="30") as runtime:
-        account = add(runtime)
+    with installation.open(raw_answers_days="30") as parts:
+        account = add(parts)
         with monkeypatch.context() as patch:
             patch.setattr("worker.sync.window.parse", halving)
-            runtime.window_sync.sync_window(window_job(WEEK, Series.DAILY, account))
+            parts.sync.window.sync_window(window_job(WEEK, Series.DAILY, account))
     monkeypatch.setattr(SupplierClients, "client_of", lambda self, account: pytest.fail("nobody must be asked"))
     return account
 
 
-def test_history_is_read_again_by_command(home: str, releve: Run, runtime: Runtime) -> None:
+def test_history_is_read_again_by_command(home: str, releve: Run, parts: Parts) -> None:
     assert json.loads(releve("replay", home, "--to", "2024-07-01", "--json"))["accounts"][0]["answers"] == 0
     line = releve("replay", home, "--from", "2024-07-20")
     assert line == f"{home}: 1 answers replayed: 1 created, 6 updated, 0 unchanged\n"
     right = {day.isoformat(): wh / 1000 for day, wh in DAYS.items()}
-    stored = content(runtime.measures, home)[Doctype.DAY]
+    stored = content(parts.stores.measures, home)[Doctype.DAY]
     assert {day for day in right if stored[day] == right[day]} == {day for day in right if day >= "2024-07-20"}
     assert releve("replay", home) == f"{home}: 1 answers replayed: 0 created, 4 updated, 5 unchanged\n"
-    assert content(runtime.measures, home)[Doctype.DAY] == right
+    assert content(parts.stores.measures, home)[Doctype.DAY] == right
     (report,) = json.loads(releve("replay", "--all", "--json"))["accounts"]
     assert (report["created"], report["updated"]) == (0, 0)
 
-    runtime.raw_answers.record_answer(home, RawAnswer(Series.DAILY, NOW, WEEK, [(WEEK, {"not": "known"})]))
+    parts.stores.registry.raw_answers.record_answer(
+        home, RawAnswer(Series.DAILY, NOW, WEEK, [(WEEK, {"not": "known"})])
+    )
     assert "1 still can't be read" in releve("replay", home, code=1)
 
 
-def test_replay_says_what_is_wrong_with_the_question(home: str, releve: Run, runtime: Runtime) -> None:
+def test_replay_says_what_is_wrong_with_the_question(home: str, releve: Run, parts: Parts) -> None:
     for words in ([], [home, "--all"], [home, "--from", "2024-07-02", "--to", "2024-07-01"]):
         assert releve("replay", *words, code=2)
-    runtime.raw_answers.delete_before(NOW + timedelta(days=1))
+    parts.stores.registry.raw_answers.delete_before(NOW + timedelta(days=1))
     assert "RELEVE_RAW_ANSWERS_DAYS is 0" in releve("replay", "--all")
 
 
-def test_a_surprise_is_listed_shown_masked_and_cleared(home: str, releve: Run, runtime: Runtime) -> None:
+def test_a_surprise_is_listed_shown_masked_and_cleared(home: str, releve: Run, parts: Parts) -> None:
     row = json.loads(releve("quarantine", "list", "--json"))
     assert (row["kind"], row["place"], row["times"]) == ("unknown_field", "meter_reading.holder", 1)
     assert row["id"] in releve("quarantine", "list")
@@ -107,31 +109,31 @@ def test_a_surprise_is_listed_shown_masked_and_cleared(home: str, releve: Run, r
 def test_nothing_is_kept_unless_it_is_asked_for(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
     supplier = PretendSupplier(daily=serving_days(DAYS))
     monkeypatch.setattr(SupplierClients, "client_of", lambda self, account: supplier)
-    with installation.open() as runtime:
-        home = add(runtime)
-        runtime.window_sync.sync_window(window_job(WEEK, Series.DAILY, home))
-        assert list(runtime.raw_answers.read_answers(home)) == []
+    with installation.open() as parts:
+        home = add(parts)
+        parts.sync.window.sync_window(window_job(WEEK, Series.DAILY, home))
+        assert list(parts.stores.registry.raw_answers.read_answers(home)) == []
 
 
-def test_upkeep_packs_months_and_erases_what_is_too_old(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
-    home = add(runtime)
-    monkeypatch.setattr(upkeep, "get_runtime", lambda: runtime)
+def test_upkeep_packs_months_and_erases_what_is_too_old(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = add(parts)
+    use_parts(monkeypatch, parts)
     for days in (50, 29, 28, 1):
         body = v5_answer([[FIRST.isoformat(), days]])
-        runtime.raw_answers.record_answer(
+        parts.stores.registry.raw_answers.record_answer(
             home, RawAnswer(Series.DAILY, NOW - timedelta(days=days), WEEK, [(WEEK, body)])
         )
     upkeep.prune_raw_answers()
-    ages = [(NOW - answer.asked_at).days for answer in runtime.raw_answers.read_answers(home)]
+    ages = [(NOW - answer.asked_at).days for answer in parts.stores.registry.raw_answers.read_answers(home)]
     assert ages == [29, 28, 1]
-    assert runtime.raw_answers.pack_past_months(NOW, 10) == 0, "June is one row already"
+    assert parts.stores.registry.raw_answers.pack_past_months(NOW, 10) == 0, "June is one row already"
 
 
 def test_switching_it_off_erases_what_was_kept(
     home: str, installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with installation.open(pretend_now=(NOW + timedelta(hours=1)).isoformat()) as runtime:
-        monkeypatch.setattr(upkeep, "get_runtime", lambda: runtime)
-        assert len(list(runtime.raw_answers.read_answers(home))) == 1
+    with installation.open(pretend_now=(NOW + timedelta(hours=1)).isoformat()) as parts:
+        use_parts(monkeypatch, parts)
+        assert len(list(parts.stores.registry.raw_answers.read_answers(home))) == 1
         upkeep.prune_raw_answers()
-        assert list(runtime.raw_answers.read_answers(home)) == []
+        assert list(parts.stores.registry.raw_answers.read_answers(home)) == []

@@ -6,17 +6,17 @@ from sqlalchemy import select
 
 from tests.support.factories import NOW
 from tests.support.installation import Installation
+from tests.support.parts import Parts
 from tests.support.registries import METER
 from worker.domain.sessions import KeyKind
-from worker.runtime.process import Runtime
 from worker.stores.registry.tables import ACCESS_KEYS
 
 SESSION = KeyKind.HOUSEHOLD_SESSION
 
 
-def sees_home(runtime: Runtime, text: str, form: str) -> bool:
+def sees_home(parts: Parts, text: str, form: str) -> bool:
     """Return whether a browser with this cookie sees the account of its household, and its form is taken."""
-    access = runtime.web_access
+    access = parts.access
     key = access.keys.find(SESSION, text)
     household = access.households.load(key.owner) if key else None
     return bool(key and household and household.accounts and access.signer.is_valid_csrf_token(key.id, form))
@@ -25,35 +25,35 @@ def sees_home(runtime: Runtime, text: str, form: str) -> bool:
 def test_households_stay_signed_in_while_the_session_key_is_replaced(installation: Installation) -> None:
     old, new = (installation.releve("keys", "new").out.strip() for _ in range(2))
     assert old != new
-    with installation.open(session_key=old) as runtime:
-        account, _ = runtime.registry.accounts.add("enedis", METER, NOW, token_needed=False)
-        household = runtime.web_access.households.create({account.id: account.session_number})
-        key, text = runtime.web_access.keys.create(SESSION, household.id)
-        form = runtime.web_access.signer.csrf_token(key.id)
+    with installation.open(session_key=old) as parts:
+        account, _ = parts.stores.registry.accounts.add("enedis", METER, NOW, token_needed=False)
+        household = parts.access.households.create({account.id: account.session_number})
+        key, text = parts.access.keys.create(SESSION, household.id)
+        form = parts.access.signer.csrf_token(key.id)
     both = f"{new},{old}"
-    with installation.open(session_key=both) as runtime:
-        assert sees_home(runtime, text, form)
-        newer_form = runtime.web_access.signer.csrf_token(key.id)
+    with installation.open(session_key=both) as parts:
+        assert sees_home(parts, text, form)
+        newer_form = parts.access.signer.csrf_token(key.id)
     rotated = installation.releve("keys", "rotate", session_key=both).out
     assert "1 households encrypted again" in rotated and "1 sessions, codes and links encrypted again" in rotated
-    with installation.open(session_key=new) as runtime:
-        assert sees_home(runtime, text, newer_form)
-        assert not runtime.web_access.signer.is_valid_csrf_token(key.id, form), "a form of the old key loads again"
-    with installation.open(session_key=old) as runtime:
-        assert not sees_home(runtime, text, form)
+    with installation.open(session_key=new) as parts:
+        assert sees_home(parts, text, newer_form)
+        assert not parts.access.signer.is_valid_csrf_token(key.id, form), "a form of the old key loads again"
+    with installation.open(session_key=old) as parts:
+        assert not sees_home(parts, text, form)
 
 
 def test_where_there_is_no_session_key_the_rotation_leaves_what_is_under_it_and_says_so(
     installation: Installation,
 ) -> None:
-    with installation.open(session_key=installation.releve("keys", "new").out.strip()) as runtime:
-        runtime.web_access.keys.create(SESSION, "owner")
-        before = runtime.registry.database.fetch(select(ACCESS_KEYS))
+    with installation.open(session_key=installation.releve("keys", "new").out.strip()) as parts:
+        parts.access.keys.create(SESSION, "owner")
+        before = parts.stores.registry.database.fetch(select(ACCESS_KEYS))
     told = installation.releve("keys", "rotate").out
     assert "0 tokens encrypted again" in told
     assert (
         "sessions, codes, mail addresses and operators were not changed, because RELEVE_SESSION_KEY is not set" in told
     )
     assert not (installation.folder / "session.key").exists()
-    with installation.open() as runtime:
-        assert runtime.registry.database.fetch(select(ACCESS_KEYS)) == before
+    with installation.open() as parts:
+        assert parts.stores.registry.database.fetch(select(ACCESS_KEYS)) == before

@@ -107,8 +107,8 @@ def test_d33_every_command_with_json_prints_one_object_or_one_a_line(
 ) -> None:
     known = [*json_commands(cli, click.Context(cli, info_name="releve", obj=REFERENCE))]
     assert sorted(known) == sorted({*RUN, *NOT_RUN}), "add a new command with --json to RUN"
-    with installation.open() as runtime:
-        account, other = add_ready(runtime.registry), add_ready(runtime.registry, OTHER_METER)
+    with installation.open() as parts:
+        account, other = add_ready(parts.stores.registry), add_ready(parts.stores.registry, OTHER_METER)
     # What is made comes before what is listed, and what erases at the end.
     order = sorted(known, key=lambda path: (path == "accounts remove", path in LISTS, path))
     for path in order:
@@ -130,14 +130,14 @@ def test_d33_every_command_with_json_prints_one_object_or_one_a_line(
 @pytest.fixture
 def fleet(installation: Installation) -> dict[str, str]:
     """Three accounts: one that fails in a narrower code, one that waits for its owner, and one that is paused."""
-    with installation.open() as runtime:
-        registry = runtime.registry
+    with installation.open() as parts:
+        registry = parts.stores.registry
         failing, waiting, paused = (add_ready(registry, meter) for meter in (METER, OTHER_METER, LAST))
         record_outcome(registry, failing, "1", code=LONG_CODE, message="no answer", series=Series.LOAD_CURVE)
         complete = {date(2024, 7, 24): DayMark(DayState.COMPLETE)}
         record_outcome(registry, failing, "1", last_day=date(2024, 7, 24), days=complete)
-        registry.accounts.set_state(waiting, AccountState.ACTION_NEEDED, REASON, now=runtime.now())
-        registry.accounts.set_state(paused, AccountState.PAUSED, now=runtime.now())
+        registry.accounts.set_state(waiting, AccountState.ACTION_NEEDED, REASON, now=parts.stores.now())
+        registry.accounts.set_state(paused, AccountState.PAUSED, now=parts.stores.now())
     return {"failing": failing, "waiting": waiting, "paused": paused}
 
 
@@ -163,8 +163,8 @@ def test_d3_status_alone_is_a_summary_that_looks_at_no_account(
 
 def test_d3_a_closed_gate_and_an_incident_are_in_the_summary(installation: Installation, fleet: dict[str, str]) -> None:
     assert fleet
-    with installation.open() as runtime:
-        runtime.ledger.close_gate(600)
+    with installation.open() as parts:
+        parts.sync.ledger.close_gate(600)
     installation.releve("incidents", "--open")
     summary = installation.query("status")
     assert 0 < summary["quota"]["enedis"]["gate_opens_in_seconds"] <= 600
@@ -205,9 +205,11 @@ def test_d13_lists_take_a_state_and_a_limit(installation: Installation, fleet: d
 
 
 def test_d32_consents_take_a_number_of_days_with_or_without_its_letter(installation: Installation) -> None:
-    with installation.open() as runtime:
-        until = runtime.history.today() + timedelta(days=20)
-        account, _ = runtime.registry.accounts.add("enedis", METER, runtime.now(), consent_until=until, token_needed=False)
+    with installation.open() as parts:
+        until = parts.sync.history.today() + timedelta(days=20)
+        account, _ = parts.stores.registry.accounts.add(
+            "enedis", METER, parts.stores.now(), consent_until=until, token_needed=False
+        )
     for days in ("30", "30d"):
         assert [row["account"] for row in installation.query_rows("consents", "--expiring", days)] == [account.id]
     assert installation.query_rows("consents", "--expiring", "10") == []
@@ -218,13 +220,15 @@ def test_d24_status_and_history_fit_80_columns_and_cut_no_code(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     account = fleet["failing"]
-    with installation.open() as runtime:
+    with installation.open() as parts:
         at = datetime(2024, 7, 25, 6, 0, tzinfo=UTC)
         for series in (Series.DAILY, Series.LOAD_CURVE):
-            record_outcome(runtime.registry, account, "2", code=LONG_CODE, message="no answer", series=series, now=at)
+            record_outcome(
+                parts.stores.registry, account, "2", code=LONG_CODE, message="no answer", series=series, now=at
+            )
         day = Correction(account, Doctype.DAY, DAY, 1000, 2000, at, at, "20240725T070000.000000")
         half_hour = replace(day, doctype=Doctype.MINUTE, key="2024-07-24T08:00Z")
-        runtime.corrections.record([day, half_hour])
+        parts.stores.registry.corrections.record([day, half_hour])
     for words in (
         ["status", account],
         ["status", "--all"],
@@ -244,8 +248,8 @@ def test_d24_status_and_history_fit_80_columns_and_cut_no_code(
 def test_d12_saying_no_to_a_removal_is_told_as_what_it_is(
     installation: Installation, answer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with installation.open() as runtime:
-        account = add_ready(runtime.registry)
+    with installation.open() as parts:
+        account = add_ready(parts.stores.registry)
     terminal = io.StringIO(answer)
     monkeypatch.setattr(terminal, "isatty", lambda: True)
     monkeypatch.setattr("sys.stdin", terminal)
@@ -258,8 +262,8 @@ def test_d12_saying_no_to_a_removal_is_told_as_what_it_is(
 def test_d12_without_a_terminal_a_removal_asks_for_yes(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with installation.open() as runtime:
-        account = add_ready(runtime.registry)
+    with installation.open() as parts:
+        account = add_ready(parts.stores.registry)
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
     ended = installation.run("accounts", "remove", account)
     assert ended.code == 1 and "nothing was erased" in ended.error_line and "--yes" in ended.error_line

@@ -7,9 +7,9 @@ from datetime import date
 import pytest
 
 from tests.support.installation import Installation
+from tests.support.parts import Parts
 from tests.support.real_couchdb import real_couchdb_url
 from tests.support.registries import add_ready, record_outcome
-from worker.runtime.process import Runtime
 from worker.stores.measures import open_couchdb
 from worker.stores.measures.measure_store import Layout, database_name, doctypes_of
 
@@ -40,7 +40,7 @@ def test_only_what_is_written_anew_every_night_gets_a_limit_of_revisions(
 
 
 def test_a_lost_database_is_told_everywhere_until_migrate_has_made_it_anew(
-    installation: Installation, runtime: Runtime, empty_couchdb_url: str
+    installation: Installation, parts: Parts, empty_couchdb_url: str
 ) -> None:
     installation = installation.but(measures_url=empty_couchdb_url)
     server = open_couchdb(empty_couchdb_url, 30)
@@ -51,10 +51,10 @@ def test_a_lost_database_is_told_everywhere_until_migrate_has_made_it_anew(
         status, metrics = installation.query("status"), installation.run("metrics", "--once").out
         return DAY in couchdb["told"], status["measures"], 'releve_up{part="measures"} 1.0' in metrics
 
-    account_id = add_ready(runtime.registry)
+    account_id = add_ready(parts.stores.registry)
     assert told() == (False, None, True), "there are none yet, and nothing was stored in them"
     assert "verify" not in installation.releve("migrate").out
-    record_outcome(runtime.registry, account_id, "run", last_day=date(2024, 7, 24), stored=True)
+    record_outcome(parts.stores.registry, account_id, "run", last_day=date(2024, 7, 24), stored=True)
     assert told() == (False, None, True)
     for name in (DAY, "com-grandlyon-enedis-contract"):
         assert server.request("DELETE", name).ok

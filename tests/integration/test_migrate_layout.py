@@ -32,14 +32,17 @@ def installation(installation: Installation, empty_couchdb_url: str) -> Installa
 
 
 def has_other_layout(installation: Installation, layout: str) -> bool:
-    with installation.open(layout=layout) as runtime:
-        return runtime.measures.has_other_layout()
+    with installation.open(layout=layout) as parts:
+        return parts.stores.measures.has_other_layout()
 
 
 def sync_two_homes(installation: Installation, layout: str) -> list[str]:
-    with installation.open(layout=layout) as runtime:
-        homes = [runtime.registry.accounts.add("enedis", meter, NOW, token_needed=False)[0].id for meter in (METER, OTHER_METER)]
-        stores: Any = runtime.measures
+    with installation.open(layout=layout) as parts:
+        homes = [
+            parts.stores.registry.accounts.add("enedis", meter, NOW, token_needed=False)[0].id
+            for meter in (METER, OTHER_METER)
+        ]
+        stores: Any = parts.stores.measures
         for home in homes:
             sync_days(stores, FIRST_RUN, home)
             sync_curve(stores, CURVE, home)
@@ -85,21 +88,21 @@ def test_who_is_told_the_wrong_layout_is_told_what_to_do_and_reads_no_empty_stor
     refused = installation.run("show", home, "--by", "day", layout="packed")
     assert refused.code == 1
     assert "releve migrate-layout --to packed" in refused.error_line and "RELEVE_LAYOUT=plain" in refused.error_line
-    with installation.open(guarded=True, layout="packed") as runtime:
+    with installation.open(guarded=True, layout="packed") as parts:
         with pytest.raises(ConfigError, match="migrate-layout --to packed"):
-            startup._check_layout(runtime)
+            startup._check_layout(parts)
         with pytest.raises(StoreUnavailable, match="migrate-layout") as refusal:
-            sync_days(runtime.measures, FIRST_RUN, home)  # type: ignore[arg-type]
+            sync_days(parts.stores.measures, FIRST_RUN, home)  # type: ignore[arg-type]
         waits = LONGEST_WAIT_S, 1.2 * LONGEST_DELAY_S
         assert (refusal.value.retry_after_s or 0) > max(waits), "waiting heals nothing: neither tries it again at once"
-    with installation.open() as runtime:
-        startup._check_layout(runtime)
+    with installation.open() as parts:
+        startup._check_layout(parts)
 
 
 def test_measures_of_unknown_accounts_are_left_until_they_are_named(installation: Installation) -> None:
     sync_two_homes(installation, "plain")
-    with installation.open() as runtime:
-        sync_days(runtime.measures, {date(2024, 5, 9): 1000}, "stranger")  # type: ignore[arg-type]
+    with installation.open() as parts:
+        sync_days(parts.stores.measures, {date(2024, 5, 9): 1000}, "stranger")  # type: ignore[arg-type]
     result = installation.run("migrate-layout", "--to", "packed")
     assert result.code == 1
     assert "the plain layout still has measures" in result.out

@@ -268,9 +268,9 @@ def test_by_hand_an_output_is_added_sent_and_removed_with_what_the_broker_retain
 ) -> None:
     (tmp_path / "secret").write_text(f"{PASSWORD}\n")
     words = ["--secret-file", str(tmp_path / "secret"), "--option", f"user={USER}"]
-    with installation.open() as runtime:
-        account_id = add_ready(runtime.registry)
-        put_days(runtime.measures, Series.DAILY, {date(2024, 7, 24): 8_412}, account_id=account_id)
+    with installation.open() as parts:
+        account_id = add_ready(parts.stores.registry)
+        put_days(parts.stores.measures, Series.DAILY, {date(2024, 7, 24): 8_412}, account_id=account_id)
 
     def add() -> str:
         url = f"mqtt://127.0.0.1:{empty_broker.port}"
@@ -278,8 +278,8 @@ def test_by_hand_an_output_is_added_sent_and_removed_with_what_the_broker_retain
         return str(output_id)
 
     output_id = add()
-    with installation.open() as runtime:
-        assert runtime.output_delivery.deliver(output_id)
+    with installation.open() as parts:
+        assert parts.outputs.deliver(output_id)
     assert empty_broker.retained()[f"releve/{account_id}/availability"] == "online"
     assert "removed there" in installation.releve("outputs", "remove", output_id, "--yes").out
     assert empty_broker.retained() == {}

@@ -22,6 +22,7 @@ from tests.support.certificates import Certificates
 from tests.support.factories import NOW, window_job
 from tests.support.installation import Installation
 from tests.support.mail_server import mail_receiver, mail_url
+from tests.support.parts import Parts, use_parts
 from tests.support.registries import deliver_due, record_consent
 from worker.accounts.notice_channels import Message, NoticeChannels, NotifyService, Webhook, compose_message
 from worker.clients.http_calls import SIGNATURE_HEADER
@@ -34,7 +35,8 @@ from worker.domain.series import Series
 from worker.domain.sessions import KeyKind
 from worker.domain.windows import DateWindow
 from worker.errors import HolderChanged, NotDelivered, RefreshTokenDead
-from worker.runtime.process import Runtime
+from worker.runtime.consent_parts import build_notice_sender, erase
+from worker.runtime.sync_parts import build_channels
 from worker.stores.registry.api_tokens import WebhookTarget
 from worker.stores.registry.notices import build_notices
 from worker.texts import format_day
@@ -47,19 +49,21 @@ TAKEN, REDIRECT = answer(204, ""), answer(302, "", Location="/elsewhere")
 
 @pytest.fixture
 def open_runtime(installation: Installation) -> Callable[..., Any]:
-    """Return a function that opens a runtime with the given settings, on an empty Redis."""
+    """Return a function that opens a parts with the given settings, on an empty Redis."""
     return installation.but(public_url="https://releve.example").open
 
 
-def add(runtime: Runtime, meter: str = METER, tenant: str = DEFAULT_TENANT) -> str:
-    return runtime.registry.accounts.add("enedis", meter, runtime.now(), token_needed=False, tenant=tenant)[0].id
+def add(parts: Parts, meter: str = METER, tenant: str = DEFAULT_TENANT) -> str:
+    return parts.stores.registry.accounts.add("enedis", meter, parts.stores.now(), token_needed=False, tenant=tenant)[
+        0
+    ].id
 
 
-def suspend(runtime: Runtime, meter: str = METER, tenant: str = DEFAULT_TENANT) -> str:
-    account = add(runtime, meter, tenant)
+def suspend(parts: Parts, meter: str = METER, tenant: str = DEFAULT_TENANT) -> str:
+    account = add(parts, meter, tenant)
     window = DateWindow(NOW.date() - timedelta(days=30), NOW.date())
-    runtime.results.record_failure(window_job(window, Series.DAILY, account), RefreshTokenDead("dead"))
-    assert runtime.registry.accounts.get(account).state is AccountState.ACTION_NEEDED
+    parts.sync.results.record_failure(window_job(window, Series.DAILY, account), RefreshTokenDead("dead"))
+    assert parts.stores.registry.accounts.get(account).state is AccountState.ACTION_NEEDED
     return account
 
 
@@ -84,24 +88,24 @@ def test_an_account_set_aside_reaches_the_webhook_through_all_its_failures(
     script = (answer(500, ""), SILENT, CUT, REDIRECT, answer(404, ""), TAKEN)
     with (
         canned_server(*script) as receiver,
-        open_runtime(webhook_url=receiver.url, webhook_secret=SECRET) as runtime,
+        open_runtime(webhook_url=receiver.url, webhook_secret=SECRET) as parts,
     ):
-        account, at = suspend(runtime), runtime.now()
+        account, at = suspend(parts), parts.stores.now()
         webhook = Webhook(receiver.url, SECRET, timeouts_s=(1.0, 0.3))
         sender = replace(
-            runtime.notice_sender, channels=NoticeChannels(of_settings={"webhook": webhook}), now=lambda: at
+            build_notice_sender(parts.stores), channels=NoticeChannels(of_settings={"webhook": webhook}), now=lambda: at
         )
         with caplog.at_level(logging.INFO):
             for number, wait in enumerate(NOTICE_DELAYS[:5]):
                 assert (deliver_due(sender), deliver_due(sender)) == (0, 0)
-                (notice,) = runtime.notices.list_for_account(account)
+                (notice,) = parts.stores.registry.notices.list_for_account(account)
                 assert notice.attempts == len(receiver.requests) == number + 1
                 at += wait
             assert (deliver_due(sender), deliver_due(sender)) == (1, 0)
         assert receiver.bodies == receiver.bodies[:1] * 6
         assert all(map(signed_by_us, receiver.headers, receiver.bodies))
         assert not signed_by_us(receiver.headers[0], receiver.bodies[0], secret="another")
-        (notice,) = runtime.notices.list_for_account(account)
+        (notice,) = parts.stores.registry.notices.list_for_account(account)
         assert (notice.delivered_at, notice.attempts, notice.last_error) == (at, 6, "")
         body = receiver.requests[-1][2]
         assert (body["id"], body["account"], body["kind"], body["reason"]) == (
@@ -126,17 +130,17 @@ def test_a_notice_that_nobody_takes_is_given_up_after_eight_attempts_with_a_line
 ) -> None:
     with (
         canned_server(*[answer(503, "")] * 20) as receiver,
-        open_runtime(webhook_url=receiver.url, webhook_secret=SECRET) as runtime,
+        open_runtime(webhook_url=receiver.url, webhook_secret=SECRET) as parts,
     ):
-        account, at = suspend(runtime), runtime.now()
-        sender = replace(runtime.notice_sender, now=lambda: at)
+        account, at = suspend(parts), parts.stores.now()
+        sender = replace(build_notice_sender(parts.stores), now=lambda: at)
         for _ in range(12):
             assert deliver_due(sender) == 0
             at += timedelta(days=1)
         assert len(receiver.requests) == 8
         lines = [record for record in caplog.records if "given up" in record.getMessage()]
         assert [(line.levelno, line.fields["account_id"]) for line in lines] == [(logging.ERROR, account)]
-        assert [notice.delivered_at for notice in runtime.notices.list_for_account(account)] == [None]
+        assert [notice.delivered_at for notice in parts.stores.registry.notices.list_for_account(account)] == [None]
 
 
 def test_a_receiver_that_is_not_there_costs_an_attempt_and_tells_no_address() -> None:
@@ -149,9 +153,9 @@ def test_a_receiver_that_is_not_there_costs_an_attempt_and_tells_no_address() ->
 def test_the_tasks_publish_what_is_due_and_each_message_sends_once(
     open_runtime: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with canned_server(TAKEN) as receiver, open_runtime(webhook_url=receiver.url, webhook_secret=SECRET) as runtime:
-        suspend(runtime)
-        monkeypatch.setattr(tasks.upkeep, "get_runtime", lambda: runtime)
+    with canned_server(TAKEN) as receiver, open_runtime(webhook_url=receiver.url, webhook_secret=SECRET) as parts:
+        suspend(parts)
+        use_parts(monkeypatch, parts)
         published: list[str] = []
         monkeypatch.setattr(tasks.upkeep.deliver_notice, "delay", published.append)
         tasks.upkeep.deliver_due_notices()
@@ -169,27 +173,33 @@ def test_a_tenants_notices_go_to_its_own_webhook_and_never_to_the_default_tenant
     with (
         canned_server(*[TAKEN] * 3) as ours,
         canned_server(*[TAKEN] * 3) as theirs,
-        open_runtime(webhook_url=ours.url, webhook_secret=SECRET) as runtime,
+        open_runtime(webhook_url=ours.url, webhook_secret=SECRET) as parts,
     ):
         for tenant in ("kilowatt", "silent"):
-            runtime.tenants.save(tenant, tenant.title())
-        runtime.tenants.save_webhook("kilowatt", WebhookTarget(theirs.url, "between them and us"))
+            parts.stores.registry.tenants.save(tenant, tenant.title())
+        parts.stores.registry.tenants.save_webhook("kilowatt", WebhookTarget(theirs.url, "between them and us"))
         numbers = {DEFAULT_TENANT: METER, "kilowatt": "30001640000022", "silent": "30001640000033"}
-        accounts = {tenant: suspend(runtime, number, tenant) for tenant, number in numbers.items()}
-        runtime.notices.insert_new([notice_to_the_operator(runtime)])
-        assert deliver_due(runtime.notice_sender) == 4
+        accounts = {tenant: suspend(parts, number, tenant) for tenant, number in numbers.items()}
+        parts.stores.registry.notices.insert_new([notice_to_the_operator(parts)])
+        assert deliver_due(build_notice_sender(parts.stores)) == 4
         assert [body["account"] for _, _, body in theirs.requests] == [accounts["kilowatt"]]
         assert {body["account"] for _, _, body in ours.requests} == {accounts[DEFAULT_TENANT], None}
         assert signed_by_us(theirs.headers[0], theirs.bodies[0], secret="between them and us")
         (logged,) = [record for record in caplog.records if record.getMessage().startswith("notice: ")]
         assert logged.fields["account_id"] == accounts["silent"]
         assert all(secret not in caplog.text for secret in (theirs.url, "between them and us"))
-        assert [notice.attempts for notice in runtime.notices.list_for_account(accounts["silent"])] == [1]
+        assert [notice.attempts for notice in parts.stores.registry.notices.list_for_account(accounts["silent"])] == [1]
 
 
-def notice_to_the_operator(runtime: Runtime) -> Notice:
+def notice_to_the_operator(parts: Parts) -> Notice:
     """Return a notice to the operator."""
-    (notice,) = build_notices(runtime.channels.names(), NoticeKind.INCIDENT, "outage", "x", runtime.now())
+    (notice,) = build_notices(
+        build_channels(parts.stores.settings, parts.stores.registry.tenants).names(),
+        NoticeKind.INCIDENT,
+        "outage",
+        "x",
+        parts.stores.now(),
+    )
     return notice
 
 
@@ -198,28 +208,30 @@ def notice_to_the_operator(runtime: Runtime) -> Notice:
 
 @pytest.mark.parametrize("change", ["renewed", "resumed", "removed"])
 def test_what_is_no_longer_true_is_not_told(open_runtime: Any, change: str) -> None:
-    with canned_server(TAKEN) as receiver, open_runtime(webhook_url=receiver.url, webhook_secret=SECRET) as runtime:
-        account = suspend(runtime)
+    with canned_server(TAKEN) as receiver, open_runtime(webhook_url=receiver.url, webhook_secret=SECRET) as parts:
+        account = suspend(parts)
         if change == "renewed":
-            add(runtime)
-            record_consent(runtime.consents, account, ConsentKind.USAGE_POINT, runtime.now())
+            add(parts)
+            record_consent(parts.stores.registry.consents, account, ConsentKind.USAGE_POINT, parts.stores.now())
         elif change == "resumed":
-            runtime.registry.accounts.set_state(account, AccountState.READY, now=runtime.now())
+            parts.stores.registry.accounts.set_state(account, AccountState.READY, now=parts.stores.now())
         else:
-            runtime.erase(account)
-        assert deliver_due(runtime.notice_sender) == 0
-        assert (receiver.requests, runtime.notices.list_for_account(account)) == ([], [])
+            erase(parts.stores, account)
+        assert deliver_due(build_notice_sender(parts.stores)) == 0
+        assert (receiver.requests, parts.stores.registry.notices.list_for_account(account)) == ([], [])
 
 
 def test_a_reminder_tells_the_day_and_what_helps(open_runtime: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    with canned_server(TAKEN) as receiver, open_runtime(webhook_url=receiver.url, webhook_secret=SECRET) as runtime:
-        account = add(runtime)
+    with canned_server(TAKEN) as receiver, open_runtime(webhook_url=receiver.url, webhook_secret=SECRET) as parts:
+        account = add(parts)
         ends = (NOW + timedelta(days=20)).date()
-        record_consent(runtime.consents, account, ConsentKind.USAGE_POINT, runtime.now(), consent_until=ends)
-        monkeypatch.setattr(tasks.upkeep, "get_runtime", lambda: runtime)
+        record_consent(
+            parts.stores.registry.consents, account, ConsentKind.USAGE_POINT, parts.stores.now(), consent_until=ends
+        )
+        use_parts(monkeypatch, parts)
         for _ in range(3):
             tasks.upkeep.create_consent_reminders()
-        assert deliver_due(runtime.notice_sender) == 1
+        assert deliver_due(build_notice_sender(parts.stores)) == 1
         body = receiver.requests[0][2]
         assert (body["kind"], body["about"], body["account"]) == ("consent_ends_30", ends.isoformat(), account)
         assert all(format_day(ends, language) in words for language, words in body["what_to_do"].items())
@@ -227,19 +239,19 @@ def test_a_reminder_tells_the_day_and_what_helps(open_runtime: Any, monkeypatch:
 
 
 def test_a_storm_is_told_to_the_operator_without_an_account(open_runtime: Any) -> None:
-    with canned_server(TAKEN) as receiver, open_runtime(webhook_url=receiver.url, webhook_secret=SECRET) as runtime:
+    with canned_server(TAKEN) as receiver, open_runtime(webhook_url=receiver.url, webhook_secret=SECRET) as parts:
         for number in range(10):
-            runtime.refusals.record_refusal(add(runtime, f"{30001640000000 + number}"), HolderChanged("moved"))
-        assert deliver_due(runtime.notice_sender) == 1
+            parts.sync.refusals.record_refusal(add(parts, f"{30001640000000 + number}"), HolderChanged("moved"))
+        assert deliver_due(build_notice_sender(parts.stores)) == 1
         body = receiver.requests[0][2]
         assert (body["kind"], body["account"], body["new_consent_helps"]) == ("incident", None, False)
         assert body["reason"] == "holder"
 
 
 def test_without_any_channel_the_log_has_it(open_runtime: Any, caplog: pytest.LogCaptureFixture) -> None:
-    with open_runtime() as runtime, caplog.at_level(logging.WARNING, "releve.notices"):
-        account = suspend(runtime)
-        assert deliver_due(runtime.notice_sender) == 1
+    with open_runtime() as parts, caplog.at_level(logging.WARNING, "releve.notices"):
+        account = suspend(parts)
+        assert deliver_due(build_notice_sender(parts.stores)) == 1
         (line,) = [line for line in caplog.records if line.message.startswith("notice: ")]
         assert (line.fields["kind"], line.fields["account_id"]) == ("action_needed", account)
 
@@ -257,10 +269,10 @@ def test_without_any_channel_the_log_has_it(open_runtime: Any, caplog: pytest.Lo
 def test_d16_an_operators_mail_is_in_one_language_and_says_how_to_invite_the_holder(
     open_runtime: Any, language: str, subject: str, words: str, other: str
 ) -> None:
-    with mail_receiver() as box, open_runtime(notify_url=mail_url(box), notify_language=language) as runtime:
-        account = suspend(runtime)
-        assert deliver_due(runtime.notice_sender) == 1
-        (notice,) = runtime.notices.list_for_account(account)
+    with mail_receiver() as box, open_runtime(notify_url=mail_url(box), notify_language=language) as parts:
+        account = suspend(parts)
+        assert deliver_due(build_notice_sender(parts.stores)) == 1
+        (notice,) = parts.stores.registry.notices.list_for_account(account)
     (letter,) = box.messages
     assert (letter["From"], letter["To"]) == ("releve@example.org", "support@example.org")
     assert letter["Subject"] == f"{subject} ({account})"
@@ -280,13 +292,13 @@ def test_each_service_has_its_own_tries_and_no_key_of_one_is_logged(
     with canned_server(answer(401, ""), answer(200, "")) as receiver, mail_receiver() as box:
         ntfy = receiver.url.replace("http://", "ntfy://tk_canary_secret@") + "topic-canary"
         urls = f"{ntfy} {mail_url(box)} {mail_url(box)}"
-        with open_runtime(notify_url=urls) as runtime, caplog.at_level(logging.DEBUG):
-            account, at = suspend(runtime), runtime.now()
-            sender = replace(runtime.notice_sender, now=lambda: at)
+        with open_runtime(notify_url=urls) as parts, caplog.at_level(logging.DEBUG):
+            account, at = suspend(parts), parts.stores.now()
+            sender = replace(build_notice_sender(parts.stores), now=lambda: at)
             assert deliver_due(sender) == 2
             at += NOTICE_DELAYS[0]
             assert deliver_due(sender) == 1
-            notices = runtime.notices.list_for_account(account)
+            notices = parts.stores.registry.notices.list_for_account(account)
     attempts = sorted((notice.channel, notice.attempts) for notice in notices)
     assert attempts == [("mailto", 1), ("mailto-2", 1), ("ntfy", 2)]
     assert (len(box.messages), len(receiver.requests)) == (2, 2)
@@ -421,10 +433,10 @@ def test_two_web_processes_of_one_data_folder_know_the_same_sessions(open_runtim
 @pytest.mark.parametrize("key", ["short", "a" * 64])
 def test_a_session_key_that_can_be_guessed_is_refused(open_runtime: Any, key: str) -> None:
     with (
-        open_runtime(session_key=key) as runtime,
+        open_runtime(session_key=key) as parts,
         pytest.raises(ConfigError, match=r"RELEVE_SESSION_KEY: .*key") as caught,
     ):
-        _ = runtime.web_access
+        _ = parts.access
     assert key not in str(caught.value)
 
 
@@ -434,14 +446,14 @@ def test_a_session_key_that_can_be_guessed_is_refused(open_runtime: Any, key: st
 def test_l8_the_operator_is_told_once_of_each_token_that_ends_soon(
     open_runtime: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with canned_server(TAKEN) as receiver, open_runtime(webhook_url=receiver.url, webhook_secret=SECRET) as runtime:
-        token, text = runtime.api_tokens.create("dashboard", ["read:accounts"], timedelta(days=13))
-        runtime.api_tokens.create("later", ["read:accounts"], timedelta(days=15), tenant="kilowatt")
-        runtime.api_tokens.create("of before", ["read:accounts"])
-        monkeypatch.setattr(tasks.upkeep, "get_runtime", lambda: runtime)
+    with canned_server(TAKEN) as receiver, open_runtime(webhook_url=receiver.url, webhook_secret=SECRET) as parts:
+        token, text = parts.stores.registry.api_tokens.create("dashboard", ["read:accounts"], timedelta(days=13))
+        parts.stores.registry.api_tokens.create("later", ["read:accounts"], timedelta(days=15), tenant="kilowatt")
+        parts.stores.registry.api_tokens.create("of before", ["read:accounts"])
+        use_parts(monkeypatch, parts)
         for _ in range(2):
             tasks.upkeep.create_consent_reminders()
-            deliver_due(runtime.notice_sender)
+            deliver_due(build_notice_sender(parts.stores))
         assert len(receiver.requests) == 1
         body = receiver.requests[0][2]
         assert (body["kind"], body["account"], body["new_consent_helps"]) == ("token_ends", None, False)

@@ -15,8 +15,8 @@ from config.settings import Settings
 from config.unknown_settings import removed_settings
 from tests.support.commands import CommandResult
 from tests.support.installation import Installation, new_installation
+from tests.support.parts import open_parts
 from worker.domain.sessions import KeyKind
-from worker.runtime.process import Runtime
 from worker.stores.encryption import generate_key
 
 PASSWORD = "marmotte vapeur tuile 12"
@@ -111,14 +111,14 @@ def test_a_new_password_a_link_and_the_end(installation: Installation, monkeypat
     row = json.loads(add(installation, monkeypatch, "alice", "--json").out)
     link = installation.releve("operators", "link", "alice").out.strip()
     assert re.fullmatch(r"http://127\.0\.0\.1:8000/operator/link#operator_link_[a-z0-9]{12}_[\w-]{43}", link)
-    with Runtime(installation.read_settings()) as runtime:
-        keys = runtime.web_access.keys
+    with open_parts(installation.read_settings()) as parts:
+        keys = parts.access.keys
         keys.create(KeyKind.OPERATOR_SESSION, row["id"])
         assert installation.query_rows("operators", "list")[0]["sessions"] == 1
         monkeypatch.setattr(sys, "stdin", io.StringIO("girafe lundi moquette 7\n"))
         installation.releve("operators", "password", "alice", "--password", "-")
         assert keys.list_keys([row["id"]], set(KeyKind)) == []
-        assert runtime.web_access.operators.check("alice", "girafe lundi moquette 7")
+        assert parts.access.operators.check("alice", "girafe lundi moquette 7")
         keys.create(KeyKind.OPERATOR_SESSION, row["id"])
         assert "is removed" in installation.releve("operators", "end", "alice").out
         assert keys.list_keys([row["id"]], set(KeyKind)) == []

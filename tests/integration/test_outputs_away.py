@@ -43,7 +43,7 @@ class Home:
         self.delivery = OutputDelivery(
             outputs=self.outputs,
             outbox=self.outbox,
-            accounts=registry,
+            accounts=registry.accounts,
             kinds=KINDS,
             parts=OutputParts(measures=self.measures, now=self.now),
             locks=locks,

@@ -28,8 +28,8 @@ def secret(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def account(installation: Installation) -> str:
-    with installation.open() as runtime:
-        return add_ready(runtime.registry, METER)
+    with installation.open() as parts:
+        return add_ready(parts.stores.registry, METER)
 
 
 def test_an_output_is_tried_stored_listed_sent_again_and_removed(
@@ -49,8 +49,8 @@ def test_an_output_is_tried_stored_listed_sent_again_and_removed(
     assert (row["id"], row["kind"], row["account_id"], row["waiting"]) == (said["id"], "webhook", account, 1)
     listed = installation.releve("outputs", "list").out + str(row)
     assert SECRET not in listed and receiver.url not in listed
-    with installation.open() as runtime:
-        options = OutputOptions(**runtime.outputs.load_options(said["id"]))
+    with installation.open() as parts:
+        options = OutputOptions(**parts.stores.registry.outputs.load_options(said["id"]))
         assert (options.url, options.secret, options.more) == (receiver.url, SECRET, {})
     assert installation.query("outputs", "resend", said["id"], "--from", "2024-01-01")["series"] == 2
     refused = installation.run("outputs", "remove", said["id"])
@@ -128,11 +128,11 @@ def test_days_that_an_output_can_t_delete_are_listed_until_they_were_deleted_by_
     output = installation.query("outputs", "add", "line-protocol", *options)["id"]
     assert installation.query_rows("outputs", "list")[0]["days_to_delete"] == {}
     gone = ["2024-07-20T10:30Z", "2024-07-20T11:30Z", "2024-07-21T22:30Z"]
-    with installation.open() as runtime:
-        with runtime.outbox.noting(account, Series.LOAD_CURVE) as note:
+    with installation.open() as parts:
+        with parts.stores.registry.outbox.noting(account, Series.LOAD_CURVE) as note:
             note(ChangedPart(NOW - timedelta(days=9), NOW, frozenset(gone)))
         kept = [(Series.LOAD_CURVE, key) for key in gone]
-        runtime.outbox.delete_sent(runtime.outbox.next_changes(output), kept)
+        parts.stores.registry.outbox.delete_sent(parts.stores.registry.outbox.next_changes(output), kept)
     assert installation.query_rows("outputs", "list")[0]["days_to_delete"] == {account: ["2024-07-20", "2024-07-22"]}
     assert f"output {output}: 2 days to delete and resend\n" in installation.releve("outputs", "list").out
     installation.query("outputs", "resend", output, "--from", "2024-07-21", "--deleted")
@@ -145,13 +145,15 @@ def test_status_explain_and_doctor_tell_what_waits_and_why(
     installation: Installation, account: str, secret: None
 ) -> None:
     output = installation.query("outputs", "add", "webhook", "--url", URL, "--secret", "-", "--no-check")["id"]
-    with installation.open() as runtime:
-        runtime.outbox.delete_sent(runtime.outbox.next_changes(output))
-        runtime.outputs.record_sent(output, NOW - timedelta(days=1))
+    with installation.open() as parts:
+        parts.stores.registry.outbox.delete_sent(parts.stores.registry.outbox.next_changes(output))
+        parts.stores.registry.outputs.record_sent(output, NOW - timedelta(days=1))
         assert "all sent, last sent 2024-07-24" in installation.releve("explain", account).out
-        with runtime.outbox.noting(account, Series.DAILY) as note:
+        with parts.stores.registry.outbox.noting(account, Series.DAILY) as note:
             note(ChangedPart(NOW, NOW))
-        runtime.outputs.record_failure(output, "NotDelivered", "the receiver answers with status 503", NOW, sent=False)
+        parts.stores.registry.outputs.record_failure(
+            output, "NotDelivered", "the receiver answers with status 503", NOW, sent=False
+        )
     explained, status = installation.query("explain", account), installation.query("status")
     for (row,) in (explained["outputs"], status["outputs"]):
         assert (row["id"], row["waiting"], row["tries"]) == (output, 1, 1)

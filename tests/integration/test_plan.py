@@ -129,9 +129,7 @@ def test_without_a_number_the_registry_is_counted(releve: Releve, registry: Regi
     assert (plan["accounts"], plan["without_curve"], plan["calls_a_night"]) == (3, 1, 3 + 2 + 1)
 
 
-def test_what_is_applied_holds_from_the_next_night_on_until_it_is_reset(
-    releve: Releve, registry: Registry
-) -> None:
+def test_what_is_applied_holds_from_the_next_night_on_until_it_is_reset(releve: Releve, registry: Registry) -> None:
     assert "no plan is in use" in releve("--show").out
     plan = read_json(releve("--accounts", "12000", "--without-curve", "3000", "--apply", "--json"))
     assert plan["since"] == "2026-11-03", "the night that begins today goes on as it was"

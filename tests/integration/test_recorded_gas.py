@@ -224,8 +224,8 @@ def test_the_home_served_by_the_simulator_is_stored_exactly(
         account = installation.query("accounts", "add", "--pce", METER, "--own", **settings)["account"]
         installation.releve("sync", account, "--inline", **settings)
         installation.releve("backfill", account, "--inline", **settings)
-        with installation.open(**settings) as runtime:
-            stored = runtime.measures.read(account, {DAILY.inputs: ALL_KEYS})[DAILY.inputs]
+        with installation.open(**settings) as parts:
+            stored = parts.stores.measures.read(account, {DAILY.inputs: ALL_KEYS})[DAILY.inputs]
     # The last month is provisional until it has been billed.
     statuses = {key_of(document): (details_of(document) or {})["status"] for document in stored}
     provisional = [key for key, status in statuses.items() if status == "provisional"]
@@ -233,11 +233,11 @@ def test_the_home_served_by_the_simulator_is_stored_exactly(
     assert statuses["2021-10-31"] == "final" and "2021-11-26" not in statuses
     with served(recordings, datetime(2021, 12, 9, 10, tzinfo=PARIS), periods) as settings:
         installation.releve("sync", account, "--inline", **settings)
-        with installation.open(**settings) as runtime:
-            home.check_days(runtime.measures, account, final_before=date.max)
-            home.check_periods(runtime.measures, account)
+        with installation.open(**settings) as parts:
+            home.check_days(parts.stores.measures, account, final_before=date.max)
+            home.check_periods(parts.stores.measures, account)
             # What becomes final as it was is no correction.
-            assert runtime.corrections.list_between(account, DAILY.inputs, "2017", "2022") == []
+            assert parts.stores.registry.corrections.list_between(account, DAILY.inputs, "2017", "2022") == []
         again = installation.query("sync", account, "--inline", **settings)
         assert (again["created"], again["updated"], again["removed"]) == (0, 0, 0)
         ledgers = installation.query("completeness", account, **settings)["series"]

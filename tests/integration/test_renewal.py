@@ -18,6 +18,7 @@ from tests.support.connect_service import METER, OTHER, ConnectServers, ConnectS
 from worker.clients.supplier_session import TokenProvider
 from worker.domain.account import AccountState
 from worker.errors import RefreshAnswerLost, SupplierUnavailable
+from worker.runtime.consent_parts import build_token_renewal
 
 TOKEN_PATH = "/v1/oauth2/token"
 LOST = "USER_ACTION_NEEDED.OAUTH_OUTDATED.REFRESH_LOST"
@@ -38,7 +39,7 @@ def connect(service: ConnectService, *meters: str, browser: TestClient | None = 
 
 
 def tokens_of(service: ConnectService, account_id: str) -> TokenProvider:
-    return service.runtime.clients.tokens_of(service.runtime.registry.accounts.get(account_id))
+    return service.parts.sync.suppliers.main.tokens_of(service.parts.stores.registry.accounts.get(account_id))
 
 
 def count_renewals(service: ConnectService) -> int:
@@ -46,13 +47,13 @@ def count_renewals(service: ConnectService) -> int:
 
 
 def test_beat_renews_what_ends_soon_and_nothing_else(service: ConnectService, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker.runtime.current, "_runtime", (os.getpid(), service.runtime))
+    monkeypatch.setattr(worker.runtime.current, "_parts", (os.getpid(), service.parts))
     (account,) = connect(service, METER)
-    before = service.runtime.registry.tokens.load(account)
+    before = service.parts.stores.registry.tokens.load(account)
     service.simulate("POST", "switches", {"token_life_s": 12_600})
     renew_tokens()
     assert count_renewals(service) == 1
-    assert service.runtime.registry.tokens.load(account) != before
+    assert service.parts.stores.registry.tokens.load(account) != before
     renew_tokens()
     assert count_renewals(service) == 1
 
@@ -69,8 +70,8 @@ def test_all_workers_together_renew_once(service: ConnectService) -> None:
 def test_nothing_is_renewed_while_nobody_is_to_be_asked(service: ConnectService) -> None:
     connect(service, METER)
     service.simulate("POST", "switches", {"token_life_s": 12_600})
-    service.runtime.incidents.open_by_hand()
-    assert service.runtime.token_renewal.run() == 0
+    service.parts.sync.incidents.open_by_hand()
+    assert build_token_renewal(service.parts.stores, service.parts.sync).run() == 0
     assert count_renewals(service) == 0
 
 
@@ -78,15 +79,17 @@ def test_a_refresh_answer_lost_on_the_way_is_known_for_what_it_is(service: Conne
     browser = service.browser()
     accounts = connect(service, METER, OTHER, browser=browser)
     service.simulate("POST", "faults", {"path": TOKEN_PATH, "kind": "refresh_lost"})
-    assert service.runtime.token_renewal.run() == 0  # The renewal was early, so the stored token is still valid.
-    assert all(service.runtime.registry.accounts.get(account).active for account in accounts)
-    assert service.runtime.token_renewal.run() == 0
-    for account in map(service.runtime.registry.accounts.get, accounts):
+    assert (
+        build_token_renewal(service.parts.stores, service.parts.sync).run() == 0
+    )  # The renewal was early, so the stored token is still valid.
+    assert all(service.parts.stores.registry.accounts.get(account).active for account in accounts)
+    assert build_token_renewal(service.parts.stores, service.parts.sync).run() == 0
+    for account in map(service.parts.stores.registry.accounts.get, accounts):
         assert (account.state, account.reason) == (AccountState.ACTION_NEEDED, LOST)
     with pytest.raises(RefreshAnswerLost):
         tokens_of(service, accounts[0]).current()
     connect(service, METER, OTHER, browser=browser)
-    assert all(service.runtime.registry.accounts.get(account).active for account in accounts)
+    assert all(service.parts.stores.registry.accounts.get(account).active for account in accounts)
 
 
 def test_a_worker_that_died_between_the_answer_and_its_keeping_is_the_same_loss(
@@ -100,7 +103,7 @@ def test_a_worker_that_died_between_the_answer_and_its_keeping_is_the_same_loss(
 
     (account,) = connect(service, METER)
     with monkeypatch.context() as patch:
-        patch.setattr(type(service.runtime.registry.tokens), "save_renewed", die)
+        patch.setattr(type(service.parts.stores.registry.tokens), "save_renewed", die)
         with pytest.raises(Died):
             tokens_of(service, account).current()
     with pytest.raises(RefreshAnswerLost):
@@ -110,19 +113,21 @@ def test_a_worker_that_died_between_the_answer_and_its_keeping_is_the_same_loss(
 def test_a_consent_that_was_withdrawn_is_not_called_a_loss(service: ConnectService) -> None:
     (account,) = connect(service, METER)
     service.simulate("DELETE", "tokens?refresh=1")
-    assert service.runtime.token_renewal.run() == 0
-    assert service.runtime.registry.accounts.get(account).reason == "USER_ACTION_NEEDED.OAUTH_OUTDATED"
+    assert build_token_renewal(service.parts.stores, service.parts.sync).run() == 0
+    assert service.parts.stores.registry.accounts.get(account).reason == "USER_ACTION_NEEDED.OAUTH_OUTDATED"
 
 
 def test_a_supplier_that_is_down_sets_nobody_aside(service: ConnectService) -> None:
     (account,) = connect(service, METER)
     service.simulate("POST", "faults", {"path": TOKEN_PATH, "status": 503, "body": "<html>", "count": 3})
-    service.runtime.token_renewal.run()
+    build_token_renewal(service.parts.stores, service.parts.sync).run()
     with pytest.raises(SupplierUnavailable):
         tokens_of(service, account).renew(tokens_of(service, account).current())
-    assert service.runtime.registry.accounts.get(account).active
+    assert service.parts.stores.registry.accounts.get(account).active
     service.simulate("POST", "switches", {"token_life_s": 12_600})
-    assert service.runtime.token_renewal.run() == 1  # The supplier has not used up the refresh token.
+    assert (
+        build_token_renewal(service.parts.stores, service.parts.sync).run() == 1
+    )  # The supplier has not used up the refresh token.
 
 
 def test_a_consent_given_during_a_renewal_wins(service: ConnectService) -> None:
@@ -144,13 +149,13 @@ def test_a_consent_given_during_a_renewal_wins(service: ConnectService) -> None:
         pass
     service.simulate("POST", "switches", {"token_life_s": 12_600})
     connect(service, METER, browser=browser)
-    token = service.runtime.registry.tokens.load(account)
+    token = service.parts.stores.registry.tokens.load(account)
     renewal.join()
-    assert service.runtime.registry.tokens.load(account) == token
+    assert service.parts.stores.registry.tokens.load(account) == token
 
 
 def test_a_tick_spends_at_most_its_share_of_the_quota(service: ConnectService) -> None:
     for number in range(4):
         connect(service, f"3000164000001{number}")
     service.simulate("POST", "switches", {"token_life_s": 12_600})
-    assert replace(service.runtime.token_renewal, calls_per_hour=1200).run() == 2
+    assert replace(build_token_renewal(service.parts.stores, service.parts.sync), calls_per_hour=1200).run() == 2

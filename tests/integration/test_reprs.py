@@ -13,6 +13,7 @@ import pytest
 from pydantic import SecretStr
 
 from config.settings import Settings
+from tests.support.parts import Parts, open_parts
 from tests.unit.test_errors import MESSAGE, TREE
 from worker.accounts.notice_channels import compose_message
 from worker.clients.endpoints import Callback
@@ -21,7 +22,6 @@ from worker.clients.tokens import UserTokens
 from worker.domain.answers import Answer, AnswerKind
 from worker.domain.notice import Notice, NoticeKind
 from worker.logs import REDACTOR, Redactor, written_forms
-from worker.runtime.process import Runtime
 from worker.stores.encryption import generate_key
 from worker.stores.measures.couchdb import CouchAnswer
 from worker.stores.token_store import UserTokenStore
@@ -46,7 +46,7 @@ def secrets() -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def runtime(secrets: dict[str, str], redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
+def parts(secrets: dict[str, str], redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
     settings: dict[str, Any] = {
         **secrets,
         "data_dir": tmp_path_factory.mktemp("reprs"),
@@ -56,8 +56,8 @@ def runtime(secrets: dict[str, str], redis_url: str, tmp_path_factory: pytest.Te
         "enedis_url": "http://127.0.0.1:9",
         "webhook_url": "http://127.0.0.1:9/hook",
     }
-    with Runtime(Settings.from_env(_env_file=None, **settings)) as runtime:
-        yield runtime
+    with open_parts(Settings.from_env(_env_file=None, **settings)) as parts:
+        yield parts
 
 
 def reachable(start: Any) -> Iterator[Any]:
@@ -84,22 +84,22 @@ def _children(item: Any) -> list[Any]:
     return list(getattr(item, "__dict__", {}).values())
 
 
-def test_no_object_of_a_running_house_shows_a_secret(runtime: Runtime, secrets: dict[str, str]) -> None:
-    account, _ = runtime.registry.accounts.add("enedis", METER, NOW, token_needed=True)
+def test_no_object_of_a_running_house_shows_a_secret(parts: Parts, secrets: dict[str, str]) -> None:
+    account, _ = parts.stores.registry.accounts.add("enedis", METER, NOW, token_needed=True)
     token = Token(*TOKENS, expires_at=1_900_000_000)
-    runtime.registry.tokens.save(account.id, token.to_text(), NOW)
-    token_store = UserTokenStore(account.id, runtime.registry, runtime.progress)
+    parts.stores.registry.tokens.save(account.id, token.to_text(), NOW)
+    token_store = UserTokenStore(account.id, parts.stores.registry, parts.stores.windows)
     assert token_store.load() == token.to_text()
     objects = [
-        runtime,
+        parts,
         token_store,
-        UserTokens(token_store, runtime.clients.oauth),
-        runtime.clients.application_session(),
+        UserTokens(token_store, parts.sync.suppliers.main.oauth),
+        parts.sync.suppliers.main.application_session(),
         token,
     ]
-    objects += [account, runtime.clients.client_of(account), REDACTOR, Redactor(secrets.values())]
+    objects += [account, parts.sync.suppliers.main.client_of(account), REDACTOR, Redactor(secrets.values())]
     objects += [Callback(TOKENS[0], "", (METER,), code=TOKENS[1]), Session(_empty_sid=TOKENS[0])]
-    objects += [Answer(AnswerKind.DATA, METER), runtime.web_access]
+    objects += [Answer(AnswerKind.DATA, METER), parts.access]
     objects += [CouchAnswer(200, {"x": METER}), Reply(200, {"x": TOKENS[0]}, METER.encode())]
     objects += [SplitFetch(lambda _: Answer(AnswerKind.DATA, METER), payloads=[(None, METER)])]  # type: ignore[list-item]
     objects.append(
@@ -113,7 +113,7 @@ def test_no_object_of_a_running_house_shows_a_secret(runtime: Runtime, secrets: 
     ours = {type(item).__name__ for item in items if type(item).__module__.partition(".")[0] in OURS}
     assert {
         "Settings",
-        "Runtime",
+        "Parts",
         "Sealer",
         "OAuthClient",
         "NotifyService",

@@ -16,6 +16,7 @@ from tests.support.counting_proxy import CountingProxy
 from tests.support.factories import NOW
 from tests.support.fakes import ByDoctype
 from tests.support.installation import Installation
+from tests.support.parts import Parts
 from tests.support.real_couchdb import real_couchdb_url
 from tests.support.registries import switch_on
 from tests.support.simulators import serve_in_background
@@ -23,7 +24,7 @@ from tests.support.waiting import DEADLINE_S
 from worker.clients.enedis import ENEDIS
 from worker.clients.grdf import GRDF
 from worker.domain.series import Doctype, Series
-from worker.runtime.process import Runtime
+from worker.runtime.sync_parts import build_auditor, build_inline
 
 MOST_REQUESTS = {"plain": (40, 6), "packed": (20, 2)}  # Of a first and of an unchanged sync.
 METER = "12345678901299"
@@ -49,25 +50,25 @@ def layout(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def runtime(installation: Installation, proxy: CountingProxy, layout: str) -> Iterator[Runtime]:
+def parts(installation: Installation, proxy: CountingProxy, layout: str) -> Iterator[Parts]:
     settings = {"measures_url": proxy.url, "layout": layout, "calls_per_second": "0", "calls_per_hour": "0"}
     with (
         serve_in_background(SimulatorOptions(pretend_now=NOW)) as supplier,
-        installation.open(**settings, enedis_url=supplier) as runtime,
+        installation.open(**settings, enedis_url=supplier) as parts,
     ):
-        yield runtime
+        yield parts
 
 
 @pytest.mark.parametrize("layout", MOST_REQUESTS, indirect=True)
 def test_a_first_sync_takes_40_requests_at_most_or_20_packed_and_an_unchanged_one_6_or_2(
-    runtime: Runtime, proxy: CountingProxy, layout: str
+    parts: Parts, proxy: CountingProxy, layout: str
 ) -> None:
     most_first, most_unchanged = MOST_REQUESTS[layout]
-    account, _ = runtime.registry.accounts.add(ENEDIS.name, "12345678901299", runtime.now())
-    inline = runtime.inline(print_line=print)
+    account, _ = parts.stores.registry.accounts.add(ENEDIS.name, "12345678901299", parts.stores.now())
+    inline = build_inline(parts.stores, parts.sync, print_line=print)
     first = list(inline.history(account.id))
     first_requests = list(proxy.requests)
-    documents = {doctype: ByDoctype(runtime.measures)[doctype].read(account.id, "0", "~") for doctype in Doctype}
+    documents = {doctype: ByDoctype(parts.stores.measures)[doctype].read(account.id, "0", "~") for doctype in Doctype}
     stored = {doctype: len(of_doctype) for doctype, of_doctype in documents.items() if of_doctype}
     proxy.clear()
     unchanged = list(inline.look_back(account.id))
@@ -101,14 +102,16 @@ def test_no_step_of_a_home_with_panels_and_gas_takes_more_requests_than_at_92620
         for steps, now in ((STEPS[:2], HOME_NOW), (STEPS[2:], HOME_NOW + timedelta(days=2))):
             control(supplier, "clock", now=now.isoformat())
             settings = {"measures_url": proxy.url, "layout": layout, "pretend_now": now.isoformat()}
-            with installation.open(**settings, **of_home) as runtime:
+            with installation.open(**settings, **of_home) as parts:
                 for name, meter in ((ENEDIS.name, METER), (GRDF.name, PCE)):
-                    account, _ = runtime.registry.accounts.add(name, meter, now, token_needed=False)
+                    account, _ = parts.stores.registry.accounts.add(name, meter, now, token_needed=False)
                     if name == ENEDIS.name:
-                        switch_on(runtime.registry, account.id, Series.PRODUCTION_DAILY, Series.PRODUCTION_LOAD_CURVE)
+                        switch_on(
+                            parts.stores.registry, account.id, Series.PRODUCTION_DAILY, Series.PRODUCTION_LOAD_CURVE
+                        )
                     for step in steps:
                         proxy.clear()
-                        assert do_step(runtime, step, account.id), (name, step)
+                        assert do_step(parts, step, account.id), (name, step)
                         counted[name].append(len(proxy.requests))
     without_partitions = 1 if real_couchdb_url() is None else 0
     for name, (first, unchanged, later, verify) in AT_9262099F[layout].items():
@@ -121,11 +124,11 @@ def control(supplier: str, path: str, **changes: object) -> None:
     requests.post(f"{supplier}/__sim__/{path}", json=changes, timeout=DEADLINE_S).raise_for_status()
 
 
-def do_step(runtime: Runtime, step: str, account_id: str) -> bool:
+def do_step(parts: Parts, step: str, account_id: str) -> bool:
     """Carry out a step, and return whether it did what it is to do."""
     if step == "verify":
-        return not runtime.auditor(lambda job: None).verify_account(account_id).findings
-    inline = runtime.inline(print_line=print)
+        return not build_auditor(parts.stores, parts.sync, lambda job: None).verify_account(account_id).findings
+    inline = build_inline(parts.stores, parts.sync, print_line=print)
     results = [*(inline.history if step == "first" else inline.look_back)(account_id)]
     created = sum(result["created"] for result in results)
     return not inline.failures and (created == 0 if step == "unchanged" else created > 0)

@@ -24,6 +24,7 @@ from tests.support.backups import (
 )
 from tests.support.installation import Installation
 from tests.support.own_home import GATEWAY
+from tests.support.parts import Parts
 from tests.support.registries import METER, NOW, prepare_registry, record_consent
 from worker.domain.account import DEFAULT_TENANT, AccountState
 from worker.domain.connection_request import ConnectionRequest
@@ -34,7 +35,7 @@ from worker.ops import backup as creating
 from worker.ops import backup as restoring
 from worker.ops.backup import back_up, restore
 from worker.ops.backup_format import BackupRefused, pack, to_line
-from worker.runtime.process import Runtime
+from worker.runtime.consent_parts import build_inviter, erase, stop_consent
 from worker.stores.encryption import KeyedHashes, Purpose, Sealer, generate_key
 from worker.stores.erasure_ledger import LedgerEntry, LedgerFile, LedgerKind, LedgerRefused
 from worker.stores.measures.measure_store import Document
@@ -57,30 +58,30 @@ class Lost:
         self.installation = installation_with_keys(folder / "old", redis_url, self.ledger_path)
         self.new = installation_with_keys(folder / "new", redis_url, self.ledger_path)
 
-    def open_new(self) -> Runtime:
-        """Return a runtime on the empty installation, with the tables of this version."""
+    def open_new(self) -> Parts:
+        """Return a parts on the empty installation, with the tables of this version."""
         prepare_registry(self.new.folder)
         return self.new.open()
 
     def note(self, kind: LedgerKind, account: str, at: datetime = LATER, meter: str | None = None) -> None:
         self.ledger.append(LedgerEntry(kind, account, at, meter, FORGET_ON if meter else None))
 
-    def note_erasure(self, runtime: Runtime, account: str, meter: str) -> None:
+    def note_erasure(self, parts: Parts, account: str, meter: str) -> None:
         """Write what an erasure writes to the ledger. An entry may stand in it twice."""
-        self.note(LedgerKind.ERASED, account, meter=runtime.erasures.digests("enedis", meter)[0])
+        self.note(LedgerKind.ERASED, account, meter=parts.stores.registry.erasures.digests("enedis", meter)[0])
 
-    def is_remembered(self, runtime: Runtime, meter: str) -> bool:
-        with runtime.registry.database.reading() as connection:
-            return runtime.erasures.find(connection, "enedis", meter) is not None
+    def is_remembered(self, parts: Parts, meter: str) -> bool:
+        with parts.stores.registry.database.reading() as connection:
+            return parts.stores.registry.erasures.find(connection, "enedis", meter) is not None
 
 
 @pytest.fixture(scope="module")
 def filled(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Lost:
     """Return an installation that no test changes: to fill it and back it up takes longer than most tests."""
     folder = tmp_path_factory.mktemp("filled")
-    with installation_with_keys(folder / "old", redis_url, folder / "ledger.ndjson").open() as runtime:
-        lost = Lost(folder, redis_url, fill(runtime, DAYS[:5]), runtime.erasure_hashes)
-        back_up(runtime, lost.file)
+    with installation_with_keys(folder / "old", redis_url, folder / "ledger.ndjson").open() as parts:
+        lost = Lost(folder, redis_url, fill(parts, DAYS[:5]), parts.stores.keys.hashes)
+        back_up(parts, lost.file)
     return lost
 
 
@@ -103,30 +104,34 @@ def new(request: pytest.FixtureRequest, lost: Lost) -> Installation:
 def test_n3_a_token_revoked_and_an_account_erased_since_do_not_come_back(lost: Lost, new: Installation) -> None:
     """As the review ran it."""
     first = lost.ids["first"]
-    with lost.installation.open() as runtime:
-        (token,) = runtime.api_tokens.list_tokens()
-        runtime.api_tokens.revoke(token.id)
-        lost.note_erasure(runtime, first, METER)
-        runtime.erase(first)
-    with new.open() as runtime:
-        operator = runtime.web_access.operators.add("alice")
-        summary = restore(runtime.settings, lost.file)
-        assert runtime.web_access.operators.list_operators() == [operator], "one who was made before the restore stays"
-        (token,) = runtime.api_tokens.list_tokens()
+    with lost.installation.open() as parts:
+        (token,) = parts.stores.registry.api_tokens.list_tokens()
+        parts.stores.registry.api_tokens.revoke(token.id)
+        lost.note_erasure(parts, first, METER)
+        erase(parts.stores, first)
+    with new.open() as parts:
+        operator = parts.access.operators.add("alice")
+        summary = restore(parts.stores.settings, lost.file)
+        assert parts.access.operators.list_operators() == [operator], "one who was made before the restore stays"
+        (token,) = parts.stores.registry.api_tokens.list_tokens()
         assert token.revoked_at is not None
-        account = runtime.registry.accounts.get(first)
+        account = parts.stores.registry.accounts.get(first)
         assert (account.state, account.usage_point_id) == (AccountState.DELETED, None)
-        assert days_of(runtime, first) == [] != days_of(runtime, lost.ids["paused"])
-        assert lost.is_remembered(runtime, METER)
-        with runtime.registry.database.reading() as connection:
-            erasure = runtime.erasures.find_last(connection, "enedis", METER)
+        assert days_of(parts, first) == [] != days_of(parts, lost.ids["paused"])
+        assert lost.is_remembered(parts, METER)
+        with parts.stores.registry.database.reading() as connection:
+            erasure = parts.stores.registry.erasures.find_last(connection, "enedis", METER)
         assert erasure is not None and erasure[1] == DEFAULT_TENANT, "the ledger keeps whose the account was"
-        assert all(not proof.names_meter and not proof.open for proof in runtime.consents.list_proofs(first))
-        rows = registry_rows(runtime)
+        assert all(
+            not proof.names_meter and not proof.open for proof in parts.stores.registry.consents.list_proofs(first)
+        )
+        rows = registry_rows(parts)
         named = [name for name in rows if first in json.dumps(rows[name])]
         assert set(named) <= {"accounts", "consent_proofs", "consent_evidence"}
-        assert runtime.registry.tokens.load(first) is None
-        assert runtime.registry.tokens.load(lost.ids["second"]) is not None, "the token is the other account's, too"
+        assert parts.stores.registry.tokens.load(first) is None
+        assert parts.stores.registry.tokens.load(lost.ids["second"]) is not None, (
+            "the token is the other account's, too"
+        )
         assert (summary.since_backup.erased, summary.ended.api_tokens, summary.erasures_unknown_since) == (1, 1, None)
 
 
@@ -139,25 +144,25 @@ def test_n3_measures_of_an_erased_account_are_never_written(lost: Lost, monkeypa
         accounts.update(row["_id"].partition(":")[0] for rows in documents.values() for row in rows)
         return write(store, documents, *options)
 
-    with lost.open_new() as runtime:
+    with lost.open_new() as parts:
         monkeypatch.setattr(SqlStore, "write", watched)
-        restore(runtime.settings, lost.file)
+        restore(parts.stores.settings, lost.file)
     assert accounts == {lost.ids["paused"]}
 
 
 def test_n3_measures_that_an_interrupted_erasure_left_are_erased(lost: Lost) -> None:
     lost.note(LedgerKind.ERASED, lost.ids["first"])
-    with lost.new.but(measures_url=f"sqlite:///{lost.installation.folder / 'measures.db'}").open() as runtime:
-        assert days_of(runtime, lost.ids["first"])
-        restore(runtime.settings, lost.file)
-        assert days_of(runtime, lost.ids["first"]) == []
+    with lost.new.but(measures_url=f"sqlite:///{lost.installation.folder / 'measures.db'}").open() as parts:
+        assert days_of(parts, lost.ids["first"])
+        restore(parts.stores.settings, lost.file)
+        assert days_of(parts, lost.ids["first"]) == []
 
 
 def test_n3_an_account_erased_after_it_was_made_after_the_backup_is_remembered(lost: Lost) -> None:
-    with lost.open_new() as runtime:
-        lost.note_erasure(runtime, "hhhhhhhhhhhh", "30001640000077")
-        assert restore(runtime.settings, lost.file).since_backup.erased == 0
-        assert lost.is_remembered(runtime, "30001640000077")
+    with lost.open_new() as parts:
+        lost.note_erasure(parts, "hhhhhhhhhhhh", "30001640000077")
+        assert restore(parts.stores.settings, lost.file).since_backup.erased == 0
+        assert lost.is_remembered(parts, "30001640000077")
 
 
 @pytest.mark.parametrize("since, waiting", [(LATER, ["right"]), (NOW - timedelta(hours=1), [])])
@@ -165,62 +170,70 @@ def test_n3_a_right_that_waited_for_a_meter_erased_since_is_withdrawn(
     lost: Lost, since: datetime, waiting: list[str]
 ) -> None:
     """Its account was opened after the backup and erased; the backup knows the right alone, with the meter's number."""
-    with lost.open_new() as runtime:
-        lost.note(LedgerKind.ERASED, "opened-later", since, runtime.erasures.digests("grdf", "12345678901234")[0])
-        restore(runtime.settings, lost.file)
-        assert [right.id for right in runtime.rights.list_to_withdraw()] == waiting
+    with lost.open_new() as parts:
+        lost.note(
+            LedgerKind.ERASED,
+            "opened-later",
+            since,
+            parts.stores.registry.erasures.digests("grdf", "12345678901234")[0],
+        )
+        restore(parts.stores.settings, lost.file)
+        assert [right.id for right in parts.stores.registry.rights.list_to_withdraw()] == waiting
 
 
 def test_n3_a_consent_stopped_since_stays_stopped(lost: Lost, new: Installation) -> None:
     first, paused = lost.ids["first"], lost.ids["paused"]
     for account in (first, paused):
         lost.note(LedgerKind.STOPPED, account)
-    with new.open() as runtime:
-        assert restore(runtime.settings, lost.file).since_backup.stopped == 2
-        account = runtime.registry.accounts.get(first)
+    with new.open() as parts:
+        assert restore(parts.stores.settings, lost.file).since_backup.stopped == 2
+        account = parts.stores.registry.accounts.get(first)
         assert (account.state, account.reason) == (AccountState.ACTION_NEEDED, ConsentStopped.code)
-        assert runtime.registry.accounts.get(paused).refusal_on(NOW.date()) is not None
-        assert runtime.registry.tokens.load(first) is None
-        assert not any(proof.open for proof in runtime.consents.list_proofs(first))
-        assert days_of(runtime, first), "what was read stays the household's"
-        runtime.registry.accounts.get(lost.ids["second"])
+        assert parts.stores.registry.accounts.get(paused).refusal_on(NOW.date()) is not None
+        assert parts.stores.registry.tokens.load(first) is None
+        assert not any(proof.open for proof in parts.stores.registry.consents.list_proofs(first))
+        assert days_of(parts, first), "what was read stays the household's"
+        parts.stores.registry.accounts.get(lost.ids["second"])
 
 
 def test_n3_a_consent_that_the_backup_knows_to_be_younger_than_the_stop_is_kept(lost: Lost) -> None:
     lost.note(LedgerKind.STOPPED, lost.ids["first"], NOW - timedelta(days=1))
-    with lost.open_new() as runtime:
-        assert restore(runtime.settings, lost.file).since_backup.stopped == 0
-        assert runtime.registry.accounts.get(lost.ids["first"]).state is AccountState.READY
+    with lost.open_new() as parts:
+        assert restore(parts.stores.settings, lost.file).since_backup.stopped == 0
+        assert parts.stores.registry.accounts.get(lost.ids["first"]).state is AccountState.READY
 
 
 def test_n3_a_meter_that_changed_hands_since_stays_closed(lost: Lost, new: Installation) -> None:
     first = lost.ids["first"]
     lost.note(LedgerKind.STOPPED, first)
     lost.note(LedgerKind.CLOSED, first, LATER + timedelta(hours=1))
-    with new.open() as runtime:
-        assert restore(runtime.settings, lost.file).since_backup.closed == 1
-        account = runtime.registry.accounts.get(first)
+    with new.open() as parts:
+        assert restore(parts.stores.settings, lost.file).since_backup.closed == 1
+        account = parts.stores.registry.accounts.get(first)
         assert (account.state, account.usage_point_id) == (AccountState.CLOSED, None)
-        assert runtime.registry.accounts.find("enedis", METER) is None
-        assert runtime.registry.tokens.load(first) is None
-        assert not any(proof.open for proof in runtime.consents.list_proofs(first))
+        assert parts.stores.registry.accounts.find("enedis", METER) is None
+        assert parts.stores.registry.tokens.load(first) is None
+        assert not any(proof.open for proof in parts.stores.registry.consents.list_proofs(first))
 
 
 def test_n3_no_session_invitation_or_grant_of_before_lets_anybody_in(lost: Lost, new: Installation) -> None:
-    with lost.installation.open() as runtime:
-        before = runtime.registry.accounts.get(lost.ids["first"])
-        _, secret = runtime.inviter.invitations.create(
-            runtime.invitations.list_invitations()[0].purpose, "enedis", "operator", usage_point_id="30001640000101"
+    with lost.installation.open() as parts:
+        before = parts.stores.registry.accounts.get(lost.ids["first"])
+        _, secret = build_inviter(parts.stores).invitations.create(
+            parts.stores.registry.invitations.list_invitations()[0].purpose,
+            "enedis",
+            "operator",
+            usage_point_id="30001640000101",
         )
-        back_up(runtime, lost.folder / "second.zip")
+        back_up(parts, lost.folder / "second.zip")
     session = Session(household=Household("h", NOW, {before.id: before.session_number}))
-    with new.open() as runtime:
-        restore(runtime.settings, lost.folder / "second.zip")
-        after = runtime.registry.accounts.get(before.id)
+    with new.open() as parts:
+        restore(parts.stores.settings, lost.folder / "second.zip")
+        after = parts.stores.registry.accounts.get(before.id)
         assert session.shows(before) and not session.shows(after)
         assert after.session_number < 2**31
-        assert runtime.invitations.open(secret, "b" * 64) is None
-        rows = registry_rows(runtime)
+        assert parts.stores.registry.invitations.open(secret, "b" * 64) is None
+        rows = registry_rows(parts)
         assert all(row["revoked_at"] and row["sealed_usage_point"] is None for row in rows["invitations"])
         assert [row["end_reason"] for row in rows["proxy_grants"]] == ["restored"]
         assert rows["proxy_clients"][0]["revoked_at"] is not None
@@ -229,16 +242,16 @@ def test_n3_no_session_invitation_or_grant_of_before_lets_anybody_in(lost: Lost,
 def test_n3_no_code_and_no_mail_address_of_before_lets_anybody_in(lost: Lost, new: Installation) -> None:
     """Even the same session key opens none: they are not in a backup."""
     same = {"session_key": "the same key before and after the restore"}
-    with lost.installation.open(**same) as runtime:
-        account = runtime.registry.accounts.get(lost.ids["first"])
-        session, _ = open_session(runtime.web_access, Session(), [account], "Firefox")
+    with lost.installation.open(**same) as parts:
+        account = parts.stores.registry.accounts.get(lost.ids["first"])
+        session, _ = open_session(parts.access, Session(), [account], "Firefox")
         assert session.key and session.household
         code = session.key.details["code"]
-        assert runtime.web_access.ways_back.addresses.set(session.household.id, "anne@example.org", "fr")
-        back_up(runtime, lost.folder / "second.zip")
-    with new.open(**same) as runtime:
-        restore(runtime.settings, lost.folder / "second.zip")
-        ways_back = runtime.web_access.ways_back
+        assert parts.access.ways_back.addresses.set(session.household.id, "anne@example.org", "fr")
+        back_up(parts, lost.folder / "second.zip")
+    with new.open(**same) as parts:
+        restore(parts.stores.settings, lost.folder / "second.zip")
+        ways_back = parts.access.ways_back
         assert ways_back.use_code(code) is None and ways_back.addresses.find("anne@example.org") == []
 
 
@@ -249,22 +262,22 @@ def test_n3_a_second_restore_ends_the_sessions_of_the_first(lost: Lost, monkeypa
         monkeypatch.setattr(
             restoring, "real_clock", lambda second=second: datetime(2026, 1, 1, 0, 0, second, tzinfo=UTC)
         )
-        with installation.open() as runtime:
-            restore(runtime.settings, lost.file)
-            numbers.append(runtime.registry.accounts.get(lost.ids["first"]).session_number)
+        with installation.open() as parts:
+            restore(parts.stores.settings, lost.file)
+            numbers.append(parts.stores.registry.accounts.get(lost.ids["first"]).session_number)
     assert numbers[0] < numbers[1]
 
 
 def test_n3_requests_and_flows_of_before_are_forgotten(lost: Lost) -> None:
-    with lost.open_new() as runtime:
+    with lost.open_new() as parts:
         request = ConnectionRequest(id="r1", supplier="enedis", browser="b", begun_on=NOW.date(), created_at=NOW)
-        assert runtime.connection_requests.create(request)
-        flows = ConsentFlows(runtime.redis)
+        assert parts.consent.requests.create(request)
+        flows = ConsentFlows(parts.stores.redis)
         state, code = flows.start(ConsentFlow("enedis", "b")), "code"
         flows.store_code(code, "sealed")
-        restore(runtime.settings, lost.file)
-        assert runtime.connection_requests.get("r1") is None
-        assert runtime.connection_requests.list_due(NOW + timedelta(days=1), 10) == []
+        restore(parts.stores.settings, lost.file)
+        assert parts.consent.requests.get("r1") is None
+        assert parts.consent.requests.list_due(NOW + timedelta(days=1), 10) == []
         assert flows.read(state) is None and flows.redeem_code(code, str) is None
 
 
@@ -275,10 +288,10 @@ def test_n3_a_planted_token_is_refused(lost: Lost) -> None:
     lines = b"".join(to_line({**row, "hash": "0" * 64}) for row in rows)
     forged = pack(lines, Sealer([generate_key()], Purpose.BACKUP), "registry/api_tokens/0")
     write_zip(lost.file, {**members, "registry/api_tokens": len(forged).to_bytes(4, "big") + forged})
-    with lost.open_new() as runtime:
+    with lost.open_new() as parts:
         with pytest.raises(BackupRefused, match="was changed in registry/api_tokens"):
-            restore(runtime.settings, lost.file)
-        assert not any(registry_rows(runtime).values())
+            restore(parts.stores.settings, lost.file)
+        assert not any(registry_rows(parts).values())
 
 
 # -- The ledger
@@ -295,10 +308,10 @@ def another(lost: Lost) -> None:
 
 def shorter(lost: Lost) -> None:
     lines = lost.ledger_path.read_text().splitlines(keepends=True)
-    with lost.installation.open() as runtime:
+    with lost.installation.open() as parts:
         lost.note(LedgerKind.STOPPED, "hhhhhhhhhhhh")
         lost.file.unlink()
-        back_up(runtime, lost.file)
+        back_up(parts, lost.file)
     lost.ledger_path.write_text("".join(lines[:1]))
 
 
@@ -329,11 +342,11 @@ def test_without_its_ledger_a_backup_is_refused_before_anything_is_written(
 
 def test_o6_a_ledger_without_its_middle_line_is_refused_and_no_erased_account_comes_back(lost: Lost) -> None:
     """As the review ran it: a backup, three erasures, and the second one's line is taken out."""
-    with lost.installation.open() as runtime:
+    with lost.installation.open() as parts:
         before = len(lost.ledger_path.read_text().splitlines())
         for name in ("first", "second", "paused"):
-            runtime.erase(lost.ids[name])
-        assert_knows_end(runtime, before + 2)
+            erase(parts.stores, lost.ids[name])
+        assert_knows_end(parts, before + 2)
     lines = lost.ledger_path.read_text().splitlines(keepends=True)
     assert len(lines) == before + 3
     lost.ledger_path.write_text("".join(lines[: before + 1] + lines[before + 2 :]))
@@ -346,36 +359,36 @@ def test_o6_a_ledger_without_its_middle_line_is_refused_and_no_erased_account_co
     lost.installation.releve("backup", str(lost.folder / "and-on.zip"))
 
 
-def assert_knows_end(runtime: Runtime, entries: int) -> None:
-    known = runtime.erasure_ledger.find()
-    assert known == runtime.ledger_file.position() and known.entries == entries
+def assert_knows_end(parts: Parts, entries: int) -> None:
+    known = parts.stores.erasure_ledger.find()
+    assert known == parts.stores.erasure_ledger.file.position() and known.entries == entries
 
 
 def test_o6_each_end_of_an_account_is_counted_in_the_registry(lost: Lost) -> None:
-    with lost.installation.open() as runtime:
-        entries = runtime.ledger_file.position().entries
-        runtime.stop_consent(lost.ids["first"])
-        assert_knows_end(runtime, entries + 1)
-        runtime.erase(lost.ids["second"])
-        assert_knows_end(runtime, entries + 2)
+    with lost.installation.open() as parts:
+        entries = parts.stores.erasure_ledger.file.position().entries
+        stop_consent(parts.stores, lost.ids["first"])
+        assert_knows_end(parts, entries + 1)
+        erase(parts.stores, lost.ids["second"])
+        assert_knows_end(parts, entries + 2)
         lost.note(LedgerKind.ERASED, lost.ids["paused"])  # Its commit failed: the registry knows one fewer, rightly.
-        back_up(runtime, lost.folder / "next.zip")
+        back_up(parts, lost.folder / "next.zip")
 
 
 def test_o6_after_a_loss_the_ledger_is_taken_as_it_is_by_the_operators_word(lost: Lost) -> None:
-    with lost.installation.open() as runtime:
-        runtime.erase(lost.ids["first"])
+    with lost.installation.open() as parts:
+        erase(parts.stores, lost.ids["first"])
         lost.ledger_path.unlink()
         with pytest.raises(LedgerRefused, match="there is no ledger"):
-            back_up(runtime, lost.folder / "refused.zip")
-        back_up(runtime, lost.folder / "next.zip", without_ledger=True)
-        assert_knows_end(runtime, 0)
-        runtime.erase(lost.ids["paused"])
-        assert_knows_end(runtime, 1)
-    with lost.open_new() as runtime:
-        summary = restore(runtime.settings, lost.folder / "next.zip")
+            back_up(parts, lost.folder / "refused.zip")
+        back_up(parts, lost.folder / "next.zip", without_ledger=True)
+        assert_knows_end(parts, 0)
+        erase(parts.stores, lost.ids["paused"])
+        assert_knows_end(parts, 1)
+    with lost.open_new() as parts:
+        summary = restore(parts.stores.settings, lost.folder / "next.zip")
         assert (summary.since_backup.erased, summary.erasures_unknown_since) == (1, None)
-        assert_knows_end(runtime, 1)
+        assert_knows_end(parts, 1)
 
 
 @pytest.mark.parametrize("spoil", [missing, another, shorter])
@@ -389,33 +402,33 @@ def test_where_only_an_archive_is_left_it_goes_on_and_says_what_it_cannot_know(
         f"without the ledger of erasures, accounts erased after {made_at} have been restored" in out
         and "releve accounts remove" in out
     )
-    with lost.new.open() as runtime:
-        assert runtime.registry.accounts.get(lost.ids["removed"]).state is AccountState.DELETED
-        assert any(row["meter"] == "e" * 64 for row in registry_rows(runtime)["erasures"])
-        assert runtime.ledger_file.position().id, "a ledger is there from now on"
-        back_up(runtime, lost.folder / "next.zip")
+    with lost.new.open() as parts:
+        assert parts.stores.registry.accounts.get(lost.ids["removed"]).state is AccountState.DELETED
+        assert any(row["meter"] == "e" * 64 for row in registry_rows(parts)["erasures"])
+        assert parts.stores.erasure_ledger.file.position().id, "a ledger is there from now on"
+        back_up(parts, lost.folder / "next.zip")
 
 
 def test_without_ledger_a_damaged_one_is_still_refused(lost: Lost) -> None:
     damaged(lost)
-    with lost.open_new() as runtime, pytest.raises(LedgerRefused, match="was changed"):
-        restore(runtime.settings, lost.file, without_ledger=True)
+    with lost.open_new() as parts, pytest.raises(LedgerRefused, match="was changed"):
+        restore(parts.stores.settings, lost.file, without_ledger=True)
 
 
 def test_without_ledger_what_the_ledger_that_is_there_knows_is_applied(lost: Lost) -> None:
     """A ledger that was begun after a loss knows later erasures; and the right one is never passed over."""
     lost.note(LedgerKind.ERASED, lost.ids["first"])
-    with lost.open_new() as runtime:
-        summary = restore(runtime.settings, lost.file, without_ledger=True)
+    with lost.open_new() as parts:
+        summary = restore(parts.stores.settings, lost.file, without_ledger=True)
         assert (summary.since_backup.erased, summary.erasures_unknown_since) == (1, None)
     another(lost)
     lost.note(LedgerKind.ERASED, lost.ids["paused"])
     newer = installation_with_keys(lost.folder / "newer", lost.redis_url, lost.ledger_path)
-    with newer.open() as runtime:
-        summary = restore(runtime.settings, lost.file, without_ledger=True)
+    with newer.open() as parts:
+        summary = restore(parts.stores.settings, lost.file, without_ledger=True)
         assert summary.since_backup.erased == 1 and summary.erasures_unknown_since is not None
-        assert runtime.registry.accounts.get(lost.ids["paused"]).state is AccountState.DELETED
-        assert runtime.registry.accounts.find("enedis", PAUSED_METER) is None
+        assert parts.stores.registry.accounts.get(lost.ids["paused"]).state is AccountState.DELETED
+        assert parts.stores.registry.accounts.find("enedis", PAUSED_METER) is None
 
 
 def test_a_backup_without_a_readable_ledger_is_not_made(lost: Lost) -> None:
@@ -505,10 +518,10 @@ def test_a_backup_that_says_nothing_of_a_home_is_restored_as_before(
 ) -> None:
     """Version 0.2 made such ones, of homes too."""
     lost.file.unlink()
-    with lost.installation.open() as runtime, monkeypatch.context() as patch:
+    with lost.installation.open() as parts, monkeypatch.context() as patch:
         facts = creating._facts
         patch.setattr(creating, "_facts", lambda *about: {k: v for k, v in facts(*about).items() if k != "home"})
-        back_up(runtime, lost.file)
+        back_up(parts, lost.file)
     out = lost.new.releve("restore", str(lost.file)).out
     assert "data folder" not in out and not lost.new.read_settings().is_home
     assert lost.new.releve("backup-info", str(lost.file)).out.startswith("made ")
@@ -519,45 +532,45 @@ def test_a_backup_that_says_nothing_of_a_home_is_restored_as_before(
 
 def test_twice_is_once_with_a_ledger_and_ended_tokens_too(lost: Lost, new: Installation) -> None:
     lost.note(LedgerKind.ERASED, lost.ids["first"])
-    with new.open() as runtime:
-        restore(runtime.settings, lost.file)
-        before = registry_rows(runtime)
+    with new.open() as parts:
+        restore(parts.stores.settings, lost.file)
+        before = registry_rows(parts)
         for _ in range(2):
-            again = restore(runtime.settings, lost.file)
+            again = restore(parts.stores.settings, lost.file)
             assert again.registry_was_there and again.documents == 0
-            assert registry_rows(runtime) == before
+            assert registry_rows(parts) == before
         out = new.releve("restore", str(lost.file)).out
         assert "an earlier run restored the registry" in out and "ended:" not in out
 
 
 @pytest.mark.parametrize("change", ["a longer ledger", "a lost Redis", "a newer backup"])
 def test_where_it_cannot_be_the_same_restore_it_is_refused(lost: Lost, change: str) -> None:
-    with lost.open_new() as runtime:
-        restore(runtime.settings, lost.file)
-        before = registry_rows(runtime)
+    with lost.open_new() as parts:
+        restore(parts.stores.settings, lost.file)
+        before = registry_rows(parts)
         if change == "a longer ledger":
             lost.note(LedgerKind.ERASED, lost.ids["first"])
         elif change == "a lost Redis":
-            runtime.redis.flushdb()
+            parts.stores.redis.flushdb()
         else:
             lost.file.unlink()
             with lost.installation.open() as old:
                 record_consent(old.consents, lost.ids["paused"], ConsentKind.AUTORISATION, NOW, reference="4712")
                 back_up(old, lost.file)
         with pytest.raises(BackupRefused, match="already has accounts"):
-            restore(runtime.settings, lost.file)
-        assert registry_rows(runtime) == before
+            restore(parts.stores.settings, lost.file)
+        assert registry_rows(parts) == before
 
 
 def test_a_ledger_that_cannot_be_applied_leaves_the_registry_empty(lost: Lost, monkeypatch: pytest.MonkeyPatch) -> None:
     lost.note(LedgerKind.ERASED, lost.ids["first"])
-    with lost.open_new() as runtime:
+    with lost.open_new() as parts:
         with monkeypatch.context() as patch:
             patch.setattr("worker.stores.registry.consents.ConsentTable.erase_after_removal", dying)
             with pytest.raises(KeyboardInterrupt):
-                restore(runtime.settings, lost.file)
-        assert not any(registry_rows(runtime).values())
-        assert restore(runtime.settings, lost.file).since_backup.erased == 1
+                restore(parts.stores.settings, lost.file)
+        assert not any(registry_rows(parts).values())
+        assert restore(parts.stores.settings, lost.file).since_backup.erased == 1
 
 
 def dying(*_: object) -> None:

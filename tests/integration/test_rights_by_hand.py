@@ -12,6 +12,7 @@ import pytest
 from tests.support.declared_rights import BROWSER, GAS, OTHER, PCE, STRANGER, TYPED, begin, electricity, opened
 from tests.support.factories import NOW
 from tests.support.installation import Installation
+from tests.support.parts import Parts
 from tests.support.registries import record_consent
 from tests.support.right_register import RightRegister
 from worker.clients.grdf.consent import LARGEST_PROOF
@@ -21,7 +22,6 @@ from worker.domain.clock import real_clock
 from worker.domain.connection_request import RequestState
 from worker.domain.consents import ConsentKind, Proof
 from worker.errors import RightEnded
-from worker.runtime.process import Runtime
 
 OWN = ("accounts", "add", "--pce", PCE, "--own")
 
@@ -39,33 +39,33 @@ def house(installation: Installation, register: RightRegister) -> Installation:
 
 
 @pytest.fixture
-def runtime(house: Installation) -> Iterator[Runtime]:
-    with house.open() as runtime:
-        yield runtime
+def parts(house: Installation) -> Iterator[Parts]:
+    with house.open() as parts:
+        yield parts
 
 
 def test_an_active_right_is_used_and_nothing_is_declared(
-    house: Installation, runtime: Runtime, register: RightRegister
+    house: Installation, parts: Parts, register: RightRegister
 ) -> None:
     register.grant(PCE, role=RightRole.OWN)
     row = house.query(*OWN, "--by", "Alice")
     assert (row["state"], row["right_state"], row["tenant"]) == ("ready", "active", "default")
     assert register.declarations == []
-    account = runtime.registry.accounts.get(row["account"])
+    account = parts.stores.registry.accounts.get(row["account"])
     assert (account.supplier, account.usage_point_id, account.consent_until) == ("grdf", PCE, date(2026, 12, 31))
-    (proof,) = runtime.consents.list_proofs(account.id)
+    (proof,) = parts.stores.registry.consents.list_proofs(account.id)
     assert (proof.kind, proof.proof, proof.vouched_by) == (ConsentKind.RIGHT, Proof.OWN, "cli:Alice")
     assert "has this meter already" in house.run(*OWN).error_line
 
 
 def test_an_account_that_became_a_households_is_no_own_meter_any_more(
-    house: Installation, runtime: Runtime, register: RightRegister
+    house: Installation, parts: Parts, register: RightRegister
 ) -> None:
     register.grant(PCE, role=RightRole.OWN)
     account = house.query(*OWN)["account"]
     later = real_clock() + timedelta(days=1)
-    record_consent(runtime.consents, account, ConsentKind.RIGHT, later, proof=Proof.RIGHT)
-    runtime.registry.accounts.set_state(account, AccountState.ACTION_NEEDED, RightEnded.code, now=later)
+    record_consent(parts.stores.registry.consents, account, ConsentKind.RIGHT, later, proof=Proof.RIGHT)
+    parts.stores.registry.accounts.set_state(account, AccountState.ACTION_NEEDED, RightEnded.code, now=later)
     assert "has this meter already" in house.run(*OWN).error_line
 
 
@@ -109,33 +109,33 @@ def test_what_cannot_be_is_one_line(house: Installation) -> None:
     assert [line for line in lines.values() if PCE in line] == []
 
 
-def test_a_right_that_waits_opens_later(house: Installation, runtime: Runtime, register: RightRegister) -> None:
+def test_a_right_that_waits_opens_later(house: Installation, parts: Parts, register: RightRegister) -> None:
     register.grant(PCE, RightState.PENDING, role=RightRole.OWN)
     row = house.query(*OWN, "--postcode", "69001", "--name", "Durand")
     assert (row["account"], row["right_state"]) == (None, "pending")
     register.change(PCE, state=RightState.ACTIVE)
     checked = house.query("rights", "check")
     assert (checked["checked"], len(checked["opened"]), checked["set_aside"]) == (1, 1, 0)
-    (proof,) = runtime.consents.list_proofs(checked["opened"][0])
+    (proof,) = parts.stores.registry.consents.list_proofs(checked["opened"][0])
     assert proof.proof is Proof.OWN
 
 
 def test_an_erased_own_meter_is_added_again_by_a_right_since_or_by_our_word(
-    house: Installation, runtime: Runtime, register: RightRegister
+    house: Installation, parts: Parts, register: RightRegister
 ) -> None:
     register.grant(PCE, role=RightRole.OWN)
     account = house.query(*OWN)["account"]
     house.releve("accounts", "remove", account, "--yes")
     # The removal was not sent to the supplier yet, so that the old right is still active there.
     assert "--anew" in house.run(*OWN).error_line
-    runtime.right_withdrawal.run()
+    parts.consent.right_withdrawal.run()
     assert house.query(*OWN, "--postcode", "69001", "--name", "Durand")["account"]
     assert register.withdrawn == ["uuid-1"]
 
 
 @pytest.mark.parametrize("ended", [RightState.REVOKED, RightState.OBSOLETE])
 def test_an_own_meter_whose_right_has_ended_is_declared_anew_for_its_account(
-    house: Installation, runtime: Runtime, register: RightRegister, ended: RightState
+    house: Installation, parts: Parts, register: RightRegister, ended: RightState
 ) -> None:
     register.grant(PCE, role=RightRole.OWN)
     account = house.query(*OWN)["account"]
@@ -144,44 +144,44 @@ def test_an_own_meter_whose_right_has_ended_is_declared_anew_for_its_account(
     assert "--postcode" in house.run(*OWN).error_line
     again = house.query(*OWN, "--postcode", "69001", "--name", "Durand")
     assert (again["account"], again["state"]) == (account, "ready")
-    assert [proof.open for proof in runtime.consents.list_proofs(account)] == [True, False]
+    assert [proof.open for proof in parts.stores.registry.consents.list_proofs(account)] == [True, False]
     assert house.query("rights", "check") == {"checked": 2, "opened": [], "set_aside": 0}
     assert "has this meter already" in house.run(*OWN).error_line
 
 
 def test_a_households_account_is_no_own_meter_whatever_became_of_its_right(
-    house: Installation, runtime: Runtime, register: RightRegister
+    house: Installation, parts: Parts, register: RightRegister
 ) -> None:
-    account = opened(runtime, register)
+    account = opened(parts, register)
     register.change(PCE, state=RightState.REVOKED)
     assert house.query("rights", "check")["set_aside"] == 1
     register.grant(PCE, role=RightRole.OWN)
     assert "has this meter already" in house.run(*OWN).error_line
-    assert runtime.registry.accounts.get(account.id).reason == RightEnded.code
+    assert parts.stores.registry.accounts.get(account.id).reason == RightEnded.code
 
 
 def test_a_right_that_is_being_withdrawn_is_not_used_again(
-    house: Installation, runtime: Runtime, register: RightRegister
+    house: Installation, parts: Parts, register: RightRegister
 ) -> None:
     register.grant(PCE, role=RightRole.OWN)
     house.releve("accounts", "remove", house.query(*OWN)["account"], "--yes")
     assert "is being withdrawn" in house.run(*OWN, "--anew").err
-    runtime.right_withdrawal.run()
+    parts.consent.right_withdrawal.run()
     assert house.query(*OWN, "--anew", "--postcode", "69001", "--name", "Durand")["account"]
 
 
-def test_an_invitation_for_a_gas_meter(house: Installation, runtime: Runtime) -> None:
+def test_an_invitation_for_a_gas_meter(house: Installation, parts: Parts) -> None:
     assert "link" in house.query("invite", "--pce", f"{OTHER[:5]} {OTHER[5:]}".lower())
-    (invitation,) = runtime.invitations.list_invitations()
+    (invitation,) = parts.stores.registry.invitations.list_invitations()
     assert (invitation.supplier, invitation.usage_point_id) == ("grdf", OTHER)
 
 
 def test_a_gas_meter_without_an_invitation_is_listed_by_its_last_digits_and_accepted_or_refused(
-    house: Installation, runtime: Runtime, register: RightRegister
+    house: Installation, parts: Parts, register: RightRegister
 ) -> None:
-    power = electricity(runtime)
+    power = electricity(parts)
     for meter, browser in ((PCE, BROWSER), (OTHER, STRANGER)):
-        begin(runtime, replace(TYPED, meter=meter), browser=browser, session={power.id: 1})
+        begin(parts, replace(TYPED, meter=meter), browser=browser, session={power.id: 1})
     first, second = house.query_rows("requests", "list")
     assert [(row["meters"], row["digits"], row["accounts"]) for row in (first, second)] == [
         (1, ["…1234"], [power.id]),
@@ -190,21 +190,21 @@ def test_a_gas_meter_without_an_invitation_is_listed_by_its_last_digits_and_acce
     listed = house.releve("requests", "list").out
     assert "…1234" in listed and power.id in listed and not [text for text in (PCE, OTHER, "Durand") if text in listed]
     assert "a worker declares its right" in house.releve("requests", "accept", first["request"]).out
-    accepted = runtime.connection_requests.get(first["request"])
+    accepted = parts.consent.requests.get(first["request"])
     assert accepted is not None and accepted.state is RequestState.ASKING
     assert (accepted.vouched_by or "").startswith("cli:") and register.declarations == []
-    assert runtime.redis.llen("releve:celery:first_screen") == 1
+    assert parts.stores.redis.llen("releve:celery:first_screen") == 1
     house.releve("requests", "refuse", second["request"])
     assert house.query_rows("requests", "list") == []
     assert "no waiting request" in house.run("requests", "accept", second["request"]).error_line
 
 
-def test_rights_are_listed_without_their_meters(house: Installation, runtime: Runtime, register: RightRegister) -> None:
+def test_rights_are_listed_without_their_meters(house: Installation, parts: Parts, register: RightRegister) -> None:
     assert "no rights yet" in house.releve("rights").out
     register.grant(PCE, role=RightRole.OWN)
     account = house.query(*OWN)["account"]
     register.grant(OTHER, proof=ProofState.AWAITED, proof_until=date(2024, 8, 1))
-    runtime.registry.accounts.add("grdf", OTHER, NOW, token_needed=False)
+    parts.stores.registry.accounts.add("grdf", OTHER, NOW, token_needed=False)
     house.releve("rights", "check")
     listed = {row["meter"]: row for row in house.query_rows("rights")}
     assert listed["…1234"]["account"] == account and listed["…1234"]["state"] == "active"
@@ -214,7 +214,7 @@ def test_rights_are_listed_without_their_meters(house: Installation, runtime: Ru
 
 
 def test_a_proof_is_sent_once_its_size_is_checked(
-    house: Installation, runtime: Runtime, register: RightRegister, tmp_path: Path
+    house: Installation, parts: Parts, register: RightRegister, tmp_path: Path
 ) -> None:
     register.grant(PCE, RightState.ACTIVE, proof=ProofState.AWAITED, proof_until=date(2024, 8, 1))
     house.query(*OWN)

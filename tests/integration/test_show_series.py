@@ -22,9 +22,9 @@ HOME = PanelHome(TODAY - timedelta(days=1), days=40)
 @pytest.fixture
 def home(installation: Installation) -> str:
     prepare_registry(installation.folder)
-    with installation.open() as runtime:
-        account, _ = runtime.registry.accounts.add("enedis", "30001640000011", NOW, token_needed=False)
-        store_home(runtime, account.id, HOME)
+    with installation.open() as parts:
+        account, _ = parts.stores.registry.accounts.add("enedis", "30001640000011", NOW, token_needed=False)
+        store_home(parts, account.id, HOME)
     return account.id
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.installation import Installation
-from worker.runtime.process import Runtime
+from tests.support.parts import Parts
 from worker.stores.registry.api_tokens import WebhookTarget
 
 METER, OTHER = "30001640000011", "30001640000022"
@@ -40,14 +40,14 @@ def test_a_tenant_is_made_changed_and_listed_without_its_secrets(cli: Installati
     ]
     listed = cli.releve("tenants", "list").out + str(rows)
     assert "hook-with-a-secret" not in listed and "between them" not in listed
-    with cli.open() as runtime:
-        assert runtime.tenants.find_webhook("kilowatt") == WebhookTarget(
+    with cli.open() as parts:
+        assert parts.stores.registry.tenants.find_webhook("kilowatt") == WebhookTarget(
             url.rstrip("/"), "between them and us, and nobody else"
         )
-        assert runtime.tenants.title_of("default") == "Our service"
+        assert parts.stores.registry.tenants.title_of("default") == "Our service"
     cli.releve("tenants", "set", "kilowatt", "--no-webhook")
-    with cli.open() as runtime:
-        assert not runtime.tenants.has_webhook("kilowatt")
+    with cli.open() as parts:
+        assert not parts.stores.registry.tenants.has_webhook("kilowatt")
 
 
 @pytest.mark.parametrize(
@@ -104,17 +104,19 @@ def test_a_tenant_that_was_not_set_up_is_refused_in_one_line(cli: Installation, 
 
 
 def test_tables_have_a_column_of_tenants_only_where_there_are_several_and_json_always(
-    cli: Installation, runtime: Runtime
+    cli: Installation, parts: Parts
 ) -> None:
     lists = (["accounts", "list"], ["tokens", "list"], ["invitations", "list"])
 
     def make(meter: str, *tenant: str) -> None:
-        account, _ = runtime.registry.accounts.add("enedis", meter, runtime.now(), tenant=tenant[1] if tenant else "default")
+        account, _ = parts.stores.registry.accounts.add(
+            "enedis", meter, parts.stores.now(), tenant=tenant[1] if tenant else "default"
+        )
         cli.releve("invite", account.id)
         cli.releve("tokens", "new", "--name", "x", "--scope", "read:accounts,erase:accounts", *tenant)
 
     make(METER)
-    assert "tenant" not in cli.releve("accounts", "show", runtime.registry.accounts.list_accounts()[0].id).out
+    assert "tenant" not in cli.releve("accounts", "show", parts.stores.registry.accounts.list_accounts()[0].id).out
     for words in lists:
         assert "tenant" not in cli.releve(*words).out
         assert [row["tenant"] for row in cli.query_rows(*words)] == ["default"]
@@ -128,18 +130,21 @@ def test_tables_have_a_column_of_tenants_only_where_there_are_several_and_json_a
         assert [row["tenant"] for row in cli.query_rows(*words, "--tenant", "kilowatt")] == ["kilowatt"]
 
 
-def test_an_account_stays_in_its_tenant(cli: Installation, runtime: Runtime) -> None:
-    account, _ = runtime.registry.accounts.add("enedis", METER, runtime.now())
+def test_an_account_stays_in_its_tenant(cli: Installation, parts: Parts) -> None:
+    account, _ = parts.stores.registry.accounts.add("enedis", METER, parts.stores.now())
     assert "--usage-point" in cli.releve("invite", account.id, "--tenant", "default", code=2).err
 
 
 def test_the_operator_is_told_which_tenant_reads_a_meter_and_nothing_is_changed(
-    cli: Installation, runtime: Runtime
+    cli: Installation, parts: Parts
 ) -> None:
     cli.releve("tenants", "set", "kilowatt", "--title", "Kilowatt Club")
-    account, _ = runtime.registry.accounts.add("enedis", METER, runtime.now(), tenant="kilowatt")
+    account, _ = parts.stores.registry.accounts.add("enedis", METER, parts.stores.now(), tenant="kilowatt")
     for words in (["accounts", "add"], ["invite"], ["invite", "--new-holder"]):
         refused = cli.releve(*words, "--usage-point", METER, code=1)
         assert "METER_ELSEWHERE" in refused.err and "tenant kilowatt" in refused.err
         assert account.id not in refused.err and METER not in refused.err
-    assert runtime.registry.accounts.list_accounts() == [account] and runtime.invitations.list_invitations() == []
+    assert (
+        parts.stores.registry.accounts.list_accounts() == [account]
+        and parts.stores.registry.invitations.list_invitations() == []
+    )

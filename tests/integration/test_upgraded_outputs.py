@@ -74,13 +74,13 @@ def upgraded(redis_url: str, mosquitto_broker: Mosquitto, tmp_path: Path) -> Ite
 def name_receivers(installation: Installation, receivers: Receivers) -> None:
     """Give each kept output the address that its receiver has in this run; all else of its options stays."""
     addresses = {(kind, tuple(sorted(options))): url for kind, url, _, options in receivers.outputs().values()}
-    with installation.open() as runtime:
-        table = runtime.outputs
+    with installation.open() as parts:
+        table = parts.stores.registry.outputs
         for state in table.list_outputs():
             options = table.load_options(state.id)
             url = addresses.pop((state.kind, tuple(sorted(options["more"]))))
             sealed = table._sealer.seal(json.dumps({**options, "url": url}), _place_of(state.id))
-            runtime.registry.database.change(update(OUTPUTS).where(OUTPUTS.c.id == state.id).values(sealed=sealed))
+            parts.stores.registry.database.change(update(OUTPUTS).where(OUTPUTS.c.id == state.id).values(sealed=sealed))
     assert not addresses
 
 

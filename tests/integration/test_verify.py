@@ -9,28 +9,28 @@ import pytest
 
 from tests.support.factories import NOW
 from tests.support.installation import Installation
+from tests.support.parts import Parts
 from tests.support.registries import switch_on
 from tests.support.whole_homes import index_entry
 from worker.domain.completeness import COMPLETE, DayLedger
 from worker.domain.documents import Entry, to_document
 from worker.domain.series import Doctype, Series
-from worker.runtime.process import Runtime
 
 DAYS = [Entry("2024-07-01", 5_000_000), Entry("2024-07-02", 6_000_000)]
 RIGHT = {Doctype.DAY: DAYS, Doctype.MONTH: [Entry("2024-07", 11_000_000)], Doctype.YEAR: [Entry("2024", 11_000_000)]}
 
 
-def add(runtime: Runtime, number: int, content: dict[Doctype, list[Entry]]) -> str:
-    account, _ = runtime.registry.accounts.add("enedis", f"300016400000{number}", NOW, token_needed=False)
+def add(parts: Parts, number: int, content: dict[Doctype, list[Entry]]) -> str:
+    account, _ = parts.stores.registry.accounts.add("enedis", f"300016400000{number}", NOW, token_needed=False)
     for period, entries in content.items():
         documents = [to_document(account.id, period, entry, NOW) for entry in entries]
-        assert runtime.measures.write({period: documents}) == {period: []}
+        assert parts.stores.measures.write({period: documents}) == {period: []}
     return account.id
 
 
-def test_a_wrong_total_is_named_mended_and_then_no_more(installation: Installation, runtime: Runtime) -> None:
-    add(runtime, 11, RIGHT)
-    wrong = add(runtime, 12, {**RIGHT, Doctype.MONTH: [Entry("2024-07", 9_000_000)]})
+def test_a_wrong_total_is_named_mended_and_then_no_more(installation: Installation, parts: Parts) -> None:
+    add(parts, 11, RIGHT)
+    wrong = add(parts, 12, {**RIGHT, Doctype.MONTH: [Entry("2024-07", 9_000_000)]})
     assert installation.releve("verify", "--all", code=1).out.splitlines() == [
         f"{wrong} 2024-07: days make the month, 11.000 kWh, stored is 9.000 kWh: the total is stale",
         "2 accounts (1 at fault), 8 documents",
@@ -41,13 +41,13 @@ def test_a_wrong_total_is_named_mended_and_then_no_more(installation: Installati
     installation.releve("verify", "--sample", "2")
 
 
-def test_measures_that_are_gone_are_a_finding(installation: Installation, runtime: Runtime) -> None:
+def test_measures_that_are_gone_are_a_finding(installation: Installation, parts: Parts) -> None:
     """D23: `verify` said "0 at fault" where the whole measure store was gone."""
-    account = add(runtime, 13, RIGHT)
+    account = add(parts, 13, RIGHT)
     ledger = DayLedger(date(2024, 7, 1), [COMPLETE, COMPLETE])
-    assert runtime.registry.completeness.replace_if_unchanged(account, Series.DAILY, DayLedger(), ledger)
+    assert parts.stores.registry.completeness.replace_if_unchanged(account, Series.DAILY, DayLedger(), ledger)
     installation.releve("verify", account)
-    runtime.measures.erase(account)
+    parts.stores.measures.erase(account)
     assert installation.releve("verify", account, code=1).out.splitlines() == [
         f"{account} daily 2024-07-01/2024-07-03: a series is stored according to the registry, missing in the measures",
         "1 accounts (1 at fault), 0 documents",
@@ -57,7 +57,7 @@ def test_measures_that_are_gone_are_a_finding(installation: Installation, runtim
 
 
 def test_production_is_named_and_a_new_sequence_of_registers_is_a_note(
-    installation: Installation, runtime: Runtime
+    installation: Installation, parts: Parts
 ) -> None:
     registers = [
         index_entry(date(2024, 7, 1), {"HP": 9_000}),
@@ -70,8 +70,8 @@ def test_production_is_named_and_a_new_sequence_of_registers_is_a_note(
         Doctype.PRODUCTION_YEAR: [Entry("2024", 6_000_000)],
         Doctype.PRODUCTION_INDEX: registers,
     }
-    account = add(runtime, 14, content)
-    switch_on(runtime.registry, account, Series.PRODUCTION_DAILY, Series.PRODUCTION_REGISTERS)
+    account = add(parts, 14, content)
+    switch_on(parts.stores.registry, account, Series.PRODUCTION_DAILY, Series.PRODUCTION_REGISTERS)
     assert installation.releve("verify", account, code=1).out.splitlines() == [
         f"{account} production_registers 2024-07-02: the tariff periods make the day, 5.000 kWh, stored is 6.000 kWh: "
         "not known",

@@ -355,7 +355,7 @@ def test_daily_values_that_a_supplier_tells_late_come_everywhere(
     redis_url: str, mosquitto_broker: Mosquitto, tmp_path: Path
 ) -> None:
     with open_house(tmp_path, redis_url, mosquitto_broker) as house:
-        account, _ = house.runtime.registry.accounts.add("enedis", METER, NOW, token_needed=False)
+        account, _ = house.parts.stores.registry.accounts.add("enedis", METER, NOW, token_needed=False)
         flow = Flow("consumption")
         home = Home(house, account.id, [flow], days_between(AUTUMN - ONE_DAY, TODAY))
         for day in home.days:

@@ -1,4 +1,4 @@
-"""The API for tests, over a whole runtime: a Redis-protocol server, registry and measures in files."""
+"""The API for tests, over a whole parts: a Redis-protocol server, registry and measures in files."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from fastapi.testclient import TestClient
 
 from tests.support.factories import NOW
 from tests.support.installation import KeptRuntime, new_installation, prepare_installation
+from tests.support.parts import Parts
 from worker.domain.account import DEFAULT_TENANT
 from worker.domain.documents import Entry, period_key, to_document
 from worker.domain.series import Doctype
 from worker.domain.sessions import Scope
 from worker.domain.windows import local_midnight
-from worker.runtime.process import Runtime
 from worker.web.api.callers import CSRF_HEADER
 from worker.web.asgi import create_app
 from worker.web.dependencies import SESSION_COOKIE, Session, open_session
@@ -28,28 +28,30 @@ from worker.web.dependencies import SESSION_COOKIE, Session, open_session
 TODAY = date(2024, 7, 25)
 
 
-def sign_in(runtime: Runtime, *account_ids: str) -> tuple[str, str]:
+def sign_in(parts: Parts, *account_ids: str) -> tuple[str, str]:
     """Open a session of a new household with these accounts; return the text of its cookie, and its CSRF value."""
-    accounts = runtime.registry.accounts.get_many(account_ids)
+    accounts = parts.stores.registry.accounts.get_many(account_ids)
     own = [accounts[account_id] for account_id in account_ids if account_id in accounts]
-    session, text = open_session(runtime.web_access, Session(), own, "Firefox, Linux")
-    return text, runtime.web_access.signer.csrf_token(session.sid)
+    session, text = open_session(parts.access, Session(), own, "Firefox, Linux")
+    return text, parts.access.signer.csrf_token(session.sid)
 
 
 @dataclass
 class ApiService:
-    """The application, its runtime, and clients of each kind."""
+    """The application, its parts, and clients of each kind."""
 
-    runtime: Runtime
+    parts: Parts
     app: FastAPI
 
     def add(self, number: int = 11, tenant: str = DEFAULT_TENANT) -> str:
         meter = f"30001640{number:06}"
-        account, _ = self.runtime.registry.accounts.add("enedis", meter, NOW, token_needed=False, tenant=tenant)
+        account, _ = self.parts.stores.registry.accounts.add("enedis", meter, NOW, token_needed=False, tenant=tenant)
         return account.id
 
     def token(self, *scopes: Scope, expires_in: timedelta | None = None, tenant: str = DEFAULT_TENANT) -> str:
-        return self.runtime.api_tokens.create("test", scopes or tuple(Scope), expires_in, tenant=tenant)[1]
+        return self.parts.stores.registry.api_tokens.create("test", scopes or tuple(Scope), expires_in, tenant=tenant)[
+            1
+        ]
 
     def stranger(self) -> TestClient:
         return TestClient(self.app)
@@ -60,13 +62,13 @@ class ApiService:
 
     def browser(self, *account_ids: str) -> TestClient:
         """Return a household's browser, whose page has put its CSRF value into the headers."""
-        text, csrf = sign_in(self.runtime, *account_ids)
+        text, csrf = sign_in(self.parts, *account_ids)
         return TestClient(self.app, cookies={SESSION_COOKIE: text}, headers={CSRF_HEADER: csrf})
 
     def forget_limits(self) -> None:
         """Delete the counts of calls: all tests call from one address."""
-        for key in self.runtime.redis.scan_iter("releve:limit:*"):
-            self.runtime.redis.delete(key)
+        for key in self.parts.stores.redis.scan_iter("releve:limit:*"):
+            self.parts.stores.redis.delete(key)
 
     def store_days(self, account_id: str, first: date, watt_hours: list[int]) -> None:
         days = [local_midnight(first + timedelta(days=number)) for number in range(len(watt_hours))]
@@ -80,32 +82,32 @@ class ApiService:
     def _store(self, account_id: str, period: Doctype, watt_hours: dict[Any, int]) -> None:
         entries = [Entry(period_key(start, period), energy * 1000) for start, energy in watt_hours.items()]
         documents = [to_document(account_id, period, entry, NOW) for entry in entries]
-        assert self.runtime.measures.write({period: documents}) == {period: []}
+        assert self.parts.stores.measures.write({period: documents}) == {period: []}
 
 
 @contextmanager
 def open_api_service(redis_url: str, folder: Path, **changes: Any) -> Iterator[ApiService]:
     """Open a service in the empty ``folder``; what an earlier one has left in Redis is deleted."""
-    with _open_runtime(redis_url, folder, changes) as runtime:
-        yield ApiService(runtime, create_app(runtime))
+    with _open_runtime(redis_url, folder, changes) as parts:
+        yield ApiService(parts, create_app(parts))
 
 
 class ApiServices:
     """The services of several tests, one after the other, over one runtime."""
 
-    def __init__(self, runtime: Runtime) -> None:
-        self._kept = KeptRuntime(runtime)
+    def __init__(self, parts: Parts) -> None:
+        self._kept = KeptRuntime(parts)
 
     def new(self) -> ApiService:
         """Return a service in which nothing is left of those before."""
         self._kept.empty()
-        return ApiService(self._kept.runtime, create_app(self._kept.runtime))
+        return ApiService(self._kept.parts, create_app(self._kept.parts))
 
 
 @contextmanager
 def open_api_services(redis_url: str, folder: Path, **changes: Any) -> Iterator[ApiServices]:
-    with _open_runtime(redis_url, folder, changes) as runtime:
-        yield ApiServices(runtime)
+    with _open_runtime(redis_url, folder, changes) as parts:
+        yield ApiServices(parts)
 
 
 @contextmanager
@@ -121,9 +123,9 @@ def open_services_once(redis_url: str, new_folder: Callable[[], Path]) -> Iterat
 
 
 @contextmanager
-def _open_runtime(redis_url: str, folder: Path, changes: dict[str, Any]) -> Iterator[Runtime]:
+def _open_runtime(redis_url: str, folder: Path, changes: dict[str, Any]) -> Iterator[Parts]:
     prepare_installation(folder)
-    with new_installation(folder, redis_url).open(**changes) as runtime:
-        runtime.redis.flushdb()
-        yield runtime
-        runtime.redis.flushdb()
+    with new_installation(folder, redis_url).open(**changes) as parts:
+        parts.stores.redis.flushdb()
+        yield parts
+        parts.stores.redis.flushdb()

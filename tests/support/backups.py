@@ -15,6 +15,7 @@ from sqlalchemy import insert
 from tests.support.factories import window_job
 from tests.support.fakes import ByDoctype
 from tests.support.installation import Installation, new_installation
+from tests.support.parts import Parts
 from tests.support.registries import METER, NOW, OTHER_METER, record_consent
 from worker.domain.access_right import Right, RightState
 from worker.domain.account import AccountState
@@ -29,7 +30,7 @@ from worker.domain.series import Doctype, Series
 from worker.domain.windows import ONE_DAY, DateWindow
 from worker.errors import ConsentRevoked, LoginFailed
 from worker.ops.backup_format import Archive
-from worker.runtime.process import Runtime
+from worker.runtime.consent_parts import build_inviter, erase
 from worker.stores.encryption import Purpose, Sealer, generate_key
 from worker.stores.registry import tables
 from worker.stores.registry.accounts import NewConsent
@@ -61,60 +62,69 @@ def installation_with_keys(folder: Path, redis_url: str, ledger: Path, **setting
     return new_installation(folder, redis_url, **{**keys, "ledger_file": str(ledger), **settings})
 
 
-def fill(runtime: Runtime, days: Sequence[str] = DAYS) -> dict[str, str]:
+def fill(parts: Parts, days: Sequence[str] = DAYS) -> dict[str, str]:
     """Write something to every table: two accounts of one consent, a paused account, a removed account."""
     consent = NewConsent(date(2024, 7, 25), date(2025, 7, 24), '{"access_token": "a"}', NOW + timedelta(hours=3))
-    both = runtime.registry.accounts.add_all("enedis", [METER, OTHER_METER], NOW, consent)
-    paused, _ = runtime.registry.accounts.add("enedis", PAUSED_METER, NOW, token_needed=False)
-    removed, _ = runtime.registry.accounts.add("enedis", REMOVED_METER, NOW, token_needed=False)
+    both = parts.stores.registry.accounts.add_all("enedis", [METER, OTHER_METER], NOW, consent)
+    paused, _ = parts.stores.registry.accounts.add("enedis", PAUSED_METER, NOW, token_needed=False)
+    removed, _ = parts.stores.registry.accounts.add("enedis", REMOVED_METER, NOW, token_needed=False)
     first, second = both[0][0].id, both[1][0].id
-    runtime.registry.accounts.set_state(paused.id, AccountState.PAUSED, now=NOW)
+    parts.stores.registry.accounts.set_state(paused.id, AccountState.PAUSED, now=NOW)
     record_consent(
-        runtime.consents, first, ConsentKind.AUTORISATION, NOW, reference="4711", consent_until=date(2025, 7, 24)
+        parts.stores.registry.consents,
+        first,
+        ConsentKind.AUTORISATION,
+        NOW,
+        reference="4711",
+        consent_until=date(2025, 7, 24),
     )
     window = DateWindow(NOW.date() - timedelta(days=30), NOW.date())
     for error in (LoginFailed("no"), ConsentRevoked("gone")):
-        runtime.results.record_failure(window_job(window, Series.DAILY, first), error)
-        runtime.registry.accounts.set_state(first, AccountState.READY, now=NOW)
-    record_days(runtime, first)
-    runtime.audit.append(new_entry(NOW, ActorKind.COMMAND, "anna", AuditAction.ACCOUNT_PAUSE, account_id=paused.id))
-    runtime.api_tokens.create("dashboard", ["read"], timedelta(days=30))
-    runtime.inviter.invite_meter("enedis", INVITED_METER, "operator")
-    runtime.registry.policies.apply(FleetPolicy(1, 3), NOW.date(), NOW, {"accounts": 12_000})
-    insert_services(runtime)
+        parts.sync.results.record_failure(window_job(window, Series.DAILY, first), error)
+        parts.stores.registry.accounts.set_state(first, AccountState.READY, now=NOW)
+    record_days(parts, first)
+    parts.stores.registry.audit.append(
+        new_entry(NOW, ActorKind.COMMAND, "anna", AuditAction.ACCOUNT_PAUSE, account_id=paused.id)
+    )
+    parts.stores.registry.api_tokens.create("dashboard", ["read"], timedelta(days=30))
+    build_inviter(parts.stores).invite_meter("enedis", INVITED_METER, "operator")
+    parts.stores.registry.policies.apply(FleetPolicy(1, 3), NOW.date(), NOW, {"accounts": 12_000})
+    insert_services(parts)
     for account_id in (first, paused.id, removed.id):
         written = [to_document(account_id, Doctype.DAY, Entry(key, 1_234_000), NOW) for key in days]
         written_curve = [to_document(account_id, Doctype.MINUTE, Entry("2024-07-24T10:00Z", 1, 10), NOW)]
         assert (
-            ByDoctype(runtime.measures)[Doctype.DAY].write(written)
-            == ByDoctype(runtime.measures)[Doctype.MINUTE].write(written_curve)
+            ByDoctype(parts.stores.measures)[Doctype.DAY].write(written)
+            == ByDoctype(parts.stores.measures)[Doctype.MINUTE].write(written_curve)
             == []
         )
-    runtime.outbox.enqueue_all(runtime.outputs.insert("webhook", {"url": "https://service.example"}, NOW))
-    with runtime.outbox.noting(first, Series.LOAD_CURVE) as note:
+    parts.stores.registry.outbox.enqueue_all(
+        parts.stores.registry.outputs.insert("webhook", {"url": "https://service.example"}, NOW)
+    )
+    with parts.stores.registry.outbox.noting(first, Series.LOAD_CURVE) as note:
         note(ChangedPart(NOW, NOW, frozenset({"2024-07-24T10:30Z"})))
-    runtime.erase(removed.id)
+    erase(parts.stores, removed.id)
     return {"first": first, "second": second, "paused": paused.id, "removed": removed.id}
 
 
-def record_days(runtime: Runtime, account_id: str) -> None:
-    runtime.registry.completeness.replace_if_unchanged(
+def record_days(parts: Parts, account_id: str) -> None:
+    parts.stores.registry.completeness.replace_if_unchanged(
         account_id, Series.DAILY, DayLedger(), DayLedger(NOW.date(), [COMPLETE])
     )
-    runtime.registry.completeness.save_freshness(HourFreshness(NOW, Series.DAILY, 3, 2))
+    parts.stores.registry.completeness.save_freshness(HourFreshness(NOW, Series.DAILY, 3, 2))
     change = Correction(account_id, Doctype.DAY, DAYS[0], 1_000, 2_000, NOW, NOW, "r1")
-    runtime.corrections.record([change])
+    parts.stores.registry.corrections.record([change])
     # As 0.2.0 recorded one.
-    runtime.registry.database.change(insert(tables.CORRECTIONS).values(asdict(replace(change, key=DAYS[1]))))
-    runtime.raw_answers.record_answer(
+    parts.stores.registry.database.change(insert(tables.CORRECTIONS).values(asdict(replace(change, key=DAYS[1]))))
+    parts.stores.registry.raw_answers.record_answer(
         account_id, RawAnswer(Series.DAILY, NOW, DateWindow(NOW.date(), NOW.date() + ONE_DAY), [])
     )
-    runtime.unknown_answers.record(
+    parts.stores.registry.quarantine.record(
         Deviation(DeviationKind.FIELD, "meter_reading.colour"), 1, "enedis-v5", NOW, lambda _: []
     )
 
 
-def insert_services(runtime: Runtime) -> None:
+def insert_services(parts: Parts) -> None:
     """Insert a tenant, a client of the proxy with a grant, and the memory of an erased meter."""
     rows: Mapping[Any, dict[str, Any]] = {
         tables.TENANTS: {"id": "heating", "title": "Heating", "created_at": NOW},
@@ -134,14 +144,14 @@ def insert_services(runtime: Runtime) -> None:
         id="right", supplier="grdf", tenant="default", meter="12345678901234", supplier_id="uuid-1",
         state=RightState.PENDING, state_since=NOW, browser="b" * 64, begun_at=NOW, declared_at=NOW,
     )  # fmt: skip
-    with runtime.registry.database.writing() as connection:
+    with parts.stores.registry.database.writing() as connection:
         for table, row in rows.items():
             connection.execute(insert(table).values(**row))
-        runtime.rights.insert(connection, right)
+        parts.stores.registry.rights.insert(connection, right)
 
 
-def registry_rows(runtime: Runtime) -> Rows:
-    with open_snapshot(runtime.registry.database) as connection:
+def registry_rows(parts: Parts) -> Rows:
+    with open_snapshot(parts.stores.registry.database) as connection:
         return {table: list(read_rows(connection, table)) for table in TABLES}
 
 
@@ -155,19 +165,19 @@ def without_ended(rows: Rows) -> Rows:
     }
 
 
-def documents(runtime: Runtime) -> list[dict[str, Any]]:
+def documents(parts: Parts) -> list[dict[str, Any]]:
     """Return all stored documents of the accounts that are not removed, without revisions."""
     without_revisions = [
         {name: value for name, value in document.items() if name != "_rev"}
-        for account in runtime.registry.accounts.list_accounts()
+        for account in parts.stores.registry.accounts.list_accounts()
         for period in Doctype
-        for document in ByDoctype(runtime.measures)[period].read(account.id, "0", "~")
+        for document in ByDoctype(parts.stores.measures)[period].read(account.id, "0", "~")
     ]
     return sorted(without_revisions, key=lambda document: (document["_id"], document["year"]))
 
 
-def days_of(runtime: Runtime, account_id: str) -> list[Any]:
-    return list(ByDoctype(runtime.measures)[Doctype.DAY].read(account_id, "0", "~"))
+def days_of(parts: Parts, account_id: str) -> list[Any]:
+    return list(ByDoctype(parts.stores.measures)[Doctype.DAY].read(account_id, "0", "~"))
 
 
 # -- Archives

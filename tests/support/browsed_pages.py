@@ -20,8 +20,8 @@ from starlette.types import ASGIApp
 from tests.support.api_service import ApiService, sign_in
 from tests.support.browser import check_page, click, text_of, wait_for
 from tests.support.connect_service import METER, ConnectServers, ConnectService, open_connect_service
+from tests.support.parts import Parts
 from tests.support.waiting import until
-from worker.runtime.process import Runtime
 from worker.stores.child_processes import free_port
 from worker.stores.sockets import listen
 from worker.web.dependencies import SESSION_COOKIE
@@ -38,12 +38,12 @@ class Site:
     address: str
 
     @property
-    def runtime(self) -> Runtime:
-        return self.service.runtime
+    def parts(self) -> Parts:
+        return self.service.parts
 
     @property
     def api(self) -> ApiService:
-        return ApiService(self.runtime, self.service.app)
+        return ApiService(self.parts, self.service.app)
 
     def invite(self, meter: str = METER) -> str:
         return f"{self.address}/invitation#{self.service.invite(meter)}"
@@ -51,17 +51,17 @@ class Site:
     def work(self) -> None:
         """Do what the worker does for the requests that are due; there must be one, soon."""
         for request_id in until(self._list_due, "a request that is due"):
-            self.runtime.connector.conclude(request_id)
+            self.parts.consent.connector.conclude(request_id)
 
     def _list_due(self) -> list[str]:
         """Return the due requests: their index in Redis counts whole seconds, and names some a little early."""
-        requests, now = self.runtime.connection_requests, datetime.now(UTC)
+        requests, now = self.parts.consent.requests, datetime.now(UTC)
         found = {request_id: requests.get(request_id) for request_id in requests.list_due(now, 10)}
         return [request_id for request_id, request in found.items() if request and request.is_due(now)]
 
     def sign_in(self, browser: webdriver.Chrome, *accounts: str) -> None:
         """Give the browser the session of a new household with these accounts."""
-        self.set_cookie(browser, SESSION_COOKIE, sign_in(self.runtime, *accounts)[0])
+        self.set_cookie(browser, SESSION_COOKIE, sign_in(self.parts, *accounts)[0])
 
     def set_cookie(self, browser: webdriver.Chrome, name: str, text: str) -> None:
         browser.get(f"{self.address}/static/icon.svg")  # A cookie can only be set for the host that is shown.

@@ -27,6 +27,7 @@ from tests.support.operators import signed_in
 from worker.domain.account import DEFAULT_TENANT, AccountState
 from worker.domain.series import USUAL_SERIES
 from worker.domain.sessions import Scope
+from worker.runtime.consent_parts import build_inviter
 from worker.web.api.callers import CSRF_HEADER
 
 HOLDER: Final = "holder"
@@ -72,12 +73,12 @@ class Cast:
         self.home = self._add_home(first_number, 974_110, state)
         self.other_home = self._add_home(first_number + 1, 983_260, state)
         self.neighbours_home = self._add_home(first_number + 2, 965_430, state, OTHER_TENANT)
-        inviter = service.runtime.inviter
+        inviter = build_inviter(service.parts.stores)
         self.invitation_id = inviter.invite_account(self.home.id, "the cast")[0].id
         self.neighbours_invitation_id = inviter.invite_account(self.neighbours_home.id, "the cast")[0].id
-        stack = service.runtime.proxy_clients.create("A stack", [STACK], DEFAULT_TENANT, pkce=False)[0]
+        stack = service.parts.stores.registry.proxy_clients.create("A stack", [STACK], DEFAULT_TENANT, pkce=False)[0]
         self.proxy_client_id = stack.id
-        self.grant_id = give_grant(service.runtime, stack.id, self.home.number)
+        self.grant_id = give_grant(service.parts, stack.id, self.home.number)
 
     def client(self, member: str) -> TestClient:
         """Return a client of this member that follows no redirect.
@@ -108,7 +109,7 @@ class Cast:
         return service.client(*scopes) if scopes else service.stranger()
 
     def _log_in(self) -> TestClient:
-        return signed_in(self._service.app, self._service.runtime)
+        return signed_in(self._service.app, self._service.parts)
 
     def _add_home(self, number: int, watt_hours: int, state: AccountState, tenant: str = DEFAULT_TENANT) -> Home:
         service, yesterday = self._service, TODAY - timedelta(days=1)
@@ -116,9 +117,9 @@ class Cast:
         service.store_days(account_id, yesterday, [watt_hours])
         for series in USUAL_SERIES:
             record_outcome(service, account_id, series)
-        registry = service.runtime.registry
+        registry = service.parts.stores.registry
         if state is not AccountState.READY:
-            registry.accounts.set_state(account_id, state, now=service.runtime.now())
+            registry.accounts.set_state(account_id, state, now=service.parts.stores.now())
         meter = registry.accounts.get(account_id).usage_point_id
         assert meter is not None
         return Home(account_id, meter, f"{watt_hours // 100 / 10}")

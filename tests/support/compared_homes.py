@@ -24,6 +24,7 @@ from tests.support.installation import Installation, new_installation, prepare_i
 from tests.support.line_server import TOKEN as LINE_TOKEN
 from tests.support.line_server import LineServer, line_server
 from tests.support.mosquitto import PASSWORD, USER, Mosquitto
+from tests.support.parts import Parts
 from tests.support.plain_reference import (
     KWH,
     ONE_DAY,
@@ -40,7 +41,6 @@ from tests.support.plain_reference import (
 from tests.support.registries import METER, OTHER_METER, switch_on
 from worker.domain.series import Series, of_supplier
 from worker.domain.windows import DateWindow
-from worker.runtime.process import Runtime
 from worker.web.asgi import create_app
 
 NOW: Final = datetime(2024, 11, 3, 7, 0, tzinfo=UTC)  # A Sunday, a week after the autumn change.
@@ -57,7 +57,7 @@ class House:
     """A running installation, and who listens to it."""
 
     installation: Installation
-    runtime: Runtime
+    parts: Parts
     broker: Mosquitto
     webhook: CannedServer
     lines: LineServer
@@ -65,7 +65,7 @@ class House:
     answers: int = 0
 
     def __post_init__(self) -> None:
-        self.service = ApiService(self.runtime, create_app(self.runtime))
+        self.service = ApiService(self.parts, create_app(self.parts))
         more = {"bucket": "home"}
         options: dict[str, dict[str, Any]] = {
             "webhook": {"url": self.webhook.url, "secret": _SECRET},
@@ -74,21 +74,21 @@ class House:
             "mqtt": {"url": f"mqtt://127.0.0.1:{self.broker.port}", "secret": PASSWORD, "more": {"user": USER}},
         }
         for kind, of_kind in options.items():
-            self.runtime.outputs.insert(kind, of_kind, NOW)
+            self.parts.stores.registry.outputs.insert(kind, of_kind, NOW)
 
     def sync(self, account: str, series: Series, first: date, end: date, payload: Any) -> None:
         """Let a supplier answer a window with this, a minute after the answer before."""
         self.answers += 1
         asked_at = NOW - timedelta(hours=6) + self.answers * timedelta(minutes=1)
         supplier = PretendSupplier(others={series: payload})
-        sync = replace(self.runtime.window_sync, supplier_of=lambda _: supplier, now=lambda: asked_at)
-        sync.sync_window(self.runtime.claims.to_job(account, series, DateWindow(first, end)))
+        sync = replace(self.parts.sync.window, supplier_of=lambda _: supplier, now=lambda: asked_at)
+        sync.sync_window(self.parts.sync.claims.to_job(account, series, DateWindow(first, end)))
 
     def deliver(self) -> None:
         """Send what waits."""
-        for state in self.runtime.outputs.list_outputs():
-            self.runtime.output_delivery.deliver(state.id)
-        states = self.runtime.outputs.list_outputs()
+        for state in self.parts.stores.registry.outputs.list_outputs():
+            self.parts.outputs.deliver(state.id)
+        states = self.parts.stores.registry.outputs.list_outputs()
         assert [(state.kind, state.error, state.waiting) for state in states if state.error or state.waiting] == []
 
 
@@ -98,14 +98,14 @@ def open_house(folder: Path, redis_url: str, broker: Mosquitto, **settings: str)
     usual = {"pretend_now": NOW.isoformat(), "api_calls_per_minute": "100000"}
     installation = new_installation(folder, redis_url, **usual, **settings)
     with (
-        installation.open() as runtime,
+        installation.open() as parts,
         canned_server(*[answer(204, "")] * 2000) as webhook,
         line_server() as lines,
         home_assistant_server() as assistant,
     ):
-        runtime.redis.flushdb()
-        yield House(installation, runtime, broker, webhook, lines, assistant)
-        runtime.redis.flushdb()
+        parts.stores.redis.flushdb()
+        yield House(installation, parts, broker, webhook, lines, assistant)
+        parts.stores.redis.flushdb()
 
 
 @dataclass
@@ -187,8 +187,8 @@ def at(day: date, hour: int, minute: int = 0) -> datetime:
 
 def panels(house: House) -> Home:
     """Return a home with panels: steps of all lengths, hours that begin at half past, holes and corrections."""
-    account, _ = house.runtime.registry.accounts.add("enedis", METER, NOW, token_needed=False)
-    switch_on(house.runtime.registry, account.id, Series.PRODUCTION_DAILY, Series.PRODUCTION_LOAD_CURVE)
+    account, _ = house.parts.stores.registry.accounts.add("enedis", METER, NOW, token_needed=False)
+    switch_on(house.parts.stores.registry, account.id, Series.PRODUCTION_DAILY, Series.PRODUCTION_LOAD_CURVE)
     drawn, fed = Flow("consumption"), Flow("production")
     home = Home(house, account.id, [drawn, fed])
     # Asked for in vain, for good, and known by their whole curves.
@@ -249,8 +249,8 @@ def panels(house: House) -> Home:
 
 def gas(house: House) -> Home:
     """Return a home with gas: decimals, a zero, days that lack, billed periods."""
-    account, _ = house.runtime.registry.accounts.add("grdf", PCE, NOW, token_needed=False)
-    switch_on(house.runtime.registry, account.id, *of_supplier("grdf"))
+    account, _ = house.parts.stores.registry.accounts.add("grdf", PCE, NOW, token_needed=False)
+    switch_on(house.parts.stores.registry, account.id, *of_supplier("grdf"))
     flow = Flow("gas", is_gas=True)
     records = []
     for day in days_between(date(2024, 1, 20), date(2024, 11, 1)):
@@ -278,7 +278,7 @@ def gas(house: House) -> Home:
 
 def curve_alone(house: House) -> Home:
     """Return a home whose consent has no daily totals: its curve alone is asked for."""
-    account, _ = house.runtime.registry.accounts.add("enedis", OTHER_METER, NOW, token_needed=False)
+    account, _ = house.parts.stores.registry.accounts.add("enedis", OTHER_METER, NOW, token_needed=False)
     house.installation.releve("accounts", "series", account.id, "--off", "daily")
     flow = Flow("consumption", unfetchable=None)
     home = Home(house, account.id, [flow], days_between(AUTUMN - 2 * ONE_DAY, TODAY))
@@ -301,7 +301,7 @@ def files_of_hours(house: House) -> Home:
         (folder / name).write_text(text, encoding="utf-8")
         house.installation.releve("import", str(folder / name))
     flow.take_steps([*spring, *autumn])
-    (account,) = house.runtime.registry.accounts.page()
+    (account,) = house.parts.stores.registry.accounts.page()
     days = [
         SPRING,
         date(2024, 3, 25),

@@ -22,11 +22,11 @@ from simulator.switches import CLIENT_ID, CLIENT_SECRET, SimulatorOptions
 from tests.support.factories import NOW
 from tests.support.household_pages import csrf_of
 from tests.support.installation import KeptRuntime, new_installation, prepare_installation
+from tests.support.parts import Parts
 from tests.support.simulators import run_in_background
 from tests.support.waiting import DEADLINE_S
 from worker.domain.account import Account
 from worker.domain.invitation import InvitationPurpose
-from worker.runtime.process import Runtime
 from worker.web.asgi import create_app
 from worker.web.dependencies import SESSION_COOKIE, Session, cookie_name, load_session, publish_backfills
 
@@ -41,9 +41,9 @@ CREDENTIALS = {"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
 
 @dataclass
 class ConnectService:
-    """The application, its runtime, its supplier, and a person who consents."""
+    """The application, its parts, its supplier, and a person who consents."""
 
-    runtime: Runtime
+    parts: Parts
     app: FastAPI
     supplier: str
     hours: int = 0
@@ -67,13 +67,13 @@ class ConnectService:
 
     def invite(self, meter: str = METER, *, new_holder: bool = False) -> str:
         """Return the secret of an invitation: for the meter's account, or for the meter."""
-        account = self.runtime.registry.accounts.find("enedis", meter)
+        account = self.parts.stores.registry.accounts.find("enedis", meter)
         if account is not None and not new_holder:
-            return self.runtime.invitations.create(
+            return self.parts.stores.registry.invitations.create(
                 InvitationPurpose.ACCOUNT, "enedis", "cli:test", account_id=account.id
             )[1]
         purpose = InvitationPurpose.NEW_HOLDER if new_holder else InvitationPurpose.METER
-        return self.runtime.invitations.create(purpose, "enedis", "cli:test", usage_point_id=meter)[1]
+        return self.parts.stores.registry.invitations.create(purpose, "enedis", "cli:test", usage_point_id=meter)[1]
 
     def open_invitation(self, browser: TestClient, secret: str) -> httpx2.Response:
         """Press the button of the invitation's page."""
@@ -82,7 +82,7 @@ class ConnectService:
 
     def begin(self, browser: TestClient, meter: str = METER) -> str:
         """Begin a consent with an invitation where the generation needs one. Return its callback as path and query."""
-        if self.runtime.clients.account_tokens:
+        if self.parts.sync.suppliers.main.account_tokens:
             return self.begin_uninvited(browser, meter)
         answer = self.open_invitation(browser, self.invite(meter))
         assert answer.status_code == 303, answer.text
@@ -113,20 +113,20 @@ class ConnectService:
         """Do what the worker's task does for the requests that are due; an hour later each time."""
         self.hours += 1
         later = datetime.now(UTC) + timedelta(hours=self.hours)
-        connector = replace(self.runtime.connector, real_now=lambda: later)
-        for request_id in self.runtime.connection_requests.list_due(later, 100):
+        connector = replace(self.parts.consent.connector, real_now=lambda: later)
+        for request_id in self.parts.consent.requests.list_due(later, 100):
             request = connector.conclude(request_id)
-            publish_backfills(self.runtime, [account.id for account in request.accounts] if request else [])
+            publish_backfills(self.parts, [account.id for account in request.accounts] if request else [])
 
     def accounts(self) -> list[Account]:
-        return self.runtime.registry.accounts.list_accounts()
+        return self.parts.stores.registry.accounts.list_accounts()
 
     def session(self, browser: TestClient) -> Session:
-        return load_session(self.runtime.web_access, browser.cookies.get(cookie_name(self.runtime, SESSION_COOKIE)))
+        return load_session(self.parts.access, browser.cookies.get(cookie_name(self.parts, SESSION_COOKIE)))
 
     def queued(self) -> int:
         """Return the number of backfills that wait in the queue."""
-        return int(self.runtime.redis.llen(QUEUE))
+        return int(self.parts.stores.redis.llen(QUEUE))
 
     def exchanges(self) -> int:
         """Return the number of tokens that the simulator has issued for codes."""
@@ -160,8 +160,8 @@ def open_connect_service(
     servers: ConnectServers, folder: Path, preset: str = NEWEST, *, consent_page: bool = False, **changes: Any
 ) -> Iterator[ConnectService]:
     servers.clear(consent_page=consent_page)
-    with _open_runtime(servers, folder, preset, changes) as runtime:
-        yield ConnectService(runtime, create_app(runtime), servers.supplier)
+    with _open_runtime(servers, folder, preset, changes) as parts:
+        yield ConnectService(parts, create_app(parts), servers.supplier)
 
 
 class ConnectServices:
@@ -187,17 +187,17 @@ class ConnectServices:
             self._kept[settings] = KeptRuntime(self._opened.enter_context(opening))
         kept = self._kept[settings]
         kept.empty()
-        return ConnectService(kept.runtime, create_app(kept.runtime), self._servers.supplier)
+        return ConnectService(kept.parts, create_app(kept.parts), self._servers.supplier)
 
 
 @contextmanager
-def _open_runtime(servers: ConnectServers, folder: Path, preset: str, changes: dict[str, Any]) -> Iterator[Runtime]:
+def _open_runtime(servers: ConnectServers, folder: Path, preset: str, changes: dict[str, Any]) -> Iterator[Parts]:
     prepare_installation(folder)
     settings = {"enedis_url": servers.supplier, "public_url": PUBLIC, "calls_per_second": "0", "calls_per_hour": "0"}
-    with new_installation(folder, servers.redis_url, **settings).open(preset=preset, **changes) as runtime:
-        runtime.redis.flushdb()  # All tests share one server, and call from one address.
-        yield runtime
-        runtime.redis.flushdb()
+    with new_installation(folder, servers.redis_url, **settings).open(preset=preset, **changes) as parts:
+        parts.stores.redis.flushdb()  # All tests share one server, and call from one address.
+        yield parts
+        parts.stores.redis.flushdb()
 
 
 def changed(way_back: str, **query: str | None) -> str:

@@ -1,4 +1,4 @@
-"""Rights of access that households declare, in a runtime whose supplier's register is in memory."""
+"""Rights of access that households declare, in a parts whose supplier's register is in memory."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from tests.support.factories import NOW
+from tests.support.parts import Parts
 from tests.support.right_register import RightRegister
 from worker.domain.access_right import HouseholdDeclaration, Right, RightState
 from worker.domain.account import Account
@@ -15,7 +16,7 @@ from worker.domain.connection_request import ConnectionRequest, RequestState
 from worker.domain.invitation import Invitation
 from worker.domain.notice import Notice
 from worker.domain.windows import civil_date
-from worker.runtime.process import Runtime
+from worker.runtime.consent_parts import build_inviter
 from worker.stores.database import new_id
 from worker.stores.registry.notices import NOTICE_QUERY
 
@@ -26,72 +27,72 @@ BROWSER, STRANGER = "b" * 64, "s" * 64
 GAS = {"grdf_url": "http://127.0.0.1:9", "grdf_client_id": "grdf-test", "grdf_client_secret": "s3cret-of-grdf"}
 
 
-def invite(runtime: Runtime, meter: str = PCE, browser: str = BROWSER, **options: Any) -> Invitation:
+def invite(parts: Parts, meter: str = PCE, browser: str = BROWSER, **options: Any) -> Invitation:
     """Return an invitation for a gas meter, or for an account, that the browser has opened."""
     if account := options.get("account_id"):
-        created = runtime.inviter.invite_account(account, "cli:test")
+        created = build_inviter(parts.stores).invite_account(account, "cli:test")
     else:
-        created = runtime.inviter.invite_meter("grdf", meter, "cli:test", **options)
-    opened = runtime.invitations.open(created[1].partition("#")[2], browser)
+        created = build_inviter(parts.stores).invite_meter("grdf", meter, "cli:test", **options)
+    opened = parts.stores.registry.invitations.open(created[1].partition("#")[2], browser)
     assert opened is not None
     return opened
 
 
-def declare(runtime: Runtime, typed: HouseholdDeclaration = TYPED, **options: Any) -> ConnectionRequest:
+def declare(parts: Parts, typed: HouseholdDeclaration = TYPED, **options: Any) -> ConnectionRequest:
     """Declare a right as the page does, let the worker's task do its step, and return what came of it."""
-    return step(runtime, begin(runtime, typed, **options))
+    return step(parts, begin(parts, typed, **options))
 
 
 def begin(
-    runtime: Runtime, typed: HouseholdDeclaration = TYPED, invitation: Invitation | None = None, **options: Any
+    parts: Parts, typed: HouseholdDeclaration = TYPED, invitation: Invitation | None = None, **options: Any
 ) -> ConnectionRequest:
     now = real_clock()
     usual: dict[str, Any] = {"browser": BROWSER, "address": "192.0.2.7", "begun_at": now, "created_at": now}
     if invitation is not None:
         usual |= {"invitation_id": invitation.id, "tenant": invitation.tenant}
-    usual |= {"id": new_id(), "begun_on": civil_date(runtime.now()), "declaration": typed}
-    return runtime.connector.declarations.begin(ConnectionRequest(supplier="grdf", **{**usual, **options}))
+    usual |= {"id": new_id(), "begun_on": civil_date(parts.stores.now()), "declaration": typed}
+    return parts.consent.connector.declarations.begin(ConnectionRequest(supplier="grdf", **{**usual, **options}))
 
 
-def step(runtime: Runtime, request: ConnectionRequest, hours: int = 0) -> ConnectionRequest:
+def step(parts: Parts, request: ConnectionRequest, hours: int = 0) -> ConnectionRequest:
     later = real_clock() + timedelta(hours=hours)
-    after = replace(runtime.connector, real_now=lambda: later).conclude(request.id)
+    after = replace(parts.consent.connector, real_now=lambda: later).conclude(request.id)
     assert after is not None
     return after
 
 
-def accepted(runtime: Runtime, request: ConnectionRequest) -> ConnectionRequest:
+def accepted(parts: Parts, request: ConnectionRequest) -> ConnectionRequest:
     """Let the operator accept a declaration that waits, and the worker's task do its step."""
     assert (request.state, request.page) == (RequestState.HELD, "right_held")
-    after = runtime.connector.let_in(request.id, by="cli:operator")
+    after = parts.consent.connector.let_in(request.id, by="cli:operator")
     assert after is not None
-    return step(runtime, after)
+    return step(parts, after)
 
 
-def declared(runtime: Runtime, request: ConnectionRequest) -> Right:
+def declared(parts: Parts, request: ConnectionRequest) -> Right:
     assert (request.state, request.page) == (RequestState.DECLARED, "")
-    right = runtime.rights.of_request(request.id)
+    right = parts.stores.registry.rights.of_request(request.id)
     assert right is not None
     return right
 
 
-def opened(runtime: Runtime, register: RightRegister, meter: str = PCE, browser: str = BROWSER) -> Account:
+def opened(parts: Parts, register: RightRegister, meter: str = PCE, browser: str = BROWSER) -> Account:
     """Return the account of a household that was invited, has declared and has said yes to the supplier."""
-    invitation = invite(runtime, meter, browser)
-    declared(runtime, declare(runtime, replace(TYPED, meter=meter), browser=browser, invitation=invitation))
+    invitation = invite(parts, meter, browser)
+    declared(parts, declare(parts, replace(TYPED, meter=meter), browser=browser, invitation=invitation))
     register.change(meter, state=RightState.ACTIVE)
-    (account_id,) = runtime.right_sweep.run(pending_only=True).opened
-    return runtime.registry.accounts.get(account_id)
+    (account_id,) = parts.consent.right_sweep.run(pending_only=True).opened
+    return parts.stores.registry.accounts.get(account_id)
 
 
-def all_notices(runtime: Runtime) -> list[Notice]:
-    rows = runtime.registry.database.fetch(NOTICE_QUERY)
+def all_notices(parts: Parts) -> list[Notice]:
+    rows = parts.stores.registry.database.fetch(NOTICE_QUERY)
     return [Notice(**row._asdict()) for row in rows]
 
 
-def gas_accounts(runtime: Runtime) -> list[Account]:
-    return [account for account in runtime.registry.accounts.list_accounts() if account.supplier == "grdf"]
+def gas_accounts(parts: Parts) -> list[Account]:
+    return [account for account in parts.stores.registry.accounts.list_accounts() if account.supplier == "grdf"]
 
 
-def electricity(runtime: Runtime) -> Account:
-    return runtime.registry.accounts.add("enedis", "30001640000011", NOW, token_needed=False)[0]
+def electricity(parts: Parts) -> Account:
+    return parts.stores.registry.accounts.add("enedis", "30001640000011", NOW, token_needed=False)[0]

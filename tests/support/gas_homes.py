@@ -11,10 +11,10 @@ from datetime import date, timedelta
 from functools import cache
 
 from tests.support.factories import NOW
+from tests.support.parts import Parts
 from worker.domain.documents import Entry, to_document
 from worker.domain.series import Doctype, Period, Series, contract_series, daily_of, intervals_of
 from worker.domain.windows import ONE_DAY
-from worker.runtime.process import Runtime
 
 GAS = "grdf"
 PCE, OTHER_PCE = "21546000000123", "GI000456"
@@ -99,16 +99,16 @@ class GasHome:
         }
 
 
-def add_gas(runtime: Runtime, home: GasHome, meter: str = PCE, *, only: tuple[Series, ...] = ()) -> str:
+def add_gas(parts: Parts, home: GasHome, meter: str = PCE, *, only: tuple[Series, ...] = ()) -> str:
     """Add an account with the documents of a home, of all its series or of some, and return its id."""
-    account, _ = runtime.registry.accounts.add(GAS, meter, NOW, token_needed=False)
+    account, _ = parts.stores.registry.accounts.add(GAS, meter, NOW, token_needed=False)
     stored = home.entries()
     for series in only or (DAILY, PUBLISHED, CONTRACT):
         for doctype in series.doctypes:
             documents = [to_document(account.id, doctype, entry, NOW) for entry in stored[doctype]]
-            assert runtime.measures.write({doctype: documents}) == {doctype: []}
+            assert parts.stores.measures.write({doctype: documents}) == {doctype: []}
         days = [date.fromisoformat(entry.key) for entry in stored[series.inputs] if series.inputs.period is Period.DAY]
-        runtime.registry.outcomes.record(
+        parts.stores.registry.outcomes.record(
             account.id,
             series.value,
             "20240725T070000",

@@ -23,7 +23,7 @@ TODAY = date(2024, 7, 25)
 
 @dataclass
 class GasHousehold:
-    """``service``: a household of unit tests or a runtime, with its window_sync, claims and registry."""
+    """``service``: a household of unit tests or a parts, with its window_sync, claims and registry."""
 
     service: Any
     frequency: str = "1M"

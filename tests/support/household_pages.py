@@ -23,7 +23,7 @@ def record_outcome(
     day: date | None = None,
     due_changes: DueChanges | None = None,
 ) -> None:
-    service.runtime.registry.outcomes.record(
+    service.parts.stores.registry.outcomes.record(
         account_id,
         series.value,
         "20240725T070000",

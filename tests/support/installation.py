@@ -16,10 +16,10 @@ from config.settings import PREFIX, Settings
 from tests.support.commands import CommandResult, run_releve
 from tests.support.factories import NOW
 from tests.support.kept_state import KeptState
+from tests.support.parts import Parts, open_parts
 from tests.support.registries import empty_registry, prepare_registry
 from worker.logs import REDACTOR
 from worker.runtime.keys import ERASURE_KEYS, SESSION_KEY, TOKEN_KEYS
-from worker.runtime.process import Runtime
 from worker.stores.encryption import generate_key
 from worker.stores.measures.sql import TABLES
 
@@ -44,9 +44,9 @@ class Installation:
     def read_settings(self, **changes: Any) -> Settings:
         return Settings.from_env(_env_file=None, **self.all_settings(**changes))
 
-    def open(self, *, guarded: bool = False, **changes: Any) -> Runtime:
-        """Return a new runtime to enter, as another process would have it."""
-        return Runtime(self.read_settings(**changes), guarded=guarded)
+    def open(self, *, guarded: bool = False, **changes: Any) -> Parts:
+        """Return a new parts to enter, as another process would have it."""
+        return open_parts(self.read_settings(**changes), guarded=guarded)
 
     def run(self, *words: str, **changes: str) -> CommandResult:
         env = {PREFIX + name.upper(): value for name, value in self.all_settings(**changes).items()}
@@ -86,23 +86,23 @@ def _keys() -> dict[str, str]:
 
 
 class KeptRuntime:
-    """A runtime that several tests share. It is as new after each ``empty``, but for its keys."""
+    """A parts that several tests share. It is as new after each ``empty``, but for its keys."""
 
-    def __init__(self, runtime: Runtime) -> None:
-        self.runtime = runtime
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
         # What is made at first use is made once.
-        assert runtime.web_access
-        runtime.measures.read("nobody", {})
-        self._memory, self._secrets = KeptState(runtime), vars(REDACTOR).copy()
+        assert parts.access
+        parts.stores.measures.read("nobody", {})
+        self._memory, self._secrets = KeptState(parts), vars(REDACTOR).copy()
 
     def empty(self) -> None:
         """Delete all rows, measures and keys of Redis, and the ledger; forget what was kept in memory."""
         self._memory.restore()
         vars(REDACTOR).update(self._secrets)  # Each test's end lets the process forget them.
-        self.runtime.redis.flushdb()
-        empty_registry(self.runtime.registry.database)
-        _empty_measures(Path(self.runtime.settings.measures().removeprefix("sqlite:///")))
-        ledger = self.runtime.ledger_file.path
+        self.parts.stores.redis.flushdb()
+        empty_registry(self.parts.stores.registry.database)
+        _empty_measures(Path(self.parts.stores.settings.measures().removeprefix("sqlite:///")))
+        ledger = self.parts.stores.erasure_ledger.file.path
         if ledger.is_dir():  # So that nothing could be written to it.
             ledger.rmdir()
         ledger.unlink(missing_ok=True)

@@ -12,9 +12,9 @@ from fastapi.testclient import TestClient
 from httpx2 import Response
 
 from tests.support.household_pages import csrf_of
+from tests.support.parts import Parts
 from worker.domain.clock import Clock
 from worker.domain.sessions import KeyKind, new_totp_key
-from worker.runtime.process import Runtime
 from worker.stores.registry.access_keys import AccessKeyTable, OperatorTable
 from worker.web.api.callers import CSRF_HEADER
 from worker.web.dependencies import OPERATOR_COOKIE
@@ -41,21 +41,21 @@ class TestOperator:
 
 
 def add_operator(
-    runtime: Runtime, name: str = NAME, password: str = PASSWORD, *, second_factor: bool = True
+    parts: Parts, name: str = NAME, password: str = PASSWORD, *, second_factor: bool = True
 ) -> TestOperator:
     key = new_totp_key() if second_factor else None
-    operator = runtime.web_access.operators.add(name, password, key)
+    operator = parts.access.operators.add(name, password, key)
     return TestOperator(operator.id, operator.name, password, key)
 
 
-def set_clock(runtime: Runtime, now: Clock) -> None:
+def set_clock(parts: Parts, now: Clock) -> None:
     """Let sessions, links and codes go by another clock."""
-    access, database = runtime.web_access, runtime.registry.database
+    access, database = parts.access, parts.stores.registry.database
     tables: dict[str, Any] = {
         "keys": AccessKeyTable(database, access.sealer, now),
         "operators": OperatorTable(database, access.sealer, now),
     }
-    runtime.__dict__["web_access"] = replace(access, **tables)
+    parts.__dict__["access"] = replace(access, **tables)
 
 
 def browser_at(app: FastAPI, address: str = ELSEWHERE) -> TestClient:
@@ -74,14 +74,14 @@ def is_in(browser: TestClient) -> bool:
     return "/operator/logout" in browser.get("/operator").text
 
 
-def signed_in(app: FastAPI, runtime: Runtime, name: str = NAME, address: str = ELSEWHERE) -> TestClient:
+def signed_in(app: FastAPI, parts: Parts, name: str = NAME, address: str = ELSEWHERE) -> TestClient:
     """Return a browser that has a session of the operator, who is made if need be.
 
     It has the hidden field of its page's forms in the header CSRF_HEADER.
     """
-    access = runtime.web_access
+    access = parts.access
     known = {operator.name: operator.id for operator in access.operators.list_operators()}
-    operator_id = known.get(name) or add_operator(runtime, name).id
+    operator_id = known.get(name) or add_operator(parts, name).id
     key, text = access.keys.create(KeyKind.OPERATOR_SESSION, operator_id, device="Firefox, Linux")
     browser = browser_at(app, address)
     browser.cookies.set(OPERATOR_COOKIE, text)

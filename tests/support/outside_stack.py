@@ -62,7 +62,7 @@ class OutsideStack:
 
     def read(self, access_token: str, meter: str) -> requests.Response:
         """Ask for two days of the daily series."""
-        preset = self.service.system.runtime.endpoints.preset
+        preset = self.service.system.parts.sync.suppliers.main.endpoints.preset
         names = (preset.usage_point_parameter, preset.start_parameter, preset.end_parameter)
         return requests.get(
             f"{self.service.address}/proxy/enedis/data/mesure_synchrone_auto/v2/consommation_quotidienne",

@@ -93,7 +93,7 @@ class Service:
         Work that it starts is waited for.  ``but`` is a table that may change.
         """
         self.settle()
-        database = self.system.runtime.registry.database
+        database = self.system.parts.stores.registry.database
         rows, calls = all_rows(database), self.calls()
         yield
         self.settle()

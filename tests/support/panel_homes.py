@@ -14,10 +14,10 @@ from functools import cache
 from sqlalchemy import insert, select
 
 from tests.support.factories import NOW
+from tests.support.parts import Parts
 from worker.domain.documents import Entry, to_document
 from worker.domain.series import Doctype, Series, of_supplier
 from worker.domain.windows import ONE_DAY, PARIS, local_midnight
-from worker.runtime.process import Runtime
 from worker.stores.registry.tables import SERIES_OUTCOMES
 
 _HALF_HOURS = 48
@@ -129,21 +129,21 @@ class PanelHome:
 
 
 def store_home(
-    runtime: Runtime, account_id: str, home: PanelHome, only: Sequence[Series] = tuple(of_supplier("enedis"))
+    parts: Parts, account_id: str, home: PanelHome, only: Sequence[Series] = tuple(of_supplier("enedis"))
 ) -> None:
     """Write the documents of these series, and record that each was fetched up to the home's last day."""
     documents = home.documents()
     for series in only:
-        ask_for(runtime, account_id, series)
+        ask_for(parts, account_id, series)
     for series in only:
         for doctype in series.doctypes:
             rows = [
                 {**document, "_id": document["_id"].replace("home:", f"{account_id}:"), "source_account": account_id}
                 for document in documents[doctype]
             ]
-            assert runtime.measures.write({doctype: rows}) == {doctype: []}
+            assert parts.stores.measures.write({doctype: rows}) == {doctype: []}
         late = home.fed_days_late if series.description.direction.value == "production" else 0
-        runtime.registry.outcomes.record(
+        parts.stores.registry.outcomes.record(
             account_id,
             series.value,
             "20240725T070000",
@@ -156,9 +156,9 @@ def store_home(
         )
 
 
-def ask_for(runtime: Runtime, account_id: str, series: Series) -> None:
+def ask_for(parts: Parts, account_id: str, series: Series) -> None:
     """Insert the row of a series that the account has none of, like that of its daily values."""
-    columns, database = SERIES_OUTCOMES.c, runtime.registry.database
+    columns, database = SERIES_OUTCOMES.c, parts.stores.registry.database
     rows = {
         row.series: row._asdict()
         for row in database.fetch(select(SERIES_OUTCOMES).where(columns.account_id == account_id))

@@ -45,7 +45,7 @@ class ProxyStack:
         numbers_in_redirect: bool = True,
     ) -> ProxyStack:
         """Make a client, by default with the two switches for a stack that needs them."""
-        client, secret = service.runtime.proxy_clients.create(
+        client, secret = service.parts.stores.registry.proxy_clients.create(
             "My Cozy", addresses or (STACK,), tenant, pkce=pkce, numbers_in_redirect=numbers_in_redirect
         )
         return cls(service, client.id, secret, client.redirect_uris[0])
@@ -53,9 +53,11 @@ class ProxyStack:
     @classmethod
     def register_old(cls, service: ConnectService) -> ProxyStack:
         """Make a client as 0.2.0 made it: its row has the defaults of the columns that are newer."""
-        client, secret = service.runtime.proxy_clients.create("Old Cozy", (STACK,), DEFAULT_TENANT, pkce=False)
+        client, secret = service.parts.stores.registry.proxy_clients.create(
+            "Old Cozy", (STACK,), DEFAULT_TENANT, pkce=False
+        )
         old = PROXY_CLIENTS.update().where(PROXY_CLIENTS.c.id == client.id)
-        service.runtime.registry.database.change(old.values(strict=False, numbers_in_redirect=True))
+        service.parts.stores.registry.database.change(old.values(strict=False, numbers_in_redirect=True))
         return cls(service, client.id, secret)
 
     @property
@@ -89,7 +91,7 @@ class ProxyStack:
 
     def begin(self, browser: TestClient, meter: str = METER, **changes: str | None) -> str:
         """Walk through our page and the supplier's, and return the supplier's callback."""
-        invitation = "" if self.service.runtime.clients.account_tokens else self.service.invite(meter)
+        invitation = "" if self.service.parts.sync.suppliers.main.account_tokens else self.service.invite(meter)
         page = self.show(browser, **{"usage_point_id": meter, **changes})
         answer = self.press(browser, page, invitation)
         assert answer.status_code == 303, answer.text
@@ -134,7 +136,7 @@ class ProxyStack:
 
     def read(self, access_token: str, meter: str = METER, **changes: str) -> httpx2.Response:
         """Ask for two days of the daily series."""
-        preset = self.service.runtime.endpoints.preset
+        preset = self.service.parts.sync.suppliers.main.endpoints.preset
         names = (preset.usage_point_parameter, preset.start_parameter, preset.end_parameter)
         query = {**dict(zip(names, (meter, "2024-07-20", "2024-07-22"), strict=True)), **changes}
         path = next(iter(preset.paths.values()))

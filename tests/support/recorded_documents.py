@@ -196,8 +196,8 @@ def synced(installation: Installation, account: str, name: str) -> Lines:
     again = installation.query("sync", account, "--inline")
     verified = installation.run("verify", account, "--json")
     found = [f"{name} verify {json.dumps(json.loads(verified.out)['findings'])}"]
-    with installation.open() as runtime:
-        lines = [f"{name} {line}" for line in lines_of(runtime.measures, account)]
+    with installation.open() as parts:
+        lines = [f"{name} {line}" for line in lines_of(parts.stores.measures, account)]
     return [*lines, f"{name} {second_pass(again)}", *found]
 
 
@@ -214,10 +214,10 @@ def from_files() -> Lines:
                 result = installation.run("import", str(plain), *point, "--json")
                 told = [{name: row.get(name) for name in TOLD} for row in result.rows]
                 lines.append(f"{'again ' * again}{plain.name} {result.code} {json.dumps(told)}")
-        with installation.open() as runtime:
-            meters = {account.id: account.usage_point_id for account in runtime.registry.accounts.iterate()}
+        with installation.open() as parts:
+            meters = {account.id: account.usage_point_id for account in parts.stores.registry.accounts.iterate()}
             for account, meter in sorted(meters.items(), key=lambda pair: str(pair[1])):
-                lines += [f"{meter} {line}" for line in lines_of(runtime.measures, account)]
+                lines += [f"{meter} {line}" for line in lines_of(parts.stores.measures, account)]
     return lines
 
 

@@ -19,15 +19,16 @@ from worker.domain.consents import ConsentKind, ConsentProof
 from worker.domain.series import Series, SeriesSwitch
 from worker.domain.windows import ONE_DAY, PARIS
 from worker.stores.database import Database
-from worker.stores.encryption import Purpose, Sealer, generate_key
-from worker.stores.registry.account_rows import new_series_row
+from worker.stores.encryption import KeyedHashes, Purpose, Sealer, generate_key
 from worker.stores.registry import Registry
+from worker.stores.registry.account_rows import new_series_row
 from worker.stores.registry.consents import ConsentTable, GivenConsent
 from worker.stores.registry.evidence import EvidenceCheck
 from worker.stores.registry.migrations import upgrade_schema
 from worker.stores.registry.tables import AUDIT_LOG, METADATA, NEVER, NO_DAY, SERIES_OUTCOMES
 
 KEY = generate_key()
+HASHES = KeyedHashes(["k" * 40])
 METER, OTHER_METER = "30001640000011", "30001640000022"
 NOW = datetime(2024, 7, 25, 9, 0, tzinfo=PARIS)
 LATER = NOW + timedelta(hours=1)
@@ -73,7 +74,7 @@ def _empty_copy() -> sqlite3.Connection:
 
 def open_registry(url: str, *keys: str) -> Registry:
     """Return the registry at ``url``, with KEY unless other keys are passed."""
-    return Registry(Database(url), registry_sealer(*keys))
+    return Registry(Database(url), registry_sealer(*keys), HASHES)
 
 
 def registry_sealer(*keys: str) -> Sealer:

@@ -117,7 +117,7 @@ class RightsService:
         return answers[0]
 
     def account_of(self, meter: str) -> Account | None:
-        return self.system.runtime.registry.accounts.find(GAS, meter)
+        return self.system.parts.stores.registry.accounts.find(GAS, meter)
 
     def account(self, meter: str) -> Account:
         account = self.account_of(meter)
@@ -126,7 +126,7 @@ class RightsService:
 
     def right(self, meter: str) -> Right:
         """Return the newest right of a meter in our registry."""
-        return self.system.runtime.rights.of_meter(GAS, meter)[0]
+        return self.system.parts.stores.registry.rights.of_meter(GAS, meter)[0]
 
     # -- The worker
 
@@ -145,26 +145,26 @@ class RightsService:
 
     def wait_loaded(self, meter: str) -> None:
         """Wait until the history of a meter's account is there, of all its series."""
-        account, outcomes = self.account(meter), self.system.runtime.registry.outcomes
+        account, outcomes = self.account(meter), self.system.parts.stores.registry.outcomes
         until(lambda: all(self.system.loaded(account.id, one) for one in self.series(account.id)), "the history")
         assert outcomes.known(account.id)
         self.settle()
 
     def series(self, account_id: str) -> list[Series]:
-        return list(self.system.runtime.registry.outcomes.collected(account_id))
+        return list(self.system.parts.stores.registry.outcomes.collected(account_id))
 
     def notices(self, account_id: str) -> list[Notice]:
         """Return the notices about an account."""
-        rows = self.system.runtime.registry.database.fetch(NOTICE_QUERY)
+        rows = self.system.parts.stores.registry.database.fetch(NOTICE_QUERY)
         return [notice for row in rows if (notice := Notice(**row._asdict())).account_id == account_id]
 
     # -- The measures
 
     def count_faults(self, meter: str) -> int:
         """Return how many documents of a meter differ from what the simulator measured, in any field."""
-        runtime, account = self.system.runtime, self.account(meter)
-        truth = fetch_truth(runtime, self.system.settings["ENEDIS_URL"], meter, account.id)
-        stored = read_stored(runtime, account.id)
+        parts, account = self.system.parts, self.account(meter)
+        truth = fetch_truth(parts, self.system.settings["ENEDIS_URL"], meter, account.id)
+        stored = read_stored(parts, account.id)
         assert stored[DAILY.inputs], "there are no days"
         differences = find_differences(truth.expected_loads(), stored)
         return differences.total() + count_wrong_details(truth.expected_details(), stored)
@@ -199,20 +199,20 @@ def dump(service: RightsService) -> dict[str, str]:
 
     The simulator's own log is GRDF's.
     """
-    runtime, system = service.system.runtime, service.system
-    rows = all_rows(runtime.registry.database)
+    parts, system = service.system.parts, service.system
+    rows = all_rows(parts.stores.registry.database)
     places = {f"table {name}": "\n".join(lines) for name, lines in rows.items()}
     places |= {f"key {key}": _value_of(system.redis, key) for key in system.redis.scan_iter("*")}
     for path in (path for path in system.folder.rglob("*") if path.is_file() and "simulator" not in path.name):
         places[f"file {path.relative_to(system.folder)}"] = path.read_bytes().decode("latin-1")
     for column in TEXT_SEALS:
-        sealed = runtime.registry.database.fetch(select(column.seals, column.key).where(column.seals.is_not(None)))
+        sealed = parts.stores.registry.database.fetch(select(column.seals, column.key).where(column.seals.is_not(None)))
         name = f"table {column.seals.table.name}"
-        texts = [runtime.registry_sealer.unseal(seal, column.place_of(key)) for seal, key in sealed]
+        texts = [parts.stores.keys.registry.unseal(seal, column.place_of(key)) for seal, key in sealed]
         places[name] = "\n".join([places[name], *texts])
     for key in [key for key in places if key.startswith("key ")]:
         kind, _, name = key.removeprefix("key releve:").removeprefix("secret:").partition(":")
-        texts = [runtime.redis_sealer.unseal(seal, f"{kind}/{name}") for seal in _SEALED.findall(places[key])]
+        texts = [parts.stores.keys.redis.unseal(seal, f"{kind}/{name}") for seal in _SEALED.findall(places[key])]
         places[key] = "\n".join([places[key], *texts])
     return places
 

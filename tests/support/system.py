@@ -1,7 +1,7 @@
 """A running Relève for acceptance tests, each part in a process of its own.
 
 A test acts by commands, by task names or through the simulator's admin interface. It reads the store, the registry
-and the state in Redis through ``System.runtime``, a runtime of its own on the same settings.
+and the state in Redis through ``System.parts``, a parts of its own on the same settings.
 """
 
 from __future__ import annotations
@@ -34,13 +34,14 @@ from simulator.application import create_app
 from simulator.switches import SimulatorOptions
 from tests.support import servers
 from tests.support.commands import CommandResult, run_releve
+from tests.support.parts import Parts, open_parts
 from tests.support.simulators import run_in_background
 from tests.support.waiting import DEADLINE_S, until
 from worker.cli.status import asked_at
 from worker.domain.documents import ALL_KEYS
 from worker.domain.series import USUAL_SERIES, Doctype, Series
 from worker.domain.windows import PARIS
-from worker.runtime.process import Runtime
+from worker.runtime.sync_parts import build_inline
 from worker.stores.child_processes import ChildExit, Supervisor, answers, free_port
 
 ROOT: Final = Path(__file__).parents[2]
@@ -224,10 +225,10 @@ class System:
     # -- Results
 
     @cached_property
-    def runtime(self) -> Runtime:
-        """The test's own runtime, on the same settings."""
+    def parts(self) -> Parts:
+        """The test's own parts, on the same settings."""
         settings = {name.lower(): value for name, value in self._present(self.settings).items()}
-        return self._opened.enter_context(Runtime(Settings.from_env(_env_file=None, **settings)))
+        return self._opened.enter_context(open_parts(Settings.from_env(_env_file=None, **settings)))
 
     def wait_loaded(self, account: str) -> None:
         """Wait until every window of the account's history is done."""
@@ -236,15 +237,15 @@ class System:
     def change_settings(self, **settings: str) -> None:
         """Change the settings from here on, and take an empty folder for embedded databases."""
         self.settings |= {"DATA_DIR": str(self.folder / f"data-{next(self._runs)}"), **settings}
-        self.__dict__.pop("runtime", None)
+        self.__dict__.pop("parts", None)
 
     def load_history_inline(self, account: str) -> None:
         """Load the account's history without the queue."""
-        inline = self.runtime.inline(print_line=print)
+        inline = build_inline(self.parts.stores, self.parts.sync, print_line=print)
         assert list(inline.history(account)) and not inline.failures
 
     def loaded(self, account: str, series: Series) -> bool:
-        done, total = self.runtime.history.count_days(account, series)
+        done, total = self.parts.sync.history.count_days(account, series)
         return done == total
 
     def run_night(self, *accounts: str) -> str:
@@ -257,7 +258,7 @@ class System:
     def start_night(self) -> str:
         """Ask every account again, as a night does, and return the run's name."""
         run = f"night-{next(self._runs)}"
-        accounts = [account.id for account in self.runtime.registry.accounts.list_accounts()]
+        accounts = [account.id for account in self.parts.stores.registry.accounts.list_accounts()]
         self._asked_before[run] = {account: self._asked_at(account) for account in accounts}
         self.send_task("tasks.nightly.nightly_sync", "2100-01-01")  # The worker takes its own present time.
         return run
@@ -271,14 +272,14 @@ class System:
         return all(asked[series] != self._asked_before[run][account][series] for series in series_list)
 
     def _asked_at(self, account: str) -> dict[Series, datetime | None]:
-        return asked_at(self.runtime, self.runtime.registry.accounts.get(account))
+        return asked_at(self.parts, self.parts.stores.registry.accounts.get(account))
 
     @property
     def _nightly_at(self) -> time_of_day:
-        return time_of_day.fromisoformat(self.runtime.settings.nightly_at)
+        return time_of_day.fromisoformat(self.parts.stores.settings.nightly_at)
 
     def documents(self, account: str, period: Doctype) -> list[dict[str, Any]]:
-        return self.runtime.measures.read(account, {period: ALL_KEYS})[period]
+        return self.parts.stores.measures.read(account, {period: ALL_KEYS})[period]
 
     def content(self, account: str) -> Loads:
         """Return all that is stored of an account; fail where a value is stored twice."""
@@ -298,7 +299,7 @@ class System:
 
     def truth(self, usage_point: str) -> Truth:
         """Return what the simulator says the meter measured, over the history that an account has."""
-        daily, curve = (self.runtime.history.wanted_window(series) for series in USUAL_SERIES)
+        daily, curve = (self.parts.sync.history.wanted_window(series) for series in USUAL_SERIES)
         assert daily and curve, "no history of both series"
         return Truth.fetch(self.settings["ENEDIS_URL"], usage_point, daily, curve)
 

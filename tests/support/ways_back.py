@@ -47,7 +47,7 @@ def ask_by_mail(browser: TestClient, address: str) -> httpx2.Response:
 
 
 def session_of(service: ApiService, browser: TestClient) -> Session:
-    return load_session(service.runtime.web_access, browser.cookies.get(SESSION_COOKIE))
+    return load_session(service.parts.access, browser.cookies.get(SESSION_COOKIE))
 
 
 def links_of(mails: MailReceiver, number: int = -1) -> list[str]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, time
+from datetime import date, datetime
 from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,40 +14,47 @@ from uuid import uuid4
 import pytest
 from redis import Redis
 
+from config.settings import Settings
 from tests.support.factories import NOW, PretendSupplier, memory_measures
 from tests.support.fakes import MemoryStore
-from tests.support.registries import empty_registry, prepare_registry, registry_sealer
-from worker.accounts.asserted_accounts import AccountAssertion
+from tests.support.registries import HASHES, empty_registry, prepare_registry, registry_sealer
 from worker.accounts.explanations import Explainer
-from worker.accounts.notice_channels import NoticeChannels, NoticeLog
-from worker.accounts.refusals import RefusalPolicy
+from worker.clients.supplier import SupplierClient
+from worker.clients.suppliers import Suppliers
+from worker.domain.account import Account
 from worker.domain.answers import Deviation
-from worker.domain.incident import Thresholds
 from worker.domain.messages import NIGHTLY, WindowJob, WindowResult
 from worker.domain.notice import Notice
 from worker.domain.series import Doctype, Series, of_supplier
 from worker.domain.windows import plan_look_back
 from worker.errors import WorkerError
+from worker.runtime.consent_parts import build_assertion
+from worker.runtime.keys import Keys
+from worker.runtime.stores import Stores
+from worker.runtime.sync_parts import build_auditor, build_explainer, build_sync
 from worker.stores.database import Database
-from worker.stores.encryption import KeyedHashes, generate_key
+from worker.stores.encryption import generate_key
+from worker.stores.erasure_ledger import LedgerFile
 from worker.stores.redis.claims import ProgressStore
 from worker.stores.redis.connection import connect
-from worker.stores.redis.incidents import IncidentStore
 from worker.stores.registry import Registry
-from worker.stores.registry.consents import ConsentTable, PendingRefusals
 from worker.stores.registry.due import DueRow
-from worker.stores.registry.erased_meters import ErasureTable
-from worker.stores.registry.notices import NoticeTable
-from worker.stores.registry.supplier_answers import CorrectionTable
-from worker.sync.claims import WindowClaims
+from worker.stores.registry.known_ledger import KnownLedger
 from worker.sync.due import DueWindows
-from worker.sync.history import History, LedgerRebuilder
-from worker.sync.incidents import Incidents
-from worker.sync.results import ResultRecorder
 from worker.sync.verification import Auditor
-from worker.sync.window import WindowSync
 
 _NUMBERS = count()
+
+
+class PretendSuppliers(Suppliers):
+    """Suppliers of which each account's client is a household's pretend one."""
+
+    def __init__(self, household: Household) -> None:
+        super().__init__({})
+        self._household = household
+
+    def client_of(self, account: Account) -> SupplierClient:
+        return self._household.supplier
 
 
 @dataclass
@@ -58,103 +65,44 @@ class Household:
     redis: Redis
     curve_days: int = 28
     claim_ttl_s: int = 600
-    channels: tuple[str, ...] = ("log",)
+    settings: Mapping[str, Any] = field(default_factory=dict)
     at: datetime = NOW
     supplier: PretendSupplier = field(default_factory=PretendSupplier)
     measures: dict[Doctype, MemoryStore] = field(default_factory=memory_measures)
     prefix: str = field(default_factory=lambda: f"test-{uuid4().hex}:")
 
     def __post_init__(self) -> None:
-        self.progress = ProgressStore(self.redis, self.prefix)
-        self.history = History(
+        values = {"incident_accounts": 5, "incident_share": 0.8, "incident_minutes": 10, "nightly_at": "08:30"}
+        settings = Settings.from_env(_env_file=None, **(values | dict(self.settings)))
+        bounds = {"history_load_days": self.curve_days, "inflight_expiry_s": self.claim_ttl_s}
+        self.stores = Stores(
+            settings=settings.model_copy(update=bounds),
+            now=self.now,
+            keys=Keys(settings),
             registry=self.registry,
-            progress=self.progress,
             measures=self.measures,
-            now=self.now,
-            curve_days=self.curve_days,
-            nightly_at=time(8, 30),
+            redis=self.redis,
+            redis_url="",
+            windows=ProgressStore(self.redis, self.prefix),
+            erasure_ledger=KnownLedger(self.registry.database, LedgerFile(Path("unused"), self.registry.hashes)),
+            broker=None,
         )
-        database = self.registry.database
-        sealer = registry_sealer(generate_key())
-        self.consents, self.notices = ConsentTable(database, sealer), NoticeTable(database)
-        self.incidents = self.build_incidents()
-        self.refusals = RefusalPolicy(
-            accounts=self.registry,
-            consents=self.consents,
-            pending=PendingRefusals(database, sealer),
-            notices=self.notices,
-            channels=NoticeChannels(of_settings=dict.fromkeys(self.channels, NoticeLog())),
-            now=self.now,
-            incidents=self.incidents,
-        )
-        self.claims = WindowClaims(
-            registry=self.registry,
-            progress=self.progress,
-            history=self.history,
-            now=self.now,
-            claim_ttl_s=self.claim_ttl_s,
-            is_held=self.incidents.is_held,
-        )
+        self.sync = build_sync(self.stores, PretendSuppliers(self))
+        self.progress, self.consents, self.notices = self.stores.windows, self.registry.consents, self.registry.notices
+        self.history, self.claims, self.refusals = self.sync.history, self.sync.claims, self.sync.refusals
+        self.incidents = self.sync.incidents
         self.reported: list[Deviation] = []
-        self.results = ResultRecorder(
-            report=lambda deviation, supplier: self.reported.append(deviation),
-            registry=self.registry,
-            progress=self.progress,
-            history=self.history,
-            claims=self.claims,
-            now=self.now,
-            refusals=self.refusals,
-            corrections=CorrectionTable(self.registry.database),
-            incidents=self.incidents,
-        )
-        self.window_sync = WindowSync(
-            accounts=self.registry,
-            supplier_of=lambda account: self.supplier,
-            measures=self.measures,
-            recorder=self.results,
-            now=self.now,
-            incidents=self.incidents,
-            days_to_compute=self.history.days_to_compute,
-        )
+        self.results = replace(self.sync.results, report=lambda deviation, supplier: self.reported.append(deviation))
+        self.window_sync = replace(self.sync.window, recorder=self.results, observe=lambda account_id, answer: None)
 
     def now(self) -> datetime:
         return self.at
 
-    def build_incidents(self, **options: Any) -> Incidents:
-        usual: dict[str, Any] = {
-            "store": IncidentStore(self.redis, self.prefix),
-            "notices": self.notices,
-            "channels": self.channels,
-            "now": self.now,
-            "thresholds": Thresholds(accounts=5, share=0.8, minutes=10),
-        }
-        return Incidents(**(usual | options))
-
     def build_explainer(self) -> Explainer:
-        return Explainer(
-            registry=self.registry,
-            consents=self.consents,
-            measures=self.measures,
-            corrections=CorrectionTable(self.registry.database),
-            progress=self.progress,
-            history=self.history,
-        )
+        return build_explainer(self.stores, self.sync)
 
-    def build_auditor(self, publish: Callable[[WindowJob], object]) -> Auditor:
-        rebuilder = LedgerRebuilder(
-            measures=self.measures,
-            ledgers=self.registry.completeness,
-            progress=self.progress,
-            today=self.history.today,
-        )
-        return Auditor(
-            measures=self.measures,
-            corrections=CorrectionTable(self.registry.database),
-            window_sync=self.window_sync,
-            claims=self.claims,
-            publish=publish,
-            rebuild_days=rebuilder.rebuild,
-        )
+    def build_auditor(self, publish: Callable[[WindowJob], None]) -> Auditor:
+        return build_auditor(self.stores, replace(self.sync, window=self.window_sync), publish)
 
     def with_settings(self, **changes: int) -> Household:
         return replace(self, **changes)
@@ -165,14 +113,8 @@ class Household:
 
     def add_asserted(self, supplier: str = "enedis", waits_under: str | None = None) -> str:
         """Add an account that somebody vouches for, without a day of the consent, and return its id."""
-        assertion = AccountAssertion(
-            supplier=supplier,
-            registry=self.registry,
-            consents=self.consents,
-            erasures=ErasureTable(self.registry.database, KeyedHashes(["k" * 40])),
-            now=self.now,
-        )
-        return assertion.add(str(30001640001000 + next(_NUMBERS)), "cli:test", waits_under=waits_under)[0].id
+        number = str(30001640001000 + next(_NUMBERS))
+        return build_assertion(self.stores, supplier).add(number, "cli:test", waits_under=waits_under)[0].id
 
     def add_another(self, consent_until: date | None = None) -> str:
         """Add an account whose meter has a number of its own."""
@@ -239,8 +181,7 @@ class Household:
         return DueWindows(table=self.registry.due, claims=self.claims, now=self.now, **(usual | options))
 
     def lose_redis(self) -> None:
-        for key in self.redis.scan_iter(f"{self.prefix}*"):
-            self.redis.delete(key)
+        self.redis.flushdb()
 
 
 Service = TypeVar("Service", bound=Household)
@@ -265,7 +206,7 @@ def new_household(redis_url: str, database: Database, kind: type[Service] = Hous
     """Yield a service over a registry that is emptied, with keys of its own in registry and Redis."""
     empty_registry(database)
     with connect(redis_url) as redis:
-        service = kind(Registry(database, registry_sealer(generate_key())), redis)
+        service = kind(Registry(database, registry_sealer(generate_key()), HASHES), redis)
         yield service
         service.lose_redis()
 

@@ -74,7 +74,7 @@ def test_the_nearest_tests_are_those_of_the_name_then_those_that_import_it_then_
         "worker/sync/window.py": "",
         "worker/runtime.py": "import worker.sync.window",
         "tests/unit/conftest.py": "",
-        "tests/unit/sync/conftest.py": "from worker.runtime import Runtime",
+        "tests/unit/sync/conftest.py": "from worker.runtime import Parts",
         "tests/unit/sync/test_due.py": "",
         "tests/unit/test_window.py": "",
         "tests/unit/test_other.py": "from worker.sync import window",

@@ -80,7 +80,7 @@ def run_queued(
         _require_active(sync, account)
         enqueue(account.id)
     if wait:
-        return wait_with_progress(stores, accounts, as_json, count_progress)
+        return wait_with_progress(stores, sync, accounts, as_json, count_progress)
     line = f"queued for {len(accounts)} account{'' if len(accounts) == 1 else 's'}"
     print_result({"enqueued": [account.id for account in accounts]}, line, as_json=as_json)
     return 0

@@ -76,7 +76,8 @@ def build_sync(stores: Stores, suppliers: Suppliers | None = None) -> Sync:
         for name, preset in supplier_settings.chosen_presets(settings).items()
     }
     answers = _build_answer_watch(stores, channels)
-    suppliers = suppliers or _build_suppliers(stores, ledgers, answers)
+    if suppliers is None:
+        suppliers = _build_suppliers(stores, ledgers, answers)
     incidents = Incidents(
         store=IncidentStore(stores.redis),
         notices=registry.notices,

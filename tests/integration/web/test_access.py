@@ -545,13 +545,13 @@ class Stage:
         for file, copy in self._stored.items():
             with closing(sqlite3.connect(file)) as connection:
                 copy.backup(connection)
-        runtime = self.service.runtime
-        with runtime.registry.database.writing() as connection:  # A visit is recorded again after a minute.
+        parts = self.service.parts
+        with parts.stores.registry.database.writing() as connection:  # A visit is recorded again after a minute.
             connection.execute(update(ACCESS_KEYS).values(last_seen_at=datetime.now(UTC)))
-        runtime.redis.flushdb()
-        runtime.clients.application_token.save(Token(CANARY).to_text(), None)
+        parts.stores.redis.flushdb()
+        parts.sync.suppliers.main.application_token.save(Token(CANARY).to_text(), None)
         if state is not AccountState.READY:
-            runtime.registry.accounts.set_state(self.cast.home.id, state, now=runtime.now())
+            parts.stores.registry.accounts.set_state(self.cast.home.id, state, now=parts.stores.now())
 
     def client(self, member: str) -> TestClient:
         client = self._clients[member]

@@ -18,6 +18,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 from tests.support.api_service import ApiService, open_api_service
 from worker.domain.account import AccountState
 from worker.domain.series import USUAL_SERIES
+from worker.runtime.consent_parts import build_inviter
 from worker.stores.redis.locks import Rate
 from worker.web.api import callers as auth
 from worker.web.api import create_described_app, router
@@ -74,7 +75,7 @@ def loaded_account(service: ApiService) -> str:
     """Add an account with a complete history, so that its stream ends."""
     account_id = service.add()
     for series in USUAL_SERIES:
-        service.runtime.progress.mark_done(account_id, series, service.runtime.history.wanted_window(series))
+        service.parts.stores.windows.mark_done(account_id, series, service.parts.sync.history.wanted_window(series))
     service.store_days(account_id, date(2024, 7, 1), [1000])
     return account_id
 
@@ -93,12 +94,12 @@ def aim(case: Any, account_id: str, invitation_id: str = "") -> None:
 @pytest.mark.parametrize("label", operations())
 def test_with_a_token_anything_may_be_sent(service: ApiService, label: str) -> None:
     account_id, token = loaded_account(service), service.token()
-    invitation_id = service.runtime.inviter.invite_account(account_id, "x")[0].id
+    invitation_id = build_inviter(service.parts.stores).invite_account(account_id, "x")[0].id
     statuses: Counter[int] = Counter()
 
     def send(case: Any) -> None:
         nonlocal account_id
-        if service.runtime.registry.accounts.get(account_id).state is AccountState.DELETED:
+        if service.parts.stores.registry.accounts.get(account_id).state is AccountState.DELETED:
             account_id = loaded_account(service)
         aim(case, account_id, invitation_id)
         if label == "POST /api/invitations" and not statuses:

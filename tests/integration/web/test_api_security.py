@@ -20,7 +20,7 @@ from tests.support.api_service import ApiService, ApiServices, open_api_service
 from tests.support.factories import NOW
 from worker.domain.account import AccountState
 from worker.domain.sessions import Scope
-from worker.runtime.web_access import build_web_access
+from worker.parts.access import build_web_access
 from worker.stores.redis.locks import RateLimiter
 from worker.web.api import callers as auth
 from worker.web.api.callers import CSRF_HEADER
@@ -58,10 +58,10 @@ def test_a_household_ends_its_own_account_only_with_the_pages_csrf_value(
         )
         refused = without.request(method, path.format(id=account_id))
         assert (refused.status_code, refused.json()["error"]) == (403, "csrf_needed")
-    assert service.runtime.registry.accounts.get(account_id).active
+    assert service.parts.stores.registry.accounts.get(account_id).active
     assert browser.request(method, path.format(id=account_id)).status_code == 200
     ended = AccountState.DELETED if method == "DELETE" else AccountState.ACTION_NEEDED
-    assert service.runtime.registry.accounts.get(account_id).state is ended
+    assert service.parts.stores.registry.accounts.get(account_id).state is ended
 
 
 def test_a_stopped_account_is_not_resumed_and_stopping_again_changes_nothing(service: ApiService) -> None:
@@ -72,28 +72,28 @@ def test_a_stopped_account_is_not_resumed_and_stopping_again_changes_nothing(ser
         assert (stopped.status_code, stopped.json()["reason"]) == (200, "CONSENT_STOPPED")
     resumed = client.post(f"/api/accounts/{account_id}/resume")
     assert (resumed.status_code, resumed.json()["error"]) == (409, "wrong_state")
-    assert service.runtime.registry.accounts.get(account_id).reason == "CONSENT_STOPPED"
+    assert service.parts.stores.registry.accounts.get(account_id).reason == "CONSENT_STOPPED"
 
 
 @pytest.mark.parametrize("way", ["pause", "resume", "stop"])
 def test_a_closed_account_is_neither_paused_nor_resumed_nor_stopped(service: ApiService, way: str) -> None:
     account_id = service.add()
-    service.runtime.registry.accounts.set_state(account_id, AccountState.CLOSED, now=NOW)
+    service.parts.stores.registry.accounts.set_state(account_id, AccountState.CLOSED, now=NOW)
     answer = service.client().post(f"/api/accounts/{account_id}/{way}")
     assert (answer.status_code, answer.json()["error"]) == (409, "wrong_state")
     assert "another person holds this meter" in answer.json()["message"]
-    assert service.runtime.registry.accounts.get(account_id).state is AccountState.CLOSED
+    assert service.parts.stores.registry.accounts.get(account_id).state is AccountState.CLOSED
 
 
 def test_a_session_sealed_under_another_key_is_nobodys(service: ApiService) -> None:
-    settings = service.runtime.settings.model_copy(
+    settings = service.parts.stores.settings.model_copy(
         update={"session_key": SecretStr("another-key-just-as-long-as-the-true-one")}
     )
-    runtime = service.runtime
+    parts = service.parts
     access = build_web_access(
-        settings, runtime.registry, runtime.erasure_hashes, RateLimiter(runtime.redis), runtime.now
+        settings, parts.stores.registry, parts.stores.keys.hashes, RateLimiter(parts.stores.redis), parts.stores.now
     )
-    account = service.runtime.registry.accounts.get(service.add())
+    account = service.parts.stores.registry.accounts.get(service.add())
     _, forged = open_session(access, Session(), [account], "")
     for cookie in (forged, "x.y.z"):
         assert TestClient(service.app, cookies={SESSION_COOKIE: cookie}).get("/api/accounts").status_code == 401
@@ -113,9 +113,9 @@ def test_a_token_under_another_scheme_is_refused(service: ApiService, scheme: st
 
 
 def test_a_revoked_token_and_one_past_its_end_open_nothing(service: ApiService) -> None:
-    token, text = service.runtime.api_tokens.create("gone", [Scope.READ_ACCOUNTS])
+    token, text = service.parts.stores.registry.api_tokens.create("gone", [Scope.READ_ACCOUNTS])
     past = service.token(expires_in=timedelta(microseconds=1))
-    service.runtime.api_tokens.revoke(token.id)
+    service.parts.stores.registry.api_tokens.revoke(token.id)
     for bad in (text, past):
         refused = TestClient(service.app).get("/api/accounts", headers={"Authorization": f"Bearer {bad}"})
         assert refused.status_code == 401
@@ -133,7 +133,7 @@ def test_no_answer_leads_to_an_address_with_a_token(service: ApiService) -> None
     client = service.client()
     text = client.headers["Authorization"].partition(" ")[2]
     ids = [service.add(number) for number in range(11, 14)]
-    service.store_days(ids[0], service.runtime.history.today() - timedelta(days=4), [1, 2, 3])
+    service.store_days(ids[0], service.parts.sync.history.today() - timedelta(days=4), [1, 2, 3])
     answers = [client.get("/api/accounts?limit=1"), client.get(f"/api/accounts/{ids[0]}/measures?limit=1")]
     for answer in answers:
         assert answer.json()["next"]
@@ -210,7 +210,7 @@ def test_no_answer_holds_a_meters_number(
     with caplog.at_level(logging.DEBUG, "releve"):
         account_id = client.post("/api/accounts", json={"usage_point": METER}).json()["account"]
         browser = service.browser(account_id)
-        service.store_days(account_id, service.runtime.history.today() - timedelta(days=2), [1000])
+        service.store_days(account_id, service.parts.sync.history.today() - timedelta(days=2), [1000])
         for who in (client, browser):
             texts += [who.get(path.format(id=account_id)).text for path in READ_PATHS]
         texts += [client.delete(f"/api/accounts/{account_id}").text]
@@ -232,7 +232,7 @@ def test_every_answer_carries_the_security_headers(service: ApiService) -> None:
 
 
 def test_an_added_accounts_backfill_is_in_the_queue(service: ApiService) -> None:
-    redis, queue = service.runtime.redis, "releve:celery:control"
+    redis, queue = service.parts.stores.redis, "releve:celery:control"
     added = service.client().post("/api/accounts", json={"usage_point": METER}).json()
     message = json.loads(redis.lpop(queue))  # Ours is the last one that came in.
     body = zlib.decompress(base64.b64decode(message["body"])).decode()

@@ -18,13 +18,13 @@ from tests.support.api_service import ApiService, ApiServices
 from tests.support.cast import OPERATOR, OTHER_TENANT, Cast
 from tests.support.connect_service import METER, ConnectService
 from tests.support.operators import NAME, add_operator, browser_at, sign_in
+from tests.support.parts import Parts
 from tests.support.proxy_stack import ProxyStack
 from tests.support.ways_back import enter_code, keep_code, press
 from worker.domain.audit_entry import DONE, ActorKind, AuditAction, AuditEntry, AuditFilter, new_entry
 from worker.domain.clock import real_clock
 from worker.domain.sessions import Scope
 from worker.errors import StoreUnavailable
-from worker.runtime.process import Runtime
 from worker.stores.redis.locks import Rate, RateLimiter
 from worker.stores.registry.audit import AuditTable
 from worker.web import request_audit as audit
@@ -41,18 +41,18 @@ def service(kept_apis: ApiServices) -> ApiService:
     return kept_apis.new()
 
 
-def entries(runtime: Runtime) -> list[AuditEntry]:
+def entries(parts: Parts) -> list[AuditEntry]:
     """Return the whole trail, the oldest entry first."""
-    return list(reversed(runtime.audit.page(AuditFilter(), 1000)))
+    return list(reversed(parts.stores.registry.audit.page(AuditFilter(), 1000)))
 
 
-def told(runtime: Runtime) -> list[tuple[str, str | None, str]]:
+def told(parts: Parts) -> list[tuple[str, str | None, str]]:
     """Return action, account and outcome of each entry."""
-    return [(entry.action, entry.account_id, entry.outcome) for entry in entries(runtime)]
+    return [(entry.action, entry.account_id, entry.outcome) for entry in entries(parts)]
 
 
-def session_of(runtime: Runtime, browser: TestClient) -> str:
-    return load_session(runtime.web_access, browser.cookies[SESSION_COOKIE]).sid
+def session_of(parts: Parts, browser: TestClient) -> str:
+    return load_session(parts.access, browser.cookies[SESSION_COOKIE]).sid
 
 
 # Every route
@@ -80,8 +80,8 @@ def test_every_route_that_changes_something_is_recorded_or_says_why_not(service:
 
 
 def test_l3_what_a_program_does_names_its_token(service: ApiService) -> None:
-    runtime, program = service.runtime, service.client()
-    (token,) = runtime.api_tokens.list_tokens()
+    parts, program = service.parts, service.client()
+    (token,) = parts.stores.registry.api_tokens.list_tokens()
     account = program.post("/api/accounts", json={"usage_point": NEW_METER}).json()["account"]
     program.post(f"/api/accounts/{account}/pause")
     program.post(f"/api/accounts/{account}/resume")
@@ -90,7 +90,7 @@ def test_l3_what_a_program_does_names_its_token(service: ApiService) -> None:
     program.delete(f"/api/invitations/{invitation}")
     program.post(f"/api/accounts/{account}/stop")
     program.delete(f"/api/accounts/{account}")
-    assert told(runtime) == [
+    assert told(parts) == [
         ("account.add", account, "ok"),
         ("account.pause", account, "ok"),
         ("account.resume", account, "ok"),
@@ -100,17 +100,17 @@ def test_l3_what_a_program_does_names_its_token(service: ApiService) -> None:
         ("account.stop", account, "ok"),
         ("account.erase", account, "ok"),
     ]
-    for entry in entries(runtime):
+    for entry in entries(parts):
         assert (entry.actor_kind, entry.actor, entry.tenant) == ("token", token.id, "default")
         assert entry.address == "testclient"
         assert entry.subject == (invitation if entry.action.startswith("invitation") else None)
-    assert NEW_METER not in str(entries(runtime))
+    assert NEW_METER not in str(entries(parts))
 
 
 def test_l3_a_refused_try_is_recorded_with_its_code(service: ApiService) -> None:
-    runtime, account = service.runtime, service.add()
+    parts, account = service.parts, service.add()
     reader, foreign = service.client(Scope.READ_ACCOUNTS), service.client(tenant=OTHER_TENANT)
-    ids = [token.id for token in runtime.api_tokens.list_tokens()]
+    ids = [token.id for token in parts.stores.registry.api_tokens.list_tokens()]
     assert reader.delete(f"/api/accounts/{account}").status_code == 403
     assert foreign.delete(f"/api/accounts/{account}").status_code == 404
     assert service.stranger().delete(f"/api/accounts/{account}").status_code == 401
@@ -119,7 +119,7 @@ def test_l3_a_refused_try_is_recorded_with_its_code(service: ApiService) -> None
     assert foreign.post("/api/accounts", json={"usage_point": "30001640000011"}).status_code == 409
     assert foreign.post(f"/api/accounts/{METER}/pause").status_code == 422
     assert [
-        (entry.actor_kind, entry.actor, entry.tenant, entry.account_id, entry.outcome) for entry in entries(runtime)
+        (entry.actor_kind, entry.actor, entry.tenant, entry.account_id, entry.outcome) for entry in entries(parts)
     ] == [
         ("token", ids[0], "default", account, "scope_needed"),
         # A program's tries stay with its own service, as if the account did not exist.
@@ -133,29 +133,29 @@ def test_l3_a_refused_try_is_recorded_with_its_code(service: ApiService) -> None
 
 
 def test_l3_an_erasure_by_its_household_names_the_session(service: ApiService) -> None:
-    runtime = service.runtime
+    parts = service.parts
     account, other = service.add(11), service.add(12)
     browser = service.browser(account, other)
-    session = session_of(runtime, browser)
+    session = session_of(parts, browser)
     forged = TestClient(service.app, cookies=dict(browser.cookies))
     assert forged.post(f"/accounts/{account}/remove", data={"csrf": "x"}).status_code == 403
     assert service.stranger().post(f"/accounts/{account}/remove", data={"csrf": "x"}).status_code == 404
     csrf = browser.headers[CSRF_HEADER]
     browser.post(f"/accounts/{account}/remove", data={"csrf": csrf, "confirmed": "yes"})
     browser.delete(f"/api/accounts/{other}")
-    found = [(entry.actor_kind, entry.actor, entry.account_id, entry.outcome) for entry in entries(runtime)]
+    found = [(entry.actor_kind, entry.actor, entry.account_id, entry.outcome) for entry in entries(parts)]
     assert found == [
         ("household", session, account, "csrf"),
         ("visitor", "", account, "unknown_account"),
         ("household", session, account, "ok"),
         ("household", session, other, "ok"),
     ]
-    assert {entry.action for entry in entries(runtime)} == {"account.erase"}
-    assert {entry.tenant for entry in entries(runtime)} == {"default"}
+    assert {entry.action for entry in entries(parts)} == {"account.erase"}
+    assert {entry.tenant for entry in entries(parts)} == {"default"}
 
 
 def test_l3_what_an_operator_does_names_the_operator(service: ApiService) -> None:
-    runtime, cast = service.runtime, Cast(service, 21)
+    parts, cast = service.parts, Cast(service, 21)
     browser = cast.client(OPERATOR)
     csrf = browser.headers[CSRF_HEADER]
     revoke = f"/operator/invitations/{cast.neighbours_invitation_id}/revoke"
@@ -164,21 +164,21 @@ def test_l3_what_an_operator_does_names_the_operator(service: ApiService) -> Non
     browser.post("/operator/invitations", data={"csrf": csrf, "whom": cast.home.id})
     browser.post("/operator/invitations", data={"csrf": csrf, "whom": "nobody"})
     browser.post("/operator/logout", data={"csrf": csrf})
-    assert [(entry.actor_kind, entry.action, entry.account_id, entry.outcome) for entry in entries(runtime)] == [
+    assert [(entry.actor_kind, entry.action, entry.account_id, entry.outcome) for entry in entries(parts)] == [
         ("visitor", "invitation.revoke", None, "csrf"),
         ("operator", "invitation.revoke", cast.neighbours_home.id, "ok"),
         ("operator", "invitation.create", cast.home.id, "ok"),
         ("operator", "invitation.create", None, "operator.invite.unknown"),
         ("operator", "session.end", None, "ok"),
     ]
-    assert entries(runtime)[1].tenant == OTHER_TENANT and entries(runtime)[1].actor == NAME
+    assert entries(parts)[1].tenant == OTHER_TENANT and entries(parts)[1].actor == NAME
 
 
 def test_l3_a_wrong_password_is_recorded_as_nobodys(service: ApiService) -> None:
-    operator, browser = add_operator(service.runtime), browser_at(service.app)
+    operator, browser = add_operator(service.parts), browser_at(service.app)
     sign_in(browser, "wrong", operator.code(datetime.now(UTC)))
     sign_in(browser, operator.password, operator.code(datetime.now(UTC) + timedelta(seconds=30)))
-    found = [(entry.actor_kind, entry.actor, entry.action, entry.outcome) for entry in entries(service.runtime)]
+    found = [(entry.actor_kind, entry.actor, entry.action, entry.outcome) for entry in entries(service.parts)]
     assert found == [("visitor", "", "session.open", "operator.wrong"), ("operator", NAME, "session.open", "ok")]
 
 
@@ -186,14 +186,14 @@ def test_l3_a_household_that_signs_in_by_its_code_and_ends_a_session_is_named(se
     old = service.browser(service.add())
     code, browser = keep_code(old), service.stranger()
     assert enter_code(browser, code).status_code == 303
-    sid, other = (load_session(service.runtime.web_access, one.cookies[SESSION_COOKIE]).sid for one in (browser, old))
+    sid, other = (load_session(service.parts.access, one.cookies[SESSION_COOKIE]).sid for one in (browser, old))
     press(browser, "/access/sessions", f"/access/sessions/{other}/end")
-    found = [(one.actor_kind, one.actor, one.action, one.subject, one.outcome) for one in entries(service.runtime)]
+    found = [(one.actor_kind, one.actor, one.action, one.subject, one.outcome) for one in entries(service.parts)]
     assert found[-2:] == [
         ("household", sid, "session.open", None, "ok"),
         ("household", sid, "session.end", other, "ok"),
     ]
-    assert code not in str(entries(service.runtime))
+    assert code not in str(entries(service.parts))
 
 
 # Households that connect
@@ -221,7 +221,7 @@ def test_l3_a_callback_that_anybody_types_leaves_no_entry(v4: ConnectService) ->
 def test_l3_a_consent_for_a_client_names_the_invitation_that_it_needs(v2026: ConnectService) -> None:
     stack, browser, secret = ProxyStack.register(v2026), v2026.browser(), v2026.invite()
     assert stack.press(browser, stack.show(browser), secret).status_code == 303
-    (invitation,) = v2026.runtime.invitations.list_invitations()
+    (invitation,) = v2026.parts.stores.registry.invitations.list_invitations()
     begun = [(entry.action, entry.subject, entry.outcome) for entry in entries(v2026.runtime)]
     assert ("consent.begin", invitation.id, "ok") in begun
 
@@ -247,14 +247,14 @@ def test_refused_tries_do_not_fill_the_registry(service: ApiService) -> None:
     account = service.add()
     for _ in range(audit.TRIES.calls + 10):
         service.stranger().post(f"/accounts/{account}/remove")
-    assert len(entries(service.runtime)) == audit.TRIES.calls
+    assert len(entries(service.parts)) == audit.TRIES.calls
     # A program that has been refused as often as that is still recorded where it does something.
     reader = service.client(Scope.READ_ACCOUNTS, Scope.WRITE_ACCOUNTS)
     for _ in range(audit.TRIES.calls + 10):
         reader.delete(f"/api/accounts/{account}")
-    assert len(entries(service.runtime)) == 2 * audit.TRIES.calls
+    assert len(entries(service.parts)) == 2 * audit.TRIES.calls
     assert reader.post(f"/api/accounts/{account}/pause").status_code == 200
-    assert told(service.runtime)[-1] == ("account.pause", account, "ok")
+    assert told(service.parts)[-1] == ("account.pause", account, "ok")
 
 
 def test_refused_visitors_of_many_addresses_are_bounded_together(
@@ -265,7 +265,7 @@ def test_refused_visitors_of_many_addresses_are_bounded_together(
     for number in range(6):
         visitor = TestClient(service.app, client=(f"192.0.2.{number}", 4711))
         visitor.delete(f"/api/accounts/{account}")
-    assert [entry.address for entry in entries(service.runtime)] == ["192.0.2.0", "192.0.2.1", "192.0.2.2"]
+    assert [entry.address for entry in entries(service.parts)] == ["192.0.2.0", "192.0.2.1", "192.0.2.2"]
 
 
 def test_without_redis_what_is_done_is_recorded_and_of_refused_tries_so_many_of_a_process(
@@ -289,8 +289,8 @@ def test_without_redis_what_is_done_is_recorded_and_of_refused_tries_so_many_of_
     for after_s, actor, outcome in tries:
         at = begin + timedelta(seconds=after_s)
         entry = new_entry(at, ActorKind.VISITOR, actor, AuditAction.INVITATION_OPEN, outcome)
-        audit._write(service.runtime, [entry])
-    assert [(entry.actor, entry.outcome) for entry in entries(service.runtime)] == [
+        audit._write(service.parts, [entry])
+    assert [(entry.actor, entry.outcome) for entry in entries(service.parts)] == [
         ("first", "unavailable"),
         ("second", "unavailable"),
         ("third", "unavailable"),

@@ -47,8 +47,8 @@ def house(request: pytest.FixtureRequest, kept_services: ConnectServices) -> Hou
 
 
 def forget_limits(service: ConnectService) -> None:
-    for key in service.runtime.redis.scan_iter("releve:limit:*"):
-        service.runtime.redis.delete(key)
+    for key in service.parts.stores.redis.scan_iter("releve:limit:*"):
+        service.parts.stores.redis.delete(key)
 
 
 def snapshot_of(service: ConnectService) -> dict[str, Any]:
@@ -56,9 +56,9 @@ def snapshot_of(service: ConnectService) -> dict[str, Any]:
 
     The queue of strangers holds the task that asks about a code of v4.
     """
-    redis = service.runtime.redis
+    redis = service.parts.stores.redis
     queues = {lane: redis.llen(f"{BROKER_PREFIX}{lane}") for lane in Lane if lane is not Lane.STRANGERS}
-    return {"registry": all_rows(service.runtime.registry.database), "queues": queues}
+    return {"registry": all_rows(service.parts.stores.registry.database), "queues": queues}
 
 
 STATES = st.sampled_from(["own", "used", "foreign", "unknown", "short", "absent"])
@@ -121,7 +121,7 @@ def test_no_callback_changes_anything_without_a_proof(house: House, thrown: list
         address = address_of(house, browser, callback)
         answers = [browser.get(address) for _ in range(1 + callback["twice"])]
         # A code of v4 is asked about once, and nothing else is.
-        calls += service.runtime.clients.account_tokens and callback["state"] == "own"
+        calls += service.parts.sync.suppliers.main.account_tokens and callback["state"] == "own"
         assert not service.session(browser).accounts
         for answer in answers:
             assert answer.status_code in (202, 400, 403, 502), answer.text
@@ -191,4 +191,4 @@ def test_h2_guesses_around_living_consents_cost_nothing(house: House) -> None:
 
 
 def count_requests(service: ConnectService) -> int:
-    return len(list(service.runtime.redis.scan_iter("releve:connection_request:*")))
+    return len(list(service.parts.stores.redis.scan_iter("releve:connection_request:*")))

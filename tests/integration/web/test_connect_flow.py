@@ -25,6 +25,7 @@ from worker.domain.consents import ConsentKind, Proof
 from worker.domain.lanes import BROKER_PREFIX, QUEUES
 from worker.domain.series import Series
 from worker.errors import StoreUnavailable
+from worker.runtime.consent_parts import erase
 
 KINDS = {
     "enedis-v4": ConsentKind.CODE,
@@ -56,23 +57,23 @@ def test_a_consent_makes_an_account_a_session_and_one_backfill(service: ConnectS
     assert service.queued() == 1
     assert account.consent_from == date(2024, 7, 25)
     assert account.consent_until in (date(2027, 7, 24), date(2027, 7, 23))  # P3Y, or P1095D over a leap day.
-    (proof,) = service.runtime.consents.list_proofs(account.id)
-    assert proof.open and proof.kind is KINDS[service.runtime.settings.preset]
+    (proof,) = service.parts.stores.registry.consents.list_proofs(account.id)
+    assert proof.open and proof.kind is KINDS[service.parts.stores.settings.preset]
     assert proof.consent_until == account.consent_until
     assert proof.proof is (Proof.EXCHANGE if proof.kind is ConsentKind.CODE else Proof.INVITED)
     assert proof.vouched_by == (None if proof.kind is ConsentKind.CODE else "cli:test")
-    (row,) = service.runtime.evidence.export(account.id)
-    assert (row["line"], row["dates_from"]) == ASKED[service.runtime.settings.preset]
+    (row,) = service.parts.stores.registry.evidence.export(account.id)
+    assert (row["line"], row["dates_from"]) == ASKED[service.parts.stores.settings.preset]
     assert (row["answer_digest"] is None) == (row["line"] is None)
     assert (row["event"], row["meter"]) == ("given", METER)
-    assert service.runtime.settings.preset != "enedis-2026" or row["reference"] == "900001"
+    assert service.parts.stores.settings.preset != "enedis-2026" or row["reference"] == "900001"
 
 
 @pytest.mark.generations
 def test_the_page_is_asked_with_the_parameters_of_its_generation(service: ConnectService) -> None:
     page = service.browser().get(f"/connect/enedis?usage_point_id={METER}").headers["location"]
     query = query_of(page)
-    duration = "P1095D" if service.runtime.settings.preset == "enedis-2026" else "P3Y"
+    duration = "P1095D" if service.parts.stores.settings.preset == "enedis-2026" else "P3Y"
     parameters = {
         "client_id": "releve-simulator",
         "response_type": "code",
@@ -81,7 +82,7 @@ def test_the_page_is_asked_with_the_parameters_of_its_generation(service: Connec
     }
     assert query == {**parameters, "state": query["state"], "redirect_uri": "http://testserver/callback/enedis"}
     assert len(query["state"]) <= 100
-    version = "v2" if service.runtime.settings.preset == "enedis-2026" else "v1"
+    version = "v2" if service.parts.stores.settings.preset == "enedis-2026" else "v1"
     assert f"/dataconnect/{version}/oauth2/authorize?" in page
 
 
@@ -121,7 +122,7 @@ def test_all_meters_that_the_supplier_confirms_are_connected_at_once(v4: Connect
     by_meter = {account.usage_point_id: account for account in v4.accounts()}
     assert set(by_meter) == {METER, OTHER}
     assert set(v4.session(browser).accounts) == {account.id for account in by_meter.values()}
-    tokens = v4.runtime.registry.tokens
+    tokens = v4.parts.stores.registry.tokens
     assert tokens.find_token_id(by_meter[METER].id) == tokens.find_token_id(by_meter[OTHER].id)
 
 
@@ -169,7 +170,9 @@ def test_accounts_of_one_consent_outlive_the_renewals_of_each_other(v4: ConnectS
     v4.come_back(browser, v4.agree(f"{page}&usage_point_id={METER},{OTHER}"))
     for _ in range(2):
         for account in v4.accounts():
-            v4.runtime.clients.tokens_of(account).current()  # Renewed each time, as it ends within five minutes.
+            v4.parts.sync.suppliers.main.tokens_of(
+                account
+            ).current()  # Renewed each time, as it ends within five minutes.
     assert all(account.active for account in v4.accounts())
 
 
@@ -178,8 +181,8 @@ def test_a_second_consent_for_the_meter_keeps_its_account_and_history(service: C
     browser = service.browser()
     service.connect(browser)
     (before,) = service.accounts()
-    service.runtime.registry.accounts.set_state(
-        before.id, AccountState.ACTION_NEEDED, "USER_ACTION_NEEDED.OAUTH_OUTDATED", now=service.runtime.now()
+    service.parts.stores.registry.accounts.set_state(
+        before.id, AccountState.ACTION_NEEDED, "USER_ACTION_NEEDED.OAUTH_OUTDATED", now=service.parts.stores.now()
     )
     assert service.connect(browser).headers["location"] == f"/accounts/{before.id}"
     (after,) = service.accounts()
@@ -207,13 +210,13 @@ def test_an_invitation_that_ends_with_another_meter_opens_nothing(service: Conne
     page = service.open_invitation(elsewhere, service.invite()).headers["location"]
     back = service.agree(page.replace(f"usage_point_id={METER}", f"usage_point_id={OTHER}"))
     done = service.come_back(elsewhere, back)
-    if service.runtime.clients.account_tokens:  # The supplier itself confirms the other meter.
+    if service.parts.sync.suppliers.main.account_tokens:  # The supplier itself confirms the other meter.
         (other,) = (account for account in service.accounts() if account.id != former.id)
         assert done.headers["location"] == f"/accounts/{other.id}"
     else:
         assert done.status_code == 403 and service.accounts() == [former]
     assert former.id not in service.session(elsewhere).accounts
-    assert service.runtime.registry.accounts.get(former.id) == former
+    assert service.parts.stores.registry.accounts.get(former.id) == former
 
 
 def test_an_invitation_that_is_forged_used_or_of_a_removed_account_says_so(service: ConnectService) -> None:
@@ -222,7 +225,7 @@ def test_an_invitation_that_is_forged_used_or_of_a_removed_account_says_so(servi
     page = service.open_invitation(browser, used).headers["location"]
     service.come_back(browser, service.agree(page))
     of_removed = service.invite()
-    service.runtime.erase(service.accounts()[0].id)
+    erase(service.parts.stores, service.accounts()[0].id)
     for secret in (used, of_removed, "", "x", f"{used}x", "invite_aaaaaaaaaaaa_" + "A" * 43):
         answer = service.open_invitation(service.browser(), secret)
         assert answer.status_code == 410 and "location" not in answer.headers
@@ -235,7 +238,7 @@ def test_each_failure_has_its_page_and_changes_nothing(service: ConnectService, 
     service.simulate("POST", "switches", {"callback": switch})
     back = service.begin(browser)
     answer, again = browser.get(back), browser.get(back)
-    newest = service.runtime.settings.preset == "enedis-2026"
+    newest = service.parts.stores.settings.preset == "enedis-2026"
     assert answer.status_code == (400 if newest else {"refused": 403}.get(switch, 502))
     assert (again.status_code, again.text) == (answer.status_code, answer.text)
     assert service.accounts() == [] and service.queued() == 0
@@ -285,13 +288,13 @@ def test_d4_a_supplier_that_is_down_spoils_no_consent(v4: ConnectService) -> Non
 def test_a_closed_gate_is_called_our_own_turn_and_spoils_no_consent(v4: ConnectService) -> None:
     browser = v4.browser()
     back = v4.begin(browser)
-    v4.runtime.ledger.close_gate(60)
+    v4.parts.sync.ledger.close_gate(60)
     waiting = v4.come_back(browser, back)
     assert waiting.status_code == 202 and "Demande en attente" in waiting.text
     english = browser.get(back, headers={"Accept-Language": "en"}).text
     assert re.search(r"Next attempt at \d\d:\d\d", english)
     assert v4.exchanges() == 0
-    v4.runtime.redis.delete(*v4.runtime.redis.keys("releve:*gate*"))  # The gate opens.
+    v4.parts.stores.redis.delete(*v4.parts.stores.redis.keys("releve:*gate*"))  # The gate opens.
     assert v4.come_back(browser, back).status_code == 303
 
 
@@ -311,8 +314,8 @@ def speak_to_broker_of(service: ConnectService, monkeypatch: pytest.MonkeyPatch)
     app.set_current()
     monkeypatch.setattr(app, "_pool", None)
     monkeypatch.setattr(app.amqp, "_producer_pool", None)
-    monkeypatch.setattr(app.conf, "broker_url", service.runtime.redis_url)
-    monkeypatch.setattr(app.conf, "broker_write_url", service.runtime.redis_url)
+    monkeypatch.setattr(app.conf, "broker_url", service.parts.stores.redis_url)
+    monkeypatch.setattr(app.conf, "broker_write_url", service.parts.stores.redis_url)
 
 
 def test_a_crash_before_the_backfill_was_enqueued_heals(
@@ -328,10 +331,10 @@ def test_a_crash_before_the_backfill_was_enqueued_heals(
         service.come_back(browser, back)
     (account,) = service.accounts()
     assert account.active and service.queued() == 0
-    monkeypatch.setattr(worker.runtime.current, "_runtime", (os.getpid(), service.runtime))
+    monkeypatch.setattr(worker.runtime.current, "_parts", (os.getpid(), service.parts))
     speak_to_broker_of(service, monkeypatch)
     resume_backfills()
-    assert any(service.runtime.redis.llen(f"{BROKER_PREFIX}{queue}") for queue in QUEUES)
+    assert any(service.parts.stores.redis.llen(f"{BROKER_PREFIX}{queue}") for queue in QUEUES)
 
 
 def test_a_broker_that_is_away_does_not_spoil_a_consent(
@@ -342,8 +345,8 @@ def test_a_broker_that_is_away_does_not_spoil_a_consent(
 
     monkeypatch.setattr("worker.web.dependencies.enqueue_backfill", away)
     assert service.connect(service.browser()).status_code == 303
-    due = service.runtime.registry.due
-    assert len(due.list_histories(Series.DAILY, service.runtime.now(), 10)) == 1
+    due = service.parts.stores.registry.due
+    assert len(due.list_histories(Series.DAILY, service.parts.stores.now(), 10)) == 1
 
 
 @pytest.mark.parametrize("path", ["/connect/grdf", "/connect/unknown", "/callback/grdf?code=x", "/callback/x_parent"])
@@ -355,5 +358,5 @@ def test_another_supplier_has_a_clear_page(service: ConnectService, path: str) -
 
 
 def test_a_sandbox_without_a_consent_page_says_so(v5: ConnectService) -> None:
-    object.__setattr__(v5.runtime.endpoints, "authorize_url", None)
+    object.__setattr__(v5.parts.sync.suppliers.main.endpoints, "authorize_url", None)
     assert v5.browser().get("/connect/enedis").status_code == 503

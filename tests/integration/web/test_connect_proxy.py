@@ -32,7 +32,7 @@ def v4_stack(v4: ConnectService) -> ProxyStack:
 def test_the_walk_of_a_stack_from_page_to_renewal(service: ConnectService, stack: ProxyStack) -> None:
     query = stack.walk()
     assert query["state"] == STATE
-    assert ("autorisation_id" if service.runtime.settings.preset == "enedis-2026" else "usage_point_id") in query
+    assert ("autorisation_id" if service.parts.stores.settings.preset == "enedis-2026" else "usage_point_id") in query
     first = stack.exchange(query["code"])
     assert first["token_type"] == "Bearer" and type(first["expires_in"]) is int and first["expires_in"] > 0
     assert (first["usage_point_id"], first["usage_points_id"]) == (METER, METER)
@@ -46,7 +46,7 @@ def test_the_walk_of_a_stack_from_page_to_renewal(service: ConnectService, stack
 def test_a_new_clients_answers_name_their_issuer_and_no_numbers(service: ConnectService) -> None:
     stack = ProxyStack.register(service, pkce=True, numbers_in_redirect=False)
     challenge = {"code_challenge": challenge_of(VERIFIER), "code_challenge_method": "S256"}
-    issuer = f"{service.runtime.settings.public_url}/proxy/enedis"
+    issuer = f"{service.parts.stores.settings.public_url}/proxy/enedis"
     query = stack.walk(**challenge)
     assert {**query, "code": "…"} == {"state": STATE, "code": "…", "iss": issuer}
     answer = stack.exchange(query["code"], code_verifier=VERIFIER)
@@ -70,10 +70,10 @@ def test_the_page_names_who_asks_and_the_button_names_the_browser(service: Conne
     page = stack.show(browser)
     assert page.status_code == 200 and "releve_connect" not in browser.cookies
     assert "My Cozy" in page.text and "oauthcallback.cozy.example" in page.text
-    assert ('name="invitation"' in page.text) is not service.runtime.clients.account_tokens
+    assert ('name="invitation"' in page.text) is not service.parts.sync.suppliers.main.account_tokens
     policy = page.headers["content-security-policy"]
     assert f"form-action 'self' {service.supplier} https://oauthcallback.cozy.example;" in policy
-    assert service.runtime.redis.keys("releve:consent_flow:*") == []  # The button begins it.
+    assert service.parts.stores.redis.keys("releve:consent_flow:*") == []  # The button begins it.
     assert 'name="scope"' not in page.text and f'name="usage_point_id" value="{METER}"' in page.text
 
 
@@ -82,7 +82,7 @@ def test_a_form_of_another_site_begins_nothing(service: ConnectService, stack: P
     page = stack.show(browser)
     assert stack.press(browser, page, csrf="0" * 64).status_code == 403
     assert stack.press(service.browser(), page).status_code == 403
-    assert service.runtime.redis.keys("releve:consent_flow:*") == []
+    assert service.parts.stores.redis.keys("releve:consent_flow:*") == []
 
 
 def test_both_addresses_serve_both_kinds_for_the_supplier_knows_only_one(
@@ -129,7 +129,7 @@ def test_a_failure_is_handed_on(service: ConnectService, stack: ProxyStack) -> N
 
 @pytest.mark.generations
 def test_h5_without_a_proof_there_is_no_code_but_the_one_page(service: ConnectService, stack: ProxyStack) -> None:
-    if service.runtime.clients.account_tokens:
+    if service.parts.sync.suppliers.main.account_tokens:
         browser = service.browser()
         query = query_of(service.come_back(browser, changed(stack.begin(browser), code="typed")).headers["location"])
         form = {"grant_type": "authorization_code", "code": query["code"], "redirect_uri": STACK}
@@ -142,7 +142,7 @@ def test_h5_without_a_proof_there_is_no_code_but_the_one_page(service: ConnectSe
         answer = service.come_back(browser, typed)
         assert answer.status_code == 403 and "Il manque une invitation" in answer.text
         assert "location" not in answer.headers
-    assert service.runtime.redis.keys("releve:proxy_code:*") == []
+    assert service.parts.stores.redis.keys("releve:proxy_code:*") == []
 
 
 @NEEDS_INVITATION
@@ -177,7 +177,7 @@ def test_an_invitation_of_another_tenant_is_none_and_stays_unopened(service: Con
     browser, secret = service.browser(), service.invite()
     theirs = ProxyStack.register(service, tenant="other")
     assert theirs.press(browser, theirs.show(browser), secret).status_code == 410
-    (row,) = service.runtime.registry.database.fetch(INVITATIONS.select())
+    (row,) = service.parts.stores.registry.database.fetch(INVITATIONS.select())
     assert row.opened_at is None
     assert stack.press(browser, stack.show(browser), secret).status_code == 303
     assert "que vous avez ouverte" not in theirs.show(browser).text
@@ -187,8 +187,8 @@ def test_an_invitation_of_another_tenant_is_none_and_stays_unopened(service: Con
 def test_an_invitation_that_is_revoked_on_the_way_gives_no_code(service: ConnectService, stack: ProxyStack) -> None:
     browser = service.browser()
     back = stack.begin(browser)
-    for invitation in service.runtime.invitations.list_invitations():
-        service.runtime.invitations.revoke(invitation.id)
+    for invitation in service.parts.stores.registry.invitations.list_invitations():
+        service.parts.stores.registry.invitations.revoke(invitation.id)
     answer = service.come_back(browser, back)
     assert answer.status_code == 403 and "location" not in answer.headers
 
@@ -202,15 +202,15 @@ def test_a_new_holders_invitation_closes_the_account_and_ends_grants_of_the_one_
     old = stack.exchange(stack.walk(holder)["code"])
     tokens = stack.hand_over_to_new_holder()
     (account,) = service.accounts()
-    (told,) = service.runtime.notices.list_for_account(account.id)
+    (told,) = service.parts.stores.registry.notices.list_for_account(account.id)
     assert (account.state.value, told.kind.value) == ("closed", "account_closed")
     assert stack.read(old["access_token"]).status_code == 401
     assert stack.refresh(old["refresh_token"]).json()["error"] == "invalid_grant"
-    today = service.runtime.history.today()
+    today = service.parts.sync.history.today()
     before = stack.read(tokens["access_token"])
     assert (before.status_code, before.json()["error"]) == (400, "invalid_request")
     assert str(today) in before.json()["error_description"]
-    preset = service.runtime.endpoints.preset
+    preset = service.parts.sync.suppliers.main.endpoints.preset
     later = {preset.start_parameter: str(today), preset.end_parameter: str(today + timedelta(days=1))}
     assert "another person" not in stack.read(tokens["access_token"], **later).text
 
@@ -235,7 +235,7 @@ def test_an_account_after_a_change_of_holder_in_the_proxy_begins_on_that_day(
     stack.hand_over_to_new_holder()
     assert service.connect(service.browser()).status_code == 303
     (account,) = [account for account in service.accounts() if account.usage_point_id]
-    assert account.data_from == service.runtime.history.today()
+    assert account.data_from == service.parts.sync.history.today()
 
 
 @NEEDS_INVITATION
@@ -253,8 +253,10 @@ def test_a_new_account_ends_the_grants_that_another_browser_gave(
 def test_a_meter_that_another_tenant_reads_meanwhile_gives_no_code(service: ConnectService, stack: ProxyStack) -> None:
     browser = service.browser()
     back = stack.begin(browser)
-    account, _ = service.runtime.registry.accounts.add("enedis", METER, service.runtime.now(), token_needed=False)
-    with service.runtime.registry.database.writing() as connection:
+    account, _ = service.parts.stores.registry.accounts.add(
+        "enedis", METER, service.parts.stores.now(), token_needed=False
+    )
+    with service.parts.stores.registry.database.writing() as connection:
         connection.execute(ACCOUNTS.update().where(ACCOUNTS.c.id == account.id).values(tenant="other"))
     answer = service.come_back(browser, back)
     assert answer.status_code == 403 and "Il manque une invitation" in answer.text
@@ -265,11 +267,11 @@ def test_a_closed_accounts_invitation_shares_nothing(service: ConnectService, st
     service.connect(service.browser())
     (account,) = service.accounts()
     service.connect(service.browser())  # The same person again: the account stays.
-    with service.runtime.registry.database.writing() as connection:
-        service.runtime.consents.close(connection, account.id, service.runtime.now())
-    secret = service.runtime.invitations.create(InvitationPurpose.ACCOUNT, "enedis", "cli:test", account_id=account.id)[
-        1
-    ]
+    with service.parts.stores.registry.database.writing() as connection:
+        service.parts.stores.registry.consents.close(connection, account.id, service.parts.stores.now())
+    secret = service.parts.stores.registry.invitations.create(
+        InvitationPurpose.ACCOUNT, "enedis", "cli:test", account_id=account.id
+    )[1]
     browser = service.browser()
     assert stack.press(browser, stack.show(browser), secret).status_code == 410
 
@@ -304,7 +306,7 @@ def test_an_unknown_client_or_address_is_refused_and_never_followed(
 
 
 def test_a_revoked_client_is_unknown(v4: ConnectService, v4_stack: ProxyStack) -> None:
-    v4.runtime.proxy_clients.revoke(v4_stack.client_id)
+    v4.parts.stores.registry.proxy_clients.revoke(v4_stack.client_id)
     assert v4_stack.show(v4.browser()).status_code == 400
     assert v4_stack.refresh("x").status_code == 401
 
@@ -375,7 +377,7 @@ def test_nothing_personal_stays_in_redis_or_logs_in_the_clear(
 ) -> None:
     caplog.set_level(logging.DEBUG, logger="releve")
     query = stack.walk()
-    redis = service.runtime.redis
+    redis = service.parts.stores.redis
     content = " ".join(f"{key} {redis.get(key)}" for key in redis.scan_iter("releve:*") if redis.type(key) == "string")
     answer = stack.exchange(query["code"])
     stack.renew(answer["refresh_token"])

@@ -60,7 +60,7 @@ def test_ten_callbacks_at_once_are_one(service: ConnectService) -> None:
     assert service.come_back(named, back).headers["location"] == f"/accounts/{service.accounts()[0].id}"
     assert [client.get(back).status_code for client in browsers if client is not named] == [403] * 9
     assert len(service.accounts()) == 1
-    assert service.exchanges() == (1 if service.runtime.clients.account_tokens else 0)
+    assert service.exchanges() == (1 if service.parts.sync.suppliers.main.account_tokens else 0)
 
 
 @pytest.mark.parametrize(
@@ -70,17 +70,17 @@ def test_ten_callbacks_at_once_are_one(service: ConnectService) -> None:
 def test_a_state_that_is_not_ours_is_told_so(service: ConnectService, state: str) -> None:
     browser = service.browser()
     back = service.begin(browser)
-    before = set(service.runtime.redis.scan_iter("releve:*"))
+    before = set(service.parts.stores.redis.scan_iter("releve:*"))
     answer = browser.get(changed(back, state=state))
     assert answer.status_code == 400
-    assert service.accounts() == [] and set(service.runtime.redis.scan_iter("releve:*")) == before
+    assert service.accounts() == [] and set(service.parts.stores.redis.scan_iter("releve:*")) == before
     assert service.come_back(browser, back).status_code == 303
 
 
 def test_a_state_of_one_house_is_forgotten_after_a_quarter_of_an_hour(service: ConnectService) -> None:
     browser = service.browser()
     state = query_of(browser.get("/connect/enedis").headers["location"])["state"]
-    assert 0 < service.runtime.redis.ttl(f"releve:consent_flow:{state}") <= 900
+    assert 0 < service.parts.stores.redis.ttl(f"releve:consent_flow:{state}") <= 900
     cookie = next(
         line for line in browser.get("/connect/enedis").headers.get_list("set-cookie") if BROWSER_COOKIE in line
     )
@@ -88,26 +88,26 @@ def test_a_state_of_one_house_is_forgotten_after_a_quarter_of_an_hour(service: C
 
 
 def test_cookies_insist_on_https_where_browsers_come_so(v5: ConnectService) -> None:
-    v5.runtime.settings = v5.runtime.settings.model_copy(update={"public_url": "https://releve.example"})
+    v5.parts.stores.settings = v5.parts.stores.settings.model_copy(update={"public_url": "https://releve.example"})
     assert "Secure" in v5.browser().get("/connect/enedis").headers["set-cookie"]
 
 
 def test_a_forged_browser_cookie_is_nobodys(service: ConnectService) -> None:
     browser, thief = service.browser(), service.browser()
     back = service.begin(browser)
-    name = ConsentFlows(service.runtime.redis).read(query_of(back)["state"]).browser  # type: ignore[union-attr]
+    name = ConsentFlows(service.parts.stores.redis).read(query_of(back)["state"]).browser  # type: ignore[union-attr]
     for forged in (name, name[:40], "x.y.z"):
         thief.cookies.set(BROWSER_COOKIE, forged)
         assert thief.get(back).status_code == 403
 
 
 def test_a_session_planted_before_gives_way_to_a_new_one(service: ConnectService) -> None:
-    planted, text = open_session(service.runtime.web_access, Session(), [], "")
+    planted, text = open_session(service.parts.access, Session(), [], "")
     browser = service.browser()
     browser.cookies.set(SESSION_COOKIE, text, domain="testserver.local", path="/")
     service.connect(browser)
     stored = [cookie.value for cookie in browser.cookies.jar if cookie.name == SESSION_COOKIE]
-    session = load_session(service.runtime.web_access, stored[-1])
+    session = load_session(service.parts.access, stored[-1])
     assert session.sid != planted.sid and len(session.accounts) == 1
 
 
@@ -128,7 +128,7 @@ def test_a_hint_that_is_no_meter_is_dropped_and_a_real_supplier_gets_none(v4: Co
         page = browser.get("/connect/enedis", params={"usage_point_id": hint}).headers["location"]
         assert set(query_of(page)) == {"client_id", "response_type", "state", "duration", "redirect_uri"}
     real = {"enedis_url": "https://gw.prd.api.enedis.fr"}
-    v4.runtime.settings = v4.runtime.settings.model_copy(update=real)
+    v4.parts.stores.settings = v4.parts.stores.settings.model_copy(update=real)
     page = browser.get("/connect/enedis", params={"usage_point_id": METER}).headers["location"]
     assert set(query_of(page)) == {"client_id", "response_type", "state", "duration"}
 
@@ -146,7 +146,7 @@ def test_h1_whoever_writes_anothers_meter_into_a_callback_sees_nothing_of_it(ser
             answer = service.come_back(thief, changed(begin(thief, OTHER), **named))
             assert answer.status_code in (400, 403)
             assert not service.session(thief).accounts
-    assert service.runtime.registry.accounts.get(account.id) == account
+    assert service.parts.stores.registry.accounts.get(account.id) == account
 
 
 @pytest.mark.generations
@@ -159,7 +159,7 @@ def test_codes_meters_and_tokens_stay_out_of_addresses_pages_and_logs(
     query = query_of(back)
     done = service.come_back(browser, back)
     (account,) = service.accounts()
-    token = service.runtime.registry.tokens.load(account.id)
+    token = service.parts.stores.registry.tokens.load(account.id)
     secrets = [METER, query["state"], *(query[name] for name in ("code",) if name in query)]
     secrets += json.loads(token).values() if token else []
     shown = f"{done.headers} {done.text} {caplog.text}"
@@ -173,7 +173,7 @@ def test_redis_holds_no_meter_and_no_token_after_a_consent(service: ConnectServi
     browser = service.browser()
     back = service.begin(browser)
     service.come_back(browser, back)
-    redis = service.runtime.redis
+    redis = service.parts.stores.redis
     content = " ".join(
         f"{key} {redis.get(key)}" for key in redis.scan_iter("releve:*") if redis.type(key) == "string"
     ) + str(redis.lrange("releve:celery:control", 0, -1))

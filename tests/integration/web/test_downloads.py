@@ -15,6 +15,7 @@ from tests.support.waiting import DEADLINE_S
 from tests.support.web_server import RunningServer, running_server
 from worker.domain.sessions import KeyKind, Scope
 from worker.errors import StoreUnavailable
+from worker.runtime.consent_parts import erase
 from worker.stores.registry.households import find_households
 from worker.web.dependencies import SESSION_COOKIE
 
@@ -56,13 +57,13 @@ def fetch(web: RunningServer, path: str, headers: dict[str, str]) -> bytes:
 
 
 def end_all_sessions(service: ApiService, account: str) -> None:
-    with service.runtime.registry.database.writing() as connection:
+    with service.parts.stores.registry.database.writing() as connection:
         households = find_households(connection, account)
-    service.runtime.web_access.keys.end_of(households, [KeyKind.HOUSEHOLD_SESSION])
+    service.parts.access.keys.end_of(households, [KeyKind.HOUSEHOLD_SESSION])
 
 
-def erase(service: ApiService, account: str) -> None:
-    service.runtime.erase(account)
+def erase_meanwhile(service: ApiService, account: str) -> None:
+    erase(service.parts.stores, account)
 
 
 def close_the_store(service: ApiService, account: str) -> None:
@@ -72,7 +73,7 @@ def close_the_store(service: ApiService, account: str) -> None:
 def interrupt_second_page(
     service: ApiService, account: str, interruption: Interruption, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read, pages = service.runtime.measures.read, []
+    read, pages = service.parts.stores.measures.read, []
 
     def read_once(*args: Any) -> Any:
         pages.append(args)
@@ -80,11 +81,11 @@ def interrupt_second_page(
             interruption(service, account)
         return read(*args)
 
-    monkeypatch.setattr(service.runtime.measures, "read", read_once)
+    monkeypatch.setattr(service.parts.stores.measures, "read", read_once)
 
 
 @pytest.mark.parametrize("path", FILES)
-@pytest.mark.parametrize("interruption", [end_all_sessions, erase, close_the_store])
+@pytest.mark.parametrize("interruption", [end_all_sessions, erase_meanwhile, close_the_store])
 def test_d5_a_file_that_ends_in_the_middle_is_cut_and_one_line_says_why(
     service: ApiService,
     web: RunningServer,
@@ -94,7 +95,7 @@ def test_d5_a_file_that_ends_in_the_middle_is_cut_and_one_line_says_why(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    cookie, _ = sign_in(service.runtime, account)
+    cookie, _ = sign_in(service.parts, account)
     headers = {"Cookie": f"{SESSION_COOKIE}={cookie}"}
     whole = fetch(web, f"/accounts/{account}/{path}", headers)
     interrupt_second_page(service, account, interruption, monkeypatch)
@@ -112,7 +113,7 @@ def test_d5_a_program_whose_token_is_revoked_gets_no_whole_file(
     token = service.token(Scope.READ_MEASURES)
 
     def revoke(service: ApiService, _: str) -> None:
-        service.runtime.api_tokens.revoke(service.runtime.api_tokens.list_tokens()[0].id)
+        service.parts.stores.registry.api_tokens.revoke(service.parts.stores.registry.api_tokens.list_tokens()[0].id)
 
     interrupt_second_page(service, account, revoke, monkeypatch)
     with pytest.raises(http.client.IncompleteRead):

@@ -17,7 +17,9 @@ from worker.stores.registry.households import HouseholdTable
 def end_by_command(service: ConnectService, lost: TestClient, phone: TestClient) -> None:
     """As `releve sessions end --account` does."""
     (account,) = service.accounts()
-    assert service.runtime.sessions.end_of(service.runtime.sessions.households_of([account.id]))
+    assert service.parts.stores.registry.sessions.end_of(
+        service.parts.stores.registry.sessions.households_of([account.id])
+    )
 
 
 def end_others(service: ConnectService, lost: TestClient, phone: TestClient) -> None:

@@ -14,6 +14,7 @@ from tests.support.household_pages import csrf_of
 from tests.support.registries import all_rows
 from worker.domain.account import AccountState
 from worker.errors import StoreUnavailable
+from worker.runtime.consent_parts import build_token_revocation, erase, stop_consent
 from worker.stores.erasure_ledger import LedgerEntry, LedgerKind
 from worker.stores.redis.pending_consents import ConnectionRequests
 from worker.stores.registry import Registry
@@ -24,7 +25,7 @@ def press(browser: TestClient, path: str) -> httpx2.Response:
     return browser.post(path, data={"csrf": csrf_of(browser.get(path).text)})
 
 
-def erase(browser: TestClient, account: str) -> httpx2.Response:
+def erase_by_page(browser: TestClient, account: str) -> httpx2.Response:
     done = press(browser, f"/accounts/{account}/remove")
     assert done.status_code == 200, done.text
     return done
@@ -42,7 +43,7 @@ def connected(service: ConnectService) -> tuple[TestClient, str]:
 
 
 def entries(service: ConnectService) -> list[LedgerEntry]:
-    ledger = service.runtime.ledger_file
+    ledger = service.parts.stores.erasure_ledger.file
     return ledger.read_all()
 
 
@@ -73,7 +74,7 @@ def test_h3_a_callback_of_before_shows_and_makes_no_account(
     way_back = service.begin(browser)
     service.come_back(browser, way_back)
     account = only_account(service)
-    erase(browser, account)
+    erase_by_page(browser, account)
     again = service.come_back(browser, way_back)
     # An outcome that was kept has opened its session before.
     assert again.status_code == (403 if kept else 400) and service.session(browser).accounts == {}
@@ -89,7 +90,7 @@ def test_h3_a_second_tab_that_was_begun_before_makes_no_account(
         keep_requests(monkeypatch)
     browser, account = connected(service)
     second_tab = service.begin(browser)
-    erase(browser, account)
+    erase_by_page(browser, account)
     answer = service.come_back(browser, second_tab)
     assert answer.status_code in (403, 410), answer.text
     assert service.accounts() == [] and service.session(browser).accounts == {}
@@ -98,7 +99,7 @@ def test_h3_a_second_tab_that_was_begun_before_makes_no_account(
 def test_the_page_of_an_older_proof_says_what_to_do(v4: ConnectService) -> None:
     browser, account = connected(v4)
     second_tab = v4.begin(browser)
-    erase(browser, account)
+    erase_by_page(browser, account)
     answer = v4.come_back(browser, second_tab)
     assert answer.status_code == 410
     assert "ont été effacées" in answer.text and 'href="/connect/enedis"' in answer.text and METER not in answer.text
@@ -112,14 +113,14 @@ def test_a_person_who_is_asked_whether_the_meter_changed_hands_gets_no_account(
     other, answer = ask_as_another(v4)
     if kept:
         keep_requests(monkeypatch)
-    erase(holder, account)
+    erase_by_page(holder, account)
     assert other.post("/connect/new-holder", data=answer).status_code == (410 if kept else 400)
     assert v4.accounts() == []
 
 
 def test_an_invitation_made_after_it_opens_the_meter_for_a_consent_begun_after_it(service: ConnectService) -> None:
     browser, account = connected(service)
-    erase(browser, account)
+    erase_by_page(browser, account)
     assert service.connect(service.browser()).status_code == 303
     assert only_account(service) != account
 
@@ -128,17 +129,17 @@ def test_a_first_tab_of_before_with_a_younger_account_changes_nothing(v4: Connec
     """The household has erased, and come again: the tab of before renews nothing of the new account."""
     browser, account = connected(v4)
     second_tab = v4.begin(browser)
-    erase(browser, account)
+    erase_by_page(browser, account)
     v4.connect(browser)
-    rows = all_rows(v4.runtime.registry.database)
+    rows = all_rows(v4.parts.stores.registry.database)
     assert v4.come_back(browser, second_tab).status_code == 410
-    assert all_rows(v4.runtime.registry.database) == rows
+    assert all_rows(v4.parts.stores.registry.database) == rows
 
 
 def test_another_meter_of_the_same_browser_is_not_touched(service: ConnectService) -> None:
     browser, account = connected(service)
     second_tab = service.begin(browser, OTHER)
-    erase(browser, account)
+    erase_by_page(browser, account)
     assert service.come_back(browser, second_tab).status_code == 303
     assert [account.usage_point_id for account in service.accounts()] == [OTHER]
 
@@ -152,7 +153,7 @@ def test_an_erasure_between_the_proof_and_its_account_wins(
 
     def erase_before(*args: Any, **options: Any) -> Any:
         if not erased:
-            erased.append(service.runtime.erase(account))
+            erased.append(erase(service.parts.stores, account))
         return add_all(*args, **options)
 
     monkeypatch.setattr(Registry, "add_all", erase_before)
@@ -170,12 +171,12 @@ def test_an_erasure_between_the_proof_and_its_account_wins(
 @pytest.mark.generations
 def test_the_receipt_says_how_to_begin_again(service: ConnectService) -> None:
     browser, account = connected(service)
-    receipt = erase(browser, account).text
+    receipt = erase_by_page(browser, account).text
     assert "Relier de nouveau ce compteur" in receipt
     says = [
         words in receipt for words in ("Supprimez d’abord le partage", "nouvelle invitation", "page d’accueil, comme")
     ]
-    v4, v2026 = service.runtime.clients.account_tokens, service.runtime.settings.preset == "enedis-2026"
+    v4, v2026 = service.parts.sync.suppliers.main.account_tokens, service.parts.stores.settings.preset == "enedis-2026"
     assert says == [v2026, not v4, v4]
 
 
@@ -185,54 +186,54 @@ def test_the_receipt_says_how_to_begin_again(service: ConnectService) -> None:
 def test_each_end_is_in_the_ledger_once_and_names_no_meter(service: ConnectService) -> None:
     browser, account = connected(service)
     press(browser, f"/accounts/{account}/stop")
-    service.runtime.stop_consent(account)
+    stop_consent(service.parts.stores, account)
     assert [(entry.kind, entry.account_id) for entry in entries(service)] == [(LedgerKind.STOPPED, account)]
-    erase(browser, account)
-    service.runtime.erase(account)
+    erase_by_page(browser, account)
+    erase(service.parts.stores, account)
     stopped, erased = entries(service)
-    digest = service.runtime.erasures.digests("enedis", METER)[0]
+    digest = service.parts.stores.registry.erasures.digests("enedis", METER)[0]
     assert (erased.kind, erased.account_id, erased.meter) == (LedgerKind.ERASED, account, digest)
     assert erased.at > stopped.at  # The service pretends to be in the past; an erasure has the real moment.
-    assert erased.forget_on is not None and erased.forget_on > service.runtime.history.today()
-    assert METER not in service.runtime.ledger_file.path.read_text()
+    assert erased.forget_on is not None and erased.forget_on > service.parts.sync.history.today()
+    assert METER not in service.parts.stores.erasure_ledger.file.path.read_text()
 
 
 def test_an_account_that_was_closed_is_in_the_ledger_and_its_erasure_closes_no_meter(v4: ConnectService) -> None:
     _, old = connected(v4)
     other, answer = ask_as_another(v4)
     other.post("/connect/new-holder", data=answer)
-    v4.runtime.erase(old)
+    erase(v4.parts.stores, old)
     closed, erased = entries(v4)
     assert (closed.kind, closed.account_id, closed.meter) == (LedgerKind.CLOSED, old, None)
     assert (erased.kind, erased.account_id, erased.meter, erased.forget_on) == (LedgerKind.ERASED, old, None, None)
-    with v4.runtime.registry.database.reading() as connection:
-        assert v4.runtime.erasures.find(connection, "enedis", METER) is None
+    with v4.parts.stores.registry.database.reading() as connection:
+        assert v4.parts.stores.registry.erasures.find(connection, "enedis", METER) is None
     assert v4.connect(other).status_code == 303
 
 
 def test_without_the_ledger_nothing_is_half_done(service: ConnectService) -> None:
     browser, account = connected(service)
-    rows = all_rows(service.runtime.registry.database)
-    block_ledger(service.runtime.ledger_file.path)
+    rows = all_rows(service.parts.stores.registry.database)
+    block_ledger(service.parts.stores.erasure_ledger.file.path)
     for path in (f"/accounts/{account}/remove", f"/accounts/{account}/stop"):
         answer = press(browser, path)
         assert answer.status_code == 503 and "Réessayez" in answer.text
     with pytest.raises(StoreUnavailable, match="RELEVE_LEDGER_FILE"):
-        service.runtime.erase(account)
-    assert all_rows(service.runtime.registry.database) == rows
-    assert service.runtime.registry.accounts.get(account).state is AccountState.READY
+        erase(service.parts.stores, account)
+    assert all_rows(service.parts.stores.registry.database) == rows
+    assert service.parts.stores.registry.accounts.get(account).state is AccountState.READY
 
 
 def test_without_the_ledger_no_account_is_closed_and_none_takes_its_place(v4: ConnectService) -> None:
     _, account = connected(v4)
     other, answer = ask_as_another(v4)
-    rows = all_rows(v4.runtime.registry.database)
-    block_ledger(v4.runtime.ledger_file.path)
+    rows = all_rows(v4.parts.stores.registry.database)
+    block_ledger(v4.parts.stores.erasure_ledger.file.path)
     assert other.post("/connect/new-holder", data=answer).status_code == 503
-    assert all_rows(v4.runtime.registry.database) == rows
-    v4.runtime.ledger_file.path.rmdir()
+    assert all_rows(v4.parts.stores.registry.database) == rows
+    v4.parts.stores.erasure_ledger.file.path.rmdir()
     assert other.post("/connect/new-holder", data=answer).status_code == 303
-    assert v4.runtime.registry.accounts.get(account).state is AccountState.CLOSED
+    assert v4.parts.stores.registry.accounts.get(account).state is AccountState.CLOSED
 
 
 def test_an_erasure_that_died_after_the_ledger_is_repeated(
@@ -242,13 +243,13 @@ def test_an_erasure_that_died_after_the_ledger_is_repeated(
     with monkeypatch.context() as patch:
         patch.setattr(Registry, "remove", _die)
         with pytest.raises(KeyboardInterrupt):
-            service.runtime.erase(account)
-    assert service.runtime.registry.accounts.get(account).state is AccountState.READY
-    erase(browser, account)
+            erase(service.parts.stores, account)
+    assert service.parts.stores.registry.accounts.get(account).state is AccountState.READY
+    erase_by_page(browser, account)
     first, second = entries(service)
     assert (first.kind, first.meter, first.forget_on) == (second.kind, second.meter, second.forget_on)
-    with service.runtime.registry.database.reading() as connection:
-        assert service.runtime.erasures.find(connection, "enedis", METER) == second.at
+    with service.parts.stores.registry.database.reading() as connection:
+        assert service.parts.stores.registry.erasures.find(connection, "enedis", METER) == second.at
 
 
 def block_ledger(path: Path) -> None:
@@ -267,10 +268,10 @@ def _die(*_: object) -> None:
 def test_h3_the_token_of_an_ended_consent_is_revoked_at_the_supplier(v4: ConnectService) -> None:
     browser, account = connected(v4)
     press(browser, f"/accounts/{account}/stop")
-    assert v4.runtime.token_revocation.run() == 1
+    assert build_token_revocation(v4.parts.stores, v4.parts.sync).run() == 1
     assert v4.simulate("GET", "report")["tokens"]["revoke"] == 2  # The refresh token and the access token.
     v4.connect(browser)
-    erase(browser, account)
-    assert v4.runtime.token_revocation.run() == 1
-    assert v4.runtime.token_revocation.run() == 0
+    erase_by_page(browser, account)
+    assert build_token_revocation(v4.parts.stores, v4.parts.sync).run() == 1
+    assert build_token_revocation(v4.parts.stores, v4.parts.sync).run() == 0
     assert v4.simulate("GET", "report")["tokens"]["revoke"] == 4

@@ -21,6 +21,7 @@ from worker.domain.notice import NoticeKind
 from worker.domain.series import Doctype, Series
 from worker.domain.sessions import KeyKind
 from worker.domain.windows import DateWindow, local_midnight
+from worker.runtime.consent_parts import build_inviter, erase
 from worker.stores.redis.pending_consents import ConnectionRequests
 from worker.web.dependencies import SESSION_COOKIE
 
@@ -33,7 +34,7 @@ class Crash(Exception):
 
 def come_as_new_holder(service: ConnectService, browser: TestClient) -> httpx2.Response:
     """Prove the meter as another person, by the means of the generation."""
-    if service.runtime.clients.account_tokens:
+    if service.parts.sync.suppliers.main.account_tokens:
         asked = service.connect(browser)
         assert asked.status_code == 200 and "a déjà un compte" in asked.text
         return confirm(browser, asked)
@@ -51,9 +52,9 @@ def store_day(service: ConnectService, account_id: str) -> None:
         account_id,
         Doctype.DAY,
         Entry(period_key(local_midnight(date(2024, 7, 20)), Doctype.DAY), 5_000_000),
-        service.runtime.now(),
+        service.parts.stores.now(),
     )
-    service.runtime.measures.write({Doctype.DAY: [document]})
+    service.parts.stores.measures.write({Doctype.DAY: [document]})
 
 
 @pytest.mark.generations
@@ -63,21 +64,26 @@ def test_n6_a_new_holder_and_the_one_before_see_nothing_of_each_other(service: C
     (old,) = service.accounts()
     store_day(service, old.id)
     done = come_as_new_holder(service, after)
-    closed, new = (service.runtime.registry.accounts.get(old.id), next(a for a in service.accounts() if a.id != old.id))
+    closed, new = (
+        service.parts.stores.registry.accounts.get(old.id),
+        next(a for a in service.accounts() if a.id != old.id),
+    )
     assert done.headers["location"] == f"/accounts/{new.id}"
     assert (closed.state, closed.usage_point_id, new.usage_point_id) == (AccountState.CLOSED, None, METER)
-    assert [notice.kind for notice in service.runtime.notices.list_for_account(old.id)] == [NoticeKind.ACCOUNT_CLOSED]
+    assert [notice.kind for notice in service.parts.stores.registry.notices.list_for_account(old.id)] == [
+        NoticeKind.ACCOUNT_CLOSED
+    ]
     # The old one's sessions have ended, its history stays, and nothing of it is the new holder's.
     assert before.get(f"/accounts/{old.id}").status_code == 404
     assert before.get(f"/api/accounts/{old.id}/measures?by=day").status_code == 404
     assert after.get(f"/accounts/{old.id}").status_code == 404
     assert after.get(f"/api/accounts/{new.id}/measures?by=day").json()["documents"] == []
     assert before.get(f"/accounts/{new.id}").status_code == 404
-    assert service.runtime.measures.read(old.id, {Doctype.DAY: ("2024", "2025")})[Doctype.DAY]
-    (ended,) = service.runtime.consents.list_proofs(old.id)
+    assert service.parts.stores.measures.read(old.id, {Doctype.DAY: ("2024", "2025")})[Doctype.DAY]
+    (ended,) = service.parts.stores.registry.consents.list_proofs(old.id)
     assert ended.end_reason == EndReason.HOLDER_CHANGED
-    now = service.runtime.now()
-    assert {row.account_id for row in service.runtime.registry.due.list_nightly(Series.DAILY, 1, now, now, 9)} == {
+    now = service.parts.stores.now()
+    assert {row.account_id for row in service.parts.stores.registry.due.list_nightly(Series.DAILY, 1, now, now, 9)} == {
         new.id
     }
 
@@ -89,10 +95,10 @@ def test_n6_the_data_of_a_new_holder_begin_on_the_day_of_the_proof(service: Conn
     (new,) = (account for account in service.accounts() if account.id != old.id)
     assert new.data_from == TODAY
     service.simulate("DELETE", "report")
-    runtime = service.runtime
+    parts = service.parts
     for window in (DateWindow(date(2024, 6, 25), TODAY), DateWindow(date(2023, 7, 1), date(2023, 7, 30))):
-        runtime.window_sync.sync_window(runtime.claims.to_job(new.id, Series.DAILY, window))
-    assert runtime.measures.read(new.id, {Doctype.DAY: ("2020", "2025")})[Doctype.DAY] == []
+        parts.sync.window.sync_window(parts.sync.claims.to_job(new.id, Series.DAILY, window))
+    assert parts.stores.measures.read(new.id, {Doctype.DAY: ("2020", "2025")})[Doctype.DAY] == []
     assert service.simulate("GET", "report")["calls"] == 0
 
 
@@ -100,7 +106,7 @@ def sign_in_elsewhere(service: ConnectService, browser: TestClient) -> TestClien
     """Return another device of the browser's household."""
     household, device = service.session(browser).household, service.browser()
     assert household is not None
-    _, text = service.runtime.web_access.keys.create(KeyKind.HOUSEHOLD_SESSION, household.id)
+    _, text = service.parts.access.keys.create(KeyKind.HOUSEHOLD_SESSION, household.id)
     device.cookies.set(SESSION_COOKIE, text, domain="testserver.local", path="/")
     return device
 
@@ -130,8 +136,8 @@ def test_n6_an_invited_new_holder_is_another_person_where_the_one_before_is_stil
     done = take_over(service, shared)
     (new,) = (account for account in service.accounts() if account.id not in (old.id, other.id))
     assert done.headers["location"] == f"/accounts/{new.id}"
-    assert service.runtime.registry.accounts.get(old.id).state is AccountState.CLOSED
-    assert service.runtime.consents.list_proofs(old.id)[0].end_reason == EndReason.HOLDER_CHANGED
+    assert service.parts.stores.registry.accounts.get(old.id).state is AccountState.CLOSED
+    assert service.parts.stores.registry.consents.list_proofs(old.id)[0].end_reason == EndReason.HOLDER_CHANGED
     assert (new.usage_point_id, new.data_from) == (METER, TODAY)
     # This browser's session of the household before has ended, with what else it showed; other devices stay.
     assert shown(service, shared) == {new.id}
@@ -149,7 +155,10 @@ def test_n6_an_invited_new_holder_of_one_meter_keeps_their_own_account_of_anothe
     v4.come_back(mine, v4.agree(page.replace(METER, f"{METER},{OTHER}")))
     states = {account.id: account.state for account in v4.accounts()}
     assert len(states) == 3 and states[old.id] is AccountState.CLOSED
-    assert (states[own.id], v4.runtime.registry.accounts.get(own.id).session_number) == (AccountState.READY, own.session_number)
+    assert (states[own.id], v4.parts.stores.registry.accounts.get(own.id).session_number) == (
+        AccountState.READY,
+        own.session_number,
+    )
 
 
 @pytest.mark.generations
@@ -162,7 +171,7 @@ def test_n6_an_invited_new_holder_is_another_person_where_the_one_before_has_onl
     shared.cookies.delete(SESSION_COOKIE)
     take_over(service, shared)
     (new,) = (account for account in service.accounts() if account.id != old.id)
-    assert service.runtime.registry.accounts.get(old.id).state is AccountState.CLOSED
+    assert service.parts.stores.registry.accounts.get(old.id).state is AccountState.CLOSED
     assert shown(service, shared) == {new.id}
 
 
@@ -174,7 +183,7 @@ def test_n6_a_new_holders_step_that_is_repeated_after_a_crash_opens_the_same_acc
     service.connect(shared)
     (old,) = service.accounts()
     page = service.open_invitation(shared, service.invite(new_holder=True)).headers["location"]
-    back, save = service.agree(page), type(service.runtime.connection_requests).save
+    back, save = service.agree(page), type(service.parts.consent.requests).save
 
     def die_after_the_commit(requests: ConnectionRequests, request: ConnectionRequest) -> None:
         if request.state is RequestState.CONNECTED:
@@ -191,7 +200,7 @@ def test_n6_a_new_holders_step_that_is_repeated_after_a_crash_opens_the_same_acc
         old.id: AccountState.CLOSED,
         new.id: AccountState.READY,
     }
-    assert [proof.open for proof in service.runtime.consents.list_proofs(new.id)] == [True]
+    assert [proof.open for proof in service.parts.stores.registry.consents.list_proofs(new.id)] == [True]
     assert shown(service, shared) == {new.id}
 
 
@@ -201,7 +210,7 @@ def test_n6_the_same_person_may_decline_and_nothing_changes(v4: ConnectService) 
     asked = v4.connect(v4.browser())
     assert asked.status_code == 200 and "Ne rien changer" in asked.text
     assert v4.accounts() == [account]
-    (proof,) = v4.runtime.consents.list_proofs(account.id)
+    (proof,) = v4.parts.stores.registry.consents.list_proofs(account.id)
     assert proof.open
 
 
@@ -222,7 +231,7 @@ def test_n6_an_invitation_opens_a_closed_accounts_history_without_a_consent(serv
     (old,) = service.accounts()
     store_day(service, old.id)
     come_as_new_holder(service, service.browser())
-    _, link = service.runtime.inviter.invite_account(old.id, "cli:test")
+    _, link = build_inviter(service.parts.stores).invite_account(old.id, "cli:test")
     way_back = service.browser()
     done = service.open_invitation(way_back, link)
     assert done.headers["location"] == f"/accounts/{old.id}"
@@ -230,7 +239,7 @@ def test_n6_an_invitation_opens_a_closed_accounts_history_without_a_consent(serv
     assert way_back.get(f"/api/accounts/{old.id}/measures?by=day").json()["documents"]
     (new,) = (account for account in service.accounts() if account.id != old.id)
     assert way_back.get(f"/accounts/{new.id}").status_code == 404
-    assert service.runtime.registry.accounts.get(old.id).state is AccountState.CLOSED
+    assert service.parts.stores.registry.accounts.get(old.id).state is AccountState.CLOSED
     assert service.open_invitation(service.browser(), link).status_code == 410
 
 
@@ -238,7 +247,7 @@ def test_a_first_invitation_does_not_take_a_meter_that_has_got_an_account_since(
     first, second = v5.invite(), v5.browser()
     browser = v5.browser()
     page = v5.open_invitation(second, first).headers["location"]
-    v5.runtime.registry.accounts.add("enedis", METER, v5.runtime.now(), token_needed=False)
+    v5.parts.stores.registry.accounts.add("enedis", METER, v5.parts.stores.now(), token_needed=False)
     asked = v5.come_back(second, v5.agree(page))
     assert asked.status_code == 200 and "a déjà un compte" in asked.text
     assert len(v5.accounts()) == 1 and not v5.session(browser).accounts
@@ -250,9 +259,9 @@ def test_a_first_invitation_does_not_take_a_meter_that_has_got_an_account_since(
 def steps_of(service: ConnectService) -> list[tuple[Any, str]]:
     """Return what a consent does after the supplier's answer, in order: the process may die before each."""
     return [
-        (service.runtime.registry, "add_all"),
-        (service.runtime.consents, "record"),
-        (service.runtime.connection_requests, "save"),
+        (service.parts.stores.registry, "add_all"),
+        (service.parts.stores.registry.consents, "record"),
+        (service.parts.consent.requests, "save"),
     ]
 
 
@@ -274,8 +283,8 @@ def test_a_crash_before_any_step_locks_nobody_out(
         with suppress(Crash):
             service.come_back(browser, back)
     if redis_lost:
-        for key in service.runtime.redis.scan_iter("releve:*"):
-            service.runtime.redis.delete(key)
+        for key in service.parts.stores.redis.scan_iter("releve:*"):
+            service.parts.stores.redis.delete(key)
     answer = service.come_back(browser, back)
     if answer.status_code != 303:  # The same browser's next try.
         answer = service.open_invitation(browser, secret)
@@ -293,8 +302,8 @@ def test_a_crash_after_the_commit_gives_the_account_to_its_own_browser_alone(
     browser, secret = service.browser(), service.invite()
     back = service.agree(service.open_invitation(browser, secret).headers["location"])
     assert service.come_back(browser, back).status_code == 303
-    for key in service.runtime.redis.scan_iter("releve:*"):
-        service.runtime.redis.delete(key)
+    for key in service.parts.stores.redis.scan_iter("releve:*"):
+        service.parts.stores.redis.delete(key)
     browser.cookies.delete("releve_session")
     (account,) = service.accounts()
     assert service.open_invitation(service.browser(), secret).status_code == 410
@@ -316,13 +325,13 @@ def test_new_accounts_beyond_the_bounds_wait_for_the_operator(bounded: ConnectSe
     held = bounded.come_back(browser, back)
     assert held.status_code == 202 and "doit être confirmée" in held.text
     assert len(bounded.accounts()) == 1
-    (waiting,) = bounded.runtime.connection_requests.list_held()
-    accepted = bounded.runtime.connector.let_in(waiting.id, by="cli:test")
+    (waiting,) = bounded.parts.consent.requests.list_held()
+    accepted = bounded.parts.consent.connector.let_in(waiting.id, by="cli:test")
     assert accepted is not None and accepted.state is RequestState.CONNECTED
     done = bounded.join(browser, browser.get(back))
     assert done.headers["location"] == f"/accounts/{accepted.accounts[0].id}"
     assert {account.usage_point_id for account in bounded.accounts()} == {METER, OTHER}
-    assert bounded.runtime.connection_requests.list_held() == []
+    assert bounded.parts.consent.requests.list_held() == []
 
 
 def test_what_the_operator_refuses_is_told_and_forgotten(bounded: ConnectService) -> None:
@@ -330,10 +339,10 @@ def test_what_the_operator_refuses_is_told_and_forgotten(bounded: ConnectService
     bounded.connect(browser)
     back = bounded.begin(browser, OTHER)
     bounded.come_back(browser, back)
-    (waiting,) = bounded.runtime.connection_requests.list_held()
-    bounded.runtime.connector.turn_away(waiting.id)
+    (waiting,) = bounded.parts.consent.requests.list_held()
+    bounded.parts.consent.connector.turn_away(waiting.id)
     assert browser.get(back).status_code == 403
-    assert len(bounded.accounts()) == 1 and bounded.runtime.connector.let_in(waiting.id, by="cli:test") is None
+    assert len(bounded.accounts()) == 1 and bounded.parts.consent.connector.let_in(waiting.id, by="cli:test") is None
 
 
 def test_a_request_that_is_accepted_late_asks_who_holds_the_meter(bounded: ConnectService) -> None:
@@ -341,11 +350,11 @@ def test_a_request_that_is_accepted_late_asks_who_holds_the_meter(bounded: Conne
     bounded.connect(browser)
     back = bounded.begin(browser, OTHER)
     bounded.come_back(browser, back)
-    (waiting,) = bounded.runtime.connection_requests.list_held()
+    (waiting,) = bounded.parts.consent.requests.list_held()
     page = bounded.open_invitation(other, bounded.invite(OTHER)).headers["location"]
     assert bounded.come_back(other, bounded.agree(page)).status_code == 303
     accounts = bounded.accounts()
-    asked = bounded.runtime.connector.let_in(waiting.id, by="cli:test")
+    asked = bounded.parts.consent.connector.let_in(waiting.id, by="cli:test")
     assert asked is not None and asked.state is RequestState.CHOICE
     assert "a déjà un compte" in browser.get(back).text and bounded.accounts() == accounts
 
@@ -363,21 +372,22 @@ def test_h7_eleven_meters_or_a_long_address_are_refused_as_a_whole(service: Conn
     browser = service.browser()
     back = service.begin(browser)
     meters = ";".join(f"300016400{number:05}" for number in range(11))
-    before = set(service.runtime.redis.scan_iter("releve:*"))
+    before = set(service.parts.stores.redis.scan_iter("releve:*"))
     for way_back in (changed(back, usage_point_id=meters), f"{back}&x={'y' * 2048}"):
         assert browser.get(way_back).status_code == 400
-    assert service.accounts() == [] and set(service.runtime.redis.scan_iter("releve:*")) == before
+    assert service.accounts() == [] and set(service.parts.stores.redis.scan_iter("releve:*")) == before
     assert service.come_back(browser, back).status_code == 303
 
 
 def test_a_session_names_fifty_accounts_and_the_first_page_twenty_in_one_query(service: ConnectService) -> None:
     from worker.web.dependencies import SESSION_COOKIE, Session, open_session
 
-    runtime = service.runtime
+    parts = service.parts
     accounts = [
-        runtime.registry.accounts.add("enedis", f"300016400{n:05}", runtime.now(), token_needed=False)[0] for n in range(60)
+        parts.stores.registry.accounts.add("enedis", f"300016400{n:05}", parts.stores.now(), token_needed=False)[0]
+        for n in range(60)
     ]
-    session, cookie = open_session(runtime.web_access, Session(), accounts, "")
+    session, cookie = open_session(parts.access, Session(), accounts, "")
     assert list(session.accounts) == [account.id for account in accounts[10:]]
     browser = TestClient(service.app, cookies={SESSION_COOKIE: cookie})
     pages = [browser.get(f"/?page={page}").text for page in (1, 2, 3, 4)]
@@ -390,10 +400,10 @@ def test_a_session_names_fifty_accounts_and_the_first_page_twenty_in_one_query(s
 def test_n5_the_wrong_browser_gets_a_clear_word_and_the_right_one_goes_on(service: ConnectService) -> None:
     right, wrong, secret = service.browser(), service.browser(), service.invite()
     page = service.open_invitation(right, secret).headers["location"]
-    rows = all_rows(service.runtime.registry.database)
+    rows = all_rows(service.parts.stores.registry.database)
     refused = service.open_invitation(wrong, secret)
     assert refused.status_code == 410 and "plus valable" in refused.text
-    assert all_rows(service.runtime.registry.database) == rows
+    assert all_rows(service.parts.stores.registry.database) == rows
     assert right.get("/api/accounts").status_code == wrong.get("/api/accounts").status_code == 401
     back = service.agree(page)
     assert wrong.get(back).status_code == 403
@@ -428,8 +438,8 @@ def test_an_invitation_needs_its_own_pages_form(service: ConnectService) -> None
 def test_a_revoked_invitation_ends_a_consent_under_way(v5: ConnectService) -> None:
     browser, secret = v5.browser(), v5.invite()
     back = v5.agree(v5.open_invitation(browser, secret).headers["location"])
-    (invitation,) = v5.runtime.invitations.list_invitations()
-    v5.runtime.invitations.revoke(invitation.id)
+    (invitation,) = v5.parts.stores.registry.invitations.list_invitations()
+    v5.parts.stores.registry.invitations.revoke(invitation.id)
     assert v5.come_back(browser, back).status_code == 403
     assert v5.accounts() == []
 
@@ -440,7 +450,7 @@ def test_a_consent_begun_before_an_erasure_brings_nothing_back(service: ConnectS
     service.connect(browser)
     second_tab = service.begin(browser)
     (account,) = service.accounts()
-    service.runtime.erase(account.id)
+    erase(service.parts.stores, account.id)
     assert service.come_back(browser, second_tab).status_code == 403
     assert service.accounts() == []
 
@@ -451,12 +461,12 @@ def test_a_consent_begun_before_an_erasure_brings_nothing_back(service: ConnectS
 def test_m3_a_token_answer_without_a_meter_is_no_consent(v4: ConnectService) -> None:
     v4.connect(v4.browser())
     (victim,) = v4.accounts()
-    token = v4.runtime.registry.tokens.load(victim.id)
+    token = v4.parts.stores.registry.tokens.load(victim.id)
     v4.simulate("POST", "switches", {"token_without_meter": True})
     for own, named in ((METER, METER), (OTHER, METER), (METER, OTHER)):
         browser = v4.browser()
         answer = v4.come_back(browser, changed(v4.begin(browser, own), usage_point_id=named))
         assert answer.status_code == 400 and not v4.session(browser).accounts
-    assert v4.accounts() == [victim] and v4.runtime.registry.tokens.load(victim.id) == token
-    (proof,) = v4.runtime.consents.list_proofs(victim.id)
+    assert v4.accounts() == [victim] and v4.parts.stores.registry.tokens.load(victim.id) == token
+    (proof,) = v4.parts.stores.registry.consents.list_proofs(victim.id)
     assert proof.proof is Proof.EXCHANGE

@@ -10,6 +10,7 @@ from tests.support.connect_service import METER, OTHER, PUBLIC, ConnectService, 
 from tests.support.household_pages import csrf_of
 from worker.domain.account import Account
 from worker.domain.sessions import KeyKind
+from worker.runtime.consent_parts import build_inviter
 from worker.web.dependencies import SESSION_COOKIE, LocalSession
 
 HTTPS = PUBLIC.replace("http", "https")
@@ -23,17 +24,17 @@ QUESTIONS = (
 def service(request: pytest.FixtureRequest, kept_services: ConnectServices) -> ConnectService:
     service = kept_services.empty()
     if request.param:
-        service.runtime.settings = service.runtime.settings.model_copy(update={"public_url": HTTPS})
+        service.parts.stores.settings = service.parts.stores.settings.model_copy(update={"public_url": HTTPS})
     return service
 
 
 def new_browser(service: ConnectService) -> TestClient:
-    base_url = service.runtime.settings.public_url
+    base_url = service.parts.stores.settings.public_url
     return TestClient(service.app, base_url=base_url, follow_redirects=False)
 
 
 def account_of(service: ConnectService, meter: str) -> Account:
-    account = service.runtime.registry.accounts.find("enedis", meter)
+    account = service.parts.stores.registry.accounts.find("enedis", meter)
     assert account is not None
     return account
 
@@ -70,7 +71,7 @@ def test_who_was_made_to_sign_in_to_another_household_is_asked_before_a_meter_jo
     assert done.headers["location"] == f"/accounts/{account_of(service, OTHER).id}"
     assert sees(service, victim, OTHER)
     assert sees(service, victim, METER) == (choice == "join")
-    is_https = service.runtime.settings.public_url == HTTPS
+    is_https = service.parts.stores.settings.public_url == HTTPS
     assert sees(service, thief, OTHER) == (choice == "join" and is_https)
     assert sees(service, thief, METER)
 
@@ -102,13 +103,13 @@ def test_a_household_that_shows_no_meter_any_more_gets_no_new_one_without_a_word
     service.connect(before)
     household = service.session(before).household
     assert household is not None
-    _, text = service.runtime.web_access.keys.create(KeyKind.HOUSEHOLD_SESSION, household.id)
+    _, text = service.parts.access.keys.create(KeyKind.HOUSEHOLD_SESSION, household.id)
     page = service.open_invitation(after := new_browser(service), service.invite(new_holder=True)).headers["location"]
     service.come_back(after, service.agree(page))
     done = service.come_back(before, service.begin(before, OTHER))
     assert done.status_code == 303 and sees(service, before, OTHER)
     device = new_browser(service)
-    device.cookies.set(worker.web.dependencies.cookie_name(service.runtime, SESSION_COOKIE), text)
+    device.cookies.set(worker.web.dependencies.cookie_name(service.parts, SESSION_COOKIE), text)
     assert not sees(service, device, OTHER)
 
 
@@ -119,7 +120,7 @@ def test_the_history_of_a_closed_account_joins_no_meters_without_a_question(serv
     service.come_back(after, service.agree(page))
     browser = new_browser(service)
     service.connect(browser, OTHER)
-    _, link = service.runtime.inviter.invite_account(old.id, "cli:test")
+    _, link = build_inviter(service.parts.stores).invite_account(old.id, "cli:test")
     asked = service.open_invitation(browser, link)
     assert asked.status_code == 200 and f"…{OTHER[-4:]}" in asked.text
     assert service.join(browser, asked, "alone").headers["location"] == f"/accounts/{old.id}"
@@ -132,8 +133,8 @@ def test_nobody_is_asked_in_a_home(service: ConnectService, monkeypatch: pytest.
     browser = new_browser(service)
     service.connect(browser)
     back = service.begin(browser, OTHER)
-    service.runtime.settings = service.runtime.settings.model_copy(update={"home": True})
-    service.app.state.local_session = LocalSession(service.runtime.web_access, is_open=False)
-    monkeypatch.setattr(worker.web.dependencies, "_session_of_home", lambda request, runtime, session: session)
+    service.parts.stores.settings = service.parts.stores.settings.model_copy(update={"home": True})
+    service.app.state.local_session = LocalSession(service.parts.access, is_open=False)
+    monkeypatch.setattr(worker.web.dependencies, "_session_of_home", lambda request, parts, session: session)
     assert service.come_back(browser, back).status_code == 303
     assert sees(service, browser, OTHER) and sees(service, browser, METER)

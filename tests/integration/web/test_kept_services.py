@@ -16,35 +16,35 @@ NOBODYS = "a1b2c3d4e5f6"
 
 def what_is_in(service: ConnectService) -> dict[str, Any]:
     """Return what is left of a test in stores, files, memory and simulator."""
-    runtime = service.runtime
-    now = runtime.now()
+    parts = service.parts
+    now = parts.stores.now()
     return {
-        "rows": all_rows(runtime.registry.database),
-        "keys": list(runtime.redis.scan_iter("*")),
-        "documents": runtime.measures.read(NOBODYS, {Doctype.DAY: ("2020", "2030")}),
-        "ledger": runtime.ledger_file.path.exists(),
-        "settings": runtime.settings,
-        "page": runtime.endpoints.authorize_url,
-        "token": "application_client" in vars(runtime.clients),
+        "rows": all_rows(parts.stores.registry.database),
+        "keys": list(parts.stores.redis.scan_iter("*")),
+        "documents": parts.stores.measures.read(NOBODYS, {Doctype.DAY: ("2020", "2030")}),
+        "ledger": parts.stores.erasure_ledger.file.path.exists(),
+        "settings": parts.stores.settings,
+        "page": parts.sync.suppliers.main.endpoints.authorize_url,
+        "token": "application_client" in vars(parts.sync.suppliers.main),
         "supplier": service.simulate("GET", "report"),
-        "due": len(runtime.registry.due.list_nightly(Series.DAILY, 1, now, now, 1)),
-        "masked": REDACTOR.mask_text((runtime.settings.data_dir / SESSION_KEY).read_text()),
+        "due": len(parts.stores.registry.due.list_nightly(Series.DAILY, 1, now, now, 1)),
+        "masked": REDACTOR.mask_text((parts.stores.settings.data_dir / SESSION_KEY).read_text()),
     }
 
 
 def test_nothing_of_a_test_is_in_the_service_of_the_next(kept_services: ConnectServices) -> None:
     before = kept_services.empty("enedis-v5")
-    runtime, new = before.runtime, what_is_in(before)
+    parts, new = before.parts, what_is_in(before)
     before.connect(before.browser())
     (account,) = before.accounts()
-    assert runtime.client_of(account)
+    assert parts.sync.suppliers.client_of(account)
     store_day(before, NOBODYS)
-    runtime.ledger_file.path.mkdir()
-    runtime.settings = runtime.settings.model_copy(update={"public_url": "https://releve.example"})
-    object.__setattr__(runtime.endpoints, "authorize_url", None)
+    parts.stores.erasure_ledger.file.path.mkdir()
+    parts.stores.settings = parts.stores.settings.model_copy(update={"public_url": "https://releve.example"})
+    object.__setattr__(parts.sync.suppliers.main.endpoints, "authorize_url", None)
     vars(REDACTOR).update(vars(type(REDACTOR)()))  # As each test's end forgets what it has added.
     used = what_is_in(before)
     assert {name for name, found in new.items() if found == used[name]} == set()
     after = kept_services.empty("enedis-v5")
-    assert after.runtime is runtime and what_is_in(after) == new
+    assert after.parts is parts and what_is_in(after) == new
     assert after.connect(after.browser()).status_code == 303

@@ -62,11 +62,11 @@ def test_a_right_reading_connects_the_meter(service: ConnectService) -> None:
     (account,) = service.accounts()
     assert (done.status_code, done.headers["location"]) == (303, f"/accounts/{account.id}")
     assert account.usage_point_id == METER
-    (proof,) = service.runtime.consents.list_proofs(account.id)
+    (proof,) = service.parts.stores.registry.consents.list_proofs(account.id)
     assert (proof.proof, proof.vouched_by) == (Proof.REGISTER, None)
     assert browser.get(f"/accounts/{account.id}").status_code == 200
     # What was answered is not kept: nobody had consented yet.
-    assert list(service.runtime.raw_answers.read_answers(account.id)) == []
+    assert list(service.parts.stores.registry.raw_answers.read_answers(account.id)) == []
 
 
 def test_wrong_readings_lead_to_one_page_and_then_cost_no_call(service: ConnectService) -> None:
@@ -115,13 +115,13 @@ def test_a_reading_is_no_word_in_the_broker_nor_in_redis(service: ConnectService
     browser = service.browser()
     come_unproven(service, browser)
     type_reading(browser, {"HC": 918273, "HP": 645546})
-    redis = service.runtime.redis
+    redis = service.parts.stores.redis
     stored = "".join(str(redis.dump(key)) for key in redis.scan_iter("*"))
     assert "918273" not in stored and METER not in stored
 
 
 def kinds_of(service: ConnectService, account_id: str) -> list[NoticeKind]:
-    return [notice.kind for notice in service.runtime.notices.list_for_account(account_id)]
+    return [notice.kind for notice in service.parts.stores.registry.notices.list_for_account(account_id)]
 
 
 def hold(service: ConnectService, stranger: TestClient) -> tuple[Account, ConnectionRequest]:
@@ -131,7 +131,7 @@ def hold(service: ConnectService, stranger: TestClient) -> tuple[Account, Connec
     come_unproven(service, stranger)
     waiting = outcome_of(service, stranger, shown_by(service))
     assert waiting.status_code == 202 and "déjà un compte" in waiting.text
-    (request,) = service.runtime.connection_requests.list_held()
+    (request,) = service.parts.consent.requests.list_held()
     return account, request
 
 
@@ -142,14 +142,14 @@ def test_a_reading_of_a_meter_with_an_account_waits_for_the_operator_and_the_hou
     account, request = hold(service, stranger)
     assert service.accounts() == [account] and not service.session(stranger).accounts
     assert request.page == "held_reading"
-    row = _request_row(service.runtime, request)
+    row = _request_row(service.parts, request)
     assert (row["meters"], row["reason"], row["closes"]) == (1, "meter has an account", account.id)
     assert kinds_of(service, account.id) == [NoticeKind.METER_REQUESTED]
     # Nothing that the person does takes the operator's place.
     csrf = csrf_of(stranger.get("/invitation").text)
     stranger.post("/connect/new-holder", data={"connection": request.id, "csrf": csrf})
     assert service.accounts() == [account]
-    service.runtime.connector.turn_away(request.id)
+    service.parts.consent.connector.turn_away(request.id)
     assert stranger.get(OUTCOME).status_code == 403 and service.accounts() == [account]
 
 
@@ -157,8 +157,8 @@ def test_a_choice_that_an_older_version_has_offered_waits_for_the_operator_too(s
     stranger = service.browser()
     account, request = hold(service, stranger)
     offered = replace(request, state=RequestState.CHOICE, page="other_person")
-    service.runtime.connection_requests.save(offered)
-    after = service.runtime.connector.choose_new_holder(offered.id, [offered.browser])
+    service.parts.consent.requests.save(offered)
+    after = service.parts.consent.connector.choose_new_holder(offered.id, [offered.browser])
     assert after is not None and (after.state, after.page) == (RequestState.HELD, "held_reading")
     assert service.accounts() == [account]
 
@@ -166,19 +166,19 @@ def test_a_choice_that_an_older_version_has_offered_waits_for_the_operator_too(s
 def test_the_operators_yes_closes_the_account_and_connects_the_meter(service: ConnectService) -> None:
     newcomer = service.browser()
     account, request = hold(service, newcomer)
-    accepted = service.runtime.connector.let_in(request.id, by="cli:test")
+    accepted = service.parts.consent.connector.let_in(request.id, by="cli:test")
     assert accepted is not None and accepted.state is RequestState.CONNECTED
-    assert service.runtime.registry.accounts.get(account.id).state is AccountState.CLOSED
+    assert service.parts.stores.registry.accounts.get(account.id).state is AccountState.CLOSED
     (new,) = (one for one in service.accounts() if one.id != account.id)
     assert newcomer.get(OUTCOME).headers["location"] == f"/accounts/{new.id}"
     assert NoticeKind.ACCOUNT_CLOSED in kinds_of(service, account.id)
 
 
 def test_what_the_operator_has_accepted_is_there_as_long_as_its_person_may_come_back(service: ConnectService) -> None:
-    newcomer, redis = service.browser(), service.runtime.redis
+    newcomer, redis = service.browser(), service.parts.stores.redis
     _, request = hold(service, newcomer)
     waits_s = redis.ttl(f"releve:connection_request:{request.id}")
-    service.runtime.connector.let_in(request.id, by="cli:test")
+    service.parts.consent.connector.let_in(request.id, by="cli:test")
     assert redis.ttl(f"releve:connection_request:{request.id}") >= waits_s - 60
     assert newcomer.get(OUTCOME).status_code == 303
 
@@ -191,12 +191,12 @@ def test_who_was_held_for_many_new_accounts_is_asked_about_anew_where_the_meter_
     for meter in (OTHER, METER):
         come_unproven(service, stranger, meter)
         outcome_of(service, stranger, shown_by(service, meter))
-    (request,) = service.runtime.connection_requests.list_held()
-    row = _request_row(service.runtime, request)
+    (request,) = service.parts.consent.requests.list_held()
+    row = _request_row(service.parts, request)
     assert (row["reason"], row["closes"]) == ("too many new accounts", None)
     assert service.connect(service.browser()).status_code == 303
     accounts = service.accounts()
-    again = service.runtime.connector.let_in(request.id, by="cli:test")
+    again = service.parts.consent.connector.let_in(request.id, by="cli:test")
     assert again is not None and (again.state, again.page) == (RequestState.HELD, "held_reading")
     assert service.accounts() == accounts and len(accounts) == 2
 
@@ -207,7 +207,7 @@ def test_a_household_is_told_once_a_day_that_somebody_asks_for_its_meter(service
         stranger = service.browser()
         come_unproven(service, stranger)
         outcome_of(service, stranger, shown_by(service))
-    assert len(service.runtime.connection_requests.list_held()) == 3
+    assert len(service.parts.consent.requests.list_held()) == 3
     assert kinds_of(service, account.id) == [NoticeKind.METER_REQUESTED]
 
 

@@ -168,8 +168,8 @@ def test_the_newest_names_are_kept_each_for_a_week(v4: ConnectService, monkeypat
 @pytest.fixture(params=PRESETS[:2])
 def https(request: pytest.FixtureRequest, kept_services: ConnectServices) -> ConnectService:
     service = kept_services.empty(request.param)
-    settings = service.runtime.settings
-    service.runtime.settings = settings.model_copy(update={"public_url": PUBLIC.replace("http", "https")})
+    settings = service.parts.stores.settings
+    service.parts.stores.settings = settings.model_copy(update={"public_url": PUBLIC.replace("http", "https")})
     return service
 
 
@@ -204,7 +204,9 @@ def test_m2_over_https_a_planted_plain_name_is_nobodys(https: ConnectService) ->
 def test_m6_strangers_do_not_lock_out_an_invited_household_of_their_address(service: ConnectService) -> None:
     invited, household, stranger = service.browser(), service.browser(), service.browser()
     service.connect(household, OTHER)
-    started = 1 if service.runtime.clients.account_tokens else 0  # The household, which was a stranger with v4.
+    started = (
+        1 if service.parts.sync.suppliers.main.account_tokens else 0
+    )  # The household, which was a stranger with v4.
     for _ in range(60 - started):
         assert stranger.get("/connect/enedis").status_code == 303
     assert stranger.get("/connect/enedis").status_code == 429
@@ -243,7 +245,7 @@ def test_m6_parts_of_other_pages_spend_no_start(v4: ConnectService, headers: dic
     for _ in range(61):
         refused = somebody.get("/connect/enedis", headers=headers)
         assert refused.status_code == 403 and "set-cookie" not in refused.headers
-    assert v4.runtime.redis.keys("releve:consent_flow:*") == []
+    assert v4.parts.stores.redis.keys("releve:consent_flow:*") == []
     visit = {"Sec-Fetch-Dest": "document", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Site": "cross-site"}
     assert somebody.get("/connect/enedis", headers=visit).status_code == 303
 
@@ -273,7 +275,7 @@ def test_m2_whoever_planted_a_session_over_plain_http_gets_no_account_of_the_vic
     v4.connect(thief)
     household = v4.session(thief).household
     assert household is not None
-    _, other = v4.runtime.web_access.keys.create(KeyKind.HOUSEHOLD_SESSION, household.id)
+    _, other = v4.parts.access.keys.create(KeyKind.HOUSEHOLD_SESSION, household.id)
     victim.cookies.set(SESSION, thief.cookies[SESSION], domain="testserver.local", path="/")
     v4.connect(victim, OTHER)
     thief.cookies.set(SESSION, other, domain="testserver.local", path="/")

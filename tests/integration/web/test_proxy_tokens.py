@@ -17,6 +17,7 @@ from worker.clients.oauth import Grant
 from worker.clients.supplier_session import Token
 from worker.domain.consents import EndReason
 from worker.domain.oauth_proxy import ProxyGrant, challenge_of
+from worker.runtime.consent_parts import erase, stop_consent
 from worker.stores.registry.proxy import ProxyGrantTable
 from worker.stores.registry.tables import PROXY_GRANTS, PROXY_REFRESH_TOKENS
 from worker.stores.token_store import ApplicationTokenStore
@@ -32,8 +33,8 @@ def stack(service: ConnectService) -> ProxyStack:
 
 
 def forget_limits(service: ConnectService) -> None:
-    for key in service.runtime.redis.scan_iter("releve:limit:*"):
-        service.runtime.redis.delete(key)
+    for key in service.parts.stores.redis.scan_iter("releve:limit:*"):
+        service.parts.stores.redis.delete(key)
 
 
 # -- The client, and its code
@@ -83,10 +84,10 @@ def test_h5_wrong_secrets_are_counted_and_the_right_one_is_heard(v5: ConnectServ
     assert int(answers[-1].headers["retry-after"]) >= 1
     assert stack.token(form).json()["error"] == "invalid_grant"
     # From many addresses the client's own count fills.
-    for key in v5.runtime.redis.scan_iter("releve:limit:proxy-client:*"):
-        v5.runtime.redis.set(key, 51, keepttl=True)
-    for key in v5.runtime.redis.scan_iter("releve:limit:proxy-address:*"):
-        v5.runtime.redis.delete(key)
+    for key in v5.parts.stores.redis.scan_iter("releve:limit:proxy-client:*"):
+        v5.parts.stores.redis.set(key, 51, keepttl=True)
+    for key in v5.parts.stores.redis.scan_iter("releve:limit:proxy-address:*"):
+        v5.parts.stores.redis.delete(key)
     assert stack.token(form, **wrong).status_code == 429
     assert stack.token(form, **wrong, client_id="k3q7d0fr2mxx").status_code == 401
 
@@ -132,7 +133,7 @@ def test_a_code_works_once_and_for_its_client_address_and_challenge_alone(
 
 def is_in_force(service: ConnectService, stack: ProxyStack, tokens: Any) -> bool:
     """Return whether the client's tokens still open something; with v4 we have a say in their renewal alone."""
-    if service.runtime.clients.account_tokens:
+    if service.parts.sync.suppliers.main.account_tokens:
         return stack.refresh(tokens["refresh_token"]).status_code == 200
     return stack.read(tokens["access_token"]).status_code == 200
 
@@ -157,7 +158,7 @@ def test_a_code_that_its_own_client_sends_again_ends_what_it_got_for_it(
         assert client.token({**form, "code": code}, **changes).status_code in (400, 401)
     if is_replay:
         assert stack.token({**form, "code": code}).json()["error"] == "invalid_grant"
-        ends = [grant.end_reason for grant in service.runtime.proxy_grant_table.list_grants(stack.client_id)]
+        ends = [grant.end_reason for grant in service.parts.stores.registry.proxy_grants.list_grants(stack.client_id)]
         assert sorted(ends) == ["", EndReason.CODE_REUSED]
     assert is_in_force(service, stack, tokens) is not is_replay
     assert is_in_force(service, stack, stays)
@@ -226,13 +227,13 @@ def test_v4_has_no_data_route_for_the_token_is_the_holders_own(v4: ConnectServic
 
 
 def grants_of(service: ConnectService, stack: ProxyStack) -> list[ProxyGrant]:
-    return service.runtime.proxy_grant_table.list_grants(stack.client_id)
+    return service.parts.stores.registry.proxy_grants.list_grants(stack.client_id)
 
 
 def forget_tokens(service: ConnectService) -> None:
     """Forget which client has which token of v4, as before an upgrade."""
     for table in (PROXY_REFRESH_TOKENS, PROXY_GRANTS):
-        service.runtime.registry.database.change(table.delete())
+        service.parts.stores.registry.database.change(table.delete())
 
 
 def test_v4_a_refresh_token_works_for_the_client_that_got_it_alone(v4: ConnectService) -> None:
@@ -249,8 +250,8 @@ def test_v4_a_refresh_token_works_for_the_client_that_got_it_alone(v4: ConnectSe
         assert other.refresh(used["refresh_token"]).json()["error"] == "invalid_grant"
     assert other.refresh(tokens["refresh_token"]).json()["error"] == "invalid_grant"
     (grant,) = grants_of(v4, stack)
-    assert grant.last_used_on == v4.runtime.history.today() and grants_of(v4, other) == []
-    rows = v4.runtime.registry.database.fetch(PROXY_REFRESH_TOKENS.select())
+    assert grant.last_used_on == v4.parts.sync.history.today() and grants_of(v4, other) == []
+    rows = v4.parts.stores.registry.database.fetch(PROXY_REFRESH_TOKENS.select())
     assert len(rows) == 4 and tokens["refresh_token"] not in str(rows)
 
 
@@ -262,7 +263,7 @@ def test_v4_a_token_of_before_the_upgrade_is_bound_to_the_first_client_that_rene
     for token in (first, second):
         assert other.refresh(token["refresh_token"]).json()["error"] == "invalid_grant"
     third = stack.renew(second["refresh_token"])
-    v4.runtime.proxy_clients.revoke(stack.client_id)
+    v4.parts.stores.registry.proxy_clients.revoke(stack.client_id)
     assert other.refresh(third["refresh_token"]).json()["error"] == "invalid_grant"
 
 
@@ -277,7 +278,7 @@ def test_v4_a_made_up_token_binds_nothing(v4: ConnectService) -> None:
 def test_v4_a_revoked_clients_tokens_are_renewed_for_nobody(v4: ConnectService) -> None:
     stack, other = ProxyStack.register(v4), ProxyStack.register(v4)
     tokens = stack.exchange(stack.walk()["code"])
-    v4.runtime.proxy_clients.revoke(stack.client_id)
+    v4.parts.stores.registry.proxy_clients.revoke(stack.client_id)
     assert other.refresh(tokens["refresh_token"]).json()["error"] == "invalid_grant"
     assert [grant.end_reason for grant in grants_of(v4, stack)] == [EndReason.CLIENT_REVOKED]
 
@@ -289,7 +290,7 @@ def test_v4_after_a_stop_a_token_of_before_is_renewed_for_nobody(v4: ConnectServ
     tokens = stack.exchange(stack.walk()["code"])
     if not is_known:
         forget_tokens(v4)
-    v4.runtime.stop_consent(v4.accounts()[0].id)
+    stop_consent(v4.parts.stores, v4.accounts()[0].id)
     assert stack.refresh(tokens["refresh_token"]).json()["error"] == "invalid_grant"
     assert stack.renew(stack.exchange(stack.walk()["code"])["refresh_token"])  # A new consent is a new one.
 
@@ -301,24 +302,24 @@ def test_v4_after_an_erasure_a_token_of_before_is_renewed_for_nobody(v4: Connect
     tokens = stack.exchange(stack.walk()["code"])
     if not is_known:
         forget_tokens(v4)
-    v4.runtime.erase(v4.accounts()[0].id)
+    erase(v4.parts.stores, v4.accounts()[0].id)
     assert stack.refresh(tokens["refresh_token"]).json()["error"] == "invalid_grant"
     assert stack.renew(stack.exchange(stack.walk()["code"])["refresh_token"])  # A new consent is a new one.
 
 
 def test_v4_a_grant_that_ends_while_the_supplier_is_asked_hands_nothing_on(v4: ConnectService) -> None:
     stack = ProxyStack.register(v4)
-    tokens, runtime = stack.exchange(stack.walk()["code"]), v4.runtime
+    tokens, parts = stack.exchange(stack.walk()["code"]), v4.runtime
     (grant,) = grants_of(v4, stack)
 
     def refresh(token: str) -> Grant:
-        runtime.proxy_grant_table.end(grant.id, EndReason.WITHDRAWN)
-        return runtime.clients.oauth.refresh(token)
+        parts.stores.registry.proxy_grants.end(grant.id, EndReason.WITHDRAWN)
+        return parts.sync.suppliers.main.oauth.refresh(token)
 
-    client = runtime.proxy_clients.find(stack.client_id)
+    client = parts.stores.registry.proxy_clients.find(stack.client_id)
     assert client is not None
     with pytest.raises(InvalidGrant):
-        replace(runtime.proxy_grants, refresh_token=refresh).refresh(client, tokens["refresh_token"])
+        replace(parts.consent.proxy_grants, refresh_token=refresh).refresh(client, tokens["refresh_token"])
     assert stack.refresh(tokens["refresh_token"]).json()["error"] == "invalid_grant"
 
 
@@ -330,7 +331,7 @@ def test_v4_a_token_of_several_meters_ends_with_the_grant_of_one(v4: ConnectServ
     assert tokens["usage_points_id"] == f"{METER},{OTHER}"
     one, other = grants_of(v4, stack)
     assert one.meter != other.meter
-    v4.runtime.proxy_grant_table.end(other.id, EndReason.WITHDRAWN)
+    v4.parts.stores.registry.proxy_grants.end(other.id, EndReason.WITHDRAWN)
     assert [grant.end_reason for grant in grants_of(v4, stack)] == [EndReason.WITHDRAWN] * 2
     assert stack.refresh(tokens["refresh_token"]).json()["error"] == "invalid_grant"
 
@@ -379,7 +380,7 @@ def test_a_question_is_checked_before_it_is_asked(
     service: ConnectService, stack: ProxyStack, changes: dict[str, str], status: int
 ) -> None:
     token = stack.exchange(stack.walk()["code"])["access_token"]
-    preset = service.runtime.endpoints.preset
+    preset = service.parts.sync.suppliers.main.endpoints.preset
     known = {preset.usage_point_parameter, preset.start_parameter, preset.end_parameter, "extra"}
     service.simulate("DELETE", "report")
     answer = stack.read(token, **{name: text for name, text in changes.items() if name in known})
@@ -392,7 +393,11 @@ def test_a_question_is_checked_before_it_is_asked(
 def test_paths_that_no_series_has_are_not_asked(service: ConnectService, stack: ProxyStack) -> None:
     headers = {"Authorization": f"Bearer {stack.exchange(stack.walk()['code'])['access_token']}"}
     service.simulate("DELETE", "report")
-    contract = [call.path[1:] for calls in service.runtime.endpoints.preset.state_calls.values() for call in calls]
+    contract = [
+        call.path[1:]
+        for calls in service.parts.sync.suppliers.main.endpoints.preset.state_calls.values()
+        for call in calls
+    ]
     for path in ("subscribed_services/v1", "customers_i/v5/identity", *contract, "../token", "", "%2e%2e/x"):
         assert service.browser().get(f"/proxy/enedis/data/{path}", headers=headers).status_code in (404, 405)
     assert service.simulate("GET", "report")["calls"] == 0
@@ -417,12 +422,12 @@ def test_without_a_token_in_force_nothing_is_read(service: ConnectService, stack
 def test_an_access_token_lives_an_hour(service: ConnectService, stack: ProxyStack) -> None:
     first = stack.exchange(stack.walk()["code"])
     assert first["expires_in"] == 3600
-    runtime = service.runtime
+    parts = service.parts
 
     def status_after(minutes: int) -> bool:
         later = datetime.now(UTC) + timedelta(minutes=minutes)
-        table = ProxyGrantTable(runtime.registry.database, now=lambda: later)
-        return replace(runtime.proxy_data, grants=table).find_grant(first["access_token"]) is not None
+        table = ProxyGrantTable(parts.stores.registry.database, now=lambda: later)
+        return replace(parts.consent.proxy_data, grants=table).find_grant(first["access_token"]) is not None
 
     assert status_after(59) and not status_after(61)
 
@@ -430,10 +435,10 @@ def test_an_access_token_lives_an_hour(service: ConnectService, stack: ProxyStac
 @OWN_TOKENS
 def test_a_grant_ends_with_the_last_day_of_the_consent(service: ConnectService, stack: ProxyStack) -> None:
     first = stack.exchange(stack.walk()["code"])
-    (grant,) = service.runtime.proxy_grant_table.list_grants(stack.client_id)
+    (grant,) = service.parts.stores.registry.proxy_grants.list_grants(stack.client_id)
     assert grant.consent_until is not None and grant.proof.value == "invited" and grant.vouched_by == "cli:test"
-    over = service.runtime.now() - timedelta(days=1)
-    with service.runtime.registry.database.writing() as connection:
+    over = service.parts.stores.now() - timedelta(days=1)
+    with service.parts.stores.registry.database.writing() as connection:
         connection.execute(PROXY_GRANTS.update().values(consent_until=over.date()))
     assert stack.read(first["access_token"]).status_code == 401
     assert stack.refresh(first["refresh_token"]).json()["error"] == "invalid_grant"
@@ -452,7 +457,7 @@ def test_h5_a_used_refresh_token_ends_the_family(
     assert stack.read(second["access_token"]).status_code == 401
     assert stack.refresh(second["refresh_token"]).json()["error"] == "invalid_grant"
     assert stack.read(other["access_token"]).status_code == 200  # Another consent's tokens live on.
-    ends = {grant.end_reason for grant in service.runtime.proxy_grant_table.list_grants(stack.client_id)}
+    ends = {grant.end_reason for grant in service.parts.stores.registry.proxy_grants.list_grants(stack.client_id)}
     assert ends == {"", EndReason.TOKEN_REUSED}
     (line,) = [record for record in caplog.records if "used twice" in record.getMessage()]
     assert first["refresh_token"] not in f"{line.getMessage()} {line.__dict__}"
@@ -479,7 +484,7 @@ def test_h5_an_invented_refresh_token_and_another_clients_are_invalid_grants(
 @OWN_TOKENS
 def test_a_revoked_client_ends_its_grants(service: ConnectService, stack: ProxyStack) -> None:
     first = stack.exchange(stack.walk()["code"])
-    service.runtime.proxy_clients.revoke(stack.client_id)
+    service.parts.stores.registry.proxy_clients.revoke(stack.client_id)
     assert stack.read(first["access_token"]).status_code == 401
     assert stack.refresh(first["refresh_token"]).json()["error"] == "invalid_client"
 
@@ -491,11 +496,13 @@ def test_an_erasure_ends_grants_codes_and_flows_of_its_meter(service: ConnectSer
     first, code = stack.exchange(stack.walk()["code"]), stack.walk()["code"]
     second_tab = service.browser()
     back = stack.begin(second_tab)
-    runtime = service.runtime
-    runtime.erase(account.id)
-    with runtime.registry.database.writing() as connection:
-        meter = runtime.erasures.digests("enedis", METER)[0]
-        runtime.erasures.remember(connection, meter, datetime.now(UTC), runtime.now().date() + timedelta(days=30))
+    parts = service.parts
+    erase(parts.stores, account.id)
+    with parts.stores.registry.database.writing() as connection:
+        meter = parts.stores.registry.erasures.digests("enedis", METER)[0]
+        parts.stores.registry.erasures.remember(
+            connection, meter, datetime.now(UTC), parts.stores.now().date() + timedelta(days=30)
+        )
     assert stack.read(first["access_token"]).status_code == 401
     assert stack.refresh(first["refresh_token"]).json()["error"] == "invalid_grant"
     form = {"grant_type": "authorization_code", "code": code, "redirect_uri": STACK}
@@ -509,7 +516,11 @@ def test_an_erasure_ends_grants_codes_and_flows_of_its_meter(service: ConnectSer
 @OWN_TOKENS
 def test_h5_what_the_supplier_says_is_told_in_our_words(service: ConnectService, stack: ProxyStack) -> None:
     token = stack.exchange(stack.walk()["code"])["access_token"]
-    (path,) = [path for series, path in service.runtime.endpoints.preset.paths.items() if series.value == "daily"]
+    (path,) = [
+        path
+        for series, path in service.parts.sync.suppliers.main.endpoints.preset.paths.items()
+        if series.value == "daily"
+    ]
     faults: list[tuple[dict[str, Any], int, str]] = [
         ({"status": 503, "body": "<html>internal host 10.0.0.1"}, 503, "temporarily_unavailable"),
         ({"status": 429, "body": "{}"}, 429, "temporarily_unavailable"),
@@ -520,8 +531,8 @@ def test_h5_what_the_supplier_says_is_told_in_our_words(service: ConnectService,
         answer = stack.read(token)
         assert (answer.status_code, answer.json()["error"]) == (status, error), answer.text
         assert int(answer.headers["retry-after"]) >= 1 and "10.0.0.1" not in answer.text
-        for key in service.runtime.redis.scan_iter("releve:gate:*"):
-            service.runtime.redis.delete(key)
+        for key in service.parts.stores.redis.scan_iter("releve:gate:*"):
+            service.parts.stores.redis.delete(key)
     assert stack.read(token).status_code == 200
 
 
@@ -530,7 +541,7 @@ def test_so_many_at_once_and_so_many_a_minute(service: ConnectService, stack: Pr
     token = stack.exchange(stack.walk()["code"])["access_token"]
     with ExitStack() as others:
         for _ in range(MOST_AT_ONCE):
-            others.enter_context(service.runtime.proxy_data.calls.take())
+            others.enter_context(service.parts.consent.proxy_data.calls.take())
         full = stack.read(token)
         assert (full.status_code, full.headers["Retry-After"]) == (503, "5")
     assert stack.read(token).status_code == 200
@@ -541,7 +552,7 @@ def test_h5_the_applications_token_is_in_no_answer(
     service: ConnectService, stack: ProxyStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each token that the workers ever have is looked for in each answer of a walk, and the secret behind them too."""
-    runtime, saved = service.runtime, ["canary-" + "c" * 40]
+    parts, saved = service.parts, ["canary-" + "c" * 40]
     save = ApplicationTokenStore.save
 
     def save_and_note(store: ApplicationTokenStore, token: str, expires_at: int | None) -> None:
@@ -549,12 +560,12 @@ def test_h5_the_applications_token_is_in_no_answer(
         save(store, token, expires_at)
 
     monkeypatch.setattr(ApplicationTokenStore, "save", save_and_note)
-    runtime.clients.application_token.save(Token(saved[0]).to_text(), None)
+    parts.sync.suppliers.main.application_token.save(Token(saved[0]).to_text(), None)
     query = stack.walk()
     first = stack.exchange(query["code"])
     second = stack.renew(first["refresh_token"])
     data = stack.read(second["access_token"])
     assert data.status_code == 200 and len(saved) > 2  # The canary was refused, and replaced by a token that works.
     answers = repr([query, first, second, data.text, dict(data.headers), stack.refresh("anything at all").text])
-    secret = runtime.settings.enedis_client_secret.get_secret_value()
+    secret = parts.stores.settings.enedis_client_secret.get_secret_value()
     assert not [token for token in (*saved, secret) if token in answers]

@@ -15,6 +15,7 @@ from worker.domain.account import DEFAULT_TENANT, AccountState
 from worker.domain.connection_request import RequestState
 from worker.domain.invitation import InvitationPurpose
 from worker.errors import StoreUnavailable
+from worker.runtime.consent_parts import build_inviter, stop_consent
 
 THEIRS = "kilowatt"
 
@@ -22,7 +23,9 @@ THEIRS = "kilowatt"
 def invite(service: ConnectService, meter: str = METER, tenant: str = THEIRS, *, new_holder: bool = False) -> str:
     """Return the secret of a tenant's invitation to a meter, whoever has its account by then."""
     purpose = InvitationPurpose.NEW_HOLDER if new_holder else InvitationPurpose.METER
-    return service.runtime.invitations.create(purpose, "enedis", "token:t", usage_point_id=meter, tenant=tenant)[1]
+    return service.parts.stores.registry.invitations.create(
+        purpose, "enedis", "token:t", usage_point_id=meter, tenant=tenant
+    )[1]
 
 
 def accept(service: ConnectService, browser: TestClient, secret: str) -> Any:
@@ -33,7 +36,7 @@ def accept(service: ConnectService, browser: TestClient, secret: str) -> Any:
 
 def rows(service: ConnectService) -> dict[str, list[str]]:
     """Return the registry without its invitations, which each use changes."""
-    found = all_rows(service.runtime.registry.database)
+    found = all_rows(service.parts.stores.registry.database)
     del found["invitations"]
     return found
 
@@ -61,9 +64,9 @@ def test_h4_another_person_with_another_tenants_invitation_sees_the_one_page_and
     assert answer.status_code == 403 and not service.session(other).accounts
     assert rows(service) == before and service.queued() == queued
     assert account.id not in answer.text and THEIRS not in answer.text and "METER_ELSEWHERE" not in answer.text
-    (invitation,) = service.runtime.invitations.list_invitations(tenant=THEIRS)
+    (invitation,) = service.parts.stores.registry.invitations.list_invitations(tenant=THEIRS)
     assert invitation.used_at is None
-    if not service.runtime.clients.account_tokens:  # The page that a typed callback of nobody's meter gets.
+    if not service.parts.sync.suppliers.main.account_tokens:  # The page that a typed callback of nobody's meter gets.
         stranger = service.browser()
         typed = {"usage_point_id": OTHER, "autorisation_id": "987654321"}
         state = service.begin_uninvited(stranger).partition("state=")[2].partition("&")[0]
@@ -76,8 +79,8 @@ def test_the_request_of_another_tenant_keeps_no_token(v4: ConnectService) -> Non
     callback = v4.agree(v4.open_invitation(browser := v4.browser(), invite(v4)).headers["location"])
     assert v4.come_back(browser, callback).status_code == 403
     requests = [
-        v4.runtime.connection_requests.get(key.rpartition(":")[2])
-        for key in v4.runtime.redis.scan_iter("releve:connection_request:*")
+        v4.parts.consent.requests.get(key.rpartition(":")[2])
+        for key in v4.parts.stores.redis.scan_iter("releve:connection_request:*")
     ]
     (ended,) = [request for request in requests if request and request.state is RequestState.UNPROVEN]
     assert ended.proven is None and ended.code is None and ended.tenant == THEIRS
@@ -89,7 +92,7 @@ def test_an_invitation_of_another_tenant_renews_nobodys_account(service: Connect
     service.connect(browser)
     (account,) = service.accounts()
     if stopped:
-        service.runtime.stop_consent(account.id)
+        stop_consent(service.parts.stores, account.id)
     before = rows(service)
     assert accept(service, browser, link).status_code == 403
     assert {name: row for name, row in rows(service).items() if name != "invitations"} == {
@@ -108,7 +111,7 @@ def test_without_an_invitation_the_same_person_renews_in_the_accounts_own_tenant
 def test_an_invitation_for_an_account_has_its_tenant_and_renews_it(service: ConnectService) -> None:
     accept(service, service.browser(), invite(service))
     (account,) = service.accounts()
-    invitation, link = service.runtime.inviter.invite_account(account.id, "cli:test")
+    invitation, link = build_inviter(service.parts.stores).invite_account(account.id, "cli:test")
     assert invitation.tenant == THEIRS
     lost = service.browser()
     assert accept(service, lost, link.partition("#")[2]).headers["location"] == f"/accounts/{account.id}"
@@ -127,23 +130,23 @@ def test_a_choice_and_a_wait_for_the_operator_end_where_another_tenant_reads_the
     servers: ConnectServers, tmp_path: Any
 ) -> None:
     with open_connect_service(servers, tmp_path, "enedis-v4", new_accounts_per_address="1") as service:
-        runtime = service.runtime
+        parts = service.parts
         service.connect(service.browser(), "30001640000033")
         held = service.browser()
         assert service.connect(held, OTHER).status_code == 202
-        (request,) = runtime.connection_requests.list_held()
-        runtime.assertion.add(OTHER, "token:t", tenant=THEIRS)
+        (request,) = parts.consent.requests.list_held()
+        parts.consent.assertion.add(OTHER, "token:t", tenant=THEIRS)
         before = rows(service)
-        ended = runtime.connector.let_in(request.id, by="cli:test")
+        ended = parts.consent.connector.let_in(request.id, by="cli:test")
         assert ended and (ended.state, ended.proven, ended.accounts) == (RequestState.UNPROVEN, None, ())
         assert rows(service) == before
-        ours, _ = runtime.assertion.add(METER, "cli:ada")
+        ours, _ = parts.consent.assertion.add(METER, "cli:ada")
         chooser = service.browser()
         asked = service.connect(chooser)
         request_id = asked.text.partition('name="connection" value="')[2].partition('"')[0]
-        runtime.registry.accounts.set_state(ours.id, AccountState.CLOSED, now=runtime.now())
-        runtime.registry.accounts.remove(ours.id)
-        runtime.assertion.add(METER, "token:t", tenant=THEIRS)
+        parts.stores.registry.accounts.set_state(ours.id, AccountState.CLOSED, now=parts.stores.now())
+        parts.stores.registry.accounts.remove(ours.id)
+        parts.consent.assertion.add(METER, "token:t", tenant=THEIRS)
         before = rows(service)
         form = {"connection": request_id, "csrf": csrf_of(asked.text)}
         assert chooser.post("/connect/new-holder", data=form).status_code == 403
@@ -154,17 +157,17 @@ def test_a_tenant_that_adds_the_meter_meanwhile_gets_no_second_account(
     service: ConnectService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The account comes between the look at the meter and the transaction."""
-    runtime, browser = service.runtime, service.browser()
-    find = runtime.registry.find
+    parts, browser = service.parts, service.browser()
+    find = parts.stores.registry.find
 
     def find_and_be_late(supplier: str, meter: str) -> Any:
         found = find(supplier, meter)
         monkeypatch.undo()
-        runtime.assertion.add(meter, "token:t", tenant=THEIRS)
+        parts.consent.assertion.add(meter, "token:t", tenant=THEIRS)
         return found
 
     callback = service.begin(browser)
-    monkeypatch.setattr(type(runtime.registry), "find", lambda _, *words: find_and_be_late(*words))
+    monkeypatch.setattr(type(parts.stores.registry), "find", lambda _, *words: find_and_be_late(*words))
     with suppress(StoreUnavailable):  # Worker and page try again.
         service.come_back(browser, callback)
     assert service.come_back(browser, callback).status_code == 403

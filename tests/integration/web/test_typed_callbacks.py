@@ -33,10 +33,10 @@ def sees_nothing(service: ConnectService, thief: TestClient) -> bool:
 def test_h1_a_typed_callback_opens_nothing_and_its_holder_comes_in_all_the_same(service: ConnectService) -> None:
     holder, thief = service.browser(), service.browser()
     back = service.begin(holder)  # The holder has consented, and is not back yet.
-    before = all_rows(service.runtime.registry.database)
+    before = all_rows(service.parts.stores.registry.database)
     refused = service.come_back(thief, type_callback_of(thief, back))
     assert refused.status_code in (400, 403) and any(link in refused.text for link in NEXT_STEPS)
-    assert all_rows(service.runtime.registry.database) == before and sees_nothing(service, thief)
+    assert all_rows(service.parts.stores.registry.database) == before and sees_nothing(service, thief)
     assert service.come_back(holder, back).status_code == 303
     (account,) = service.accounts()
     assert holder.get(f"/accounts/{account.id}").status_code == 200 and sees_nothing(service, thief)
@@ -93,7 +93,9 @@ def test_h6_a_strangers_callback_changes_nothing_of_a_withdrawn_account(v2026: C
     back = v2026.begin(holder)
     v2026.come_back(holder, back)
     (account,) = v2026.accounts()
-    v2026.runtime.registry.accounts.set_state(account.id, AccountState.ACTION_NEEDED, WITHDRAWN, now=v2026.runtime.now())
-    before = all_rows(v2026.runtime.registry.database)
+    v2026.parts.stores.registry.accounts.set_state(
+        account.id, AccountState.ACTION_NEEDED, WITHDRAWN, now=v2026.parts.stores.now()
+    )
+    before = all_rows(v2026.parts.stores.registry.database)
     assert v2026.come_back(stranger, type_callback_of(stranger, back)).status_code == 403
-    assert all_rows(v2026.runtime.registry.database) == before and sees_nothing(v2026, stranger)
+    assert all_rows(v2026.parts.stores.registry.database) == before and sees_nothing(v2026, stranger)

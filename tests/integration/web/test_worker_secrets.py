@@ -44,16 +44,16 @@ class Worker(ApiService):
 
     def sealers(self) -> Iterator[Sealer]:
         """Yield all that its keys can seal with, for each purpose."""
-        yield from (self.runtime.registry_sealer, self.runtime.redis_sealer, self.runtime.broker_sealer)
+        yield from (self.parts.stores.keys.registry, self.parts.stores.keys.redis, self.parts.stores.keys.broker)
         yield from (Sealer([key], purpose) for key in self.keys for purpose in Purpose)
 
     def run(self, *statements: Any) -> None:
-        with self.runtime.registry.database.writing() as connection:
+        with self.parts.stores.registry.database.writing() as connection:
             for statement in statements:
                 connection.execute(statement)
 
     def row(self, table: Any, row_id: str) -> dict[str, Any]:
-        return dict(self.runtime.registry.database.fetch(select(table).where(table.c.id == row_id))[0]._mapping)
+        return dict(self.parts.stores.registry.database.fetch(select(table).where(table.c.id == row_id))[0]._mapping)
 
     def tries(self, cookie: str) -> list[tuple[int, str]]:
         """Return what the application answers to a browser with this cookie, of whichever kind."""
@@ -73,7 +73,7 @@ def api_settings() -> dict[str, str]:
 @pytest.fixture
 def worker(kept_apis: ApiServices) -> Worker:
     service = kept_apis.new()
-    worker = Worker(service.runtime, service.app)
+    worker = Worker(service.parts, service.app)
     worker.account = worker.add()
     return worker
 
@@ -107,7 +107,7 @@ def test_the_settings_of_this_test_let_the_right_browser_in(worker: Worker) -> N
 def test_a_row_that_is_inserted_opens_nothing_whatever_it_is_sealed_with(
     worker: Worker, kind: KeyKind, texts: SecretTexts
 ) -> None:
-    household = worker.runtime.web_access.households.create({worker.account: 0})
+    household = worker.parts.access.households.create({worker.account: 0})
     for sealer in worker.sealers():
         key_id, secret_hash, text = texts.create()
         content = json.dumps(content_of(kind.value, household.id, secret_hash))
@@ -122,7 +122,7 @@ def test_a_row_whose_hash_owner_kind_or_end_was_changed_opens_nothing_more(
     worker: Worker, kind: KeyKind, texts: SecretTexts
 ) -> None:
     """The columns in the clear say nothing: what counts is sealed."""
-    access = worker.runtime.web_access
+    access = worker.parts.access
     nobody, household = access.households.create({}), access.households.create({worker.account: 0})
     key, text = access.keys.create(kind, nobody.id)
     _, secret_hash, mine = texts.create(key.id)
@@ -144,7 +144,7 @@ def test_a_row_whose_hash_owner_kind_or_end_was_changed_opens_nothing_more(
 
 def test_a_sealed_text_of_another_row_opens_nothing(worker: Worker) -> None:
     """An intruder with a session of his own puts his sealed text, or theirs, into another row."""
-    access = worker.runtime.web_access
+    access = worker.parts.access
     theirs_text, _ = sign_in(worker.runtime, worker.account)
     theirs = worker.row(ACCESS_KEYS, theirs_text.split("_")[1])
     mine, my_text = access.keys.create(KeyKind.HOUSEHOLD_SESSION, access.households.create({}).id)
@@ -158,7 +158,7 @@ def test_a_sealed_text_of_another_row_opens_nothing(worker: Worker) -> None:
 
 def test_planted_accounts_of_a_household_are_shown_to_nobody(worker: Worker) -> None:
     """Rows of ``household_accounts`` find accounts and show none; the household's own text counts."""
-    access = worker.runtime.web_access
+    access = worker.parts.access
     mine, my_text = access.households.create({}), ""
     _, my_text = access.keys.create(KeyKind.HOUSEHOLD_SESSION, mine.id)
     worker.run(insert(HOUSEHOLD_ACCOUNTS).values(household_id=mine.id, account_id=worker.account))
@@ -210,7 +210,7 @@ def test_no_form_can_be_made_for_a_session_that_is_known(worker: Worker) -> None
 
 def test_tables_under_a_workers_keys_are_read_by_nobody(worker: Worker) -> None:
     """The program itself, started with a worker's keys as session keys, makes nothing that web takes."""
-    database = worker.runtime.registry.database
+    database = worker.parts.stores.registry.database
     for key in worker.keys:
         sealer = Sealer([key], Purpose.WEB_ACCESS)
         household = HouseholdTable(database, sealer).create({worker.account: 0})

@@ -9,9 +9,9 @@ import pytest
 
 from tests.support.gas_homes import GAS_SETTINGS
 from tests.support.installation import new_installation
+from tests.support.parts import Parts
 from tests.support.registries import prepare_registry
 from tests.support.right_register import RightRegister
-from worker.runtime.process import Runtime
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def register(monkeypatch: pytest.MonkeyPatch) -> RightRegister:
 
 
 @pytest.fixture
-def runtime(redis_url: str, tmp_path: Path, register: RightRegister) -> Iterator[Runtime]:
+def parts(redis_url: str, tmp_path: Path, register: RightRegister) -> Iterator[Parts]:
     prepare_registry(tmp_path)
-    with new_installation(tmp_path, redis_url, **GAS_SETTINGS).open() as runtime:
-        yield runtime
+    with new_installation(tmp_path, redis_url, **GAS_SETTINGS).open() as parts:
+        yield parts

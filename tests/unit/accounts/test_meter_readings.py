@@ -112,9 +112,7 @@ def test_the_newest_midnight_is_at_most_two_days_old(registry: Registry, newest:
     ],
     ids=["no meter", "two meters", "an older consent", "a later consent", "no date"],
 )
-def test_a_consent_that_proves_nothing_costs_no_call(
-    registry: Registry, meters: tuple[SharedMeter, ...]
-) -> None:
+def test_a_consent_that_proves_nothing_costs_no_call(registry: Registry, meters: tuple[SharedMeter, ...]) -> None:
     stand = Stand(registry, INDEX)
     assert stand.readings.confirm(replace(REQUEST, readings=RIGHT), meters) is None
     assert stand.calls == 0

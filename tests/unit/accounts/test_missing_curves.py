@@ -33,8 +33,7 @@ class Home:
     def __init__(self, household: Household) -> None:
         self.household, self.account, self.channel = household, household.add(), RecordingChannel()
         self.sender = NoticeSender(
-            notices=household.notices,
-            accounts=household.registry,
+            registry=household.registry,
             channels=NoticeChannels(of_settings={"log": self.channel}),
             now=household.now,
         )

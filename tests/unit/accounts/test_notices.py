@@ -24,8 +24,7 @@ def test_the_end_of_a_consent_is_told_only_while_it_is_that_day(
     assert len(household.refusals.insert_reminders()) == 1
     household.registry.database.change(update(ACCOUNTS).values(consent_until=now_ends_on))
     sender = NoticeSender(
-        notices=household.notices,
-        accounts=household.registry,
+        registry=household.registry,
         channels=NoticeChannels(of_settings={"log": NoticeLog()}),
         now=household.now,
     )

@@ -4,28 +4,30 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from tests.support.parts import Parts
 from tests.support.registries import METER, NOW
 from worker.accounts.opening import Invited
 from worker.domain.connection_request import ConnectionRequest
 from worker.domain.invitation import InvitationPurpose
-from worker.runtime.process import Runtime
 
 BROWSER, NEWER, STRANGER = "b" * 64, "n" * 64, "s" * 64
 
 
-def test_an_invitation_is_of_the_browser_that_opened_it_until_it_is_revoked(runtime: Runtime) -> None:
-    invitation, secret = runtime.invitations.create(InvitationPurpose.METER, "enedis", "cli:test", usage_point_id=METER)
+def test_an_invitation_is_of_the_browser_that_opened_it_until_it_is_revoked(parts: Parts) -> None:
+    invitation, secret = parts.stores.registry.invitations.create(
+        InvitationPurpose.METER, "enedis", "cli:test", usage_point_id=METER
+    )
     request = ConnectionRequest(
         id="r1", supplier="enedis", browser=BROWSER, begun_on=NOW.date(), created_at=NOW, invitation_id=invitation.id
     )
-    find = runtime.connector.outcomes.find_invited
+    find = parts.consent.connector.outcomes.find_invited
     assert find(request) is None, "nobody has opened it"
-    opened = runtime.invitations.open(secret, BROWSER)
+    opened = parts.stores.registry.invitations.open(secret, BROWSER)
     assert opened is not None
     with_newer_name = replace(request, browser=NEWER, known_as=(BROWSER,))
     assert find(request) == find(with_newer_name) == Invited(opened, METER)
     stranger = replace(request, browser=STRANGER, known_as=(NEWER,))
     others = [stranger, replace(request, invitation_id=None), replace(request, invitation_id="unknown")]
     assert [find(other) for other in others] == [None, None, None]
-    runtime.invitations.revoke(invitation.id)
+    parts.stores.registry.invitations.revoke(invitation.id)
     assert find(request) is None

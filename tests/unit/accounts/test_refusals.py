@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import date, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -40,7 +41,13 @@ REVOKED, MOVED = ConsentRevoked("no consent"), HolderChanged("moved")
 class PolicyHarness(Household):
     """A service with two channels of notices; ``at`` is its time."""
 
-    channels: tuple[str, ...] = ("webhook", "mail")
+    settings: Mapping[str, Any] = field(
+        default_factory=lambda: {
+            "webhook_url": "https://example.org",
+            "webhook_secret": "s" * 32,
+            "notify_url": "ntfy://x",
+        }
+    )
 
     def refuse(self, account: str, error: AccountError = REVOKED) -> Ruling:
         """Record a refusal and then the outcome, in the order of ``ResultRecorder``."""
@@ -98,7 +105,7 @@ def test_an_account_set_aside_tells_its_owner_once_over_each_channel(harness: Po
     ):  # Somebody syncs by hand, again and again.
         assert harness.refuse(account, error) is Ruling.SUSPENDED
     notices = harness.notices.list_for_account(account)
-    assert sorted(notice.channel for notice in notices) == ["mail", "webhook"]
+    assert sorted(notice.channel for notice in notices) == ["ntfy", "webhook"]
     assert {(notice.kind, notice.reason) for notice in notices} == {
         (NoticeKind.ACTION_NEEDED, "USER_ACTION_NEEDED.OAUTH_OUTDATED")
     }

@@ -60,12 +60,12 @@ def interrupt(*_: Any) -> None:
 
 def running_demo(console: Console) -> Demo:
     """Return a demo whose processes are none, and in whose terminal Ctrl-C is pressed at once."""
-    runtime: Any = SimpleNamespace(
+    parts: Any = SimpleNamespace(
         inviter=SimpleNamespace(invite_account=lambda account_id, by: (None, LINK)),
         web_access=SimpleNamespace(operators=SimpleNamespace(add=lambda name: name)),
     )
     supervisor: Any = SimpleNamespace(wait=interrupt)
-    return Demo(FOLDER, supervisor, runtime, "enedis-2026", "http://127.0.0.1:55511", WEB, console)
+    return Demo(FOLDER, supervisor, parts, "enedis-2026", "http://127.0.0.1:55511", WEB, console)
 
 
 def test_d10_d30_the_lines_can_be_typed_and_no_address_is_cut(program: Path, monkeypatch: pytest.MonkeyPatch) -> None:

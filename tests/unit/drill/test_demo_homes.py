@@ -40,10 +40,10 @@ def test_every_series_that_the_api_has_is_switched_on(preset: str, monkeypatch: 
     enqueued: list[str] = []
     monkeypatch.setattr(demo_homes, "enqueue_backfill", lambda account_id, broker_url: enqueued.append(account_id))
     outcomes = Outcomes()
-    runtime: Any = SimpleNamespace(
+    parts: Any = SimpleNamespace(
         registry=SimpleNamespace(outcomes=outcomes), now=lambda: NOW, broker_url="redis://127.0.0.1"
     )
-    collect_all(runtime, "home1", PRESETS[preset])
+    collect_all(parts, "home1", PRESETS[preset])
     further = [series for series in Series if PRESETS[preset].offers(series) and series not in USUAL_SERIES]
     assert {one[1] for one in outcomes.switched} == set(further)
     assert {(one[0], *one[2:]) for one in outcomes.switched} <= {("home1", SeriesSwitch.ON, NOW)}

@@ -13,6 +13,7 @@ from tests.support.registries import NOW
 from worker.domain.planning import QuotaBudget
 from worker.ops.capacity import log_capacity
 from worker.runtime.supplier_settings import quota_from
+from worker.stores.registry import Registry
 
 
 def settings_of(tmp_path: Path, **values: Any) -> Settings:

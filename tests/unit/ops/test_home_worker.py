@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from celery import Celery
 
+from tests.support.parts import use_parts
 from worker.ops import home_worker
 from worker.ops.broker import WORKER_ID, FormerDeliveries
 from worker.ops.home_worker import BeatInWorker
@@ -75,8 +76,8 @@ def test_what_a_killed_worker_held_comes_back_at_the_start_of_the_next(
     messages = SimpleNamespace(
         workers_with_messages=lambda: {"killed-1-abc", WORKER_ID}, requeue=lambda name: requeued.add(name) or 1
     )
-    runtime = SimpleNamespace(settings=SimpleNamespace(is_home=is_home), broker_messages=messages)
-    monkeypatch.setattr("worker.runtime.current.get_runtime", lambda: runtime)
+    parts = SimpleNamespace(settings=SimpleNamespace(is_home=is_home), broker_messages=messages)
+    use_parts(monkeypatch, parts)
     FormerDeliveries(SimpleNamespace()).start(SimpleNamespace())
     assert requeued == workers
 

@@ -13,9 +13,10 @@ import pytest
 from config.settings import Settings
 from tests.support.explained_household import METER, ExplainedHousehold
 from tests.support.factories import NOW
+from tests.support.parts import open_parts
 from worker.domain.notice import Notice, NoticeKind
 from worker.ops.support_bundle import Bundle, make_bundle, masked_settings
-from worker.runtime.process import Runtime
+from worker.runtime.consent_parts import erase
 from worker.stores.encryption import generate_key
 
 SECRETS = {
@@ -31,7 +32,9 @@ PRIVATE_TEXTS = (METER, METER[:-2], "canary", "example.org", "example")
 
 
 def bundle_of(house: ExplainedHousehold, days: int = 5, *, with_values: bool = False) -> Bundle:
-    return make_bundle(house.runtime, house.runtime.registry.accounts.get(house.account_id), days, with_values=with_values)
+    return make_bundle(
+        house.parts, house.parts.stores.registry.accounts.get(house.account_id), days, with_values=with_values
+    )
 
 
 @pytest.fixture
@@ -47,15 +50,17 @@ def house(redis_url: str, tmp_path: Path) -> Iterator[ExplainedHousehold]:
         calls_per_hour=77,
         **SECRETS,
     )
-    with Runtime(settings) as runtime:
-        house = ExplainedHousehold(runtime)
-        runtime.registry.outcomes.record(
+    with open_parts(settings) as parts:
+        house = ExplainedHousehold(parts)
+        parts.stores.registry.outcomes.record(
             house.account_id, "daily", "9", NOW, code="VENDOR_DOWN", message=f"of {METER}", last_day=None, stored=False
         )
         kind = NoticeKind.CURVE_NOT_ACTIVATED
-        runtime.notices.insert_new([Notice("n1", house.account_id, kind, kind.name, "never", "log", NOW, NOW)])
+        parts.stores.registry.notices.insert_new(
+            [Notice("n1", house.account_id, kind, kind.name, "never", "log", NOW, NOW)]
+        )
         yield house
-        runtime.erase(house.account_id)
+        erase(parts.stores, house.account_id)
 
 
 def test_no_part_of_it_names_the_account_its_meter_or_a_secret(house: ExplainedHousehold) -> None:

@@ -33,7 +33,7 @@ from tests.support.receivers import (
     SeriesServer,
     WebhookReceiver,
 )
-from tests.support.registries import add_ready, prepare_registry, registry_sealer
+from tests.support.registries import HASHES, add_ready, prepare_registry, registry_sealer
 from worker.domain.documents import ALL_KEYS, key_of, start_of
 from worker.domain.messages import ChangedPart, WindowResult
 from worker.domain.series import Doctype, Series
@@ -83,7 +83,7 @@ class World(KillableStore):
     def __init__(self, folder: Path) -> None:
         prepare_registry(folder)
         self.at, self.values = NOW, 0
-        self.registry = Registry(Database(f"sqlite:///{folder / 'registry.db'}"), registry_sealer())
+        self.registry = Registry(Database(f"sqlite:///{folder / 'registry.db'}"), registry_sealer(), HASHES)
         self.outputs = OutputTable(self.registry.database, registry_sealer(), EXPIRY)
         self.outbox = DeliveryOutbox(self.registry.database, lambda: self.at, EXPIRY)
         self.outbox.after_note = self._after_note
@@ -103,7 +103,7 @@ class World(KillableStore):
         self.delivery = OutputDelivery(
             outputs=self.outputs,
             outbox=self.outbox,
-            accounts=self.registry,
+            accounts=self.registry.accounts,
             kinds={
                 kind: OutputKind(name=kind, title="", url_help="", build=self._build)
                 for kind in map(_name, self.receivers.values())
@@ -178,7 +178,7 @@ class World(KillableStore):
                 world.die("result")
 
         window_sync = WindowSync(
-            accounts=self.registry,
+            accounts=self.registry.accounts,
             supplier_of=lambda _: PretendSupplier(),
             measures=self,  # type: ignore[arg-type]
             recorder=Recorder(recent=recorder.recent),

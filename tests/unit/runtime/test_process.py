@@ -1,15 +1,15 @@
-"""The end of a runtime closes what the runtime opened."""
+"""The end of a parts closes what the parts opened."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from config.settings import Settings
+from tests.support.parts import open_parts
 from tests.support.registries import METER, NOW
 from tests.support.sqlite_connections import assert_all_closed, recorded_connections
 from worker.domain.documents import ALL_KEYS
 from worker.domain.series import Doctype
-from worker.runtime.process import Runtime
 from worker.stores.encryption import generate_key
 
 
@@ -22,7 +22,7 @@ def test_a_closed_runtime_leaves_no_connection_to_its_databases(tmp_path: Path, 
         enedis_url="http://127.0.0.1:9",
     )
     with recorded_connections() as connections:
-        with Runtime(settings, guarded=True) as runtime:
-            account, _ = runtime.registry.accounts.add("enedis", METER, NOW, token_needed=False)
-            assert runtime.measures.read(account.id, {Doctype.DAY: ALL_KEYS}) == {Doctype.DAY: []}
+        with open_parts(settings, guarded=True) as parts:
+            account, _ = parts.stores.registry.accounts.add("enedis", METER, NOW, token_needed=False)
+            assert parts.stores.measures.read(account.id, {Doctype.DAY: ALL_KEYS}) == {Doctype.DAY: []}
         assert_all_closed(connections)

@@ -263,7 +263,7 @@ def test_one_that_is_removed_meanwhile_stops_no_other(household: Household, monk
 def prober(household: Household) -> IncidentProber:
     return IncidentProber(
         incidents=household.incidents,
-        accounts=household.registry,
+        registry=household.registry,
         look_back=household.claims.manual_look_back,
         sync_window=household.window_sync.sync_window,
         now=household.now,
@@ -271,7 +271,7 @@ def prober(household: Household) -> IncidentProber:
 
 
 def test_an_account_whose_consent_is_over_is_no_probe(household: Household) -> None:
-    incidents = household.incidents = household.build_incidents(first_wait_s=0.0)
+    incidents = household.incidents = replace(household.incidents, first_wait_s=0.0)
     accounts = [household.add(number) for number in range(11, 17)]
     for account_id in accounts[:5]:
         incidents.record_failure(

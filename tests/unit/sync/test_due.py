@@ -12,6 +12,7 @@ import pytest
 
 from tasks import pipeline
 from tests.support.factories import serving_days
+from tests.support.parts import use_parts
 from tests.support.registries import record_outcome
 from tests.support.window_runs import days
 from tests.unit.conftest import Household
@@ -201,7 +202,7 @@ def test_a_broker_that_is_away_leaves_everything_due(
             queue.publish([self._job])
 
     monkeypatch.setattr(pipeline, "window_chain", Chain)
-    monkeypatch.setattr(pipeline, "get_runtime", lambda: queue.household)
+    use_parts(monkeypatch, queue.household)
     with pytest.raises(StoreUnavailable):
         pipeline.publish(queue.due().night(queue.household.at).jobs)
     assert len(queue.household.claims.in_flight("nightly")) == 5

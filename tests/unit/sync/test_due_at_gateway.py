@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from simulator.running_state import Bans
-from tests.support.registries import prepare_registry, registry_sealer
+from tests.support.registries import HASHES, prepare_registry, registry_sealer
 from tests.unit.conftest import Household
 from worker.accounts.notice_channels import compose_message
 from worker.domain.account import AccountState
@@ -173,7 +173,7 @@ def home(redis_url: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iter
     series = getattr(request, "param", MEASURED)
     prepare_registry(tmp_path)
     database = Database(f"sqlite:///{tmp_path / 'registry.db'}")
-    registry = Registry(database, registry_sealer(generate_key()), series)
+    registry = Registry(database, registry_sealer(generate_key()), HASHES, fleet=series)
     with connect(redis_url) as redis:
         home = GatewayHome(registry, redis, curve_days=745, series=series)
         yield home
@@ -365,7 +365,9 @@ def test_outside_of_its_hours_no_night_asks(home: GatewayHome, hour: int) -> Non
 
 def test_a_token_that_ends_soon_is_told_a_month_before(home: GatewayHome) -> None:
     until = BEGUN.date() + 30 * ONE_DAY
-    account, _ = home.registry.accounts.add("gateway", "30001640000011", home.at, consent_until=until, token_needed=False)
+    account, _ = home.registry.accounts.add(
+        "gateway", "30001640000011", home.at, consent_until=until, token_needed=False
+    )
     (notice,) = home.refusals.insert_reminders()
     message = compose_message(notice)
     assert (notice.kind, notice.account_id) == (NoticeKind.CONSENT_ENDS_30, account.id)

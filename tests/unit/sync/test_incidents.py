@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import date, timedelta
 
 import pytest
@@ -83,7 +84,7 @@ class Fleet:
     def probe(self) -> None:
         IncidentProber(
             incidents=self.household.incidents,
-            accounts=self.household.registry,
+            registry=self.household.registry,
             look_back=self.household.claims.manual_look_back,
             sync_window=self.household.window_sync.sync_window,
             now=self.household.now,
@@ -183,7 +184,7 @@ def test_refusals_of_many_hold_nobody_up_and_set_nobody_aside(fleet: Fleet) -> N
 
 def test_where_incidents_are_switched_off_nothing_is_one(fleet: Fleet) -> None:
     household = fleet.household
-    incidents = household.build_incidents(thresholds=Thresholds(accounts=0, share=0.8, minutes=10))
+    incidents = replace(household.incidents, thresholds=Thresholds(accounts=0, share=0.8, minutes=10))
     for home in fleet.homes:
         incidents.record_failure(household.claims.manual_look_back(home, Series.DAILY), DOWN)
     assert incidents.list_open() == []
@@ -258,7 +259,7 @@ def test_a_redis_that_is_away_hides_no_failure_and_opens_nothing(
     fleet: Fleet, caplog: pytest.LogCaptureFixture
 ) -> None:
     with connect("redis://127.0.0.1:1/0") as nobody:
-        incidents = fleet.household.build_incidents(store=IncidentStore(nobody))
+        incidents = replace(fleet.household.incidents, store=IncidentStore(nobody))
         job = fleet.household.claims.manual_look_back(fleet.homes[0], Series.DAILY)
         incidents.record_failure(job, DOWN)
         incidents.record_answer(job, usable=True)

@@ -21,7 +21,7 @@ DAILY, CURVE = Series.DAILY.value, Series.LOAD_CURVE.value
 
 @dataclass
 class PretendRuntime:
-    """A runtime; ``failing``: the errors of an account's series, one for each try, after which it works."""
+    """A parts; ``failing``: the errors of an account's series, one for each try, after which it works."""
 
     failing: dict[tuple[str, str], list[WorkerError]] = field(default_factory=dict)
     asked: list[tuple[str, str]] = field(default_factory=list)
@@ -50,9 +50,9 @@ def waits() -> list[float]:
 
 
 def synced(
-    runtime: PretendRuntime, waits: list[float], *accounts: str, lines: list[str] | None = None
+    parts: PretendRuntime, waits: list[float], *accounts: str, lines: list[str] | None = None
 ) -> list[tuple[str, str]]:
-    pretend: Any = runtime
+    pretend: Any = parts
     here = Inline(
         claims=pretend,
         windows=pretend,
@@ -63,15 +63,15 @@ def synced(
         sleep=waits.append,
     )
     pairs = [(result["account_id"], result["series"]) for result in here.look_back(*accounts)]
-    assert [(failure["account_id"], failure["series"]) for failure in here.failures] == runtime.given_up
+    assert [(failure["account_id"], failure["series"]) for failure in here.failures] == parts.given_up
     return pairs
 
 
 def test_who_may_well_work_later_is_tried_again_by_itself(waits: list[float]) -> None:
-    runtime = PretendRuntime({("b", DAILY): [SupplierUnavailable("down"), SupplierUnavailable("down", 7.0)]})
-    pairs = synced(runtime, waits, "a", "b", "c")
+    parts = PretendRuntime({("b", DAILY): [SupplierUnavailable("down"), SupplierUnavailable("down", 7.0)]})
+    pairs = synced(parts, waits, "a", "b", "c")
     assert pairs == [(home, series) for home in "abc" for series in (DAILY, CURVE)]
-    assert runtime.asked[2:5] == [("b", DAILY)] * 3
+    assert parts.asked[2:5] == [("b", DAILY)] * 3
     assert len(waits) == 2
     assert waits[1] >= 7
 
@@ -80,16 +80,16 @@ def test_who_may_well_work_later_is_tried_again_by_itself(waits: list[float]) ->
 def test_patience_ends_after_some_tries_or_where_the_wait_is_too_long(
     waits: list[float], asked_s: float | None, tries: int
 ) -> None:
-    runtime = PretendRuntime({("a", DAILY): [SupplierUnavailable("down", asked_s)] * 9})
-    assert synced(runtime, waits, "a", "b") == [("a", CURVE), ("b", DAILY), ("b", CURVE)]
-    assert runtime.asked.count(("a", DAILY)) == tries
-    assert runtime.given_up == [("a", DAILY)]
+    parts = PretendRuntime({("a", DAILY): [SupplierUnavailable("down", asked_s)] * 9})
+    assert synced(parts, waits, "a", "b") == [("a", CURVE), ("b", DAILY), ("b", CURVE)]
+    assert parts.asked.count(("a", DAILY)) == tries
+    assert parts.given_up == [("a", DAILY)]
 
 
 def test_an_account_that_waits_for_its_owner_is_left_alone_and_no_other_is(waits: list[float]) -> None:
-    runtime = PretendRuntime({("b", DAILY): [ConsentRevoked("no")], ("c", DAILY): [MalformedAnswer("what?")]})
-    assert synced(runtime, waits, "a", "b", "c") == [("a", DAILY), ("a", CURVE), ("c", CURVE)]
-    assert runtime.given_up == [("b", DAILY), ("c", DAILY)]
+    parts = PretendRuntime({("b", DAILY): [ConsentRevoked("no")], ("c", DAILY): [MalformedAnswer("what?")]})
+    assert synced(parts, waits, "a", "b", "c") == [("a", DAILY), ("a", CURVE), ("c", CURVE)]
+    assert parts.given_up == [("b", DAILY), ("c", DAILY)]
     assert not waits
 
 

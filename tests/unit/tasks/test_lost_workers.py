@@ -11,6 +11,7 @@ import pytest
 from celery import Celery
 
 from tasks import base
+from tests.support.parts import use_parts
 from worker.errors import WorkerLost
 
 
@@ -32,7 +33,7 @@ class Steps:
 @pytest.fixture
 def steps(monkeypatch: pytest.MonkeyPatch) -> Steps:
     steps = Steps()
-    monkeypatch.setattr(base, "get_runtime", lambda: SimpleNamespace(running_steps=steps))
+    use_parts(monkeypatch, SimpleNamespace(sync=SimpleNamespace(steps=steps)))
     return steps
 
 

@@ -8,26 +8,26 @@ from typing import Any
 import pytest
 
 from config import celery_options
+from config.settings import Settings
 from tasks import upkeep
-from worker.domain.series import Series, of_supplier
+from tests.support.parts import use_parts
+from worker.domain.series import Series
 from worker.errors import StoreUnavailable
 
 
-class PretendRuntime:
-    """The parts of a runtime that the task uses."""
+class PretendParts:
+    """The parts that the task uses."""
 
     def __init__(self) -> None:
         self.followed: list[list[Series]] = []
         self.texts: dict[str, str] = {}
         self.away = False
         self.registry = SimpleNamespace(outcomes=self)
-        self.progress = self
+        self.windows = self.stores = self
+        self.settings = Settings.from_env(_env_file=None)
 
     def now(self) -> None:
         return None
-
-    def offers(self, series: Series) -> bool:
-        return series in of_supplier("enedis") and series is not Series.REGISTERS
 
     def get_text(self, name: str) -> str | None:
         return self.texts.get(name)
@@ -43,25 +43,25 @@ class PretendRuntime:
 
 
 @pytest.fixture
-def runtime(monkeypatch: pytest.MonkeyPatch) -> PretendRuntime:
-    runtime = PretendRuntime()
-    monkeypatch.setattr(upkeep, "get_runtime", lambda: runtime)
-    return runtime
+def parts(monkeypatch: pytest.MonkeyPatch) -> PretendParts:
+    parts = PretendParts()
+    use_parts(monkeypatch, parts)
+    return parts
 
 
-def test_accounts_follow_once_and_again_when_the_setting_changes(runtime: PretendRuntime) -> None:
+def test_accounts_follow_once_and_again_when_the_setting_changes(parts: PretendParts) -> None:
     for names in ("daily", "daily", "daily,registers,max_power", "daily"):
         upkeep.follow_fleet_series.run(names)
-    assert runtime.followed == [[Series.DAILY], [Series.DAILY, Series.MAX_POWER], [Series.DAILY]]
+    assert parts.followed == [[Series.DAILY], [Series.DAILY, Series.MAX_POWER], [Series.DAILY]]
 
 
-def test_what_failed_is_done_again(runtime: PretendRuntime) -> None:
-    runtime.away = True
+def test_what_failed_is_done_again(parts: PretendParts) -> None:
+    parts.away = True
     with pytest.raises(StoreUnavailable):
         upkeep.follow_fleet_series.run("daily")
-    runtime.away = False
+    parts.away = False
     upkeep.follow_fleet_series.run("daily")
-    assert len(runtime.followed) == 2
+    assert len(parts.followed) == 2
 
 
 def test_beat_sends_its_own_setting() -> None:

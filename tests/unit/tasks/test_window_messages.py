@@ -17,6 +17,7 @@ from kombu.utils.imports import symbol_by_name
 from config import celery_options
 from tasks import base, pipeline
 from tests.support.factories import window_job
+from tests.support.parts import use_parts
 from worker.domain.messages import WindowJob
 from worker.domain.series import Series
 from worker.domain.windows import DateWindow
@@ -55,10 +56,14 @@ def published() -> Iterator[Callable[[Any, str], Any]]:
     former.set_current()
 
 
+def parts_with_key(sealer: Sealer) -> Any:
+    return Mock(stores=SimpleNamespace(keys=SimpleNamespace(broker=sealer)))
+
+
 @pytest.fixture
 def sealer(monkeypatch: pytest.MonkeyPatch) -> Sealer:
     sealer = Sealer([generate_key()], Purpose.BROKER)
-    monkeypatch.setattr(base, "get_runtime", lambda: SimpleNamespace(broker_sealer=sealer))
+    use_parts(monkeypatch, parts_with_key(sealer))
     return sealer
 
 
@@ -109,8 +114,7 @@ def test_a_message_under_a_key_that_is_gone_is_a_foreseen_error_and_not_tried_ag
     monkeypatch: pytest.MonkeyPatch, step: Any
 ) -> None:
     sealed = base.seal(cast(WindowJob, BATCH), step.name.rpartition(".")[2])
-    for module in (base, pipeline):
-        monkeypatch.setattr(module, "get_runtime", lambda: Mock(broker_sealer=Sealer([generate_key()], Purpose.BROKER)))
+    use_parts(monkeypatch, parts_with_key(Sealer([generate_key()], Purpose.BROKER)))
     with pytest.raises(StoreUnavailable, match="RELEVE_TOKEN_KEYS") as caught:
         step.run(sealed)
     assert str(READING) not in str(caught.value)
@@ -122,8 +126,8 @@ def test_what_is_not_to_be_asked_any_more_ends_without_a_call(monkeypatch: pytes
     def confirm(job: WindowJob) -> None:
         jobs.append(job)
 
-    runtime = SimpleNamespace(claims=SimpleNamespace(confirm=confirm))  # There is no supplier to call.
-    monkeypatch.setattr(pipeline, "get_runtime", lambda: runtime)
+    parts = SimpleNamespace(sync=SimpleNamespace(claims=SimpleNamespace(confirm=confirm)))  # There is no supplier to call.
+    use_parts(monkeypatch, parts)
     with pytest.raises(Ignore):
         pipeline.fetch.run(
             "home1", "load_curve", "2024-07-18", "2024-07-25", run_id=WINDOW["run_id"], claim=WINDOW["claim"]

@@ -55,7 +55,7 @@ def test_a_store_that_does_not_answer_is_a_page_and_no_traceback(
     def broken(*_: object, **__: object) -> None:
         raise StoreUnavailable("redis://secret-host:6379 is down")
 
-    monkeypatch.setattr(type(service.runtime.measures), "read", broken)
+    monkeypatch.setattr(type(service.parts.stores.measures), "read", broken)
     page = service.browser(account).get(f"/accounts/{account}", headers=FRENCH)
     assert page.status_code == 503 and int(page.headers["retry-after"]) > 0
     assert "Un instant" in page.text and "secret-host" not in page.text
@@ -67,7 +67,7 @@ def test_our_own_pacing_is_a_page_of_its_own(
     def paced(*_: object, **__: object) -> None:
         raise RateLimited("rate limit of enedis-2026 in time", retry_after_s=3290)
 
-    monkeypatch.setattr(type(service.runtime.measures), "read", paced)
+    monkeypatch.setattr(type(service.parts.stores.measures), "read", paced)
     page = service.browser(account).get(f"/accounts/{account}", headers=FRENCH)
     assert (page.status_code, page.headers["retry-after"]) == (503, "3290")
     assert "Trop de demandes" in page.text and "ne répond pas" not in page.text
@@ -81,7 +81,7 @@ def test_a_bug_of_ours_is_a_page_with_all_headers(
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("inner words")
 
-    monkeypatch.setattr(type(service.runtime.measures), "read", broken)
+    monkeypatch.setattr(type(service.parts.stores.measures), "read", broken)
     browser = TestClient(service.app, raise_server_exceptions=False, cookies=service.browser(account).cookies)
     page = browser.get(f"/accounts/{account}", headers=FRENCH)
     assert page.status_code == 500 and "Une erreur est survenue" in page.text and "inner words" not in page.text

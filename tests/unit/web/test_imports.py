@@ -34,11 +34,11 @@ def home(service: ApiService) -> str:
 
 
 def half_hours(service: ApiService, account_id: str) -> int:
-    return len(service.runtime.measures.read(account_id, {Doctype.MINUTE: ALL_KEYS})[Doctype.MINUTE])
+    return len(service.parts.stores.measures.read(account_id, {Doctype.MINUTE: ALL_KEYS})[Doctype.MINUTE])
 
 
 def imports_in_trail(service: ApiService) -> list[tuple[str, str | None, str]]:
-    entries = service.runtime.audit.page(AuditFilter(action="account.import"), 100)
+    entries = service.parts.stores.registry.audit.page(AuditFilter(action="account.import"), 100)
     return [(entry.actor_kind, entry.subject, entry.outcome) for entry in entries]
 
 
@@ -133,7 +133,7 @@ def test_too_many_imports_of_an_account_wait(service: ApiService, home: str, mon
 def test_s8_a_household_has_one_import_at_once_and_leaves_the_other_to_others(service: ApiService, home: str) -> None:
     second, neighbours = service.add(13), service.add(14)
     browser, other = service.browser(home, second), service.browser(neighbours)
-    owner = load_session(service.runtime.web_access, browser.cookies.get(SESSION_COOKIE)).household
+    owner = load_session(service.parts.access, browser.cookies.get(SESSION_COOKIE)).household
     assert owner is not None
     with imports._slot(owner.id):
         for account in (home, second):

@@ -25,28 +25,30 @@ def use_invitation(
     service: ApiService, browser: TestClient, purpose: InvitationPurpose = InvitationPurpose.METER
 ) -> str:
     """Let the browser open an invitation for the meter, use it up, and return its secret."""
-    runtime = service.runtime
-    invitation, secret = runtime.invitations.create(purpose, "enedis", "cli:test", usage_point_id=METER)
+    parts = service.parts
+    invitation, secret = parts.stores.registry.invitations.create(purpose, "enedis", "cli:test", usage_point_id=METER)
     assert press(browser, secret).status_code == 303
-    with runtime.registry.database.writing() as connection:
-        assert runtime.invitations.use(connection, invitation.id)
+    with parts.stores.registry.database.writing() as connection:
+        assert parts.stores.registry.invitations.use(connection, invitation.id)
     return secret
 
 
 def bring_consent(service: ApiService, browser: TestClient, account_id: str) -> None:
     """Record a consent that the browser has brought under its newest name."""
     name = hashlib.sha256(browser.cookies[BROWSER_COOKIE].partition(".")[0].encode()).hexdigest()
-    record_consent(service.runtime.consents, account_id, ConsentKind.AUTORISATION, NOW, browser=name, reference=name)
+    record_consent(
+        service.parts.stores.registry.consents, account_id, ConsentKind.AUTORISATION, NOW, browser=name, reference=name
+    )
 
 
 def test_a_used_invitation_opens_its_account_for_its_own_browser_while_that_ones_consent_is_in_force(
     service: ApiService,
 ) -> None:
-    runtime = service.runtime
+    parts = service.parts
     browsers = [TestClient(service.app, follow_redirects=False) for _ in range(2)]
     secrets = [use_invitation(service, browser) for browser in browsers]
     assert press(browsers[0], secrets[0]).status_code == 410, "the meter has no account"
-    account = runtime.registry.accounts.add("enedis", METER, NOW, token_needed=False)[0]
+    account = parts.stores.registry.accounts.add("enedis", METER, NOW, token_needed=False)[0]
     assert press(browsers[0], secrets[0]).status_code == 410, "the account has no consent"
     for browser in browsers:
         bring_consent(service, browser, account.id)
@@ -60,7 +62,7 @@ def test_a_used_invitation_opens_no_account_that_its_browser_brought_before(serv
     shared = TestClient(service.app, follow_redirects=False)
     shared.get("/invitation")
     use_invitation(service, shared)
-    account = service.runtime.registry.accounts.add("enedis", METER, NOW, token_needed=False)[0]
+    account = service.parts.stores.registry.accounts.add("enedis", METER, NOW, token_needed=False)[0]
     bring_consent(service, shared, account.id)
     secret = use_invitation(service, shared, InvitationPurpose.NEW_HOLDER)
     assert press(shared, secret).status_code == 410

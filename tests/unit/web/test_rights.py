@@ -83,8 +83,8 @@ class GasService:
     def __post_init__(self) -> None:
         assert GRDF.rights is not None
         calls = replace(GRDF.rights, declare=self.grdf.declare, list_rights=self.grdf.list_rights)
-        self.runtime = self.api.runtime
-        clients = self.runtime.suppliers[GAS]
+        self.parts = self.api.parts
+        clients = self.parts.sync.suppliers[GAS]
         object.__setattr__(clients, "supplier", replace(clients.supplier, rights=calls))
 
     def browser(self) -> TestClient:
@@ -92,7 +92,9 @@ class GasService:
 
     def invited(self, meter: str = PCE) -> tuple[TestClient, str]:
         """Return a browser that has opened an invitation, and where that leads."""
-        secret = self.runtime.invitations.create(InvitationPurpose.METER, GAS, "cli:test", usage_point_id=meter)[1]
+        secret = self.parts.stores.registry.invitations.create(
+            InvitationPurpose.METER, GAS, "cli:test", usage_point_id=meter
+        )[1]
         browser = self.browser()
         csrf = csrf_of(browser.get("/invitation").text)
         answer = browser.post("/invitation", data={"invitation": secret, "csrf": csrf})
@@ -107,12 +109,12 @@ class GasService:
         """Do what the worker's tasks do for requests and rights."""
         self.hours += 1
         later = datetime.now(UTC) + timedelta(hours=self.hours)
-        connector = replace(self.runtime.connector, real_now=lambda: later)
-        for request_id in self.runtime.connection_requests.list_due(later, 100):
+        connector = replace(self.parts.consent.connector, real_now=lambda: later)
+        for request_id in self.parts.consent.requests.list_due(later, 100):
             connector.conclude(request_id)
 
     def sweep(self) -> None:
-        self.runtime.right_sweep.run(pending_only=True)
+        self.parts.consent.right_sweep.run(pending_only=True)
 
     def state(self, browser: TestClient) -> Any:
         return browser.get("/connect/right/state")
@@ -173,7 +175,7 @@ def test_nothing_that_was_typed_is_kept_once_it_is_declared(service: GasService)
     browser, path = service.invited()
     service.declare(browser, path)
     service.work()
-    redis = service.runtime.redis
+    redis = service.parts.stores.redis
     keys = [str(key) for key in redis.scan_iter("releve:*connection_request*")]
     texts = [str(redis.get(key)) for key in keys if str(redis.type(key)) == "string"]
     assert texts and "declaration" not in " ".join(texts)
@@ -271,7 +273,7 @@ def test_each_state_of_a_right_has_its_page_and_opens_nothing(
         assert "{" not in page.text
     page = browser.get("/connect/right/state?lang=en")
     assert page.status_code == status and words in html.unescape(page.text)
-    assert service.runtime.registry.accounts.find(GAS, PCE) is None
+    assert service.parts.stores.registry.accounts.find(GAS, PCE) is None
 
 
 def test_an_active_right_opens_its_account_in_the_browser_that_declared_it(service: GasService) -> None:
@@ -280,7 +282,7 @@ def test_an_active_right_opens_its_account_in_the_browser_that_declared_it(servi
     service.work()
     service.grdf.state = RightState.ACTIVE
     service.sweep()
-    account = service.runtime.registry.accounts.find(GAS, PCE)
+    account = service.parts.stores.registry.accounts.find(GAS, PCE)
     assert account is not None
     answer = service.state(browser)
     assert answer.headers["location"] == f"/accounts/{account.id}"
@@ -292,7 +294,7 @@ def test_a_right_that_becomes_active_shows_nobody_an_account_that_exists(service
     browser, path = service.invited()
     service.declare(browser, path)
     service.work()
-    account = service.runtime.registry.accounts.add(GAS, PCE, service.runtime.now(), token_needed=False)[0]
+    account = service.parts.stores.registry.accounts.add(GAS, PCE, service.parts.stores.now(), token_needed=False)[0]
     service.grdf.state = RightState.ACTIVE
     service.sweep()
     page = service.state(browser)
@@ -313,7 +315,7 @@ def test_m2_whoever_planted_a_name_before_the_declaration_sees_nothing_of_the_ri
     service.grdf.state = RightState.ACTIVE
     service.sweep()
     assert service.state(thief).status_code == 404 and SESSION_COOKIE not in thief.cookies
-    account = service.runtime.registry.accounts.find(GAS, PCE)
+    account = service.parts.stores.registry.accounts.find(GAS, PCE)
     assert account and service.state(browser).headers["location"] == f"/accounts/{account.id}"
     assert service.state(browser).headers["location"] == f"/accounts/{account.id}", "its session shows it"
     browser.cookies.delete(SESSION_COOKIE)
@@ -362,18 +364,18 @@ def test_a_household_adds_gas_from_the_page_of_its_account(service: GasService) 
     held = service.state(browser)
     assert held.status_code == 202 and "Your request has to be confirmed" in held.text and "Refresh" not in held.headers
     assert service.grdf.declared == []
-    (request,) = service.runtime.connection_requests.list_held()
-    service.runtime.connector.let_in(request.id, by="cli:test")
+    (request,) = service.parts.consent.requests.list_held()
+    service.parts.consent.connector.let_in(request.id, by="cli:test")
     service.work()
     assert [one.meter for one in service.grdf.declared] == [OTHER_PCE]
     service.grdf.state = RightState.ACTIVE
     service.sweep()
-    gas = service.runtime.registry.accounts.find(GAS, OTHER_PCE)
+    gas = service.parts.stores.registry.accounts.find(GAS, OTHER_PCE)
     asked = service.state(browser)
     offer = asked.text.partition('name="offer" value="')[2].partition('"')[0]
     done = browser.post("/connect/join", data={"offer": offer, "choice": "join"})
     assert gas and done.headers["location"] == f"/accounts/{gas.id}"
-    session = load_session(service.runtime.web_access, browser.cookies.get(SESSION_COOKIE))
+    session = load_session(service.parts.access, browser.cookies.get(SESSION_COOKIE))
     assert set(session.accounts) == {account, gas.id}
     assert f'href="/accounts/{account}/gas"' not in browser.get(f"/accounts/{account}").text
 
@@ -390,7 +392,7 @@ def test_a_declaration_is_for_the_service_of_the_account_whose_page_the_form_was
     first, second = service.api.add(), service.api.add(22, tenant="ville")
     browser = service.api.browser(first, second)
     service.declare(browser, f"/accounts/{second}/gas", pce=OTHER_PCE)
-    (request,) = service.runtime.connection_requests.list_held()
+    (request,) = service.parts.consent.requests.list_held()
     assert (request.tenant, set(request.session)) == ("ville", {first, second})
 
 
@@ -431,12 +433,12 @@ def test_a_callback_of_grdf_is_bound_to_its_browser_and_supplier_and_used_once(s
     assert browser.get(back.replace("/grdf", "/enedis")).status_code == 400
     waiting = browser.get(back)
     assert waiting.status_code == 202 and "Refresh" in waiting.headers
-    (request_id,) = service.runtime.connection_requests.list_due(datetime.now(UTC) + timedelta(hours=1), 10)
-    request = service.runtime.connection_requests.get(request_id)
+    (request_id,) = service.parts.consent.requests.list_due(datetime.now(UTC) + timedelta(hours=1), 10)
+    request = service.parts.consent.requests.get(request_id)
     assert request is not None and (request.supplier, request.code) == (GAS, "c0de")
     assert request.invitation_id is not None
     assert browser.get(back).status_code == 202, "loading it again shows its outcome"
-    assert service.runtime.connection_requests.list_due(datetime.now(UTC) + timedelta(hours=1), 10) == [request_id]
+    assert service.parts.consent.requests.list_due(datetime.now(UTC) + timedelta(hours=1), 10) == [request_id]
 
 
 def test_a_refusal_on_the_page_of_grdf_changes_nothing(service: GasService) -> None:

@@ -1,4 +1,4 @@
-"""A runtime with gas for each module, emptied before each test, and the supplier's register in memory."""
+"""A parts with gas for each module, emptied before each test, and the supplier's register in memory."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import pytest
 
 from tests.support.declared_rights import GAS, OTHER, PCE, SEVERAL
 from tests.support.installation import Installation, new_installation
+from tests.support.parts import Parts
 from tests.support.registries import empty_registry, prepare_registry
 from tests.support.right_register import RightRegister
-from worker.runtime.process import Runtime
 
 
 @pytest.fixture(scope="module")
@@ -22,23 +22,23 @@ def installation(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> In
 
 
 @pytest.fixture(scope="module")
-def _opened(installation: Installation) -> Iterator[tuple[Runtime, RightRegister]]:
+def _opened(installation: Installation) -> Iterator[tuple[Parts, RightRegister]]:
     register = RightRegister()
     with pytest.MonkeyPatch.context() as patch:
         register.install(patch)
-        with installation.but(**GAS).open() as runtime:
-            yield runtime, register
+        with installation.but(**GAS).open() as parts:
+            yield parts, register
 
 
 @pytest.fixture
-def runtime(_opened: tuple[Runtime, RightRegister]) -> Runtime:
-    runtime, register = _opened
-    empty_registry(runtime.registry.database)
-    runtime.redis.flushdb()
+def parts(_opened: tuple[Parts, RightRegister]) -> Parts:
+    parts, register = _opened
+    empty_registry(parts.stores.registry.database)
+    parts.stores.redis.flushdb()
     register.__init__(postcodes=dict.fromkeys((PCE, OTHER, *SEVERAL), "69001"))  # type: ignore[misc] - as if it were new
-    return runtime
+    return parts
 
 
 @pytest.fixture
-def register(runtime: Runtime, _opened: tuple[Runtime, RightRegister]) -> RightRegister:
+def register(parts: Parts, _opened: tuple[Parts, RightRegister]) -> RightRegister:
     return _opened[1]

@@ -28,6 +28,7 @@ from tests.support.declared_rights import (
     step,
 )
 from tests.support.factories import NOW
+from tests.support.parts import Parts
 from tests.support.registries import all_rows
 from tests.support.right_register import LINE, RightRegister
 from worker.domain.access_right import DeclaredRight, RightRole, RightState
@@ -35,105 +36,103 @@ from worker.domain.clock import real_clock
 from worker.domain.connection_request import RequestState
 from worker.domain.consents import ConsentKind, Proof
 from worker.errors import RateLimited, WorkerError
-from worker.runtime.process import Runtime
+from worker.runtime.consent_parts import build_inviter, erase
 from worker.stores.registry.rights import RightTable
 
 # Who may declare
 
 
 def test_without_an_invitation_a_declaration_waits_for_the_operator_whatever_the_session_shows(
-    runtime: Runtime, register: RightRegister
+    parts: Parts, register: RightRegister
 ) -> None:
     """Anybody could name a stranger's meter with an e-mail of their own; an account of another meter says nothing."""
-    power, gas = electricity(runtime), opened(runtime, register, OTHER)
+    power, gas = electricity(parts), opened(parts, register, OTHER)
     before = len(register.declarations)
     for number, session in enumerate(({}, {power.id: power.session_number}, {gas.id: gas.session_number})):
         for meter in (PCE, OTHER):
             options = {"browser": f"{number} {meter}", "address": meter, "session": session}
-            request = declare(runtime, replace(TYPED, meter=meter), **options)
+            request = declare(parts, replace(TYPED, meter=meter), **options)
             assert (request.state, request.page) == (RequestState.HELD, "right_held")
-    assert len(register.declarations) == before and len(runtime.connection_requests.list_held()) == 6
+    assert len(register.declarations) == before and len(parts.consent.requests.list_held()) == 6
 
 
-def test_what_was_typed_waits_sealed_and_for_seven_days_at_most(runtime: Runtime, register: RightRegister) -> None:
-    request = declare(runtime)
-    assert runtime.connection_requests.list_held() == [request] and request.declaration == TYPED
+def test_what_was_typed_waits_sealed_and_for_seven_days_at_most(parts: Parts, register: RightRegister) -> None:
+    request = declare(parts)
+    assert parts.consent.requests.list_held() == [request] and request.declaration == TYPED
     key = f"releve:connection_request:{request.id}"
-    text = str(runtime.redis.get(key))
+    text = str(parts.stores.redis.get(key))
     assert not [typed for typed in (PCE, "Durand", "69001", "durand@") if typed in text]
-    assert 0 < int(str(runtime.redis.ttl(key))) <= 7 * 86_400
+    assert 0 < int(str(parts.stores.redis.ttl(key))) <= 7 * 86_400
 
 
-def test_the_operators_yes_declares_the_right_and_stands_in_its_evidence(
-    runtime: Runtime, register: RightRegister
-) -> None:
-    right = declared(runtime, accepted(runtime, declare(runtime)))
+def test_the_operators_yes_declares_the_right_and_stands_in_its_evidence(parts: Parts, register: RightRegister) -> None:
+    right = declared(parts, accepted(parts, declare(parts)))
     assert (right.state, right.vouched_by, right.is_found) == (RightState.PENDING, "cli:operator", False)
     assert [sent.meter for sent in register.declarations] == [PCE]
-    assert runtime.connection_requests.list_held() == []
+    assert parts.consent.requests.list_held() == []
     register.change(PCE, state=RightState.ACTIVE)
-    (account_id,) = runtime.right_sweep.run(pending_only=True).opened
-    (proof,) = runtime.consents.list_proofs(account_id)
+    (account_id,) = parts.consent.right_sweep.run(pending_only=True).opened
+    (proof,) = parts.stores.registry.consents.list_proofs(account_id)
     assert (proof.proof, proof.vouched_by) == (Proof.RIGHT, "cli:operator")
 
 
-def test_a_declaration_that_the_operator_refuses_is_forgotten(runtime: Runtime, register: RightRegister) -> None:
-    request = declare(runtime)
-    refused = runtime.connector.turn_away(request.id)
+def test_a_declaration_that_the_operator_refuses_is_forgotten(parts: Parts, register: RightRegister) -> None:
+    request = declare(parts)
+    refused = parts.consent.connector.turn_away(request.id)
     assert refused is not None and (refused.state, refused.page) == (RequestState.REFUSED, "turned_away")
-    kept = runtime.connection_requests.get(request.id)
+    kept = parts.consent.requests.get(request.id)
     assert kept is not None and kept.declaration is None
-    assert runtime.connector.let_in(request.id, by="cli:operator") is None
-    assert step(runtime, request).state is RequestState.REFUSED and register.declarations == []
+    assert parts.consent.connector.let_in(request.id, by="cli:operator") is None
+    assert step(parts, request).state is RequestState.REFUSED and register.declarations == []
 
 
 def test_what_came_of_an_accepted_declaration_is_told_for_as_long_as_it_could_wait(
-    runtime: Runtime, register: RightRegister
+    parts: Parts, register: RightRegister
 ) -> None:
     """Its person does not wait at the page, and has to learn that the postcode was wrong."""
-    refused = accepted(runtime, declare(runtime, replace(TYPED, postcode="75001")))
+    refused = accepted(parts, declare(parts, replace(TYPED, postcode="75001")))
     assert (refused.state, refused.page) == (RequestState.REFUSED, "right_postcode")
-    kept = runtime.connection_requests.get(refused.id)
+    kept = parts.consent.requests.get(refused.id)
     assert kept is not None and kept.declaration is None
-    assert int(str(runtime.redis.ttl(f"releve:connection_request:{refused.id}"))) > 3600
+    assert int(str(parts.stores.redis.ttl(f"releve:connection_request:{refused.id}"))) > 3600
 
 
-def test_an_erasure_ends_what_a_session_of_its_account_has_declared(runtime: Runtime, register: RightRegister) -> None:
-    account = electricity(runtime)
-    request = declare(runtime, session={account.id: account.session_number})
-    runtime.erase(account.id, "household")
-    assert runtime.connection_requests.get(request.id) is None and runtime.connection_requests.list_held() == []
+def test_an_erasure_ends_what_a_session_of_its_account_has_declared(parts: Parts, register: RightRegister) -> None:
+    account = electricity(parts)
+    request = declare(parts, session={account.id: account.session_number})
+    erase(parts.stores, account.id, "household")
+    assert parts.consent.requests.get(request.id) is None and parts.consent.requests.list_held() == []
 
 
-def test_an_invitation_serves_its_browser_and_its_meter_alone(runtime: Runtime, register: RightRegister) -> None:
-    invitation = invite(runtime)
+def test_an_invitation_serves_its_browser_and_its_meter_alone(parts: Parts, register: RightRegister) -> None:
+    invitation = invite(parts)
     for typed, browser in ((TYPED, STRANGER), (replace(TYPED, meter=OTHER), BROWSER)):
-        request = declare(runtime, typed, browser=browser, invitation=invitation)
+        request = declare(parts, typed, browser=browser, invitation=invitation)
         assert (request.state, request.page) == (RequestState.REFUSED, "invitation_over")
     assert register.declarations == []
 
 
 def test_an_invitation_for_electricity_declares_no_gas_meter_of_the_same_number(
-    runtime: Runtime, register: RightRegister
+    parts: Parts, register: RightRegister
 ) -> None:
-    created = runtime.inviter.invite_meter("enedis", PCE, "cli:test")
-    power = runtime.invitations.open(created[1].partition("#")[2], BROWSER)
-    assert declare(runtime, invitation=power).page == "invitation_over" and register.declarations == []
+    created = build_inviter(parts.stores).invite_meter("enedis", PCE, "cli:test")
+    power = parts.stores.registry.invitations.open(created[1].partition("#")[2], BROWSER)
+    assert declare(parts, invitation=power).page == "invitation_over" and register.declarations == []
 
 
-def test_an_invitation_that_ends_before_the_task_declares_nothing(runtime: Runtime, register: RightRegister) -> None:
-    invitation = invite(runtime)
-    request = begin(runtime, invitation=invitation)
-    runtime.invitations.revoke(invitation.id)
-    assert step(runtime, request).page == "invitation_over" and register.declarations == []
+def test_an_invitation_that_ends_before_the_task_declares_nothing(parts: Parts, register: RightRegister) -> None:
+    invitation = invite(parts)
+    request = begin(parts, invitation=invitation)
+    parts.stores.registry.invitations.revoke(invitation.id)
+    assert step(parts, request).page == "invitation_over" and register.declarations == []
 
 
-def test_few_declarations_a_day_wait_without_an_invitation(runtime: Runtime, register: RightRegister) -> None:
-    pages = [declare(runtime, replace(TYPED, meter=f"1234567890123{number}")).page for number in range(7)]
+def test_few_declarations_a_day_wait_without_an_invitation(parts: Parts, register: RightRegister) -> None:
+    pages = [declare(parts, replace(TYPED, meter=f"1234567890123{number}")).page for number in range(7)]
     assert pages == ["right_held"] * 5 + ["right_too_many"] * 2
 
 
-def begun_with_release_0_2_0(runtime: Runtime, session: Mapping[str, int]) -> str:
+def begun_with_release_0_2_0(parts: Parts, session: Mapping[str, int]) -> str:
     """Store a request as release 0.2.0 does, whose sessions vouched, and return its id."""
     request_id = "5d9f3c2e7a1b4c6d8e0f"
     begun = real_clock().isoformat()
@@ -158,31 +157,31 @@ def begun_with_release_0_2_0(runtime: Runtime, session: Mapping[str, int]) -> st
         "page": "",
     }
     text = json.dumps(kept)
-    sealed = runtime.redis_sealer.seal(text, f"connection_request/{request_id}")
-    runtime.redis.set(f"releve:connection_request:{request_id}", sealed, ex=604_800)
-    runtime.redis.set(f"releve:connection_request:declared:{request_id}", "1", ex=604_800)
-    runtime.redis.zadd("releve:connection_requests:due", {request_id: 1})
+    sealed = parts.stores.keys.redis.seal(text, f"connection_request/{request_id}")
+    parts.stores.redis.set(f"releve:connection_request:{request_id}", sealed, ex=604_800)
+    parts.stores.redis.set(f"releve:connection_request:declared:{request_id}", "1", ex=604_800)
+    parts.stores.redis.zadd("releve:connection_requests:due", {request_id: 1})
     return request_id
 
 
 def test_what_a_session_declared_before_the_upgrade_waits_for_the_operator(
-    runtime: Runtime, register: RightRegister
+    parts: Parts, register: RightRegister
 ) -> None:
-    account = electricity(runtime)
-    request_id = begun_with_release_0_2_0(runtime, {account.id: account.session_number})
-    held = runtime.connector.conclude(request_id)
+    account = electricity(parts)
+    request_id = begun_with_release_0_2_0(parts, {account.id: account.session_number})
+    held = parts.consent.connector.conclude(request_id)
     assert held is not None and register.declarations == []
-    right = declared(runtime, accepted(runtime, held))
+    right = declared(parts, accepted(parts, held))
     assert (right.id, right.vouched_by) == (request_id, "cli:operator")
 
 
-def test_what_was_registered_before_the_upgrade_goes_on(runtime: Runtime, register: RightRegister) -> None:
+def test_what_was_registered_before_the_upgrade_goes_on(parts: Parts, register: RightRegister) -> None:
     """The worker of 0.2.0 was killed between the right's row and the request's."""
-    request_id = begun_with_release_0_2_0(runtime, {})
-    right = declared(runtime, declare(runtime, invitation=invite(runtime)))
-    with runtime.registry.database.writing() as connection:
-        runtime.rights.insert(connection, replace(right, id=request_id), instead_of=[right.id])
-    request = runtime.connector.conclude(request_id)
+    request_id = begun_with_release_0_2_0(parts, {})
+    right = declared(parts, declare(parts, invitation=invite(parts)))
+    with parts.stores.registry.database.writing() as connection:
+        parts.stores.registry.rights.insert(connection, replace(right, id=request_id), instead_of=[right.id])
+    request = parts.consent.connector.conclude(request_id)
     assert request is not None and request.state is RequestState.DECLARED
 
 
@@ -190,35 +189,35 @@ def test_what_was_registered_before_the_upgrade_goes_on(runtime: Runtime, regist
 
 
 def test_a_declaration_is_stored_before_all_and_dropped_at_once(
-    runtime: Runtime, register: RightRegister, caplog: pytest.LogCaptureFixture
+    parts: Parts, register: RightRegister, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    invitation = invite(runtime)
-    request = declare(runtime, invitation=invitation)
-    right = declared(runtime, request)
+    invitation = invite(parts)
+    request = declare(parts, invitation=invitation)
+    right = declared(parts, request)
     assert (right.state, right.page, right.account_id) == (RightState.PENDING, "right_pending", None)
     assert (right.vouched_by, right.browser, right.line, right.is_found) == ("cli:test", BROWSER, LINE, False)
     (sent,) = register.declarations
     assert (sent.role, sent.first_day, sent.last_day) == (RightRole.AUTHORIZED, NOW.date(), date(2027, 7, 24))
     assert (sent.name, sent.company, sent.email, sent.postcode) == ("Durand", None, "durand@example.org", "69001")
-    used = runtime.invitations.get(invitation.id)
+    used = parts.stores.registry.invitations.get(invitation.id)
     assert used is not None and used.used_at is not None
-    kept = runtime.connection_requests.get(request.id)
+    kept = parts.consent.requests.get(request.id)
     assert kept is not None and kept.declaration is None
-    everything = f"{all_rows(runtime.registry.database)} {caplog.text}"
+    everything = f"{all_rows(parts.stores.registry.database)} {caplog.text}"
     assert not [text for text in (PCE, "Durand", "69001", "durand@", "uuid-1") if text in everything]
 
 
 def test_what_the_supplier_refuses_can_be_corrected(
-    runtime: Runtime, register: RightRegister, caplog: pytest.LogCaptureFixture
+    parts: Parts, register: RightRegister, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "releve.consents")
-    invitation, typed = invite(runtime), replace(TYPED, postcode="75001")
-    request = declare(runtime, typed, invitation=invitation)
+    invitation, typed = invite(parts), replace(TYPED, postcode="75001")
+    request = declare(parts, typed, invitation=invitation)
     assert (request.state, request.page) == (RequestState.REFUSED, "right_postcode")
     assert f"right refused by the supplier request={request.id} page=right_postcode" in caplog.text
     assert not [text for text in (typed.meter, typed.postcode, typed.email, "Durand") if text in caplog.text]
-    declared(runtime, declare(runtime, TYPED, invitation=invitation))
+    declared(parts, declare(parts, TYPED, invitation=invitation))
 
 
 def _raise(error: WorkerError) -> Any:
@@ -228,26 +227,26 @@ def _raise(error: WorkerError) -> Any:
     return refuse
 
 
-def test_a_silent_supplier_is_asked_again(runtime: Runtime, register: RightRegister) -> None:
+def test_a_silent_supplier_is_asked_again(parts: Parts, register: RightRegister) -> None:
     register.silent = True
-    request = declare(runtime, invitation=invite(runtime))
+    request = declare(parts, invitation=invite(parts))
     assert (request.state, request.page) == (RequestState.ASKING, "unavailable")
     register.silent = False
-    declared(runtime, step(runtime, request, hours=1))
+    declared(parts, step(parts, request, hours=1))
 
 
-def test_an_invited_person_takes_the_right_whose_answer_got_lost(runtime: Runtime, register: RightRegister) -> None:
+def test_an_invited_person_takes_the_right_whose_answer_got_lost(parts: Parts, register: RightRegister) -> None:
     """The supplier has registered the right and we don't know its number: it exists already."""
     register.loses = 1
-    request = declare(runtime, invitation=invite(runtime))
+    request = declare(parts, invitation=invite(parts))
     assert request.state is RequestState.ASKING
-    right = declared(runtime, step(runtime, request, hours=1))
+    right = declared(parts, step(parts, request, hours=1))
     assert (right.supplier_id, right.vouched_by, right.state) == ("uuid-1", "cli:test", RightState.PENDING)
 
 
 @pytest.mark.parametrize("anew", [False, True], ids=["the step is repeated", "the person declares again"])
 def test_an_invited_person_takes_the_right_that_was_registered_before_a_kill(
-    runtime: Runtime, register: RightRegister, monkeypatch: pytest.MonkeyPatch, anew: bool
+    parts: Parts, register: RightRegister, monkeypatch: pytest.MonkeyPatch, anew: bool
 ) -> None:
     class Killed(BaseException):
         """The end of a process."""
@@ -255,106 +254,106 @@ def test_an_invited_person_takes_the_right_that_was_registered_before_a_kill(
     def die(*_: object, **__: object) -> None:
         raise Killed
 
-    invitation = invite(runtime)
+    invitation = invite(parts)
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(RightTable, "insert", die)
-        declare(runtime, invitation=invitation)
-    assert len(register.rights) == 1 and runtime.rights.page_all() == []
-    (request_id,) = runtime.connection_requests.list_due(real_clock() + timedelta(seconds=1), 10)
-    killed = runtime.connection_requests.get(request_id)
+        declare(parts, invitation=invitation)
+    assert len(register.rights) == 1 and parts.stores.registry.rights.page_all() == []
+    (request_id,) = parts.consent.requests.list_due(real_clock() + timedelta(seconds=1), 10)
+    killed = parts.consent.requests.get(request_id)
     assert killed is not None
-    again = begin(runtime, invitation=invitation, browser="n" * 64, known_as=(BROWSER,)) if anew else killed
-    right = declared(runtime, step(runtime, again))
+    again = begin(parts, invitation=invitation, browser="n" * 64, known_as=(BROWSER,)) if anew else killed
+    right = declared(parts, step(parts, again))
     assert (right.supplier_id, right.vouched_by) == ("uuid-1", "cli:test") and len(register.rights) == 1
     register.change(PCE, state=RightState.ACTIVE)
-    (account_id,) = runtime.right_sweep.run(pending_only=True).opened
-    assert runtime.consents.list_proofs(account_id)[0].proof is Proof.INVITED
-    used = runtime.invitations.get(invitation.id)
+    (account_id,) = parts.consent.right_sweep.run(pending_only=True).opened
+    assert parts.stores.registry.consents.list_proofs(account_id)[0].proof is Proof.INVITED
+    used = parts.stores.registry.invitations.get(invitation.id)
     assert used is not None and used.used_at is not None
 
 
 def test_a_right_that_was_there_opens_for_whom_somebody_invites_and_waits_for_anybody_else(
-    runtime: Runtime, register: RightRegister
+    parts: Parts, register: RightRegister
 ) -> None:
     """It proves that somebody has consented, and not who."""
     register.grant(PCE)
-    account = electricity(runtime)
-    assert declare(runtime, session={account.id: 1}, browser=STRANGER).state is RequestState.HELD
-    assert gas_accounts(runtime) == []
-    request = declare(runtime, invitation=invite(runtime))
-    right = declared(runtime, request)
-    (gas,) = gas_accounts(runtime)
+    account = electricity(parts)
+    assert declare(parts, session={account.id: 1}, browser=STRANGER).state is RequestState.HELD
+    assert gas_accounts(parts) == []
+    request = declare(parts, invitation=invite(parts))
+    right = declared(parts, request)
+    (gas,) = gas_accounts(parts)
     assert (right.account_id, right.is_found, right.page) == (gas.id, True, "")
     assert [one.id for one in request.accounts] == [gas.id]
-    (proof,) = runtime.consents.list_proofs(gas.id)
+    (proof,) = parts.stores.registry.consents.list_proofs(gas.id)
     assert (proof.kind, proof.proof, proof.vouched_by) == (ConsentKind.RIGHT, Proof.INVITED, "cli:test")
     assert (proof.consent_from, proof.consent_until) == (date(2024, 1, 1), date(2026, 12, 31))
 
 
 @pytest.mark.parametrize("first_day", [date(2024, 1, 1), NOW.date()])
-def test_the_operators_yes_takes_a_right_that_was_there(
-    runtime: Runtime, register: RightRegister, first_day: date
-) -> None:
+def test_the_operators_yes_takes_a_right_that_was_there(parts: Parts, register: RightRegister, first_day: date) -> None:
     register.grant(PCE, first_day=first_day)
-    right = declared(runtime, accepted(runtime, declare(runtime)))
-    (gas,) = gas_accounts(runtime)
+    right = declared(parts, accepted(parts, declare(parts)))
+    (gas,) = gas_accounts(parts)
     assert (right.account_id, right.is_found) == (gas.id, True)
-    (proof,) = runtime.consents.list_proofs(gas.id)
+    (proof,) = parts.stores.registry.consents.list_proofs(gas.id)
     assert (proof.proof, proof.vouched_by) == (Proof.INVITED, "cli:operator")
 
 
 def test_the_operators_yes_takes_no_right_that_waits_for_another_persons_holder(
-    runtime: Runtime, register: RightRegister
+    parts: Parts, register: RightRegister
 ) -> None:
-    declared(runtime, declare(runtime, invitation=invite(runtime)))
-    refused = accepted(runtime, declare(runtime, browser=STRANGER))
+    declared(parts, declare(parts, invitation=invite(parts)))
+    refused = accepted(parts, declare(parts, browser=STRANGER))
     assert (refused.state, refused.page) == (RequestState.REFUSED, "right_exists")
     register.change(PCE, state=RightState.ACTIVE)
-    (account_id,) = runtime.right_sweep.run(pending_only=True).opened
-    assert runtime.consents.browser_of(account_id) == BROWSER
+    (account_id,) = parts.consent.right_sweep.run(pending_only=True).opened
+    assert parts.stores.registry.consents.browser_of(account_id) == BROWSER
 
 
 def test_the_operators_yes_to_the_former_holder_takes_no_right_that_waits_for_the_new_one(
-    runtime: Runtime, register: RightRegister
+    parts: Parts, register: RightRegister
 ) -> None:
-    account = opened(runtime, register)
+    account = opened(parts, register)
     register.change(PCE, state=RightState.OBSOLETE)
-    invitation = invite(runtime, browser=STRANGER, new_holder=True)
-    declared(runtime, declare(runtime, browser=STRANGER, invitation=invitation))
-    refused = accepted(runtime, declare(runtime, browser="f" * 64, session={account.id: account.session_number}))
+    invitation = invite(parts, browser=STRANGER, new_holder=True)
+    declared(parts, declare(parts, browser=STRANGER, invitation=invitation))
+    refused = accepted(parts, declare(parts, browser="f" * 64, session={account.id: account.session_number}))
     assert (refused.state, refused.page) == (RequestState.REFUSED, "right_exists")
     register.change(PCE, state=RightState.ACTIVE)
-    (account_id,) = runtime.right_sweep.run(pending_only=True).opened
-    assert account_id != account.id and runtime.consents.browser_of(account_id) == STRANGER
+    (account_id,) = parts.consent.right_sweep.run(pending_only=True).opened
+    assert account_id != account.id and parts.stores.registry.consents.browser_of(account_id) == STRANGER
 
 
-def test_the_operators_yes_takes_the_right_that_an_own_account_has(runtime: Runtime, register: RightRegister) -> None:
-    account = opened(runtime, register)
-    asked = declare(runtime, browser=STRANGER, session={account.id: account.session_number})
-    assert declared(runtime, accepted(runtime, asked)).account_id == account.id
+def test_the_operators_yes_takes_the_right_that_an_own_account_has(parts: Parts, register: RightRegister) -> None:
+    account = opened(parts, register)
+    asked = declare(parts, browser=STRANGER, session={account.id: account.session_number})
+    assert declared(parts, accepted(parts, asked)).account_id == account.id
 
 
 @pytest.mark.parametrize("first", ["there", "busy"])
 def test_a_right_that_the_supplier_lists_late_waits_for_its_next_try(
-    runtime: Runtime, register: RightRegister, monkeypatch: pytest.MonkeyPatch, first: str
+    parts: Parts, register: RightRegister, monkeypatch: pytest.MonkeyPatch, first: str
 ) -> None:
     """The supplier says that there is one, lists it a little later, or had no time for the first question."""
     register.grant(PCE)
     hidden, register.rights = register.rights, {}
     there = DeclaredRight(id=None, state=RightState.PENDING, line=LINE, digest="d" * 64)
-    clients = runtime.suppliers["grdf"]
+    clients = parts.sync.suppliers["grdf"]
     answer = (lambda *_: there) if first == "there" else _raise(RateLimited("busy"))
     with monkeypatch.context() as patch:
-        declaring = replace(clients.supplier, rights=replace(runtime.clients_of("grdf").rights, declare=answer))
-        patch.setitem(runtime.suppliers, "grdf", replace(clients, supplier=declaring))
-        request = declare(runtime, invitation=invite(runtime))
+        declaring = replace(
+            clients.supplier, rights=replace(parts.sync.suppliers.clients_of("grdf").rights, declare=answer)
+        )
+        patch.setitem(parts.sync.suppliers, "grdf", replace(clients, supplier=declaring))
+        request = declare(parts, invitation=invite(parts))
     assert request.state is RequestState.ASKING
     register.rights = hidden
-    assert declared(runtime, step(runtime, request, hours=1)).supplier_id == "uuid-1"
+    assert declared(parts, step(parts, request, hours=1)).supplier_id == "uuid-1"
 
 
-def test_the_operators_yes_opens_no_account_of_another_person(runtime: Runtime, register: RightRegister) -> None:
-    account = opened(runtime, register)
+def test_the_operators_yes_opens_no_account_of_another_person(parts: Parts, register: RightRegister) -> None:
+    account = opened(parts, register)
     before = len(register.declarations)
-    assert accepted(runtime, declare(runtime, browser=STRANGER)).page == "right_exists"
-    assert len(register.declarations) == before and runtime.registry.accounts.get(account.id) == account
+    assert accepted(parts, declare(parts, browser=STRANGER)).page == "right_exists"
+    assert len(register.declarations) == before and parts.stores.registry.accounts.get(account.id) == account

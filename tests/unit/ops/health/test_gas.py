@@ -15,6 +15,7 @@ from worker.ops.health_checks import CHECKS
 from worker.ops.startup import check_credentials
 from worker.ops.supplier_checks import check_gas_access, check_gas_quota, check_gas_token, check_incidents, check_quota
 from worker.runtime.supplier_settings import chosen_presets, ledger_of
+from worker.stores.registry import Registry
 from worker.stores.registry.outcomes import OutcomeTable
 
 SIMULATED = {"grdf_client_id": "id", "grdf_client_secret": "secret", "grdf_url": "http://127.0.0.1:9"}

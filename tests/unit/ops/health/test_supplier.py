@@ -14,6 +14,7 @@ from worker.errors import WorkerError
 from worker.ops.check_results import Level
 from worker.ops.supplier_checks import check_pace, check_quota, check_supplier
 from worker.runtime.supplier_settings import chosen_presets, ledger_of
+from worker.stores.registry import Registry
 from worker.stores.registry.due import PolicyTable
 
 NOW = datetime(2026, 11, 2, 12, tzinfo=UTC)

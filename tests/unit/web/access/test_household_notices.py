@@ -23,6 +23,8 @@ from worker.domain.retry import NOTICE_DELAYS
 from worker.domain.series import Series
 from worker.domain.windows import DateWindow
 from worker.errors import RefreshTokenDead
+from worker.runtime.consent_parts import build_notice_sender
+from worker.runtime.sync_parts import build_channels
 from worker.stores.database import place_of
 from worker.stores.registry.notices import build_notices
 from worker.stores.registry.tables import ACCOUNTS, MAIL_ADDRESSES
@@ -53,24 +55,24 @@ def household(service: ApiService, account: str, mails: MailReceiver, headers: d
 def remind(service: ApiService, account: str, ends_on: date = ENDS_ON) -> None:
     """Let the consent end soon, and insert what a night inserts then."""
     change = update(ACCOUNTS).where(ACCOUNTS.c.id == account).values(consent_until=ends_on)
-    service.runtime.registry.database.change(change)
-    service.runtime.refusals.insert_reminders()
+    service.parts.stores.registry.database.change(change)
+    service.parts.sync.refusals.insert_reminders()
 
 
 def suspend(service: ApiService, account: str) -> None:
     window = DateWindow(TODAY - timedelta(days=30), TODAY)
-    service.runtime.results.record_failure(window_job(window, Series.DAILY, account), RefreshTokenDead("dead"))
+    service.parts.sync.results.record_failure(window_job(window, Series.DAILY, account), RefreshTokenDead("dead"))
 
 
 def deliver(service: ApiService) -> int:
-    return deliver_household_notices(service.runtime.web_access.notice_sender)
+    return deliver_household_notices(service.parts.access.notice_sender)
 
 
 def off_link(service: ApiService, mails: MailReceiver) -> str:
     link = str(mails.messages[-1]["List-Unsubscribe"]).strip("<>")
     assert mails.messages[-1]["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
     assert link in mails.messages[-1].get_content()
-    return link.removeprefix(service.runtime.settings.public_url)
+    return link.removeprefix(service.parts.stores.settings.public_url)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +100,7 @@ def test_d16_a_consent_that_ends_soon_is_said_to_its_household_in_its_language(
     text = mail.get_content().replace("\r\n", "\n")
     assert words in text and other not in text and "2024-08-14" not in text
     assert "0011" in text and "30001640000011" not in text and account not in text
-    assert f"\n{service.runtime.settings.public_url}\n" in text
+    assert f"\n{service.parts.stores.settings.public_url}\n" in text
 
 
 def test_d16_an_account_set_aside_is_told_in_the_words_of_its_page(
@@ -118,8 +120,8 @@ def test_d16_the_operators_mail_is_apart_and_in_the_operators_language(
 ) -> None:
     household(service, account, mails, ENGLISH)
     remind(service, account)
-    for notice_id in service.runtime.notices.list_due(service.runtime.now()):
-        assert service.runtime.notice_sender.deliver(notice_id)
+    for notice_id in service.parts.stores.registry.notices.list_due(service.parts.stores.now()):
+        assert build_notice_sender(service.parts.stores).deliver(notice_id)
     (mail,) = mails.messages
     assert mails.recipients == [["operator@example.org"]]
     assert mail["Subject"] == f"Relève : un consentement expire bientôt ({account})"
@@ -129,7 +131,7 @@ def test_d16_the_operators_mail_is_apart_and_in_the_operators_language(
 def test_d16_no_row_is_written_for_a_household_without_an_address(service: ApiService, account: str) -> None:
     service.browser(account)
     remind(service, account)
-    assert [notice.channel for notice in service.runtime.notices.list_for_account(account)] == ["mailto"]
+    assert [notice.channel for notice in service.parts.stores.registry.notices.list_for_account(account)] == ["mailto"]
     assert deliver(service) == 0
 
 
@@ -138,7 +140,7 @@ def test_d16_a_household_gets_no_more_after_its_account_has_another_holder(
 ) -> None:
     household(service, account, mails, FRENCH)
     change = update(ACCOUNTS).where(ACCOUNTS.c.id == account).values(session_number=7)
-    service.runtime.registry.database.change(change)
+    service.parts.stores.registry.database.change(change)
     remind(service, account)
     deliver(service)
     assert mails.messages == []
@@ -150,13 +152,15 @@ def test_d16_a_mail_that_is_refused_is_sent_again_under_the_same_id(
     household(service, account, mails, FRENCH)
     remind(service, account)
     mails.refusal = "550 no such user"
-    sender = service.runtime.web_access.notice_sender
+    sender = service.parts.access.notice_sender
     with caplog.at_level(logging.DEBUG):
         assert deliver(service) == 0
         mails.refusal = None
-        later = replace(sender, now=lambda: service.runtime.now() + NOTICE_DELAYS[0])
+        later = replace(sender, now=lambda: service.parts.stores.now() + NOTICE_DELAYS[0])
         assert deliver_household_notices(later) == 1
-    notice = next(one for one in service.runtime.notices.list_for_account(account) if one.channel == "household")
+    notice = next(
+        one for one in service.parts.stores.registry.notices.list_for_account(account) if one.channel == "household"
+    )
     assert mails.messages[0]["Message-ID"].startswith(f"<{notice.id}.")
     ours = [record for record in caplog.records if record.name.startswith("releve")]
     assert not [record for record in ours if "example.org" in f"{record.getMessage()}{record.__dict__.get('fields')}"]
@@ -212,7 +216,7 @@ def test_d16_an_address_that_was_given_for_links_alone_gets_no_notice_until_its_
 ) -> None:
     """An older version has sealed the address alone, and said that it serves for links."""
     browser = household(service, account, mails, FRENCH)
-    access, database = service.runtime.web_access, service.runtime.registry.database
+    access, database = service.parts.access, service.parts.stores.registry.database
     (row,) = database.fetch(select(MAIL_ADDRESSES))
     sealed = access.sealer.seal(HOME, place_of(MAIL_ADDRESSES.c.sealed, row.household_id))
     database.change(update(MAIL_ADDRESSES).values(sealed=sealed))
@@ -230,17 +234,22 @@ def test_d16_an_address_that_was_given_for_links_alone_gets_no_notice_until_its_
 
 def close(service: ApiService, account: str) -> None:
     """Close the account as a change of holder does."""
-    runtime = service.runtime
-    with runtime.registry.database.writing() as connection:
-        runtime.connector.outcomes.close_others(connection, [runtime.registry.accounts.get(account)], runtime.now())
+    parts = service.parts
+    with parts.stores.registry.database.writing() as connection:
+        parts.consent.connector.outcomes.close_others(
+            connection, [parts.stores.registry.accounts.get(account)], parts.stores.now()
+        )
 
 
 def request(service: ApiService, account: str) -> None:
     """Insert what is told when somebody asks for the account's meter."""
-    runtime = service.runtime
-    channels, now = runtime.channels.names_for_account("default"), runtime.now()
+    parts = service.parts
+    channels, now = (
+        build_channels(parts.stores.settings, parts.stores.registry.tenants).names_for_account("default"),
+        parts.stores.now(),
+    )
     notices = build_notices(channels, NoticeKind.METER_REQUESTED, "", TODAY.isoformat(), now, account)
-    runtime.notices.insert_new(notices)
+    parts.stores.registry.notices.insert_new(notices)
 
 
 @pytest.mark.parametrize(
@@ -263,7 +272,7 @@ def test_a_household_whose_only_account_is_closed_by_a_new_holder_is_told_by_mai
     (mail,) = mails.messages
     assert mails.recipients == [[HOME]] and mail["Subject"] == subject
     assert words in mail.get_content() and account in mail.get_content()
-    channels = {notice.channel for notice in service.runtime.notices.list_for_account(account)}
+    channels = {notice.channel for notice in service.parts.stores.registry.notices.list_for_account(account)}
     assert channels == {"household", "mailto"}, "and the operator"
 
 
@@ -283,7 +292,7 @@ def test_what_somebody_else_asks_is_told_whatever_the_household_does_meanwhile(
 ) -> None:
     household(service, account, mails, FRENCH)
     request(service, account)
-    service.runtime.consents.withdraw(account, service.runtime.now())
+    service.parts.stores.registry.consents.withdraw(account, service.parts.stores.now())
     assert deliver(service) == 1
 
 
@@ -301,7 +310,7 @@ def test_each_kind_of_notice_to_households_has_its_own_mail_in_both_languages(
 ) -> None:
     to_households = [kind for kind, description in DESCRIPTIONS.items() if description.mail]
     assert set(DESCRIPTIONS) == set(NoticeKind)
-    of_account, now = service.runtime.registry.accounts.get(account), service.runtime.now()
+    of_account, now = service.parts.stores.registry.accounts.get(account), service.parts.stores.now()
     for language in ("fr", "en"):
         subjects = set[str]()
         for kind in to_households:

@@ -17,6 +17,7 @@ from tests.support.waiting import until
 from tests.support.ways_back import ask_by_mail, confirm_address, keep_code, links_of, press, session_of, shown_code
 from worker.accounts.household_access import SIGN_IN_MAILS
 from worker.domain.sessions import KEY_LIVES, KeyKind
+from worker.runtime.consent_parts import erase
 from worker.stores.registry.tables import ACCESS_KEYS, MAIL_ADDRESSES
 from worker.web.dependencies import SESSION_COOKIE
 
@@ -27,7 +28,7 @@ ENGLISH, FRENCH = {"Accept-Language": "en"}, {"Accept-Language": "fr"}
 
 
 def rows_of(service: ApiService, table: Table) -> list[Row[Any]]:
-    return service.runtime.registry.database.fetch(select(table))
+    return service.parts.stores.registry.database.fetch(select(table))
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +70,7 @@ def test_the_look_up_comes_after_the_answer(
 ) -> None:
     """The time of an answer tells nothing: whatever depends on the address runs in the answer's background."""
     asked: list[str] = []
-    monkeypatch.setattr(type(service.runtime.web_access.mail_links), "mail_sign_in", lambda _, text: asked.append(text))
+    monkeypatch.setattr(type(service.parts.access.mail_links), "mail_sign_in", lambda _, text: asked.append(text))
     with watch_statements(changes_something) as writes:
         answer = ask_by_mail(service.stranger(), HOME)
     assert answer.status_code == 200 and asked == [HOME] and not writes
@@ -88,7 +89,7 @@ def test_an_address_is_kept_sealed_and_only_once_it_is_confirmed(
     assert press(service.stranger(), "/access/confirm", "/access/confirm", link=link).status_code == 410
     rows = str(rows_of(service, MAIL_ADDRESSES) + rows_of(service, ACCESS_KEYS))
     assert len(rows_of(service, MAIL_ADDRESSES)) == 1 and HOME.lower() not in rows.lower()
-    assert "Anne" not in repr(service.runtime.web_access.ways_back.addresses.find(HOME))
+    assert "Anne" not in repr(service.parts.access.ways_back.addresses.find(HOME))
 
 
 def test_a_confirmation_opens_no_session(service: ApiService, account: str, mails: MailReceiver) -> None:
@@ -142,7 +143,7 @@ def test_s3_a_strangers_requests_keep_no_household_from_confirming_its_address(
 ) -> None:
     for _ in range(3):
         ask_by_mail(service.stranger(), HOME)
-    assert list(service.runtime.redis.scan_iter("releve:limit:mail*")) == [], "nothing was sent"
+    assert list(service.parts.stores.redis.scan_iter("releve:limit:mail*")) == [], "nothing was sent"
     confirm_address(service.browser(account), mails, HOME)
     for _ in range(3):
         ask_by_mail(service.stranger(), HOME)
@@ -250,7 +251,7 @@ def test_a_new_address_takes_the_place_of_the_old_one_once_it_is_confirmed(
     (old_link,) = links_of(mails)
     press(browser, "/access", "/access/address", address=OTHER)
     (confirmation,) = links_of(mails)
-    find = service.runtime.web_access.ways_back.addresses.find
+    find = service.parts.access.ways_back.addresses.find
     assert find(HOME) and not find(OTHER)
     press(browser, "/access/confirm", "/access/confirm", link=confirmation)
     assert find(OTHER) and not find(HOME)
@@ -308,7 +309,7 @@ def test_a_planted_row_gets_no_link(service: ApiService, account: str, mails: Ma
     confirm_address(service.browser(account), mails, HOME)
     victim = session_of(service, service.browser(service.add(12))).household
     assert victim is not None
-    with service.runtime.registry.database.writing() as connection:
+    with service.parts.stores.registry.database.writing() as connection:
         row = connection.execute(MAIL_ADDRESSES.select()).mappings().one()
         connection.execute(MAIL_ADDRESSES.insert().values({**row, "household_id": victim.id}))
     service.forget_limits()
@@ -331,7 +332,7 @@ def test_a_mail_that_is_refused_changes_nothing(service: ApiService, account: st
     refused = press(browser, "/access", "/access/address", address=OTHER)
     assert refused.status_code == 502
     owner = session_of(service, browser).key.owner  # type: ignore[union-attr]
-    assert service.runtime.web_access.keys.list_keys([owner], [KeyKind.ADDRESS_LINK]) == []
+    assert service.parts.access.keys.list_keys([owner], [KeyKind.ADDRESS_LINK]) == []
 
 
 def test_without_a_mail_service_there_is_no_form(redis_url: str, tmp_path: Path) -> None:
@@ -352,7 +353,7 @@ def test_the_erasure_of_the_last_account_erases_the_address(
     press(browser, "/access", "/access/address", address=OTHER)
     keep_code(browser)
     owner = session_of(service, browser).key.owner  # type: ignore[union-attr]
-    service.runtime.erase(account)
+    erase(service.parts.stores, account)
     assert rows_of(service, MAIL_ADDRESSES) == []
     assert [row for row in rows_of(service, ACCESS_KEYS) if row.owner == owner] == []
 
@@ -366,7 +367,7 @@ def test_no_address_stands_in_a_log_nor_in_redis(
     ask_by_mail(service.stranger(), HOME)
     assert "link not mailed" in caplog.text
     ours = "\n".join(record.getMessage() for record in caplog.records if record.name.startswith("releve"))
-    keys = " ".join(str(key) for key in service.runtime.redis.scan_iter("*"))
+    keys = " ".join(str(key) for key in service.parts.stores.redis.scan_iter("*"))
     assert "limit:mail-address:" in keys
     for text in (ours, keys):
         assert "anne.home" not in text.lower() and "@example.org" not in text

@@ -27,9 +27,9 @@ def copy_of(service: ApiService, browser: TestClient) -> TestClient:
 
 def second_browser(service: ApiService, browser: TestClient, device: str = "Safari, iPhone") -> TestClient:
     """Return another browser of the same household."""
-    session = load_session(service.runtime.web_access, browser.cookies[SESSION_COOKIE])
+    session = load_session(service.parts.access, browser.cookies[SESSION_COOKIE])
     assert session.household is not None
-    _, text = service.runtime.web_access.keys.create(KeyKind.HOUSEHOLD_SESSION, session.household.id, device=device)
+    _, text = service.parts.access.keys.create(KeyKind.HOUSEHOLD_SESSION, session.household.id, device=device)
     return TestClient(service.app, cookies={SESSION_COOKIE: text})
 
 
@@ -50,7 +50,7 @@ def log_out(service: ApiService, browser: TestClient, account: str) -> None:
 
 def end_from_another_browser(service: ApiService, browser: TestClient, account: str) -> None:
     other = second_browser(service, browser)
-    sid = load_session(service.runtime.web_access, browser.cookies[SESSION_COOKIE]).sid
+    sid = load_session(service.parts.access, browser.cookies[SESSION_COOKIE]).sid
     assert post(other, f"/access/sessions/{sid}/end") == 303 and sees(other, account)
 
 
@@ -60,8 +60,8 @@ def end_all_others(service: ApiService, browser: TestClient, account: str) -> No
 
 
 def end_by_operator(service: ApiService, browser: TestClient, account: str) -> None:
-    households = service.runtime.sessions.households_of([account])
-    assert service.runtime.sessions.end_of(households) == 1
+    households = service.parts.stores.registry.sessions.households_of([account])
+    assert service.parts.stores.registry.sessions.end_of(households) == 1
 
 
 def erase(service: ApiService, browser: TestClient, account: str) -> None:
@@ -71,20 +71,20 @@ def erase(service: ApiService, browser: TestClient, account: str) -> None:
 
 def change_holder(service: ApiService, browser: TestClient, account: str) -> None:
     raised = update(ACCOUNTS).where(ACCOUNTS.c.id == account).values(session_number=ACCOUNTS.c.session_number + 1)
-    service.runtime.registry.database.change(raised)
+    service.parts.stores.registry.database.change(raised)
 
 
 def grow_old(service: ApiService, browser: TestClient, account: str) -> None:
     seen = datetime.now(UTC) - timedelta(days=30)
-    service.runtime.registry.database.change(update(ACCESS_KEYS).values(last_seen_at=seen))
+    service.parts.stores.registry.database.change(update(ACCESS_KEYS).values(last_seen_at=seen))
 
 
 def lose_the_sessions(service: ApiService, browser: TestClient, account: str) -> None:
-    service.runtime.registry.database.change(delete(ACCESS_KEYS))
+    service.parts.stores.registry.database.change(delete(ACCESS_KEYS))
 
 
 def lose_the_household(service: ApiService, browser: TestClient, account: str) -> None:
-    service.runtime.registry.database.change(update(HOUSEHOLDS).values(sealed="AA=="))
+    service.parts.stores.registry.database.change(update(HOUSEHOLDS).values(sealed="AA=="))
 
 
 ENDS = (
@@ -114,9 +114,9 @@ def test_m5_a_copied_cookie_is_refused_after_each_end(
 def test_a_new_consent_in_the_same_browser_ends_the_session_before(service: ApiService, account: str) -> None:
     browser, second = service.browser(account), service.add(12)
     thief = copy_of(service, browser)
-    access = service.runtime.web_access
+    access = service.parts.access
     before = load_session(access, browser.cookies[SESSION_COOKIE])
-    after, text = open_session(access, before, [service.runtime.registry.accounts.get(second)], "")
+    after, text = open_session(access, before, [service.parts.stores.registry.accounts.get(second)], "")
     assert list(after.accounts) == [account, second] and after.household == load_session(access, text).household
     assert not sees(thief, account)
 
@@ -133,7 +133,7 @@ def test_who_connects_the_same_meter_elsewhere_is_named_and_loses_it(service: Ap
 
 def test_nobody_ends_the_session_of_another_household(service: ApiService, account: str) -> None:
     browser, neighbour = service.browser(account), service.browser(service.add(12))
-    sid = load_session(service.runtime.web_access, browser.cookies[SESSION_COOKIE]).sid
+    sid = load_session(service.parts.access, browser.cookies[SESSION_COOKIE]).sid
     assert post(neighbour, f"/access/sessions/{sid}/end") == 303
     assert post(neighbour, "/access/sessions/end-others") == 303
     assert sees(browser, account)
@@ -143,7 +143,7 @@ def test_nobody_ends_the_session_of_another_household(service: ApiService, accou
 @pytest.mark.parametrize("csrf", ["", "0" * 64, "another session"])
 def test_a_form_of_another_site_ends_nothing(service: ApiService, account: str, path: str, csrf: str) -> None:
     if csrf == "another session":
-        csrf = service.runtime.web_access.signer.csrf_token(Session().sid)
+        csrf = service.parts.access.signer.csrf_token(Session().sid)
     browser = service.browser(account)
     other = second_browser(service, browser)
     assert browser.post(path, data={"csrf": csrf}, headers=FRENCH).status_code == 403

@@ -13,6 +13,7 @@ from tests.support.household_pages import FRENCH, csrf_of
 from tests.support.sql_statements import changes_something, watch_statements
 from tests.support.ways_back import CODE, enter_code, keep_code, press, session_of, shown_code
 from worker.domain.sessions import KEY_LIVES, KeyKind
+from worker.runtime.consent_parts import erase
 from worker.web.dependencies import open_session
 from worker.web.rendering import find_access_notice
 
@@ -126,8 +127,8 @@ def test_a_code_that_another_browser_has_replaced_is_shown_no_more(service: ApiS
 def test_a_code_that_waits_to_be_kept_survives_another_meter(service: ApiService, account: str) -> None:
     browser = service.browser(account)
     code, session = shown_code(browser), session_of(service, browser)
-    other = service.runtime.registry.accounts.get(service.add(12))
-    renewed, _ = open_session(service.runtime.web_access, session, [other], "Firefox")
+    other = service.parts.stores.registry.accounts.get(service.add(12))
+    renewed, _ = open_session(service.parts.access, session, [other], "Firefox")
     assert renewed.key is not None and renewed.key.details == {"code": code}
 
 
@@ -138,7 +139,7 @@ def test_signing_in_again_puts_the_end_of_the_session_off(service: ApiService, a
     enter_code(browser, keep_code(browser))
     after = session_of(service, browser)
     assert before.key and after.key and before.key.id != after.key.id
-    keys = {key.id for key in service.runtime.web_access.keys.list_keys([after.key.owner])}
+    keys = {key.id for key in service.parts.access.keys.list_keys([after.key.owner])}
     assert after.key.id in keys and before.key.id not in keys, "the session before has ended"
 
 
@@ -146,7 +147,7 @@ def test_a_household_without_any_way_back_is_told_until_it_has_one(service: ApiS
     browser = service.browser(account)
     session = session_of(service, browser)
     assert session.key
-    service.runtime.web_access.keys.end_of([session.key.owner], [KeyKind.RECOVERY_CODE])
+    service.parts.access.keys.end_of([session.key.owner], [KeyKind.RECOVERY_CODE])
     assert "neither a recovery code nor an email address" in browser.get(f"/accounts/{account}", headers=ENGLISH).text
     press(browser, "/access", "/access/code")
     keep_code(browser)
@@ -163,7 +164,7 @@ def test_the_end_of_a_session_is_told_two_weeks_before(
     assert session.key
     ends_at = datetime.now(UTC) + timedelta(days=days)
     ending = replace(session, key=replace(session.key, expires_at=ends_at))
-    notice = find_access_notice(service.runtime, ending, f"/accounts/{account}")
+    notice = find_access_notice(service.parts, ending, f"/accounts/{account}")
     assert (notice is not None and notice.key == "access.notice.ends") is is_told
 
 
@@ -180,9 +181,9 @@ def test_the_last_accounts_erasure_ends_its_households_code(service: ApiService,
     browser, other = service.browser(account, service.add(12)), service.browser(service.add(13))
     code, others = keep_code(browser), keep_code(other)
     owner = session_of(service, browser).key.owner  # type: ignore[union-attr]
-    service.runtime.erase(account)
-    assert service.runtime.web_access.ways_back.find(owner, {}).code_since, "another meter is left"
-    service.runtime.erase(session_of(service, browser).household.accounts.copy().popitem()[0])  # type: ignore[union-attr]
+    erase(service.parts.stores, account)
+    assert service.parts.access.ways_back.find(owner, {}).code_since, "another meter is left"
+    erase(service.parts.stores, session_of(service, browser).household.accounts.copy().popitem()[0])  # type: ignore[union-attr]
     assert enter_code(service.stranger(), code).status_code == 403
     assert enter_code(service.stranger(), others).status_code == 303
 

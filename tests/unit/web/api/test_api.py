@@ -15,6 +15,7 @@ from worker.domain.account import AccountState
 from worker.domain.consents import Proof
 from worker.domain.series import USUAL_SERIES
 from worker.errors import StoreUnavailable
+from worker.runtime.consent_parts import erase
 
 METER = "30001640000011"
 
@@ -51,7 +52,7 @@ def test_a_household_sees_the_last_four_digits_of_its_own_meter(service: ApiServ
 
 def test_pages_of_accounts_give_each_living_account_once(service: ApiService, client: TestClient) -> None:
     ids = sorted(service.add(number) for number in range(10, 17))
-    service.runtime.erase(ids.pop(3))
+    erase(service.parts.stores, ids.pop(3))
     listed, path = [], "/api/accounts?limit=2"
     while path:
         page = client.get(path).json()
@@ -85,10 +86,10 @@ def test_who_adds_an_account_vouches_for_it_and_its_backfill_is_enqueued(
     assert new.json()["consent_from"] == evidence.get("consented_on")
     assert new.headers["Location"] == f"/api/accounts/{account_id}"
     assert published == [account_id]
-    (proof,) = service.runtime.consents.list_proofs(account_id)
+    (proof,) = service.parts.stores.registry.consents.list_proofs(account_id)
     assert (proof.proof, proof.vouched_by, proof.reference) == (
         Proof.ASSERTED,
-        f"token:{service.runtime.api_tokens.list_tokens()[-1].id}",
+        f"token:{service.parts.stores.registry.api_tokens.list_tokens()[-1].id}",
         evidence.get("reference"),
     )
     assert METER not in new.text
@@ -100,21 +101,21 @@ def test_a_meter_that_has_an_account_is_said_and_nothing_is_changed(
     account_id = service.add()
     published: list[str] = []
     monkeypatch.setattr("worker.web.dependencies.enqueue_backfill", lambda account, **_: published.append(account))
-    service.runtime.registry.accounts.set_state(account_id, AccountState.ACTION_NEEDED, "LOGIN_FAILED", now=NOW)
-    before = service.runtime.registry.accounts.list_accounts()
+    service.parts.stores.registry.accounts.set_state(account_id, AccountState.ACTION_NEEDED, "LOGIN_FAILED", now=NOW)
+    before = service.parts.stores.registry.accounts.list_accounts()
     refused = client.post("/api/accounts", json={"usage_point": METER, "consented_on": TODAY.isoformat()})
     assert (refused.status_code, refused.json()["error"]) == (409, "account_exists")
     assert account_id in refused.json()["message"]
     assert METER not in refused.text
-    assert service.runtime.registry.accounts.list_accounts() == before
-    assert (service.runtime.consents.list_proofs(account_id), published) == ([], [])
+    assert service.parts.stores.registry.accounts.list_accounts() == before
+    assert (service.parts.stores.registry.consents.list_proofs(account_id), published) == ([], [])
 
 
 def test_o4_a_tenants_program_can_not_bring_back_a_meter_erased_at_another_nor_learn_that_it_was(
     service: ApiService,
 ) -> None:
     """As the review ran it: erased at alpha, and added by beta's program with the day of today."""
-    service.runtime.erase(service.add(11, tenant="alpha"))
+    erase(service.parts.stores, service.add(11, tenant="alpha"))
     reading = service.add(12, tenant="alpha")
     alpha, beta = service.client(tenant="alpha"), service.client(tenant="beta")
     for evidence in ({}, {"consented_on": TODAY.isoformat()}):
@@ -124,7 +125,7 @@ def test_o4_a_tenants_program_can_not_bring_back_a_meter_erased_at_another_nor_l
         assert (its_own.status_code, its_own.json()["error"]) == (409, "meter_erased")
     elsewhere = beta.post("/api/accounts", json={"usage_point": METER[:-2] + "12"})
     assert elsewhere.json() == refused.json(), "whether the meter is read or was erased can't be told apart"
-    assert [account.id for account in service.runtime.registry.accounts.list_accounts()] == [reading]
+    assert [account.id for account in service.parts.stores.registry.accounts.list_accounts()] == [reading]
 
 
 @pytest.mark.parametrize("evidence", [{"reference": f"meter {METER}"}, {"consented_on": "2999-01-01"}])
@@ -134,7 +135,7 @@ def test_evidence_that_can_not_be_kept_is_refused(
     refused = client.post("/api/accounts", json={"usage_point": METER, **evidence})
     assert (refused.status_code, refused.json()["error"]) == (422, "invalid_request")
     assert METER not in refused.text
-    assert service.runtime.registry.accounts.list_accounts() == []
+    assert service.parts.stores.registry.accounts.list_accounts() == []
 
 
 def test_where_holders_bring_their_own_tokens_only_the_consent_page_adds_accounts(
@@ -143,7 +144,7 @@ def test_where_holders_bring_their_own_tokens_only_the_consent_page_adds_account
     with open_api_service(redis_url, tmp_path, preset="enedis-v4") as service:
         refused = service.client().post("/api/accounts", json={"usage_point": METER})
         assert (refused.status_code, refused.json()["error"]) == (409, "consent_needed")
-        assert service.runtime.registry.accounts.list_accounts() == []
+        assert service.parts.stores.registry.accounts.list_accounts() == []
 
 
 @pytest.mark.parametrize("body", [{}, {"usage_point": "123"}, {"usage_point": METER, "more": 1}, [METER]])
@@ -157,12 +158,12 @@ def test_a_malformed_body_is_refused_without_repeating_it(client: TestClient, bo
 def test_pause_and_resume_give_the_account_as_it_is_then(service: ApiService, client: TestClient) -> None:
     account_id = service.add()
     assert client.post(f"/api/accounts/{account_id}/pause").json()["state"] == "paused"
-    assert service.runtime.registry.accounts.get(account_id).state is AccountState.PAUSED
+    assert service.parts.stores.registry.accounts.get(account_id).state is AccountState.PAUSED
     assert client.post(f"/api/accounts/{account_id}/resume").json()["state"] == "ready"
 
 
 def test_an_account_without_a_meter_cannot_be_resumed(service: ApiService, client: TestClient) -> None:
-    account, _ = service.runtime.registry.accounts.add("enedis", None, NOW)
+    account, _ = service.parts.stores.registry.accounts.add("enedis", None, NOW)
     refused = client.post(f"/api/accounts/{account.id}/resume")
     assert (refused.status_code, refused.json()["error"]) == (409, "wrong_state")
 
@@ -215,8 +216,8 @@ def test_a_number_is_no_day(service: ApiService, client: TestClient, number: str
 def test_the_status_is_that_of_the_command(service: ApiService, client: TestClient) -> None:
     account_id = service.add()
     status = client.get(f"/api/accounts/{account_id}/status").json()
-    account = service.runtime.registry.accounts.get(account_id)
-    expected = status_of(account, service.runtime.history)
+    account = service.parts.stores.registry.accounts.get(account_id)
+    expected = status_of(account, service.parts.sync.history)
     assert status == expected.model_dump(mode="json")
 
 
@@ -226,8 +227,8 @@ def test_progress_counts_days_done_of_days_wanted(service: ApiService, client: T
     assert before["series"]["daily"]["done"] == 0 < before["series"]["daily"]["total"]
     assert not before["loaded"]
     for series in USUAL_SERIES:
-        wanted = service.runtime.history.wanted_window(series)
-        service.runtime.progress.mark_done(account_id, series, wanted)
+        wanted = service.parts.sync.history.wanted_window(series)
+        service.parts.stores.windows.mark_done(account_id, series, wanted)
     after = client.get(f"/api/accounts/{account_id}/progress").json()
     assert after["loaded"]
     assert all(part["done"] == part["total"] for part in after["series"].values())
@@ -319,7 +320,7 @@ def test_a_store_that_is_away_is_a_503_that_names_no_server(
     def away(*_: object) -> None:
         raise StoreUnavailable("db.internal does not serve")
 
-    monkeypatch.setattr(service.runtime.registry, "get", away)
+    monkeypatch.setattr(service.parts.stores.registry, "get", away)
     for path in ("", "/measures", "/status", "/progress"):
         answer = client.get(f"/api/accounts/{account_id}{path}")
         assert (answer.status_code, answer.json()["error"]) == (503, "unavailable")

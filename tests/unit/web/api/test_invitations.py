@@ -12,6 +12,7 @@ from tests.support.api_service import ApiService, open_api_service
 from tests.support.gas_homes import GAS_SETTINGS
 from tests.support.mail_server import mail_receiver, mail_url
 from worker.domain.sessions import Scope
+from worker.runtime.consent_parts import build_inviter, erase
 
 METER, OTHER_METER = "30001640000011", "30001640000022"
 LINK = re.compile(r"http://127\.0\.0\.1:\d+/invitation#invite_[a-z0-9]{12}_[\w-]{43}")
@@ -28,7 +29,7 @@ def test_an_account_is_invited_and_the_link_opens(service: ApiService, client: T
     assert answer.status_code == 201
     assert answer.headers["Cache-Control"] == "no-store"
     body = answer.json()
-    (invitation,) = service.runtime.invitations.list_invitations()
+    (invitation,) = service.parts.stores.registry.invitations.list_invitations()
     assert body == {
         "invitation": invitation.id,
         "link": body["link"],
@@ -37,8 +38,8 @@ def test_an_account_is_invited_and_the_link_opens(service: ApiService, client: T
         "mailed": False,
     }
     assert LINK.fullmatch(body["link"])
-    assert service.runtime.invitations.find(body["link"].partition("#")[2]) == invitation
-    (token,) = service.runtime.api_tokens.list_tokens()
+    assert service.parts.stores.registry.invitations.find(body["link"].partition("#")[2]) == invitation
+    (token,) = service.parts.stores.registry.api_tokens.list_tokens()
     assert invitation.created_by == f"token:{token.id}"
 
 
@@ -53,7 +54,10 @@ def test_a_meter_is_invited_and_its_new_holder_too(service: ApiService, client: 
     assert moved.status_code == 201
     wrong = client.post("/api/invitations", json={"usage_point": OTHER_METER, "new_holder": True})
     assert (wrong.status_code, wrong.json()["error"]) == (409, "meter_has_no_account")
-    assert {one.purpose for one in service.runtime.invitations.list_invitations()} == {"meter", "new_holder"}
+    assert {one.purpose for one in service.parts.stores.registry.invitations.list_invitations()} == {
+        "meter",
+        "new_holder",
+    }
 
 
 @pytest.mark.parametrize(
@@ -76,12 +80,12 @@ def test_what_is_no_invitation_is_refused_without_repeating_it(
     answer = client.post("/api/invitations", json=body)
     assert (answer.status_code, answer.json()["error"]) == (422, "invalid_request")
     assert METER not in answer.text and "example.org\r" not in answer.text
-    assert service.runtime.invitations.list_invitations() == []
+    assert service.parts.stores.registry.invitations.list_invitations() == []
 
 
 def test_an_unknown_or_removed_account_is_not_invited(service: ApiService, client: TestClient) -> None:
     removed = service.add(11)
-    service.runtime.erase(removed)
+    erase(service.parts.stores, removed)
     for account in (removed, "nobody"):
         answer = client.post("/api/invitations", json={"account": account})
         assert (answer.status_code, answer.json()["error"]) == (404, "unknown_account")
@@ -117,14 +121,14 @@ def test_an_invitation_is_revoked_and_revoking_it_again_is_safe(service: ApiServ
     assert first.status_code == again.status_code == 200
     assert first.json() == again.json()
     assert first.json()["state"] == "revoked"
-    assert service.runtime.invitations.open(made["link"].partition("#")[2], "a" * 64) is None
+    assert service.parts.stores.registry.invitations.open(made["link"].partition("#")[2], "a" * 64) is None
     unknown = client.delete("/api/invitations/nobodyknows0")
     assert (unknown.status_code, unknown.json()["error"]) == (404, "unknown_invitation")
 
 
 def test_each_call_needs_its_scope_and_a_token(service: ApiService) -> None:
     account = service.add(11)
-    invitation, _ = service.runtime.inviter.invite_account(account, "x")
+    invitation, _ = build_inviter(service.parts.stores).invite_account(account, "x")
     calls = {
         "POST": ("/api/invitations", {"account": account}, Scope.WRITE_ACCOUNTS),
         "GET": ("/api/invitations", None, Scope.READ_ACCOUNTS),
@@ -137,13 +141,13 @@ def test_each_call_needs_its_scope_and_a_token(service: ApiService) -> None:
         assert invitation.id not in household.text
         others = service.client(*(set(Scope) - {scope})).request(method, path, json=body)
         assert (others.status_code, others.json()["error"]) == (403, "scope_needed")
-    assert [one.id for one in service.runtime.invitations.list_invitations()] == [invitation.id]
+    assert [one.id for one in service.parts.stores.registry.invitations.list_invitations()] == [invitation.id]
 
 
 def test_without_a_mail_service_nothing_is_made(service: ApiService, client: TestClient) -> None:
     answer = client.post("/api/invitations", json={"usage_point": METER, "mail": "holder@example.net"})
     assert (answer.status_code, answer.json()["error"]) == (409, "no_mail_service")
-    assert service.runtime.invitations.list_invitations() == []
+    assert service.parts.stores.registry.invitations.list_invitations() == []
 
 
 def test_the_link_is_mailed_and_a_mail_that_fails_leaves_it(redis_url: str, tmp_path: Path) -> None:
@@ -169,7 +173,7 @@ def test_a_gas_meter_is_invited_by_its_pce(redis_url: str, tmp_path: Path, pce: 
     with open_api_service(redis_url, tmp_path, **GAS_SETTINGS) as service:
         made = service.client().post("/api/invitations", json={"pce": pce})
         assert made.status_code == 201 and pce not in made.text
-        (invitation,) = service.runtime.invitations.list_invitations()
+        (invitation,) = service.parts.stores.registry.invitations.list_invitations()
         assert (invitation.supplier, invitation.usage_point_id) == ("grdf", pce)
 
 

@@ -30,13 +30,13 @@ def service_settings() -> dict[str, str]:
 
 @pytest.fixture
 def gas(service: ApiService) -> str:
-    return add_gas(service.runtime, GasHome(TODAY - timedelta(days=2)))
+    return add_gas(service.parts, GasHome(TODAY - timedelta(days=2)))
 
 
 @pytest.fixture
 def home(service: ApiService) -> str:
     account_id = service.add()
-    store_home(service.runtime, account_id, HOME)
+    store_home(service.parts, account_id, HOME)
     return account_id
 
 
@@ -133,7 +133,7 @@ def test_pages_of_a_csv_have_the_same_columns_also_where_the_tariff_changed(
     service: ApiService, client: TestClient, home: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("worker.stores.measures.stored_range.MOST_DOCUMENTS", 7)  # So that it takes several reads.
-    measures, keys = service.runtime.measures, {Doctype.INDEX: ALL_KEYS}
+    measures, keys = service.parts.stores.measures, {Doctype.INDEX: ALL_KEYS}
     documents = measures.read(home, keys)[Doctype.INDEX]
     changed = [document | {"registers": {"BASE": 1}} for document in documents[20:]]
     assert measures.write({Doctype.INDEX: changed}) == {Doctype.INDEX: []}
@@ -153,7 +153,7 @@ def test_documents_in_the_store_fit_the_schemas_that_are_served(
 ) -> None:
     listed = client.get("/api/schemas").json()["schemas"]
     assert [entry["doctype"] for entry in listed] == [doctype.full_name for doctype in Doctype]
-    of_home, of_gas = (service.runtime.measures.read(one, dict.fromkeys(Doctype, ALL_KEYS)) for one in (home, gas))
+    of_home, of_gas = (service.parts.stores.measures.read(one, dict.fromkeys(Doctype, ALL_KEYS)) for one in (home, gas))
     stored = {doctype: of_home[doctype] or of_gas[doctype] for doctype in Doctype}
     for entry, doctype in zip(listed, Doctype, strict=True):
         answer = client.get(entry["path"])
@@ -182,7 +182,7 @@ def test_without_a_series_a_gas_meter_has_its_gas(client: TestClient, gas: str) 
 
 def july_without_the_third(service: ApiService) -> str:
     """Return an account with the days of July 2024 up to yesterday, but for one."""
-    account, measures = service.add(99), service.runtime.measures
+    account, measures = service.add(99), service.parts.stores.measures
     known = {date(2024, 7, day): 1000 * day for day in range(1, 25) if day != 3}
     for series in (Series.DAILY, Series.PRODUCTION_DAILY):
         put_days(measures, series, known | {date(2023, 12, 31): 5}, account_id=account)
@@ -202,7 +202,7 @@ def test_a_month_and_a_year_say_how_many_of_their_days_are_known(
 
 
 def test_an_hour_says_how_many_of_its_minutes_are_known(service: ApiService, client: TestClient) -> None:
-    account, measures = service.add(), service.runtime.measures
+    account, measures = service.add(), service.parts.stores.measures
     put_curve(measures, [date(2023, 10, 29)], account_id=account)
     put(measures, Doctype.MINUTE, [Entry("2023-10-30T10:30Z", 1000), Entry("2023-10-30T11:00Z", 1000, 10)], account)
     put(measures, Doctype.HOUR, [Entry("2023-10-30T10:00Z", 1000), Entry("2023-10-30T11:00Z", 1000)], account)
@@ -214,7 +214,7 @@ def test_a_page_of_totals_reads_what_is_within_its_periods_alone(
     service: ApiService, client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("worker.stores.measures.stored_range.MOST_DOCUMENTS", 20)  # Of which more are within a page.
-    account, measures = service.add(), service.runtime.measures
+    account, measures = service.add(), service.parts.stores.measures
     put_curve(measures, [date(2024, 7, day) for day in range(1, 8)], account_id=account)
     rows, path, sizes, read_all = [], f"/api/accounts/{account}/measures?by=hour&limit=15", list[int](), measures.read
 

@@ -18,6 +18,7 @@ from worker.domain.account import AccountState
 from worker.domain.series import USUAL_SERIES
 from worker.domain.sessions import KeyKind, Scope
 from worker.errors import StoreUnavailable, UnknownAccount
+from worker.runtime.consent_parts import erase
 from worker.web.api import progress as streams
 from worker.web.api.callers import Caller
 from worker.web.api.progress import load_watched, stream_events
@@ -107,11 +108,11 @@ def test_a_quiet_stream_gets_heartbeats_and_ends_with_its_client(monkeypatch: py
 
 
 def test_the_stream_of_a_loaded_account_says_so_and_a_browser_that_comes_back_is_sent_away(service: ApiService) -> None:
-    account_id, history = service.add(), service.runtime.history
+    account_id, history = service.add(), service.parts.sync.history
     for series in USUAL_SERIES:
         window = history.wanted_window(series)
         assert window
-        service.runtime.progress.mark_done(account_id, series, window)
+        service.parts.stores.windows.mark_done(account_id, series, window)
     browser, path = service.browser(account_id), f"/api/accounts/{account_id}/progress"
     with browser.stream("GET", f"{path}/stream") as answer:
         assert answer.headers["Content-Type"].startswith("text/event-stream")
@@ -143,7 +144,7 @@ def watch_until(service: ApiService, caller: Caller, account_id: str, end: Calla
     """Return the names of the events that come after ``end`` was called, while the first one was read."""
 
     async def collect() -> list[str]:
-        stream = stream_events(partial(load_watched, service.runtime, caller, account_id), poll_every_s=0)
+        stream = stream_events(partial(load_watched, service.parts, caller, account_id), poll_every_s=0)
         before = [(await anext(stream)).decode() for _ in range(2)]  # How long to wait, and the first event.
         assert [name for name, _ in events_of(before)] == ["progress"]
         end()
@@ -153,44 +154,47 @@ def watch_until(service: ApiService, caller: Caller, account_id: str, end: Calla
 
 
 def of_token(service: ApiService, expires_in: timedelta | None = None) -> tuple[Caller, str]:
-    token, _ = service.runtime.api_tokens.create("dash", [Scope.READ_ACCOUNTS], expires_in)
+    token, _ = service.parts.stores.registry.api_tokens.create("dash", [Scope.READ_ACCOUNTS], expires_in)
     return Caller(token.scopes, token_id=token.id, tenant=token.tenant), token.id
 
 
 def of_session(service: ApiService, *account_ids: str) -> tuple[Caller, str]:
     cookie = dict(service.browser(*account_ids).cookies)
-    session = load_session(service.runtime.web_access, next(iter(cookie.values())))
+    session = load_session(service.parts.access, next(iter(cookie.values())))
     assert session.key is not None
     return Caller(frozenset({Scope.READ_ACCOUNTS}), session), session.key.id
 
 
 def test_l7_the_stream_of_a_revoked_token_ends(service: ApiService) -> None:
     account_id, (caller, token_id) = service.add(), of_token(service)
-    assert watch_until(service, caller, account_id, lambda: service.runtime.api_tokens.revoke(token_id)) == []
+    assert (
+        watch_until(service, caller, account_id, lambda: service.parts.stores.registry.api_tokens.revoke(token_id))
+        == []
+    )
 
 
 def test_l7_a_token_past_its_end_watches_nothing(service: ApiService) -> None:
     caller, _ = of_token(service, timedelta(microseconds=1))
     with pytest.raises(HttpRefusal) as refused:
-        load_watched(service.runtime, caller, service.add())
+        load_watched(service.parts, caller, service.add())
     assert refused.value.status == 401
 
 
 def test_l7_the_stream_of_a_session_that_was_ended_ends(service: ApiService) -> None:
     account_id = service.add()
     caller, key_id = of_session(service, account_id)
-    assert watch_until(service, caller, account_id, lambda: service.runtime.web_access.keys.end(key_id)) == []
+    assert watch_until(service, caller, account_id, lambda: service.parts.access.keys.end(key_id)) == []
 
 
 def test_l7_the_stream_of_a_session_that_shows_the_account_no_more_ends(service: ApiService) -> None:
     account_id = service.add()
     caller, key_id = of_session(service, account_id, service.add(12))
-    households = service.runtime.web_access.households
+    households = service.parts.access.households
     assert watch_until(service, caller, account_id, lambda: households.remove_from_others([account_id], "x")) == []
-    assert any(key.id == key_id for key in service.runtime.web_access.keys.list_keys(kinds=[KeyKind.HOUSEHOLD_SESSION]))
+    assert any(key.id == key_id for key in service.parts.access.keys.list_keys(kinds=[KeyKind.HOUSEHOLD_SESSION]))
 
 
 def test_l7_an_erasure_is_told_to_the_stream_of_a_household_that_had_nothing_else(service: ApiService) -> None:
     account_id = service.add()
     caller, _ = of_session(service, account_id)
-    assert watch_until(service, caller, account_id, lambda: service.runtime.erase(account_id)) == ["removed"]
+    assert watch_until(service, caller, account_id, lambda: erase(service.parts.stores, account_id)) == ["removed"]

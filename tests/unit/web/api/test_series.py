@@ -7,6 +7,7 @@ from fastapi.testclient import TestClient
 
 from tests.support.api_service import ApiService
 from worker.domain.series import USUAL_SERIES, Series, SeriesSwitch, of_supplier
+from worker.runtime.consent_parts import build_series_chooser
 
 
 @pytest.fixture
@@ -15,7 +16,7 @@ def client(service: ApiService) -> TestClient:
 
 
 def collected(service: ApiService, account_id: str) -> list[Series]:
-    return service.runtime.registry.outcomes.collected(account_id)
+    return service.parts.stores.registry.outcomes.collected(account_id)
 
 
 def test_all_series_are_shown_with_their_switches(service: ApiService, client: TestClient) -> None:
@@ -54,9 +55,9 @@ def test_a_series_that_the_supplier_does_not_have_is_a_409(
     service: ApiService, client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     account_id = service.add()
-    chooser = service.runtime.series_chooser
+    chooser = build_series_chooser(service.parts.stores)
     monkeypatch.setattr(
-        service.runtime, "series_chooser", type(chooser)(outcomes=chooser.outcomes, is_offered=_no, now=chooser.now)
+        service.parts, "series_chooser", type(chooser)(outcomes=chooser.outcomes, is_offered=_no, now=chooser.now)
     )
     answer = client.patch(f"/api/accounts/{account_id}/series", json={"series": {"registers": "on"}})
     assert (answer.status_code, answer.json()["error"]) == (409, "not_offered")
@@ -65,9 +66,9 @@ def test_a_series_that_the_supplier_does_not_have_is_a_409(
 
 def test_an_ended_series_is_shown_as_such_and_opened_again(service: ApiService, client: TestClient) -> None:
     account_id = service.add()
-    outcomes, path = service.runtime.registry.outcomes, f"/api/accounts/{account_id}/series"
+    outcomes, path = service.parts.stores.registry.outcomes, f"/api/accounts/{account_id}/series"
     client.patch(path, json={"series": {"max_power": "on"}})
-    outcomes.end(account_id, Series.MAX_POWER, "run-1", "no such series", service.runtime.now())
+    outcomes.end(account_id, Series.MAX_POWER, "run-1", "no such series", service.parts.stores.now())
     state = client.get(path).json()["series"]["max_power"]
     assert (state["switch"], state["collected"], state["error"]) == (SeriesSwitch.ENDED, False, "series_not_offered")
     assert "max_power" not in client.get(f"/api/accounts/{account_id}/status").json()["series"]

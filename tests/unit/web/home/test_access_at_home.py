@@ -42,7 +42,7 @@ def enter(client: TestClient, password: str) -> Any:
 
 @pytest.mark.parametrize("host, address", [("127.0.0.1:8000", HERE), ("localhost", HERE), ("[::1]:8000", "::1")])
 def test_the_homes_own_computer_sees_every_account_without_a_cookie(home: ApiService, host: str, address: str) -> None:
-    (account,) = home.runtime.registry.accounts.list_accounts()
+    (account,) = home.parts.stores.registry.accounts.list_accounts()
     client = browser(home, host, address)
     page = client.get("/")
     assert page.status_code == 200 and f"/accounts/{account.id}" in page.text and "set-cookie" not in page.headers
@@ -67,7 +67,7 @@ def test_the_homes_own_computer_sees_every_account_without_a_cookie(home: ApiSer
 def test_everybody_else_is_asked_for_the_password(
     home: ApiService, host: str, address: str, headers: dict[str, str]
 ) -> None:
-    (account,) = home.runtime.registry.accounts.list_accounts()
+    (account,) = home.parts.stores.registry.accounts.list_accounts()
     client = browser(home, host, address, headers)
     assert asks_password(client.get("/"))
     assert client.get(f"/accounts/{account.id}").status_code == 404
@@ -79,9 +79,9 @@ def test_everybody_else_is_asked_for_the_password(
 def test_a_container_has_no_own_computer(home: ApiService, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("container", "podman")
     assert in_container()
-    contained = ApiService(home.runtime, create_app(home.runtime))
+    contained = ApiService(home.parts, create_app(home.parts))
     assert asks_password(browser(contained).get("/"))
-    assert enter(browser(contained), home.runtime.web_access.home.create_password()).headers["location"] == "/"
+    assert enter(browser(contained), home.parts.access.home.create_password()).headers["location"] == "/"
 
 
 @pytest.mark.parametrize(
@@ -99,26 +99,26 @@ def test_behind_a_proxy_that_adds_no_header_everybody_is_asked(
 ) -> None:
     """As it is shipped, nginx asks for the address that it passes requests on to, and says nothing of the browser's."""
     monkeypatch.setattr("worker.web.asgi.in_container", lambda: False)
-    home.runtime.settings = home.runtime.settings.model_copy(update={"public_url": public_url})
-    passed_on = browser(ApiService(home.runtime, create_app(home.runtime)))
+    home.parts.stores.settings = home.parts.stores.settings.model_copy(update={"public_url": public_url})
+    passed_on = browser(ApiService(home.parts, create_app(home.parts)))
     assert asks_password(passed_on.get("/")) is not is_open
 
 
 def test_the_password_opens_as_often_as_it_is_typed_until_it_is_renewed(home: ApiService) -> None:
-    first = home.runtime.web_access.home.create_password()
+    first = home.parts.access.home.create_password()
     phones = [phone_of(home), phone_of(home)]
     for phone in phones:
         entered = enter(phone, first.lower().replace("-", " "))
         assert (entered.status_code, entered.headers["location"]) == (303, "/")
         assert phone.get("/").status_code == 200
-    second = home.runtime.web_access.home.create_password()
+    second = home.parts.access.home.create_password()
     assert enter(phone_of(home), first).status_code == 403
     assert enter(phone_of(home), second).status_code == 303
     assert phones[0].get("/").status_code == 200  # Who is in stays in.
 
 
 def test_wrong_passwords_are_slowed_and_the_right_one_is_heard(home: ApiService) -> None:
-    password = home.runtime.web_access.home.create_password()
+    password = home.parts.access.home.create_password()
     guesser = phone_of(home)
     form = {"csrf": csrf_of(guesser.get("/sign-in").text)}
     answers = [
@@ -131,9 +131,9 @@ def test_wrong_passwords_are_slowed_and_the_right_one_is_heard(home: ApiService)
 
 def test_a_session_shows_an_account_that_came_later(empty_home: ApiService) -> None:
     phone = phone_of(empty_home)
-    enter(phone, empty_home.runtime.web_access.home.create_password())
+    enter(phone, empty_home.parts.access.home.create_password())
     assert "/accounts/" not in phone.get("/").text
-    empty_home.runtime.gateway_accounts.add(gateway_token(), "cli:anna")
+    empty_home.parts.consent.assertion.add(gateway_token(), "cli:anna")
     assert "/accounts/" in phone.get("/").text
 
 

@@ -41,7 +41,9 @@ def test_names_and_addresses_of_the_network_lead_here(home: ApiService, host: st
 
 
 def test_the_host_of_the_public_address_leads_here(home: ApiService) -> None:
-    home.runtime.settings = home.runtime.settings.model_copy(update={"public_url": "https://home.example.org"})
+    home.parts.stores.settings = home.parts.stores.settings.model_copy(
+        update={"public_url": "https://home.example.org"}
+    )
     assert browser(home, "home.example.org").get("/sign-in").status_code == 200
     assert browser(home, "other.example.org").get("/sign-in").status_code == 421
 
@@ -60,13 +62,13 @@ def test_the_host_of_the_public_address_leads_here(home: ApiService) -> None:
 def test_a_form_of_another_site_changes_nothing(home: ApiService, headers: dict[str, str]) -> None:
     client = browser(home)
     form = {"csrf": csrf_of(client.get("/").text)}  # Even with the value of our own page.
-    (account,) = home.runtime.registry.accounts.list_accounts()
+    (account,) = home.parts.stores.registry.accounts.list_accounts()
     for path in ("/home/password", "/home/token", f"/accounts/{account.id}/remove", "/sign-in/code"):
         answer = client.post(path, data=form, headers=headers)
         assert answer.status_code == 403 and "another site" in answer.text
     assert client.delete(f"/api/accounts/{account.id}", headers=headers).json()["error"] == "foreign_origin"
-    assert not home.runtime.web_access.home.has_password()
-    assert [one.id for one in home.runtime.registry.accounts.list_accounts()] == [account.id]
+    assert not home.parts.access.home.has_password()
+    assert [one.id for one in home.parts.stores.registry.accounts.list_accounts()] == [account.id]
 
 
 @pytest.mark.parametrize("headers", [{}, {"Origin": "http://127.0.0.1:8000"}, {"Sec-Fetch-Site": "same-origin"}])

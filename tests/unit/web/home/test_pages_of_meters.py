@@ -20,6 +20,8 @@ from worker.domain.files import read_file
 from worker.domain.reasons import Reason
 from worker.domain.series import Series
 from worker.errors import TokenNeeded
+from worker.runtime.consent_parts import build_file_accounts
+from worker.runtime.sync_parts import build_explainer, build_importer
 
 _GAS = """N° PCE :;GI123456
 Date de relevé;Index de début de période (m3);Index de fin de période (m3);Volume consommé (m3);Energie consommée (kWh)
@@ -37,16 +39,16 @@ Horodate;EAS F1;EAS T
 def test_every_page_of_a_meter_of_files_is_there_beside_one_of_another_energy(
     empty_home: ApiService, language: str
 ) -> None:
-    runtime = empty_home.runtime
+    parts = empty_home.parts
     for content in (hour_export(METER), _INDEXES, _GAS):
         for series in read_file("x.csv", io.BytesIO(content.encode())):
-            account = runtime.file_accounts.find(series) or runtime.file_accounts.add(series)
-            runtime.file_importer.store(series, account.id)
+            account = build_file_accounts(parts.stores).find(series) or build_file_accounts(parts.stores).add(series)
+            build_importer(parts.stores, parts.sync).store(series, account.id)
     client = TestClient(empty_home.app, "http://127.0.0.1:8000", client=("127.0.0.1", 50_000))
     client.headers["Accept-Language"] = language
     paths = {route.path for route in iter_route_contexts(empty_home.app.routes) if "GET" in (route.methods or ())}
     pages = [path for path in paths if path.startswith("/accounts/{account_id}") and path.count("{") == 1]
-    accounts = runtime.registry.accounts.list_accounts()
+    accounts = parts.stores.registry.accounts.list_accounts()
     assert {account.supplier for account in accounts} == {"gateway", "grdf"} and len(pages) > 5
     for account in accounts:
         for page in pages:
@@ -64,17 +66,17 @@ def of_files(empty_home: ApiService) -> Account:
 
 
 def import_file(home: ApiService, content: str) -> Account:
-    importer, accounts = home.runtime.file_importer, home.runtime.file_accounts
+    importer, accounts = build_importer(home.parts.stores, home.parts.sync), build_file_accounts(home.parts.stores)
     for series in read_file("x.csv", io.BytesIO(content.encode())):
         account = accounts.find(series) or accounts.add(series)
         importer.store(series, account.id)
-    return home.runtime.registry.accounts.get(account.id)
+    return home.parts.stores.registry.accounts.get(account.id)
 
 
 def summary_of(home: ApiService) -> HomeSummary:
-    runtime = home.runtime
+    parts = home.parts
     return summarize_home(
-        registry=runtime.registry, history=runtime.history, supplier="gateway", has_password=False, gate_code=""
+        registry=parts.stores.registry, history=parts.sync.history, supplier="gateway", has_password=False, gate_code=""
     )
 
 
@@ -97,7 +99,7 @@ def test_the_command_tells_of_files_alone_without_a_code(empty_home: ApiService,
 
 
 def test_nothing_is_missing_of_what_nobody_can_fetch(empty_home: ApiService, of_files: Account) -> None:
-    history = empty_home.runtime.history
+    history = empty_home.parts.sync.history
     (account,) = summary_of(empty_home).accounts
     assert {series: one.missing for series, one in account.series.items()} == {Series.LOAD_CURVE: 0}
     progress = progress_of(of_files, history).series
@@ -141,33 +143,39 @@ def test_a_day_of_which_a_file_has_a_part_is_told_so(empty_home: ApiService) -> 
     """However long after the day the file was made."""
     lines = hour_export(METER, days=80).splitlines()
     account = import_file(empty_home, "\n".join([*lines[:50], *lines[56:], ""]))
-    explanation = empty_home.runtime.explainer.explain(account, date(2024, 7, 1))
+    explanation = build_explainer(empty_home.parts.stores, empty_home.parts.sync).explain(account, date(2024, 7, 1))
     assert explanation.series[Series.LOAD_CURVE].sentences["en"] == (
         "The imported files contain only 47 of the 48 half-hours of the curve for 1 July 2024."
     )
     by_day, by_week = (text_of(empty_home, f"/accounts/{account.id}?by={by}&at=2024-07-02") for by in ("day", "week"))
     assert "sum of the curve received" in by_day and "no data" not in by_week and ">no total yet<" in by_week
-    partly = empty_home.runtime.explainer.explain(account, date(2024, 7, 2)).series[Series.LOAD_CURVE]
+    partly = (
+        build_explainer(empty_home.parts.stores, empty_home.parts.sync)
+        .explain(account, date(2024, 7, 2))
+        .series[Series.LOAD_CURVE]
+    )
     assert partly.reason is Reason.FILES_PARTIAL
 
 
 def test_a_file_of_production_is_explained_without_the_consumption(empty_home: ApiService) -> None:
     account = import_file(empty_home, hour_export(METER).replace("Consommation", "Production"))
-    explanation = empty_home.runtime.explainer.explain(account, date(2024, 7, 1))
+    explanation = build_explainer(empty_home.parts.stores, empty_home.parts.sync).explain(account, date(2024, 7, 1))
     assert [*explanation.series] == [Series.PRODUCTION_DAILY, Series.PRODUCTION_LOAD_CURVE]
     assert explanation.reason is Reason.COMPUTED
 
 
 def test_a_home_of_files_has_its_days_asked_for_once_it_gets_a_token(empty_home: ApiService, of_files: Account) -> None:
-    empty_home.runtime.gateway_accounts.add(gateway_token(), "cli:anna")
+    empty_home.parts.consent.assertion.add(gateway_token(), "cli:anna")
     assert "Active" in text_of(empty_home, "/")
     (account,) = summary_of(empty_home).accounts
     assert account.has_token and account.series[Series.LOAD_CURVE].missing > 300
 
 
 def test_an_account_that_had_a_token_is_to_be_reconnected(empty_home: ApiService, of_files: Account) -> None:
-    runtime = empty_home.runtime
-    runtime.gateway_accounts.add(gateway_token(), "cli:anna")
-    runtime.registry.accounts.set_state(of_files.id, AccountState.ACTION_NEEDED, TokenNeeded.code, now=runtime.now())
+    parts = empty_home.parts
+    parts.consent.assertion.add(gateway_token(), "cli:anna")
+    parts.stores.registry.accounts.set_state(
+        of_files.id, AccountState.ACTION_NEEDED, TokenNeeded.code, now=parts.stores.now()
+    )
     assert "To be reconnected" in text_of(empty_home, "/")
     assert "card alert" in text_of(empty_home, f"/accounts/{of_files.id}")

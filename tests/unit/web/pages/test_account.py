@@ -16,6 +16,7 @@ from worker.domain.completeness import DayLedger
 from worker.domain.consents import ConsentKind
 from worker.domain.series import Series
 from worker.errors import RateLimited
+from worker.runtime.consent_parts import stop_consent
 from worker.stores.registry.outcomes import DueChanges
 
 
@@ -58,7 +59,7 @@ def test_totals_are_shown_before_the_curve_is_there(service: ApiService) -> None
 
 
 def store_ledgers(service: ApiService, account_id: str, daily: str, curve: str) -> None:
-    table = service.runtime.registry.completeness
+    table = service.parts.stores.registry.completeness
     for series, text in ((Series.DAILY, daily), (Series.LOAD_CURVE, curve)):
         assert table.replace_if_unchanged(
             account_id, series, table.load_ledger(account_id, series), DayLedger.parse(text)
@@ -111,7 +112,7 @@ def test_a_first_sync_shows_its_progress_and_comes_again_without_scripts(service
 def test_the_state_is_told_in_words_with_what_to_do(
     service: ApiService, account: str, state: AccountState, reason: str, text: str, reconnect: bool
 ) -> None:
-    service.runtime.registry.accounts.set_state(account, state, reason, now=NOW)
+    service.parts.stores.registry.accounts.set_state(account, state, reason, now=NOW)
     page = service.browser(account).get(f"/accounts/{account}", headers=FRENCH).text
     assert text in page and ('<a class="button" href="/invitation">' in page) == reconnect
 
@@ -140,7 +141,7 @@ def test_d4_the_page_says_why_the_last_call_failed(service: ApiService, account:
 
 
 def test_a_closed_account_shows_its_history_and_offers_no_consent(service: ApiService, account: str) -> None:
-    service.runtime.registry.accounts.set_state(account, AccountState.CLOSED, now=NOW)
+    service.parts.stores.registry.accounts.set_state(account, AccountState.CLOSED, now=NOW)
     page = service.browser(account).get(f"/accounts/{account}", headers=FRENCH).text
     assert "Une autre personne est maintenant titulaire de ce compteur" in page and 'class="chart chart-wide"' in page
     assert "/connect/" not in page and f"/accounts/{account}/stop" not in page
@@ -202,7 +203,7 @@ def test_the_ends_of_the_calendar_do_no_harm(service: ApiService, account: str, 
 def test_an_account_that_somebody_vouched_for_waits_for_the_first_answer_and_asks_nothing_of_its_holder(
     service: ApiService, language: str, words: tuple[str, str]
 ) -> None:
-    account, _ = service.runtime.assertion.add(METER, "cli:ada")
+    account, _ = service.parts.consent.assertion.add(METER, "cli:ada")
     browser = service.browser(account.id)
     page = browser.get(f"/accounts/{account.id}", params={"lang": language}).text
     assert words[0] in page and "data-progress" in page
@@ -227,11 +228,13 @@ def test_the_page_says_who_reads_the_data_since_when_and_until_when(
     service: ApiService, account: str, language: str, title: str, words: tuple[str, ...]
 ) -> None:
     dates = {"consent_from": TODAY, "consent_until": TODAY.replace(year=2027)}
-    record_consent(service.runtime.consents, account, ConsentKind.AUTORISATION, NOW, reference="900001", **dates)
+    record_consent(
+        service.parts.stores.registry.consents, account, ConsentKind.AUTORISATION, NOW, reference="900001", **dates
+    )
     browser = service.browser(account)
     page = browser.get(f"/accounts/{account}", params={"lang": language}).text
     _, box = page.split(f"<h3>{title}</h3>")
     assert all(word in box.partition("</dl>")[0] for word in words) and "900001" not in page
-    service.runtime.stop_consent(account)
+    stop_consent(service.parts.stores, account)
     page = browser.get(f"/accounts/{account}", params={"lang": language}).text
     assert {"fr": "Personne\N{NO-BREAK SPACE}: votre", "en": "Nobody: your"}[language] in page and words[1] not in page

@@ -19,6 +19,7 @@ from worker.domain.audit_entry import AuditAction, AuditFilter
 from worker.domain.completeness import DayMark, DayState
 from worker.domain.series import Series
 from worker.domain.sessions import Scope
+from worker.runtime.consent_parts import erase
 from worker.web.api.callers import CSRF_HEADER
 
 METER = "30001640000042"
@@ -26,7 +27,7 @@ METER = "30001640000042"
 
 @pytest.fixture
 def operator(service: ApiService) -> TestClient:
-    return signed_in(service.app, service.runtime)
+    return signed_in(service.app, service.parts)
 
 
 def search(operator: TestClient, whom: str) -> Response:
@@ -37,7 +38,7 @@ def search(operator: TestClient, whom: str) -> Response:
 
 def record(service: ApiService, account: str, code: str | None, **changes: Any) -> None:
     usual: dict[str, Any] = {"code": code, "message": "", "last_day": None, "stored": False}
-    service.runtime.registry.outcomes.record(account, Series.DAILY, "run", NOW, **(usual | changes))
+    service.parts.stores.registry.outcomes.record(account, Series.DAILY, "run", NOW, **(usual | changes))
 
 
 def test_the_customer_who_calls_is_found_by_the_meter(service: ApiService, operator: TestClient) -> None:
@@ -66,7 +67,7 @@ def test_a_search_is_in_the_audit_trail_without_the_number_and_the_number_in_no_
     with caplog.at_level(logging.DEBUG):
         search(operator, METER)
         unknown = search(operator, "30001640000043")
-    entries = service.runtime.audit.page(AuditFilter(action=AuditAction.ACCOUNT_FIND), 10)
+    entries = service.parts.stores.registry.audit.page(AuditFilter(action=AuditAction.ACCOUNT_FIND), 10)
     assert [(entry.actor, entry.account_id, entry.outcome) for entry in entries] == [
         ("alice", None, "operator.search.unknown"),
         ("alice", account, "ok"),
@@ -77,7 +78,7 @@ def test_a_search_is_in_the_audit_trail_without_the_number_and_the_number_in_no_
 
 def test_a_number_of_two_meters_leads_to_both(service: ApiService, operator: TestClient) -> None:
     account = service.add(42)
-    gas, _ = service.runtime.registry.accounts.add("grdf", METER, NOW, token_needed=False)
+    gas, _ = service.parts.stores.registry.accounts.add("grdf", METER, NOW, token_needed=False)
     page = search(operator, METER).text
     assert f"/operator/accounts/{account}" in page and f"/operator/accounts/{gas.id}" in page
 
@@ -95,7 +96,7 @@ def test_a_code_leads_to_the_accounts_that_have_it_and_since_when(service: ApiSe
 
 
 def test_those_whose_consent_ends_within_a_month_are_listed(service: ApiService, operator: TestClient) -> None:
-    registry = service.runtime.registry
+    registry = service.parts.stores.registry
     soon, late = (
         registry.accounts.add(
             "enedis", f"300016400000{days}", NOW, consent_until=TODAY + timedelta(days=days), token_needed=False
@@ -121,13 +122,13 @@ def test_long_lists_come_in_pages(service: ApiService, operator: TestClient, mon
 def test_an_account_that_is_not_there_has_no_page(service: ApiService, operator: TestClient) -> None:
     assert operator.get("/operator/accounts/nobody").status_code == 404
     removed = service.add(3)
-    service.runtime.erase(removed, "test")
+    erase(service.parts.stores, removed, "test")
     assert operator.get(f"/operator/accounts/{removed}").status_code == 404
 
 
 def test_programs_find_the_account_of_a_meter_of_their_own_service(service: ApiService) -> None:
     account = service.add(42)
-    service.runtime.tenants.save("other", "Other")
+    service.parts.stores.registry.tenants.save("other", "Other")
     neighbours = service.add(43, tenant="other")
     found = service.client(Scope.READ_ACCOUNTS).post("/api/accounts/search", json={"usage_point": METER})
     assert [one["account"] for one in found.json()["accounts"]] == [account] and METER not in found.text
@@ -145,5 +146,5 @@ def test_programs_find_the_account_of_a_meter_of_their_own_service(service: ApiS
 
 def test_a_paused_account_tells_its_reason(service: ApiService, operator: TestClient) -> None:
     account = service.add(42)
-    service.runtime.registry.accounts.set_state(account, AccountState.PAUSED, now=NOW)
+    service.parts.stores.registry.accounts.set_state(account, AccountState.PAUSED, now=NOW)
     assert "Paused" in operator.get(f"/operator/accounts/{account}", headers=ENGLISH).text

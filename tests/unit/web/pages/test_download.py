@@ -26,7 +26,7 @@ def test_everything_stored_can_be_downloaded(service: ApiService, account: str) 
 
 def test_every_series_of_a_home_with_panels_can_be_downloaded(service: ApiService) -> None:
     account = service.add(12)
-    store_home(service.runtime, account, PanelHome(TODAY - timedelta(days=1), days=40))
+    store_home(service.parts, account, PanelHome(TODAY - timedelta(days=1), days=40))
     browser = service.browser(account)
     page = browser.get(f"/accounts/{account}/download", headers=FRENCH).text
     files = [link.replace("&amp;", "&") for link in re.findall(r'href="([^"]*/download/file[^"]+)"', page)]
@@ -42,7 +42,7 @@ def test_every_series_of_a_home_with_panels_can_be_downloaded(service: ApiServic
 
 def test_a_meter_that_only_feeds_in_offers_its_production(service: ApiService) -> None:
     account = service.add(13)
-    store_home(service.runtime, account, PanelHome(TODAY - timedelta(days=1), days=40), [Series.PRODUCTION_DAILY])
+    store_home(service.parts, account, PanelHome(TODAY - timedelta(days=1), days=40), [Series.PRODUCTION_DAILY])
     page = service.browser(account).get(f"/accounts/{account}/download", headers=FRENCH).text
     assert '<input type="hidden" name="series" value="production_daily">' in page
     assert "by=day" in page and "file?by=" not in page

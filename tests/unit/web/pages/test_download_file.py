@@ -64,7 +64,7 @@ def test_d5_a_json_file_has_every_document_and_its_browser_saves_it(service: Api
 def test_d5_every_file_of_the_page_is_whole_and_saved(service: ApiService, small_pages: None) -> None:
     account = service.add()
     home = PanelHome(TODAY - timedelta(days=1), days=110, curve_days=5)
-    store_home(service.runtime, account, home)
+    store_home(service.parts, account, home)
     browser, documents = service.browser(account), home.documents()
     page = browser.get(f"/accounts/{account}/download", headers=FRENCH).text
     links = [link.replace("&amp;", "&") for link in re.findall(r'href="([^"]*/download/file[^"]+)"', page)]
@@ -87,14 +87,14 @@ def test_d5_a_file_is_read_and_sent_page_by_page(
 ) -> None:
     account = service.add()
     service.store_days(account, TODAY - timedelta(days=1000), [1000] * 1000)
-    sizes, read = [], service.runtime.measures.read
+    sizes, read = [], service.parts.stores.measures.read
 
     def count(*args: Any) -> Any:
         found = read(*args)
         sizes.append(sum(map(len, found.values())))
         return found
 
-    monkeypatch.setattr(service.runtime.measures, "read", count)
+    monkeypatch.setattr(service.parts.stores.measures, "read", count)
     for form in ("json", "csv"):
         service.browser(account).get(path_of(account, by="day", format=form))
         assert len(sizes) >= 10 and max(sizes) <= 102
@@ -126,7 +126,7 @@ def test_a_store_that_is_away_is_a_page_and_no_file(service: ApiService, monkeyp
     def away(*_: object) -> None:
         raise StoreUnavailable("db.internal does not serve")
 
-    monkeypatch.setattr(service.runtime.measures, "read", away)
+    monkeypatch.setattr(service.parts.stores.measures, "read", away)
     answer = service.browser(account).get(path_of(account, by="day"), headers=FRENCH)
     assert answer.status_code == 503 and "Content-Disposition" not in answer.headers
     assert "db.internal" not in answer.text
@@ -163,7 +163,7 @@ def test_d6_in_english_a_comma_separates_and_a_point_is_decimal(service: ApiServ
 
 
 def test_d6_a_total_ends_with_what_it_is_made_of_in_both_languages(service: ApiService) -> None:
-    account, measures = service.add(), service.runtime.measures
+    account, measures = service.add(), service.parts.stores.measures
     put_days(measures, Series.DAILY, {date(2024, 7, day): 1000 for day in range(1, 24)}, account_id=account)
     put_curve(measures, [date(2024, 7, 1)], account_id=account)
     browser = service.browser(account)
@@ -207,15 +207,15 @@ def homes(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     """A browser with a home with panels and one with gas."""
     with open_api_service(redis_url, tmp_path_factory.mktemp("homes"), **GAS_SETTINGS) as service:
         home = service.add()
-        store_home(service.runtime, home, PanelHome(TODAY - timedelta(days=1), days=110))
-        gas = add_gas(service.runtime, GasHome(TODAY - timedelta(days=2)))
+        store_home(service.parts, home, PanelHome(TODAY - timedelta(days=1), days=110))
+        gas = add_gas(service.parts, GasHome(TODAY - timedelta(days=2)))
         yield service.browser(home, gas), home, gas
 
 
 def test_d6_no_text_of_a_supplier_becomes_a_formula(service: ApiService) -> None:
     account, evil = service.add(), '=HYPERLINK("http://evil";"x")'
-    store_home(service.runtime, account, PanelHome(TODAY - timedelta(days=1), days=110))
-    measures = service.runtime.measures
+    store_home(service.parts, account, PanelHome(TODAY - timedelta(days=1), days=110))
+    measures = service.parts.stores.measures
     stored = measures.read(account, dict.fromkeys((Doctype.CONTRACT, Doctype.INDEX), ALL_KEYS))
     contracts = [row | {"tariff": evil, "activated_on": "+1"} for row in stored[Doctype.CONTRACT]]
     registers = [row | {"registers": {"=1;2\n3": 5}, "calendar": "@x"} for row in stored[Doctype.INDEX]]
@@ -230,7 +230,7 @@ def test_d6_no_text_of_a_supplier_becomes_a_formula(service: ApiService) -> None
 
 
 def test_without_a_series_a_gas_meter_has_its_gas(service: ApiService) -> None:
-    account = add_gas(service.runtime, GasHome(TODAY - timedelta(days=2)))
+    account = add_gas(service.parts, GasHome(TODAY - timedelta(days=2)))
     browser = service.browser(account)
     usual = browser.get(path_of(account, by="month", format="json")).json()
     assert usual["documents"] and usual["series"] == daily_of(supplier="grdf")

@@ -40,7 +40,7 @@ def kwh_of(home: GasHome, year: int, month: int) -> int:
 
 def test_the_page_shows_the_gas_of_days_months_and_years(service: ApiService) -> None:
     home = GasHome(LAST)
-    account = add_gas(service.runtime, home)
+    account = add_gas(service.parts, home)
     page = page_of(service, account)
     assert "<h1>Mon gaz</h1>" in page and "GRDF" in page and "…0123" in page
     july = sum(home.energy(date(2024, 7, day)) for day in range(1, LAST.day + 1))
@@ -54,7 +54,7 @@ def test_the_page_shows_the_gas_of_days_months_and_years(service: ApiService) ->
 
 @pytest.mark.parametrize("query", ["", "?by=day", "?by=year", "?by=day&at=2024-07-01", "?sum=1"])
 def test_nothing_of_electricity_is_on_a_page_of_gas(service: ApiService, query: str) -> None:
-    account = add_gas(service.runtime, GasHome(LAST, gaps=(5,)))
+    account = add_gas(service.parts, GasHome(LAST, gaps=(5,)))
     page = main_of(page_of(service, account, query))
     assert [word for word in ELECTRICITY if word in page] == []
     for path in ("/download", "/series", "/stop", "/remove"):
@@ -63,7 +63,7 @@ def test_nothing_of_electricity_is_on_a_page_of_gas(service: ApiService, query: 
 
 
 def test_provisional_and_estimated_values_are_told_in_words(service: ApiService) -> None:
-    account = add_gas(service.runtime, GasHome(LAST, provisional=10))
+    account = add_gas(service.parts, GasHome(LAST, provisional=10))
     page = page_of(service, account)
     assert "Les valeurs de 10 jours sont provisoires" in page
     assert page.count('<td class="remark">provisoire</td>') == 9
@@ -73,12 +73,12 @@ def test_provisional_and_estimated_values_are_told_in_words(service: ApiService)
 
 
 def test_a_final_month_says_nothing_of_provisional_values(service: ApiService) -> None:
-    page = page_of(service, add_gas(service.runtime, GasHome(LAST)), "?at=2024-05-10")
+    page = page_of(service, add_gas(service.parts, GasHome(LAST)), "?at=2024-05-10")
     assert "rovisoire" not in page.partition('id="chart"')[2].partition("</section>")[0]
 
 
 def test_a_gap_is_a_gap_and_a_zero_is_a_zero(service: ApiService) -> None:
-    account = add_gas(service.runtime, GasHome(LAST, gaps=(3,), zeros=(4,)))
+    account = add_gas(service.parts, GasHome(LAST, gaps=(3,), zeros=(4,)))
     page = page_of(service, account)
     gap = re.search(r'<tr><th scope="row"><a [^>]*>sam. 20 juil.</a></th>(.*?)</tr>', page)
     zero = re.search(r'<tr><th scope="row"><a [^>]*>ven. 19 juil.</a></th>(.*?)</tr>', page)
@@ -91,7 +91,7 @@ def test_a_gap_is_a_gap_and_a_zero_is_a_zero(service: ApiService) -> None:
 
 def test_the_details_of_a_day_are_there_where_they_are_asked_for(service: ApiService) -> None:
     home = GasHome(LAST)
-    account = add_gas(service.runtime, home)
+    account = add_gas(service.parts, home)
     assert "Coefficient" not in page_of(service, account).partition('id="billed"')[0]
     page = page_of(service, account, "?by=day&at=2024-05-10")
     facts = dict(re.findall(r"<div><dt>([^<]+)</dt><dd>([^<]+)</dd></div>", page))
@@ -104,7 +104,7 @@ def test_the_details_of_a_day_are_there_where_they_are_asked_for(service: ApiSer
 
 def test_billed_periods_are_a_table_of_their_own(service: ApiService) -> None:
     home = GasHome(LAST)
-    page = page_of(service, add_gas(service.runtime, home)).partition('id="billed"')[2]
+    page = page_of(service, add_gas(service.parts, home)).partition('id="billed"')[2]
     days = [date(2024, 6, day) for day in range(3, 31)]
     row = re.search(r'<th scope="row">du 3 juin 2024 au 1er juil. 2024</th>(.*?)</tr>', page)
     assert row and re.findall(r'class="number">([^<]+)<', row[1]) == [
@@ -121,7 +121,7 @@ def test_billed_periods_are_a_table_of_their_own(service: ApiService) -> None:
 )
 def test_the_days_of_a_month_stand_beside_what_was_published(service: ApiService, excess: int, words: str) -> None:
     home = GasHome(LAST, excess=excess)
-    page = page_of(service, add_gas(service.runtime, home), "?at=2024-06-10")
+    page = page_of(service, add_gas(service.parts, home), "?at=2024-06-10")
     june = kwh_of(home, 2024, 6)
     note = next(text for text in re.findall(r'<p class="note">([^<]*)</p>', page) if words in text)
     assert f"{june} kWh" in note and (excess == 0 or f"{june + excess} kWh" in note)
@@ -133,25 +133,25 @@ def test_the_days_of_a_month_stand_beside_what_was_published(service: ApiService
 
 def test_a_month_with_a_gap_is_compared_with_nothing(service: ApiService) -> None:
     age = (LAST - date(2024, 6, 10)).days
-    page = page_of(service, add_gas(service.runtime, GasHome(LAST, gaps=(age,))), "?at=2024-06-10")
+    page = page_of(service, add_gas(service.parts, GasHome(LAST, gaps=(age,))), "?at=2024-06-10")
     row = re.search(r'<th scope="row">juin</th>(.*?)</tr>', page.partition('id="billed"')[2])
     assert row and re.findall(r'class="number">([^<]+)<', row[1])[1:] == ["–", "–"]
 
 
 def test_the_contract_says_how_the_meter_is_read(service: ApiService) -> None:
-    page = page_of(service, add_gas(service.runtime, GasHome(LAST))).partition('id="contract"')[2]
+    page = page_of(service, add_gas(service.parts, GasHome(LAST))).partition('id="contract"')[2]
     for words in ("Mon contrat de gaz", "tous les mois, à distance", "T2, chauffage", "9 426 kWh", "31 août 2018"):
         assert words in page, words
 
 
 def test_a_reference_consumption_that_nobody_told_is_left_out(service: ApiService) -> None:
-    page = page_of(service, add_gas(service.runtime, GasHome(LAST, yearly=0)))
+    page = page_of(service, add_gas(service.parts, GasHome(LAST, yearly=0)))
     assert "Mon contrat de gaz" in page and "annuelle de référence" not in page
 
 
 def test_a_meter_that_is_read_every_six_months_says_why_it_has_no_days(service: ApiService) -> None:
     home = GasHome(LAST, frequency="6M")
-    account = add_gas(service.runtime, home, only=(PUBLISHED, CONTRACT))
+    account = add_gas(service.parts, home, only=(PUBLISHED, CONTRACT))
     page = page_of(service, account)
     assert "Votre compteur est relevé tous les six mois" in page and 'id="billed"' in page
     assert 'id="chart"' not in page and "Données en retard" not in page and 'id="part-gas_daily"' not in page
@@ -160,9 +160,9 @@ def test_a_meter_that_is_read_every_six_months_says_why_it_has_no_days(service: 
 
 
 def test_days_that_come_some_days_later_are_not_called_late(service: ApiService) -> None:
-    page = page_of(service, add_gas(service.runtime, GasHome(TODAY - timedelta(days=5))))
+    page = page_of(service, add_gas(service.parts, GasHome(TODAY - timedelta(days=5))))
     assert "GRDF les publie" in page and "Données en retard" not in page
-    page = page_of(service, add_gas(service.runtime, GasHome(TODAY - timedelta(days=9)), "GI000789"))
+    page = page_of(service, add_gas(service.parts, GasHome(TODAY - timedelta(days=9)), "GI000789"))
     assert (
         "Données en retard" in page
         and "Nous n’avons pas encore demandé la consommation de gaz du 20 juillet 2024" in page
@@ -171,7 +171,7 @@ def test_days_that_come_some_days_later_are_not_called_late(service: ApiService)
 
 def test_gas_can_be_downloaded_with_its_details_as_columns(service: ApiService) -> None:
     home = GasHome(LAST)
-    account = add_gas(service.runtime, home)
+    account = add_gas(service.parts, home)
     browser = service.browser(account)
     page = browser.get(f"/accounts/{account}/download", headers=FRENCH).text
     files = [link.replace("&amp;", "&") for link in re.findall(r'href="([^"]*/download/file[^"]+)"', page)]
@@ -188,7 +188,7 @@ def test_gas_can_be_downloaded_with_its_details_as_columns(service: ApiService) 
 
 
 def test_the_series_of_gas_can_be_chosen_and_days_stay(service: ApiService) -> None:
-    account = add_gas(service.runtime, GasHome(LAST))
+    account = add_gas(service.parts, GasHome(LAST))
     page = page_of(service, account, "/series")
     assert re.findall(r'name="series" value="([^"]+)"', page) == [DAILY, PUBLISHED, CONTRACT]
     assert page.count("disabled") == 1 and "La consommation que GRDF publie pour votre facture" in page

@@ -37,7 +37,7 @@ def power(service: ApiService) -> str:
 
 @pytest.fixture
 def gas(service: ApiService) -> str:
-    return add_gas(service.runtime, HOME)
+    return add_gas(service.parts, HOME)
 
 
 def load(browser: TestClient, account: str, query: str = "") -> str:
@@ -93,7 +93,7 @@ def test_nobody_joins_an_account_that_the_browser_does_not_show(service: ApiServ
     assert gas not in load(browser, power)
     assert join(browser, power, gas) == 404
     assert join(browser, power, "zzzzzzzzzzzz") == 404
-    assert service.runtime.registry.accounts.get(gas).home is None
+    assert service.parts.stores.registry.accounts.get(gas).home is None
 
 
 def test_who_shows_one_account_of_a_home_sees_nothing_of_the_other(service: ApiService, power: str, gas: str) -> None:
@@ -110,18 +110,22 @@ def test_a_form_of_another_site_joins_and_parts_nothing(service: ApiService, pow
     assert browser.post(f"/accounts/{power}/home", data=form).status_code == 403
     join(browser, power, gas)
     assert browser.post(f"/accounts/{power}/home/part", data=form).status_code == 403
-    assert service.runtime.registry.accounts.get(gas).home == service.runtime.registry.accounts.get(power).home is not None
+    assert (
+        service.parts.stores.registry.accounts.get(gas).home
+        == service.parts.stores.registry.accounts.get(power).home
+        is not None
+    )
 
 
 def test_a_home_has_one_account_of_each_energy(service: ApiService, power: str, gas: str) -> None:
-    second, second_gas = service.add(12), add_gas(service.runtime, HOME, OTHER_PCE)
+    second, second_gas = service.add(12), add_gas(service.parts, HOME, OTHER_PCE)
     browser = service.browser(power, gas, second, second_gas)
     assert join(browser, power, second) == 404, "two meters of one energy are two homes"
     join(browser, power, gas)
     assert join(browser, power, second_gas) == 404
     assert join(browser, second, gas) == 404, "it would take the gas out of the first home unasked"
     assert join(browser, second, second_gas) == 303
-    homes = {service.runtime.registry.accounts.get(account).home for account in (power, gas, second, second_gas)}
+    homes = {service.parts.stores.registry.accounts.get(account).home for account in (power, gas, second, second_gas)}
     assert len(homes) == 2
 
 
@@ -153,8 +157,8 @@ def test_the_sum_says_what_is_added_and_adds_only_days_known_of_both(service: Ap
 
 
 def test_a_gap_of_one_energy_leaves_the_day_out_of_the_sum(service: ApiService, power: str) -> None:
-    gas = add_gas(service.runtime, GasHome(LAST, gaps=(0, 5)))
-    service.runtime.registry.outcomes.load(gas)
+    gas = add_gas(service.parts, GasHome(LAST, gaps=(0, 5)))
+    service.parts.stores.registry.outcomes.load(gas)
     browser = service.browser(power, gas)
     join(browser, power, gas)
     box = load(browser, power, f"?sum=1&at={LAST - timedelta(days=5)}").partition('id="sum"')[2]
@@ -175,13 +179,13 @@ def test_gas_is_left_without_losing_electricity(service: ApiService, power: str,
     csrf = csrf_of(browser.get(f"/accounts/{gas}/{way}").text)
     left = browser.post(f"/accounts/{gas}/{way}", data={"csrf": csrf}, headers=FRENCH)
     assert left.status_code == 200 and "GRDF" in left.text
-    account = service.runtime.registry.accounts.get(power)
+    account = service.parts.stores.registry.accounts.get(power)
     assert account.state is AccountState.READY
     page = load(browser, power)
     assert "<h1>Ma consommation</h1>" in page and 'id="chart"' in page
     assert tabs(page) == (["Électricité", "Gaz"] if way == "stop" else [])
     if way == "remove":
-        assert service.runtime.registry.accounts.get(gas).home is None
+        assert service.parts.stores.registry.accounts.get(gas).home is None
 
 
 def test_the_first_page_names_the_energy_of_each_meter(service: ApiService, power: str, gas: str) -> None:

@@ -14,6 +14,7 @@ from worker.domain.account import AccountState
 from worker.domain.completeness import DayLedger
 from worker.domain.series import Series
 from worker.domain.windows import ONE_DAY
+from worker.runtime.sync_parts import build_explainer
 from worker.web.pages.chart_values import Span, View
 from worker.web.pages.charts import title_of as title_of_span
 from worker.web.texts import Words
@@ -23,7 +24,7 @@ STORED = 30  # Days before yesterday.
 
 
 def store_ledger(service: ApiService, account: str, series: Series, first: date, runs: str) -> None:
-    table = service.runtime.registry.completeness
+    table = service.parts.stores.registry.completeness
     ledger = DayLedger.parse(f"{first} {runs}")
     assert table.replace_if_unchanged(account, series, table.load_ledger(account, series), ledger)
 
@@ -53,7 +54,9 @@ def title_of(page: str) -> str:
 
 
 def sentence_of(service: ApiService, account: str, day: date, language: str = "fr") -> str:
-    explanation = service.runtime.explainer.explain(service.runtime.registry.accounts.get_existing(account), day)
+    explanation = build_explainer(service.parts.stores, service.parts.sync).explain(
+        service.parts.stores.registry.accounts.get_existing(account), day
+    )
     return explanation.series[Series.DAILY].sentences[language]
 
 
@@ -132,7 +135,7 @@ def test_a_date_at_the_beginning_of_the_calendar_shows_the_first_day(service: Ap
 def test_an_account_that_is_not_asked_for_shows_its_last_day_and_why_none_follows(
     service: ApiService, late: str
 ) -> None:
-    service.runtime.registry.accounts.set_state(late, AccountState.PAUSED, "", now=NOW)
+    service.parts.stores.registry.accounts.set_state(late, AccountState.PAUSED, "", now=NOW)
     page = page_of(service, late, f"by=day&at={YESTERDAY}")
     assert title_of(page) == "mardi 23 juillet 2024" and 'rel="next"' not in page
     assert "Ce compte est en pause" in page
@@ -140,7 +143,7 @@ def test_an_account_that_is_not_asked_for_shows_its_last_day_and_why_none_follow
 
 def test_d9_days_before_the_history_are_no_fault_of_the_supplier(service: ApiService) -> None:
     account = service.add(16)
-    history = service.runtime.history.wanted_window(Series.DAILY)
+    history = service.parts.sync.history.wanted_window(Series.DAILY)
     assert history is not None and history.start == date(2021, 7, 26)
     service.store_days(account, history.start, [5000] * 6)
     record_outcome(service, account, Series.DAILY)

@@ -97,7 +97,7 @@ def test_d17_a_hatched_day_leads_to_its_reason(service: ApiService) -> None:
 
 def test_d17_bars_of_panels_tell_both_directions(service: ApiService) -> None:
     account = service.add(23)
-    store_home(service.runtime, account, PanelHome(YESTERDAY, days=60))
+    store_home(service.parts, account, PanelHome(YESTERDAY, days=60))
     links = bar_links(page_of(service, account))
     assert len(links) == 24
     assert all(re.search(r" : [\d,]+ kWh prélevés, [\d,]+ kWh injectés$", label) for _, label in links)
@@ -105,7 +105,7 @@ def test_d17_bars_of_panels_tell_both_directions(service: ApiService) -> None:
 
 def test_d17_bars_of_gas_lead_to_its_days(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     with open_api_service(redis_url, tmp_path_factory.mktemp("gas"), **GAS_SETTINGS) as service:
-        account = add_gas(service.runtime, GasHome(TODAY - timedelta(days=2)))
+        account = add_gas(service.parts, GasHome(TODAY - timedelta(days=2)))
         page = page_of(service, account, "?by=week")
         assert [href for href, _ in bar_links(page)] == [f"?by=day&at=2024-07-{day}#chart" for day in (22, 23, 24)], (
             "up to yesterday"

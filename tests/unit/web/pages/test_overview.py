@@ -24,13 +24,13 @@ OPERATE = Path(__file__).parents[4] / "docs/how-to/operate.md"
 
 def log_in(service: ApiService) -> tuple[TestClient, str]:
     """Return the browser of an operator who has signed in, with the page that it sees."""
-    browser = signed_in(service.app, service.runtime)
+    browser = signed_in(service.app, service.parts)
     return browser, browser.get("/operator").text
 
 
 def record_day(service: ApiService, account_id: str, last_day: date, code: str | None = None) -> None:
     """Record a run that stored the daily values up to a day, which is complete."""
-    service.runtime.registry.outcomes.record(
+    service.parts.stores.registry.outcomes.record(
         account_id,
         Series.DAILY,
         "r1",
@@ -46,10 +46,10 @@ def record_day(service: ApiService, account_id: str, last_day: date, code: str |
 def test_with_gas_the_quota_and_gate_of_each_supplier_are_told(redis_url: str, tmp_path: Path) -> None:
     gas = {"grdf_client_id": "id", "grdf_client_secret": "secret", "grdf_url": "http://127.0.0.1:9"}
     with open_api_service(redis_url, tmp_path, **gas) as service:
-        runtime = service.runtime
-        preset = runtime.clients_of("grdf").endpoints.preset
-        ledger = ledger_of(preset, runtime.settings, runtime.redis)
-        runtime.redis.flushdb()
+        parts = service.parts
+        preset = parts.sync.suppliers.clients_of("grdf").endpoints.preset
+        ledger = ledger_of(preset, parts.stores.settings, parts.stores.redis)
+        parts.stores.redis.flushdb()
         assert ledger.try_permit("data").permit
         ledger.close_gate(90)
         text = " ".join(re.sub(r"<[^>]+>", " ", log_in(service)[1]).split())
@@ -67,21 +67,21 @@ def test_without_gas_the_page_says_nothing_of_it(service: ApiService) -> None:
 def test_an_open_incident_is_told_of(service: ApiService) -> None:
     browser, _ = log_in(service)
     assert "Incident:" not in browser.get("/operator", headers=ENGLISH).text
-    service.runtime.incidents.open_by_hand()
+    service.parts.sync.incidents.open_by_hand()
     assert browser.get("/operator", headers=ENGLISH).text.count("by_hand, since ") == 2
 
 
 def test_the_page_tells_states_freshness_quota_gate_errors_and_queues(service: ApiService) -> None:
     ids = [service.add(number) for number in (11, 12, 13, 14)]
-    service.runtime.registry.accounts.set_state(ids[3], AccountState.ACTION_NEEDED, "LOGIN_FAILED", now=NOW)
+    service.parts.stores.registry.accounts.set_state(ids[3], AccountState.ACTION_NEEDED, "LOGIN_FAILED", now=NOW)
     for account_id, days_ago, code in ((ids[0], 1, None), (ids[1], 1, "VENDOR_DOWN"), (ids[2], 4, None)):
         record_day(service, account_id, TODAY - timedelta(days=days_ago), code)
-    table = service.runtime.registry.completeness
+    table = service.parts.stores.registry.completeness
     for hours, complete in ((30, 9), (3, 6), (2, 9)):
         table.save_freshness(HourFreshness(NOW - timedelta(hours=hours), Series.DAILY, 12, complete))
-    service.runtime.ledger.try_permit("mesure_synchrone_auto")
-    service.runtime.ledger.close_gate(120)
-    enqueue_backfill(ids[0], broker_url=service.runtime.broker_url)
+    service.parts.sync.ledger.try_permit("mesure_synchrone_auto")
+    service.parts.sync.ledger.close_gate(120)
+    enqueue_backfill(ids[0], broker_url=service.parts.stores.broker_url)
     _, page = log_in(service)
     text = " ".join(re.sub(r"<[^>]+>", " ", page).split())
     assert "Active 3" in text and "To be reconnected 1" in text
@@ -92,11 +92,11 @@ def test_the_page_tells_states_freshness_quota_gate_errors_and_queues(service: A
     )
     assert "0.1% · 1 / 1,000" in text and "paused for" in text
     assert (
-        f"control {queue_lengths(service.runtime.broker_url)['control']}" in text
-        and queue_lengths(service.runtime.broker_url)["control"] >= 1
+        f"control {queue_lengths(service.parts.stores.broker_url)['control']}" in text
+        and queue_lengths(service.parts.stores.broker_url)["control"] >= 1
     )
     assert not any(account_id in page for account_id in ids), "no account by name"
-    service.runtime.redis.flushdb()
+    service.parts.stores.redis.flushdb()
 
 
 def test_before_the_nights_run_the_day_before_is_told_and_when_yesterday_comes(redis_url: str, tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_before_the_nights_run_the_day_before_is_told_and_when_yesterday_comes(r
 
 
 def test_the_page_says_what_doctor_says_of_workers_and_beat_and_what_the_night_costs(service: ApiService) -> None:
-    service.runtime.redis.flushdb()
+    service.parts.stores.redis.flushdb()
     text = " ".join(re.sub(r"<[^>]+>", " ", log_in(service)[1]).split())
     assert "workers no worker is running: start one with releve up" in text
     assert "beat has never sent a message" in text
@@ -119,7 +119,7 @@ def test_the_page_says_what_doctor_says_of_workers_and_beat_and_what_the_night_c
 
 
 def test_each_place_that_the_page_of_ten_questions_names_is_there(service: ApiService) -> None:
-    service.runtime.registry.outcomes.record(
+    service.parts.stores.registry.outcomes.record(
         service.add(11), Series.DAILY, "r1", NOW, code="CODE", message="", last_day=None, stored=False
     )
     browser, page = log_in(service)
@@ -138,6 +138,6 @@ def test_requests_that_wait_for_the_operator_are_counted(service: ApiService) ->
     held = ConnectionRequest(
         id="held", supplier="enedis", browser="b", begun_on=TODAY, created_at=NOW, state=RequestState.HELD
     )
-    service.runtime.connection_requests.create(held)
+    service.parts.consent.requests.create(held)
     assert "1 connection request is waiting for your approval" in browser.get("/operator", headers=ENGLISH).text
-    service.runtime.connector.turn_away("held")
+    service.parts.consent.connector.turn_away("held")

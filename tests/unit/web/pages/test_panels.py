@@ -21,7 +21,7 @@ PRODUCTION = (Series.PRODUCTION_DAILY, Series.PRODUCTION_LOAD_CURVE)
 
 def page_of(service: ApiService, home: PanelHome, series: tuple[Series, ...], query: str = "", number: int = 21) -> str:
     account = service.add(number)
-    store_home(service.runtime, account, home, series)
+    store_home(service.parts, account, home, series)
     answer = service.browser(account).get(f"/accounts/{account}{query}", headers=FRENCH)
     assert answer.status_code == 200
     return html.unescape(answer.text).replace("\N{NO-BREAK SPACE}", " ")
@@ -136,9 +136,9 @@ def test_a_home_without_panels_and_registers_sees_no_empty_box(service: ApiServi
 
 def test_series_that_are_asked_for_and_have_nothing_yet_leave_no_empty_box(service: ApiService) -> None:
     account = service.add(22)
-    store_home(service.runtime, account, PanelHome(LAST, days=60), USUAL)
+    store_home(service.parts, account, PanelHome(LAST, days=60), USUAL)
     for series in of_supplier("enedis"):
-        ask_for(service.runtime, account, series)
+        ask_for(service.parts, account, series)
     page = html.unescape(service.browser(account).get(f"/accounts/{account}", headers=FRENCH).text)
     assert "<h1>Ma consommation</h1>" in page
     assert all(word not in page for word in ("serie-fed", "power-title", "registers-", "contract-title", "key-fed"))

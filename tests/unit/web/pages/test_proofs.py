@@ -59,22 +59,22 @@ def service(services: ApiServices) -> ApiService:
         proof=ProofState.AWAITED,
         proof_until=date(2024, 8, 2),
     )
-    with service.runtime.registry.database.writing() as connection:
-        service.runtime.rights.insert(connection, right)
+    with service.parts.stores.registry.database.writing() as connection:
+        service.parts.stores.registry.rights.insert(connection, right)
     return service
 
 
 @pytest.fixture
 def sent(service: ApiService) -> Sent:
     assert GRDF.rights is not None
-    grdf, clients = Sent(), service.runtime.suppliers[GAS]
+    grdf, clients = Sent(), service.parts.sync.suppliers[GAS]
     rights = replace(GRDF.rights, upload=grdf.upload)
     object.__setattr__(clients, "supplier", replace(clients.supplier, rights=rights))
     return grdf
 
 
 def operator(service: ApiService) -> TestClient:
-    browser = signed_in(service.app, service.runtime)
+    browser = signed_in(service.app, service.parts)
     browser.follow_redirects = False
     return browser
 
@@ -95,7 +95,7 @@ def test_the_page_lists_what_is_awaited_until_when(service: ApiService) -> None:
 def test_a_rejected_proof_can_be_replaced_and_an_accepted_one_is_done(
     service: ApiService, proof: ProofState, listed: bool
 ) -> None:
-    with service.runtime.registry.database.writing() as connection:
+    with service.parts.stores.registry.database.writing() as connection:
         connection.execute(RIGHTS.update().values(proof=proof))
     assert (f'action="/operator/rights/{RIGHT}/proofs"' in operator(service).get("/operator").text) is listed
 
@@ -106,13 +106,13 @@ def test_a_proof_waits_sealed_until_a_worker_sends_it(service: ApiService, sent:
     assert (answer.status_code, answer.headers["location"]) == (303, "/operator#proofs")
     assert sent.files == [], "no thread of the web waits for GRDF"
     assert "being sent" in browser.get("/operator").text
-    kept = service.runtime.redis.lrange(f"releve:proof_files:{RIGHT}", 0, -1)
+    kept = service.parts.stores.redis.lrange(f"releve:proof_files:{RIGHT}", 0, -1)
     assert len(kept) == 2 and not any("signed" in str(text) or "Martin" in str(text) for text in kept)
-    service.runtime.proof_uploads.send_waiting()
+    service.parts.consent.proof_uploads.send_waiting()
     assert sent.files == [("right-at-grdf", [("proof.pdf", PDF[1])] * 2)], "a file's name may be a person's"
-    assert service.runtime.redis.keys(f"releve:proof_files:{RIGHT}*") == []
+    assert service.parts.stores.redis.keys(f"releve:proof_files:{RIGHT}*") == []
     assert "Gas meter" not in browser.get("/operator").text
-    service.runtime.proof_uploads.send_waiting()
+    service.parts.consent.proof_uploads.send_waiting()
     assert len(sent.files) == 1
 
 
@@ -120,11 +120,11 @@ def test_a_refused_proof_is_told_and_can_be_sent_again(service: ApiService, sent
     browser = operator(service)
     sent.refusal = RightProofRefused("too many files")
     upload(browser, PDF)
-    service.runtime.proof_uploads.send_waiting()
+    service.parts.consent.proof_uploads.send_waiting()
     assert "last files refused" in browser.get("/operator").text
     sent.refusal = None
     upload(browser, PDF)
-    service.runtime.proof_uploads.send_waiting()
+    service.parts.consent.proof_uploads.send_waiting()
     assert len(sent.files) == 1
 
 
@@ -133,18 +133,18 @@ def test_a_proof_waits_on_where_grdf_is_silent(service: ApiService, sent: Sent) 
     upload(browser, PDF)
     sent.refusal = SupplierUnavailable("down")
     with pytest.raises(SupplierUnavailable):
-        service.runtime.proof_uploads.send_waiting()
+        service.parts.consent.proof_uploads.send_waiting()
     sent.refusal = None
-    service.runtime.proof_uploads.send_waiting()
+    service.parts.consent.proof_uploads.send_waiting()
     assert len(sent.files) == 1
 
 
 def test_who_is_not_logged_in_uploads_nothing_and_is_not_read(service: ApiService) -> None:
     stranger = TestClient(service.app, follow_redirects=False)
     answer = upload(stranger, PDF, csrf="0" * 64)
-    assert answer.status_code == 403 and service.runtime.proof_uploads.files.list_waiting() == []
+    assert answer.status_code == 403 and service.parts.consent.proof_uploads.files.list_waiting() == []
     forged = upload(operator(service), PDF, csrf="0" * 64)
-    assert forged.status_code == 403 and service.runtime.proof_uploads.files.list_waiting() == []
+    assert forged.status_code == 403 and service.parts.consent.proof_uploads.files.list_waiting() == []
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_files_that_grdf_would_not_take_are_refused_in_one_line(
 ) -> None:
     answer = upload(operator(service), *files)
     assert answer.status_code == 422 and re.search(words, answer.text)
-    assert service.runtime.proof_uploads.files.list_waiting() == []
+    assert service.parts.consent.proof_uploads.files.list_waiting() == []
 
 
 def test_a_body_that_is_too_long_is_refused_before_it_is_read(service: ApiService) -> None:

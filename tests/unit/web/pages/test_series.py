@@ -12,6 +12,8 @@ from tests.support.factories import NOW
 from tests.support.household_pages import FRENCH, METER, csrf_of
 from worker.domain.account import AccountState
 from worker.domain.series import USUAL_SERIES, Series, SeriesSwitch
+from worker.runtime.consent_parts import build_series_chooser, stop_consent
+from worker.runtime.supplier_settings import is_offered
 from worker.web import dependencies as context
 from worker.web.dependencies import Session
 
@@ -26,7 +28,7 @@ def published(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def switched(service: ApiService, account: str) -> dict[Series, SeriesSwitch]:
     """Return the switches that are not the fleet's."""
-    chosen = service.runtime.registry.outcomes.list_chosen(account)
+    chosen = service.parts.stores.registry.outcomes.list_chosen(account)
     return {one.series: one.switch for one in chosen if one.switch is not SeriesSwitch.FLEET}
 
 
@@ -60,12 +62,12 @@ def _value(element: str) -> str:
 
 
 def test_the_page_says_of_each_series_what_it_is_and_whether_it_is_asked_for(service: ApiService, account: str) -> None:
-    service.runtime.registry.outcomes.switch(account, Series.MAX_POWER, SeriesSwitch.ON, NOW)
-    service.runtime.registry.outcomes.end(account, Series.MAX_POWER, "run-1", "no such series", NOW)
+    service.parts.stores.registry.outcomes.switch(account, Series.MAX_POWER, SeriesSwitch.ON, NOW)
+    service.parts.stores.registry.outcomes.end(account, Series.MAX_POWER, "run-1", "no such series", NOW)
     assert f'href="/accounts/{account}/series"' in service.browser(account).get(f"/accounts/{account}").text
     page = Form(service, account).page
     assert "…0011" in page and METER not in page
-    assert page.count('type="checkbox"') == sum(service.runtime.offers(series) for series in Series)
+    assert page.count('type="checkbox"') == sum(is_offered(service.parts.stores.settings, series) for series in Series)
     for series in USUAL_SERIES:
         assert is_ticked(page, series) and "Demandé à Enedis." in box_of(page, series)
     assert not is_ticked(page, Series.CONTRACT) and "Non demandé." in box_of(page, Series.CONTRACT)
@@ -77,9 +79,9 @@ def test_the_page_says_of_each_series_what_it_is_and_whether_it_is_asked_for(ser
 def test_what_the_supplier_does_not_have_is_not_on_the_page(
     service: ApiService, account: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chooser = service.runtime.series_chooser
+    chooser = build_series_chooser(service.parts.stores)
     usual = type(chooser)(outcomes=chooser.outcomes, is_offered=lambda one: one in USUAL_SERIES, now=chooser.now)
-    monkeypatch.setattr(service.runtime, "series_chooser", usual)
+    monkeypatch.setattr(service.parts, "series_chooser", usual)
     form = Form(service, account)
     assert form.page.count('type="checkbox"') == len(USUAL_SERIES)
     assert form.save(tick=Series.REGISTERS).status_code == 200
@@ -101,7 +103,7 @@ def test_a_form_that_was_loaded_before_another_change_does_not_take_it_back(
     service: ApiService, account: str, published: list[str]
 ) -> None:
     old = Form(service, account)
-    service.runtime.registry.outcomes.switch(account, Series.CONTRACT, SeriesSwitch.ON, NOW)
+    service.parts.stores.registry.outcomes.switch(account, Series.CONTRACT, SeriesSwitch.ON, NOW)
     old.save(tick=Series.MAX_POWER)
     assert switched(service, account) == dict.fromkeys((Series.MAX_POWER, Series.CONTRACT), SeriesSwitch.ON)
     Form(service, account).save()
@@ -111,9 +113,9 @@ def test_a_form_that_was_loaded_before_another_change_does_not_take_it_back(
 def test_a_series_that_ended_while_the_form_was_open_is_not_asked_for_again(
     service: ApiService, account: str, published: list[str]
 ) -> None:
-    service.runtime.registry.outcomes.switch(account, Series.MAX_POWER, SeriesSwitch.ON, NOW)
+    service.parts.stores.registry.outcomes.switch(account, Series.MAX_POWER, SeriesSwitch.ON, NOW)
     form = Form(service, account)
-    service.runtime.registry.outcomes.end(account, Series.MAX_POWER, "run-1", "no such series", NOW)
+    service.parts.stores.registry.outcomes.end(account, Series.MAX_POWER, "run-1", "no such series", NOW)
     form.save()
     assert switched(service, account) == {Series.MAX_POWER: SeriesSwitch.ENDED} and published == []
     Form(service, account).save(tick=Series.MAX_POWER)
@@ -132,7 +134,7 @@ def test_daily_totals_stay_on(service: ApiService, account: str) -> None:
 def test_daily_totals_that_the_operator_switched_off_can_be_switched_on(
     service: ApiService, account: str, published: list[str]
 ) -> None:
-    service.runtime.registry.outcomes.switch(account, Series.DAILY, SeriesSwitch.OFF, NOW)
+    service.parts.stores.registry.outcomes.switch(account, Series.DAILY, SeriesSwitch.OFF, NOW)
     form = Form(service, account)
     assert not is_ticked(form.page, Series.DAILY) and "disabled" not in box_of(form.page, Series.DAILY)
     form.save(tick=Series.DAILY)
@@ -155,7 +157,7 @@ def test_changes_are_limited_because_each_may_take_calls(
 def test_choices_of_an_account_without_consent_are_kept_for_later(
     service: ApiService, account: str, published: list[str]
 ) -> None:
-    service.runtime.stop_consent(account)
+    stop_consent(service.parts.stores, account)
     form = Form(service, account)
     assert "Relève ne demande rien à Enedis" in form.page
     form.save(tick=Series.MAX_POWER)
@@ -164,7 +166,7 @@ def test_choices_of_an_account_without_consent_are_kept_for_later(
 
 def test_an_account_that_another_person_has_taken_over_has_nothing_to_choose(service: ApiService, account: str) -> None:
     form = Form(service, account)
-    service.runtime.registry.accounts.set_state(account, AccountState.CLOSED, now=NOW)
+    service.parts.stores.registry.accounts.set_state(account, AccountState.CLOSED, now=NOW)
     assert form.browser.get(form.address, follow_redirects=False).headers["Location"] == f"/accounts/{account}"
     assert f"/accounts/{account}/series" not in form.save(tick=Series.MAX_POWER).text
     assert switched(service, account) == {}
@@ -173,7 +175,7 @@ def test_an_account_that_another_person_has_taken_over_has_nothing_to_choose(ser
 @pytest.mark.parametrize("csrf", [None, "", "0" * 64, "another session"])
 def test_a_form_of_another_site_switches_nothing(service: ApiService, account: str, csrf: str | None) -> None:
     if csrf == "another session":
-        csrf = service.runtime.web_access.signer.csrf_token(Session().sid)
+        csrf = service.parts.access.signer.csrf_token(Session().sid)
     fields = {"series": str(Series.MAX_POWER)} | ({} if csrf is None else {"csrf": csrf})
     refused = service.browser(account).post(f"/accounts/{account}/series", data=fields, headers=FRENCH)
     assert refused.status_code == 403 and "Ce formulaire a expiré" in refused.text

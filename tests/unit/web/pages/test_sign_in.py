@@ -50,7 +50,7 @@ class Door:
     now: datetime = field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
 
     def __post_init__(self) -> None:
-        set_clock(self.service.runtime, lambda: self.now)
+        set_clock(self.service.parts, lambda: self.now)
 
     def browser(self, address: str = ELSEWHERE) -> TestClient:
         return browser_at(self.service.app, address)
@@ -67,14 +67,14 @@ class Door:
         return browser
 
     def link(self) -> str:
-        runtime = self.service.runtime
-        operator = runtime.web_access.operators.find(self.operator.name)
-        return new_operator_link(runtime.web_access, operator, runtime.settings.public_url)
+        parts = self.service.parts
+        operator = parts.access.operators.find(self.operator.name)
+        return new_operator_link(parts.access, operator, parts.stores.settings.public_url)
 
 
 @pytest.fixture
 def door(service: ApiService) -> Door:
-    return Door(service, add_operator(service.runtime))
+    return Door(service, add_operator(service.parts))
 
 
 def hashings(patch: pytest.MonkeyPatch) -> list[str]:
@@ -127,7 +127,7 @@ def test_a_right_code_beside_a_wrong_password_is_not_used_up_and_looks_like_a_wr
 
 
 def test_on_loopback_the_password_is_enough_and_elsewhere_a_second_factor_is_needed(door: Door) -> None:
-    add_operator(door.service.runtime, "bob", second_factor=False)
+    add_operator(door.service.parts, "bob", second_factor=False)
     here, elsewhere = door.browser(LOOPBACK), door.browser()
     assert 'name="code"' not in here.get("/operator").text
     assert sign_in(here, PASSWORD, name="bob").status_code == 303
@@ -177,7 +177,7 @@ def test_m6_guesses_from_ten_addresses_lock_nobody_out(door: Door) -> None:
 
 def wait(door: Door, limit: str) -> None:
     """Let the time of a limit's window go by."""
-    redis = door.service.runtime.redis
+    redis = door.service.parts.stores.redis
     assert all(redis.delete(key) for key in list(redis.scan_iter(f"releve:limit:{limit}:*")))
 
 
@@ -250,10 +250,13 @@ def test_s2_the_second_check_before_an_erasure_takes_no_more_guesses(door: Door)
 
 def test_s2_the_audit_trail_names_the_operator_whose_codes_are_guessed(door: Door) -> None:
     guess_codes(door, 23)
-    told = door.service.runtime.audit.page(AuditFilter(actor=NAME), 100)
+    told = door.service.parts.stores.registry.audit.page(AuditFilter(actor=NAME), 100)
     assert {(entry.action, entry.outcome) for entry in told} == {(AuditAction.SESSION_OPEN, "operator.codes")}
     assert len(told) == 3
-    assert door.service.runtime.audit.count_since(datetime.now(UTC) - timedelta(hours=1), "operator.codes") == 3
+    assert (
+        door.service.parts.stores.registry.audit.count_since(datetime.now(UTC) - timedelta(hours=1), "operator.codes")
+        == 3
+    )
 
 
 def test_tries_that_wait_for_a_password_check_take_no_more_than_their_places(
@@ -281,7 +284,7 @@ def test_m6_two_passwords_are_hashed_at_once_and_no_more(door: Door, monkeypatch
 
     set_hasher(monkeypatch, Hasher())
     monkeypatch.setattr(operator_table, "_nobodys_hash", lambda: "")
-    check = door.service.runtime.web_access.operators.check
+    check = door.service.parts.access.operators.check
     threads = [threading.Thread(target=check, args=("nobody", "x")) for _ in range(6)]
     for thread in threads:
         thread.start()
@@ -294,8 +297,8 @@ def test_one_address_makes_redis_keep_a_bounded_number_of_counts(door: Door) -> 
     path = {"path": "/operator/login", "query_string": b""}
     request = Request({"type": "http", "client": (ELSEWHERE, 50_000), "headers": [(b"host", b"testserver")], **path})
     for rank in range(300):
-        assert refuse_try(request, door.service.runtime, f"name{rank}").status in (403, 429)
-    assert len(list(door.service.runtime.redis.scan_iter("releve:limit:operator-login:*"))) == 16
+        assert refuse_try(request, door.service.parts, f"name{rank}").status in (403, 429)
+    assert len(list(door.service.parts.stores.redis.scan_iter("releve:limit:operator-login:*"))) == 16
 
 
 # Sessions (M5)
@@ -321,11 +324,11 @@ def change_password(door: Door, browser: TestClient) -> None:
 
 
 def change_password_by_hand(door: Door, browser: TestClient) -> None:
-    door.service.runtime.web_access.operators.set_password(door.operator.id, NEW_PASSWORD)
+    door.service.parts.access.operators.set_password(door.operator.id, NEW_PASSWORD)
 
 
 def end_operator(door: Door, browser: TestClient) -> None:
-    door.service.runtime.web_access.operators.end(door.operator.id)
+    door.service.parts.access.operators.end(door.operator.id)
 
 
 def end_others(door: Door, browser: TestClient) -> None:
@@ -361,14 +364,14 @@ WAYS: list[Callable[[Door, TestClient], None]] = [
 
 @pytest.mark.parametrize("end", WAYS, ids=lambda way: way.__name__)
 def test_m5_a_copied_cookie_is_refused_at_the_next_request(door: Door, end: Callable[[Door, TestClient], None]) -> None:
-    add_operator(door.service.runtime, "bob")  # The page stays open, whoever ends.
+    add_operator(door.service.parts, "bob")  # The page stays open, whoever ends.
     browser = door.let_in()
     copy = copy_of(browser)
     csrf = csrf_of(copy.get("/operator").text)
     end(door, browser)
     assert not is_in(copy)
     assert copy.post("/operator/invitations", data={"csrf": csrf, "whom": "30001640000022"}).status_code == 403
-    assert door.service.runtime.invitations.list_invitations() == []
+    assert door.service.parts.stores.registry.invitations.list_invitations() == []
 
 
 def test_m5_a_new_sign_in_in_the_same_browser_ends_the_session_before(door: Door) -> None:
@@ -384,7 +387,7 @@ def test_m5_a_new_sign_in_in_the_same_browser_ends_the_session_before(door: Door
 
 def test_m5_lost_rows_let_nobody_in(door: Door) -> None:
     browser = door.let_in()
-    with door.service.runtime.registry.database.writing() as connection:
+    with door.service.parts.stores.registry.database.writing() as connection:
         connection.exec_driver_sql("DELETE FROM access_keys")
     assert not is_in(browser)
 
@@ -419,7 +422,7 @@ def use_link(browser: TestClient, link: str, code: str = "") -> int:
 
 def test_a_link_lets_in_once_on_loopback(door: Door) -> None:
     link, browser = door.link(), door.browser(LOOPBACK)
-    assert link.startswith(f"{door.service.runtime.settings.public_url}/operator/link#operator_link_")
+    assert link.startswith(f"{door.service.parts.stores.settings.public_url}/operator/link#operator_link_")
     assert browser.get(link).status_code == 200 and not is_in(browser), "loading the page uses nothing up"
     assert use_link(browser, link) == 303 and is_in(browser)
     assert use_link(door.browser(LOOPBACK), link) == 404
@@ -433,7 +436,7 @@ def test_elsewhere_a_link_asks_for_the_code_and_a_wrong_one_leaves_it(door: Door
 
 
 def test_an_operator_without_a_second_factor_has_no_use_of_a_link_elsewhere(door: Door) -> None:
-    access = door.service.runtime.web_access
+    access = door.service.parts.access
     link = new_operator_link(access, access.operators.add("demo"), "http://127.0.0.1:8000")
     assert use_link(door.browser(), link, "000000") == 403
     assert use_link(door.browser(LOOPBACK), link) == 303
@@ -445,7 +448,7 @@ def test_a_link_ends_by_time_by_a_newer_one_and_with_its_operator(door: Door) ->
     door.now += timedelta(minutes=15)
     assert use_link(door.browser(LOOPBACK), second) == 404
     third = door.link()
-    door.service.runtime.web_access.operators.end(door.operator.id)
+    door.service.parts.access.operators.end(door.operator.id)
     assert use_link(door.browser(LOOPBACK), third) == 404
     assert use_link(door.browser(LOOPBACK), "operator_link_nonsense") == 404
 
@@ -460,7 +463,7 @@ def test_a_link_without_our_form_is_not_used_up(door: Door) -> None:
 
 
 def test_an_account_is_erased_after_password_and_code_alone(door: Door) -> None:
-    runtime = door.service.runtime
+    parts = door.service.parts
     account_id, browser = door.service.add(11), door.let_in()
 
     def erase(account: str, password: str, code: str, *, csrf: str | None = None) -> TestClient:
@@ -472,10 +475,10 @@ def test_an_account_is_erased_after_password_and_code_alone(door: Door) -> None:
     assert erase(account_id, "wrong one, it is", door.code()).status_code == 403
     assert erase(account_id, PASSWORD, "000000").status_code == 403
     assert erase("nobody", PASSWORD, door.code()).status_code == 404
-    assert runtime.registry.accounts.get(account_id).state != "deleted"
+    assert parts.stores.registry.accounts.get(account_id).state != "deleted"
     page = erase(f" {account_id} ", PASSWORD, door.code())
     assert page.status_code == 200 and "The account is erased" in page.text and account_id in page.text
-    assert runtime.registry.accounts.get(account_id).state == "deleted"
+    assert parts.stores.registry.accounts.get(account_id).state == "deleted"
     assert erase(account_id, PASSWORD, door.code()).status_code == 404
 
 
@@ -494,12 +497,12 @@ def test_an_hour_after_the_sign_in_an_invitation_asks_again(door: Door, monkeypa
         csrf = csrf_of(browser.get("/operator").text)
         return browser.post("/operator/invitations", data={"csrf": csrf, "whom": "30001640000022", **words}).status_code
 
-    assert invite() == 403 and door.service.runtime.invitations.list_invitations() == []
+    assert invite() == 403 and door.service.parts.stores.registry.invitations.list_invitations() == []
     assert invite(password=PASSWORD, code=door.code()) == 200
     assert invite() == 200, "for another hour"
-    assert {invitation.created_by for invitation in door.service.runtime.invitations.list_invitations()} == {
-        "operator alice"
-    }
+    assert {
+        invitation.created_by for invitation in door.service.parts.stores.registry.invitations.list_invitations()
+    } == {"operator alice"}
 
 
 @pytest.mark.parametrize(
@@ -532,6 +535,6 @@ def test_the_password_is_changed_by_the_old_one_and_a_code(door: Door) -> None:
 
 def test_a_session_made_beside_the_page_is_one(door: Door) -> None:
     """The tests' own short way in is the same as the long one."""
-    set_clock(door.service.runtime, real_clock)
-    assert is_in(signed_in(door.service.app, door.service.runtime))
-    assert len(door.service.runtime.web_access.keys.list_keys([door.operator.id], {KeyKind.OPERATOR_SESSION})) == 1
+    set_clock(door.service.parts, real_clock)
+    assert is_in(signed_in(door.service.app, door.service.parts))
+    assert len(door.service.parts.access.keys.list_keys([door.operator.id], {KeyKind.OPERATOR_SESSION})) == 1

@@ -15,16 +15,16 @@ from worker.web.dependencies import Session
 
 def test_stopping_takes_a_form_of_ours_and_keeps_the_readings(service: ApiService, account: str) -> None:
     browser = service.browser(account)
-    stored = service.runtime.measures.read(account, dict.fromkeys(Doctype, ALL_KEYS))
+    stored = service.parts.stores.measures.read(account, dict.fromkeys(Doctype, ALL_KEYS))
     assert f'href="/accounts/{account}/stop"' in browser.get(f"/accounts/{account}", headers=FRENCH).text
     form = browser.get(f"/accounts/{account}/stop", headers=FRENCH).text
     assert "espace client Enedis" in form and "…0011" in form and METER not in form
     done = browser.post(f"/accounts/{account}/stop", data={"csrf": csrf_of(form)}, headers=FRENCH)
     assert [step.status_code for step in done.history] == [303] and "Relevés arrêtés" in done.text
-    row = service.runtime.registry.accounts.get(account)
+    row = service.parts.stores.registry.accounts.get(account)
     assert (row.state, row.reason, row.usage_point_id) == (AccountState.ACTION_NEEDED, "CONSENT_STOPPED", METER)
-    assert service.runtime.measures.read(account, dict.fromkeys(Doctype, ALL_KEYS)) == stored
-    assert service.runtime.notices.list_due(NOW) == [], "nobody is told of what it did itself"
+    assert service.parts.stores.measures.read(account, dict.fromkeys(Doctype, ALL_KEYS)) == stored
+    assert service.parts.stores.registry.notices.list_due(NOW) == [], "nobody is told of what it did itself"
     assert 'class="chart chart-wide"' in done.text and "demandez une invitation" in done.text
     assert "alert" not in done.text and f"/accounts/{account}/stop" not in done.text
 
@@ -35,30 +35,30 @@ def test_what_is_stopped_already_stays_so(service: ApiService, account: str) -> 
     for _ in range(2):
         assert browser.post(f"/accounts/{account}/stop", data=form).status_code == 200
     assert browser.get(f"/accounts/{account}/stop", follow_redirects=False).status_code == 303
-    service.runtime.registry.accounts.add("enedis", METER, NOW, token_needed=False)
-    assert service.runtime.registry.accounts.get(account).active
+    service.parts.stores.registry.accounts.add("enedis", METER, NOW, token_needed=False)
+    assert service.parts.stores.registry.accounts.get(account).active
 
 
 def test_an_account_that_another_person_has_taken_over_has_nothing_to_stop(service: ApiService, account: str) -> None:
-    service.runtime.registry.accounts.set_state(account, AccountState.CLOSED, now=NOW)
+    service.parts.stores.registry.accounts.set_state(account, AccountState.CLOSED, now=NOW)
     browser = service.browser(account)
     assert browser.get(f"/accounts/{account}/stop", follow_redirects=False).status_code == 303
     assert browser.post(f"/accounts/{account}/stop", data={"csrf": browser.headers["X-CSRF-Token"]}).status_code == 200
-    assert service.runtime.registry.accounts.get(account).state is AccountState.CLOSED
+    assert service.parts.stores.registry.accounts.get(account).state is AccountState.CLOSED
 
 
 @pytest.mark.parametrize("csrf", [None, "", "0" * 64, "another session"])
 def test_a_form_of_another_site_stops_nothing(service: ApiService, account: str, csrf: str | None) -> None:
     if csrf == "another session":
-        csrf = service.runtime.web_access.signer.csrf_token(Session().sid)
+        csrf = service.parts.access.signer.csrf_token(Session().sid)
     fields = {} if csrf is None else {"csrf": csrf}
     refused = service.browser(account).post(f"/accounts/{account}/stop", data=fields, headers=FRENCH)
     assert refused.status_code == 403 and "Ce formulaire a expiré" in refused.text
-    assert service.runtime.registry.accounts.get(account).state is AccountState.READY
+    assert service.parts.stores.registry.accounts.get(account).state is AccountState.READY
 
 
 def test_who_does_not_own_an_account_cannot_stop_it(service: ApiService, account: str) -> None:
     other = service.browser(service.add(12))
     csrf = other.headers["X-CSRF-Token"]
     assert other.post(f"/accounts/{account}/stop", data={"csrf": csrf}).status_code == 404
-    assert service.runtime.registry.accounts.get(account).state is AccountState.READY
+    assert service.parts.stores.registry.accounts.get(account).state is AccountState.READY
