@@ -36,7 +36,7 @@ from benchmarks.fleet_seed import (  # noqa: E402
     seed_registry,
 )
 from config.settings import PREFIX, Settings  # noqa: E402
-from tests.support.parts import open_parts  # noqa: E402
+from tests.support.parts import Parts  # noqa: E402
 from worker.stores.encryption import generate_key  # noqa: E402
 from worker.stores.redis.embedded import EmbeddedRedis  # noqa: E402
 
@@ -116,7 +116,7 @@ def main() -> None:
             migrate, env={**env, "PYTHONPATH": str(args.code)}, cwd=folder, check=True, stdout=subprocess.DEVNULL
         )
         values = {name.lower(): value for name, value in settings.items()}
-        with open_parts(Settings.from_env(_env_file=None, **values)) as parts:
+        with Parts(Settings.from_env(_env_file=None, **values)) as parts:
             seeded_s = seed_registry(parts.stores.registry, args.accounts)
             if not args.rows_only:
                 seed_evidence(parts, args.accounts)

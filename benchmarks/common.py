@@ -32,7 +32,7 @@ sys.path.insert(0, str(ROOT))  # `python benchmarks/nightly.py` has only this fo
 from benchmarks import processes  # noqa: E402
 from config.settings import PREFIX, Settings  # noqa: E402
 from tests.support import servers  # noqa: E402
-from tests.support.parts import Parts, open_parts  # noqa: E402
+from tests.support.parts import Parts  # noqa: E402
 from tests.support.real_couchdb import real_couchdb_url  # noqa: E402
 from worker.clients.suppliers import ENEDIS  # noqa: E402
 from worker.domain.documents import ALL_KEYS  # noqa: E402
@@ -149,7 +149,7 @@ class BenchmarkSystem:
     def open_runtime(self, today: date) -> Iterator[Parts]:
         """Yield a parts of our own on the same settings."""
         settings = {name.lower(): value for name, value in self.settings.items()}
-        with open_parts(Settings.from_env(_env_file=None, pretend_now=morning(today), **settings)) as parts:
+        with Parts(Settings.from_env(_env_file=None, pretend_now=morning(today), **settings)) as parts:
             yield parts
 
     # -- Work and its costs

@@ -22,7 +22,6 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-
 ROOT: Final = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
@@ -32,15 +31,11 @@ from benchmarks.fleet_seed import NIGHT, seed_registry  # noqa: E402
 from worker.domain.messages import WindowJob  # noqa: E402
 from worker.domain.series import USUAL_SERIES, Series  # noqa: E402
 from worker.stores.database import Database  # noqa: E402
-from worker.stores.encryption import KeyedHashes, Purpose, Sealer, generate_key
-    Purpose,
-    Sealer,
-    generate_key,
-)
+from worker.stores.encryption import KeyedHashes, Purpose, Sealer, generate_key  # noqa: E402
 from worker.stores.redis.claims import ProgressStore  # noqa: E402
 from worker.stores.redis.connection import connect  # noqa: E402
 from worker.stores.redis.embedded import EmbeddedRedis  # noqa: E402
-from worker.stores.registry.accounts import Registry  # noqa: E402
+from worker.stores.registry import Registry  # noqa: E402
 from worker.stores.registry.migrations import upgrade_schema  # noqa: E402
 from worker.stores.registry.tables import SERIES_OUTCOMES  # noqa: E402
 from worker.sync.claims import WindowClaims, most_waiting  # noqa: E402

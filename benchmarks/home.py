@@ -28,7 +28,7 @@ sys.path.insert(0, str(ROOT))  # `python benchmarks/home.py` has only this folde
 
 from benchmarks import processes  # noqa: E402
 from config.settings import PREFIX, get_settings  # noqa: E402
-from tests.support.parts import open_parts  # noqa: E402
+from tests.support.parts import Parts  # noqa: E402
 from worker.domain.windows import plan_history  # noqa: E402
 from worker.stores.child_processes import Supervisor, answers, free_port  # noqa: E402
 from worker.stores.registry.tables import SERIES_OUTCOMES  # noqa: E402
@@ -83,7 +83,7 @@ def _add_account() -> str:
     now = datetime.now(UTC)
     claims = {"sub": [_METER], "iat": int(now.timestamp()), "exp": int((now + timedelta(days=1093)).timestamp())}
     token = jwt.encode(claims, "a key that nobody else needs to know", algorithm="HS256")
-    with open_parts(get_settings()) as parts:
+    with Parts(get_settings()) as parts:
         account_id = parts.consent.assertion.add(token, "cli:benchmark")[0].account.id
         today = parts.sync.history.today()
         for series in parts.stores.registry.outcomes.collected(account_id):

@@ -33,7 +33,7 @@ from benchmarks.fleet_seed import NIGHT, account_id_of, seed_registry  # noqa: E
 from config.settings import Settings  # noqa: E402
 from drill.servers import MeasuresReceiver  # noqa: E402
 from tests.support.factories import PretendSupplier, serving_days, window_job  # noqa: E402
-from tests.support.parts import Parts, open_parts  # noqa: E402
+from tests.support.parts import Parts  # noqa: E402
 from worker.domain.messages import ChangedPart  # noqa: E402
 from worker.domain.series import USUAL_SERIES, Series  # noqa: E402
 from worker.domain.windows import ONE_DAY, DateWindow, local_midnight  # noqa: E402
@@ -162,7 +162,7 @@ def main() -> None:
             pretend_now=(NIGHT + timedelta(hours=1)).isoformat(),
             **({"registry_url": args.registry} if args.registry else {}),
         )
-        parts = opened.enter_context(open_parts(settings))
+        parts = opened.enter_context(Parts(settings))
         seed_registry(parts.stores.registry, args.accounts)
         with parts.stores.registry.database.writing() as connection:
             connection.execute(text("ANALYZE"))

@@ -37,7 +37,7 @@ from tests.support.factories import (
     serving_days,
     window_job,
 )
-from tests.support.parts import open_parts
+from tests.support.parts import Parts
 from tests.support.real_couchdb import real_couchdb_url
 from tests.support.simulators import serve_in_background
 from worker.clients.enedis import ENEDIS
@@ -176,7 +176,7 @@ def requests_of(folder: Path, layout: Layout) -> Json:
             "layout": layout.value,
         }
         settings |= {"enedis_url": supplier, "pretend_now": _PRETEND_NOW, "calls_per_second": 0, "calls_per_hour": 0}
-        parts = opened.enter_context(open_parts(Settings.from_env(_env_file=None, **settings)))
+        parts = opened.enter_context(Parts(Settings.from_env(_env_file=None, **settings)))
         account, _ = parts.stores.registry.accounts.add(ENEDIS.name, "12345678901299", parts.stores.now())
         inline = build_inline(parts.stores, parts.sync, print_line=lambda line: print(line, file=sys.stderr))
         created = sum(report["created"] for report in inline.history(account.id))

@@ -28,11 +28,10 @@ sys.path.insert(0, str(ROOT))
 from fastapi.testclient import TestClient  # noqa: E402
 
 from config.settings import Settings  # noqa: E402
-from tests.support.parts import Parts, open_parts  # noqa: E402
+from tests.support.parts import Parts  # noqa: E402
 from worker.stores.database import Database  # noqa: E402
 from worker.stores.redis.embedded import EmbeddedRedis  # noqa: E402
 from worker.stores.registry.migrations import upgrade_schema  # noqa: E402
-from worker.web.asgi import create_app  # noqa: E402
 
 ACCOUNTS: Final = 1000
 FIRST_METER: Final = 30_001_640_000_000
@@ -41,7 +40,7 @@ PRESETS: Final = ("enedis-v5", "enedis-2026")
 
 def measure(parts: Parts, calls: int) -> dict[str, float]:
     """Return the medians of both kinds of answers, in ms, and how likely it is that they are alike."""
-    browser = TestClient(create_app(parts), follow_redirects=False)
+    browser = TestClient(parts.create_app(), follow_redirects=False)
     for number in range(ACCOUNTS):
         parts.stores.registry.accounts.add("enedis", str(FIRST_METER + number), parts.stores.now(), token_needed=False)
     times: dict[str, list[float]] = {"known": [], "unknown": []}
@@ -85,7 +84,7 @@ def main() -> None:
             database = Database(f"sqlite:///{folder / 'registry.db'}")
             upgrade_schema(database)
             database.close()
-            report[preset] = measure(opened.enter_context(open_parts(Settings.from_env(**values))), args.calls)
+            report[preset] = measure(opened.enter_context(Parts(Settings.from_env(**values))), args.calls)
     print(json.dumps({"calls_of_each_kind": args.calls, **report}))
 
 

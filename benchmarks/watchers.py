@@ -25,13 +25,12 @@ from pathlib import Path
 import uvicorn
 
 from config.settings import Settings
-from tests.support.parts import Parts, open_parts
+from tests.support.parts import Parts
 from worker.domain.series import USUAL_SERIES
 from worker.domain.sessions import Scope
 from worker.domain.windows import DateWindow
 from worker.stores.child_processes import Supervisor, answers, free_port
 from worker.stores.redis.embedded import EmbeddedRedis
-from worker.web.asgi import create_app
 
 STEPS = 8  # Steps of progress; then the history is loaded.
 STEP_S = 1.5
@@ -69,8 +68,8 @@ def _parse() -> argparse.Namespace:
 
 def _serve(port: int) -> int:
     """Run the web process; its settings are environment variables."""
-    with open_parts(Settings.from_env()) as parts:
-        app = create_app(parts)
+    with Parts(Settings.from_env()) as parts:
+        app = parts.create_app()
         uvicorn.run(app, port=port, access_log=False, log_level="warning", lifespan="off", timeout_graceful_shutdown=1)
     return 0
 
@@ -85,7 +84,7 @@ def _measure(arguments: argparse.Namespace, folder: Path) -> dict[str, object]:
             "RELEVE_API_CALLS_PER_MINUTE": "1000000",
         }
         os.environ.update(env)
-        with open_parts(Settings.from_env(_env_file=None)) as parts:
+        with Parts(Settings.from_env(_env_file=None)) as parts:
             ids = [_add(parts, number) for number in range(arguments.accounts)]
             token = parts.stores.registry.api_tokens.create("benchmark", [Scope.READ_ACCOUNTS])[1]
             pid = supervisor.start("web", [sys.executable, __file__, "--serve", str(port)])

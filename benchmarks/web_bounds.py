@@ -39,7 +39,7 @@ ROOT: Final = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from config.settings import Settings  # noqa: E402
-from tests.support.parts import open_parts  # noqa: E402
+from tests.support.parts import Parts  # noqa: E402
 from worker.clients.supplier_session import Transport  # noqa: E402
 from worker.clients.tokens import Token  # noqa: E402
 from worker.domain.account import DEFAULT_TENANT  # noqa: E402
@@ -49,7 +49,6 @@ from worker.stores.child_processes import Supervisor, answers, free_port  # noqa
 from worker.stores.database import Database  # noqa: E402
 from worker.stores.redis.embedded import EmbeddedRedis  # noqa: E402
 from worker.stores.registry.migrations import upgrade_schema  # noqa: E402
-from worker.web.asgi import create_app  # noqa: E402
 from worker.web.server import serve  # noqa: E402
 
 Json = dict[str, Any]
@@ -132,7 +131,7 @@ def _suppliers(seconds: float) -> Json:
         supplier = opened.enter_context(_supplier(_drip))
         web = opened.enter_context(_web(RELEVE_PRESET="enedis-v4", RELEVE_ENEDIS_URL=supplier))
         callbacks = Counter(_call_back(web.port, ATTACKERS[number % 10]) for number in range(CALLBACKS))
-        with open_parts(Settings.from_env(_env_file=None)) as parts:
+        with Parts(Settings.from_env(_env_file=None)) as parts:
             client, secret = parts.stores.registry.proxy_clients.create(
                 "Cozy", ["https://cozy.example/back"], DEFAULT_TENANT, pkce=False
             )
@@ -272,9 +271,9 @@ def _web(**settings: str) -> Iterator[_Web]:
 def _serve(arguments: argparse.Namespace) -> int:
     settings = Settings.from_env(_env_file=None)
     configure_process(settings)
-    with open_parts(settings) as parts:
+    with Parts(settings) as parts:
         parts.access.operators.add("alice", secrets.token_urlsafe(18), None)  # Without one there is no /operator.
-        serve(create_app(parts), "127.0.0.1", arguments.port, lambda _: None, proxies="127.0.0.1")
+        serve(parts.create_app(), "127.0.0.1", arguments.port, lambda _: None, proxies="127.0.0.1")
     return 0
 
 

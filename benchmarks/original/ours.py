@@ -13,7 +13,7 @@ from benchmarks.common import TODAY, morning
 from benchmarks.original.theirs import SyncMeasurement
 from config.settings import Settings
 from drill.expected_documents import Loads
-from tests.support.parts import Parts, open_parts
+from tests.support.parts import Parts
 from worker.clients.enedis import ENEDIS
 from worker.clients.supplier import SupplierClient
 from worker.domain.account import Account
@@ -94,7 +94,7 @@ def open_home(
         "calls_per_hour": 0,
         **settings,
     }
-    with open_parts(Settings.from_env(_env_file=None, **settings_here)) as parts:
+    with Parts(Settings.from_env(_env_file=None, **settings_here)) as parts:
         if answer_cache is not None:
             parts.sync.window = replace(parts.sync.window, supplier_of=answer_cache.wrap(parts.sync.window.supplier_of))
         account, _ = parts.stores.registry.accounts.add(ENEDIS.name, METER, parts.stores.now(), token_needed=False)

@@ -68,10 +68,13 @@ def test_a_killed_broker_keeps_what_waits_for_another_try(system: System, rabbit
 
 def test_a_night_counts_what_waits_and_runs(system: System) -> None:
     account = system.parts.stores.registry.accounts.list_accounts()[0]
-    before = asked_at(system.parts, account)
+    before = asked_at(system.parts.stores.registry, account)
     send = "from worker.app import app; app.send_task('tasks.nightly.nightly_sync', args=('2100-01-01',))"
     subprocess.run([sys.executable, "-c", send], env={**os.environ, **system.environment()}, check=True)
-    until(lambda: all(at != before[series] for series, at in asked_at(system.parts, account).items()), "the night")
+    until(
+        lambda: all(at != before[series] for series, at in asked_at(system.parts.stores.registry, account).items()),
+        "the night",
+    )
 
 
 def test_waits_are_the_broker_s_work_and_no_worker_s(system: System) -> None:

@@ -46,7 +46,7 @@ RECORD = RightRecord(id=UUID, meter=METER, state=RightState.ACTIVE, last_day=dat
 
 @pytest.fixture
 def rights(registry: Registry) -> Iterator[RightTable]:
-    yield RightTable(registry.database, registry_sealer(), KeyedHashes(["k" * 40]), ["grdf"])
+    yield RightTable(registry.database, registry_sealer(), KeyedHashes(["k" * 40]))
 
 
 def insert(rights: RightTable, *added: Right, **options: Any) -> None:
@@ -171,7 +171,7 @@ def test_rights_are_sealed_anew_under_a_new_key(registry: Registry, rights: Righ
     new_key = generate_key()
     newer = registry_sealer(new_key, KEY)
     assert rotate_seals(registry.database, newer, RIGHT_SEALS) == 1
-    with_new_key = RightTable(registry.database, registry_sealer(new_key), KeyedHashes(["k" * 40]), ["grdf"])
+    with_new_key = RightTable(registry.database, registry_sealer(new_key), KeyedHashes(["k" * 40]))
     assert with_new_key.find("r1") == RIGHT
     assert rights.page("grdf") == []  # Without its key it is left out.
 

@@ -43,7 +43,7 @@ def test_a_new_account_has_the_fleets_series(registry: Registry) -> None:
     account_id = add_ready(registry)
     assert registry.outcomes.collected(account_id) == registry.outcomes.known(account_id) == USUAL
     another = collecting(registry, Series.DAILY, Series.CONTRACT)
-    account, _ = another.add("enedis", OTHER_METER, NOW, token_needed=False)
+    account, _ = another.accounts.add("enedis", OTHER_METER, NOW, token_needed=False)
     assert registry.outcomes.collected(account.id) == active(registry, account.id) == [Series.DAILY, Series.CONTRACT]
 
 
@@ -117,12 +117,16 @@ def test_one_answer_does_not_end_a_series_of_which_something_is_stored(registry:
 def test_a_consent_that_does_not_cover_a_series_ends_it_and_one_that_does_opens_it(registry: Registry) -> None:
     fleet = collecting(registry, *ALL)
     covered = frozenset({Series.DAILY, Series.MAX_POWER})
-    ((account, _),) = fleet.add_all("enedis", [METER], NOW, NewConsent(token_needed=False), offered={METER: covered})
+    ((account, _),) = fleet.accounts.add_all(
+        "enedis", [METER], NOW, NewConsent(token_needed=False), offered={METER: covered}
+    )
     assert fleet.outcomes.collected(account.id) == active(fleet, account.id) == sorted(covered, key=ALL.index)
     more = covered | {Series.LOAD_CURVE}
-    fleet.add_all("enedis", [METER], LATER, NewConsent(token_needed=False), offered={METER: more})
+    fleet.accounts.add_all("enedis", [METER], LATER, NewConsent(token_needed=False), offered={METER: more})
     assert active(fleet, account.id) == sorted(more, key=ALL.index)
-    fleet.add_all("enedis", [METER], LATER, NewConsent(token_needed=False))  # Nothing is known: nothing changes.
+    fleet.accounts.add_all(
+        "enedis", [METER], LATER, NewConsent(token_needed=False)
+    )  # Nothing is known: nothing changes.
     assert active(fleet, account.id) == sorted(more, key=ALL.index)
 
 
@@ -174,7 +178,9 @@ def test_the_contracts_activation_is_written_with_its_outcome(registry: Registry
 
 def test_of_a_weekly_series_only_what_is_overdue_counts_as_due_tonight(registry: Registry) -> None:
     fleet = collecting(registry, Series.MAX_POWER)
-    accounts = [fleet.add("enedis", f"300016400000{number}", NOW, token_needed=False)[0].id for number in range(20, 34)]
+    accounts = [
+        fleet.accounts.add("enedis", f"300016400000{number}", NOW, token_needed=False)[0].id for number in range(20, 34)
+    ]
     asked = NOW - timedelta(days=1)
     for account_id in accounts:
         record_outcome(fleet, account_id, "run-1", series=Series.MAX_POWER, due_changes={"asked_at": asked})

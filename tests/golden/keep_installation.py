@@ -96,7 +96,7 @@ def main(version: str) -> None:
                 "secrets": secrets,
                 "redis": _redis_keys(parts.stores.redis_url),
             }
-            back_up(parts, Path(folder, "backup.zip"))
+            back_up(parts.stores, Path(folder, "backup.zip"))
         shutil.rmtree(target, ignore_errors=True)
         target.mkdir()
         for name, content in kept.items():

@@ -203,14 +203,13 @@ class Workers:
         self._now, self._ids = NOW, dict[str, str]()
         self._restore(kept)
         supplier = PretendSupplier(others={Series(kept["job"]["series"]): kept["answer"]})
-        runtime = SimpleNamespace(
-            broker_sealer=Sealer([KEYS["token_keys"]], Purpose.BROKER),
+        sync = SimpleNamespace(
             claims=SimpleNamespace(confirm=lambda job: job),
-            running_steps=SimpleNamespace(running=lambda step, process: nullcontext()),
-            window_sync=make_window_sync(supplier, self.measures, recorder=self.recorder, now=lambda: self._now),
+            steps=SimpleNamespace(running=lambda step, process: nullcontext()),
+            window=make_window_sync(supplier, self.measures, recorder=self.recorder, now=lambda: self._now),
         )
-        for module in (base, pipeline):
-            use_parts(patch, runtime)
+        keys = SimpleNamespace(broker=Sealer([KEYS["token_keys"]], Purpose.BROKER))
+        use_parts(patch, SimpleNamespace(sync=sync, stores=SimpleNamespace(keys=keys)))
         for name in STEPS.values():
             patch.setattr(app.tasks[name], "__trace__", None)  # It remembers the app of its first run.
 

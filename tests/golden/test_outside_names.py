@@ -25,6 +25,7 @@ from typing import Any, cast
 import click
 import pytest
 from celery import Celery
+from fastapi import FastAPI
 from pydantic import SecretStr
 from starlette.routing import Mount
 
@@ -47,7 +48,7 @@ from worker.web.asgi import create_app
 
 RECORDED = Path(__file__).parent / "outside_names.json"
 PACKAGES = ("config", "tasks", "worker", "simulator", "drill")
-NO_RUNTIME: Any = None  # In place of a parts that no route asks for before it is called.
+NO_PART: Any = None  # In place of parts that no route asks for before it is called.
 HOLE = "{}"
 DEEPEST = 4  # How far a name is followed to what it is given.
 NAMED_IN_REDIS = {"get_cursor", "get_secret", "lock", "move_cursor", "put_cursor", "put_secret", "slot"}
@@ -262,15 +263,18 @@ def tasks() -> Iterator[str]:
     yield from (f"queue {queue.exchange.name}/{queue.name}" for queue in celery_options.task_queues)
 
 
-def installation(*, is_home: bool) -> Any:
-    """Return what the web application asks of a parts before it is called."""
-    return SimpleNamespace(settings=SimpleNamespace(is_home=is_home, public_url=""), web_access=None, has_rights=False)
+def pretend_app(*, is_home: bool) -> FastAPI:
+    """Return the web application over what it asks of its parts before it is called."""
+    settings = SimpleNamespace(is_home=is_home, public_url="")
+    stores: Any = SimpleNamespace(settings=settings, registry=None)
+    sync: Any = SimpleNamespace(suppliers=SimpleNamespace(has_rights=False))
+    return create_app(stores, sync, NO_PART, NO_PART)
 
 
 def http_paths() -> Iterator[str]:
     """Routes, files that are served as they are, and what the API's description names."""
-    apps = [create_app(installation(is_home=is_home)) for is_home in (False, True)]
-    for route in (*(route for app in apps for route in all_routes(app.routes)), *admin_routes(NO_RUNTIME)):
+    apps = [pretend_app(is_home=is_home) for is_home in (False, True)]
+    for route in (*(route for app in apps for route in all_routes(app.routes)), *admin_routes(NO_PART)):
         if isinstance(route, Mount):
             folder = Path(str(getattr(route.app, "directory", "")))
             files = (file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())

@@ -50,7 +50,7 @@ def old(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Installatio
     installation = installation_with_keys(folder, redis_url, folder / "ledger.ndjson")
     with installation.open() as parts:
         fill(parts)
-        back_up(parts, installation.folder / "backup.zip")
+        back_up(parts.stores, installation.folder / "backup.zip")
     return installation
 
 
@@ -96,7 +96,7 @@ def test_all_comes_back_on_servers_of_another_kind_and_a_backup_of_it_is_the_sam
         assert json.loads(parts.stores.registry.tokens.load(before[0]["token_users"][0]["account_id"]) or "") == {
             "access_token": "a"
         }
-        back_up(parts, tmp_path / "again.zip")
+        back_up(parts.stores, tmp_path / "again.zip")
     first, again = read_manifest(archive), read_manifest(tmp_path / "again.zip")
     assert first["ledger"]["id"] == again["ledger"]["id"]
     changed = {name for name in first["members"] if first["members"][name] != again["members"][name]}
@@ -138,7 +138,7 @@ def test_an_account_removed_while_its_measures_were_saved_does_not_come_back(
             return page
 
         monkeypatch.setattr(SqlStore, "read", removing)
-        back_up(parts, tmp_path / "backup.zip")
+        back_up(parts.stores, tmp_path / "backup.zip")
         monkeypatch.undo()
     assert read_manifest(tmp_path / "backup.zip")["members"]["measures/com.grandlyon.enedis.day"]["lines"] > len(DAYS)
     with new.open() as parts:
@@ -202,7 +202,7 @@ def test_an_interrupted_backup_leaves_nothing(
         fill(parts)
         monkeypatch.setattr(SqlStore, "read", dying_at(3, SqlStore.read))
         with pytest.raises(KeyboardInterrupt):
-            back_up(parts, folder / "backup.zip")
+            back_up(parts.stores, folder / "backup.zip")
     assert not folder.exists(), "what was made on the way is gone again"
 
 
@@ -339,5 +339,5 @@ def test_a_store_that_others_write_to_is_named(
 def test_a_file_that_is_there_is_not_written_over(old: Installation, archive: Path) -> None:
     before = archive.read_bytes()
     with old.open() as parts, pytest.raises(BackupRefused, match="exists already"):
-        back_up(parts, archive)
+        back_up(parts.stores, archive)
     assert archive.read_bytes() == before

@@ -42,7 +42,7 @@ def test_a_backup_brings_all_fields_and_switches_back_and_an_erasure_leaves_noth
         parts.stores.registry.outcomes.switch(account_id, Series.LOAD_CURVE, SeriesSwitch.OFF, NOW)
         written = write_one_of_each(parts, account_id)
         before = documents(parts)
-        back_up(parts, tmp_path / "backup.zip")
+        back_up(parts.stores, tmp_path / "backup.zip")
     with new.open() as parts:
         assert restore(parts.stores.settings, tmp_path / "backup.zip").documents == written
         assert documents(parts) == before and len(before) == written

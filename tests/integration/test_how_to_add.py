@@ -39,7 +39,7 @@ import json, os, sys
 from pathlib import Path
 from config.settings import get_settings
 from tests.support.commands import run_releve
-from tests.support.parts import Parts, open_parts
+from tests.support.parts import Parts
 for line in sys.stdin:
     asked, words, settings = json.loads(line)
     if asked == "command":
@@ -47,7 +47,7 @@ for line in sys.stdin:
         answer = [result.code, result.out, result.err]
     else:
         os.environ.update(settings)
-        with open_parts(get_settings()) as parts:
+        with Parts(get_settings()) as parts:
             answer = [job["series"] for job in parts.sync.due.night(parts.stores.now()).jobs]
     print(json.dumps(answer), flush=True)
 """

@@ -90,13 +90,13 @@ def test_who_is_told_the_wrong_layout_is_told_what_to_do_and_reads_no_empty_stor
     assert "releve migrate-layout --to packed" in refused.error_line and "RELEVE_LAYOUT=plain" in refused.error_line
     with installation.open(guarded=True, layout="packed") as parts:
         with pytest.raises(ConfigError, match="migrate-layout --to packed"):
-            startup._check_layout(parts)
+            startup._check_layout(parts.stores)
         with pytest.raises(StoreUnavailable, match="migrate-layout") as refusal:
             sync_days(parts.stores.measures, FIRST_RUN, home)  # type: ignore[arg-type]
         waits = LONGEST_WAIT_S, 1.2 * LONGEST_DELAY_S
         assert (refusal.value.retry_after_s or 0) > max(waits), "waiting heals nothing: neither tries it again at once"
     with installation.open() as parts:
-        startup._check_layout(parts)
+        startup._check_layout(parts.stores)
 
 
 def test_measures_of_unknown_accounts_are_left_until_they_are_named(installation: Installation) -> None:

@@ -15,7 +15,7 @@ from config.settings import Settings
 from config.unknown_settings import removed_settings
 from tests.support.commands import CommandResult
 from tests.support.installation import Installation, new_installation
-from tests.support.parts import open_parts
+from tests.support.parts import Parts
 from worker.domain.sessions import KeyKind
 from worker.stores.encryption import generate_key
 
@@ -111,7 +111,7 @@ def test_a_new_password_a_link_and_the_end(installation: Installation, monkeypat
     row = json.loads(add(installation, monkeypatch, "alice", "--json").out)
     link = installation.releve("operators", "link", "alice").out.strip()
     assert re.fullmatch(r"http://127\.0\.0\.1:8000/operator/link#operator_link_[a-z0-9]{12}_[\w-]{43}", link)
-    with open_parts(installation.read_settings()) as parts:
+    with Parts(installation.read_settings()) as parts:
         keys = parts.access.keys
         keys.create(KeyKind.OPERATOR_SESSION, row["id"])
         assert installation.query_rows("operators", "list")[0]["sessions"] == 1

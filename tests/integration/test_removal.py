@@ -89,7 +89,7 @@ def test_the_hourly_upkeep_takes_from_the_measures_log_what_an_erasure_had_to_le
             erase(parts.stores, account)
             assert measure_files_that_name(installation, account), "a reader holds the log"
         reader.close()
-        assert other.measures.read(account, {Doctype.DAY: ALL_KEYS}) == {Doctype.DAY: []}
+        assert other.stores.measures.read(account, {Doctype.DAY: ALL_KEYS}) == {Doctype.DAY: []}
         upkeep.prune_raw_answers()
         assert measure_files_that_name(installation, account) == []
 

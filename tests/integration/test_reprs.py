@@ -13,7 +13,7 @@ import pytest
 from pydantic import SecretStr
 
 from config.settings import Settings
-from tests.support.parts import Parts, open_parts
+from tests.support.parts import Parts
 from tests.unit.test_errors import MESSAGE, TREE
 from worker.accounts.notice_channels import compose_message
 from worker.clients.endpoints import Callback
@@ -56,7 +56,7 @@ def parts(secrets: dict[str, str], redis_url: str, tmp_path_factory: pytest.Temp
         "enedis_url": "http://127.0.0.1:9",
         "webhook_url": "http://127.0.0.1:9/hook",
     }
-    with open_parts(Settings.from_env(_env_file=None, **settings)) as parts:
+    with Parts(Settings.from_env(_env_file=None, **settings)) as parts:
         yield parts
 
 

@@ -81,7 +81,7 @@ def filled(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Lost:
     folder = tmp_path_factory.mktemp("filled")
     with installation_with_keys(folder / "old", redis_url, folder / "ledger.ndjson").open() as parts:
         lost = Lost(folder, redis_url, fill(parts, DAYS[:5]), parts.stores.keys.hashes)
-        back_up(parts, lost.file)
+        back_up(parts.stores, lost.file)
     return lost
 
 
@@ -225,7 +225,7 @@ def test_n3_no_session_invitation_or_grant_of_before_lets_anybody_in(lost: Lost,
             "operator",
             usage_point_id="30001640000101",
         )
-        back_up(parts, lost.folder / "second.zip")
+        back_up(parts.stores, lost.folder / "second.zip")
     session = Session(household=Household("h", NOW, {before.id: before.session_number}))
     with new.open() as parts:
         restore(parts.stores.settings, lost.folder / "second.zip")
@@ -248,7 +248,7 @@ def test_n3_no_code_and_no_mail_address_of_before_lets_anybody_in(lost: Lost, ne
         assert session.key and session.household
         code = session.key.details["code"]
         assert parts.access.ways_back.addresses.set(session.household.id, "anne@example.org", "fr")
-        back_up(parts, lost.folder / "second.zip")
+        back_up(parts.stores, lost.folder / "second.zip")
     with new.open(**same) as parts:
         restore(parts.stores.settings, lost.folder / "second.zip")
         ways_back = parts.access.ways_back
@@ -311,7 +311,7 @@ def shorter(lost: Lost) -> None:
     with lost.installation.open() as parts:
         lost.note(LedgerKind.STOPPED, "hhhhhhhhhhhh")
         lost.file.unlink()
-        back_up(parts, lost.file)
+        back_up(parts.stores, lost.file)
     lost.ledger_path.write_text("".join(lines[:1]))
 
 
@@ -372,7 +372,7 @@ def test_o6_each_end_of_an_account_is_counted_in_the_registry(lost: Lost) -> Non
         erase(parts.stores, lost.ids["second"])
         assert_knows_end(parts, entries + 2)
         lost.note(LedgerKind.ERASED, lost.ids["paused"])  # Its commit failed: the registry knows one fewer, rightly.
-        back_up(parts, lost.folder / "next.zip")
+        back_up(parts.stores, lost.folder / "next.zip")
 
 
 def test_o6_after_a_loss_the_ledger_is_taken_as_it_is_by_the_operators_word(lost: Lost) -> None:
@@ -380,8 +380,8 @@ def test_o6_after_a_loss_the_ledger_is_taken_as_it_is_by_the_operators_word(lost
         erase(parts.stores, lost.ids["first"])
         lost.ledger_path.unlink()
         with pytest.raises(LedgerRefused, match="there is no ledger"):
-            back_up(parts, lost.folder / "refused.zip")
-        back_up(parts, lost.folder / "next.zip", without_ledger=True)
+            back_up(parts.stores, lost.folder / "refused.zip")
+        back_up(parts.stores, lost.folder / "next.zip", without_ledger=True)
         assert_knows_end(parts, 0)
         erase(parts.stores, lost.ids["paused"])
         assert_knows_end(parts, 1)
@@ -406,7 +406,7 @@ def test_where_only_an_archive_is_left_it_goes_on_and_says_what_it_cannot_know(
         assert parts.stores.registry.accounts.get(lost.ids["removed"]).state is AccountState.DELETED
         assert any(row["meter"] == "e" * 64 for row in registry_rows(parts)["erasures"])
         assert parts.stores.erasure_ledger.file.position().id, "a ledger is there from now on"
-        back_up(parts, lost.folder / "next.zip")
+        back_up(parts.stores, lost.folder / "next.zip")
 
 
 def test_without_ledger_a_damaged_one_is_still_refused(lost: Lost) -> None:
@@ -521,7 +521,7 @@ def test_a_backup_that_says_nothing_of_a_home_is_restored_as_before(
     with lost.installation.open() as parts, monkeypatch.context() as patch:
         facts = creating._facts
         patch.setattr(creating, "_facts", lambda *about: {k: v for k, v in facts(*about).items() if k != "home"})
-        back_up(parts, lost.file)
+        back_up(parts.stores, lost.file)
     out = lost.new.releve("restore", str(lost.file)).out
     assert "data folder" not in out and not lost.new.read_settings().is_home
     assert lost.new.releve("backup-info", str(lost.file)).out.startswith("made ")
@@ -555,8 +555,10 @@ def test_where_it_cannot_be_the_same_restore_it_is_refused(lost: Lost, change: s
         else:
             lost.file.unlink()
             with lost.installation.open() as old:
-                record_consent(old.consents, lost.ids["paused"], ConsentKind.AUTORISATION, NOW, reference="4712")
-                back_up(old, lost.file)
+                record_consent(
+                    old.stores.registry.consents, lost.ids["paused"], ConsentKind.AUTORISATION, NOW, reference="4712"
+                )
+                back_up(old.stores, lost.file)
         with pytest.raises(BackupRefused, match="already has accounts"):
             restore(parts.stores.settings, lost.file)
         assert registry_rows(parts) == before

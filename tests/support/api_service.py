@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from tests.support.factories import NOW
-from tests.support.installation import KeptRuntime, new_installation, prepare_installation
+from tests.support.installation import KeptParts, new_installation, prepare_installation
 from tests.support.parts import Parts
 from worker.domain.account import DEFAULT_TENANT
 from worker.domain.documents import Entry, period_key, to_document
@@ -22,7 +22,6 @@ from worker.domain.series import Doctype
 from worker.domain.sessions import Scope
 from worker.domain.windows import local_midnight
 from worker.web.api.callers import CSRF_HEADER
-from worker.web.asgi import create_app
 from worker.web.dependencies import SESSION_COOKIE, Session, open_session
 
 TODAY = date(2024, 7, 25)
@@ -89,19 +88,19 @@ class ApiService:
 def open_api_service(redis_url: str, folder: Path, **changes: Any) -> Iterator[ApiService]:
     """Open a service in the empty ``folder``; what an earlier one has left in Redis is deleted."""
     with _open_runtime(redis_url, folder, changes) as parts:
-        yield ApiService(parts, create_app(parts))
+        yield ApiService(parts, parts.create_app())
 
 
 class ApiServices:
     """The services of several tests, one after the other, over one runtime."""
 
     def __init__(self, parts: Parts) -> None:
-        self._kept = KeptRuntime(parts)
+        self._kept = KeptParts(parts)
 
     def new(self) -> ApiService:
         """Return a service in which nothing is left of those before."""
         self._kept.empty()
-        return ApiService(self._kept.parts, create_app(self._kept.parts))
+        return ApiService(self._kept.parts, self._kept.parts.create_app())
 
 
 @contextmanager

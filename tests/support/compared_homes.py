@@ -41,7 +41,6 @@ from tests.support.plain_reference import (
 from tests.support.registries import METER, OTHER_METER, switch_on
 from worker.domain.series import Series, of_supplier
 from worker.domain.windows import DateWindow
-from worker.web.asgi import create_app
 
 NOW: Final = datetime(2024, 11, 3, 7, 0, tzinfo=UTC)  # A Sunday, a week after the autumn change.
 TODAY: Final = date(2024, 11, 3)
@@ -65,7 +64,7 @@ class House:
     answers: int = 0
 
     def __post_init__(self) -> None:
-        self.service = ApiService(self.parts, create_app(self.parts))
+        self.service = ApiService(self.parts, self.parts.create_app())
         more = {"bucket": "home"}
         options: dict[str, dict[str, Any]] = {
             "webhook": {"url": self.webhook.url, "secret": _SECRET},

@@ -21,13 +21,12 @@ from simulator.application import create_app as create_simulator
 from simulator.switches import CLIENT_ID, CLIENT_SECRET, SimulatorOptions
 from tests.support.factories import NOW
 from tests.support.household_pages import csrf_of
-from tests.support.installation import KeptRuntime, new_installation, prepare_installation
+from tests.support.installation import KeptParts, new_installation, prepare_installation
 from tests.support.parts import Parts
 from tests.support.simulators import run_in_background
 from tests.support.waiting import DEADLINE_S
 from worker.domain.account import Account
 from worker.domain.invitation import InvitationPurpose
-from worker.web.asgi import create_app
 from worker.web.dependencies import SESSION_COOKIE, Session, cookie_name, load_session, publish_backfills
 
 PUBLIC = "http://testserver"
@@ -116,13 +115,15 @@ class ConnectService:
         connector = replace(self.parts.consent.connector, real_now=lambda: later)
         for request_id in self.parts.consent.requests.list_due(later, 100):
             request = connector.conclude(request_id)
-            publish_backfills(self.parts, [account.id for account in request.accounts] if request else [])
+            publish_backfills(self.parts.stores, [account.id for account in request.accounts] if request else [])
 
     def accounts(self) -> list[Account]:
         return self.parts.stores.registry.accounts.list_accounts()
 
     def session(self, browser: TestClient) -> Session:
-        return load_session(self.parts.access, browser.cookies.get(cookie_name(self.parts, SESSION_COOKIE)))
+        return load_session(
+            self.parts.access, browser.cookies.get(cookie_name(self.parts.stores.settings, SESSION_COOKIE))
+        )
 
     def queued(self) -> int:
         """Return the number of backfills that wait in the queue."""
@@ -161,7 +162,7 @@ def open_connect_service(
 ) -> Iterator[ConnectService]:
     servers.clear(consent_page=consent_page)
     with _open_runtime(servers, folder, preset, changes) as parts:
-        yield ConnectService(parts, create_app(parts), servers.supplier)
+        yield ConnectService(parts, parts.create_app(), servers.supplier)
 
 
 class ConnectServices:
@@ -170,7 +171,7 @@ class ConnectServices:
     def __init__(self, servers: ConnectServers, new_folder: Callable[[], Path]) -> None:
         self._servers, self._new_folder = servers, new_folder
         self._opened = ExitStack()
-        self._kept: dict[tuple[str, ...], KeptRuntime] = {}
+        self._kept: dict[tuple[str, ...], KeptParts] = {}
 
     def __enter__(self) -> ConnectServices:
         return self
@@ -184,10 +185,10 @@ class ConnectServices:
         self._servers.clear()
         if settings not in self._kept:
             opening = _open_runtime(self._servers, self._new_folder(), preset, changes)
-            self._kept[settings] = KeptRuntime(self._opened.enter_context(opening))
+            self._kept[settings] = KeptParts(self._opened.enter_context(opening))
         kept = self._kept[settings]
         kept.empty()
-        return ConnectService(kept.parts, create_app(kept.parts), self._servers.supplier)
+        return ConnectService(kept.parts, kept.parts.create_app(), self._servers.supplier)
 
 
 @contextmanager

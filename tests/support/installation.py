@@ -16,7 +16,7 @@ from config.settings import PREFIX, Settings
 from tests.support.commands import CommandResult, run_releve
 from tests.support.factories import NOW
 from tests.support.kept_state import KeptState
-from tests.support.parts import Parts, open_parts
+from tests.support.parts import Parts
 from tests.support.registries import empty_registry, prepare_registry
 from worker.logs import REDACTOR
 from worker.runtime.keys import ERASURE_KEYS, SESSION_KEY, TOKEN_KEYS
@@ -45,8 +45,8 @@ class Installation:
         return Settings.from_env(_env_file=None, **self.all_settings(**changes))
 
     def open(self, *, guarded: bool = False, **changes: Any) -> Parts:
-        """Return a new parts to enter, as another process would have it."""
-        return open_parts(self.read_settings(**changes), guarded=guarded)
+        """Return new parts to enter, as another process would have it."""
+        return Parts(self.read_settings(**changes), guarded=guarded)
 
     def run(self, *words: str, **changes: str) -> CommandResult:
         env = {PREFIX + name.upper(): value for name, value in self.all_settings(**changes).items()}
@@ -85,8 +85,8 @@ def _keys() -> dict[str, str]:
     return {TOKEN_KEYS: generate_key(), **{name: secrets.token_urlsafe(48) for name in (ERASURE_KEYS, SESSION_KEY)}}
 
 
-class KeptRuntime:
-    """A parts that several tests share. It is as new after each ``empty``, but for its keys."""
+class KeptParts:
+    """Parts that several tests share. It is as new after each ``empty``, but for its keys."""
 
     def __init__(self, parts: Parts) -> None:
         self.parts = parts

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, Self
 
 import pytest
+from fastapi import FastAPI
 
 from config.settings import Settings
 from worker.outputs.delivery import OutputDelivery
 from worker.runtime import current
 from worker.runtime.consent_parts import Consent, build_consent
 from worker.runtime.output_parts import build_outputs
-from worker.runtime.stores import Stores, open_stores
+from worker.runtime.stores import open_stores
 from worker.runtime.sync_parts import Sync, build_sync
 from worker.runtime.web_access import WebAccess, build_web
 
 
 class Parts:
-    def __init__(self, stores: Stores) -> None:
-        self.stores = stores
+    def __init__(self, settings: Settings, *, guarded: bool = False) -> None:
+        self._opened = ExitStack()
+        self.stores = self._opened.enter_context(open_stores(settings, guarded=guarded))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._opened.close()
 
     @cached_property
     def sync(self) -> Sync:
@@ -39,11 +46,11 @@ class Parts:
     def outputs(self) -> OutputDelivery:
         return build_outputs(self.stores)
 
+    def create_app(self) -> FastAPI:
+        """Return the web application over these parts."""
+        from worker.web.asgi import create_app
 
-@contextmanager
-def open_parts(settings: Settings, *, guarded: bool = False) -> Iterator[Parts]:
-    with open_stores(settings, guarded=guarded) as stores:
-        yield Parts(stores)
+        return create_app(self.stores, self.sync, self.consent, self.access)
 
 
 def use_parts(patch: pytest.MonkeyPatch, parts: Any) -> None:

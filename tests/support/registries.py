@@ -178,4 +178,4 @@ def chain_of(error: BaseException | None) -> Iterator[BaseException]:
 
 def deliver_due(sender: NoticeSender) -> int:
     """Send all notices that are due, as the tasks do, and return how many were taken."""
-    return sum(sender.deliver(notice_id) for notice_id in sender.notices.list_due(sender.now()))
+    return sum(sender.deliver(notice_id) for notice_id in sender.registry.notices.list_due(sender.now()))

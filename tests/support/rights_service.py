@@ -163,8 +163,8 @@ class RightsService:
     def count_faults(self, meter: str) -> int:
         """Return how many documents of a meter differ from what the simulator measured, in any field."""
         parts, account = self.system.parts, self.account(meter)
-        truth = fetch_truth(parts, self.system.settings["ENEDIS_URL"], meter, account.id)
-        stored = read_stored(parts, account.id)
+        truth = fetch_truth(parts.stores.registry, parts.sync, self.system.settings["ENEDIS_URL"], meter, account.id)
+        stored = read_stored(parts.stores.measures, account.id)
         assert stored[DAILY.inputs], "there are no days"
         differences = find_differences(truth.expected_loads(), stored)
         return differences.total() + count_wrong_details(truth.expected_details(), stored)

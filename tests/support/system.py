@@ -34,7 +34,7 @@ from simulator.application import create_app
 from simulator.switches import SimulatorOptions
 from tests.support import servers
 from tests.support.commands import CommandResult, run_releve
-from tests.support.parts import Parts, open_parts
+from tests.support.parts import Parts
 from tests.support.simulators import run_in_background
 from tests.support.waiting import DEADLINE_S, until
 from worker.cli.status import asked_at
@@ -228,7 +228,7 @@ class System:
     def parts(self) -> Parts:
         """The test's own parts, on the same settings."""
         settings = {name.lower(): value for name, value in self._present(self.settings).items()}
-        return self._opened.enter_context(open_parts(Settings.from_env(_env_file=None, **settings)))
+        return self._opened.enter_context(Parts(Settings.from_env(_env_file=None, **settings)))
 
     def wait_loaded(self, account: str) -> None:
         """Wait until every window of the account's history is done."""
@@ -272,7 +272,7 @@ class System:
         return all(asked[series] != self._asked_before[run][account][series] for series in series_list)
 
     def _asked_at(self, account: str) -> dict[Series, datetime | None]:
-        return asked_at(self.parts, self.parts.stores.registry.accounts.get(account))
+        return asked_at(self.parts.stores.registry, self.parts.stores.registry.accounts.get(account))
 
     @property
     def _nightly_at(self) -> time_of_day:

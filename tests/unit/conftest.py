@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from itertools import count
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from uuid import uuid4
 
 import pytest
@@ -35,6 +35,7 @@ from worker.runtime.sync_parts import build_auditor, build_explainer, build_sync
 from worker.stores.database import Database
 from worker.stores.encryption import generate_key
 from worker.stores.erasure_ledger import LedgerFile
+from worker.stores.measures import InstrumentedStore
 from worker.stores.redis.claims import ProgressStore
 from worker.stores.redis.connection import connect
 from worker.stores.registry import Registry
@@ -80,7 +81,7 @@ class Household:
             now=self.now,
             keys=Keys(settings),
             registry=self.registry,
-            measures=self.measures,
+            measures=cast(InstrumentedStore, self.measures),
             redis=self.redis,
             redis_url="",
             windows=ProgressStore(self.redis, self.prefix),

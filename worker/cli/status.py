@@ -440,7 +440,9 @@ def history_progress(stores: Stores, sync: Sync, account: Account) -> tuple[int,
     return done, total
 
 
-def wait_with_progress(stores: Stores, sync: Sync, accounts: list[Account], as_json: bool, count_progress: ProgressCounter) -> int:
+def wait_with_progress(
+    stores: Stores, sync: Sync, accounts: list[Account], as_json: bool, count_progress: ProgressCounter
+) -> int:
     """Show progress until every account is done or stalled, print the failures, and return the exit code."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -115,36 +115,24 @@ class SupplierClients:
         return self.supplier.client(self.endpoints, session, self.now, self.report)
 
 
-class Suppliers(Mapping[str, SupplierClients]):
+class Suppliers(dict[str, SupplierClients]):
     """The clients of the suppliers that are set up, by name; the first is the main one, whose electricity is read."""
-
-    def __init__(self, clients: Mapping[str, SupplierClients]) -> None:
-        self._clients = clients
-
-    def __getitem__(self, supplier: str) -> SupplierClients:
-        return self._clients[supplier]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._clients)
-
-    def __len__(self) -> int:
-        return len(self._clients)
 
     @property
     def main(self) -> SupplierClients:
-        return next(iter(self._clients.values()))
+        return next(iter(self.values()))
 
     @property
     def has_rights(self) -> bool:
         """Whether one of them registers rights of access."""
-        return not REGISTERING.isdisjoint(self._clients)
+        return not REGISTERING.isdisjoint(self)
 
     def clients_of(self, supplier: str) -> SupplierClients:
         """Return the clients of a supplier. Raises OperatorFault where it is not set up any more."""
-        if supplier not in self._clients:
+        if supplier not in self:
             setting = "HOME" if is_gateway(supplier) else f"{supplier.upper()}_CLIENT_ID"
             raise OperatorFault(f"{supplier} is not set up here: set RELEVE_{setting}")
-        return self._clients[supplier]
+        return self[supplier]
 
     def client_of(self, account: Account) -> SupplierClient:
         """Return the client of an account's supplier, for the calls that follow at once."""

@@ -9,6 +9,7 @@ import base64
 import json
 import logging
 import zlib
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -20,8 +21,7 @@ from tests.support.api_service import ApiService, ApiServices, open_api_service
 from tests.support.factories import NOW
 from worker.domain.account import AccountState
 from worker.domain.sessions import Scope
-from worker.parts.access import build_web_access
-from worker.stores.redis.locks import RateLimiter
+from worker.runtime.web_access import build_web
 from worker.web.api import callers as auth
 from worker.web.api.callers import CSRF_HEADER
 from worker.web.dependencies import SESSION_COOKIE, Session, open_session
@@ -90,9 +90,7 @@ def test_a_session_sealed_under_another_key_is_nobodys(service: ApiService) -> N
         update={"session_key": SecretStr("another-key-just-as-long-as-the-true-one")}
     )
     parts = service.parts
-    access = build_web_access(
-        settings, parts.stores.registry, parts.stores.keys.hashes, RateLimiter(parts.stores.redis), parts.stores.now
-    )
+    access = build_web(replace(parts.stores, settings=settings))
     account = service.parts.stores.registry.accounts.get(service.add())
     _, forged = open_session(access, Session(), [account], "")
     for cookie in (forged, "x.y.z"):

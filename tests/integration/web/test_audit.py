@@ -13,7 +13,7 @@ from fastapi.routing import iter_route_contexts
 from fastapi.testclient import TestClient
 from starlette.routing import Mount
 
-from tests.golden.test_outside_names import installation
+from tests.golden.test_outside_names import pretend_app
 from tests.support.api_service import ApiService, ApiServices
 from tests.support.cast import OPERATOR, OTHER_TENANT, Cast
 from tests.support.connect_service import METER, ConnectService
@@ -29,7 +29,6 @@ from worker.stores.redis.locks import Rate, RateLimiter
 from worker.stores.registry.audit import AuditTable
 from worker.web import request_audit as audit
 from worker.web.api.callers import CSRF_HEADER
-from worker.web.asgi import create_app
 from worker.web.dependencies import SESSION_COOKIE, load_session
 from worker.web.pages import operator_overview as operator_audit
 
@@ -61,7 +60,7 @@ def session_of(parts: Parts, browser: TestClient) -> str:
 def test_every_route_that_changes_something_is_recorded_or_says_why_not(service: ApiService) -> None:
     changing = {
         f"{method} {route.path}"
-        for app in (service.app, create_app(installation(is_home=True)))
+        for app in (service.app, pretend_app(is_home=True))
         for route in iter_route_contexts(app.routes)
         if not isinstance(route.original_route, Mount)
         for method in route.methods or ()
@@ -203,26 +202,26 @@ def test_l3_a_callback_that_opens_an_account_names_the_new_session(v4: ConnectSe
     browser = v4.browser()
     assert v4.connect(browser).status_code == 303
     (account,) = v4.accounts()
-    found = entries(v4.runtime)
+    found = entries(v4.parts)
     assert [(entry.action, entry.account_id) for entry in found] == [
         ("session.open", None),
         ("consent.connect", account.id),
     ]
     assert {(entry.actor_kind, entry.actor) for entry in found} == {("household", v4.session(browser).sid)}
     browser.get(f"/accounts/{account.id}")  # Reading is not recorded.
-    assert len(entries(v4.runtime)) == 2
+    assert len(entries(v4.parts)) == 2
 
 
 def test_l3_a_callback_that_anybody_types_leaves_no_entry(v4: ConnectService) -> None:
     v4.browser().get("/callback/enedis", params={"state": "s" * 43, "code": "x", "usage_point_id": METER})
-    assert entries(v4.runtime) == []
+    assert entries(v4.parts) == []
 
 
 def test_l3_a_consent_for_a_client_names_the_invitation_that_it_needs(v2026: ConnectService) -> None:
     stack, browser, secret = ProxyStack.register(v2026), v2026.browser(), v2026.invite()
     assert stack.press(browser, stack.show(browser), secret).status_code == 303
     (invitation,) = v2026.parts.stores.registry.invitations.list_invitations()
-    begun = [(entry.action, entry.subject, entry.outcome) for entry in entries(v2026.runtime)]
+    begun = [(entry.action, entry.subject, entry.outcome) for entry in entries(v2026.parts)]
     assert ("consent.begin", invitation.id, "ok") in begun
 
 
@@ -230,14 +229,14 @@ def test_l3_an_invitation_is_opened_by_a_visitor(v2026: ConnectService) -> None:
     browser = v2026.browser()
     assert v2026.connect(browser).status_code == 303
     (account,) = v2026.accounts()
-    found = [(entry.actor_kind, entry.action, entry.account_id) for entry in entries(v2026.runtime)]
+    found = [(entry.actor_kind, entry.action, entry.account_id) for entry in entries(v2026.parts)]
     assert found == [
         ("visitor", "invitation.open", None),
         ("household", "session.open", None),
         ("household", "consent.connect", account.id),
     ]
-    assert entries(v2026.runtime)[0].tenant == "default"
-    assert METER not in str(entries(v2026.runtime))
+    assert entries(v2026.parts)[0].tenant == "default"
+    assert METER not in str(entries(v2026.parts))
 
 
 # Bounds and failures
@@ -289,7 +288,7 @@ def test_without_redis_what_is_done_is_recorded_and_of_refused_tries_so_many_of_
     for after_s, actor, outcome in tries:
         at = begin + timedelta(seconds=after_s)
         entry = new_entry(at, ActorKind.VISITOR, actor, AuditAction.INVITATION_OPEN, outcome)
-        audit._write(service.parts, [entry])
+        audit._write(service.parts.stores, [entry])
     assert [(entry.actor, entry.outcome) for entry in entries(service.parts)] == [
         ("first", "unavailable"),
         ("second", "unavailable"),

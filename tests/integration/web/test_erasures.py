@@ -17,7 +17,7 @@ from worker.errors import StoreUnavailable
 from worker.runtime.consent_parts import build_token_revocation, erase, stop_consent
 from worker.stores.erasure_ledger import LedgerEntry, LedgerKind
 from worker.stores.redis.pending_consents import ConnectionRequests
-from worker.stores.registry import Registry
+from worker.stores.registry.accounts import AccountTable
 
 
 def press(browser: TestClient, path: str) -> httpx2.Response:
@@ -149,14 +149,14 @@ def test_an_erasure_between_the_proof_and_its_account_wins(
 ) -> None:
     keep_requests(monkeypatch)
     browser, account = connected(service)
-    second_tab, add_all, erased = service.begin(browser), Registry.add_all, []
+    second_tab, add_all, erased = service.begin(browser), AccountTable.add_all, []
 
     def erase_before(*args: Any, **options: Any) -> Any:
         if not erased:
             erased.append(erase(service.parts.stores, account))
         return add_all(*args, **options)
 
-    monkeypatch.setattr(Registry, "add_all", erase_before)
+    monkeypatch.setattr(AccountTable, "add_all", erase_before)
     for _ in range(2):  # The first try finds that the account is another one meanwhile.
         try:
             service.come_back(browser, second_tab)
@@ -241,7 +241,7 @@ def test_an_erasure_that_died_after_the_ledger_is_repeated(
 ) -> None:
     browser, account = connected(service)
     with monkeypatch.context() as patch:
-        patch.setattr(Registry, "remove", _die)
+        patch.setattr(AccountTable, "remove", _die)
         with pytest.raises(KeyboardInterrupt):
             erase(service.parts.stores, account)
     assert service.parts.stores.registry.accounts.get(account).state is AccountState.READY

@@ -109,7 +109,7 @@ def test_a_household_that_shows_no_meter_any_more_gets_no_new_one_without_a_word
     done = service.come_back(before, service.begin(before, OTHER))
     assert done.status_code == 303 and sees(service, before, OTHER)
     device = new_browser(service)
-    device.cookies.set(worker.web.dependencies.cookie_name(service.parts, SESSION_COOKIE), text)
+    device.cookies.set(worker.web.dependencies.cookie_name(service.parts.stores.settings, SESSION_COOKIE), text)
     assert not sees(service, device, OTHER)
 
 

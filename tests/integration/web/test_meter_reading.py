@@ -142,7 +142,7 @@ def test_a_reading_of_a_meter_with_an_account_waits_for_the_operator_and_the_hou
     account, request = hold(service, stranger)
     assert service.accounts() == [account] and not service.session(stranger).accounts
     assert request.page == "held_reading"
-    row = _request_row(service.parts, request)
+    row = _request_row(service.parts.stores.registry, request)
     assert (row["meters"], row["reason"], row["closes"]) == (1, "meter has an account", account.id)
     assert kinds_of(service, account.id) == [NoticeKind.METER_REQUESTED]
     # Nothing that the person does takes the operator's place.
@@ -192,7 +192,7 @@ def test_who_was_held_for_many_new_accounts_is_asked_about_anew_where_the_meter_
         come_unproven(service, stranger, meter)
         outcome_of(service, stranger, shown_by(service, meter))
     (request,) = service.parts.consent.requests.list_held()
-    row = _request_row(service.parts, request)
+    row = _request_row(service.parts.stores.registry, request)
     assert (row["reason"], row["closes"]) == ("too many new accounts", None)
     assert service.connect(service.browser()).status_code == 303
     accounts = service.accounts()

@@ -309,7 +309,7 @@ def test_v4_after_an_erasure_a_token_of_before_is_renewed_for_nobody(v4: Connect
 
 def test_v4_a_grant_that_ends_while_the_supplier_is_asked_hands_nothing_on(v4: ConnectService) -> None:
     stack = ProxyStack.register(v4)
-    tokens, parts = stack.exchange(stack.walk()["code"]), v4.runtime
+    tokens, parts = stack.exchange(stack.walk()["code"]), v4.parts
     (grant,) = grants_of(v4, stack)
 
     def refresh(token: str) -> Grant:

@@ -158,7 +158,7 @@ def test_a_tenant_that_adds_the_meter_meanwhile_gets_no_second_account(
 ) -> None:
     """The account comes between the look at the meter and the transaction."""
     parts, browser = service.parts, service.browser()
-    find = parts.stores.registry.find
+    find = parts.stores.registry.accounts.find
 
     def find_and_be_late(supplier: str, meter: str) -> Any:
         found = find(supplier, meter)

@@ -98,7 +98,7 @@ def new_row(key_id: str, kind: str, owner: str, sealed: str) -> dict[str, Any]:
 
 
 def test_the_settings_of_this_test_let_the_right_browser_in(worker: Worker) -> None:
-    text, _ = sign_in(worker.runtime, worker.account)
+    text, _ = sign_in(worker.parts, worker.account)
     api, page, one, _ = worker.tries(text)
     assert (api[0], page[0], one[0]) == (200, 200, 200)
 
@@ -145,7 +145,7 @@ def test_a_row_whose_hash_owner_kind_or_end_was_changed_opens_nothing_more(
 def test_a_sealed_text_of_another_row_opens_nothing(worker: Worker) -> None:
     """An intruder with a session of his own puts his sealed text, or theirs, into another row."""
     access = worker.parts.access
-    theirs_text, _ = sign_in(worker.runtime, worker.account)
+    theirs_text, _ = sign_in(worker.parts, worker.account)
     theirs = worker.row(ACCESS_KEYS, theirs_text.split("_")[1])
     mine, my_text = access.keys.create(KeyKind.HOUSEHOLD_SESSION, access.households.create({}).id)
     worker.run(update(ACCESS_KEYS).where(ACCESS_KEYS.c.id == mine.id).values(sealed=theirs["sealed"]))
@@ -197,7 +197,7 @@ def test_cookies_of_older_versions_open_nothing_under_a_workers_keys(worker: Wor
 
 def test_no_form_can_be_made_for_a_session_that_is_known(worker: Worker) -> None:
     """A session's id stands in its row; a form of it needs the session key all the same."""
-    text, right = sign_in(worker.runtime, worker.account)
+    text, right = sign_in(worker.parts, worker.account)
     sid = text.split("_")[1]
     forged = [Signer([key]).csrf_token(sid) for key in worker.keys]
     forged += [KeyedHashes([key]).hash("csrf", sid) for key in worker.keys]

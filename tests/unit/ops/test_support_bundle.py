@@ -13,7 +13,7 @@ import pytest
 from config.settings import Settings
 from tests.support.explained_household import METER, ExplainedHousehold
 from tests.support.factories import NOW
-from tests.support.parts import open_parts
+from tests.support.parts import Parts
 from worker.domain.notice import Notice, NoticeKind
 from worker.ops.support_bundle import Bundle, make_bundle, masked_settings
 from worker.runtime.consent_parts import erase
@@ -33,7 +33,11 @@ PRIVATE_TEXTS = (METER, METER[:-2], "canary", "example.org", "example")
 
 def bundle_of(house: ExplainedHousehold, days: int = 5, *, with_values: bool = False) -> Bundle:
     return make_bundle(
-        house.parts, house.parts.stores.registry.accounts.get(house.account_id), days, with_values=with_values
+        house.parts.stores,
+        house.parts.sync,
+        house.parts.stores.registry.accounts.get(house.account_id),
+        days,
+        with_values=with_values,
     )
 
 
@@ -50,7 +54,7 @@ def house(redis_url: str, tmp_path: Path) -> Iterator[ExplainedHousehold]:
         calls_per_hour=77,
         **SECRETS,
     )
-    with open_parts(settings) as parts:
+    with Parts(settings) as parts:
         house = ExplainedHousehold(parts)
         parts.stores.registry.outcomes.record(
             house.account_id, "daily", "9", NOW, code="VENDOR_DOWN", message=f"of {METER}", last_day=None, stored=False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from config.settings import Settings
-from tests.support.parts import open_parts
+from tests.support.parts import Parts
 from tests.support.registries import METER, NOW
 from tests.support.sqlite_connections import assert_all_closed, recorded_connections
 from worker.domain.documents import ALL_KEYS
@@ -22,7 +22,7 @@ def test_a_closed_runtime_leaves_no_connection_to_its_databases(tmp_path: Path, 
         enedis_url="http://127.0.0.1:9",
     )
     with recorded_connections() as connections:
-        with open_parts(settings, guarded=True) as parts:
+        with Parts(settings, guarded=True) as parts:
             account, _ = parts.stores.registry.accounts.add("enedis", METER, NOW, token_needed=False)
             assert parts.stores.measures.read(account.id, {Doctype.DAY: ALL_KEYS}) == {Doctype.DAY: []}
         assert_all_closed(connections)

@@ -34,7 +34,7 @@ from worker.errors import (
     SupplierUnavailable,
     UnknownAccount,
 )
-from worker.stores.registry import Registry
+from worker.stores.registry.accounts import AccountTable
 from worker.sync.incidents import IncidentProber
 from worker.sync.inline import Inline
 from worker.sync.verification import AuditResult
@@ -219,7 +219,7 @@ def test_what_the_household_stopped_or_another_person_took_over_is_asked_by_nobo
 def test_accounts_that_nobody_asked_for_wait_too_in_pages_and_after_an_interruption(
     household: Household, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Registry, "page_ended", partial_page(Registry.page_ended))
+    monkeypatch.setattr(AccountTable, "page_ended", partial_page(AccountTable.page_ended))
     over = sorted(ended(household, number) for number in range(11, 18))
     running = household.add_another(TODAY)
     suspend, told = household.refusals.pending.suspend, list[str]()

@@ -126,7 +126,9 @@ def test_what_is_not_to_be_asked_any_more_ends_without_a_call(monkeypatch: pytes
     def confirm(job: WindowJob) -> None:
         jobs.append(job)
 
-    parts = SimpleNamespace(sync=SimpleNamespace(claims=SimpleNamespace(confirm=confirm)))  # There is no supplier to call.
+    parts = SimpleNamespace(
+        sync=SimpleNamespace(claims=SimpleNamespace(confirm=confirm))
+    )  # There is no supplier to call.
     use_parts(monkeypatch, parts)
     with pytest.raises(Ignore):
         pipeline.fetch.run(

@@ -9,8 +9,7 @@ from typing import Final
 from fastapi.routing import iter_route_contexts
 from starlette.routing import Match, Mount
 
-from tests.golden.test_outside_names import installation
-from worker.web.asgi import create_app
+from tests.golden.test_outside_names import pretend_app
 
 METHODS: Final = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"}
 # Here "new-holder" and "join" may be suppliers and "search" an account, which there are not: see tests/integration/web.
@@ -23,7 +22,7 @@ OF_ANOTHER_ROUTE: Final = {
 
 
 def test_a_method_that_no_route_declares_reaches_none() -> None:
-    contexts = iter_route_contexts(create_app(installation(is_home=False)).routes)
+    contexts = iter_route_contexts(pretend_app(is_home=False).routes)
     routes = [route for route in contexts if not isinstance(route.original_route, Mount)]
     declared = defaultdict[str, set[str]](set)
     for route in routes:

@@ -145,12 +145,12 @@ def test_gas_that_is_taken_away_leaves_its_accounts_and_says_so_once(
     other = opened(parts, register, OTHER)
     erase(parts.stores, other.id)
     with installation.open() as bare:
-        assert bare.right_sweep.run().checked == 0
-        assert bare.right_withdrawal.run() == 0
+        assert bare.consent.right_sweep.run().checked == 0
+        assert bare.consent.right_withdrawal.run() == 0
         assert caplog.text.count("RELEVE_GRDF_CLIENT_ID") == 1
-        assert bare.due_windows.night(NOW).jobs == []
+        assert bare.sync.due.night(NOW).jobs == []
         with pytest.raises(OperatorFault, match="RELEVE_GRDF_CLIENT_ID"):
-            bare.client_of(account)
+            bare.sync.suppliers.client_of(account)
 
 
 def test_tokens_are_renewed_for_the_suppliers_whose_accounts_are_read(

@@ -82,7 +82,7 @@ def test_gas_that_is_taken_away_again_is_told_while_there_are_homes_with_it(
     assert not any("grdf" in note.text for note in notes)
     twenty_accounts.outcomes = OutcomeTable(twenty_accounts.database, USUAL_GAS_SERIES)
     for number in range(3):
-        twenty_accounts.add("grdf", f"0123456789012{number}", NOW, token_needed=False)
+        twenty_accounts.accounts.add("grdf", f"0123456789012{number}", NOW, token_needed=False)
     words = ("3 active accounts of grdf", "RELEVE_GRDF_CLIENT_ID")
     assert_result(check_quota(build_connections()), Level.WARN, *words)
     assert not any("grdf" in note.text for note in check_quota(build_connections(**SIMULATED)))
@@ -94,7 +94,7 @@ def test_the_homes_with_gas_are_held_against_its_own_quota(
     assert_result(check_gas_quota(build_connections(**SIMULATED)), Level.OK, "0 calls a night of 4200")
     twenty_accounts.outcomes = OutcomeTable(twenty_accounts.database, USUAL_GAS_SERIES)
     for number in range(10):
-        twenty_accounts.add("grdf", f"0123456789012{number}", NOW, token_needed=False)
+        twenty_accounts.accounts.add("grdf", f"0123456789012{number}", NOW, token_needed=False)
     few = build_connections(**SIMULATED, grdf_calls_per_day=10)
     words = (
         "a nightly sync needs 12 calls, and the quota allows 7",

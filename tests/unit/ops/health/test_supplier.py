@@ -53,7 +53,7 @@ def test_one_for_which_no_policy_is_enough_is_told_what_to_ask_for(
     build_connections: BuildConnections, twenty_accounts: Registry
 ) -> None:
     for number in range(20, 80):
-        twenty_accounts.add("enedis", f"300016400000{number:02}", NOW, token_needed=False)
+        twenty_accounts.accounts.add("enedis", f"300016400000{number:02}", NOW, token_needed=False)
     words = ("once a week, 80 accounts", "56 are possible", "2 calls an hour")
     assert_result(check_quota(build_connections(calls_per_hour=1)), Level.WARN, *words)
 

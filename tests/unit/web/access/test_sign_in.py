@@ -164,7 +164,7 @@ def test_the_end_of_a_session_is_told_two_weeks_before(
     assert session.key
     ends_at = datetime.now(UTC) + timedelta(days=days)
     ending = replace(session, key=replace(session.key, expires_at=ends_at))
-    notice = find_access_notice(service.parts, ending, f"/accounts/{account}")
+    notice = find_access_notice(service.parts.stores.settings, service.parts.access, ending, f"/accounts/{account}")
     assert (notice is not None and notice.key == "access.notice.ends") is is_told
 
 

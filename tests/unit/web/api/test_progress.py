@@ -144,7 +144,17 @@ def watch_until(service: ApiService, caller: Caller, account_id: str, end: Calla
     """Return the names of the events that come after ``end`` was called, while the first one was read."""
 
     async def collect() -> list[str]:
-        stream = stream_events(partial(load_watched, service.parts, caller, account_id), poll_every_s=0)
+        stream = stream_events(
+            partial(
+                load_watched,
+                service.parts.stores.registry,
+                service.parts.sync,
+                service.parts.access,
+                caller,
+                account_id,
+            ),
+            poll_every_s=0,
+        )
         before = [(await anext(stream)).decode() for _ in range(2)]  # How long to wait, and the first event.
         assert [name for name, _ in events_of(before)] == ["progress"]
         end()
@@ -176,7 +186,7 @@ def test_l7_the_stream_of_a_revoked_token_ends(service: ApiService) -> None:
 def test_l7_a_token_past_its_end_watches_nothing(service: ApiService) -> None:
     caller, _ = of_token(service, timedelta(microseconds=1))
     with pytest.raises(HttpRefusal) as refused:
-        load_watched(service.parts, caller, service.add())
+        load_watched(service.parts.stores.registry, service.parts.sync, service.parts.access, caller, service.add())
     assert refused.value.status == 401
 
 

@@ -12,7 +12,6 @@ from tests.support.api_service import ApiService
 from tests.support.household_pages import csrf_of
 from tests.support.own_home import gateway_token
 from worker.ops.machine import in_container
-from worker.web.asgi import create_app
 from worker.web.pages.sign_in import WRONG_OF_ADDRESS
 
 HERE, THERE = "127.0.0.1", "192.168.1.20"
@@ -79,7 +78,7 @@ def test_everybody_else_is_asked_for_the_password(
 def test_a_container_has_no_own_computer(home: ApiService, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("container", "podman")
     assert in_container()
-    contained = ApiService(home.parts, create_app(home.parts))
+    contained = ApiService(home.parts, home.parts.create_app())
     assert asks_password(browser(contained).get("/"))
     assert enter(browser(contained), home.parts.access.home.create_password()).headers["location"] == "/"
 
@@ -100,7 +99,7 @@ def test_behind_a_proxy_that_adds_no_header_everybody_is_asked(
     """As it is shipped, nginx asks for the address that it passes requests on to, and says nothing of the browser's."""
     monkeypatch.setattr("worker.web.asgi.in_container", lambda: False)
     home.parts.stores.settings = home.parts.stores.settings.model_copy(update={"public_url": public_url})
-    passed_on = browser(ApiService(home.parts, create_app(home.parts)))
+    passed_on = browser(ApiService(home.parts, home.parts.create_app()))
     assert asks_password(passed_on.get("/")) is not is_open
 
 
