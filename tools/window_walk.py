@@ -18,7 +18,7 @@ CouchDB in the plain layout, and the preset of 2026 but where they name another:
     page          the page of an account, by month
     page-new      the same before a window has brought a day, though days are stored: it has no chart
     api           the days of that month by the API
-    import        ``releve import FILE`` with opening the parts; modules are imported before
+    import        ``releve import FILE`` with opening the stores; modules are imported before
     right         the declaration of a gas right, the worker's step, and the sweep that finds that its holder agreed
     output        one delivery to Home Assistant
 
@@ -170,9 +170,12 @@ class Place:
     def parts(self, **settings: str) -> Any:
         """Return the parts of this process with these settings and the usual ones."""
         os.environ |= {f"RELEVE_{name}": value for name, value in settings.items()}
-        from worker.runtime.current import get_runtime
+        from config.settings import get_settings
+        from tests.support.parts import Parts, use_parts
 
-        return get_runtime()
+        parts = Parts(get_settings())
+        use_parts(pytest.MonkeyPatch(), parts)
+        return parts
 
 
 def walk_window(place: Place) -> None:
@@ -212,7 +215,7 @@ def walk_consent(place: Place, preset: str) -> None:
     parts = place.parts(PRESET=preset, PUBLIC_URL="http://testserver")
     from tests.support.connect_service import ConnectService, create_app
 
-    service = ConnectService(parts, create_app(parts), place.supplier)
+    service = ConnectService(parts, parts.create_app(), place.supplier)
     service.connect(service.browser(), METERS[0])
     browser = service.browser()
     way_back = service.begin(browser, METERS[1])
@@ -244,7 +247,7 @@ def walk_api(place: Place) -> None:
 
 
 def walk_import(place: Place) -> None:
-    """Import a file for each of two accounts, with the command, whose parts is opened each time."""
+    """Import a file for each of two accounts, with the command, which opens the stores each time."""
     service_with_accounts(place)
     from tests.support.commands import run_releve
     from tests.support.made_files import hour_export
@@ -297,7 +300,7 @@ def service_with_accounts(place: Place) -> tuple[Any, list[str]]:
     parts = place.parts()
     from tests.support.api_service import ApiService, create_app
 
-    service = ApiService(parts, create_app(parts))
+    service = ApiService(parts, parts.create_app())
     return service, [service.add(int(meter[-6:])) for meter in METERS]
 
 
