@@ -192,7 +192,7 @@ def get_session(request: Request) -> Session:
     session = getattr(request.state, "session", None)
     if session is None:
         settings, access = request.app.state.settings, request.app.state.access
-        session = load_session(access, read_cookie(settings, request, SESSION_COOKIE))
+        session = load_session(access, read_cookie(request, SESSION_COOKIE))
         if settings.is_home:
             session = _session_of_home(request, access, session)
         request.state.session = session
@@ -227,42 +227,36 @@ def note_household(request: Request, session: Session) -> None:
         note_actor(request, ActorKind.HOUSEHOLD, session.key.id)
 
 
-def set_cookie(settings: Settings, response: Response, name: str, value: str, max_age_s: int) -> None:
+def set_cookie(request: Request, response: Response, name: str, value: str, max_age_s: int) -> None:
     """Set a cookie that scripts can't read and that other sites send along with a plain link alone.
 
     Where browsers come over https it insists on that, and its name has the prefix ``__Host-``: no other host and no
     plain connection can plant one.
     """
-    response.set_cookie(
-        cookie_name(settings, name),
-        value,
-        max_age=max_age_s,
-        secure=_has_https(settings),
-        httponly=True,
-        samesite="lax",
-    )
+    is_https = _has_https(request)
+    name = cookie_name(request.app.state.settings, name)
+    response.set_cookie(name, value, max_age=max_age_s, secure=is_https, httponly=True, samesite="lax")
 
 
-def delete_cookie(settings: Settings, response: Response, name: str) -> None:
-    response.delete_cookie(cookie_name(settings, name), secure=_has_https(settings), httponly=True, samesite="lax")
+def delete_cookie(request: Request, response: Response, name: str) -> None:
+    name = cookie_name(request.app.state.settings, name)
+    response.delete_cookie(name, secure=_has_https(request), httponly=True, samesite="lax")
 
 
-def read_cookie(settings: Settings, request: Request, name: str) -> str | None:
-    return request.cookies.get(cookie_name(settings, name))
+def read_cookie(request: Request, name: str) -> str | None:
+    return request.cookies.get(cookie_name(request.app.state.settings, name))
 
 
 def cookie_name(settings: Settings, name: str) -> str:
     """Return the name under which browsers know one of our cookies."""
-    return f"__Host-{name}" if _has_https(settings) else name
+    return f"__Host-{name}" if settings.public_url.startswith("https://") else name
 
 
-def _has_https(settings: Settings) -> bool:
-    return settings.public_url.startswith("https://")
+def _has_https(request: Request) -> bool:
+    return bool(request.app.state.settings.public_url.startswith("https://"))
 
 
 def show_accounts(
-    settings: Settings,
-    access: WebAccess,
     request: Request,
     response: Response,
     session: Session,
@@ -275,30 +269,30 @@ def show_accounts(
     ``joins``: beside those of its session; otherwise alone, and that session ends. Without https a cookie can be
     planted, so that they join no household that was there before.
     """
-    access, device = access, name_device(request.headers.get("User-Agent", ""))
-    opened, text = open_session(access, session if joins else Session(), accounts, device, joins=_has_https(settings))
+    access, device = request.app.state.access, name_device(request.headers.get("User-Agent", ""))
+    opened, text = open_session(access, session if joins else Session(), accounts, device, joins=_has_https(request))
     if session.key is not None and not joins:
         access.keys.end(session.key.id)
-    set_session_cookie(settings, response, text)
+    set_session_cookie(request, response, text)
     note_household(request, opened)
     note_event(request, AuditAction.SESSION_OPEN)
     return opened.sid
 
 
-def set_session_cookie(settings: Settings, response: Response, text: str) -> None:
+def set_session_cookie(request: Request, response: Response, text: str) -> None:
     """Give a browser the cookie of a session; it lives as long as the session may at most."""
     longest = KEY_LIVES[KeyKind.HOUSEHOLD_SESSION].longest
     assert longest is not None  # noqa: S101 - each session has an end
-    set_cookie(settings, response, SESSION_COOKIE, text, int(longest.total_seconds()))
+    set_cookie(request, response, SESSION_COOKIE, text, int(longest.total_seconds()))
 
 
-def new_form(settings: Settings, access: WebAccess, request: Request) -> tuple[str, str]:
+def new_form(request: Request) -> tuple[str, str]:
     """Return the value of the cookie and of the hidden field of a form for a browser that has no session.
 
     The page sets the cookie (``FORM_COOKIE``), and what the form leads to asks ``is_own_form``.
     """
-    value = read_cookie(settings, request, FORM_COOKIE) or secrets.token_urlsafe(18)
-    return value, access.signer.csrf_token(value)
+    value = read_cookie(request, FORM_COOKIE) or secrets.token_urlsafe(18)
+    return value, request.app.state.access.signer.csrf_token(value)
 
 
 def is_session_form(access: WebAccess, session: Session, csrf: str | None) -> bool:
@@ -314,17 +308,17 @@ class FormRefused(Exception):
         self.back = back
 
 
-def is_own_form(settings: Settings, access: WebAccess, request: Request, csrf: str) -> bool:
+def is_own_form(request: Request, csrf: str) -> bool:
     """Return whether a form without a session is one that this browser has loaded from us."""
-    value = read_cookie(settings, request, FORM_COOKIE)
-    return value is not None and access.signer.is_valid_csrf_token(value, csrf)
+    value = read_cookie(request, FORM_COOKIE)
+    return value is not None and request.app.state.access.signer.is_valid_csrf_token(value, csrf)
 
 
 def browser_form(back: str) -> Any:
     """Return the dependency of a route that takes the form of ``is_own_form`` alone: it raises FormRefused."""
 
-    def check(request: Request, settings: SettingsDep, access: AccessDep, csrf: Csrf = "") -> None:
-        if not is_own_form(settings, access, request, csrf):
+    def check(request: Request, csrf: Csrf = "") -> None:
+        if not is_own_form(request, csrf):
             raise FormRefused(back)
 
     return Depends(check)

@@ -89,7 +89,7 @@ def render(request: Request, name: str, status: int = 200, **values: Any) -> HTM
     response.headers["Content-Language"] = words.language
     response.headers["Vary"] = "Accept-Language, Cookie"
     if language := chosen_language(request):
-        set_cookie(state.settings, response, LANGUAGE_COOKIE, language, LANGUAGE_LIFE_S)
+        set_cookie(request, response, LANGUAGE_COOKIE, language, LANGUAGE_LIFE_S)
     return response
 
 
@@ -101,9 +101,9 @@ def render_with_form(
     The cookie that the form belongs to lives ``form_life_s`` from now.
     """
     settings = request.app.state.settings
-    value, csrf = new_form(settings, request.app.state.access, request)
+    value, csrf = new_form(request)
     response = render(request, name, status, browser_csrf=csrf, **values)
-    set_cookie(settings, response, FORM_COOKIE, value, form_life_s)
+    set_cookie(request, response, FORM_COOKIE, value, form_life_s)
     return response
 
 

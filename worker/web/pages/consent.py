@@ -44,7 +44,6 @@ from worker.web.dependencies import (
     ConsentDep,
     Session,
     SessionDep,
-    SettingsDep,
     StoresDep,
     SyncDep,
     browser_form,
@@ -95,7 +94,7 @@ def open_invitation(
 ) -> Response:
     """Bind the invitation to this browser, and go on: to the supplier's page, or to the history of a closed account."""
     secret = invitation.strip().rpartition("#")[2]  # The whole link may be pasted.
-    names = read_browser_names(stores.settings, request)
+    names = read_browser_names(request)
     renamed = names.with_new()
     opened = stores.registry.invitations.open(secret, renamed.newest, names.hashes)
     if opened is not None:
@@ -113,7 +112,7 @@ def choose_again(
     """Lead back to the supplier's page with the invitation whose consent named another meter."""
     if not is_visit(request):
         raise HttpRefusal(403, "refused", "a consent begins where a person goes to this page")
-    names = read_browser_names(stores.settings, request)
+    names = read_browser_names(request)
     own = consent.requests.of_browser(names.hashes)
     invited = consent.connector.outcomes.find_invited(own) if own else None
     if invited is None or invited.invitation.state_at(real_clock()) is not InvitationState.OPENED:
@@ -134,7 +133,7 @@ def invite_to_pretend_home(
     """Invite this browser to a home of the simulator, where the settings allow it (RELEVE_PRETEND_HOMES)."""
     if not stores.settings.pretend_homes:
         return consent_page(request, "unknown_supplier")
-    renamed = read_browser_names(stores.settings, request).with_new()
+    renamed = read_browser_names(request).with_new()
     meter = usage_point_id or f"{10**13 + secrets.randbelow(9 * 10**13)}"
     account = stores.registry.accounts.find(ENEDIS.name, meter)
     if account is None:
@@ -172,7 +171,7 @@ def _go_on(
         return consent_page(request, "unknown_supplier")
     if sync.suppliers[invitation.supplier].supplier.rights is not None:
         response = RedirectResponse(f"/invitation/{invitation.id}/right", 303)
-        set_browser_names(stores.settings, response, renamed)
+        set_browser_names(request, response, renamed)
         return response
     meter = account.usage_point_id if account else invitation.usage_point_id
     return redirect_to_supplier(
@@ -233,26 +232,24 @@ def _open_again(
 
 # It comes before ``/connect/{supplier}``, which matches it too.
 @router.get("/connect/reading")
-def show_reading_form(request: Request, settings: SettingsDep, consent: ConsentDep) -> Response:
+def show_reading_form(request: Request, consent: ConsentDep) -> Response:
     """Show the form to the browser whose last request has no proof yet."""
-    if consent.connector.find_unproven(read_browser_names(settings, request).hashes) is None:
+    if consent.connector.find_unproven(read_browser_names(request).hashes) is None:
         return consent_page(request, "no_reading")
     return render_with_form(request, "reading.html", contracts=DISPLAYED_PERIODS, typed={}, unread=False)
 
 
 @router.post("/connect/reading")
-async def type_reading(
-    request: Request, stores: StoresDep, consent: ConsentDep, access: AccessDep, session: SessionDep
-) -> Response:
+async def type_reading(request: Request, stores: StoresDep, consent: ConsentDep, session: SessionDep) -> Response:
     """Take what the display shows, whole kWh by tariff period; fields that are left empty count as not shown."""
     form = {name: str(text) for name, text in (await request.form()).items()}
-    return await run_in_threadpool(_take_reading, request, stores, consent, access, session, form)
+    return await run_in_threadpool(_take_reading, request, stores, consent, session, form)
 
 
 def _take_reading(
-    request: Request, stores: StoresDep, consent: ConsentDep, access: AccessDep, session: Session, form: dict[str, str]
+    request: Request, stores: StoresDep, consent: ConsentDep, session: Session, form: dict[str, str]
 ) -> Response:
-    if not is_own_form(stores.settings, access, request, form.get("csrf", "")):
+    if not is_own_form(request, form.get("csrf", "")):
         return refuse_form(request, "/")
     registers = [name for periods in DISPLAYED_PERIODS.values() for name in periods]
     typed = {name: text for name in registers if (text := form.get(_REGISTER_FIELD + name, "").strip())}
@@ -260,7 +257,7 @@ def _take_reading(
     known = {name: kwh for name, kwh in readings.items() if kwh is not None}
     if not known or len(known) < len(readings):
         return render_with_form(request, "reading.html", 400, contracts=DISPLAYED_PERIODS, typed=typed, unread=True)
-    names = read_browser_names(stores.settings, request)
+    names = read_browser_names(request)
     unproven = consent.connector.find_unproven(names.hashes)
     if unproven is None:
         return consent_page(request, "no_reading")
@@ -274,7 +271,7 @@ def _take_reading(
     if compared is None:
         return consent_page(request, "no_reading")
     response = RedirectResponse(_OUTCOME, 303)
-    set_browser_names(stores.settings, response, renamed)
+    set_browser_names(request, response, renamed)
     return response
 
 
@@ -283,7 +280,7 @@ def show_outcome(
     request: Request, stores: StoresDep, consent: ConsentDep, access: AccessDep, session: SessionDep
 ) -> Response:
     """Show what came of it; the page loads itself again until there is an outcome."""
-    own = consent.requests.of_browser(read_browser_names(stores.settings, request).hashes)
+    own = consent.requests.of_browser(read_browser_names(request).hashes)
     return (
         consent_page(request, "no_reading")
         if own is None
@@ -323,7 +320,7 @@ def redirect_to_supplier(
     ``renamed``: the browser's names with a new one, where this answer has made one already. ``tenant``: to whom a new
     account will belong where there is no invitation.
     """
-    names = read_browser_names(stores.settings, request)
+    names = read_browser_names(request)
     renamed = renamed or names.with_new()
     if wait_s := count_start(request, stores, session, names, invitation):
         response = consent_page(request, "too_many", wait_s)
@@ -335,7 +332,7 @@ def redirect_to_supplier(
             tenant=invitation.tenant if invitation else tenant,
         )
         response = begin_flow(request, stores, sync, consent, flow, f"/callback/{supplier}", usage_point_id)
-    set_browser_names(stores.settings, response, renamed)
+    set_browser_names(request, response, renamed)
     return response
 
 

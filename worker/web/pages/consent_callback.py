@@ -30,7 +30,6 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
-from config.settings import Settings
 from worker.app import enqueue_request
 from worker.clients.endpoints import LONGEST_STATE, Callback
 from worker.clients.enedis import ENEDIS
@@ -190,7 +189,7 @@ def confirm_new_holder(
     connection: Annotated[str, Form(max_length=64)] = "",
 ) -> Response:
     """Go on with a proven request whose meter has another person's account, which is closed by it."""
-    own = consent.connector.choose_new_holder(connection, read_browser_names(stores.settings, request).hashes)
+    own = consent.connector.choose_new_holder(connection, read_browser_names(request).hashes)
     if own is None:
         return consent_page(request, "unknown_state")
     publish_backfills(stores, [account.id for account in own.accounts])
@@ -209,7 +208,7 @@ def answer_callback(
     flows, state = ConsentFlows(stores.redis), callback.state
     if not _STATE.fullmatch(state):
         return _stateless_page(request, callback, supplier)
-    flow, names = flows.read(state), read_browser_names(stores.settings, request)
+    flow, names = flows.read(state), read_browser_names(request)
     if flow is None or flow.supplier != supplier:
         return _answer_repeated(request, stores, consent, access, session, callback, supplier)
     if flow.browser not in names.hashes:
@@ -226,7 +225,7 @@ def answer_callback(
     response = (
         answer_request(request, stores, consent, access, session, own) if own.done else _waiting_page(request, own)
     )
-    set_browser_names(stores.settings, response, renamed)
+    set_browser_names(request, response, renamed)
     return response
 
 
@@ -273,7 +272,7 @@ def _answer_repeated(
     A browser that has only a name of before has loaded the callback twice at once, and gets the new one by the other
     answer; or somebody has planted the name.
     """
-    names = read_browser_names(stores.settings, request).hashes
+    names = read_browser_names(request).hashes
     own = consent.requests.get(_request_id(callback.state))
     if own is not None and (own.browser in names or _is_shown(own, session)):
         return answer_request(request, stores, consent, access, session, own)
@@ -386,7 +385,7 @@ def open_accounts(
         return RedirectResponse(f"/accounts/{accounts[0].id}", 303)
     joins = stores.settings.is_home or all(account.id in session.accounts for account in accounts)
     if joins or not (shown := _find_asked_about(stores.registry, session, accounts)):
-        return _open(request, stores, consent, access, session, accounts, name, joins=joins)
+        return _open(request, stores, consent, session, accounts, name, joins=joins)
     content = json.dumps([name, [[account.id, account.session_number] for account in accounts]])
     offer = access.sealer.seal(content, f"offer/{session.sid}")
     return render(request, "join.html", shown=shown, offer=offer)
@@ -426,14 +425,13 @@ def join_meters(
     except OperatorFault:
         return refuse_form(request, "/")
     connected = [ConnectedAccount(*account) for account in accounts]
-    return _open(request, stores, consent, access, session, connected, name, joins=choice == "join")
+    return _open(request, stores, consent, session, connected, name, joins=choice == "join")
 
 
 def _open(
     request: Request,
     stores: Stores,
     consent: Consent,
-    access: WebAccess,
     session: Session,
     accounts: Sequence[Account | ConnectedAccount],
     name: str,
@@ -444,7 +442,7 @@ def _open(
     if not requests.mark_opened(name):
         return consent_page(request, "ended_elsewhere")
     try:
-        session_id = show_accounts(stores.settings, access, request, response, session, accounts, joins=joins)
+        session_id = show_accounts(request, response, session, accounts, joins=joins)
         for account in accounts:
             if stores.registry.consents.browser_of(account.id) is not None:  # A closed account has no consent.
                 note_event(request, AuditAction.CONSENT_CONNECT, account_id=account.id)
@@ -489,19 +487,19 @@ def _request_id(state: str) -> str:
     return hashlib.sha256(state.encode()).hexdigest()[:32]
 
 
-def read_browser_names(settings: Settings, request: Request) -> BrowserNames:
+def read_browser_names(request: Request) -> BrowserNames:
     """Return the names in the browser's cookie. One that is older than a request may be counts as none.
 
     Names need no signature: nothing is bound to one that we have not made. The time in a name is a part of what is
     hashed, so nobody can prolong it.
     """
-    texts = (read_cookie(settings, request, BROWSER_COOKIE) or "").split(".", MOST_NAMES)[:MOST_NAMES]
+    texts = (read_cookie(request, BROWSER_COOKIE) or "").split(".", MOST_NAMES)[:MOST_NAMES]
     return BrowserNames(tuple(text for text in texts if _is_current(text)))
 
 
-def set_browser_names(settings: Settings, response: Response, names: BrowserNames) -> None:
+def set_browser_names(request: Request, response: Response, names: BrowserNames) -> None:
     """Set the cookie with the browser's names."""
-    set_cookie(settings, response, BROWSER_COOKIE, ".".join(names.texts), int(REQUEST_LIFE.total_seconds()))
+    set_cookie(request, response, BROWSER_COOKIE, ".".join(names.texts), int(REQUEST_LIFE.total_seconds()))
 
 
 def _is_current(text: str) -> bool:

@@ -113,7 +113,7 @@ def show_client(request: Request, supplier: str, stores: StoresDep, sync: SyncDe
         host=host_of(asked.caller.redirect_uri),
         parameters={name: text for name in (*_FIELDS, "usage_point_id") if (text := asked.parameters.get(name))},
         needs_invitation=not sync.suppliers.main.account_tokens,
-        opened=_find_opened(stores.registry, sync, asked, read_browser_names(stores.settings, request)) is not None,
+        opened=_find_opened(stores.registry, sync, asked, read_browser_names(request)) is not None,
     )
     # Where the supplier shows no page, the same chain of redirects leads on to the client.
     response.headers["Content-Security-Policy"] = policy_with_form_to(
@@ -129,7 +129,6 @@ def lead_on(
     stores: StoresDep,
     sync: SyncDep,
     consent: ConsentDep,
-    access: AccessDep,
     session: SessionDep,
     client_id: Annotated[str, Form(max_length=64)] = "",
     redirect_uri: Annotated[str, Form(max_length=LONGEST_ADDRESS)] = "",
@@ -143,14 +142,14 @@ def lead_on(
 ) -> Response:
     """Begin the consent that the person agreed to, in this browser, and lead on to the supplier's page."""
     check_supplier(supplier)
-    if not is_own_form(stores.settings, access, request, csrf):
+    if not is_own_form(request, csrf):
         return refuse_form(request, "/")
     texts = (client_id, redirect_uri, response_type, state, code_challenge, code_challenge_method)
     pairs = [(name, text) for name, text in zip(_FIELDS, texts, strict=True) if text]
     asked = read_authorization_request(request, stores, [*pairs, ("usage_point_id", usage_point_id)])
     if not isinstance(asked, AuthorizationRequest):
         return asked
-    names = read_browser_names(stores.settings, request)
+    names = read_browser_names(request)
     renamed, invited, meter = names.with_new(), None, asked.hint
     if not sync.suppliers.main.account_tokens:
         invited = _open_invitation(stores.registry, sync, asked, names, renamed, invitation.strip().rpartition("#")[2])
@@ -165,7 +164,7 @@ def lead_on(
             note_subject(request, invited.id, account_id=invited.account_id, tenant=invited.tenant)
         flow = asked.flow(supplier, renamed.newest, invited.id if invited else None)
         response = begin_flow(request, stores, sync, consent, flow, f"/proxy/{supplier}/redirect", meter)
-    set_browser_names(stores.settings, response, renamed)
+    set_browser_names(request, response, renamed)
     return response
 
 

@@ -106,12 +106,12 @@ def log_in(
     csrf: Csrf = "",
 ) -> Response:
     """Let an operator in by name, password and code."""
-    if not is_own_form(stores.settings, access, request, csrf):
+    if not is_own_form(request, csrf):
         return sign_in_page(request, stores.settings, SignInRefusal("csrf.text"), name)
     checked = check_operator(request, stores, access, name, password, code)
     if isinstance(checked, SignInRefusal):
         return sign_in_page(request, stores.settings, checked, name)
-    return _let_in(request, stores.settings, access, checked)
+    return _let_in(request, access, checked)
 
 
 @router.get("/link")
@@ -130,7 +130,7 @@ def use_link(
     csrf: Csrf = "",
 ) -> Response:
     """Let in the operator whom a link was made for, once. A wrong code leaves the link as it is."""
-    if not is_own_form(stores.settings, access, request, csrf):
+    if not is_own_form(request, csrf):
         return _link_page(request, stores.settings, SignInRefusal("csrf.text"))
     access, secret = access, link.strip().rpartition("#")[2]  # The whole link may be pasted.
     key = access.keys.find(KeyKind.OPERATOR_LINK, secret)
@@ -141,24 +141,24 @@ def use_link(
         return _link_page(request, stores.settings, refusal, link=secret)
     if access.keys.use(KeyKind.OPERATOR_LINK, secret) is None:
         return render_message(request, "operator.link.over", 404, (PATH, "operator.link.back"))
-    return _let_in(request, stores.settings, access, operator)
+    return _let_in(request, access, operator)
 
 
 @router.post("/logout")
-def log_out(request: Request, settings: SettingsDep, access: AccessDep, csrf: Csrf = "") -> Response:
+def log_out(request: Request, access: AccessDep, csrf: Csrf = "") -> Response:
     """End the session: a copy of its cookie opens nothing any more."""
-    if (session := load_form_session(request, settings, access, csrf)) is None:
+    if (session := load_form_session(request, access, csrf)) is None:
         return refuse_form(request, PATH)
     access.keys.end(session.key.id)
     response = RedirectResponse(PATH, 303)
-    delete_cookie(settings, response, OPERATOR_COOKIE)
+    delete_cookie(request, response, OPERATOR_COOKIE)
     return response
 
 
-def _let_in(request: Request, settings: Settings, access: WebAccess, operator: Operator) -> Response:
+def _let_in(request: Request, access: WebAccess, operator: Operator) -> Response:
     access.operators.record_sign_in(operator.id)
     log.info("operator signed in", extra=fields(operator=operator.name))
-    return open_operator_session(request, settings, access, operator)
+    return open_operator_session(request, access, operator)
 
 
 def _link_page(
@@ -178,9 +178,9 @@ def _form_page(
     return refusal.mark(response) if refusal else response
 
 
-def load_operator_session(request: Request, settings: Settings, access: WebAccess) -> OperatorSession | None:
+def load_operator_session(request: Request, access: WebAccess) -> OperatorSession | None:
     """Return the session of the operator whose browser this is; None where nobody has signed in."""
-    key = access.keys.find(KeyKind.OPERATOR_SESSION, read_cookie(settings, request, OPERATOR_COOKIE))
+    key = access.keys.find(KeyKind.OPERATOR_SESSION, read_cookie(request, OPERATOR_COOKIE))
     operator = access.operators.get(key.owner) if key else None
     if key is None or operator is None:
         return None
@@ -188,11 +188,9 @@ def load_operator_session(request: Request, settings: Settings, access: WebAcces
     return OperatorSession(key, operator)
 
 
-def open_operator_session(
-    request: Request, settings: Settings, access: WebAccess, operator: Operator, *, to: str = PATH
-) -> Response:
+def open_operator_session(request: Request, access: WebAccess, operator: Operator, *, to: str = PATH) -> Response:
     """Return the answer that lets the operator in. The session that the browser had before ends (session fixation)."""
-    access, before = access, load_operator_session(request, settings, access)
+    access, before = access, load_operator_session(request, access)
     note_actor(request, ActorKind.OPERATOR, operator.name)
     device = name_device(request.headers.get("User-Agent", ""))
     _, text = access.keys.create(KeyKind.OPERATOR_SESSION, operator.id, device=device)
@@ -201,7 +199,7 @@ def open_operator_session(
     longest = KEY_LIVES[KeyKind.OPERATOR_SESSION].longest
     assert longest is not None  # noqa: S101 - each session has an end
     response = RedirectResponse(to, 303)
-    set_cookie(settings, response, OPERATOR_COOKIE, text, int(longest.total_seconds()))
+    set_cookie(request, response, OPERATOR_COOKIE, text, int(longest.total_seconds()))
     return response
 
 
@@ -210,19 +208,17 @@ def form_token(access: WebAccess, session: OperatorSession) -> str:
     return access.signer.csrf_token(session.key.id)
 
 
-def load_form_session(request: Request, settings: Settings, access: WebAccess, csrf: str) -> OperatorSession | None:
+def load_form_session(request: Request, access: WebAccess, csrf: str) -> OperatorSession | None:
     """Return the session whose page has sent this form; None for a form from elsewhere, or without a session."""
-    session = load_operator_session(request, settings, access)
+    session = load_operator_session(request, access)
     if session is None or not access.signer.is_valid_csrf_token(session.key.id, csrf):
         return None
     return session
 
 
-def require_form_session(
-    request: Request, settings: SettingsDep, access: AccessDep, csrf: Csrf = ""
-) -> OperatorSession:
+def require_form_session(request: Request, access: AccessDep, csrf: Csrf = "") -> OperatorSession:
     """Return the session whose page has sent this form. Raises FormRefused."""
-    session = load_form_session(request, settings, access, csrf)
+    session = load_form_session(request, access, csrf)
     if session is None:
         raise FormRefused(PATH)
     return session

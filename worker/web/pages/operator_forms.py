@@ -203,7 +203,7 @@ async def upload(
     request: Request, right_id: str, stores: StoresDep, consent: ConsentDep, access: AccessDep
 ) -> Response:
     """Take one to three files of a proof."""
-    if await run_in_threadpool(load_operator_session, request, stores.settings, access) is None:
+    if await run_in_threadpool(load_operator_session, request, access) is None:
         return await run_in_threadpool(refuse_form, request, PATH)
     try:
         form = await read_upload(request, LARGEST_UPLOAD, most_files=MOST_PROOFS, most_fields=_MOST_FIELDS)
@@ -218,7 +218,7 @@ async def upload(
 def _take_proofs(
     request: Request, stores: Stores, consent: Consent, access: WebAccess, right_id: str, form: FormData
 ) -> Response:
-    if load_form_session(request, stores.settings, access, str(form.get("csrf", ""))) is None:
+    if load_form_session(request, access, str(form.get("csrf", ""))) is None:
         return refuse_form(request, PATH)
     if right_id not in {awaited.right_id for awaited in consent.proof_uploads.list_awaited()}:
         return _refuse_proofs(request, "not_awaited", 404)
@@ -284,7 +284,7 @@ def change_password(
         )
         return refusal.mark(page)
     access.operators.set_password(operator.id, new)
-    return open_operator_session(request, stores.settings, access, operator, to=_OWN_ACCESS)
+    return open_operator_session(request, access, operator, to=_OWN_ACCESS)
 
 
 @router.post("/sessions/end-others")

@@ -83,7 +83,7 @@ def show_operator(
 ) -> Response:
     if not access.operators.has_any():
         return render_message(request, "operator.closed", 404)
-    session = load_operator_session(request, stores.settings, access)
+    session = load_operator_session(request, access)
     return (
         operator_page(request, stores, sync, consent, access, session)
         if session
@@ -244,7 +244,7 @@ def search(
 @router.get("/accounts")
 def list_accounts(request: Request, stores: StoresDep, sync: SyncDep, access: AccessDep) -> Response:
     """List the accounts with an error code, or without one those whose consent ends within a month."""
-    if load_operator_session(request, stores.settings, access) is None:
+    if load_operator_session(request, access) is None:
         return RedirectResponse(PATH, 303)
     code, after = (request.query_params.get(name, "")[:_LONGEST].replace("\x00", "") for name in ("code", "after"))
     overview, most = Overview(stores.registry.database), ACCOUNTS_A_PAGE + 1
@@ -268,7 +268,7 @@ def list_accounts(request: Request, stores: StoresDep, sync: SyncDep, access: Ac
 @router.get("/accounts/{account_id}")
 def show_account(request: Request, account_id: str, stores: StoresDep, sync: SyncDep, access: AccessDep) -> Response:
     """Show state, reason and missing days of an account, and a button that makes an invitation."""
-    if (session := load_operator_session(request, stores.settings, access)) is None:
+    if (session := load_operator_session(request, access)) is None:
         return RedirectResponse(PATH, 303)
     try:
         account = stores.registry.accounts.get_existing(account_id)
@@ -316,7 +316,7 @@ def _titles_of_tenants(registry: Registry) -> dict[str, str]:
 @router.get("/audit")
 def show_audit(request: Request, stores: StoresDep, access: AccessDep) -> Response:
     """Show a page of the trail; a filter that can't be understood is left out, as an empty one is."""
-    if load_operator_session(request, stores.settings, access) is None:
+    if load_operator_session(request, access) is None:
         return RedirectResponse(PATH, 303)
     typed = {name: request.query_params.get(name, "").strip()[:_LONGEST] for name in _FILTERS}
     days = _parse_day(typed["since"]), _parse_day(typed["until"])

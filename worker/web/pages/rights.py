@@ -147,7 +147,7 @@ def find_place(
     invitation = stores.registry.invitations.get(invitation_id)
     if invitation is None or invitation.supplier != GRDF.name:
         return None
-    is_mine = invitation.browser in read_browser_names(stores.settings, request).hashes
+    is_mine = invitation.browser in read_browser_names(request).hashes
     if not is_mine or invitation.state_at(real_clock()) is not InvitationState.OPENED:
         return None
     meter = stores.registry.accounts.meter_of(invitation)
@@ -174,7 +174,6 @@ def declare(
     stores: StoresDep,
     sync: SyncDep,
     consent: ConsentDep,
-    access: AccessDep,
     session: SessionDep,
     place: PlaceDep,
     typed: TypedDep,
@@ -183,14 +182,14 @@ def declare(
     """Take a declaration, which a task makes at the supplier; a form with faults comes back with them."""
     if place is None:
         return consent_page(request, "invitation_over")
-    if not is_own_form(stores.settings, access, request, csrf):
+    if not is_own_form(request, csrf):
         return refuse_form(request, place.path)
     declaration = typed.to_declaration(place.meter)
     if faults := find_faults(typed, declaration):
         return render_form(request, stores, sync, place, typed, faults)
     if wait_s := RateLimiter(stores.redis).count_call(DECLARATIONS, client_address(request)):
         return consent_page(request, "too_many", wait_s)
-    names = read_browser_names(stores.settings, request)
+    names = read_browser_names(request)
     renamed, now = names.with_new(), real_clock()
     consent.connector.declarations.begin(
         ConnectionRequest(
@@ -209,7 +208,7 @@ def declare(
         )
     )
     response = RedirectResponse(RIGHT_STATE, 303)
-    set_browser_names(stores.settings, response, renamed)
+    set_browser_names(request, response, renamed)
     return response
 
 
@@ -220,7 +219,6 @@ def go_to_supplier(
     stores: StoresDep,
     sync: SyncDep,
     consent: ConsentDep,
-    access: AccessDep,
     session: SessionDep,
     place: PlaceDep,
     csrf: Csrf = "",
@@ -228,7 +226,7 @@ def go_to_supplier(
     """Lead to the supplier's own page (Client Connect), where it is offered."""
     if place is None:
         return consent_page(request, "invitation_over")
-    if not is_own_form(stores.settings, access, request, csrf):
+    if not is_own_form(request, csrf):
         return refuse_form(request, place.path)
     if not offers_consent_page(stores.settings):
         return consent_page(request, "no_consent_page")
@@ -252,7 +250,7 @@ def show_state(
     """Show what has become of the browser's newest declaration; the page loads itself again until it is decided."""
     if GRDF.name not in sync.suppliers:
         return consent_page(request, "no_right")
-    names = read_browser_names(stores.settings, request)
+    names = read_browser_names(request)
     own = consent.requests.of_browser(names.hashes)
     right = None
     if own is not None and own.supplier == GRDF.name:
@@ -270,7 +268,7 @@ def show_state(
 @router.get(AGAIN)
 def show_form_again(request: Request, stores: StoresDep, consent: ConsentDep, session: SessionDep) -> Response:
     """Lead back to the form from which the browser's last declaration came."""
-    own = consent.requests.of_browser(read_browser_names(stores.settings, request).hashes)
+    own = consent.requests.of_browser(read_browser_names(request).hashes)
     if own is not None and own.supplier == GRDF.name and own.invitation_id is not None:
         return RedirectResponse(f"/invitation/{own.invitation_id}/right", 303)
     accounts = session.own(stores.registry.accounts.get_many(list(session.accounts)))

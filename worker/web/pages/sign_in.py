@@ -79,7 +79,7 @@ def sign_in_by_code(
     """Open a session of the household whose code this is; the page that it leads to shows the next code."""
     if stores.settings.is_home and (own := access.home.check_password(code)):
         response = RedirectResponse("/", 303)
-        _enter(stores.settings, access, request, response, session, own, {})
+        _enter(access, request, response, session, own, {})
         return response
     used = None if stores.settings.is_home else access.ways_back.use_code(code)
     if used is None:
@@ -88,7 +88,7 @@ def sign_in_by_code(
         return _sign_in_page(request, stores.settings, access, fault=fault, wait_s=wait_s, code=code)
     household, new_code = used
     response = RedirectResponse("/access", 303)
-    _enter(stores.settings, access, request, response, session, household, {CODE: new_code})
+    _enter(access, request, response, session, household, {CODE: new_code})
     return response
 
 
@@ -103,7 +103,7 @@ def mail_sign_in_link(
     """Answer the same for every address. Whether it is known is looked up after the answer has been sent."""
     if not access.mail_links.sends_mail:
         raise HttpRefusal(404, "not_found", "no mail service is set")
-    if not is_own_form(stores.settings, access, request, csrf):
+    if not is_own_form(request, csrf):
         return refuse_form(request, PATH)
     address = address.strip()
     if not is_mail_address(address):
@@ -137,7 +137,7 @@ def sign_in_by_link(
     details = session.key.details if session.key and is_same else {}  # A code that isn't kept yet stays shown.
     own = Session(household=household).own(stores.registry.accounts.get_many(list(household.accounts)))
     response = RedirectResponse(f"/accounts/{own[0].id}" if len(own) == 1 else "/", 303)
-    _enter(stores.settings, access, request, response, session, household, details)
+    _enter(access, request, response, session, household, details)
     return response
 
 
@@ -161,7 +161,7 @@ def end_session(
     if not is_session_form(access, session, csrf) or session.household is None:
         return refuse_form(request, _SESSIONS)
     stores.registry.sessions.end(key_id, owners=[session.household.id])
-    return _after_end(stores.settings, ended_own=key_id == session.sid)
+    return _after_end(request, ended_own=key_id == session.sid)
 
 
 @router.post("/access/sessions/end-others")
@@ -182,7 +182,7 @@ def log_out(request: Request, stores: StoresDep, access: AccessDep, session: Ses
     if not is_session_form(access, session, csrf):
         return refuse_form(request, _SESSIONS)
     stores.registry.sessions.end(session.sid)
-    return _after_end(stores.settings, ended_own=True)
+    return _after_end(request, ended_own=True)
 
 
 def link_page(request: Request, name: str, action: str) -> Response:
@@ -200,7 +200,6 @@ def refuse_link(request: Request, stores: Stores, name: str, action: tuple[str, 
 
 
 def _enter(
-    settings: Settings,
     access: WebAccess,
     request: Request,
     response: Response,
@@ -211,7 +210,7 @@ def _enter(
     """Give the browser a new session of the household; the one that it had ends."""
     device = name_device(request.headers.get("User-Agent", ""))
     opened, text = replace_session(access, session, household, details, device)
-    set_session_cookie(settings, response, text)
+    set_session_cookie(request, response, text)
     note_household(request, opened)
 
 
@@ -272,10 +271,10 @@ def _sees_one(access: WebAccess, household_id: str, numbers: Mapping[str, int]) 
     return household is not None and any(numbers.get(id_) == number for id_, number in household.accounts.items())
 
 
-def _after_end(settings: Settings, *, ended_own: bool) -> Response:
+def _after_end(request: Request, *, ended_own: bool) -> Response:
     if not ended_own:
         return RedirectResponse(_SESSIONS, 303)
     response = RedirectResponse("/", 303, {"Clear-Site-Data": '"cache", "storage"'})
     for cookie in (SESSION_COOKIE, BROWSER_COOKIE):  # The names of what it has begun may open an account again.
-        delete_cookie(settings, response, cookie)
+        delete_cookie(request, response, cookie)
     return response
