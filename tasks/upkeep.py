@@ -10,7 +10,6 @@ from celery import shared_task
 
 from tasks.base import ControlTask
 from tasks.pipeline import publish
-from worker.accounts.notices import notify_ending_tokens, notify_missing_curves
 from worker.domain.audit_entry import AUDIT_KEPT
 from worker.domain.clock import real_clock
 from worker.domain.messages import WindowJob
@@ -18,12 +17,10 @@ from worker.domain.series import Series, complete_fleet, parse_series
 from worker.domain.windows import DateWindow, newest_wanted_day
 from worker.logs import fields
 from worker.ops import watchdog
-from worker.outputs.delivery import DeliveryThreads
 from worker.runtime import current
 from worker.runtime.supplier_settings import is_offered
 from worker.stores.redis.heartbeats import Heartbeats
 from worker.stores.registry.outcomes import HourFreshness
-from worker.sync.verification import AuditSummary, sample_accounts, save_audit_summary
 
 log = logging.getLogger("releve.tasks")
 # In one run, an hour: some minutes of work.
@@ -36,13 +33,6 @@ _CLOCKS_DIFFER: Final = timedelta(hours=1)  # By its own clock the database refu
 OUTPUT_EXPIRES_S: Final = 60  # The next round publishes it again.
 KEEP_ENDED_RIGHTS: Final = timedelta(days=30)  # So that a person can see what became of one.
 KEEP_INVITATIONS: Final = timedelta(days=7)  # After their end, so that an operator can see what became of one.
-
-
-def _deliver(output_id: str) -> None:
-    current.outputs().deliver(output_id)
-
-
-_DELIVERIES: Final = DeliveryThreads(_deliver)
 
 
 @shared_task(name="tasks.upkeep.renew_tokens", base=ControlTask)
@@ -162,6 +152,7 @@ def request_window(account_id: str, series: str, start: str, end: str) -> None:
 def audit_sample() -> None:
     """Verify a sample of accounts, repair what can be repaired, and store the summary."""
     from worker.runtime.sync_parts import build_auditor
+    from worker.sync.verification import AuditSummary, sample_accounts, save_audit_summary
 
     stores = current.stores()
     auditor = build_auditor(stores, current.sync(), _publish)
@@ -219,7 +210,7 @@ def deliver_output(output_id: str) -> None:
 
     A doubled message finds it locked, or nothing to send.  A process that ends in between has lost nothing.
     """
-    _DELIVERIES.add(output_id)
+    current.deliveries().add(output_id)
 
 
 @shared_task(name="tasks.upkeep.deliver_due_outputs", base=ControlTask)
@@ -239,12 +230,15 @@ def note_daily_outputs() -> None:
 @shared_task(name="tasks.upkeep.create_missing_curve_notices", base=ControlTask)
 def create_missing_curve_notices() -> None:
     """Create a notice for each account whose load curve nobody has switched on, once."""
+    from worker.accounts.notices import notify_missing_curves
+
     notify_missing_curves(current.stores().registry, current.sync().refusals)
 
 
 @shared_task(name="tasks.upkeep.create_consent_reminders", base=ControlTask)
 def create_consent_reminders() -> None:
     """Create reminders for consents that end within 30 and within 7 days, and for API tokens, each once."""
+    from worker.accounts.notices import notify_ending_tokens
     from worker.runtime.sync_parts import build_channels
 
     stores, registry = current.stores(), current.stores().registry

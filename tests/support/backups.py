@@ -34,7 +34,7 @@ from worker.runtime.consent_parts import build_inviter, erase
 from worker.stores.encryption import Purpose, Sealer, generate_key
 from worker.stores.registry import tables
 from worker.stores.registry.accounts import NewConsent
-from worker.stores.registry.dump import TABLES, open_snapshot, read_rows
+from worker.stores.registry.dump import TABLES, read_rows
 from worker.stores.registry.outcomes import HourFreshness
 from worker.stores.registry.supplier_answers import Correction
 
@@ -151,7 +151,7 @@ def insert_services(parts: Parts) -> None:
 
 
 def registry_rows(parts: Parts) -> Rows:
-    with open_snapshot(parts.stores.registry.database) as connection:
+    with parts.stores.registry.database.snapshot() as connection:
         return {table: list(read_rows(connection, table)) for table in TABLES}
 
 

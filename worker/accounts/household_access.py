@@ -22,17 +22,21 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
+from worker.accounts.notice_channels import Message, compose_household_mail
 from worker.accounts.notice_services import MailService
-from worker.domain.account import AccountState
+from worker.domain.account import Account, AccountState
+from worker.domain.notice import Notice, NoticeKind
 from worker.domain.sessions import KeyKind
-from worker.errors import WorkerError
+from worker.errors import NotDelivered, WorkerError
 from worker.logs import fields
+from worker.stores.encryption import Signer
 from worker.stores.redis.locks import Rate, RateLimiter
 from worker.stores.registry import Registry
 from worker.stores.registry.access_keys import AccessKeyTable, RecoveryTexts
 from worker.stores.registry.households import Household, HouseholdTable, MailAddress, MailAddressTable
 from worker.texts import translate
 
+OFF_PATH: Final = "/access/notices/off"
 log = logging.getLogger("releve.access")
 CODE: Final = "code"  # In the details of a session: the code that its person has not kept yet.
 _KEPT: Final[Mapping[str, str]] = {"kept": "yes"}  # The details of a code that its person has kept.
@@ -260,3 +264,42 @@ class HomeAccess:
         """Return the home's household where this is its password; None for any other text."""
         key, household = self.keys.find(KeyKind.RECOVERY_CODE, text), self.household()
         return household if key is not None and key.owner == household.id else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class HouseholdMails:
+    """The channel of notices to households. ``signer`` makes the link that switches them off."""
+
+    households: HouseholdTable
+    addresses: MailAddressTable
+    registry: Registry
+    signer: Signer
+    public_url: str
+    mail_service: MailService = field(repr=False)
+
+    def send(self, message: Message) -> None:
+        """Mail a notice to each household that has the account and wants notices. Raises NotDelivered.
+
+        A second attempt may mail it again to one of several; the mail has the same id then.
+        """
+        notice = message.notice
+        account = self.registry.accounts.get_existing(notice.account_id or "")
+        number = account.session_number - (notice.kind is NoticeKind.ACCOUNT_CLOSED)  # The end of an account raised it.
+        rows = self._find_addresses(account.id, number)
+        faults = [fault for row in rows if (fault := self._mail(row, notice, account))]
+        if faults:
+            raise NotDelivered(f"{notice.channel}: {faults[0]}")
+
+    def _find_addresses(self, account_id: str, number: int) -> list[MailAddress]:
+        """Return the addresses of households that have shown the account since it had this session number."""
+        households = self.households.list_showing(account_id)
+        own = [household for household in households if household.accounts[account_id] >= number]
+        rows = [self.addresses.load(household.id) for household in own]
+        return [row for row in rows if row is not None and row.notices]
+
+    def _mail(self, row: MailAddress, notice: Notice, account: Account) -> str | None:
+        """Mail a notice to one household, and return why it was not taken."""
+        off = f"{self.public_url}{OFF_PATH}/{self.signer.make_ticket(row.household_id)}"
+        headers = {"List-Unsubscribe": f"<{off}>", "List-Unsubscribe-Post": "List-Unsubscribe=One-Click"}
+        subject, text = compose_household_mail(notice, account, row.language, self.public_url, off)
+        return self.mail_service.send(row.address, subject, text, f"{notice.id}.{row.household_id}", headers)

@@ -20,28 +20,25 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from worker.accounts import notice_services
-from worker.accounts.notice_services import MailService
 from worker.clients.http_calls import TIMEOUTS_S, GuardedHttp, open_session, post_signed
 from worker.domain.account import DEFAULT_TENANT, Account
 from worker.domain.networks import Network
 from worker.domain.notice import HOUSEHOLD_CHANNEL, Notice, NoticeKind
 from worker.errors import NotDelivered, OperatorFault, describe_code
 from worker.logs import fields
-from worker.stores.encryption import Signer
-from worker.stores.registry import Registry
-from worker.stores.registry.api_tokens import TenantTable
-from worker.stores.registry.households import HouseholdTable, MailAddress, MailAddressTable
 from worker.texts import LANGUAGES, format_day, has_text, translate, translate_all, translate_code
+
+if TYPE_CHECKING:
+    from worker.stores.registry.api_tokens import TenantTable
 
 # This is no error code: it follows from the completeness of the account's days.
 CURVE_NOT_ACTIVATED: Final = "CURVE_NOT_ACTIVATED"
 log = logging.getLogger("releve.notices")
 WEBHOOK: Final = "webhook"  # The channels' names in the table of notices.
 LOG: Final = "log"
-OFF_PATH = "/access/notices/off"
 
 
 @dataclass(frozen=True)
@@ -91,46 +88,10 @@ class NoticeLog:
         log.warning("notice: %s", message.texts["en"], extra=extra)
 
 
-@dataclass(frozen=True, kw_only=True)
-class HouseholdMails:
-    """The channel of notices to households. ``signer`` makes the link that switches them off."""
+class Channel(Protocol):
+    """What takes a message once, or raises NotDelivered with a reason that contains no secret."""
 
-    households: HouseholdTable
-    addresses: MailAddressTable
-    registry: Registry
-    signer: Signer
-    public_url: str
-    mail_service: MailService = field(repr=False)
-
-    def send(self, message: Message) -> None:
-        """Mail a notice to each household that has the account and wants notices. Raises NotDelivered.
-
-        A second attempt may mail it again to one of several; the mail has the same id then.
-        """
-        notice = message.notice
-        account = self.registry.accounts.get_existing(notice.account_id or "")
-        number = account.session_number - (notice.kind is NoticeKind.ACCOUNT_CLOSED)  # The end of an account raised it.
-        rows = self._find_addresses(account.id, number)
-        faults = [fault for row in rows if (fault := self._mail(row, notice, account))]
-        if faults:
-            raise NotDelivered(f"{notice.channel}: {faults[0]}")
-
-    def _find_addresses(self, account_id: str, number: int) -> list[MailAddress]:
-        """Return the addresses of households that have shown the account since it had this session number."""
-        households = self.households.list_showing(account_id)
-        own = [household for household in households if household.accounts[account_id] >= number]
-        rows = [self.addresses.load(household.id) for household in own]
-        return [row for row in rows if row is not None and row.notices]
-
-    def _mail(self, row: MailAddress, notice: Notice, account: Account) -> str | None:
-        """Mail a notice to one household, and return why it was not taken."""
-        off = f"{self.public_url}{OFF_PATH}/{self.signer.make_ticket(row.household_id)}"
-        headers = {"List-Unsubscribe": f"<{off}>", "List-Unsubscribe-Post": "List-Unsubscribe=One-Click"}
-        subject, text = compose_household_mail(notice, account, row.language, self.public_url, off)
-        return self.mail_service.send(row.address, subject, text, f"{notice.id}.{row.household_id}", headers)
-
-
-Channel = Webhook | NotifyService | NoticeLog
+    def send(self, message: Message) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +105,7 @@ class NoticeChannels:
     of_settings: Mapping[str, Channel]
     tenants: TenantTable | None = None
     networks: Sequence[Network] = ()  # Private ones that webhooks may call.
-    household: HouseholdMails | None = None
+    household: Channel | None = None
 
     def names(self, tenant: str = DEFAULT_TENANT) -> tuple[str, ...]:
         """Return the channels on which a notice is sent to the operator, or to the tenant about its account."""
@@ -160,7 +121,7 @@ class NoticeChannels:
         is_mail = any(notice_services.is_mail(service.url) for service in services)
         return (*self.names(tenant), *([HOUSEHOLD_CHANNEL] if is_mail else []))
 
-    def find(self, name: str, tenant: str = DEFAULT_TENANT) -> Channel | HouseholdMails | None:
+    def find(self, name: str, tenant: str = DEFAULT_TENANT) -> Channel | None:
         """Return a channel; None where it is not set up any more. Raises NotDelivered where its key is missing."""
         if name == HOUSEHOLD_CHANNEL:
             return self.household

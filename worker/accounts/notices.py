@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
 from worker.accounts.notice_channels import NoticeChannels, compose_message
 from worker.accounts.refusals import RefusalPolicy
@@ -21,9 +21,11 @@ from worker.domain.windows import civil_date
 from worker.errors import NotDelivered, UnknownAccount
 from worker.logs import fields
 from worker.stores.registry import Registry
-from worker.stores.registry.api_tokens import ApiTokenTable
 from worker.stores.registry.notices import MAX_ATTEMPTS, NoticeTable, build_notices
 from worker.stores.registry.outputs import OutputState
+
+if TYPE_CHECKING:
+    from worker.stores.registry.api_tokens import ApiTokenTable
 
 log = logging.getLogger("releve.notices")
 

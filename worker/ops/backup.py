@@ -67,7 +67,6 @@ from worker.stores.registry.dump import (
     end_rights,
     has_accounts,
     is_empty,
-    open_snapshot,
     read_rows,
     restore_rows,
 )
@@ -115,7 +114,7 @@ def back_up(stores: Stores, path: Path, *, allow_empty: bool = False, without_le
     ledger = known.accept() if without_ledger or known.find() is None else known.check()
     with write_archive(path, build_backup_sealer(stores.settings), made_at) as archive:
         documents = sum(archive.add(measures_member(doctype), _documents_of(stores, doctype)) for doctype in Doctype)
-        with open_snapshot(stores.registry.database) as connection:
+        with stores.registry.database.snapshot() as connection:
             rows = {table: archive.add(table_member(table), read_rows(connection, table)) for table in TABLES}
             schema, removed = migrations.current_step(connection), _removed_since(connection, began - _CLOCK_SKEW)
         archive.finish(_facts(stores.settings, schema, removed, ledger))
@@ -130,7 +129,7 @@ def back_up_older_registry(settings: Settings, database: Database, path: Path) -
     made_at = datetime.now(UTC).isoformat(timespec="seconds")
     ledger = LedgerFile(settings.ledger(), build_erasure_hashes(settings)).position()
     with write_archive(path, build_backup_sealer(settings), made_at) as archive:
-        with open_snapshot(database) as connection:
+        with database.snapshot() as connection:
             older = describe_older_tables(connection)
             names = [table.name for table in older.sorted_tables]
             rows = sum(archive.add(table_member(name), read_rows(connection, name, older)) for name in names)
@@ -267,7 +266,7 @@ def _check_registry(settings: Settings) -> None:
         database = open_database(settings, opened)
         if migrations.find_step(database) != migrations.newest_step():
             return
-        with open_snapshot(database) as connection:
+        with database.snapshot() as connection:
             if not is_empty(connection):
                 raise BackupRefused(FILLED)
 
@@ -394,7 +393,7 @@ def _restore(stores: Stores, backup: CheckedBackup) -> RestoreSummary:
     ConsentFlows(stores.redis).forget_all()
     ended, effect = EndedRights(), LedgerEffect()
     if was_there:
-        with open_snapshot(stores.registry.database) as connection:
+        with stores.registry.database.snapshot() as connection:
             _remember(stores, name, connection)
     else:
         ended, effect = _fill_registry(stores, archive, entries, name)
@@ -427,7 +426,7 @@ def _is_already_restored(stores: Stores, name: str) -> bool:
 
     An empty registry gives False. Raises BackupRefused where the registry has any other rows.
     """
-    with open_snapshot(stores.registry.database) as connection:
+    with stores.registry.database.snapshot() as connection:
         if is_empty(connection):
             return False
         record = json.loads(stores.windows.get_text(_RECORD) or "{}")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 from config.settings import get_settings
 
 if TYPE_CHECKING:
-    from worker.outputs.delivery import OutputDelivery
+    from worker.outputs.delivery import DeliveryThreads, OutputDelivery
     from worker.runtime.consent_parts import Consent
     from worker.runtime.stores import Stores
     from worker.runtime.sync_parts import Sync
@@ -68,3 +68,10 @@ def outputs() -> OutputDelivery:
     from worker.runtime.output_parts import build_outputs
 
     return build_outputs(stores())
+
+
+@once_a_process
+def deliveries() -> DeliveryThreads:
+    from worker.outputs.delivery import DeliveryThreads
+
+    return DeliveryThreads(outputs().deliver)

@@ -26,21 +26,21 @@ from worker.runtime import supplier_settings
 from worker.runtime.stores import Stores
 from worker.stores.redis.heartbeats import Heartbeats
 from worker.stores.redis.incidents import IncidentStore
-from worker.stores.registry.api_tokens import TenantTable
 from worker.stores.token_store import ApplicationTokenStore, UserTokenStore
 from worker.sync.claims import RunningSteps, WindowClaims
 from worker.sync.due import DueBySupplier, DueWindows, GatewayWindows
 from worker.sync.history import History, LedgerRebuilder
 from worker.sync.incidents import IncidentProber, Incidents
-from worker.sync.inline import Inline
 from worker.sync.quarantine import AnswerWatch
 from worker.sync.results import ResultRecorder
-from worker.sync.verification import Auditor
 from worker.sync.window import WindowSync
 
 if TYPE_CHECKING:
     from worker.accounts.explanations import Explainer
+    from worker.stores.registry.api_tokens import TenantTable
     from worker.sync.file_import import FileImporter
+    from worker.sync.inline import Inline
+    from worker.sync.verification import Auditor
 
 _CONNECT_TIMEOUT_S: Final = 5.0
 
@@ -254,6 +254,8 @@ def build_rebuilder(stores: Stores, sync: Sync) -> LedgerRebuilder:
 
 
 def build_auditor(stores: Stores, sync: Sync, publish: Callable[[WindowJob], None]) -> Auditor:
+    from worker.sync.verification import Auditor
+
     return Auditor(
         measures=stores.measures,
         corrections=stores.registry.corrections,
@@ -266,6 +268,8 @@ def build_auditor(stores: Stores, sync: Sync, publish: Callable[[WindowJob], Non
 
 def build_inline(stores: Stores, sync: Sync, print_line: Callable[[str], None]) -> Inline:
     """Return what syncs windows in this process, without the queue."""
+    from worker.sync.inline import Inline
+
     return Inline(
         claims=sync.claims,
         windows=sync.history,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from config.settings import Settings
-from worker.accounts.household_access import HomeAccess, HouseholdAccess, MailLinks
-from worker.accounts.notice_channels import HouseholdMails, NoticeChannels
+from worker.accounts.household_access import HomeAccess, HouseholdAccess, HouseholdMails, MailLinks
+from worker.accounts.notice_channels import NoticeChannels
 from worker.accounts.notice_services import MailService
 from worker.accounts.notices import NoticeSender
 from worker.domain.networks import parse_networks

@@ -135,6 +135,16 @@ class Database:
         return f"postgresql at {url.host or 'its local socket'}:{url.port or 5432}, database {url.database}"
 
     @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """Open a connection on which all statements see the same moment. Raises StoreUnavailable."""
+        with self.reading() as connection:
+            # On SQLite every transaction that reads sees one moment; PostgreSQL needs REPEATABLE READ for it.
+            if self.dialect == "postgresql":
+                connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+                connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+            yield connection
+
+    @contextmanager
     def reading(self) -> Iterator[Connection]:
         """Open a transaction for statements that only read. Raises StoreUnavailable.
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from itertools import islice
@@ -21,7 +20,7 @@ from typing import Any, Final
 from sqlalchemy import Column, Connection, Insert, MetaData, String, Table, case, insert, literal, null, select, update
 
 from worker.domain.consents import EndReason
-from worker.stores.database import Database, build_insert
+from worker.stores.database import build_insert
 from worker.stores.registry.proxy import end_grants
 from worker.stores.registry.tables import (
     ACCESS_KEYS,
@@ -54,17 +53,6 @@ class EndedRights:
     invitations: int = 0
     proxy_clients: int = 0
     proxy_grants: int = 0
-
-
-@contextmanager
-def open_snapshot(database: Database) -> Iterator[Connection]:
-    """Open a connection on which all statements see the same moment. Raises StoreUnavailable."""
-    with database.reading() as connection:
-        # On SQLite every transaction that reads sees one moment; PostgreSQL needs REPEATABLE READ for it.
-        if database.dialect == "postgresql":
-            connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
-        yield connection
 
 
 def read_rows(connection: Connection, table_name: str, metadata: MetaData = METADATA) -> Iterator[dict[str, Any]]:

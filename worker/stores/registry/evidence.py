@@ -34,7 +34,6 @@ from worker.errors import OperatorFault
 from worker.stores.database import Database, SealedTable, build_insert, new_id, place_of
 from worker.stores.encryption import Sealer
 from worker.stores.registry import account_rows
-from worker.stores.registry.dump import open_snapshot
 from worker.stores.registry.tables import ACCOUNTS, CONSENT_CHAIN, CONSENT_EVIDENCE, CONSENT_PROOFS
 
 GIVEN: Final = CONSENT_EVIDENCE.c.event == EvidenceEvent.GIVEN
@@ -215,7 +214,7 @@ class EvidenceCheck(SealedTable):
 
     def verify(self, report: Callable[[str], object]) -> ChainSummary:
         """Check the whole chain page by page, and pass each fault to ``report`` as a line, which holds no meter."""
-        with open_snapshot(self._database) as connection:
+        with self._database.snapshot() as connection:
             rows, faults = connection.execute(select(func.count()).select_from(CONSENT_EVIDENCE)).scalar_one(), 0
             (anchor, of_anchor), (head, of_head) = (self._open_end(connection, end) for end in ChainEnd)
             of_ends = [of_anchor, of_head] if rows or anchor or head else []
@@ -232,7 +231,7 @@ class EvidenceCheck(SealedTable):
         that is gone, or changed. Rows that can't be read at all are left out; ``verify`` names them. Raises
         UnknownAccount.
         """
-        with open_snapshot(self._database) as connection:
+        with self._database.snapshot() as connection:
             account_rows.get(connection, account_id)
             of_account = CONSENT_EVIDENCE.c.account_id == account_id
             return [self._to_export(row) for _, row in _pages(connection, of_account) if row is not None]
