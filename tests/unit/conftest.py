@@ -131,14 +131,8 @@ class Household:
         return Incidents(**(usual | options))
 
     def build_explainer(self) -> Explainer:
-        return Explainer(
-            registry=self.registry,
-            consents=self.consents,
-            measures=self.measures,
-            corrections=CorrectionTable(self.registry.database),
-            progress=self.progress,
-            history=self.history,
-        )
+        corrections = CorrectionTable(self.registry.database)
+        return Explainer(consents=self.consents, corrections=corrections, history=self.history)
 
     def build_auditor(self, publish: Callable[[WindowJob], object]) -> Auditor:
         rebuilder = LedgerRebuilder(

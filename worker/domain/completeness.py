@@ -385,13 +385,18 @@ def _days_in(curve: DayLedger, states: Collection[DayState]) -> list[date]:
 
 
 @dataclass(frozen=True, slots=True)
-class OpenDay:
-    """A day that is not complete. ``asked_next``: None if it is never asked for again. ``hole``: of a curve only."""
+class SeriesDay:
+    """A day of a series. ``asked_next``: None if it is never asked for again. ``hole``: of a curve only."""
 
     day: date
     mark: DayMark
     asked_next: datetime | None
-    hole: Hole | None = None
+    hole: Hole | None
+
+    @property
+    def asked_on(self) -> date | None:
+        """The date on which the day was asked for last."""
+        return None if self.mark.asked_at_age is None else self.day + self.mark.asked_at_age * ONE_DAY
 
     @property
     def state_text(self) -> str:
@@ -413,7 +418,7 @@ class Coverage:
     first: date | None
     last: date | None
     counts: Mapping[DayState, int]
-    open_days: tuple[OpenDay, ...]
+    open_days: tuple[SeriesDay, ...]
     missing: MissingCurve | None = None
     first_stored: date | None = None
 
@@ -441,7 +446,7 @@ def summarize_days(
         ledger.start,
         days[-1][0] if days else None,
         Counter(DayState.COMPLETE if mark.complete else mark.state for _, mark in days),
-        tuple(OpenDay(day, mark, asked_next(day, mark), (holes or {}).get(day)) for day, mark in days if mark.open),
+        tuple(SeriesDay(day, mark, asked_next(day, mark), (holes or {}).get(day)) for day, mark in days if mark.open),
         missing,
         next(iter(ledger.stored_days()), None),
     )

@@ -323,14 +323,7 @@ class Runtime(AbstractContextManager["Runtime"]):
         self.token_revocation = TokenRevocation(
             tokens=self.registry.tokens, revoke=self.clients.revoke_token, lock=token_lock(self.progress)
         )
-        self.explainer = Explainer(
-            registry=self.registry,
-            consents=self.consents,
-            measures=self.measures,
-            corrections=self.corrections,
-            progress=self.progress,
-            history=self.history,
-        )
+        self.explainer = Explainer(consents=self.consents, corrections=self.corrections, history=self.history)
         self.completeness_rebuild = LedgerRebuilder(
             measures=self.measures, ledgers=self.registry.completeness, progress=self.progress, today=self.history.today
         )
