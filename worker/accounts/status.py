@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import date, datetime
 from enum import Enum
-from functools import partial
 from typing import Any, Final
 
 from pydantic import BaseModel, Field
@@ -23,12 +22,8 @@ from worker.domain.account import Account, AccountState
 from worker.domain.completeness import (
     COMPARED_SERIES,
     Coverage,
-    DayLedger,
     DayState,
     Hole,
-    MissingCurve,
-    daily_of_curve,
-    find_all_holes,
     find_missing_curve,
     half_hours_of,
     summarize_days,
@@ -48,8 +43,6 @@ from worker.texts import LANGUAGES, translate_cause
 _PACING: Final = {RateLimited.code, SupplierLimited.code}  # Codes under which a call waits for its turn.
 # Days in these states are counted as complete.
 _COMPLETE_TOO: Final = (DayState.AGAIN, DayState.FILE)
-# The coverage of each series, and the missing curve if it is not collected at all.
-AccountCoverage = tuple[Mapping[Series, Coverage], MissingCurve | None]
 EXAMPLE_ID: Final = "k3qd0fr2mw7x"
 
 
@@ -197,28 +190,16 @@ def _next_try(known: AccountDays, series: Series, outcome: SeriesOutcome) -> dat
     return known.next_look_back(series) if outcome.code and outcome.asked_at else None
 
 
-def coverage_of(account_id: str, history: History) -> AccountCoverage:
-    """Return the coverage of the account's series, and the missing curve of the usual two if there is one."""
+def coverage_of(account_id: str, history: History) -> dict[Series, Coverage]:
+    """Return the coverage of each series of the account."""
     return _coverage_of(AccountDays(history.registry.get(account_id), history))
 
 
-def _coverage_of(known: AccountDays) -> AccountCoverage:
-    ledgers = {series: known.ledger(series) for series in known.series}
-    holes = find_all_holes(ledgers)
-    missing = {
-        series: find_missing_curve(ledgers.get(daily, DayLedger()), ledger)
-        for series, ledger in ledgers.items()
-        if (daily := daily_of_curve(series)) is not None
-    }
-    coverage = {
-        series: summarize_days(
-            series, ledger, partial(known.asked_next, series), holes.get(series), missing.get(series)
-        )
-        for series, ledger in ledgers.items()
-    }
+def _coverage_of(known: AccountDays) -> dict[Series, Coverage]:
+    coverage = summarize_days({series: known.ledger(series) for series in known.series}, known.asked_next)
     for series in coverage.keys() - known.asked:  # Nobody is asked for them.
         coverage[series] = replace(coverage[series], open_days=())
-    return coverage, missing.get(COMPARED_SERIES[1])
+    return coverage
 
 
 def missing_days_of(account_id: str, history: History) -> dict[Series, list[date]]:
@@ -226,21 +207,20 @@ def missing_days_of(account_id: str, history: History) -> dict[Series, list[date
 
     Those that nobody can bring are left out: of a curve that is not collected, and before the next reading of a meter.
     """
-    coverage, _ = coverage_of(account_id, history)
     return {
         series: [day.day for day in reversed(one.open_days) if day.hole is not Hole.NOT_ACTIVATED]
-        for series, one in coverage.items()
+        for series, one in coverage_of(account_id, history).items()
         if not (series.is_state or series.has_intervals)
     }
 
 
-def coverage_to_json(account_id: str, account_coverage: AccountCoverage) -> dict[str, Any]:
+def coverage_to_json(account_id: str, coverage: Mapping[Series, Coverage]) -> dict[str, Any]:
     """Return the coverage as ``releve completeness --json`` prints it."""
-    coverage_by_series, missing_curve = account_coverage
+    curve = coverage.get(COMPARED_SERIES[1])
     return {
         "account": account_id,
-        "series": {series.value: _series_coverage_to_json(coverage) for series, coverage in coverage_by_series.items()},
-        "curve_not_activated_since": to_plain(missing_curve.since) if missing_curve else None,
+        "series": {series.value: _series_coverage_to_json(one) for series, one in coverage.items()},
+        "curve_not_activated_since": to_plain(curve.missing.since) if curve and curve.missing else None,
     }
 
 
@@ -469,7 +449,6 @@ def summarize_home(
 
 
 def _home_series_of(known: AccountDays, *, is_asked: bool) -> dict[Series, HomeSeries]:
-    coverage, _ = _coverage_of(known)
     return {
         series: HomeSeries(
             first=one.first_stored,
@@ -478,7 +457,7 @@ def _home_series_of(known: AccountDays, *, is_asked: bool) -> dict[Series, HomeS
             asked_next=known.next_look_back(series) if is_asked and series in known.asked else None,
             error=known.outcomes[series].code if is_asked and series in known.outcomes else None,
         )
-        for series, one in coverage.items()
+        for series, one in _coverage_of(known).items()
     }
 
 

@@ -429,27 +429,24 @@ class Coverage:
 
 
 def summarize_days(
-    series: Series,
-    ledger: DayLedger,
-    asked_next: Callable[[date, DayMark], datetime | None],
-    holes: Mapping[date, Hole] | None = None,
-    missing: MissingCurve | None = None,
-) -> Coverage:
-    """Return the summary of a ledger for display.
-
-    ``asked_next``: when a day is asked for again (``schedule.next_request``). ``holes`` and ``missing``: of a curve,
-    from ``find_holes`` and ``find_missing_curve``.
-    """
-    days = list(ledger.days())
-    return Coverage(
-        series,
-        ledger.start,
-        days[-1][0] if days else None,
-        Counter(DayState.COMPLETE if mark.complete else mark.state for _, mark in days),
-        tuple(SeriesDay(day, mark, asked_next(day, mark), (holes or {}).get(day)) for day, mark in days if mark.open),
-        missing,
-        next(iter(ledger.stored_days()), None),
-    )
+    ledgers: Mapping[Series, DayLedger], asked_next: Callable[[Series, date, DayMark], datetime | None]
+) -> dict[Series, Coverage]:
+    """Return the summary of each series of an account; ``asked_next``: when a day is asked for again."""
+    coverage, all_holes = {}, find_all_holes(ledgers)
+    for series, ledger in ledgers.items():
+        days, holes, daily = list(ledger.days()), all_holes.get(series, {}), daily_of_curve(series)
+        coverage[series] = Coverage(
+            series,
+            ledger.start,
+            days[-1][0] if days else None,
+            Counter(DayState.COMPLETE if mark.complete else mark.state for _, mark in days),
+            tuple(
+                SeriesDay(day, mark, asked_next(series, day, mark), holes.get(day)) for day, mark in days if mark.open
+            ),
+            find_missing_curve(ledgers.get(daily, DayLedger()), ledger) if daily else None,
+            next(iter(ledger.stored_days()), None),
+        )
+    return coverage
 
 
 def find_gaps(day: date, steps: Iterable[Entry]) -> list[tuple[datetime, datetime]]:

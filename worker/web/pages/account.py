@@ -221,7 +221,7 @@ def connection_of(account: Account, status: AccountStatus, why_late: str) -> tup
 
 def _count_gaps(runtime: Runtime, account: Account, today: date) -> dict[str, int]:
     """Return how many days of the last month have no total yet, and how many a total but no transmitted curve."""
-    coverage, _ = coverage_of(account.id, runtime.history)
+    coverage = coverage_of(account.id, runtime.history)
     first, series = today - _GAP_REACH, daily_of(supplier=account.supplier)
     daily, curves = coverage.get(series), find_curve(series)
     curve = coverage.get(curves) if curves else None
