@@ -148,15 +148,7 @@ class Explainer:
             account=account,
             day=day,
             reason=reason,
-            sentences=format_sentences(
-                reason,
-                reason_series,
-                day,
-                now=known.now,
-                asked_next=quoted.asked_next,
-                consent_until=account.consent_until,
-                half_hours=quoted.mark.half_hours,
-            ),
+            sentences=_sentences_of(known, quoted, reason, reason_series),
             proof=next(iter(self.consents.list_proofs(account.id)), None),
             series=explanations,
             corrections=corrections,
@@ -231,18 +223,24 @@ def _explain_series(
         frequency=known.reading_frequency if is_ended and series.is_daily_energy else None,
     )
     reason = reason_of(day, today, facts, account)
-    sentences = format_sentences(
-        reason,
-        {series},
-        day,
-        now=known.now,
-        asked_next=row.asked_next,
-        consent_until=account.consent_until,
-        half_hours=row.mark.half_hours,
-    )
+    sentences = _sentences_of(known, row, reason, {series})
     visible = {name: state[name] for name in _VISIBLE_FIELDS if state.get(name)}
     asked_next = row.asked_next if _is_asked(account, row.asked_next) else None
     return SeriesExplanation(day, row.mark, asked_next, hole, reason, sentences, stored, calls, outcome, visible)
+
+
+def _sentences_of(
+    known: AccountDays, day: SeriesDay, reason: Reason, reason_series: Collection[Series]
+) -> dict[str, str]:
+    return format_sentences(
+        reason,
+        reason_series,
+        day.day,
+        now=known.now,
+        asked_next=day.asked_next,
+        consent_until=known.account.consent_until,
+        half_hours=day.mark.half_hours,
+    )
 
 
 def _is_asked(account: Account, at: datetime | None) -> bool:

@@ -33,7 +33,6 @@ from worker.domain.documents import REMOVED, to_kwh
 from worker.domain.series import Series
 from worker.domain.tariffs import SequenceBreak
 from worker.errors import RateLimited, SupplierLimited
-from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.outcomes import SeriesOutcome
 from worker.stores.registry.outputs import OutputState
 from worker.stores.registry.supplier_answers import Correction
@@ -436,11 +435,9 @@ class HomeSummary:
         }
 
 
-def summarize_home(
-    *, registry: AccountRegistry, history: History, supplier: str, has_password: bool, gate_code: str
-) -> HomeSummary:
+def summarize_home(*, history: History, supplier: str, has_password: bool, gate_code: str) -> HomeSummary:
     """Return the summary; ``supplier``: the one whose accounts need a token each. Raises StoreUnavailable."""
-    accounts = []
+    registry, accounts = history.registry, []
     for account in registry.list_accounts():
         has_token = account.supplier != supplier or registry.tokens.find_token_id(account.id) is not None
         known = AccountDays(account, history)

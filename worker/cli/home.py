@@ -86,7 +86,6 @@ def home(context: click.Context, as_json: bool) -> None:
     _require_home()
     with open_runtime() as runtime:
         summary = summarize_home(
-            registry=runtime.registry,
             history=runtime.history,
             supplier=runtime.clients.supplier.name,
             has_password=runtime.web_access.home.has_password(),

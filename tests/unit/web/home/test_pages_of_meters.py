@@ -73,9 +73,7 @@ def import_file(home: ApiService, content: str) -> Account:
 
 def summary_of(home: ApiService) -> HomeSummary:
     runtime = home.runtime
-    return summarize_home(
-        registry=runtime.registry, history=runtime.history, supplier="gateway", has_password=False, gate_code=""
-    )
+    return summarize_home(history=runtime.history, supplier="gateway", has_password=False, gate_code="")
 
 
 def text_of(home: ApiService, path: str) -> str:
