@@ -359,6 +359,7 @@ class CouchServer:
             raise StoreUnavailable(f"CouchDB at {self.origin} {_outage(error)}: check that it runs") from error
         finally:
             if not succeeded:  # The rest of an answer may be left in the connection.
+                del vars(self._of_thread)[str(os.getpid())]
                 resource.session.connection_pool.close()
         return CouchAnswer(status, answer)
 
@@ -445,7 +446,7 @@ class _Connection(http.ConnectionPool):  # type: ignore[misc]
         """Do nothing: it never left."""
 
     def close(self) -> None:
-        """Close the connection; the next request opens it again."""
+        """Close the connection, also where an answer still holds it."""
         for connection in (one for connections in self.conns.values() for one in connections):
             connection.close()
 
