@@ -99,8 +99,9 @@ def check_incidents(connections: CheckConnections) -> Found:
 
 
 def check_quota_now(connections: CheckConnections, supplier: str | None = None) -> Found:
-    """Check what is left of a supplier's quota, and that a night of its active accounts fits it; by default the main
-    supplier's, with what no supplier brings.  Raises StoreUnavailable.
+    """Check what is left of a supplier's quota, and that a night of its active accounts fits it.
+
+    Without ``supplier`` it is the main one's, and what no supplier brings is told too.  Raises StoreUnavailable.
     """
     yield from check_pace(connections, supplier or main_supplier(connections.settings))
     yield from check_night(connections, supplier) if supplier else check_quota(connections)
