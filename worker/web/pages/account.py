@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request, Response
 
+from worker.accounts.account_days import AccountDays
 from worker.accounts.explanations import SeriesExplanation
 from worker.accounts.notice_channels import CURVE_NOT_ACTIVATED
 from worker.accounts.status import AccountStatus, coverage_of, status_of
@@ -21,14 +22,14 @@ from worker.clients.grdf import GRDF
 from worker.domain.account import Account, AccountState
 from worker.domain.completeness import DayState, Hole
 from worker.domain.reasons import Reason
-from worker.domain.series import Direction, Quantity, Series, dailies_of, daily_of, find_curve, is_gateway, of_supplier
+from worker.domain.series import Direction, Quantity, Series, dailies_of, daily_of, find_curve, is_gateway
 from worker.domain.windows import ONE_DAY, DateWindow, civil_date
 from worker.errors import ConsentStopped, FilesOnly
 from worker.runtime.process import Runtime
 from worker.texts import has_text
 from worker.web.dependencies import Day, OwnAccount, RuntimeDep, SessionDep, name_service, needs_invitation
 from worker.web.pages.account_forms import build_sum, describe_grants, find_home
-from worker.web.pages.cards import build_cards, explain_lack_of_days
+from worker.web.pages.cards import build_cards
 from worker.web.pages.chart_values import (
     CALENDAR_VIEWS,
     Against,
@@ -38,7 +39,6 @@ from worker.web.pages.chart_values import (
     first_day,
     measures_by_day,
     read_days,
-    read_entries,
     read_measures,
 )
 from worker.web.pages.charts import Chart, Summary, summarize, to_chart
@@ -177,10 +177,10 @@ def _sync_text(account: Account) -> str:
 
 
 def _explain_lack_of_days(runtime: Runtime, account: Account, words: Words, supplier: str) -> str:
-    """Return why the meter has no daily values, where its contract tells; else an empty text."""
-    contracts = [series for series in of_supplier(account.supplier) if series.is_state]
-    entries = [entry for series in contracts for entry in read_entries(runtime.measures, account.id, series)]
-    return explain_lack_of_days(entries, words, supplier)
+    """Return why the meter has no daily values, where its newest contract tells; else an empty text."""
+    frequency = AccountDays(account, runtime.history).reading_frequency
+    lacks_days = frequency in daily_of(supplier=GRDF.name).description.not_of_meters_read
+    return words(f"gas.no_days.{frequency}", supplier=supplier) if lacks_days else ""
 
 
 def _find_reader(runtime: Runtime, account: Account, today: date, words: Words) -> Reader | None:
