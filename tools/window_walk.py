@@ -51,6 +51,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
+import pytest
 import requests
 
 OURS: Final = ("tasks", "worker", "config")
@@ -213,7 +214,7 @@ def walk_window(place: Place) -> None:
 def walk_consent(place: Place, preset: str) -> None:
     """Connect two meters, each in a browser of its own."""
     parts = place.parts(PRESET=preset, PUBLIC_URL="http://testserver")
-    from tests.support.connect_service import ConnectService, create_app
+    from tests.support.connect_service import ConnectService
 
     service = ConnectService(parts, parts.create_app(), place.supplier)
     service.connect(service.browser(), METERS[0])
@@ -298,7 +299,7 @@ def walk_output(place: Place) -> None:
 def service_with_accounts(place: Place) -> tuple[Any, list[str]]:
     """Return the application with its clients, and two accounts."""
     parts = place.parts()
-    from tests.support.api_service import ApiService, create_app
+    from tests.support.api_service import ApiService
 
     service = ApiService(parts, parts.create_app())
     return service, [service.add(int(meter[-6:])) for meter in METERS]

@@ -19,7 +19,7 @@ from worker.domain.consistency import Cause, Law
 from worker.domain.lanes import QUEUES
 from worker.domain.series import Doctype, Series
 from worker.domain.windows import PARIS
-from worker.ops.fleet_metrics import METRICS
+from worker.ops.fleet_metrics import METRICS, OLD_GAUGES
 from worker.quota.ledger import QuotaLedger
 from worker.stores.child_processes import free_port
 from worker.stores.database import Database
@@ -134,11 +134,17 @@ def test_it_tells_how_the_fleet_stands(fleet: Fleet, output: CommandResult) -> N
     assert samples["releve_corrections_last_day"] == {("daily",): 1, ("load_curve",): 0}
     assert samples["releve_operator_codes_refused"] == {(): 0}
     assert samples["releve_unknown_answers"] == {("new",): 1, ("known",): 1}
-    assert samples["releve_gate_open"] == {(): 0}
-    assert 500 < samples["releve_gate_opens_in_seconds"][()] <= 600
-    contract = dict.fromkeys([("situation_contrat_auto",), ("synth_contrat_auto",), ("comptage_auto",)], 0)
-    assert samples["releve_permits_used"] == {("mesure_synchrone_auto",): 3, **contract}
-    assert samples["releve_permits_limit"] == dict.fromkeys([("mesure_synchrone_auto",), *contract], 1000)
+    assert samples["releve_supplier_gate_open"] == {("enedis",): 0}
+    assert 500 < samples["releve_supplier_gate_opens_in_seconds"]["enedis",] <= 600
+    used = {("mesure_synchrone_auto", "enedis"): 3}
+    used |= dict.fromkeys(
+        [(api, "enedis") for api in ("situation_contrat_auto", "synth_contrat_auto", "comptage_auto")], 0
+    )
+    assert samples["releve_supplier_permits_used"] == used
+    assert samples["releve_supplier_permits_limit"] == dict.fromkeys(used, 1000)
+    by_lane = samples["releve_supplier_permits_used_by_lane"]
+    assert sum(by_lane.values()) == 3
+    assert {labels[0] for labels in by_lane} == {labels[0] for labels in used}
     assert samples["releve_night_due"] == {("daily",): 2, ("load_curve",): 2}
     assert samples["releve_beat_last_publish_timestamp_seconds"] == {(): fleet.beat_at}
     assert samples["releve_beat_last_tick_timestamp_seconds"] == {(): fleet.tick_at}
@@ -155,8 +161,32 @@ def test_it_tells_how_the_fleet_stands(fleet: Fleet, output: CommandResult) -> N
 
 
 def test_it_tells_all_that_is_defined_and_nothing_else(output: CommandResult) -> None:
-    of_suppliers = {one.name for one in METRICS.definitions if "supplier" in one.labels} | {"releve_audit_deviations"}
-    assert set(read_samples(output)) == {definition.name for definition in METRICS.definitions} - of_suppliers
+    of_gas = {
+        "releve_audit_deviations",
+        "releve_supplier_permits_used_in_a_day",
+        "releve_supplier_permits_day_limit",
+    }
+    assert set(read_samples(output)) == {definition.name for definition in METRICS.definitions} - of_gas
+
+
+def test_an_old_gauge_has_the_values_of_the_main_supplier_without_its_label(
+    fleet: Fleet, output: CommandResult
+) -> None:
+    with_gas = fleet.releve(
+        "metrics", "--once", grdf_client_id="id", grdf_client_secret="secret", grdf_url="http://127.0.0.1:9"
+    )
+    for samples in (read_samples(output), read_samples(with_gas)):
+        for new, old in OLD_GAUGES.items():
+            place = sorted(["supplier", *old.labels]).index("supplier")
+            of_main = {
+                labels[:place] + labels[place + 1 :]: value
+                for labels, value in samples[new].items()
+                if labels[place] == "enedis"
+            }
+            if old.name == "releve_gate_opens_in_seconds":
+                assert samples[old.name] == pytest.approx(of_main, abs=1)
+            else:
+                assert samples[old.name] == of_main, old.name
 
 
 def test_with_gas_each_supplier_is_told_of_beside_what_was_told_before(fleet: Fleet, output: CommandResult) -> None:

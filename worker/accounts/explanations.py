@@ -6,19 +6,18 @@ to be read aloud in each language, stand in worker/locales/reasons.json.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from functools import partial
 from typing import Final
 
+from worker.accounts.account_days import AccountDays
 from worker.domain.account import Account
 from worker.domain.calls import AnswerClass, Call, calls_from_fields, last_failure
 from worker.domain.completeness import (
-    DayLedger,
-    DayMark,
     DayState,
     Hole,
+    SeriesDay,
     civil_day,
     covered_time_by_day,
     find_all_holes,
@@ -42,19 +41,15 @@ from worker.domain.consistency import (
 from worker.domain.documents import ALL_KEYS, Entry, KeyRange, key_range, to_entry, touched_window
 from worker.domain.messages import NIGHTLY
 from worker.domain.reasons import DayFacts, Reason, choose_series_reason, reason_of
-from worker.domain.schedule import AskingHours
-from worker.domain.series import Doctype, Granularity, Series, SeriesSwitch, daily_of, of_supplier, with_days
+from worker.domain.series import Doctype, Granularity, Series, daily_of, with_days
 from worker.domain.tariffs import DayEnergy, SequenceBreak, day_energies, find_breaks
 from worker.domain.totals import Peak, state_on, to_peaks
 from worker.domain.windows import ONE_DAY, DateWindow, civil_date, plan_look_back
-from worker.stores.measures.measure_store import MeasureStore
-from worker.stores.redis.claims import ProgressStore
-from worker.stores.registry import Registry
 from worker.stores.registry.consents import ConsentTable
 from worker.stores.registry.outcomes import SeriesOutcome
 from worker.stores.registry.outputs import OutputState, list_outputs_of
 from worker.stores.registry.supplier_answers import Correction, CorrectionTable
-from worker.sync.history import History, next_requests_of
+from worker.sync.history import History
 from worker.texts import LANGUAGES, format_clock, format_day, has_text, translate
 
 _MINUTE: Final = timedelta(minutes=1)
@@ -87,15 +82,11 @@ class StoredDay:
 
 
 @dataclass(frozen=True, slots=True)
-class SeriesExplanation:
+class SeriesExplanation(SeriesDay):
     """The explanation of one day of one series; ``sentences``: the reason by language."""
 
     reason: Reason
     sentences: Mapping[str, str]
-    mark: DayMark
-    asked_on: date | None
-    asked_next: datetime | None
-    hole: Hole | None
     stored: StoredDay
     calls: Sequence[Call]  # Those whose window contains the day, the newest first.
     outcome: SeriesOutcome | None
@@ -124,75 +115,46 @@ class Explanation:
     outputs: Sequence[OutputState] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _MeterFacts:
-    """What the supplier has said of a meter: the series that it has not, and how often it is read."""
-
-    ended: frozenset[Series]
-    frequency: str | None
-
-
 @dataclass(frozen=True, kw_only=True)
 class Explainer:
     """The service that collects what is known of a day, from the registry, the measure store and Redis."""
 
-    registry: Registry
     consents: ConsentTable
-    measures: MeasureStore
     corrections: CorrectionTable
-    progress: ProgressStore
     history: History
 
     def explain(self, account: Account, day: date) -> Explanation:
         """Return the explanation of one day. Raises StoreUnavailable."""
-        now, ended = self.history.now(), self._ended(account.id)
-        known = self._known(account, ended)
-        ledgers = {series: self.registry.completeness.load_ledger(account.id, series) for series in known}
-        holes = find_all_holes(ledgers)
-        outcomes = self.registry.outcomes.load(account.id)
-        asked_next = next_requests_of(self.history, lambda: outcomes, AskingHours.of(account.supplier, account.id))
-        stored = self.measures.read(account.id, ranges_of_day(day, known))
-        entries = {doctype: [to_entry(document) for document in documents] for doctype, documents in stored.items()}
-        meter = _MeterFacts(ended, _frequency_in(entries, account.supplier))
+        known = AccountDays(account, self.history)
+        shown = _series_to_explain(known)
+        holes = find_all_holes({series: known.ledger(series) for series in shown})
+        entries = self._read(account, ranges_of_day(day, shown))
         explanations = {
-            series: self._explain_series(
-                account,
-                meter,
+            series: _explain_series(
+                known,
                 day,
                 series,
-                partial(asked_next, series),
-                ledgers[series],
+                self.history.progress.task_state(account.id, series),
                 holes.get(series, {}).get(day),
-                outcomes.get(series),
-                self.progress.task_state(account.id, series),
                 stored_of(series, day, entries),
-                _has_later(series, day, ledgers[series]),
             )
-            for series in known
+            for series in shown
         }
         reasons = {series: explanation.reason for series, explanation in explanations.items()}
         reason, reason_series = choose_series_reason(reasons)
         quoted = explanations[_partial_series(reason_series, explanations)]
-        corrections = [*self._list_corrections(account.id, known, day, entries)]
+        corrections = [*self._list_corrections(account.id, shown, day, entries)]
         return Explanation(
             account=account,
             day=day,
             reason=reason,
-            sentences=format_sentences(
-                reason,
-                reason_series,
-                day,
-                now=now,
-                asked_next=quoted.asked_next,
-                consent_until=account.consent_until,
-                half_hours=quoted.mark.half_hours,
-            ),
+            sentences=_sentences_of(known, quoted, reason, reason_series),
             proof=next(iter(self.consents.list_proofs(account.id)), None),
             series=explanations,
             corrections=corrections,
-            discrepancies=find_discrepancies(day, known, entries, bool(corrections)),
-            month=compare_month(day, known, entries),
-            outputs=list_outputs_of(self.registry.database, account.id, account.tenant),
+            discrepancies=find_discrepancies(day, shown, entries, bool(corrections)),
+            month=compare_month(day, shown, entries),
+            outputs=list_outputs_of(self.history.registry.database, account.id, account.tenant),
         )
 
     def explain_days(self, account: Account, series: Series, days: Collection[date]) -> dict[date, SeriesExplanation]:
@@ -200,61 +162,21 @@ class Explainer:
 
         Raises StoreUnavailable.
         """
-        ended = self._ended(account.id)
-        ledger = self.registry.completeness.load_ledger(account.id, series)
-        outcomes = self.registry.outcomes.load(account.id)
-        asked_next = partial(
-            next_requests_of(self.history, lambda: outcomes, AskingHours.of(account.supplier, account.id)), series
-        )
-        state = self.progress.task_state(account.id, series)
-        meter = _MeterFacts(ended, self._load_frequency(account) if series in ended else None)
-        return {
-            day: self._explain_series(
-                account,
-                meter,
-                day,
-                series,
-                asked_next,
-                ledger,
-                None,
-                outcomes.get(series),
-                state,
-                StoredDay(None),
-                _has_later(series, day, ledger),
-            )
-            for day in days
-        }
+        known = AccountDays(account, self.history)
+        state = self.history.progress.task_state(account.id, series)
+        return {day: _explain_series(known, day, series, state, None, StoredDay(None)) for day in days}
 
-    def _load_frequency(self, account: Account) -> str | None:
-        contracts = [series.inputs for series in of_supplier(account.supplier) if series.is_state]
-        stored = self.measures.read(account.id, dict.fromkeys(contracts, ALL_KEYS))
-        entries = {doctype: [to_entry(document) for document in documents] for doctype, documents in stored.items()}
-        return _frequency_in(entries, account.supplier)
-
-    def _known(self, account: Account, ended: Collection[Series]) -> list[Series]:
-        """Return the series to explain; daily values where nothing is collected, and where the meter has none."""
-        daily, known = daily_of(supplier=account.supplier), self.registry.outcomes.known(account.id)
-        if account.files_only:  # Nobody is asked for the others.
-            outcomes = self.registry.outcomes.load(account.id)
-            known = [series for series, outcome in outcomes.items() if outcome.ever_stored]
-        known = with_days(known)
-        if daily in known or (known and daily not in ended):
-            return known
-        return [daily, *known]
-
-    def _ended(self, account_id: str) -> frozenset[Series]:
-        chosen = self.registry.outcomes.list_chosen(account_id)
-        return frozenset(one.series for one in chosen if one.switch is SeriesSwitch.ENDED)
+    def _read(self, account: Account, ranges: Mapping[Doctype, KeyRange]) -> EntriesByDoctype:
+        stored = self.history.measures.read(account.id, ranges) if ranges else {}
+        return {doctype: [to_entry(document) for document in documents] for doctype, documents in stored.items()}
 
     def list_corrections(self, account: Account, day: date) -> Iterator[Correction]:
         """Yield the corrections of the daily value, then those of the day's steps in order of time, then of others.
 
         Of a series of periods those of the period that holds the day.
         """
-        known = self._known(account, self._ended(account.id))
-        periods = {series.inputs: ALL_KEYS for series in known if series.has_intervals}
-        stored = self.measures.read(account.id, periods) if periods else {}
-        entries = {doctype: [to_entry(document) for document in documents] for doctype, documents in stored.items()}
+        known = _series_to_explain(AccountDays(account, self.history))
+        entries = self._read(account, {series.inputs: ALL_KEYS for series in known if series.has_intervals})
         yield from self._list_corrections(account.id, known, day, entries)
 
     def _list_corrections(
@@ -266,58 +188,59 @@ class Explainer:
             keys = key_range(DateWindow(first, first + ONE_DAY), series.inputs)
             yield from self.corrections.list_between(account_id, series.inputs, *keys)
 
-    def _explain_series(
-        self,
-        account: Account,
-        meter: _MeterFacts,
-        day: date,
-        series: Series,
-        asked_next: Callable[[date, DayMark], datetime | None],
-        ledger: DayLedger,
-        hole: Hole | None,
-        outcome: SeriesOutcome | None,
-        state: Mapping[str, str],
-        stored: StoredDay,
-        has_later: bool,
-    ) -> SeriesExplanation:
-        now, today, mark = self.history.now(), self.history.today(), ledger.mark_of(day)
-        calls = [call for call in _calls_of(series, state, outcome) if call.covers(day)]
-        asked_on = None if mark.asked_at_age is None else day + mark.asked_at_age * ONE_DAY
-        in_force = stored.state is not None and stored.state.key <= day.isoformat()
-        if series.is_state:
-            known_later = stored.state is not None and not in_force
-            wanted = not known_later  # Nobody can ask for a state of before it was told first.
-        else:
-            wanted_window = self.history.wanted_window(series)
-            wanted = wanted_window is not None and wanted_window.start <= day
-        facts = DayFacts(
-            mark=mark,
-            hole=hole,
-            asked_next=asked_next(day, mark),
-            failure=last_failure(calls, day, asked_on, outcome.last_success_at if outcome else None),
-            wanted=wanted,
-            in_force=in_force,
-            computed=stored.computed,
-            later=has_later if series.comes_late else None,
-            of_periods=series.has_intervals,
-            ended=series in meter.ended,
-            frequency=meter.frequency if series.is_daily_energy else None,
-        )
-        reason = reason_of(day, today, facts, account)
-        sentences = format_sentences(
-            reason,
-            {series},
-            day,
-            now=now,
-            asked_next=facts.asked_next,
-            consent_until=account.consent_until,
-            half_hours=mark.half_hours,
-        )
-        visible = {name: state[name] for name in _VISIBLE_FIELDS if state.get(name)}
-        asked_at = facts.asked_next if _is_asked(account, facts.asked_next) else None
-        return SeriesExplanation(
-            reason, sentences, mark, asked_on, asked_at, facts.hole, stored, calls, outcome, visible
-        )
+
+def _series_to_explain(known: AccountDays) -> list[Series]:
+    """Return the account's series; daily values where nothing is collected, but not where the meter has none."""
+    daily, shown = daily_of(supplier=known.account.supplier), with_days(known.series)
+    return shown if daily in shown or (shown and daily not in known.ended) else [daily, *shown]
+
+
+def _explain_series(
+    known: AccountDays, day: date, series: Series, state: Mapping[str, str], hole: Hole | None, stored: StoredDay
+) -> SeriesExplanation:
+    account, today, ledger = known.account, known.history.today(), known.ledger(series)
+    outcome = known.outcomes.get(series)
+    row = SeriesDay(day, ledger.mark_of(day), known.asked_next(series, day, ledger.mark_of(day)), hole)
+    calls = [call for call in _calls_of(series, state, outcome) if call.covers(day)]
+    in_force = stored.state is not None and stored.state.key <= day.isoformat()
+    if series.is_state:
+        wanted = in_force or stored.state is None  # Nobody can ask for a state of before it was told first.
+    else:
+        wanted_window = known.history.wanted_window(series)
+        wanted = wanted_window is not None and wanted_window.start <= day
+    is_ended = series in known.ended
+    facts = DayFacts(
+        mark=row.mark,
+        hole=hole,
+        asked_next=row.asked_next,
+        failure=last_failure(calls, day, row.asked_on, outcome.last_success_at if outcome else None),
+        wanted=wanted,
+        in_force=in_force,
+        computed=stored.computed,
+        later=any(other > day for other in ledger.stored_days()) if series.comes_late else None,
+        of_periods=series.has_intervals,
+        ended=is_ended,
+        frequency=known.reading_frequency if is_ended and series.is_daily_energy else None,
+    )
+    reason = reason_of(day, today, facts, account)
+    sentences = _sentences_of(known, row, reason, {series})
+    visible = {name: state[name] for name in _VISIBLE_FIELDS if state.get(name)}
+    asked_next = row.asked_next if _is_asked(account, row.asked_next) else None
+    return SeriesExplanation(day, row.mark, asked_next, hole, reason, sentences, stored, calls, outcome, visible)
+
+
+def _sentences_of(
+    known: AccountDays, day: SeriesDay, reason: Reason, reason_series: Collection[Series]
+) -> dict[str, str]:
+    return format_sentences(
+        reason,
+        reason_series,
+        day.day,
+        now=known.now,
+        asked_next=day.asked_next,
+        consent_until=known.account.consent_until,
+        half_hours=day.mark.half_hours,
+    )
 
 
 def _is_asked(account: Account, at: datetime | None) -> bool:
@@ -335,17 +258,6 @@ def _calls_of(series: Series, state: Mapping[str, str], outcome: SeriesOutcome |
         if not any(call.answer is last.answer and abs(call.at - last.at) < _MINUTE for call in calls):
             calls = sorted([last, *calls], key=lambda call: call.at, reverse=True)
     return calls
-
-
-def _frequency_in(entries: EntriesByDoctype, supplier: str) -> str | None:
-    """Return how often the meter is read, by the newest stored contract; None where it doesn't tell that."""
-    rows = [row for series in of_supplier(supplier) if series.is_state for row in entries.get(series.inputs, ())]
-    frequency = (rows[-1].details or {}).get("frequency") if rows else None
-    return None if frequency is None else str(frequency)
-
-
-def _has_later(series: Series, day: date, ledger: DayLedger) -> bool:
-    return series.comes_late and any(stored > day for stored in ledger.stored_days())
 
 
 def _partial_series(reason_series: Collection[Series], explanations: Mapping[Series, SeriesExplanation]) -> Series:

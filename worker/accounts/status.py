@@ -7,49 +7,41 @@ installation, for `releve home`, says what it has, what it misses, when it asks 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import date, datetime
 from enum import Enum
-from functools import partial
 from typing import Any, Final
 
 from pydantic import BaseModel, Field
 
+from worker.accounts.account_days import AccountDays
 from worker.accounts.explanations import Explanation, SeriesExplanation, StoredDay
 from worker.accounts.notice_channels import CURVE_NOT_ACTIVATED
 from worker.domain.account import Account, AccountState
 from worker.domain.completeness import (
     COMPARED_SERIES,
     Coverage,
-    DayLedger,
     DayState,
     Hole,
-    MissingCurve,
-    daily_of_curve,
-    find_all_holes,
     find_missing_curve,
     half_hours_of,
     summarize_days,
 )
 from worker.domain.consistency import Discrepancy, MonthComparison
 from worker.domain.documents import REMOVED, to_kwh
-from worker.domain.schedule import AskingHours, Turn, next_look_back
-from worker.domain.series import Series, curve_of, daily_of
+from worker.domain.series import Series
 from worker.domain.tariffs import SequenceBreak
 from worker.errors import RateLimited, SupplierLimited
-from worker.stores.registry import Registry
 from worker.stores.registry.outcomes import SeriesOutcome
 from worker.stores.registry.outputs import OutputState
 from worker.stores.registry.supplier_answers import Correction
-from worker.sync.history import History, next_requests_of, turns_of
+from worker.sync.history import History
 from worker.texts import LANGUAGES, translate_cause
 
 _PACING: Final = {RateLimited.code, SupplierLimited.code}  # Codes under which a call waits for its turn.
 # Days in these states are counted as complete.
 _COMPLETE_TOO: Final = (DayState.AGAIN, DayState.FILE)
-# The coverage of each series, and the missing curve if it is not collected at all.
-AccountCoverage = tuple[Mapping[Series, Coverage], MissingCurve | None]
 EXAMPLE_ID: Final = "k3qd0fr2mw7x"
 
 
@@ -143,21 +135,21 @@ def status_of(account: Account, history: History) -> AccountStatus:
 
     If Redis has lost the account's history, it is read back from the measure store.
     """
-    registry = history.registry
-    asks_for_curve = account.active and curve_of(daily_of()) in registry.outcomes.collected(account.id)
-    no_curve = asks_for_curve and registry.completeness.find_missing_curve(account.id) is not None
+    known, (daily, curve) = AccountDays(account, history), COMPARED_SERIES
+    asks_for_curve = account.active and curve in known.asked
+    no_curve = asks_for_curve and find_missing_curve(known.ledger(daily), known.ledger(curve)) is not None
     return AccountStatus(
         account=account.id,
         state=account.state,
         reason=account.reason,
         hint=CURVE_NOT_ACTIVATED if no_curve else "",  # This is no error, but its owner can do something about it.
-        series=_status_by_series(account, history),
+        series=_status_by_series(known),
     )
 
 
 def progress_of(account: Account, history: History) -> AccountProgress:
     """Return how far the account's history is loaded, read back like that of ``status_of``."""
-    by_series = _status_by_series(account, history)
+    by_series = _status_by_series(AccountDays(account, history))
     return AccountProgress(
         account=account.id,
         state=account.state,
@@ -167,75 +159,46 @@ def progress_of(account: Account, history: History) -> AccountProgress:
     )
 
 
-def _status_by_series(account: Account, history: History) -> dict[Series, SeriesStatus]:
-    account_id = account.id
-    outcomes = history.registry.outcomes.load(account_id)
-    turn_of = turns_of(history, lambda: outcomes, AskingHours.of(account.supplier, account_id))
+def _status_by_series(known: AccountDays) -> dict[Series, SeriesStatus]:
     by_series = {}
-    collected = _series_asked(account, history)
-    for series in history.registry.outcomes.known(account_id):
-        outcome = outcomes.get(series)
-        if series not in collected and not (outcome and outcome.ever_stored):
-            continue
-        missing = history.missing_windows(account_id, series) if series in collected else []
-        done, total = history.count_days(account_id, series)
+    account, history = known.account, known.history
+    for series in known.series:
+        outcome, is_asked = known.outcomes.get(series), series in known.asked
+        missing = history.missing_windows(account.id, series) if is_asked else []
+        done, total = history.count_days(account.id, series)
         by_series[series] = SeriesStatus(
             loaded=not missing,
             done=done,
-            total=total if series in collected else done,
+            total=total if is_asked else done,
             last_day=outcome.last_day if outcome else None,
             last_success=outcome.last_success_at if outcome else None,
             error=outcome.code if outcome else None,
             message=outcome.message if outcome and outcome.code else None,
             asked_at=outcome.asked_at if outcome else None,
-            next_try=_next_try(series, outcome, turn_of, history.now()) if outcome and account.active else None,
+            next_try=_next_try(known, series, outcome) if outcome and account.active else None,
         )
     return by_series
 
 
-def _next_try(
-    series: Series, outcome: SeriesOutcome, turn_of: Callable[[Series], Turn], now: datetime
-) -> datetime | None:
+def _next_try(known: AccountDays, series: Series, outcome: SeriesOutcome) -> datetime | None:
     """Return when the series is tried again; of a history that waits for our turn, when it goes on."""
-    if outcome.again_at is not None or outcome.code in _PACING:
-        at = outcome.again_at or outcome.history_due_at
-        return turn_of(series).opens(at) if at and outcome.again_at else at
-    return next_look_back(series, now, turn_of(series)) if outcome.code and outcome.asked_at else None
+    if outcome.again_at is not None:
+        return known.turn_of(series).opens(outcome.again_at)
+    if outcome.code in _PACING:
+        return outcome.history_due_at
+    return known.next_look_back(series) if outcome.code and outcome.asked_at else None
 
 
-def coverage_of(account_id: str, history: History) -> AccountCoverage:
-    """Return the coverage of the account's series, and the missing curve of the usual two if there is one."""
-    registry, account = history.registry, history.registry.accounts.get(account_id)
-    known, collected = registry.outcomes.known(account_id), _series_asked(account, history)
-    ledgers = {series: registry.completeness.load_ledger(account_id, series) for series in known}
-    if account.files_only:
-        ledgers = {series: ledger for series, ledger in ledgers.items() if ledger.stored_days()}
-    holes = find_all_holes(ledgers)
-    hours = AskingHours.of(account.supplier, account_id)
-    asked_next = next_requests_of(history, lambda: registry.outcomes.load(account_id), hours)
-    missing = {
-        series: find_missing_curve(ledgers.get(daily, DayLedger()), ledger)
-        for series, ledger in ledgers.items()
-        if (daily := daily_of_curve(series)) is not None
-    }
-    coverage = {
-        series: summarize_days(
-            series,
-            ledger,
-            partial(asked_next, series),
-            holes.get(series),
-            missing.get(series),
-        )
-        for series, ledger in ledgers.items()
-    }
-    for series in coverage.keys() - collected:  # Nobody is asked for them.
+def coverage_of(account_id: str, history: History) -> dict[Series, Coverage]:
+    """Return the coverage of each series of the account."""
+    return _coverage_of(AccountDays(history.registry.accounts.get(account_id), history))
+
+
+def _coverage_of(known: AccountDays) -> dict[Series, Coverage]:
+    coverage = summarize_days({series: known.ledger(series) for series in known.series}, known.asked_next)
+    for series in coverage.keys() - known.asked:  # Nobody is asked for them.
         coverage[series] = replace(coverage[series], open_days=())
-    return coverage, missing.get(COMPARED_SERIES[1])
-
-
-def _series_asked(account: Account, history: History) -> set[Series]:
-    """Return the series that somebody is asked for, now or when the account's consent is in force again."""
-    return set() if account.files_only else set(history.registry.outcomes.collected(account.id))
+    return coverage
 
 
 def missing_days_of(account_id: str, history: History) -> dict[Series, list[date]]:
@@ -243,21 +206,20 @@ def missing_days_of(account_id: str, history: History) -> dict[Series, list[date
 
     Those that nobody can bring are left out: of a curve that is not collected, and before the next reading of a meter.
     """
-    coverage, _ = coverage_of(account_id, history)
     return {
         series: [day.day for day in reversed(one.open_days) if day.hole is not Hole.NOT_ACTIVATED]
-        for series, one in coverage.items()
+        for series, one in coverage_of(account_id, history).items()
         if not (series.is_state or series.has_intervals)
     }
 
 
-def coverage_to_json(account_id: str, account_coverage: AccountCoverage) -> dict[str, Any]:
+def coverage_to_json(account_id: str, coverage: Mapping[Series, Coverage]) -> dict[str, Any]:
     """Return the coverage as ``releve completeness --json`` prints it."""
-    coverage_by_series, missing_curve = account_coverage
+    curve = coverage.get(COMPARED_SERIES[1])
     return {
         "account": account_id,
-        "series": {series.value: _series_coverage_to_json(coverage) for series, coverage in coverage_by_series.items()},
-        "curve_not_activated_since": to_plain(missing_curve.since) if missing_curve else None,
+        "series": {series.value: _series_coverage_to_json(one) for series, one in coverage.items()},
+        "curve_not_activated_since": to_plain(curve.missing.since) if curve and curve.missing else None,
     }
 
 
@@ -447,16 +409,10 @@ class HomeSeries:
 
 @dataclass(frozen=True, slots=True)
 class HomeAccount:
-    """One meter of the home; ``meter`` has its last four digits alone."""
+    """One meter of the home."""
 
-    account: str
-    meter: str | None
-    supplier: str
-    state: AccountState
-    shown_state: str
-    reason: str
+    account: Account
     has_token: bool
-    token_until: date | None
     series: dict[Series, HomeSeries]
 
 
@@ -479,66 +435,49 @@ class HomeSummary:
         }
 
 
-def summarize_home(
-    *, registry: Registry, history: History, supplier: str, has_password: bool, gate_code: str
-) -> HomeSummary:
+def summarize_home(*, history: History, supplier: str, has_password: bool, gate_code: str) -> HomeSummary:
     """Return the summary; ``supplier``: the one whose accounts need a token each. Raises StoreUnavailable."""
-    accounts = []
+    registry, accounts = history.registry, []
     for account in registry.accounts.list_accounts():
         has_token = account.supplier != supplier or registry.tokens.find_token_id(account.id) is not None
-        is_asked = account.active and has_token
-        accounts.append(
-            HomeAccount(
-                account=account.id,
-                meter=account.last_digits,
-                supplier=account.supplier,
-                state=account.state,
-                shown_state=account.shown_state,
-                reason=account.reason,
-                has_token=has_token,
-                token_until=account.consent_until,
-                series=_home_series_of(account, history, is_asked=is_asked),
-            )
-        )
+        known = AccountDays(account, history)
+        accounts.append(HomeAccount(account, has_token, _home_series_of(known, is_asked=account.active and has_token)))
     return HomeSummary(accounts, has_password, gate_code)
 
 
-def _home_series_of(account: Account, history: History, *, is_asked: bool) -> dict[Series, HomeSeries]:
-    registry, account_id = history.registry, account.id
-    outcomes = registry.outcomes.load(account_id)
-    turn_of = turns_of(history, lambda: outcomes, AskingHours.of(account.supplier, account_id))
-    collected = _series_asked(account, history)
-    coverage, _ = coverage_of(account_id, history)
+def _home_series_of(known: AccountDays, *, is_asked: bool) -> dict[Series, HomeSeries]:
     return {
         series: HomeSeries(
             first=one.first_stored,
             last=one.last,
-            missing=_count_missing(account_id, one, history) if series in collected else 0,
-            asked_next=next_look_back(series, history.now(), turn_of(series))
-            if is_asked and series in collected
-            else None,
-            error=outcomes[series].code if is_asked and series in outcomes else None,
+            missing=_count_missing(known, one) if series in known.asked else 0,
+            asked_next=known.next_look_back(series) if is_asked and series in known.asked else None,
+            error=known.outcomes[series].code if is_asked and series in known.outcomes else None,
         )
-        for series, one in coverage.items()
+        for series, one in _coverage_of(known).items()
     }
 
 
-def _count_missing(account_id: str, coverage: Coverage, history: History) -> int:
-    undone = {day for window in history.undone_windows(account_id, coverage.series) for day in window.dates()}
-    return len(undone.union(day.day for day in coverage.open_days if day.hole is not Hole.NOT_ACTIVATED))
+def _count_missing(known: AccountDays, coverage: Coverage) -> int:
+    undone = known.history.undone_windows(known.account.id, coverage.series)
+    days = {day for window in undone for day in window.dates()}
+    return len(days.union(day.day for day in coverage.open_days if day.hole is not Hole.NOT_ACTIVATED))
 
 
-def _home_account_to_json(account: HomeAccount) -> dict[str, Any]:
+def _home_account_to_json(home: HomeAccount) -> dict[str, Any]:
+    account = home.account
     return {
-        **to_row(account, "account", "meter", "supplier", "state", "reason"),
-        "token": account.has_token,
-        "token_until": to_plain(account.token_until),
+        "account": account.id,
+        "meter": account.last_digits,
+        **to_row(account, "supplier", "state", "reason"),
+        "token": home.has_token,
+        "token_until": to_plain(account.consent_until),
         "series": {
             series.value: {
                 **to_row(one, "first", "last"),
                 "days_missing": one.missing,
                 **to_row(one, "asked_next", "error"),
             }
-            for series, one in account.series.items()
+            for series, one in home.series.items()
         },
     }

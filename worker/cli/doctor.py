@@ -9,7 +9,7 @@ import click
 
 from config.settings import ConfigError, get_settings
 from worker.cli.parameters import json_option, print_result
-from worker.ops.check_results import CheckConnections, CheckResult, Level
+from worker.ops.check_results import CheckConnections, CheckResult, fail
 from worker.ops.health_checks import run_checks
 
 
@@ -35,7 +35,7 @@ def _check_all() -> Iterator[CheckResult]:
     try:
         settings = get_settings()
     except ConfigError as error:
-        yield from (CheckResult("settings", Level.FAIL, line) for line in str(error).splitlines())
+        yield from (fail(line, "settings") for line in str(error).splitlines())
         return
     with ExitStack() as stack:
         yield from run_checks(CheckConnections(settings, stack, start_embedded=False))

@@ -7,7 +7,7 @@ again.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime
 from itertools import groupby
 from typing import Any, Final
@@ -17,7 +17,6 @@ import click
 from worker.accounts.explanations import Explanation, SeriesExplanation, StoredDay
 from worker.accounts.notice_channels import CURVE_NOT_ACTIVATED
 from worker.accounts.status import (
-    AccountCoverage,
     correction_to_json,
     coverage_of,
     coverage_to_json,
@@ -292,8 +291,7 @@ def completeness(account_id: str | None, everybody: bool, rebuild: bool, as_json
                 _print_account(account.id, covered, brief=everybody)
 
 
-def _print_account(account_id: str, covered: AccountCoverage, brief: bool) -> None:
-    coverage, _ = covered
+def _print_account(account_id: str, coverage: Mapping[Series, Coverage], brief: bool) -> None:
     for series, series_coverage in coverage.items():
         click.echo(f"{account_id} {series.value}: {_counts(series_coverage)}")
         if series_coverage.missing:

@@ -90,7 +90,6 @@ def home(context: click.Context, as_json: bool) -> None:
         sync = build_sync(stores)
         access = build_web(stores)
         summary = summarize_home(
-            registry=stores.registry,
             history=sync.history,
             supplier=sync.suppliers.main.supplier.name,
             has_password=access.home.has_password(),
@@ -280,16 +279,17 @@ def _print_summary(summary: HomeSummary, language: str) -> None:
     click.echo(translate(f"home_cli.password.{key}", language))
 
 
-def _account_lines(account: HomeAccount, gate_code: str, language: str) -> Iterator[str]:
+def _account_lines(home: HomeAccount, gate_code: str, language: str) -> Iterator[str]:
+    account = home.account
     state = translate(f"home.state.{account.shown_state}", language)
-    yield translate("home_cli.account", language, meter=account.meter or "…", account=account.account, state=state)
-    if not account.has_token:
+    yield translate("home_cli.account", language, meter=account.last_digits or "…", account=account.id, state=state)
+    if not home.has_token:
         yield translate("home_cli.no_token", language)
-    elif account.token_until:
-        yield translate("home_cli.token", language, day=account.token_until)
+    elif account.consent_until:
+        yield translate("home_cli.token", language, day=account.consent_until)
     # Without a token, the line above says what a home of files alone is.
-    reason = account.reason if account.has_token or account.reason != FilesOnly.code else ""
-    failures = [one.error for one in account.series.values()]
-    for code in dict.fromkeys([reason, gate_code if account.has_token else "", *failures]):
+    reason = account.reason if home.has_token or account.reason != FilesOnly.code else ""
+    failures = [one.error for one in home.series.values()]
+    for code in dict.fromkeys([reason, gate_code if home.has_token else "", *failures]):
         if code and (what_to_do := translate_code(code, "what_to_do", language)):
             yield f"{code}: {what_to_do}"

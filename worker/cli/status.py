@@ -35,7 +35,7 @@ from worker.domain.documents import format_percent, round_share
 from worker.domain.incident import Incident
 from worker.domain.series import Series
 from worker.domain.windows import ONE_DAY, PARIS, newest_wanted_day
-from worker.ops.check_results import Check, CheckConnections, run_check
+from worker.ops.check_results import CheckConnections, run_check
 from worker.ops.logging_setup import warn
 from worker.ops.support_bundle import make_bundle
 from worker.quota.ledger import QuotaState
@@ -139,7 +139,7 @@ def _find_fault_of_measures(settings: Settings) -> str | None:
             return None
         from worker.ops.store_checks import check_databases  # It loads the client of each server.
 
-        result = run_check("couchdb", Check(check_databases, ""), connections)
+        result = run_check("couchdb", check_databases, connections)
     return result.text if result.failed else None
 
 

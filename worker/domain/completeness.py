@@ -385,13 +385,18 @@ def _days_in(curve: DayLedger, states: Collection[DayState]) -> list[date]:
 
 
 @dataclass(frozen=True, slots=True)
-class OpenDay:
-    """A day that is not complete. ``asked_next``: None if it is never asked for again. ``hole``: of a curve only."""
+class SeriesDay:
+    """A day of a series. ``asked_next``: None if it is never asked for again. ``hole``: of a curve only."""
 
     day: date
     mark: DayMark
     asked_next: datetime | None
-    hole: Hole | None = None
+    hole: Hole | None
+
+    @property
+    def asked_on(self) -> date | None:
+        """The date on which the day was asked for last."""
+        return None if self.mark.asked_at_age is None else self.day + self.mark.asked_at_age * ONE_DAY
 
     @property
     def state_text(self) -> str:
@@ -413,7 +418,7 @@ class Coverage:
     first: date | None
     last: date | None
     counts: Mapping[DayState, int]
-    open_days: tuple[OpenDay, ...]
+    open_days: tuple[SeriesDay, ...]
     missing: MissingCurve | None = None
     first_stored: date | None = None
 
@@ -424,27 +429,24 @@ class Coverage:
 
 
 def summarize_days(
-    series: Series,
-    ledger: DayLedger,
-    asked_next: Callable[[date, DayMark], datetime | None],
-    holes: Mapping[date, Hole] | None = None,
-    missing: MissingCurve | None = None,
-) -> Coverage:
-    """Return the summary of a ledger for display.
-
-    ``asked_next``: when a day is asked for again (``schedule.next_request``). ``holes`` and ``missing``: of a curve,
-    from ``find_holes`` and ``find_missing_curve``.
-    """
-    days = list(ledger.days())
-    return Coverage(
-        series,
-        ledger.start,
-        days[-1][0] if days else None,
-        Counter(DayState.COMPLETE if mark.complete else mark.state for _, mark in days),
-        tuple(OpenDay(day, mark, asked_next(day, mark), (holes or {}).get(day)) for day, mark in days if mark.open),
-        missing,
-        next(iter(ledger.stored_days()), None),
-    )
+    ledgers: Mapping[Series, DayLedger], asked_next: Callable[[Series, date, DayMark], datetime | None]
+) -> dict[Series, Coverage]:
+    """Return the summary of each series of an account; ``asked_next``: when a day is asked for again."""
+    coverage, all_holes = {}, find_all_holes(ledgers)
+    for series, ledger in ledgers.items():
+        days, holes, daily = list(ledger.days()), all_holes.get(series, {}), daily_of_curve(series)
+        coverage[series] = Coverage(
+            series,
+            ledger.start,
+            days[-1][0] if days else None,
+            Counter(DayState.COMPLETE if mark.complete else mark.state for _, mark in days),
+            tuple(
+                SeriesDay(day, mark, asked_next(series, day, mark), holes.get(day)) for day, mark in days if mark.open
+            ),
+            find_missing_curve(ledgers.get(daily, DayLedger()), ledger) if daily else None,
+            next(iter(ledger.stored_days()), None),
+        )
+    return coverage
 
 
 def find_gaps(day: date, steps: Iterable[Entry]) -> list[tuple[datetime, datetime]]:

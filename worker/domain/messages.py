@@ -1,6 +1,7 @@
 """Messages between the four tasks of one window: compact JSON, which the broker carries sealed.
 
-A message holds at most 7 days of load curve or 365 days of daily values, each as the array of a ``documents.Entry``:
+Which field goes from which step to which is a table in docs/explanation/processing-pipeline.md. A message holds at most
+7 days of load curve or 365 days of daily values, each as the array of a ``documents.Entry``:
 
     ["2024-10-26T22:00Z", 206000, null, "1-a", "2024-10-28T07:31:02+00:00", 198500]
 """
@@ -58,52 +59,52 @@ class AnswerFacts(TypedDict):
 
 
 class Fetched(WindowJob):
-    """The message from ``fetch`` to ``filter_known``: the readings in time order, of each the first three fields."""
+    """The message from ``fetch`` to ``filter_known``."""
 
-    readings: Sequence[Row]
+    readings: Sequence[Row]  # In time order, of each the first three fields.
     facts: AnswerFacts
 
 
-class Changes(WindowJob):
-    """The message from ``filter_known`` to ``aggregate``: the changed inputs, and what their totals need.
+class _Compared(WindowJob):
+    """What is known of an answer once it was compared with the store."""
 
-    ``stored_totals``: the touched totals, with the revisions that they had BEFORE the inputs were read. If another run
-    writes a total in between, the write of ours fails and the total is computed again. ``rest``: by period and key, the
-    sum of the stored inputs that are not being replaced. ``replaced``: the stored steps of other bounds that go
-    (``documents.settle``), ``reshaped``: the keys of those that come for them; where there are any, ``answer`` has all
-    readings of the answer, because such steps are settled together. ``seen``: the answers known before the comparison
-    (``comparison.RecentAnswers``); ``late_days``: the days of readings that a later answer kept out.
-    """
+    unchanged: int  # Documents that stay as they are.
+    left_out: int  # Readings of the answer whose time later ones of other bounds cover.
+    seen: str  # The answers known before the comparison (``comparison.RecentAnswers``).
+    late_days: Sequence[str]  # The days of readings that a later answer kept out.
+    facts: AnswerFacts
 
+
+class _Changing(_Compared):
     changed: Sequence[Row]
-    unchanged: int
-    replaced: Sequence[Row]
-    reshaped: Sequence[str]
-    answer: Sequence[Row]
-    left_out: int
-    seen: str
-    late_days: Sequence[str]
+    reshaped: Sequence[str]  # The keys of the steps that come for those of other bounds that go (``documents.settle``).
+    answer: Sequence[Row]  # All readings of the answer where there are such: these steps are settled together.
+
+
+class Changes(_Changing):
+    """The message from ``filter_known`` to ``aggregate``: the changed inputs, and what their totals need."""
+
+    replaced: Sequence[Row]  # The stored steps of other bounds that go.
+    # The touched totals, with the revisions that they had BEFORE the inputs were read. If another run writes a total in
+    # between, the write of ours fails and the total is computed again.
     stored_totals: dict[str, Sequence[Row]]
-    rest: dict[str, dict[str, int]]
-    facts: AnswerFacts
+    rest: dict[str, dict[str, int]]  # By period and key, the sum of the stored inputs that are not being replaced.
 
 
-class Writes(WindowJob):
-    """The message from ``aggregate`` to ``store``: all that has to be written, and nothing else.
+class Writes(_Changing):
+    """The message from ``aggregate`` to ``store``: all that has to be written, and nothing else."""
 
-    ``removals``: by period, what has to go: steps of other bounds, and totals of which no reading is left.
-    """
-
-    changed: Sequence[Row]
     totals: dict[str, Sequence[Row]]
-    removals: dict[str, Sequence[Row]]
-    reshaped: Sequence[str]
-    answer: Sequence[Row]
-    left_out: int
-    seen: str
-    late_days: Sequence[str]
-    unchanged: int
-    facts: AnswerFacts
+    removals: dict[str, Sequence[Row]]  # By period: steps of other bounds, and totals of which no reading is left.
+
+
+class WindowResult(_Compared):
+    """The result of the window, counted in documents over all doctypes."""
+
+    created: int
+    updated: int
+    removed: int
+    changed_days: Sequence[str]  # The days of what it wrote.
 
 
 class ChangedPart(NamedTuple):
@@ -120,25 +121,10 @@ class ChangedPart(NamedTuple):
 class SealedMessage(WindowJob):
     """A message between two tasks as the broker carries it: the window in the clear, and all of it sealed.
 
-    ``sealed``: the message as JSON, compressed, then encrypted, in base64: ``AgAAAABm…``. It is bound to its window and
-    step, so that nobody can put one account's readings under another's id.
+    It is bound to its window and step, so that nobody can put one account's readings under another's id.
     """
 
-    sealed: str
-
-
-class WindowResult(WindowJob):
-    """The result of the window, counted in documents over all doctypes; ``changed_days``: the days of what it wrote."""
-
-    created: int
-    updated: int
-    removed: int
-    unchanged: int
-    left_out: int
-    seen: str
-    late_days: Sequence[str]
-    changed_days: Sequence[str]
-    facts: AnswerFacts
+    sealed: str  # The message as JSON, compressed, then encrypted, in base64: ``AgAAAABm…``.
 
 
 def job_of(message: WindowJob) -> WindowJob:

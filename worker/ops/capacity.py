@@ -78,12 +78,6 @@ def capacity_of(database: Database, settings: Settings, today: date, supplier: s
     return FleetCapacity(Plan(fleet, quota, policy), plan_fleet(fleet, quota))
 
 
-def further_capacities(database: Database, settings: Settings, today: date) -> dict[str, FleetCapacity]:
-    """Return the capacity of each supplier beside the main one that is set up. Raises StoreUnavailable."""
-    others = [supplier for supplier in chosen_presets(settings) if supplier != main_supplier(settings)]
-    return {supplier: capacity_of(database, settings, today, supplier) for supplier in others}
-
-
 def is_applied(plan: Plan) -> bool:
     """Return whether `releve plan --apply` stores such a plan: policies are for the supplier with curves alone."""
     return plan.fleet.supplier == FleetPolicy().supplier
@@ -106,8 +100,8 @@ def log_capacity(database: Database, settings: Settings, run: str, today: date) 
         "the night fits its quota" if capacity.current.fits else "the night is too large for its quota",
         extra=facts,
     )
-    for supplier, other in further_capacities(database, settings, today).items():
-        _log_further(supplier, other, run)
+    for supplier in chosen_presets(settings).keys() - {main_supplier(settings)}:
+        _log_further(supplier, capacity_of(database, settings, today, supplier), run)
     return capacity
 
 

@@ -1,16 +1,16 @@
-"""A check of `releve doctor`: the notes that it yields, the result line that sums them up, and the connections it uses.
+"""The model of a check, for `releve doctor`, `releve health` and the operator's page: what it asks, and what it found.
 
 The checks of one run share their connections; each opens when a check first needs it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Iterable, Iterator, Set
 from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import Enum
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, Final
 
 from config.settings import ConfigError, Settings
 from worker.errors import WorkerError
@@ -116,20 +116,12 @@ class Level(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class CheckNote:
-    """One statement of a check: what it found, or what to do about it."""
-
-    level: Level
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
 class CheckResult:
-    """Result of a check: one line of `releve doctor`."""
+    """One thing that a check found, or with the name of the check all of it, as one line of `releve doctor`."""
 
-    check: str
     level: Level
     text: str
+    check: str = ""
 
     @property
     def failed(self) -> bool:
@@ -142,49 +134,39 @@ class CheckResult:
         return {"check": self.check, "level": self.level.value.lower(), "ok": not self.failed, "told": self.text}
 
 
-def ok(text: str) -> CheckNote:
-    return CheckNote(Level.OK, text)
+ok: Final = partial(CheckResult, Level.OK)
+warn: Final = partial(CheckResult, Level.WARN)
+fail: Final = partial(CheckResult, Level.FAIL)
+Found = Iterator[CheckResult]
+CheckFunction = Callable[[CheckConnections], Iterable[CheckResult]]
 
 
-def warn(text: str) -> CheckNote:
-    return CheckNote(Level.WARN, text)
-
-
-def fail(text: str) -> CheckNote:
-    return CheckNote(Level.FAIL, text)
-
-
-def summarize(check: str, notes: Iterable[CheckNote]) -> CheckResult:
+def summarize(check: str, found: Iterable[CheckResult]) -> CheckResult:
     """Return the worst level and the texts of that level; texts of a better level are left out."""
-    all_notes = list(notes)
-    worst = max((note.level for note in all_notes), key=list(Level).index, default=Level.OK)
-    return CheckResult(check, worst, "; ".join(note.text for note in all_notes if note.level is worst))
-
-
-CheckFunction = Callable[[CheckConnections], Iterable[CheckNote]]
+    results = list(found)
+    worst = max((one.level for one in results), key=list(Level).index, default=Level.OK)
+    return CheckResult(worst, "; ".join(one.text for one in results if one.level is worst), check)
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
     """Definition of a check.
 
-    ``description``: the text on the reference page, docs/reference/doctor.md.
     ``needs``: names of the checks that must not fail, or this one is skipped.
     ``applies``: whether there is anything to check with these settings; else nothing is printed of it.
     """
 
     run: CheckFunction
-    description: str
     needs: tuple[str, ...] = ()
     applies: Callable[[Settings], bool] = lambda settings: True
 
 
-def run_check(name: str, check: Check, connections: CheckConnections) -> CheckResult:
+def run_check(name: str, run: CheckFunction, connections: CheckConnections) -> CheckResult:
     try:
-        return summarize(name, check.run(connections))
+        return summarize(name, run(connections))
     except (ConfigError, WorkerError) as error:
-        return CheckResult(name, Level.FAIL, " ".join(str(error).split()))
+        return fail(" ".join(str(error).split()), name)
     except OSError as error:
         if (fault := describe_machine_fault(error)) is None:
             raise
-        return CheckResult(name, Level.FAIL, fault)
+        return fail(fault, name)

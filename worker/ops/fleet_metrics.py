@@ -12,8 +12,8 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
-from datetime import date, timedelta
 from datetime import time as time_of_day
+from datetime import timedelta
 from functools import partial
 from itertools import product
 from multiprocessing.pool import AsyncResult, ThreadPool
@@ -32,17 +32,16 @@ from worker.domain.clock import clock_from, real_clock
 from worker.domain.consistency import Cause, Law
 from worker.domain.incident import IncidentKind
 from worker.domain.lanes import QUOTA_LANES
-from worker.domain.planning import Plan
 from worker.domain.schedule import night_start
 from worker.domain.series import Series, daily_of
 from worker.domain.windows import ONE_DAY, civil_date, newest_wanted_day
 from worker.errors import StoreUnavailable, WorkerError
 from worker.metrics import Definition, MetricRegistry
-from worker.ops.capacity import capacity_of, further_capacities
+from worker.ops.capacity import capacity_of
 from worker.ops.check_results import CheckConnections, summarize
 from worker.ops.store_checks import check_databases
 from worker.runtime.stores import build_measures
-from worker.runtime.supplier_settings import build_endpoints, chosen_presets, fleet_series, ledger_of
+from worker.runtime.supplier_settings import chosen_presets, fleet_series, ledger_of, main_supplier
 from worker.stores.redis.claims import ProgressStore
 from worker.stores.redis.heartbeats import Heartbeats
 from worker.stores.redis.incidents import IncidentStore
@@ -57,7 +56,7 @@ from worker.sync.verification import load_audit_summary
 log = logging.getLogger("releve.metrics")
 TIMEOUT_S: Final = 6.0  # Prometheus itself waits 10 s by default.
 # A metric's value, None where it has none; with labels its values by the value of the label, or by a tuple of several.
-Value = float | None | Mapping[Any, float]
+Value = float | None | Mapping[Any, float | None]
 Samples = Iterable[tuple[Definition, Value]]
 SILENT_S: Final = 60.0  # A worker sends a heartbeat every 4 s.
 METRICS: Final = MetricRegistry()
@@ -90,29 +89,7 @@ UNKNOWN_ANSWERS: Final = _gauge(
     "Samples in quarantine that the supplier sent in the last 24 hours: new, or already known.",
     state=("new", "known"),
 )
-NIGHT_CALLS: Final = _gauge("releve_night_calls", "Calls that a nightly sync needs with the present accounts and plan.")
-NIGHT_CALLS_LIMIT: Final = _gauge(
-    "releve_night_calls_limit",
-    "Calls that the quota leaves for a nightly sync if other lanes are busy. Missing without a limit.",
-)
 # -- Redis
-GATE_OPEN: Final = _gauge("releve_gate_open", "1 if calls are allowed, 0 during a rate-limit pause.")
-GATE_OPENS_IN: Final = _gauge(
-    "releve_gate_opens_in_seconds", "Time until the rate-limit pause ends; 0 without a pause."
-)
-PERMITS_USED: Final = _gauge("releve_permits_used", "Permits used in the last hour.", api=())
-PERMITS_USED_BY_LANE: Final = _gauge(
-    "releve_permits_used_by_lane",
-    "Permits used in the last hour, by lane, in the order of priority.",
-    api=(),
-    lane=QUOTA_LANES,
-)
-PERMITS_LIMIT: Final = _gauge(
-    "releve_permits_limit", "Permits that the quota allows an hour. Missing without a limit.", api=()
-)
-GATE_PACE: Final = _gauge(
-    "releve_gate_pace_ratio", "Share of the full call rate that is allowed: 0 in a rate-limit pause, then rising to 1."
-)
 INCIDENT_OPEN: Final = _gauge(
     "releve_incident_open", "1 while an incident of this kind is open: many accounts fail alike.", kind=IncidentKind
 )
@@ -162,46 +139,61 @@ CODES_REFUSED: Final = _gauge(
     "releve_operator_codes_refused",
     "One-time codes of operators refused in the last hour, beyond 20 an hour beside a right password, session or link.",
 )
-# -- each supplier, where there are several; those above are then Enedis' alone
-SUPPLIER_GATE_OPEN: Final = _gauge(
-    "releve_supplier_gate_open",
-    "1 if calls to a supplier are allowed, 0 during its rate-limit pause. Missing with a single supplier.",
-    supplier=SUPPLIERS,
+# -- each supplier
+_supplier_gauge: Final = partial(_gauge, supplier=SUPPLIERS)
+NIGHT_CALLS: Final = _supplier_gauge(
+    "releve_supplier_night_calls", "Calls that a nightly sync needs with the present accounts and plan."
 )
-SUPPLIER_GATE_OPENS_IN: Final = _gauge(
-    "releve_supplier_gate_opens_in_seconds", "Time until a supplier's rate-limit pause ends.", supplier=SUPPLIERS
-)
-SUPPLIER_GATE_PACE: Final = _gauge(
-    "releve_supplier_gate_pace_ratio", "Share of the full call rate to a supplier that is allowed.", supplier=SUPPLIERS
-)
-SUPPLIER_PERMITS_USED: Final = _gauge(
-    "releve_supplier_permits_used", "Permits of a supplier used in the last hour.", supplier=SUPPLIERS, api=()
-)
-SUPPLIER_PERMITS_LIMIT: Final = _gauge(
-    "releve_supplier_permits_limit", "Permits that a supplier's quota allows an hour.", supplier=SUPPLIERS, api=()
-)
-SUPPLIER_PERMITS_USED_IN_A_DAY: Final = _gauge(
-    "releve_supplier_permits_used_in_a_day",
-    "Permits of a supplier used in the last 24 hours. Missing without a daily limit.",
-    supplier=SUPPLIERS,
-    api=(),
-)
-SUPPLIER_PERMITS_DAY_LIMIT: Final = _gauge(
-    "releve_supplier_permits_day_limit",
-    "Permits that a supplier's quota allows a day. Missing without a daily limit.",
-    supplier=SUPPLIERS,
-    api=(),
-)
-SUPPLIER_NIGHT_CALLS: Final = _gauge(
-    "releve_supplier_night_calls",
-    "Calls that a nightly sync needs for a supplier's present accounts.",
-    supplier=SUPPLIERS,
-)
-SUPPLIER_NIGHT_CALLS_LIMIT: Final = _gauge(
+NIGHT_CALLS_LIMIT: Final = _supplier_gauge(
     "releve_supplier_night_calls_limit",
-    "Calls that a supplier's quota leaves for a nightly sync if other lanes are busy.",
-    supplier=SUPPLIERS,
+    "Calls that the quota leaves for a nightly sync if other lanes are busy. Missing without a limit.",
 )
+GATE_OPEN: Final = _supplier_gauge("releve_supplier_gate_open", "1 if calls are allowed, 0 during a rate-limit pause.")
+GATE_OPENS_IN: Final = _supplier_gauge(
+    "releve_supplier_gate_opens_in_seconds", "Time until the rate-limit pause ends; 0 without a pause."
+)
+GATE_PACE: Final = _supplier_gauge(
+    "releve_supplier_gate_pace_ratio",
+    "Share of the full call rate that is allowed: 0 in a rate-limit pause, then rising to 1.",
+)
+PERMITS_USED: Final = _supplier_gauge("releve_supplier_permits_used", "Permits used in the last hour.", api=())
+PERMITS_USED_BY_LANE: Final = _supplier_gauge(
+    "releve_supplier_permits_used_by_lane",
+    "Permits used in the last hour, by lane, in the order of priority.",
+    api=(),
+    lane=QUOTA_LANES,
+)
+PERMITS_LIMIT: Final = _supplier_gauge(
+    "releve_supplier_permits_limit", "Permits that the quota allows an hour. Missing without a limit.", api=()
+)
+PERMITS_USED_IN_A_DAY: Final = _supplier_gauge(
+    "releve_supplier_permits_used_in_a_day",
+    "Permits used in the last 24 hours, of a home's gateway in the last 12. Missing without such a limit.",
+    api=(),
+)
+PERMITS_DAY_LIMIT: Final = _supplier_gauge(
+    "releve_supplier_permits_day_limit",
+    "Permits that the quota allows in that time. Missing without such a limit.",
+    api=(),
+)
+# The gauges of 0.2.0, which have the main supplier alone and no label for it. They go in the release after this one.
+OLD_GAUGES: Final = {
+    new.name: _gauge(
+        new.name.replace("_supplier", "", 1),
+        f"Old: use `{new.name}`. Of Enedis or a home's gateway alone.",
+        **{label: values for label, values in new.labels.items() if label != "supplier"},
+    )
+    for new in (
+        NIGHT_CALLS,
+        NIGHT_CALLS_LIMIT,
+        GATE_OPEN,
+        GATE_OPENS_IN,
+        GATE_PACE,
+        PERMITS_USED,
+        PERMITS_USED_BY_LANE,
+        PERMITS_LIMIT,
+    )
+}
 # -- the broker
 QUEUE_MESSAGES: Final = _gauge("releve_queue_messages", "Messages waiting in a queue.", queue=())
 QUEUE_AGE: Final = _gauge(
@@ -270,7 +262,8 @@ def to_metric(definition: Definition, value: Value) -> Metric:
     )
     values = value if isinstance(value, Mapping) else {} if value is None else {(): value}
     for labels, number in values.items():
-        family.add_metric([labels] if isinstance(labels, str) else labels, float(number))
+        if number is not None:
+            family.add_metric([labels] if isinstance(labels, str) else labels, float(number))
     return family
 
 
@@ -287,24 +280,26 @@ class FleetSources:
     def __init__(self, settings: Settings, stack: ExitStack) -> None:
         self._settings = settings
         self._now = clock_from(settings.pretend_now)
-        self._endpoints = build_endpoints(settings)
         self._connections = connections = CheckConnections(settings, stack)
         self._broker_url, self._redis = connections.broker_url, connections.redis
         self._database = connections.registry
-        self._ledger = ledger_of(self._endpoints.preset, settings, self._redis)
-        presets = chosen_presets(settings)
-        # Several suppliers are told apart by a label, in metrics of their own: those of one supplier stay as they were.
-        self._presets = presets if len(presets) > 1 else {}
-        self._ledgers = {name: ledger_of(preset, settings, self._redis) for name, preset in self._presets.items()}
+        self._presets = chosen_presets(settings)
         self._measures = build_measures(settings, stack)
 
     def parts(self) -> dict[str, Callable[[], Samples]]:
         return {
-            "registry": self._registry_samples,
+            "registry": lambda: self._with_old_gauges(self._registry_samples()),
             "measures": self._check_measures,
-            "redis": self._redis_samples,
+            "redis": lambda: self._with_old_gauges(self._redis_samples()),
             "broker": self._broker_samples,
         }
+
+    def _with_old_gauges(self, samples: Samples) -> Samples:
+        main = main_supplier(self._settings)
+        for definition, value in samples:
+            yield definition, value
+            if (old := OLD_GAUGES.get(definition.name)) and isinstance(value, Mapping):
+                yield old, {labels[1:]: number for labels, number in value.items() if labels[0] == main}
 
     def _registry_samples(self) -> Samples:
         overview = Overview(self._database)
@@ -327,28 +322,14 @@ class FleetSources:
         new, known = overview.count_deviations_since(now - ONE_DAY)
         yield UNKNOWN_ANSWERS, {"new": new, "known": known}
         yield CODES_REFUSED, AuditTable(self._database).count_since(real_clock() - timedelta(hours=1), TOO_MANY_CODES)
-        plan = capacity_of(self._database, self._settings, today).current
-        yield NIGHT_CALLS, plan.calls_a_night
-        yield NIGHT_CALLS_LIMIT, plan.quota.night_limit
-        yield from self._nights_of_suppliers(plan, today)
+        plans = {name: capacity_of(self._database, self._settings, today, name).current for name in self._presets}
+        yield NIGHT_CALLS, {(name,): plan.calls_a_night for name, plan in plans.items()}
+        yield NIGHT_CALLS_LIMIT, {(name,): plan.quota.night_limit for name, plan in plans.items()}
         before = night_start(now, time_of_day.fromisoformat(self._settings.nightly_at))
         policy, due = PolicyTable(self._database).load_current(before.date()), DueTable(self._database)
         yield (
             NIGHT_DUE,
             {series: due.count_due_tonight(series, policy.every(series), before, today) for series in in_use},
-        )
-
-    def _nights_of_suppliers(self, plan: Plan, today: date) -> Samples:
-        """Yield the calls of a night by supplier, nothing where there is one alone. ``plan``: the one of Enedis."""
-        if not self._presets:
-            return
-        others = further_capacities(self._database, self._settings, today).items()
-        plans = {plan.fleet.supplier: plan, **{name: capacity.current for name, capacity in others}}
-        limits = {name: one.quota.night_limit for name, one in plans.items()}
-        yield SUPPLIER_NIGHT_CALLS, {name: one.calls_a_night for name, one in plans.items()}
-        yield (
-            SUPPLIER_NIGHT_CALLS_LIMIT,
-            {name: limit for name, limit in limits.items() if limit is not None},
         )
 
     def _check_measures(self) -> Samples:
@@ -359,41 +340,30 @@ class FleetSources:
         return ()
 
     def _redis_samples(self) -> Samples:
-        opens_in_s, pace = self._ledger.gate_state()
-        apis = self._endpoints.preset.quota_names
-        limit = self._ledger.per_hour
-        yield GATE_OPEN, opens_in_s <= 0
-        yield GATE_OPENS_IN, opens_in_s
-        yield GATE_PACE, pace
-        used = {api: self._ledger.used_by_lane(api) for api in apis}
-        yield PERMITS_USED, {api: sum(lanes.values()) for api, lanes in used.items()}
-        yield (
-            PERMITS_USED_BY_LANE,
-            {(api, lane): number for api, lanes in used.items() for lane, number in lanes.items()},
-        )
-        yield PERMITS_LIMIT, dict.fromkeys(apis, limit) if limit else {}
+        yield from self._quotas()
         open_kinds = {incident.kind for incident in IncidentStore(self._redis).open_incidents().values()}
         yield INCIDENT_OPEN, {kind: kind in open_kinds for kind in IncidentKind}
-        if self._ledgers:
-            yield from self._quotas_of_suppliers()
         yield from self._heartbeats()
         yield from self._audit()
 
-    def _quotas_of_suppliers(self) -> Samples:
+    def _quotas(self) -> Samples:
         """Yield gate and permits of each supplier."""
-        gates = {name: ledger.gate_state() for name, ledger in self._ledgers.items()}
-        yield SUPPLIER_GATE_OPEN, {name: opens_in_s <= 0 for name, (opens_in_s, _) in gates.items()}
-        yield SUPPLIER_GATE_OPENS_IN, {name: opens_in_s for name, (opens_in_s, _) in gates.items()}
-        yield SUPPLIER_GATE_PACE, {name: pace for name, (_, pace) in gates.items()}
-        apis = [(name, api) for name, preset in self._presets.items() for api in preset.quota_names]
-        used = {(name, api): sum(self._ledgers[name].used_by_lane(api).values()) for name, api in apis}
-        yield SUPPLIER_PERMITS_USED, used
-        hourly = _limits(apis, {name: ledger.per_hour for name, ledger in self._ledgers.items()})
-        yield SUPPLIER_PERMITS_LIMIT, hourly
-        daily = _limits(apis, {name: ledger.per_day for name, ledger in self._ledgers.items()})
-        in_a_day = {(name, api): self._ledgers[name].used_in_a_day(api) for name, api in daily}
-        yield SUPPLIER_PERMITS_USED_IN_A_DAY, in_a_day
-        yield SUPPLIER_PERMITS_DAY_LIMIT, daily
+        ledgers = {name: ledger_of(preset, self._settings, self._redis) for name, preset in self._presets.items()}
+        gates = {(name,): ledger.gate_state() for name, ledger in ledgers.items()}
+        yield GATE_OPEN, {labels: opens_in_s <= 0 for labels, (opens_in_s, _) in gates.items()}
+        yield GATE_OPENS_IN, {labels: opens_in_s for labels, (opens_in_s, _) in gates.items()}
+        yield GATE_PACE, {labels: pace for labels, (_, pace) in gates.items()}
+        apis = {(name, api): ledgers[name] for name, preset in self._presets.items() for api in preset.quota_names}
+        used = {labels: ledger.used_by_lane(labels[1]) for labels, ledger in apis.items()}
+        yield PERMITS_USED, {labels: sum(lanes.values()) for labels, lanes in used.items()}
+        yield (
+            PERMITS_USED_BY_LANE,
+            {(*labels, lane): number for labels, lanes in used.items() for lane, number in lanes.items()},
+        )
+        yield PERMITS_LIMIT, {labels: ledger.per_hour for labels, ledger in apis.items()}
+        daily = {labels: ledger for labels, ledger in apis.items() if ledger.per_day}
+        yield PERMITS_USED_IN_A_DAY, {labels: ledger.used_in_a_day(labels[1]) for labels, ledger in daily.items()}
+        yield PERMITS_DAY_LIMIT, {labels: ledger.per_day for labels, ledger in daily.items()}
 
     def _broker_samples(self) -> Samples:
         yield QUEUE_MESSAGES, queue_lengths(self._broker_url)
@@ -419,11 +389,6 @@ class FleetSources:
         yield AUDIT_AT, at.timestamp()
         yield AUDIT_ACCOUNTS, summary["accounts"]
         yield AUDIT_AT_FAULT, summary["accounts_at_fault"]
-        if self._presets:
+        if len(self._presets) > 1:
             yield AUDIT_DEVIATIONS, summary.get("deviations", 0)
         yield AUDIT_FINDINGS, dict.fromkeys(product(map(str, Law), map(str, Cause)), 0.0) | numbers
-
-
-def _limits(apis: Iterable[tuple[str, str]], limits: Mapping[str, int | None]) -> dict[tuple[str, str], int]:
-    """Return the limit of each API of a supplier that has one."""
-    return {(name, api): limit for name, api in apis if (limit := limits[name])}

@@ -11,9 +11,10 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
@@ -26,14 +27,15 @@ from config.settings import ConfigError, Settings
 from config.unknown_settings import removed_settings, unknown_settings
 from config.validation import is_production
 from worker.clients.endpoints import host_of
+from worker.clients.enedis import ENEDIS
 from worker.clients.grdf import GRDF
 from worker.domain.windows import day_length
 from worker.errors import WorkerError
 from worker.ops.backup_format import is_older_format
-from worker.ops.check_results import CheckConnections, CheckNote, fail, missing_sqlite_file, ok, warn
+from worker.ops.check_results import CheckConnections, Found, fail, missing_sqlite_file, ok, warn
 from worker.ops.startup import SIMULATOR_CREDENTIALS, check_enedis_credentials, find_plain_http, plain_connections
 from worker.runtime.keys import SESSION_KEY, TOKEN_KEYS, build_sealer, has_session_keys, session_keys
-from worker.runtime.supplier_settings import build_endpoints, quota_from
+from worker.runtime.supplier_settings import build_endpoints, configured_suppliers, quota_from
 from worker.stores.encryption import OLD_FORM, Purpose, check_keys, read_sealing_time
 from worker.stores.redis.heartbeats import Heartbeats
 from worker.stores.registry.evidence import find_left_behind
@@ -49,7 +51,7 @@ _LONGEST_DAY: Final = datetime(2024, 10, 27, tzinfo=UTC).date()  # The end of su
 _LEAST_FREE_MIB: Final = 200
 
 
-def check_token_keys(connections: CheckConnections) -> Iterator[CheckNote]:
+def check_token_keys(connections: CheckConnections) -> Found:
     """Check that the keys open the stored tokens and evidence, and that no old key is in use."""
     settings = connections.settings
     file = settings.data_dir / TOKEN_KEYS
@@ -76,7 +78,7 @@ def check_token_keys(connections: CheckConnections) -> Iterator[CheckNote]:
     yield ok(f"{where}; {_describe_oldest([seal for seal, _ in seals])}")
 
 
-def _find_unread(connections: CheckConnections) -> Iterator[CheckNote]:
+def _find_unread(connections: CheckConnections) -> Found:
     """Find what no version after 0.2.0 reads; an installation that began with it has none of it."""
     back = "go back to version 0.2.0, which reads"
     if connections.registry_is_current:
@@ -88,7 +90,7 @@ def _find_unread(connections: CheckConnections) -> Iterator[CheckNote]:
         yield fail(f"old backup {path}: {back} it, or delete it")
 
 
-def check_session_key(connections: CheckConnections) -> Iterator[CheckNote]:
+def check_session_key(connections: CheckConnections) -> Found:
     """Check the key of the web application where it is at hand; no other service has it."""
     settings = connections.settings
     file = settings.data_dir / SESSION_KEY
@@ -106,7 +108,7 @@ def check_session_key(connections: CheckConnections) -> Iterator[CheckNote]:
     yield ok(f"{where}{rotating}")
 
 
-def _check_private(file: Path) -> Iterator[CheckNote]:
+def _check_private(file: Path) -> Found:
     if file.stat().st_mode & OTHERS:
         yield warn(f"other users can read {file}: run `chmod 600` on it")
 
@@ -140,7 +142,7 @@ def _read_seals(connections: CheckConnections) -> list[tuple[str, str]]:
 # -- clock
 
 
-def check_clock(connections: CheckConnections) -> Iterator[CheckNote]:
+def check_clock(connections: CheckConnections) -> Found:
     """Compare this machine's clock with that of each server that answers."""
     compared, silent = [], []
     for name, read_clock in _SERVER_CLOCKS.items():
@@ -161,7 +163,7 @@ def check_clock(connections: CheckConnections) -> Iterator[CheckNote]:
     yield ok("agrees with " + (", ".join(compared) or "no server to compare it with"))
 
 
-def judge_clock(name: str, ahead_s: float) -> Iterator[CheckNote]:
+def judge_clock(name: str, ahead_s: float) -> Found:
     """Judge the difference between two clocks; ``ahead_s`` says how far the server's clock is ahead of ours."""
     if abs(ahead_s) <= WARN_S:
         return
@@ -193,19 +195,11 @@ def _couchdb(connections: CheckConnections) -> float | None:
     return None if connections.couchdb is None else _date_at(connections.couchdb.origin)
 
 
-def _supplier(connections: CheckConnections) -> float | None:
-    """Return the supplier's time; None in a home, whose gateway counts each call."""
-    if connections.settings.is_home:
+def _supplier(connections: CheckConnections, name: str) -> float | None:
+    """Return a supplier's time; None where it is not set up.  A gateway is not asked, because it counts each call."""
+    if (chosen := configured_suppliers(connections.settings).get(name)) is None:
         return None
-    endpoints = build_endpoints(connections.settings)
-    return _date_at(endpoints.base_url, use_proxies=endpoints.production)
-
-
-def _gas_supplier(connections: CheckConnections) -> float | None:
-    """Return GRDF's time; None without gas."""
-    if not connections.settings.grdf_client_id:
-        return None
-    endpoints = build_endpoints(connections.settings, GRDF.name)
+    endpoints = chosen.endpoints()
     return _date_at(endpoints.base_url, use_proxies=endpoints.production)
 
 
@@ -224,14 +218,14 @@ _SERVER_CLOCKS: Final[dict[str, Callable[[CheckConnections], float | None]]] = {
     "Redis": _redis,
     "PostgreSQL": _registry,
     "CouchDB": _couchdb,
-    "the supplier": _supplier,
-    "GRDF": _gas_supplier,
+    "the supplier": partial(_supplier, name=ENEDIS.name),
+    "GRDF": partial(_supplier, name=GRDF.name),
 }
 
 # -- settings, Python and disk
 
 
-def check_settings(connections: CheckConnections) -> Iterator[CheckNote]:
+def check_settings(connections: CheckConnections) -> Found:
     settings = connections.settings
     described = _describe_home(settings) if settings.is_home else _describe_fleet(settings)
     yield ok(f"{described}; links lead to {settings.public_url}")
@@ -264,7 +258,7 @@ def _describe_home(settings: Settings) -> str:
     return f"a home, read through the gateway at {host}, {settings.gateway_calls_per_half_day} calls in 12 hours"
 
 
-def check_plain_connections(connections: CheckConnections) -> Iterator[CheckNote]:
+def check_plain_connections(connections: CheckConnections) -> Found:
     """Name the servers that are spoken to without TLS; on hosts of no private network that is a warning."""
     plain = plain_connections(connections.settings)
     for connection in plain:
@@ -276,7 +270,7 @@ def check_plain_connections(connections: CheckConnections) -> Iterator[CheckNote
     )
 
 
-def check_supplier_credentials(connections: CheckConnections) -> Iterator[CheckNote]:
+def check_supplier_credentials(connections: CheckConnections) -> Found:
     """Check that the simulator's credentials are not sent to Enedis.  Raises ConfigError."""
     check_enedis_credentials(connections.settings)
     if connections.settings.is_home:
@@ -286,11 +280,11 @@ def check_supplier_credentials(connections: CheckConnections) -> Iterator[CheckN
     yield ok("the application's own" if has_own else "the simulator's, for use with a simulator")
 
 
-def check_python(connections: CheckConnections) -> Iterator[CheckNote]:
+def check_python(connections: CheckConnections) -> Found:
     yield ok(f"Python {sys.version.split()[0]}, Relève {version('releve')}")
 
 
-def check_time_zone(connections: CheckConnections) -> Iterator[CheckNote]:
+def check_time_zone(connections: CheckConnections) -> Found:
     try:
         length = day_length(_LONGEST_DAY)
     except ZoneInfoNotFoundError:
@@ -301,7 +295,7 @@ def check_time_zone(connections: CheckConnections) -> Iterator[CheckNote]:
     yield ok("Europe/Paris knows its clock changes")
 
 
-def check_disk(connections: CheckConnections) -> Iterator[CheckNote]:
+def check_disk(connections: CheckConnections) -> Found:
     """Check data_dir, or the nearest folder above it that exists, because this check creates no folder."""
     folder = connections.settings.data_dir.absolute()
     existing = next(path for path in (folder, *folder.parents) if path.exists())

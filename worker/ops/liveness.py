@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from worker.errors import StoreUnavailable
-from worker.ops.check_results import Check, CheckConnections, CheckNote, CheckResult, fail, ok, run_check, warn
+from worker.ops.check_results import CheckConnections, CheckResult, Found, fail, ok, run_check, warn
 from worker.ops.quick_health import BEAT_S, MAX_AGE_S, ask_listener
 from worker.stores.redis.heartbeats import Heartbeats
 
@@ -18,7 +18,7 @@ LOOP_S: Final = 300.0
 _START_BEAT: Final = "celery -A worker beat -l INFO"
 
 
-def check_own_worker(connections: CheckConnections) -> Iterator[CheckNote]:
+def check_own_worker(connections: CheckConnections) -> Found:
     """Check that the workers on this host are alive; a container has a host name of its own."""
     host, heartbeats = socket.gethostname(), Heartbeats(connections.redis)
     now, workers = heartbeats.now(), [worker for worker in heartbeats.workers() if worker.host == host]
@@ -30,7 +30,7 @@ def check_own_worker(connections: CheckConnections) -> Iterator[CheckNote]:
     yield ok(", ".join(worker.name for worker in workers))
 
 
-def check_beat(connections: CheckConnections) -> Iterator[CheckNote]:
+def check_beat(connections: CheckConnections) -> Found:
     """Check that beat sends its messages and that workers process them.  Raises StoreUnavailable."""
     heartbeats = Heartbeats(connections.redis)
     beat_at, tick_at = heartbeats.beat_and_tick()
@@ -38,9 +38,7 @@ def check_beat(connections: CheckConnections) -> Iterator[CheckNote]:
     yield from judge_beat(beat_at, tick_at, heartbeats.now(), command)
 
 
-def judge_beat(
-    beat_at: float | None, tick_at: float | None, now: float, command: str = _START_BEAT
-) -> Iterator[CheckNote]:
+def judge_beat(beat_at: float | None, tick_at: float | None, now: float, command: str = _START_BEAT) -> Found:
     """Judge beat by its last message and by the last time that a worker processed one, both by Redis' clock.
 
     ``command`` starts one.
@@ -56,7 +54,7 @@ def judge_beat(
         yield ok(f"sent a message {now - beat_at:.0f} s ago; its test task ran {now - tick_at:.0f} s ago")
 
 
-def check_listener(connections: CheckConnections) -> Iterator[CheckNote]:
+def check_listener(connections: CheckConnections) -> Found:
     """Check that something answers at the address."""
     address = connections.address
     try:
@@ -68,21 +66,21 @@ def check_listener(connections: CheckConnections) -> Iterator[CheckNote]:
 
 
 ROLE_CHECKS: Final = {
-    "worker": Check(check_own_worker, "a worker of this machine sent a heartbeat within 90 s"),
-    "beat": Check(check_beat, "beat sent a message within 3 minutes"),
-    "web": Check(check_listener, "the web service answers"),
-    "flower": Check(check_listener, "Flower answers"),
-    "metrics": Check(check_listener, "the metrics endpoint answers"),
+    "worker": check_own_worker,
+    "beat": check_beat,
+    "web": check_listener,
+    "flower": check_listener,
+    "metrics": check_listener,
 }
 
 
 def check_liveness(role: str, connections: CheckConnections) -> Iterator[CheckResult]:
     """Check whether the process itself works: if not, it should be restarted."""
 
-    def run(connections: CheckConnections) -> Iterator[CheckNote]:
+    def run(connections: CheckConnections) -> Found:
         try:
-            yield from ROLE_CHECKS[role].run(connections)
+            yield from ROLE_CHECKS[role](connections)
         except StoreUnavailable as error:  # Nothing is known without Redis, and a restart would not help.
             yield ok(f"not known: {error}")
 
-    yield run_check(role, Check(run, ""), connections)
+    yield run_check(role, run, connections)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from redis import Redis
@@ -22,7 +22,7 @@ from config.settings import Settings
 from worker.app import open_broker, queue_ages, queue_lengths
 from worker.domain.series import Doctype
 from worker.errors import StoreUnavailable, WorkerError
-from worker.ops.check_results import CheckConnections, CheckNote, fail, missing_sqlite_file, ok, warn
+from worker.ops.check_results import CheckConnections, Found, fail, missing_sqlite_file, ok, warn
 from worker.runtime.keys import ERASURE_KEYS, build_erasure_hashes, has_erasure_keys
 from worker.runtime.stores import build_measures
 from worker.stores.database import Database
@@ -47,7 +47,7 @@ _FEW: Final = 3  # So many databases are named.
 # -- CouchDB
 
 
-def check_couchdb(connections: CheckConnections) -> Iterator[CheckNote]:
+def check_couchdb(connections: CheckConnections) -> Found:
     """Check that CouchDB is one that does, is set up, and refuses strangers.  Raises StoreUnavailable."""
     server = connections.couchdb
     if server is None:
@@ -63,7 +63,7 @@ def check_couchdb(connections: CheckConnections) -> Iterator[CheckNote]:
     yield ok(f"CouchDB {version}, setup finished, no anonymous access")
 
 
-def _check_strangers(stranger: CouchServer, layout: Layout) -> Iterator[CheckNote]:
+def _check_strangers(stranger: CouchServer, layout: Layout) -> Found:
     if _is_admin(stranger):
         yield fail(f"admin party: anybody who reaches {stranger.origin} is its administrator; {_HOW_TO_CLOSE}")
         return
@@ -77,7 +77,7 @@ def _check_strangers(stranger: CouchServer, layout: Layout) -> Iterator[CheckNot
         )
 
 
-def _check_setup(server: CouchServer) -> Iterator[CheckNote]:
+def _check_setup(server: CouchServer) -> Found:
     if _status_of(server, "_users") == 404:
         yield fail(
             "its setup is not finished, the _users database is missing: run `releve migrate` with "
@@ -110,7 +110,7 @@ def _is_admin(server: CouchServer) -> bool:
 # -- measure store
 
 
-def check_measures(connections: CheckConnections) -> Iterator[CheckNote]:
+def check_measures(connections: CheckConnections) -> Found:
     """Check that the database of each doctype answers, and has the layout of the settings.
 
     Raises StoreUnavailable and ConfigError.
@@ -129,7 +129,7 @@ def check_measures(connections: CheckConnections) -> Iterator[CheckNote]:
     yield ok(f"{len(infos)} of {len(names)} databases answer")
 
 
-def check_databases(connections: CheckConnections) -> Iterator[CheckNote]:
+def check_databases(connections: CheckConnections) -> Found:
     """Tell the databases of CouchDB that are missing, as a fault where they had measures.  Raises StoreUnavailable.
 
     A worker is ready without one of them, because it stores all other series.
@@ -161,7 +161,7 @@ def find_lost(registry: Database, missing: Sequence[str], layout: Layout) -> lis
     return [doctype for doctype in missing if series_of[doctype] in stored]
 
 
-def _check_shards(name: str, cluster: dict[str, Any], settings: Settings) -> Iterator[CheckNote]:
+def _check_shards(name: str, cluster: dict[str, Any], settings: Settings) -> Found:
     """Compare a database's shards (``q``) and replicas (``n``), like ``{"q": 2, "n": 1}``, with the settings."""
     wanted = {"q": settings.couchdb_shards, "n": settings.couchdb_replicas}
     for letter, count in wanted.items():
@@ -172,7 +172,7 @@ def _check_shards(name: str, cluster: dict[str, Any], settings: Settings) -> Ite
             )
 
 
-def _check_sql_measures(connections: CheckConnections) -> Iterator[CheckNote]:
+def _check_sql_measures(connections: CheckConnections) -> Found:
     url = connections.settings.measures()
     if missing_sqlite_file(url):
         yield warn("does not exist yet: `releve migrate` or the first write creates it")
@@ -188,7 +188,7 @@ def _check_sql_measures(connections: CheckConnections) -> Iterator[CheckNote]:
 # -- registry
 
 
-def check_registry(connections: CheckConnections) -> Iterator[CheckNote]:
+def check_registry(connections: CheckConnections) -> Found:
     """Check that the registry answers and has the tables of this program.  Raises StoreUnavailable and ConfigError."""
     if missing_sqlite_file(connections.settings.registry()):
         yield warn("does not exist yet: `releve migrate` or the first command that needs it creates it")
@@ -200,16 +200,11 @@ def check_registry(connections: CheckConnections) -> Iterator[CheckNote]:
         counts = Overview(connections.registry).count_accounts_by_state()
         accounts = ", ".join(f"{number} {state}" for state, number in counts.items() if number)
         yield ok(f"{version}, tables at step {step}, {accounts or 'no accounts'}")
+    elif step is None:
+        yield fail("it has no tables yet: run `releve migrate`")
     else:
-        yield _describe_step(step, newest)
-
-
-def _describe_step(step: str | None, newest: str) -> CheckNote:
-    if step is None:
-        return fail("it has no tables yet: run `releve migrate`")
-    if fault := migrations.find_step_fault(step):
-        return fail(fault)
-    return fail(f"its tables are at step {step}, this version needs {newest}: run `releve migrate`")
+        older = f"its tables are at step {step}, this version needs {newest}: run `releve migrate`"
+        yield fail(migrations.find_step_fault(step) or older)
 
 
 def sql_version(connection: Connection) -> str:
@@ -221,11 +216,17 @@ def sql_version(connection: Connection) -> str:
 # -- broker and queues
 
 
-def check_broker(connections: CheckConnections) -> Iterator[CheckNote]:
+def check_broker(connections: CheckConnections) -> Found:
     """Check the broker where it is not the Redis of the state.  Raises StoreUnavailable."""
     url = connections.settings.broker_url
     if url is None:
-        yield from _check_same(connections)
+        try:
+            with redis_errors():
+                connections.redis.ping()
+        except StoreUnavailable as error:
+            yield fail(f"the same Redis: {error}")
+        else:
+            yield ok("the same Redis")
     elif connections.settings.broker_options().kind == "redis":
         redis = connect(url.get_secret_value())
         connections.stack.callback(redis.close)
@@ -239,23 +240,13 @@ def check_broker(connections: CheckConnections) -> Iterator[CheckNote]:
         yield ok(f"{properties.get('product', 'AMQP')} {properties.get('version', 'of unknown version')}")
 
 
-def _check_same(connections: CheckConnections) -> Iterator[CheckNote]:
-    try:
-        with redis_errors():
-            connections.redis.ping()
-    except StoreUnavailable as error:
-        yield fail(f"the same Redis: {error}")
-        return
-    yield ok("the same Redis")
-
-
-def check_queues(connections: CheckConnections) -> Iterator[CheckNote]:
+def check_queues(connections: CheckConnections) -> Found:
     """Check how many messages wait and for how long.  Raises StoreUnavailable."""
     url = connections.broker_url
     yield from judge_queues(queue_lengths(url), queue_ages(url), connections.settings.reconcile_every_s)
 
 
-def judge_queues(waiting: Mapping[str, int], ages: Mapping[str, float], every_s: float) -> Iterator[CheckNote]:
+def judge_queues(waiting: Mapping[str, int], ages: Mapping[str, float], every_s: float) -> Found:
     """Judge the queues by their messages and by the age of the next one, in seconds.
 
     A message that beat sends expires after five rounds of ``every_s`` seconds, so ``control`` should never have an
@@ -276,28 +267,23 @@ def judge_queues(waiting: Mapping[str, int], ages: Mapping[str, float], every_s:
 # -- Redis
 
 
-def check_redis(connections: CheckConnections) -> Iterator[CheckNote]:
+def check_redis(connections: CheckConnections) -> Found:
     """Check the Redis of the state.  Raises StoreUnavailable."""
     yield from judge_redis(connections.redis)
 
 
-def judge_redis(redis: Redis) -> Iterator[CheckNote]:
+def judge_redis(redis: Redis) -> Found:
     """Judge a Redis by its INFO: it must be one writable server that evicts nothing.  Raises StoreUnavailable."""
     with redis_errors():
         info: dict[str, Any] = redis.info()
     yield from _judge_role(info)
     yield from _judge_persistence(info)
     append_only = "append-only file on" if info.get("aof_enabled") else "no append-only file"
-    yield ok(f"{_version(info)}, noeviction, {append_only}")
+    valkey, version = info.get("valkey_version"), info.get("redis_version", "of unknown version")
+    yield ok(f"{f'Valkey {valkey}' if valkey else f'Redis {version}'}, noeviction, {append_only}")
 
 
-def _version(info: dict[str, Any]) -> str:
-    if valkey := info.get("valkey_version"):
-        return f"Valkey {valkey}"
-    return f"Redis {info.get('redis_version', 'of unknown version')}"
-
-
-def _judge_role(info: dict[str, Any]) -> Iterator[CheckNote]:
+def _judge_role(info: dict[str, Any]) -> Found:
     if info.get("cluster_enabled"):
         yield fail(
             "this is a Redis Cluster, which Celery can't use: give Relève one server, or several behind Sentinels"
@@ -308,7 +294,7 @@ def _judge_role(info: dict[str, Any]) -> Iterator[CheckNote]:
         yield fail("it is still loading its data: wait")
 
 
-def _judge_persistence(info: dict[str, Any]) -> Iterator[CheckNote]:
+def _judge_persistence(info: dict[str, Any]) -> Found:
     policy = info.get("maxmemory_policy", "unknown")
     if policy != "noeviction":
         yield fail(
@@ -323,7 +309,7 @@ def _judge_persistence(info: dict[str, Any]) -> Iterator[CheckNote]:
         yield warn("its last snapshot failed: make room on its disk, check its log")
 
 
-def check_ledger(connections: CheckConnections) -> Iterator[CheckNote]:
+def check_ledger(connections: CheckConnections) -> Found:
     """Check that the ledger can be written, has what the registry knows of, and no line was changed. Makes no file."""
     settings = connections.settings
     path = settings.ledger()

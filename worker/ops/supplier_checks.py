@@ -7,14 +7,14 @@ Workers are judged by the heartbeats that they write to Redis, and by the messag
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 from urllib.parse import urlsplit
 
 from config.settings import Settings
 from worker.app import queue_lengths
-from worker.clients.endpoints import Endpoints, Preset
+from worker.clients.endpoints import Preset
 from worker.clients.enedis import ENEDIS
 from worker.clients.grdf import GRDF
 from worker.clients.oauth import OAuthClient
@@ -26,18 +26,25 @@ from worker.domain.series import is_gateway
 from worker.domain.windows import PARIS, civil_date
 from worker.errors import GatewayBanned, WorkerLost
 from worker.ops.capacity import capacity_of
-from worker.ops.check_results import CheckConnections, CheckNote, fail, missing_sqlite_file, ok, warn
+from worker.ops.check_results import CheckConnections, Found, fail, missing_sqlite_file, ok, warn
 from worker.ops.quick_health import MAX_AGE_S
 from worker.ops.startup import check_gas_credentials
 from worker.quota.ledger import QuotaState
 from worker.runtime.keys import TOKEN_KEYS, build_sealer
-from worker.runtime.supplier_settings import build_endpoints, chosen_presets, ledger_of, main_supplier, missing_series
+from worker.runtime.supplier_settings import (
+    build_endpoints,
+    chosen_presets,
+    configured_suppliers,
+    ledger_of,
+    main_supplier,
+    missing_series,
+)
 from worker.stores.encryption import Purpose
 from worker.stores.redis.claims import ProgressStore
 from worker.stores.redis.connection import redis_errors
 from worker.stores.redis.heartbeats import Heartbeats, WorkerHeartbeat
 from worker.stores.redis.incidents import IncidentStore
-from worker.stores.registry.api_tokens import ApiToken, ApiTokenTable
+from worker.stores.registry.api_tokens import ApiTokenTable
 from worker.stores.registry.fleet_counts import ErrorCount, Overview
 from worker.stores.registry.outputs import list_outputs
 from worker.stores.registry.proxy import ProxyClientTable
@@ -47,26 +54,21 @@ IDLE_AFTER_S: Final = 300.0
 _START_ONE: Final = "start one with `releve up` or `celery -A worker worker -l INFO`"
 
 
-def check_supplier(connections: CheckConnections) -> Iterator[CheckNote]:
-    """Check that the supplier gives the application a token for its credentials.
+def check_token(connections: CheckConnections, supplier: str | None = None) -> Found:
+    """Check that a supplier, by default the main one, gives the application a token for its credentials.
 
     With a preset that has a token for each account nothing is asked, because it takes the user.  Raises a WorkerError.
     """
-    settings, endpoints = connections.settings, build_endpoints(connections.settings)
+    settings = connections.settings
+    chosen = configured_suppliers(settings)[supplier or main_supplier(settings)]
+    endpoints = chosen.endpoints()
     if endpoints.preset.token_mode != "application":  # noqa: S105 - This is a mode and no secret.
         yield ok(f"{endpoints.preset.name} has a token for each account: not checked")
         return
-    ask_for_token(connections, endpoints, settings.enedis_client_id, settings.enedis_client_secret.get_secret_value())
-    yield ok("gives the application a token")
-
-
-def ask_for_token(connections: CheckConnections, endpoints: Endpoints, client_id: str, client_secret: str) -> None:
-    """Ask a supplier for the application's token, or take the one that is kept.  Raises a WorkerError."""
-    settings = connections.settings
     oauth = OAuthClient(
         endpoints,
-        client_id,
-        client_secret,
+        chosen.client_id,
+        chosen.client_secret.get_secret_value(),
         Transport(endpoints.base_url, (5.0, settings.supplier_timeout_s), endpoints.token_url),
         ledger_of(endpoints.preset, settings, connections.redis),
     )
@@ -77,9 +79,10 @@ def ask_for_token(connections: CheckConnections, endpoints: Endpoints, client_id
     else:
         # The token is thrown away: a check makes no key to seal it with.
         oauth.application_token()
+    yield ok("gives the application a token")
 
 
-def check_incidents(connections: CheckConnections) -> Iterator[CheckNote]:
+def check_incidents(connections: CheckConnections) -> Found:
     """Warn about each open incident and closed gate, which explain why no new data come.  Raises StoreUnavailable."""
     for preset in chosen_presets(connections.settings).values():
         quota = ledger_of(preset, connections.settings, connections.redis).state(())
@@ -95,13 +98,16 @@ def check_incidents(connections: CheckConnections) -> Iterator[CheckNote]:
     yield ok("none is open")
 
 
-def check_quota_now(connections: CheckConnections) -> Iterator[CheckNote]:
-    """Check what is left of the quota, and that a night of all active accounts fits it.  Raises StoreUnavailable."""
-    yield from check_pace(connections, main_supplier(connections.settings))
-    yield from check_quota(connections)
+def check_quota_now(connections: CheckConnections, supplier: str | None = None) -> Found:
+    """Check what is left of a supplier's quota, and that a night of its active accounts fits it.
+
+    Without ``supplier`` it is the main one's, and what no supplier brings is told too.  Raises StoreUnavailable.
+    """
+    yield from check_pace(connections, supplier or main_supplier(connections.settings))
+    yield from check_night(connections, supplier) if supplier else check_quota(connections)
 
 
-def check_pace(connections: CheckConnections, supplier: str) -> Iterator[CheckNote]:
+def check_pace(connections: CheckConnections, supplier: str) -> Found:
     """Check that a supplier can be asked now: its gate is open, and some of its quota is left.
 
     Raises StoreUnavailable.
@@ -134,7 +140,7 @@ def _why_closed(preset: Preset, quota: QuotaState) -> str:
     return f"{preset.title} blocks this address (403)" if banned else f"{preset.title} has asked for a rate-limit pause"
 
 
-def check_quota(connections: CheckConnections) -> Iterator[CheckNote]:
+def check_quota(connections: CheckConnections) -> Found:
     """Check that a night of all active accounts fits the quota under the policy in force.
 
     Warns where the preset does not offer a series of RELEVE_SERIES, and of accounts whose supplier is not set up.
@@ -150,9 +156,9 @@ def check_quota(connections: CheckConnections) -> Iterator[CheckNote]:
     yield from _check_without_supplier(connections)
 
 
-def _check_without_supplier(connections: CheckConnections) -> Iterator[CheckNote]:
+def _check_without_supplier(connections: CheckConnections) -> Found:
     """Warn about active accounts of a supplier that is not set up any more.  Raises StoreUnavailable."""
-    if missing_sqlite_file(connections.settings.registry()) or not connections.registry_is_current:
+    if not connections.registry_is_current:
         return
     today = civil_date(clock_from(connections.settings.pretend_now)())
     for supplier in SUPPLIERS.keys() - chosen_presets(connections.settings).keys():
@@ -163,7 +169,7 @@ def _check_without_supplier(connections: CheckConnections) -> Iterator[CheckNote
             )
 
 
-def check_night(connections: CheckConnections, supplier: str) -> Iterator[CheckNote]:
+def check_night(connections: CheckConnections, supplier: str) -> Found:
     """Check that a night of a supplier's active accounts fits its quota.  Raises StoreUnavailable."""
     if missing_sqlite_file(connections.settings.registry()):
         yield ok("no account yet")
@@ -180,7 +186,7 @@ def has_gas(settings: Settings) -> bool:
     return bool(settings.grdf_client_id)
 
 
-def check_gas_access(connections: CheckConnections) -> Iterator[CheckNote]:
+def check_gas_access(connections: CheckConnections) -> Found:
     """Check GRDF's address and the application's credentials.  Raises ConfigError."""
     settings, endpoints = connections.settings, build_endpoints(connections.settings, GRDF.name)
     check_gas_credentials(settings)
@@ -192,46 +198,23 @@ def check_gas_access(connections: CheckConnections) -> Iterator[CheckNote]:
     yield ok(f"{preset.name} at {host}, {where}, {', '.join(limits)}")
 
 
-def check_gas_token(connections: CheckConnections) -> Iterator[CheckNote]:
-    """Check that GRDF gives the application a token for its credentials.  Raises a WorkerError."""
-    settings = connections.settings
-    secret = settings.grdf_client_secret.get_secret_value()
-    ask_for_token(connections, build_endpoints(settings, GRDF.name), settings.grdf_client_id or "", secret)
-    yield ok("gives the application a token")
-
-
-def check_gas_quota_now(connections: CheckConnections) -> Iterator[CheckNote]:
-    """Check what is left of the quota of GRDF, and that a night fits it.  Raises StoreUnavailable."""
-    yield from check_pace(connections, GRDF.name)
-    yield from check_gas_quota(connections)
-
-
-def check_gas_quota(connections: CheckConnections) -> Iterator[CheckNote]:
-    """Check that a night of all active accounts of gas fits the quota of GRDF.  Raises StoreUnavailable."""
-    yield from check_night(connections, GRDF.name)
-
-
-def check_api_tokens(connections: CheckConnections) -> Iterator[CheckNote]:
+def check_api_tokens(connections: CheckConnections) -> Found:
     """Check that no valid token ends soon, and that each has an end."""
     if not connections.registry_is_current:
         yield ok("none yet")
         return
     tokens = ApiTokenTable(connections.registry)
-    for token in tokens.list_ending():
-        day = civil_date(token.expires_at).isoformat() if token.expires_at else ""
+    for token in [*tokens.list_ending(), *tokens.list_endless()]:
+        endless = f", created on {civil_date(token.created_at)}, never expires"
+        fault = f" expires on {civil_date(token.expires_at)}" if token.expires_at else endless
         yield warn(
-            f"{_name(token)} expires on {day}: replace it with `releve tokens new`, then `releve tokens revoke "
+            f"token {token.id} of {token.name}{fault}: replace it with `releve tokens new`, then `releve tokens revoke "
             f"{token.id}`"
-        )
-    for token in tokens.list_endless():
-        yield warn(
-            f"{_name(token)}, created on {civil_date(token.created_at).isoformat()}, never expires: replace it with "
-            f"`releve tokens new`, then `releve tokens revoke {token.id}`"
         )
     yield ok(f"{tokens.count_open()} open")
 
 
-def check_proxy_clients(connections: CheckConnections) -> Iterator[CheckNote]:
+def check_proxy_clients(connections: CheckConnections) -> Found:
     """Check that each client of the proxy follows the rules of new ones."""
     clients = ProxyClientTable(connections.registry).list_clients() if connections.registry_is_current else []
     in_force = [client for client in clients if client.revoked_at is None]
@@ -244,11 +227,7 @@ def check_proxy_clients(connections: CheckConnections) -> Iterator[CheckNote]:
     yield ok(f"{len(in_force)} in force")
 
 
-def _name(token: ApiToken) -> str:
-    return f"token {token.id} of {token.name}"
-
-
-def check_outputs(connections: CheckConnections) -> Iterator[CheckNote]:
+def check_outputs(connections: CheckConnections) -> Found:
     """Check that no output fails."""
     outputs = list_outputs(connections.registry) if connections.registry_is_current else []
     for output in outputs:
@@ -261,7 +240,7 @@ def check_outputs(connections: CheckConnections) -> Iterator[CheckNote]:
     yield ok(f"{len(outputs)} set up" if outputs else "none")
 
 
-def check_workers(connections: CheckConnections) -> Iterator[CheckNote]:
+def check_workers(connections: CheckConnections) -> Found:
     """Check that workers are alive and take the messages that wait.  Raises StoreUnavailable."""
     heartbeats = Heartbeats(connections.redis)
     if connections.registry_is_current:
@@ -269,7 +248,7 @@ def check_workers(connections: CheckConnections) -> Iterator[CheckNote]:
     yield from judge_workers(heartbeats.workers(), queue_lengths(connections.broker_url), heartbeats.now())
 
 
-def judge_errors(errors: Sequence[ErrorCount]) -> Iterator[CheckNote]:
+def judge_errors(errors: Sequence[ErrorCount]) -> Found:
     """Judge the errors that accounts wait under: only those that end workers speak of these."""
     for error in errors:
         if error.code == WorkerLost.code:
@@ -281,7 +260,7 @@ def judge_errors(errors: Sequence[ErrorCount]) -> Iterator[CheckNote]:
             )
 
 
-def judge_workers(workers: Sequence[WorkerHeartbeat], waiting: Mapping[str, int], now: float) -> Iterator[CheckNote]:
+def judge_workers(workers: Sequence[WorkerHeartbeat], waiting: Mapping[str, int], now: float) -> Found:
     """Judge the workers by their heartbeats; ``waiting``: messages by queue; ``now``: Redis' time."""
     if not workers:
         yield fail(f"no worker is running: {_START_ONE}")
@@ -299,7 +278,7 @@ def judge_workers(workers: Sequence[WorkerHeartbeat], waiting: Mapping[str, int]
     yield ok(", ".join(f"{worker.name} ({worker.running} of {worker.slots} busy)" for worker in workers))
 
 
-def _judge_worker(worker: WorkerHeartbeat, waiting: Mapping[str, int], now: float) -> Iterator[CheckNote]:
+def _judge_worker(worker: WorkerHeartbeat, waiting: Mapping[str, int], now: float) -> Found:
     length = sum(waiting.get(queue, 0) for queue in worker.queues)
     silent_s, idle_s = now - worker.seen_at, now - worker.progress_at
     if silent_s > MAX_AGE_S:

@@ -292,11 +292,4 @@ def build_importer(stores: Stores, sync: Sync) -> FileImporter:
 def build_explainer(stores: Stores, sync: Sync) -> Explainer:
     from worker.accounts.explanations import Explainer
 
-    return Explainer(
-        registry=stores.registry,
-        consents=stores.registry.consents,
-        measures=stores.measures,
-        corrections=stores.registry.corrections,
-        progress=stores.windows,
-        history=sync.history,
-    )
+    return Explainer(consents=stores.registry.consents, corrections=stores.registry.corrections, history=sync.history)

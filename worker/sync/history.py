@@ -1,9 +1,7 @@
-"""The history of an account: its windows that are still to be fetched, when its series are asked next, and its ledger.
+"""The history of an account: its windows that are still to be fetched, and its ledger.
 
 Redis remembers the finished windows. If Redis was emptied, the measure store is read once instead of downloading all
 again: a day whose readings are complete and whose totals agree with them counts as done.
-
-When a series is asked next takes one reading of the registry for status, explanation and coverage.
 
 The ledger of days is rebuilt from the stored documents where it was lost or is doubtful. Documents show which days are
 complete and which are partial. For a day without documents only the ledger knows whether it is late, absent or before
@@ -16,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
-from functools import cache
 from typing import Final, NamedTuple
 
 from worker.domain import messages
@@ -34,7 +31,6 @@ from worker.domain.completeness import (
 )
 from worker.domain.documents import ALL_KEYS, Entry, key_range, to_entry, touched_window
 from worker.domain.messages import WindowJob
-from worker.domain.schedule import AskingHours, FleetPolicy, Turn, next_request
 from worker.domain.series import Doctype, Series, curve_of, find_curve, is_gateway
 from worker.domain.totals import keep_different, total_entries, total_key
 from worker.domain.windows import (
@@ -54,11 +50,10 @@ from worker.errors import StoreUnavailable
 from worker.stores.measures.measure_store import Document, MeasureStore
 from worker.stores.redis.claims import ProgressStore, SeriesCoverage
 from worker.stores.registry import Registry
-from worker.stores.registry.outcomes import CompletenessTable, SeriesOutcome
+from worker.stores.registry.outcomes import CompletenessTable
 
 _GATEWAY_CURVE_DAYS: Final = 70  # Of each day: ten calls. What is older comes sooner from the files of one's meter.
 _MAX_TRIES: Final = 10
-Outcomes = Mapping[Series, SeriesOutcome]
 
 
 class HistoryState(NamedTuple):
@@ -264,46 +259,6 @@ def covered_days(series: Series, stored: Mapping[Doctype, list[Document]]) -> li
         doubtful |= {civil_day_of(entry.key, series) for entry in inputs if total_key(entry.key, doctype) in wrong}
     covered = covered_time_by_day(series, inputs)
     return [day for day, length in covered.items() if length == day_length(day) and day not in doubtful]
-
-
-def turns_of(
-    history: History, load_outcomes: Callable[[], Outcomes], hours: AskingHours | None
-) -> Callable[[Series], Turn]:
-    """Return what decides when each series of an account is asked next; ``hours``: those of the account.
-
-    Raises StoreUnavailable when called.
-    """
-
-    @cache  # Most accounts have no open day, and nothing is read for them.
-    def load() -> tuple[Outcomes, FleetPolicy]:
-        return load_outcomes(), history.registry.policies.load_current(history.today())
-
-    def turn_of(series: Series) -> Turn:
-        outcomes, policy = load()
-        nights, outcome = policy.every(series), outcomes.get(series)
-        if outcome is None:
-            return Turn(nightly_at=history.nightly_at, nights=nights, hours=hours)
-        return Turn(
-            nightly_at=history.nightly_at,
-            nights=max(nights, outcome.every),
-            asked_at=outcome.asked_at,
-            again_at=outcome.again_at,
-            last_day=outcome.last_day,
-            last_complete=outcome.last_complete,
-            repair_on=outcome.repair_on,
-            lacks_curve=outcome.every > 1,
-            hours=hours,
-        )
-
-    return turn_of
-
-
-def next_requests_of(
-    history: History, load_outcomes: Callable[[], Outcomes], hours: AskingHours | None
-) -> Callable[[Series, date, DayMark], datetime | None]:
-    """Return when a day of an account is asked for next, by its series and its mark in the ledger."""
-    turn_of, now = turns_of(history, load_outcomes, hours), history.now()
-    return lambda series, day, mark: next_request(series, day, mark, now, turn_of(series)) if mark.open else None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -100,7 +100,6 @@ def render_with_form(
 
     The cookie that the form belongs to lives ``form_life_s`` from now.
     """
-    settings = request.app.state.settings
     value, csrf = new_form(request)
     response = render(request, name, status, browser_csrf=csrf, **values)
     set_cookie(request, response, FORM_COOKIE, value, form_life_s)

@@ -122,11 +122,12 @@ def test_a_production_curve_that_lacks_is_compared_with_daily_production(home: H
     explanation = home.explain(4)
     assert explanation.reason is Reason.COMPLETE, "consumption is what a day is asked about"
     assert explanation.series[curve].reason is Reason.CURVE_GAP
-    coverage, missing = coverage_of(home.account, home.household.history)
+    coverage = coverage_of(home.account, home.household.history)
     assert list(coverage) == of_supplier("enedis")
     assert [str(day.hole) for day in coverage[curve].open_days] == ["transmission"]
-    assert missing is None
-    assert "production_load_curve" in coverage_to_json(home.account, (coverage, missing))["series"]
+    told = coverage_to_json(home.account, coverage)
+    assert "production_load_curve" in told["series"]
+    assert told["curve_not_activated_since"] is None
 
 
 def test_the_contract_of_a_day_is_not_asked_for_only_while_none_is_known(home: Home) -> None:

@@ -87,8 +87,8 @@ def test_a_meter_that_is_read_twice_a_year_says_so(household: Household) -> None
 
 
 def test_the_days_that_wait_for_the_next_reading_are_one_line(home: GasHousehold) -> None:
-    coverage, missing = coverage_of(home.account, home.service.history)
-    assert missing is None
+    coverage = coverage_of(home.account, home.service.history)
+    assert not any(one.missing for one in coverage.values())
     awaited = awaited_days(coverage[PUBLISHED])
     assert (awaited[0], awaited[-1], len(awaited)) == (date(2024, 7, 1), TODAY - ONE_DAY, 24)
     assert awaited_days(coverage[DAILY]) == []

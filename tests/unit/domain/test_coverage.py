@@ -22,8 +22,8 @@ NEXT = datetime(2024, 7, 25, 12, 30, tzinfo=UTC)
 
 
 def summary_of(series: Series, ledger: DayLedger) -> dict[str, Any]:
-    coverage = {series: summarize_days(series, ledger, lambda day, mark: NEXT)}
-    summary: dict[str, Any] = coverage_to_json("home", (coverage, None))["series"][series.value]
+    coverage = summarize_days({series: ledger}, lambda *_: NEXT)
+    summary: dict[str, Any] = coverage_to_json("home", coverage)["series"][series.value]
     return summary
 
 
@@ -72,14 +72,20 @@ def test_a_ledger_is_counted_and_its_open_days_are_named() -> None:
 
 
 def test_the_first_stored_day_is_not_the_first_that_was_asked_for() -> None:
-    production = summarize_days(Series.PRODUCTION_DAILY, DayLedger.parse("2021-11-04 727a 1p3 5c"), lambda *_: None)
+    ledgers = {
+        Series.PRODUCTION_DAILY: DayLedger.parse("2021-11-04 727a 1p3 5c"),
+        Series.DAILY: DayLedger.parse("2024-07-01 3l"),
+    }
+    coverage = summarize_days(ledgers, lambda *_: None)
+    production = coverage[Series.PRODUCTION_DAILY]
     assert (production.first, production.first_stored) == (date(2021, 11, 4), date(2023, 11, 1))
-    assert summarize_days(Series.DAILY, DayLedger.parse("2024-07-01 3l"), lambda *_: None).first_stored is None
+    assert coverage[Series.DAILY].first_stored is None
 
 
 @pytest.mark.parametrize("day, of", [("2024-03-31", 46), ("2024-06-15", 48), ("2024-10-27", 50)])
 def test_a_torn_day_is_told_of_its_own_length(day: str, of: int) -> None:
-    (partial_day,) = summarize_days(Series.LOAD_CURVE, DayLedger.parse(f"{day} 1p12@1"), lambda *_: None).open_days
+    ledgers = {Series.LOAD_CURVE: DayLedger.parse(f"{day} 1p12@1")}
+    (partial_day,) = summarize_days(ledgers, lambda *_: None)[Series.LOAD_CURVE].open_days
     assert partial_day.state_text == f"partial 12 of {of}"
 
 

@@ -11,13 +11,22 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from worker.errors import StoreUnavailable
-from worker.ops.fleet_metrics import ACCOUNTS, NIGHT_CALLS_LIMIT, NOTICES, RESTARTS, FleetCollector, Samples
+from worker.ops.fleet_metrics import (
+    ACCOUNTS,
+    BEAT_PUBLISHED,
+    NIGHT_CALLS_LIMIT,
+    NOTICES,
+    RESTARTS,
+    FleetCollector,
+    Samples,
+)
 
 
 def answering() -> Samples:
     yield ACCOUNTS, {"ready": 5.0, "paused": 0.0}
     yield NOTICES, 2.0
-    yield NIGHT_CALLS_LIMIT, None
+    yield NIGHT_CALLS_LIMIT, {("enedis",): None, ("grdf",): 4_200}
+    yield BEAT_PUBLISHED, None
 
 
 def down() -> Samples:
@@ -51,7 +60,9 @@ def test_a_part_that_is_down_costs_its_own_word_and_one_line(caplog: pytest.LogC
         "broker": 0,
     }
     assert values["releve_notices_waiting",] == 2
-    assert ("releve_night_calls_limit",) not in values, "what has no value is left out"
+    assert ("releve_supplier_night_calls_limit", "enedis") not in values, "what has no value is left out"
+    assert values["releve_supplier_night_calls_limit", "grdf"] == 4_200
+    assert ("releve_beat_last_publish_timestamp_seconds",) not in values
     # Threads ask the parts, so either may be the first.
     assert sorted(record.getMessage() for record in caplog.records) == [
         "part=broker can't be asked: unexpected KeyError, a bug in Relève",

@@ -20,7 +20,6 @@ import json
 import os
 import re
 import threading
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException, HTTPResponse
@@ -30,7 +29,15 @@ from couchdb import http
 
 from worker.domain.series import Doctype
 from worker.errors import StoreUnavailable, WriteRefused
-from worker.stores.measures.measure_store import NO_ROWS, Document, DocumentsByDoctype, Ranges, Rows, database_name
+from worker.stores.measures.measure_store import (
+    NO_ROWS,
+    Document,
+    DocumentsByDoctype,
+    MeasureStore,
+    Ranges,
+    Rows,
+    database_name,
+)
 
 Json = Any
 _STATUS_OF: Final = {
@@ -78,7 +85,7 @@ class CouchAnswer:
         return self.status < 300
 
 
-class CouchStore:
+class CouchStore(MeasureStore):
     """The five doctypes in a database each.
 
     There are no transactions: a worker killed between two doctypes leaves totals of before, which the next run computes
@@ -118,12 +125,6 @@ class CouchStore:
     def prepare(self) -> dict[str, bool]:
         """Create the missing databases, with their shards and replicas."""
         return {doctype.full_name: database.create_if_missing() for doctype, database in self._databases.items()}
-
-    def empty_log(self) -> None:
-        """Do nothing: CouchDB's compaction does it."""
-
-    def close(self) -> None:
-        """Do nothing: connections are closed with the server object."""
 
 
 class CouchDatabase:
@@ -330,7 +331,7 @@ class CouchServer:
         self._timeout_s = timeout_s
         # A closure, because the ``repr`` of an attribute would show the password.
         self._credentials: Callable[[], tuple[str, str] | None] = lambda: credentials
-        self._resource_of: dict[int, Any] = {}  # By process id.
+        self._of_thread = threading.local()  # Its links to the server, by process id.
 
     def __repr__(self) -> str:
         return f"CouchServer({self.origin!r})"
@@ -341,9 +342,9 @@ class CouchServer:
         After a lost connection the package sends it again, so a repeat must be harmless.  Raises StoreUnavailable for
         every other answer, and WriteRefused for a body that is not JSON.
         """
-        # Two processes on one connection would read each other's answers.  A child leaves its parent's entry alone:
-        # dropping it could close a connection that the parent uses.
-        resource = self._resource_of.get(os.getpid()) or self._connect()
+        # Two threads or processes on one connection would read each other's answers.  A child leaves its parent's entry
+        # alone: dropping it could close a connection that the parent uses.
+        resource = vars(self._of_thread).get(str(os.getpid())) or self._connect()
         extra = {} if body is None else {"body": _to_json(body)}
         succeeded = False
         try:
@@ -357,26 +358,27 @@ class CouchServer:
         except _NOT_AN_ANSWER as error:
             raise StoreUnavailable(f"CouchDB at {self.origin} {_outage(error)}: check that it runs") from error
         finally:
-            resource.session.connection_pool.settle(succeeded)
+            if not succeeded:  # The rest of an answer may be left in the connection.
+                del vars(self._of_thread)[str(os.getpid())]
+                resource.session.connection_pool.close()
         return CouchAnswer(status, answer)
 
     def _connect(self) -> Any:
-        """Return this process's link to the server, which opens connections when requests are sent."""
+        """Return this thread's link to the server, which opens its connection when a request is sent."""
         session = http.Session(timeout=self._timeout_s, retry_delays=[0])  # An empty list makes the package fail.
-        connections = _Connections(self._timeout_s)
-        session.cache, session.connection_pool = _NoCache(), connections
-        weakref.finalize(self, connections.close)
+        session.cache, session.connection_pool = _NoCache(), _Connection(self._timeout_s)
         # Credentials are set here, because the package misreads those with ':' or '@' in a URL.
         resource = http.Resource(self.origin, session, headers={"Content-Type": "application/json"})
         resource.credentials = self._credentials()
-        return self._resource_of.setdefault(os.getpid(), resource)
+        return vars(self._of_thread).setdefault(str(os.getpid()), resource)
 
     def _refusal(self, failure: http.HTTPError, database: str) -> CouchAnswer:
         """Return a 4xx as an answer.
 
         Raises UserRefused for 401 and 403, which the operator must cure, and StoreUnavailable for outages.
         """
-        status, text = _status_and_text(failure)
+        is_other = isinstance(failure, http.ServerError)
+        status, text = failure.args[0] if is_other else (_STATUS_OF[type(failure)], failure.args[0])
         place = database or "its first page"
         error, reason = text if isinstance(text, tuple) else ("", "")
         if status in (401, 403):
@@ -396,13 +398,6 @@ def _to_json(body: Json) -> bytes:
         raise WriteRefused("a document has a value that JSON can't represent") from None
 
 
-def _status_and_text(failure: http.HTTPError) -> tuple[int, Any]:
-    if isinstance(failure, http.ServerError):
-        status, text = failure.args[0]
-        return int(status), text
-    return _STATUS_OF[type(failure)], failure.args[0]
-
-
 def error_name(error: object) -> str:
     """Return CouchDB's short name of an error; any other text might quote a document."""
     return error if isinstance(error, str) and re.fullmatch(r"[a-z_]{1,40}", error) else "an error without a name"
@@ -416,17 +411,11 @@ def _outage(error: Exception) -> str:
     return "gives a broken answer"
 
 
-class _NoCache:
-    """A replacement for the package's cache of GET answers that caches nothing."""
-
-    def get(self, url: str) -> None:
-        return None
+class _NoCache(http.Cache):  # type: ignore[misc]  # The package has no types.
+    """The package's cache of GET answers, which keeps none."""
 
     def put(self, url: str, response: object) -> None:
-        return None
-
-    def remove(self, url: str) -> None:
-        return None
+        """Keep nothing."""
 
 
 class _BoundedResponse(HTTPResponse):
@@ -441,41 +430,25 @@ class _BoundedResponse(HTTPResponse):
         return body
 
 
-class _Connections(http.ConnectionPool):  # type: ignore[misc]  # The package has no types.
-    """The package's connection pool, to which a connection returns once, after the request, if it succeeded.
+class _Connection(http.ConnectionPool):  # type: ignore[misc]
+    """The package's connection pool with one connection, of the one thread that uses it for one request at a time.
 
-    The package itself returns a connection twice after some error pages, so that two threads would read each other's
-    answers, and does not close it after a time-out.
+    The package itself returns a connection twice after some error pages, and does not close it after a time-out.
     """
-
-    def __init__(self, timeout_s: float) -> None:
-        super().__init__(timeout_s)
-        self._local = threading.local()
 
     def get(self, url: str) -> HTTPConnection:
         connection: HTTPConnection = super().get(url)
         connection.response_class = _BoundedResponse
-        # A list, because a redirect takes another one.
-        self._local.taken = [*getattr(self._local, "taken", ()), (url, connection)]
+        super().release(url, connection)
         return connection
 
     def release(self, url: str, conn: HTTPConnection) -> None:
-        """Do nothing: the package calls this too early or twice."""
+        """Do nothing: it never left."""
 
     def close(self) -> None:
-        """Close the idle connections."""
-        for connections in self.conns.values():
-            for connection in connections:
-                connection.close()
-
-    def settle(self, succeeded: bool) -> None:
-        """Return this thread's connections to the pool, or close them: the rest of an answer may be left in them."""
-        taken, self._local.taken = getattr(self._local, "taken", ()), ()
-        for url, connection in taken:
-            if succeeded:
-                super().release(url, connection)
-            else:
-                connection.close()
+        """Close the connection, also where an answer still holds it."""
+        for connection in (one for connections in self.conns.values() for one in connections):
+            connection.close()
 
 
 def check_server(server: CouchServer) -> str:

@@ -53,7 +53,7 @@ class MeasureStore(Protocol):
 
         An erasure does it too. Does nothing in other stores.
         """
-        ...
+        return
 
     def prepare(self) -> dict[str, bool]:
         """Create each doctype's database or table, and return whether it was missing; safe to repeat.
@@ -63,8 +63,8 @@ class MeasureStore(Protocol):
         ...
 
     def close(self) -> None:
-        """Close idle connections; the next use opens new ones."""
-        ...
+        """Close idle connections; the next use opens new ones.  Those to CouchDB are closed with its server object."""
+        return
 
 
 class Layout(StrEnum):

@@ -36,7 +36,7 @@ from worker.domain.packing import (
 )
 from worker.domain.series import Doctype, Series
 from worker.errors import StoreUnavailable, WriteRefused
-from worker.stores.measures.measure_store import NO_ROWS, Document, DocumentsByDoctype, Ranges, Rows
+from worker.stores.measures.measure_store import NO_ROWS, Document, DocumentsByDoctype, MeasureStore, Ranges, Rows
 
 if TYPE_CHECKING:
     from worker.stores.measures.couchdb import CouchDatabase, CouchStore
@@ -74,7 +74,7 @@ class PackDecision:
     conflicting: Mapping[Doctype, frozenset[str]]
 
 
-class PackedStore:
+class PackedStore(MeasureStore):
     """The doctypes in packs, those of one series in one database; documents that no pack takes are in ``unpacked``."""
 
     def __init__(self, databases: Mapping[Series, CouchDatabase], unpacked: CouchStore) -> None:
@@ -126,12 +126,6 @@ class PackedStore:
         """Create the missing databases, with their shards and replicas."""
         packs = {packed_doctype(series): database.create_if_missing() for series, database in self._databases.items()}
         return packs | self._unpacked.prepare()
-
-    def empty_log(self) -> None:
-        """Do nothing: CouchDB's compaction does it."""
-
-    def close(self) -> None:
-        """Do nothing: connections are closed with the server object."""
 
     def _read_packs_of(
         self, account_id: str, series: Series, ranges: Ranges, limit: int | None, documents: DocumentsByDoctype

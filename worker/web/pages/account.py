@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request, Response
 
+from worker.accounts.account_days import AccountDays
 from worker.accounts.explanations import SeriesExplanation
 from worker.accounts.notice_channels import CURVE_NOT_ACTIVATED
 from worker.accounts.status import AccountStatus, coverage_of, status_of
@@ -22,7 +23,7 @@ from worker.domain.access_right import REGISTERING
 from worker.domain.account import Account, AccountState
 from worker.domain.completeness import DayState, Hole
 from worker.domain.reasons import Reason
-from worker.domain.series import Direction, Quantity, Series, dailies_of, daily_of, find_curve, is_gateway, of_supplier
+from worker.domain.series import Direction, Quantity, Series, dailies_of, daily_of, find_curve, is_gateway
 from worker.domain.windows import ONE_DAY, DateWindow, civil_date
 from worker.errors import ConsentStopped, FilesOnly
 from worker.runtime.stores import Stores
@@ -39,7 +40,7 @@ from worker.web.dependencies import (
     needs_invitation,
 )
 from worker.web.pages.account_forms import build_sum, describe_grants, find_home
-from worker.web.pages.cards import build_cards, explain_lack_of_days
+from worker.web.pages.cards import build_cards
 from worker.web.pages.chart_values import (
     CALENDAR_VIEWS,
     Against,
@@ -49,7 +50,6 @@ from worker.web.pages.chart_values import (
     first_day,
     measures_by_day,
     read_days,
-    read_entries,
     read_measures,
 )
 from worker.web.pages.charts import Chart, Summary, summarize, to_chart
@@ -112,7 +112,7 @@ def show_account(
     status = status_of(account, sync.history)
     today = sync.history.today()
     supplier, daily = words(f"supplier.{account.supplier}"), daily_of(supplier=account.supplier)
-    no_days = _explain_lack_of_days(stores.measures, account, words, supplier)
+    no_days = _explain_lack_of_days(sync, account, words, supplier)
     bars = {name: one for name, one in status.series.items() if one.total and not (no_days and name is daily)}
     known = stores.registry.outcomes.known(account.id)
     flows = find_flows(stores, account, known)
@@ -188,11 +188,11 @@ def _sync_text(account: Account) -> str:
     return "sync.text" if find_curve(daily_of(supplier=account.supplier)) else "sync.text.days"
 
 
-def _explain_lack_of_days(measures: MeasureStore, account: Account, words: Words, supplier: str) -> str:
-    """Return why the meter has no daily values, where its contract tells; else an empty text."""
-    contracts = [series for series in of_supplier(account.supplier) if series.is_state]
-    entries = [entry for series in contracts for entry in read_entries(measures, account.id, series)]
-    return explain_lack_of_days(entries, words, supplier)
+def _explain_lack_of_days(sync: Sync, account: Account, words: Words, supplier: str) -> str:
+    """Return why the meter has no daily values, where its newest contract tells; else an empty text."""
+    frequency = AccountDays(account, sync.history).reading_frequency
+    lacks_days = frequency in daily_of(supplier=GRDF.name).description.not_of_meters_read
+    return words(f"gas.no_days.{frequency}", supplier=supplier) if lacks_days else ""
 
 
 def _find_reader(stores: Stores, account: Account, today: date, words: Words) -> Reader | None:
@@ -233,7 +233,7 @@ def connection_of(account: Account, status: AccountStatus, why_late: str) -> tup
 
 def _count_gaps(sync: Sync, account: Account, today: date) -> dict[str, int]:
     """Return how many days of the last month have no total yet, and how many a total but no transmitted curve."""
-    coverage, _ = coverage_of(account.id, sync.history)
+    coverage = coverage_of(account.id, sync.history)
     first, series = today - _GAP_REACH, daily_of(supplier=account.supplier)
     daily, curves = coverage.get(series), find_curve(series)
     curve = coverage.get(curves) if curves else None

@@ -21,7 +21,6 @@ from typing import Any, Final
 
 from markupsafe import Markup
 
-from worker.clients.grdf import GRDF
 from worker.domain.completeness import interval_days
 from worker.domain.consistency import MonthComparison, compare_months
 from worker.domain.documents import MILLIWATT_HOURS_PER_WH, Entry, count_places
@@ -520,14 +519,6 @@ def describe_gas_contract(entry: Entry, words: Words) -> dict[str, str]:
 
 def gas_contract_in_short(entry: Entry, words: Words) -> str:
     return ", ".join(filter(None, describe_gas_contract(entry, words).values()))
-
-
-def explain_lack_of_days(contracts: Sequence[Entry], words: Words, supplier: str) -> str:
-    """Return why the meter has no daily values, as its newest contract tells; empty where it may have some."""
-    details = (contracts[-1].details or {}) if contracts else {}
-    frequency = details.get("frequency")
-    lacks_days = frequency in daily_of(supplier=GRDF.name).description.not_of_meters_read
-    return words(f"gas.no_days.{frequency}", supplier=supplier) if lacks_days else ""
 
 
 def _gas_value(name: str, details: Mapping[str, Any], words: Words) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from config.settings import PREFIX, Settings
-from worker.ops.check_results import CheckConnections, CheckNote, CheckResult, Level, summarize
+from worker.ops.check_results import CheckConnections, CheckResult, Level, summarize
 
 BuildConnections = Callable[..., CheckConnections]
 
@@ -31,11 +31,11 @@ def build_connections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
         yield build
 
 
-def result_of(notes: Iterable[CheckNote]) -> CheckResult:
+def result_of(notes: Iterable[CheckResult]) -> CheckResult:
     return summarize("check", notes)
 
 
-def assert_result(notes: Iterable[CheckNote], level: Level, *words: str) -> None:
+def assert_result(notes: Iterable[CheckResult], level: Level, *words: str) -> None:
     """Check that the summary of ``notes`` has this level and contains these words."""
     result = result_of(notes)
     assert result.level is level, result.text

@@ -8,12 +8,13 @@ from config.settings import ConfigError
 from tests.support.canned_server import answer, canned_server
 from tests.support.registries import NOW
 from tests.unit.ops.health.conftest import BuildConnections, assert_result
+from worker.clients.grdf import GRDF
 from worker.domain.series import USUAL_GAS_SERIES
 from worker.errors import WorkerError
 from worker.ops.check_results import Level, run_check
 from worker.ops.health_checks import CHECKS
 from worker.ops.startup import check_credentials
-from worker.ops.supplier_checks import check_gas_access, check_gas_quota, check_gas_token, check_incidents, check_quota
+from worker.ops.supplier_checks import check_gas_access, check_incidents, check_night, check_quota, check_token
 from worker.runtime.supplier_settings import chosen_presets, ledger_of
 from worker.stores.registry import Registry
 from worker.stores.registry.outcomes import OutcomeTable
@@ -49,12 +50,12 @@ def test_grdf_is_not_asked_without_credentials_of_ones_own(
     build_connections: BuildConnections, wrong: dict[str, str]
 ) -> None:
     connections = build_connections(**{**REAL, **wrong})
-    result = run_check("grdf access", CHECKS["grdf access"], connections)
+    result = run_check("grdf access", CHECKS["grdf access"].run, connections)
     assert result.level is Level.FAIL
     assert "set RELEVE_GRDF_CLIENT_ID and RELEVE_GRDF_CLIENT_SECRET" in result.text
     with pytest.raises(ConfigError, match="RELEVE_GRDF_CLIENT_SECRET"):
         check_credentials(connections.settings)
-    assert run_check("credentials", CHECKS["credentials"], connections).level is Level.OK, "it is told once"
+    assert run_check("credentials", CHECKS["credentials"].run, connections).level is Level.OK, "it is told once"
 
 
 def test_a_refused_application_is_told_with_the_settings_to_mend(
@@ -64,7 +65,7 @@ def test_a_refused_application_is_told_with_the_settings_to_mend(
         connections = build_connections(**{**SIMULATED, "grdf_url": server.url}, redis_url=redis_url)
         connections.redis.flushdb()
         with pytest.raises(WorkerError, match="RELEVE_GRDF_CLIENT_ID"):
-            list(check_gas_token(connections))
+            list(check_token(connections, GRDF.name))
 
 
 def test_a_token_is_asked_for_at_the_address_of_grdf(build_connections: BuildConnections, redis_url: str) -> None:
@@ -72,7 +73,7 @@ def test_a_token_is_asked_for_at_the_address_of_grdf(build_connections: BuildCon
     with canned_server(answer(200, token)) as server:
         connections = build_connections(**{**SIMULATED, "grdf_url": server.url}, redis_url=redis_url)
         connections.redis.flushdb()
-        assert_result(check_gas_token(connections), Level.OK, "gives the application a token")
+        assert_result(check_token(connections, GRDF.name), Level.OK, "gives the application a token")
 
 
 def test_gas_that_is_taken_away_again_is_told_while_there_are_homes_with_it(
@@ -91,7 +92,7 @@ def test_gas_that_is_taken_away_again_is_told_while_there_are_homes_with_it(
 def test_the_homes_with_gas_are_held_against_its_own_quota(
     build_connections: BuildConnections, twenty_accounts: Registry
 ) -> None:
-    assert_result(check_gas_quota(build_connections(**SIMULATED)), Level.OK, "0 calls a night of 4200")
+    assert_result(check_night(build_connections(**SIMULATED), GRDF.name), Level.OK, "0 calls a night of 4200")
     twenty_accounts.outcomes = OutcomeTable(twenty_accounts.database, USUAL_GAS_SERIES)
     for number in range(10):
         twenty_accounts.accounts.add("grdf", f"0123456789012{number}", NOW, token_needed=False)
@@ -100,9 +101,9 @@ def test_the_homes_with_gas_are_held_against_its_own_quota(
         "a nightly sync needs 12 calls, and the quota allows 7",
         "totals every 2nd night, the longest waiting accounts first",
     )
-    assert_result(check_gas_quota(few), Level.WARN, *words)
+    assert_result(check_night(few, GRDF.name), Level.WARN, *words)
     fewer = build_connections(**SIMULATED, grdf_calls_per_day=2)
-    assert_result(check_gas_quota(fewer), Level.WARN, "even once a week", "calls a day")
+    assert_result(check_night(fewer, GRDF.name), Level.WARN, "even once a week", "calls a day")
 
 
 def test_a_supplier_that_has_us_wait_is_told_of(build_connections: BuildConnections, redis_url: str) -> None:

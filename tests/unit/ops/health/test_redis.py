@@ -10,7 +10,7 @@ from redis import Redis
 
 from tests.unit.ops.health.conftest import BuildConnections, assert_result
 from worker.errors import StoreUnavailable
-from worker.ops.check_results import Check, Level, run_check
+from worker.ops.check_results import Level, run_check
 from worker.ops.store_checks import check_broker, check_queues, judge_queues, judge_redis
 from worker.stores.child_processes import free_port
 
@@ -23,7 +23,7 @@ def test_the_same_redis_is_asked_for_a_sign_of_life(build_connections: BuildConn
 @pytest.mark.parametrize("scheme", ["amqp", "redis"])
 def test_a_broker_that_is_away_is_a_fault(build_connections: BuildConnections, scheme: str) -> None:
     away = build_connections(broker_url=f"{scheme}://user:s3cret@127.0.0.1:{free_port()}/0")
-    result = run_check("broker", Check(check_broker, ""), away)
+    result = run_check("broker", check_broker, away)
     assert result.failed and "s3cret" not in result.text
     assert "RELEVE_BROKER_URL" in result.text
     with pytest.raises(StoreUnavailable, match="the broker can't be reached: start it"):

@@ -12,7 +12,7 @@ from tests.unit.ops.health.conftest import BuildConnections, assert_result
 from worker.domain.schedule import FleetPolicy
 from worker.errors import WorkerError
 from worker.ops.check_results import Level
-from worker.ops.supplier_checks import check_pace, check_quota, check_supplier
+from worker.ops.supplier_checks import check_pace, check_quota, check_token
 from worker.runtime.supplier_settings import chosen_presets, ledger_of
 from worker.stores.registry import Registry
 from worker.stores.registry.due import PolicyTable
@@ -66,7 +66,7 @@ def test_a_registry_that_is_not_there_yet_is_not_made_by_looking(
 
 
 def test_a_user_token_cannot_be_had_without_the_user(build_connections: BuildConnections) -> None:
-    assert_result(check_supplier(build_connections(preset="enedis-v4")), Level.OK, "a token for each account")
+    assert_result(check_token(build_connections(preset="enedis-v4")), Level.OK, "a token for each account")
 
 
 def test_refused_credentials_are_told(build_connections: BuildConnections, redis_url: str) -> None:
@@ -75,7 +75,7 @@ def test_refused_credentials_are_told(build_connections: BuildConnections, redis
         connections = build_connections(enedis_url=server.url, redis_url=redis_url, preset="enedis-v5")
         connections.redis.flushdb()
         with pytest.raises(WorkerError, match="RELEVE_ENEDIS_CLIENT_ID"):
-            list(check_supplier(connections))
+            list(check_token(connections))
 
 
 def test_the_quota_line_says_what_is_used_and_that_a_gate_is_closed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
@@ -368,6 +369,19 @@ def test_after_an_error_page_two_threads_don_t_share_a_connection() -> None:
             gate.set()
             ids = sorted(document["_id"] for future in reading for document in future.result() or [])
     assert ids == ["acc:0", "acc:1"]
+
+
+def test_what_is_left_of_a_failed_answer_closes_no_later_connection() -> None:
+    """The package closes the connection of an answer in chunks when the answer is collected, however late."""
+    with canned_server(chunked(503, PAGE), *[answer(200, rows())] * 2) as server:
+        store = store_at(server)
+        with pytest.raises(StoreUnavailable) as caught:
+            store.read("acc", "", "~")
+        store.read("acc", "", "~")
+        del caught
+        gc.collect()
+        store.read("acc", "", "~")
+        assert server.connections == 2
 
 
 @pytest.mark.parametrize("send", [answer, chunked], ids=["with its length", "in chunks"])

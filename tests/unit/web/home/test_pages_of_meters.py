@@ -74,10 +74,7 @@ def import_file(home: ApiService, content: str) -> Account:
 
 
 def summary_of(home: ApiService) -> HomeSummary:
-    parts = home.parts
-    return summarize_home(
-        registry=parts.stores.registry, history=parts.sync.history, supplier="gateway", has_password=False, gate_code=""
-    )
+    return summarize_home(history=home.parts.sync.history, supplier="gateway", has_password=False, gate_code="")
 
 
 def text_of(home: ApiService, path: str) -> str:
@@ -104,7 +101,7 @@ def test_nothing_is_missing_of_what_nobody_can_fetch(empty_home: ApiService, of_
     assert {series: one.missing for series, one in account.series.items()} == {Series.LOAD_CURVE: 0}
     progress = progress_of(of_files, history).series
     assert {series: one.done == one.total for series, one in progress.items()} == {Series.LOAD_CURVE: True}
-    coverage, _ = coverage_of(of_files.id, history)
+    coverage = coverage_of(of_files.id, history)
     assert {series: one.open_days for series, one in coverage.items()} == {Series.LOAD_CURVE: ()}
 
 

@@ -1,0 +1,104 @@
+"""What is known of an account's series and their days: the one reading for its status, coverage and explanations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from functools import cached_property
+
+from worker.domain.account import Account
+from worker.domain.completeness import DayLedger, DayMark
+from worker.domain.documents import ALL_KEYS
+from worker.domain.schedule import AskingHours, FleetPolicy, Turn, next_look_back, next_request
+from worker.domain.series import FREQUENCY, Series, SeriesSwitch, of_supplier
+from worker.stores.registry.outcomes import SeriesOutcome
+from worker.sync.history import History
+
+
+@dataclass(frozen=True)
+class AccountDays:
+    """The account and what the stores tell of it; each part is read once, when it is first asked for.
+
+    Its properties and methods raise StoreUnavailable.
+    """
+
+    account: Account
+    history: History
+
+    @cached_property
+    def now(self) -> datetime:
+        return self.history.now()
+
+    @cached_property
+    def outcomes(self) -> Mapping[Series, SeriesOutcome]:
+        return self.history.registry.outcomes.load(self.account.id)
+
+    @cached_property
+    def series(self) -> list[Series]:
+        """The series that the account is asked for or has readings of, in the order of ``Series``."""
+        known = self.history.registry.outcomes.known(self.account.id)
+        if not self.account.files_only:
+            return known
+        return [series for series in known if series in self.outcomes and self.outcomes[series].ever_stored]
+
+    @cached_property
+    def asked(self) -> set[Series]:
+        """The series that somebody is asked for, now or when the account's consent is in force again."""
+        return set() if self.account.files_only else set(self.history.registry.outcomes.collected(self.account.id))
+
+    @cached_property
+    def ended(self) -> set[Series]:
+        """The series that the meter does not have, by its supplier."""
+        chosen = self.history.registry.outcomes.list_chosen(self.account.id)
+        return {one.series for one in chosen if one.switch is SeriesSwitch.ENDED}
+
+    @cached_property
+    def reading_frequency(self) -> str | None:
+        """How often the meter is read, by its newest stored contract; None where that doesn't tell."""
+        contracts = [series.inputs for series in of_supplier(self.account.supplier) if series.is_state]
+        stored = self.history.measures.read(self.account.id, dict.fromkeys(contracts, ALL_KEYS))
+        rows = [document for doctype in contracts for document in stored[doctype]]
+        return rows[-1].get(FREQUENCY) if rows else None
+
+    def ledger(self, series: Series) -> DayLedger:
+        return self._ledgers.get(series, DayLedger())
+
+    def turn_of(self, series: Series) -> Turn:
+        """Return what decides when a series is asked next."""
+        nights, outcome = self._policy.every(series), self.outcomes.get(series)
+        turn = Turn(
+            nightly_at=self.history.nightly_at,
+            nights=nights,
+            hours=AskingHours.of(self.account.supplier, self.account.id),
+        )
+        if outcome is None:
+            return turn
+        return replace(
+            turn,
+            nights=max(nights, outcome.every),
+            asked_at=outcome.asked_at,
+            again_at=outcome.again_at,
+            last_day=outcome.last_day,
+            last_complete=outcome.last_complete,
+            repair_on=outcome.repair_on,
+            lacks_curve=outcome.every > 1,
+        )
+
+    def asked_next(self, series: Series, day: date, mark: DayMark) -> datetime | None:
+        """Return when a day is asked for next, by its mark in the ledger."""
+        # Most accounts have no open day, and no outcomes or policy are read for them.
+        return next_request(series, day, mark, self.now, self.turn_of(series)) if mark.open else None
+
+    def next_look_back(self, series: Series) -> datetime:
+        """Return when the last days of a series are asked for next."""
+        return next_look_back(series, self.now, self.turn_of(series))
+
+    @cached_property
+    def _ledgers(self) -> Mapping[Series, DayLedger]:
+        ledgers = self.history.registry.completeness.load_ledgers([self.account.id])
+        return {series: ledger for (_, series), ledger in ledgers.items()}
+
+    @cached_property
+    def _policy(self) -> FleetPolicy:
+        return self.history.registry.policies.load_current(self.history.today())
