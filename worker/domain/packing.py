@@ -31,6 +31,7 @@ from typing import Any, Final, NamedTuple
 
 from worker.domain.completeness import civil_day
 from worker.domain.documents import (
+    MILLIWATT_HOURS_PER_WH,
     USUAL_STEP_MINUTES,
     Document,
     account_of,
@@ -38,13 +39,12 @@ from worker.domain.documents import (
     key_of,
     period_key,
     to_amount,
+    to_kwh,
 )
 from worker.domain.series import Doctype, Period, Series
 from worker.domain.windows import ONE_DAY, civil_date, local_midnight
 
 FORMAT: Final = 1
-_MILLIWATT_HOURS_PER_KWH: Final = 1_000_000
-_MILLIWATT_HOURS_PER_WATT_HOUR: Final = 1_000
 Fields = Mapping[str, Any]
 
 
@@ -123,7 +123,7 @@ def from_value(account_id: str, key: str, doctype: Doctype, value: PackedValue) 
     """Return the document of the plain layout, without a revision."""
     document: Document = {
         "_id": f"{account_id}:{key}",
-        "load": value.amount / _MILLIWATT_HOURS_PER_KWH,
+        "load": to_kwh(value.amount),
         **civil_fields(key, doctype),
         "source_account": account_id,
     }
@@ -155,7 +155,7 @@ def _runs(placed: Iterable[tuple[int, PackedValue]], doctype: Doctype) -> Iterat
 
 def _to_run(run: list[tuple[int, int, PackedValue]]) -> dict[str, Any]:
     (place, step, _), energies = run[0], [value.amount for _, _, value in run]
-    unit = gcd(_MILLIWATT_HOURS_PER_WATT_HOUR, *energies)  # The largest divisor of 1 Wh that divides them all.
+    unit = gcd(MILLIWATT_HOURS_PER_WH, *energies)  # The largest divisor of 1 Wh that divides them all.
     return {"at": place, "step": step, "unit": unit, "values": [energy // unit for energy in energies]}
 
 

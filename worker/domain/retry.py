@@ -46,12 +46,7 @@ PUBLISH_POLICY: Final[Mapping[str, float]] = {
     "interval_step": 0.2,
     "interval_max": 1.0,
 }
-SHORT_PUBLISH_POLICY: Final[Mapping[str, float]] = {
-    "max_retries": 2,
-    "interval_start": 0.1,
-    "interval_step": 0.2,
-    "interval_max": 0.5,
-}
+SHORT_PUBLISH_POLICY: Final[Mapping[str, float]] = {**PUBLISH_POLICY, "max_retries": 2, "interval_max": 0.5}
 # A command to Redis, after a time-out or a lost connection: doubled from the first delay on, with jitter.
 REDIS_RETRIES: Final = 3
 REDIS_FIRST_DELAY_S: Final = 0.05

@@ -158,18 +158,15 @@ def compare_states(entries: Iterable[Entry], stored: Mapping[str, Entry], later_
     rows = {**stored, **{key: entry for key, entry in answered.items() if key not in later_keys}}
     kept: list[Entry] = []
     for key in sorted(rows):
-        if not kept or not _is_same_state(rows[key], kept[-1]):
-            kept.append(rows[key])
+        row = rows[key]
+        if not kept or (row.amount, row.details) != (kept[-1].amount, kept[-1].details):
+            kept.append(row)
     kept_keys = {entry.key for entry in kept}
     return StateChanges(
         changed=list(keep_changed((entry for entry in kept if entry.key in answered), stored)),
         gone=[entry for key, entry in sorted(stored.items()) if key not in kept_keys],
         late=late,
     )
-
-
-def _is_same_state(entry: Entry, other: Entry) -> bool:
-    return (entry.amount, entry.details) == (other.amount, other.details)
 
 
 def state_on(day: date, rows: Sequence[Entry]) -> Entry | None:

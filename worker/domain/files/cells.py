@@ -152,9 +152,9 @@ class Source:
 class _BoundedReader(io.RawIOBase):
     """Bytes of a file up to a limit; it leaves the file open. Raises FileRefused beyond it, and for damaged files."""
 
-    def __init__(self, stream: BinaryIO, source: Source, limit: int = MAX_BYTES) -> None:
+    def __init__(self, stream: BinaryIO, source: Source) -> None:
         super().__init__()
-        self._stream, self._source, self._limit, self._left = stream, source, limit, limit
+        self._stream, self._source, self._left = stream, source, MAX_BYTES
 
     def readable(self) -> bool:
         """Return that it can be read."""
@@ -168,17 +168,14 @@ class _BoundedReader(io.RawIOBase):
             raise FileRefused(f"{self._source.file}: can't be read ({type(error).__name__})") from None
         self._left -= len(content)
         if self._left < 0:
-            self._source.fail(
-                f"larger than {self._limit // MEGABYTE} MB unpacked: split it",
-                why=FileFault.TOO_LARGE,
-            )
+            self._source.fail(f"larger than {MAX_BYTES // MEGABYTE} MB unpacked: split it", why=FileFault.TOO_LARGE)
         buffer[: len(content)] = content
         return len(content)
 
 
-def open_bounded(stream: BinaryIO, source: Source, limit: int = MAX_BYTES) -> io.BufferedReader:
+def open_bounded(stream: BinaryIO, source: Source) -> io.BufferedReader:
     """Return the bytes of a file within bounds, with a beginning that can be peeked at."""
-    return io.BufferedReader(_BoundedReader(stream, source, limit))
+    return io.BufferedReader(_BoundedReader(stream, source))
 
 
 def find_utf_16(start: bytes) -> str:
@@ -285,15 +282,19 @@ class TableLine:
             self.fail("the value is not a number")
         return number
 
+    def number_if_there(self, column: str) -> Decimal | None:
+        """Return the same; None also for a column that the table doesn't have, or before which the row ends."""
+        return None if self.value(column) is None else self.number_or_none(column)
+
     def check_width(self) -> None:
         """Check that no cell stands beyond the columns: a decimal comma between commas would make one."""
         named = max(self.columns.values(), default=-1) + 1
         if isinstance(self.cells[0], str) and any(cell not in (None, "") for cell in self.cells[named:]):
             self.fail(f"has {len(self.cells)} cells, but the header has {named}")
 
-    def usage_point(self, column: str = "identifiant prm") -> str | None:
+    def usage_point(self) -> str | None:
         """Return the meter's number; None where there is none, or a spreadsheet has lost its digits."""
-        text = digits_of(self.cell(column))
+        text = digits_of(self.cell("identifiant prm"))
         if not text or _SCIENTIFIC.fullmatch(text):
             return None
         text = text.zfill(14) if len(text) == 13 else text  # A spreadsheet drops the zero at the beginning.
@@ -358,11 +359,11 @@ def split_cells(text: str, delimiter: str) -> list[str] | None:
         return None
 
 
-def bounded_rows(lines: Iterable[TableLine], limit: int = MAX_ROWS) -> Iterator[TableLine]:
-    """Yield rows up to a limit. Raises FileRefused beyond it."""
+def bounded_rows(lines: Iterable[TableLine]) -> Iterator[TableLine]:
+    """Yield rows up to ``MAX_ROWS``. Raises FileRefused beyond it."""
     for count, line in enumerate(lines, start=1):
-        if count > limit:
-            line.source.fail(f"more than {limit} rows: split the file by year", line.number, FileFault.TOO_LARGE)
+        if count > MAX_ROWS:
+            line.source.fail(f"more than {MAX_ROWS} rows: split the file by year", line.number, FileFault.TOO_LARGE)
         yield line
 
 
