@@ -102,7 +102,10 @@ REGISTRY: Final = DatabaseUse(
 
 
 class Database:
-    """A SQLite file or a PostgreSQL database, named by its SQLAlchemy URL; connects on first use."""
+    """A SQLite file or a PostgreSQL database, named by its SQLAlchemy URL; connects on first use.
+
+    All that reads or writes raises StoreUnavailable.
+    """
 
     def __init__(self, url: str, use: DatabaseUse = REGISTRY, timeout_s: float = _TIMEOUT_S) -> None:
         """Take the URL. Raises ValueError, which doesn't repeat the URL because it may contain a password.
@@ -136,7 +139,7 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """Open a transaction for statements that only read. Raises StoreUnavailable.
+        """Open a transaction for statements that only read.
 
         On PostgreSQL each statement sees what is committed when it begins.
         """
@@ -148,7 +151,7 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """Open a transaction that writes: all of its statements take effect, or none. Raises StoreUnavailable.
+        """Open a transaction that writes: all of its statements take effect, or none.
 
         On SQLite it takes the write lock at its start (BEGIN IMMEDIATE): a transaction that began by reading would
         get an error instead of waiting for another writer.
@@ -161,7 +164,7 @@ class Database:
 
     @contextmanager
     def changing_tables(self) -> Iterator[Connection]:
-        """Open a transaction that may rebuild tables. Raises StoreUnavailable, and OperatorFault for a lost row.
+        """Open a transaction that may rebuild tables. Raises OperatorFault for a lost row.
 
         SQLite changes a table by rebuilding it: it would refuse to drop one that others refer to. So it looks at the
         foreign keys only at the end, and a row that refers to none undoes everything.
@@ -182,22 +185,29 @@ class Database:
                 )
 
     def fetch(self, query: Select[Any]) -> Sequence[Row[*tuple[Any, ...]]]:
-        """Return the rows of one query, in a transaction of its own. Raises StoreUnavailable."""
+        """Return the rows of one query, in a transaction of its own."""
         with self.reading() as connection:
             return connection.execute(query).all()
 
-    def change(self, statement: UpdateBase) -> int:
-        """Run one statement that writes, in a transaction of its own; return the number of its rows.
+    def first(self, query: Select[Any]) -> Row[*tuple[Any, ...]] | None:
+        """Return the first row of one query; None where there is none."""
+        with self.reading() as connection:
+            return connection.execute(query).first()
 
-        Raises StoreUnavailable.
-        """
+    def scalar(self, query: Select[Any]) -> Any:
+        """Return what the first row of one query has in its first column; None where there is none."""
+        row = self.first(query)
+        return None if row is None else row[0]
+
+    def change(self, statement: UpdateBase) -> int:
+        """Run one statement that writes, in a transaction of its own; return the number of its rows."""
         with self.writing() as connection:
             return connection.execute(statement).rowcount
 
     def empty_log(self) -> None:
         """Empty SQLite's write-ahead log, in which rows that were deleted live on; not while another uses it.
 
-        Waits for nobody, so that no writer waits for it. Does nothing on PostgreSQL. Raises StoreUnavailable.
+        Waits for nobody, so that no writer waits for it. Does nothing on PostgreSQL.
         """
         if self.dialect != "sqlite":
             return

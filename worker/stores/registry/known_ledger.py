@@ -39,8 +39,8 @@ class KnownLedger(SqlTable):
 
     def find(self) -> LedgerPosition | None:
         """Return what the registry knows; None before the first entry of this version."""
-        rows = self._database.fetch(select(LEDGER_END))
-        return LedgerPosition(*rows[0]) if rows else None
+        row = self._database.first(select(LEDGER_END))
+        return None if row is None else LedgerPosition(*row)
 
     def check(self) -> LedgerPosition:
         """Return the ledger's position. Raises LedgerRefused where it lacks what the registry knows of."""

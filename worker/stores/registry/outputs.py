@@ -116,14 +116,14 @@ class OutputState:
     """
 
     id: str
-    kind: str
     tenant: str
     account_id: str | None
+    kind: str
     created_at: datetime
     last_sent_at: datetime | None
+    tries: int
     failing_since: datetime | None
     next_try_at: datetime | None
-    tries: int
     code: str
     error: str
     waiting: int
@@ -381,17 +381,17 @@ class OutputTable(SealedTable):
 
     def get(self, output_id: str) -> OutputState:
         """Return one output."""
-        rows = self._database.fetch(_states([OUTPUTS.c.id == output_id], [OUTPUT_CHANGES.c.output_id == output_id]))
-        if not rows:
+        row = self._database.first(_states([OUTPUTS.c.id == output_id], [OUTPUT_CHANGES.c.output_id == output_id]))
+        if row is None:
             raise _unknown(output_id)
-        return OutputState(*rows[0])
+        return OutputState(*row)
 
     def load_options(self, output_id: str) -> dict[str, Any]:
         """Return the options that an output was inserted with. Raises OperatorFault where their key is missing."""
-        rows = self._database.fetch(select(OUTPUTS.c.sealed).where(OUTPUTS.c.id == output_id))
-        if not rows:
+        sealed = self._database.scalar(select(OUTPUTS.c.sealed).where(OUTPUTS.c.id == output_id))
+        if sealed is None:
             raise _unknown(output_id)
-        options: dict[str, Any] = json.loads(self._sealer.unseal(rows[0].sealed, _place_of(output_id)))
+        options: dict[str, Any] = json.loads(self._sealer.unseal(sealed, _place_of(output_id)))
         return options
 
     def remove(self, output_id: str) -> int:
@@ -468,14 +468,10 @@ def _states(conditions: Iterable[ColumnElement[bool]], counted: Iterable[ColumnE
     accounts = func.count(distinct(_ROW.account_id)).label("waiting")
     waiting = select(_ROW.output_id, accounts, func.min(_ROW.since).label("since")).where(*counted)
     found = waiting.group_by(_ROW.output_id).subquery()
-    of = OUTPUTS.c
-    states = select(
-        of.id, of.kind, of.tenant, of.account_id, of.created_at, of.last_sent_at, of.failing_since
-    ).add_columns(
-        of.next_try_at, of.tries, of.last_code, of.last_error, func.coalesce(found.c.waiting, 0), found.c.since
-    )
-    joined = states.select_from(OUTPUTS.outerjoin(found, found.c.output_id == of.id))
-    return joined.where(*conditions).order_by(of.created_at, of.id)
+    of_output = [column for column in OUTPUTS.c if column is not OUTPUTS.c.sealed]  # In the order of OutputState.
+    query = select(*of_output, func.coalesce(found.c.waiting, 0), found.c.since)
+    joined = query.select_from(OUTPUTS.outerjoin(found, found.c.output_id == OUTPUTS.c.id))
+    return joined.where(*conditions).order_by(OUTPUTS.c.created_at, OUTPUTS.c.id)
 
 
 def _place_of(output_id: str) -> str:

@@ -109,14 +109,11 @@ class SeriesChoice(SqlTable):
 
     def list_in_use(self) -> list[Series]:
         """Return the fleet's series, and those that any active account is asked for, in the order of ``Series``."""
-        asked = [select(literal(series.value)).where(self._is_asked(series)) for series in Series]
+        of_active = select(_C.account_id).where(text(ACTIVE))
+        asked = [select(literal(one.value)).where(of_active.where(_C.series == one).exists()) for one in Series]
         with self._database.reading() as connection:
             in_use = set(connection.execute(union_all(*asked)).scalars())
         return [series for series in Series if series in in_use or series in self.fleet]
-
-    @staticmethod
-    def _is_asked(series: Series) -> ColumnElement[bool]:
-        return select(_C.account_id).where(text(ACTIVE), _C.series == series).exists()
 
     def _series_where(self, *conditions: ColumnElement[bool]) -> list[Series]:
         chosen = {row.series for row in self._database.fetch(select(_C.series).where(*conditions))}

@@ -302,10 +302,8 @@ class QuarantineTable(SealedTable):
 
     def get(self, fingerprint: str) -> tuple[QuarantineEntry, str] | None:
         """Return a deviation and its sample, or None. Raises OperatorFault if the encryption key is missing."""
-        with self._database.reading() as connection:
-            row = connection.execute(
-                select(*_ENTRY, _QUARANTINE.sealed_sample).where(_QUARANTINE.fingerprint == fingerprint)
-            ).one_or_none()
+        of_it = _QUARANTINE.fingerprint == fingerprint
+        row = self._database.first(select(*_ENTRY, _QUARANTINE.sealed_sample).where(of_it))
         if row is None:
             return None
         *fields, sealed_sample = row
