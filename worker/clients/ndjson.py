@@ -21,16 +21,8 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import Final, NoReturn
 
+from worker import errors
 from worker.domain.answers import Json
-from worker.errors import (
-    AnswerBrokenOff,
-    AnswerNotJson,
-    AnswerTooLarge,
-    BrokenJson,
-    MalformedAnswer,
-    SupplierUnavailable,
-    WorkerError,
-)
 
 _KILOBYTE: Final = 1024
 # Blanks and commas, the separator of RFC 7464, and the mark of UTF-8 at the beginning.
@@ -60,7 +52,7 @@ class StreamedValues:
     """
 
     values: tuple[Json, ...] = field(repr=False)
-    fault: WorkerError | None = None
+    fault: errors.WorkerError | None = None
     digest: str = ""
 
 
@@ -76,10 +68,10 @@ def read_values(chunks: Iterable[bytes], limits: StreamLimits = StreamLimits()) 
             digest.update(chunk)
             yield chunk
 
-    fault: WorkerError | None = None
+    fault: errors.WorkerError | None = None
     try:
         values.extend(iter_values(hashed(), limits))
-    except (SupplierUnavailable, MalformedAnswer) as error:
+    except (errors.SupplierUnavailable, errors.MalformedAnswer) as error:
         fault = error
     return StreamedValues(tuple(values), fault, digest.hexdigest())
 
@@ -111,7 +103,7 @@ class _ValueReader:
         """Yield the values that end in this chunk."""
         self._bytes += len(chunk)
         if self._bytes > self._limits.stream_bytes:
-            raise AnswerTooLarge(f"the answer is longer than {self._limits.stream_bytes} bytes")
+            raise errors.AnswerTooLarge(f"the answer is longer than {self._limits.stream_bytes} bytes")
         place = 0
         while place < len(chunk):
             if not self._value:
@@ -121,7 +113,7 @@ class _ValueReader:
             end, is_over = self._end_of_value(chunk, place)
             self._value += chunk[place:end]
             if len(self._value) > self._limits.value_bytes:
-                raise AnswerTooLarge(f"a value of the answer is longer than {self._limits.value_bytes} bytes")
+                raise errors.AnswerTooLarge(f"a value of the answer is longer than {self._limits.value_bytes} bytes")
             place = end
             if is_over:
                 yield self._take()
@@ -179,7 +171,7 @@ class _ValueReader:
             self._depth += 1
             self._is_json = True
             if self._depth > self._limits.depth:
-                raise AnswerTooLarge(f"the answer is nested more than {self._limits.depth} levels deep")
+                raise errors.AnswerTooLarge(f"the answer is nested more than {self._limits.depth} levels deep")
         else:
             self._depth -= 1
 
@@ -201,13 +193,13 @@ class _ValueReader:
         """Return the value that is over, and begin the next one."""
         self._values += 1
         if self._values > self._limits.values:
-            raise AnswerTooLarge(f"the answer has more than {self._limits.values} values")
+            raise errors.AnswerTooLarge(f"the answer has more than {self._limits.values} values")
         raw, self._value = bytes(self._value), bytearray()
         try:
             return _decode(raw.decode("utf-8"))
         except UnicodeDecodeError:
             # "from None", here and below: the foreign texts quote the answer.
-            raise BrokenJson("the answer is not written in UTF-8") from None
+            raise errors.BrokenJson("the answer is not written in UTF-8") from None
         except (ValueError, RecursionError):
             if not self._is_json:
                 _raise_no_json()
@@ -239,12 +231,12 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def _raise_cut() -> NoReturn:
-    raise AnswerBrokenOff("the supplier's answer breaks off in the middle")
+    raise errors.AnswerBrokenOff("the supplier's answer breaks off in the middle")
 
 
 def _raise_no_json() -> NoReturn:
-    raise AnswerNotJson("the supplier's answer is not JSON")
+    raise errors.AnswerNotJson("the supplier's answer is not JSON")
 
 
 def _raise_broken() -> NoReturn:
-    raise BrokenJson("the answer is invalid JSON")
+    raise errors.BrokenJson("the answer is invalid JSON")
