@@ -16,34 +16,7 @@ from typing import Any, Final, Literal, Self
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from config.validation import (
-    MAIL_ADDRESS,
-    UNREADABLE,
-    BrokerOptions,
-    BrokerUrl,
-    Ceilings,
-    ConsentDuration,
-    ContactText,
-    FileToMake,
-    Floors,
-    Folder,
-    HttpUrl,
-    Networks,
-    NotifyUrls,
-    RedisUrl,
-    SecretFileSource,
-    SeriesNames,
-    build_broker_options,
-    check_http_url,
-    check_notify_hosts,
-    check_webhook,
-    home_mark_in,
-    is_gas_production,
-    is_gateway_production,
-    is_home_of,
-    is_production,
-    is_suppliers,
-)
+from config import validation
 from worker.domain.lanes import USUAL_CEILINGS, USUAL_FLOORS, Shares
 from worker.domain.series import USUAL_SERIES, Series, complete_fleet, parse_series
 
@@ -79,10 +52,10 @@ class Settings(BaseSettings):
         "enedis-2026", description="Version of Enedis' API."
     )
     enedis_sandbox: bool = Field(False, description="Use Enedis' sandbox instead of production.")
-    enedis_url: HttpUrl | None = Field(
+    enedis_url: validation.HttpUrl | None = Field(
         None, description="Base URL of Enedis' API, for instance of the simulator. Unset: the preset's."
     )
-    enedis_authorize_url: HttpUrl | None = Field(
+    enedis_authorize_url: validation.HttpUrl | None = Field(
         None,
         description="Address of Enedis' consent page. With a host alone, the preset's path is added. Unset: the "
         "preset's.",
@@ -92,15 +65,15 @@ class Settings(BaseSettings):
         SecretStr(SIMULATOR_SECRET), description="Client secret of your application at Enedis. Also as …_FILE."
     )
     grdf_preset: Literal["grdf-adict", "grdf-adict-sandbox"] = Field("grdf-adict", description="API of GRDF, for gas.")
-    grdf_url: HttpUrl | None = Field(
+    grdf_url: validation.HttpUrl | None = Field(
         None, description="Base URL of GRDF's API. With a host alone, the preset's path is added. Unset: the preset's."
     )
-    grdf_token_url: HttpUrl | None = Field(
+    grdf_token_url: validation.HttpUrl | None = Field(
         None,
         description="Address of GRDF's token endpoint. Unset: the preset's, or that of the simulator at "
         "RELEVE_GRDF_URL.",
     )
-    grdf_authorize_url: HttpUrl | None = Field(
+    grdf_authorize_url: validation.HttpUrl | None = Field(
         None,
         description="Address of GRDF's consent page (Client Connect). With a host alone, the preset's path is "
         "added. Unset: the preset's.",
@@ -123,7 +96,7 @@ class Settings(BaseSettings):
         description="Run for one home, without a contract with Enedis: a gateway reads the meters. Unset: true in a "
         "data folder that `releve home add` or `releve import` has set up.",
     )
-    gateway_url: HttpUrl | None = Field(
+    gateway_url: validation.HttpUrl | None = Field(
         None, description="Base URL of your own gateway, with the API of conso-api. Unset: conso.boris.sh."
     )
     gateway_calls_per_half_day: int = Field(
@@ -131,17 +104,17 @@ class Settings(BaseSettings):
         ge=1,
         description="Most calls to the gateway in 12 hours. conso-api bans an address after 100 calls in 12 hours.",
     )
-    data_dir: Folder = Field(
+    data_dir: validation.Folder = Field(
         Path("releve-data"),
         description="Folder for databases, keys and Redis files that no other setting places elsewhere.",
     )
-    redis_url: RedisUrl | None = Field(
+    redis_url: validation.RedisUrl | None = Field(
         None,
         description="URL of Redis: redis://, rediss://, unix:// or "
         "sentinel://:PASSWORD@HOST1,HOST2,HOST3/0?master=NAME. Unset: an embedded server, started when "
         "needed. Also as …_FILE.",
     )
-    broker_url: BrokerUrl | None = Field(
+    broker_url: validation.BrokerUrl | None = Field(
         None,
         description="URL of Celery's broker: amqp://USER:PASSWORD@HOST:5672/VHOST or amqps://… for RabbitMQ 4, or a "
         "URL like RELEVE_REDIS_URL. For a cluster, give several whole URLs with ; between them. Unset: "
@@ -178,7 +151,7 @@ class Settings(BaseSettings):
         "more, with commas between them, the newest first. Never drop an old one. Unset: a key file in "
         "RELEVE_DATA_DIR. Also as …_FILE.",
     )
-    ledger_file: FileToMake | None = Field(
+    ledger_file: validation.FileToMake | None = Field(
         None,
         description="File of erasures and ended consents (the ledger of erasures). A restore applies it, so keep a "
         "copy with the backups. Unset: ledger.ndjson in RELEVE_DATA_DIR.",
@@ -188,7 +161,7 @@ class Settings(BaseSettings):
         description="Keys that encrypt backups, with commas between them, the newest first. `releve keys new` makes "
         "one. Unset: a key file in RELEVE_DATA_DIR. Also as …_FILE.",
     )
-    series: SeriesNames = Field(
+    series: validation.SeriesNames = Field(
         ",".join(USUAL_SERIES),
         description=f"Series collected from every meter, with commas between them: {', '.join(Series)}. If the "
         "list has no series of a supplier, Relève collects that supplier's usual ones. `releve accounts series` "
@@ -206,12 +179,12 @@ class Settings(BaseSettings):
     calls_per_day: int | None = Field(
         None, ge=0, description="Most calls a day to Enedis, over all workers. 0: no limit. Unset: the preset's."
     )
-    quota_floors: Floors = Field(
+    quota_floors: validation.Floors = Field(
         USUAL_FLOORS,
         description="Percent of the quota that is reserved for each lane, together 90 at most. Other lanes may use "
         "a lane's unused part.",
     )
-    quota_ceilings: Ceilings = Field(
+    quota_ceilings: validation.Ceilings = Field(
         USUAL_CEILINGS,
         description="Highest percent of the quota that each lane may use while other lanes wait. `strangers` never "
         "uses more.",
@@ -238,7 +211,7 @@ class Settings(BaseSettings):
     reconcile_every_s: int = Field(
         30, ge=1, le=3600, description="Seconds after which beat searches again for lost or new work."
     )
-    public_url: HttpUrl = Field(
+    public_url: validation.HttpUrl = Field(
         "http://127.0.0.1:8000",
         description="Address at which browsers reach the pages. Links in messages begin with it. Unset: where the "
         "last `releve up` on RELEVE_DATA_DIR listened.",
@@ -248,7 +221,7 @@ class Settings(BaseSettings):
         description="Allow an http:// RELEVE_PUBLIC_URL that other machines reach without TLS. Use this only in your "
         "own network. If it is false, the web service does not start with such an address.",
     )
-    contact: ContactText | None = Field(
+    contact: validation.ContactText | None = Field(
         None,
         description="How households reach you: a mail address, an https:// address or one line of text. Pages show "
         "it where they can't help further.",
@@ -283,23 +256,23 @@ class Settings(BaseSettings):
         le=1_000_000,
         description="New accounts a day that all browsers together may connect without an invitation.",
     )
-    consent_duration: ConsentDuration | None = Field(
+    consent_duration: validation.ConsentDuration | None = Field(
         None,
         description="Duration of the consents that Relève asks for, like P6M or P1095D. Unset: the longest that "
         "the preset allows.",
     )
-    webhook_url: HttpUrl | None = Field(None, description="URL that receives the notices as signed POSTs.")
+    webhook_url: validation.HttpUrl | None = Field(None, description="URL that receives the notices as signed POSTs.")
     webhook_secret: SecretStr | None = Field(
         None,
         description="Secret that signs the POSTs to RELEVE_WEBHOOK_URL (HMAC-SHA256), of 32 characters or more. Also "
         "as …_FILE.",
     )
-    webhook_networks: Networks = Field(
+    webhook_networks: validation.Networks = Field(
         "",
         description="Private networks that webhooks of notices and the services of RELEVE_NOTIFY_URL may reach, like "
         "10.1.0.0/16, or 127.0.0.0/8 for a mail server on this machine. Unset: public addresses only.",
     )
-    notify_url: NotifyUrls | None = Field(
+    notify_url: validation.NotifyUrls | None = Field(
         None,
         description="Services that receive the operator's notices: apprise URLs with a space between them, like "
         "mailtos://USER:PASSWORD@HOST?from=ADDRESS&to=ADDRESS, ntfys://…, tgram://… or matrixs://…. The "
@@ -424,7 +397,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, SecretFileSource(settings_cls), dotenv_settings
+        return init_settings, env_settings, validation.SecretFileSource(settings_cls), dotenv_settings
 
     @classmethod
     def from_env(cls, **values: Any) -> Self:
@@ -445,17 +418,17 @@ class Settings(BaseSettings):
     @classmethod
     def _check_pretence(cls, value: Any, info: ValidationInfo) -> Any:
         # A model validator would not run where another field is at fault.
-        if value and is_home_of(info.data.get("home"), info.data.get("data_dir")):
-            if is_gateway_production(info.data.get("gateway_url")):
+        if value and validation.is_home_of(info.data.get("home"), info.data.get("data_dir")):
+            if validation.is_gateway_production(info.data.get("gateway_url")):
                 raise ValueError("is for the simulator only: unset it, or set RELEVE_GATEWAY_URL to the simulator")
             return value
         hosts = info.data.get("enedis_url", _UNKNOWN), info.data.get("enedis_sandbox", _UNKNOWN)
-        if value and _UNKNOWN not in hosts and is_production(*hosts):
+        if value and _UNKNOWN not in hosts and validation.is_production(*hosts):
             raise ValueError("is for the simulator only: unset it, or set RELEVE_ENEDIS_URL to the simulator")
-        if value and is_gas_production(info.data.get("grdf_url"), info.data.get("grdf_client_id")):
+        if value and validation.is_gas_production(info.data.get("grdf_url"), info.data.get("grdf_client_id")):
             raise ValueError("is for the simulator only: unset it, or set RELEVE_GRDF_URL to the simulator")
         for name in _FURTHER_HOSTS:
-            if value and is_suppliers(info.data.get(name)):
+            if value and validation.is_suppliers(info.data.get(name)):
                 raise ValueError(
                     f"is for the simulator only: unset it, or unset {PREFIX}{name.upper()}, which names a real host"
                 )
@@ -473,7 +446,7 @@ class Settings(BaseSettings):
         if "public_url" not in self.model_fields_set:
             with suppress(OSError, ValueError):
                 address = (self.data_dir / UP_ADDRESS).read_text(encoding="utf-8")
-                check_http_url(address)
+                validation.check_http_url(address)
                 self.__dict__["public_url"] = address
         return self
 
@@ -505,11 +478,13 @@ class Settings(BaseSettings):
             raise ValueError("RELEVE_WEBHOOK_URL needs RELEVE_WEBHOOK_SECRET, so that the receiver can check who sends")
         if self.webhook_url and self.webhook_secret:
             try:
-                check_webhook(self.webhook_url, self.webhook_secret.get_secret_value(), self.webhook_networks)
+                validation.check_webhook(
+                    self.webhook_url, self.webhook_secret.get_secret_value(), self.webhook_networks
+                )
             except ValueError as error:
                 raise ValueError(f"RELEVE_WEBHOOK_URL: {error}") from None
         try:
-            check_notify_hosts(self.notify_urls(), self.webhook_networks)
+            validation.check_notify_hosts(self.notify_urls(), self.webhook_networks)
         except ValueError as error:
             raise ValueError(f"RELEVE_NOTIFY_URL: {error}") from None
         return self
@@ -518,7 +493,7 @@ class Settings(BaseSettings):
     @classmethod
     def _check_secret_file(cls, value: Any, info: ValidationInfo) -> Any:
         # The message doesn't name the path, for people put the secret itself there by mistake.
-        if value is UNREADABLE:
+        if value is validation.UNREADABLE:
             variable = f"{PREFIX}{str(info.field_name).upper()}_FILE"
             raise ValueError(
                 f"the file that {variable} names can't be read or is empty: correct it, or unset the variable"
@@ -528,11 +503,11 @@ class Settings(BaseSettings):
     @property
     def speaks_to_production(self) -> bool:
         """Whether any host is a supplier's own or a public gateway, with real meters behind it."""
-        if is_gas_production(self.grdf_url, self.grdf_client_id):
+        if validation.is_gas_production(self.grdf_url, self.grdf_client_id):
             return True
         if self.is_home:
-            return is_gateway_production(self.gateway_url)
-        return is_production(self.enedis_url, self.enedis_sandbox)
+            return validation.is_gateway_production(self.gateway_url)
+        return validation.is_production(self.enedis_url, self.enedis_sandbox)
 
     @property
     def pretends(self) -> bool:
@@ -544,13 +519,13 @@ class Settings(BaseSettings):
         """Whether Enedis is a simulator, which is told more than Enedis itself."""
         if self.is_home:
             return False
-        return self.pretends and self.enedis_url is not None and not is_suppliers(self.enedis_url)
+        return self.pretends and self.enedis_url is not None and not validation.is_suppliers(self.enedis_url)
 
     @property
     def speaks_to_gas_simulator(self) -> bool:
         """Whether there is gas and GRDF is a simulator."""
         has_gas = bool(self.grdf_client_id)
-        return self.pretends and has_gas and self.grdf_url is not None and not is_suppliers(self.grdf_url)
+        return self.pretends and has_gas and self.grdf_url is not None and not validation.is_suppliers(self.grdf_url)
 
     @property
     def has_enedis_credentials(self) -> bool:
@@ -560,17 +535,17 @@ class Settings(BaseSettings):
     @property
     def is_home(self) -> bool:
         """Whether this installation is for one home, and asks a gateway instead of Enedis."""
-        return is_home_of(self.home, self.data_dir)
+        return validation.is_home_of(self.home, self.data_dir)
 
     def home_mark(self) -> Path:
         """Return the path of the file that makes a data folder that of a home."""
-        return home_mark_in(self.data_dir)
+        return validation.home_mark_in(self.data_dir)
 
     def contact_link(self) -> str | None:
         """Return where the operator's contact leads to; None for a text that is no address."""
         if self.contact is None or self.contact.startswith("https://"):
             return self.contact
-        return f"mailto:{self.contact}" if MAIL_ADDRESS.fullmatch(self.contact) else None
+        return f"mailto:{self.contact}" if validation.MAIL_ADDRESS.fullmatch(self.contact) else None
 
     def quota_shares(self) -> Shares:
         """Return the quota's floor and ceiling of each lane."""
@@ -616,9 +591,9 @@ class Settings(BaseSettings):
         """Return the broker's URL as it was set; None for the embedded Redis."""
         return _secret(self.broker_url) or self.redis()
 
-    def broker_options(self) -> BrokerOptions:
+    def broker_options(self) -> validation.BrokerOptions:
         """Return Celery's options for the broker."""
-        return build_broker_options(self.broker_address(), self.visibility_timeout_s)
+        return validation.build_broker_options(self.broker_address(), self.visibility_timeout_s)
 
 
 @lru_cache(maxsize=1)

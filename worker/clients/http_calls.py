@@ -207,16 +207,14 @@ class HttpConnection(HTTPConnection):
     """A connection that tells its socket to the call of its thread."""
 
     def getresponse(self) -> Any:
-        _watch(self.sock)
+        call: _Call | None = getattr(_current, "call", None)
+        if call is not None and self.sock is not None:
+            call.watch(self.sock)
         return super().getresponse()
 
 
-class HttpsConnection(HTTPSConnection):
+class HttpsConnection(HttpConnection, HTTPSConnection):
     """The same over TLS."""
-
-    def getresponse(self) -> Any:
-        _watch(self.sock)
-        return super().getresponse()
 
 
 class HttpPool(HTTPConnectionPool):
@@ -229,12 +227,6 @@ class HttpsPool(HTTPSConnectionPool):
     """The same over TLS."""
 
     ConnectionCls = HttpsConnection
-
-
-def _watch(connection: socket.socket | None) -> None:
-    call: _Call | None = getattr(_current, "call", None)
-    if call is not None and connection is not None:
-        call.watch(connection)
 
 
 class AddressRefused(Exception):

@@ -59,33 +59,19 @@ class StreamedValues:
 def read_values(chunks: Iterable[bytes], limits: StreamLimits = StreamLimits()) -> StreamedValues:
     """Read values until the end or the first fault, which is returned with them; nothing after it is read.
 
-    Raises what ``chunks`` raises.
+    The fault is SupplierUnavailable where the answer breaks off, is empty or is no JSON, else MalformedAnswer. Raises
+    what ``chunks`` raises.
     """
-    digest, values = hashlib.sha256(), list[Json]()
-
-    def hashed() -> Iterator[bytes]:
-        for chunk in chunks:
-            digest.update(chunk)
-            yield chunk
-
+    digest, values, reader = hashlib.sha256(), list[Json](), _ValueReader(limits)
     fault: errors.WorkerError | None = None
     try:
-        values.extend(iter_values(hashed(), limits))
+        for chunk in chunks:
+            digest.update(chunk)
+            values.extend(reader.feed(chunk))
+        values.extend(reader.finish())
     except (errors.SupplierUnavailable, errors.MalformedAnswer) as error:
         fault = error
     return StreamedValues(tuple(values), fault, digest.hexdigest())
-
-
-def iter_values(chunks: Iterable[bytes], limits: StreamLimits = StreamLimits()) -> Iterator[Json]:
-    """Yield one value after another.
-
-    Raises SupplierUnavailable where the answer breaks off, is empty or is no JSON, else MalformedAnswer; and what
-    ``chunks`` raises.
-    """
-    reader = _ValueReader(limits)
-    for chunk in chunks:
-        yield from reader.feed(chunk)
-    yield from reader.finish()
 
 
 class _ValueReader:
@@ -196,7 +182,9 @@ class _ValueReader:
             raise errors.AnswerTooLarge(f"the answer has more than {self._limits.values} values")
         raw, self._value = bytes(self._value), bytearray()
         try:
-            return _decode(raw.decode("utf-8"))
+            return json.loads(
+                raw.decode("utf-8"), parse_int=_to_integer, parse_float=_to_decimal, parse_constant=_refuse_constant
+            )
         except UnicodeDecodeError:
             # "from None", here and below: the foreign texts quote the answer.
             raise errors.BrokenJson("the answer is not written in UTF-8") from None
@@ -211,10 +199,6 @@ class _ValueReader:
 def _end_of(pattern: re.Pattern[bytes], chunk: bytes, place: int) -> int:
     match = pattern.match(chunk, place)
     return match.end() if match else place
-
-
-def _decode(text: str) -> Json:
-    return json.loads(text, parse_int=_to_integer, parse_float=_to_decimal, parse_constant=_refuse_constant)
 
 
 def _to_integer(text: str) -> int | str:

@@ -20,7 +20,7 @@ from oauthlib.oauth2 import BackendApplicationClient, Client, OAuth2Error, WebAp
 from requests_oauthlib import OAuth2Session
 
 from worker import errors
-from worker.clients.endpoints import TOKEN_API, Endpoints
+from worker.clients.endpoints import LONGEST_STATE, TOKEN_API, Endpoints
 from worker.clients.supplier_session import Permits, Reply, Token, Transport, as_signed, wait_of
 from worker.domain.answers import Json
 from worker.domain.retry import retry_after_s
@@ -30,6 +30,30 @@ _BAD_CREDENTIALS: Final = {"invalid-client", "unauthorized-client", "unauthorize
 # A token goes into a header, which carries no other characters.
 _PRINTABLE: Final = re.compile(r"[\x21-\x7e]{1,8192}")
 _LONGEST_LIFE_S: Final = 366 * 86_400  # What is longer is no life of a token.
+
+
+def consent_page(
+    endpoints: Endpoints,
+    client_id: str,
+    state: str,
+    redirect_uri: str | None = None,
+    scope: str | None = None,
+    **parameters: str,
+) -> str:
+    """Return the address of the consent page, with client, response type, ``state`` and what else is given.
+
+    Raises ValueError if the supplier has no such page or the state is too long.
+    """
+    page = endpoints.authorize_url
+    if page is None:
+        raise ValueError(
+            f"{endpoints.preset.name}: this sandbox has no consent page, because its customers have already consented"
+        )
+    if len(state) > LONGEST_STATE:
+        raise ValueError(f"the state is longer than {LONGEST_STATE} characters")
+    with OAuth2Session(client_id, redirect_uri=redirect_uri, scope=scope) as session:
+        url, _ = session.authorization_url(as_signed(page), state=state, **parameters)
+    return page + url.removeprefix(as_signed(page))
 
 
 @dataclass(frozen=True, slots=True)

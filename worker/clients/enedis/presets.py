@@ -72,9 +72,7 @@ _V5: Final = Preset(
     base_url="https://gw.ext.prod.api.enedis.fr",
     sandbox_base_url="https://gw.ext.prod-sandbox.api.enedis.fr",
     authorize_url=f"{_CONSENT_HOST}/dataconnect/v1/oauth2/authorize",
-    sandbox_authorize_url=None,
     token_path="/oauth2/v3/token",  # noqa: S106
-    revoke_path=None,
     token_mode="application",  # noqa: S106
     paths={
         Series.DAILY: "/metering_data_dc/v5/daily_consumption",

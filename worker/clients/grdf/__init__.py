@@ -7,6 +7,7 @@ from typing import Final
 from worker.clients.grdf import consent
 from worker.clients.grdf.client import GrdfClient
 from worker.clients.grdf.presets import ANSWER_SHAPES, LONGEST_LIST, PRESETS
+from worker.clients.oauth import consent_page
 from worker.clients.supplier import ConsentCalls, RightCalls, Supplier
 from worker.domain.access_right import PCE
 
@@ -16,8 +17,8 @@ GRDF: Final = Supplier(
     client=GrdfClient,
     shapes=ANSWER_SHAPES,
     consent=ConsentCalls(
-        page=lambda endpoints, client_id, state, _, redirect_uri: consent.authorize_url(
-            endpoints, client_id, state, redirect_uri
+        page=lambda endpoints, client_id, state, _, redirect_uri: consent_page(
+            endpoints, client_id, state, redirect_uri, "openid"
         ),
         read_callback=consent.read_callback,
         meters_of_grant=consent.meters_of_grant,

@@ -49,7 +49,6 @@ _PRODUCTION: Final = Preset(
     data_path="/adict/v2",
     token_base_url="https://adict-connexion.grdf.fr",  # noqa: S106
     token_path="/oauth2/aus5y2ta2uEHjCWIR417/v1/token",  # noqa: S106
-    revoke_path=None,
     token_mode="application",  # noqa: S106
     scope="/adict/v2",
     form_credentials=True,
