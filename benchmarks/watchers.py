@@ -25,12 +25,12 @@ from pathlib import Path
 import uvicorn
 
 from config.settings import Settings
+from drill.embedded_redis import EmbeddedRedis
 from worker.domain.series import USUAL_SERIES
 from worker.domain.sessions import Scope
 from worker.domain.windows import DateWindow
 from worker.runtime.process import Runtime
 from worker.stores.child_processes import Supervisor, answers, free_port
-from worker.stores.redis.embedded import EmbeddedRedis
 from worker.web.asgi import create_app
 
 STEPS = 8  # Steps of progress; then the history is loaded.

@@ -29,6 +29,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from config.settings import ConfigError, Settings, get_settings
+from drill.embedded_redis import EmbeddedRedis
 from drill.expected_documents import (
     Loads,
     count_wrong_details,
@@ -53,7 +54,6 @@ from worker.ops.startup import FLOWER_USER
 from worker.ops.supervisor import public_url, shown_command, start_part, use_pretend_settings
 from worker.runtime.process import Runtime
 from worker.stores.child_processes import Supervisor, answers, free_port
-from worker.stores.redis.embedded import EmbeddedRedis
 
 _MOST_HOPS: Final = 10
 _RELOAD_S: Final = 0.3
