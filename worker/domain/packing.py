@@ -121,19 +121,14 @@ def to_value(document: Document, doctype: Doctype) -> PackedValue:
 
 def from_value(account_id: str, key: str, doctype: Doctype, value: PackedValue) -> Document:
     """Return the document of the plain layout, without a revision."""
-    document: Document = {
+    told = {"created_at": value.created_at, "updated_at": value.updated_at, "step": value.step}
+    return {
         "_id": f"{account_id}:{key}",
         "load": to_kwh(value.amount),
         **civil_fields(key, doctype),
         "source_account": account_id,
+        **{name: field for name, field in told.items() if field is not None},
     }
-    if value.created_at is not None:
-        document["created_at"] = value.created_at
-    if value.updated_at is not None:
-        document["updated_at"] = value.updated_at
-    if value.step is not None:
-        document["step"] = value.step
-    return document
 
 
 def _usual_step(doctype: Doctype) -> int:

@@ -70,7 +70,8 @@ class HomeAssistant:
 
     def send(self, changes: Sequence[Change]) -> None:
         """Send every row from the first changed day on, statistic by statistic."""
-        relevant = [(statistic, own) for statistic in STATISTICS if (own := _changes_of(statistic, changes))]
+        of_all = [(one, [change for change in changes if change.series in one.series]) for one in STATISTICS]
+        relevant = [(statistic, own) for statistic, own in of_all if own]
         if not relevant:
             return
         with self.address.open() as session:
@@ -144,10 +145,6 @@ def statistic_id(account: OutputAccount, statistic: Statistic) -> str:
     """Return the identifier of an account's statistic, such as ``releve:home_gas_volume``."""
     label = re.sub(r"[^a-z0-9]+", "_", account.label.lower()).strip("_")
     return f"{SOURCE}:{label}_{statistic.name}"
-
-
-def _changes_of(statistic: Statistic, changes: Sequence[Change]) -> list[Change]:
-    return [change for change in changes if change.series in statistic.series]
 
 
 def _rows_gone(stored: StoredRows, batch: Sequence[StatisticRow], total: int) -> Iterator[StatisticRow]:

@@ -110,7 +110,7 @@ class LineProtocolOutput:
         lines = chain.from_iterable(to_lines(change, self.measures) for change in changes)
         with open_session(BoundedHttp(BodyLimits(1024**2))) as session:
             kept = [(change.series, key) for change in changes for key in self._delete_removed(session, change)]
-            for batch in _batches(lines, self.most_lines):
+            while batch := list(islice(lines, self.most_lines)):
                 self._write(session, batch)
         return kept
 
@@ -218,11 +218,6 @@ def _advice(status: int, text: str) -> str:
             return f"the server redirects (status {status}): give the final address"
         case _:
             return f"the server refuses the lines (status {status})"
-
-
-def _batches(lines: Iterator[str], size: int) -> Iterator[list[str]]:
-    while batch := list(islice(lines, size)):
-        yield batch
 
 
 @dataclass(frozen=True, slots=True)

@@ -248,18 +248,13 @@ def _to_topic(text: str) -> str:
     return text
 
 
-def forget(options: OutputOptions, parts: OutputParts, accounts: Iterable[OutputAccount]) -> None:
-    """Remove all that the broker of these options retains of the accounts. Raises NotDelivered or OutputRefused."""
-    build(options, parts).forget(accounts)
-
-
 KIND: Final = OutputKind(
     name="mqtt",
     title="MQTT",
     url_help="such as mqtts://broker.example, or mqtt://192.168.1.10 at home",
     secret="password of the broker's user; empty for none",  # noqa: S106 - what is asked for
     daily=True,
-    forget=forget,
+    forget=lambda options, parts, accounts: build(options, parts).forget(accounts),
     options={
         "user": "the broker's user",
         "language": "language of the sensors' names: fr (default) or en",

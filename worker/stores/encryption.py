@@ -32,7 +32,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
-from typing import Final, overload
+from typing import Final, TypeVar
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -52,6 +52,7 @@ OLD_FORM: Final = "gAAAA"  # How a text begins that a version before 0.2.0 has s
 _HEADER_BYTES: Final = 9
 _SALT_BYTES: Final = 16
 _NONCE: Final = bytes(12)  # A key encrypts one text only.
+Sealed = TypeVar("Sealed", str, bytes)
 
 
 class Purpose(Enum):
@@ -141,12 +142,7 @@ class Sealer:
 
     # The change of a key.
 
-    @overload
-    def rotate(self, sealed: str, place: str) -> str: ...
-    @overload
-    def rotate(self, sealed: bytes, place: str) -> bytes: ...
-
-    def rotate(self, sealed: str | bytes, place: str) -> str | bytes:
+    def rotate(self, sealed: Sealed, place: str) -> Sealed:
         """Seal the same text, or the same bytes, under the first key at its place; the time of its sealing stays.
 
         Raises OperatorFault, as ``unseal`` does.

@@ -16,7 +16,6 @@ from worker.domain.series import Doctype, Series
 
 Document = dict[str, Any]
 Ranges = Mapping[Doctype, KeyRange]
-ReadRequest = tuple[str, Ranges]  # An account and what is read of it.
 DocumentsByDoctype = dict[Doctype, list[Document]]
 Rows = Mapping[Doctype, Sequence[Document]]
 NO_ROWS: Final[Rows] = {}
