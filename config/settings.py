@@ -331,10 +331,7 @@ class Settings(BaseSettings):
         "kept. Relève erases whole months, so answers may stay up to 31 days longer.",
     )
     api_calls_per_minute: int = Field(
-        600,
-        ge=1,
-        le=1_000_000,
-        description="Most calls a minute to the API by one token or one browser session.",
+        600, ge=1, le=1_000_000, description="Most calls a minute to the API by one token or one browser session."
     )
     pretend_now: datetime | None = Field(
         None,

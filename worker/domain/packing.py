@@ -106,10 +106,7 @@ def unpack_values(fields: Fields, pack: str, doctype: Doctype) -> ValuesByKey:
 def to_value(document: Document, doctype: Doctype) -> PackedValue:
     """Return what a pack keeps of a document. Raises ValueError for one that could not be restored unchanged."""
     value = PackedValue(
-        to_amount(document["load"]),
-        document.get("step"),
-        document.get("created_at"),
-        document.get("updated_at"),
+        to_amount(document["load"]), document.get("step"), document.get("created_at"), document.get("updated_at")
     )
     account_id, key = account_of(document), key_of(document)
     place_of(key, doctype)

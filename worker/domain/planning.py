@@ -124,10 +124,7 @@ class QuotaBudget:
     @property
     def night_limit(self) -> int | None:
         """The largest number of calls that a night may take."""
-        calls = (
-            None if self.hour_limit is None else self.hour_limit * self.night_hours,
-            self.per_day,
-        )
+        calls = (None if self.hour_limit is None else self.hour_limit * self.night_hours, self.per_day)
         return min((limit * self.nights_percent // 100 for limit in calls if limit is not None), default=None)
 
     def hours_for(self, calls: int, percent: int = 100) -> float:

@@ -106,10 +106,7 @@ class DayFacts:
 
 
 _EVERY_SIX_MONTHS: Final = "6M"
-_REASON_BY_HOLE: Final = {
-    Hole.NOT_ACTIVATED: Reason.NOT_ACTIVATED,
-    Hole.NOT_YET_ACTIVATED: Reason.NOT_YET_ACTIVATED,
-}
+_REASON_BY_HOLE: Final = {Hole.NOT_ACTIVATED: Reason.NOT_ACTIVATED, Hole.NOT_YET_ACTIVATED: Reason.NOT_YET_ACTIVATED}
 # A confirmed refusal suspends its account; until then the reason is IN_DOUBT.
 _REASON_BY_REFUSAL: Final = {
     AnswerClass.CONSENT: Reason.CONSENT_REFUSED,

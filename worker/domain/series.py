@@ -115,10 +115,7 @@ class Doctype(StrEnum):
     GAS_PUBLISHED = (
         "gas.published",
         Period.DAY,
-        (
-            Detail("ends_on", DetailType.TEXT, "the day on which the period ends, excluded, YYYY-MM-DD"),
-            *_GAS_DETAILS,
-        ),
+        (Detail("ends_on", DetailType.TEXT, "the day on which the period ends, excluded, YYYY-MM-DD"), *_GAS_DETAILS),
         GRDF_DOCTYPES,
     )
     GAS_CONTRACT = (

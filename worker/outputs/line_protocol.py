@@ -256,14 +256,7 @@ GAS_BILLED: Final = Measurement(
 )
 _ENERGY: Final = {Period.MINUTE: STEP, Period.HOUR: HOUR, Period.DAY: DAY, Period.MONTH: MONTH, Period.YEAR: YEAR}
 _GAS: Final = {Period.DAY: GAS_DAY, Period.MONTH: GAS_MONTH, Period.YEAR: GAS_YEAR}
-MEASUREMENTS: Final = (
-    *_ENERGY.values(),
-    MAX_POWER,
-    REGISTER,
-    REGISTER_DAY,
-    *_GAS.values(),
-    GAS_BILLED,
-)
+MEASUREMENTS: Final = (*_ENERGY.values(), MAX_POWER, REGISTER, REGISTER_DAY, *_GAS.values(), GAS_BILLED)
 
 
 def to_lines(change: Change, measures: MeasureStore) -> Iterator[str]:
@@ -422,10 +415,7 @@ def to_target(options: OutputOptions) -> WriteTarget:
 def build(options: OutputOptions, parts: OutputParts) -> LineProtocolOutput:
     """Build the output of these options. Raises ValueError."""
     return LineProtocolOutput(
-        target=to_target(options),
-        measures=parts.measures,
-        now=parts.now,
-        ca_file=options.more.get("ca_file"),
+        target=to_target(options), measures=parts.measures, now=parts.now, ca_file=options.more.get("ca_file")
     )
 
 

@@ -44,9 +44,7 @@ from sqlalchemy.exc import (
     ProgrammingError,
     SQLAlchemyError,
 )
-from sqlalchemy.exc import (
-    TimeoutError as PoolTimeout,
-)
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from worker.domain.clock import Clock, real_clock
 from worker.errors import OperatorFault, StoreUnavailable

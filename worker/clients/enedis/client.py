@@ -68,14 +68,7 @@ _OUTAGE_CODES: Final = {"technical-error", "internal-server-error", "adam-dc-050
 _INVALID_REQUEST_CODES: Final = {"invalid-request", "invalid-resquest"}
 _QUOTA_CODE: Final = re.compile(r"429|90080[0-9]")
 _GATEWAY_CODE: Final = re.compile(r"900[0-9]{3}")
-_MEASURE_KEYS: Final = {
-    "meter_reading",
-    "usage_point",
-    "interval_reading",
-    "grandeur",
-    "idPrm",
-    "serviceSouscrit",
-}
+_MEASURE_KEYS: Final = {"meter_reading", "usage_point", "interval_reading", "grandeur", "idPrm", "serviceSouscrit"}
 _REFUSAL_KEYS: Final = {"error", "fault", "code", "error_code"}
 _KNOWN_CODES: Final = {
     *_KIND_BY_CODE,

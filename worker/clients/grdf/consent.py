@@ -45,10 +45,7 @@ from worker.errors import RightProofRefused
 
 MOST_PROOFS: Final = 3
 LARGEST_PROOF: Final = 4 * 1024**2  # Bytes of one file.
-_ROLES: Final = {
-    RightRole.AUTHORIZED: "AUTORISE_CONTRAT_FOURNITURE",
-    RightRole.OWN: "DETENTEUR_CONTRAT_FOURNITURE",
-}
+_ROLES: Final = {RightRole.AUTHORIZED: "AUTORISE_CONTRAT_FOURNITURE", RightRole.OWN: "DETENTEUR_CONTRAT_FOURNITURE"}
 _STATES: Final = {
     "active": RightState.ACTIVE,
     "a valider": RightState.PENDING,

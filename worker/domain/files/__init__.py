@@ -45,11 +45,7 @@ from worker.domain.files.workbooks import (
 )
 
 # The first that a header fits holds.
-_TABLES: Final[Sequence[TableFormat]] = (
-    *enedis_portal.FORMATS,
-    *enedis_site.FORMATS,
-    *grdf_site.FORMATS,
-)
+_TABLES: Final[Sequence[TableFormat]] = (*enedis_portal.FORMATS, *enedis_site.FORMATS, *grdf_site.FORMATS)
 FORMAT_NAMES: Final = sorted({one.name for one in _TABLES} | {enedis_portal.R63_JSON, enedis_portal.R64_JSON})
 _HEAD_ROWS: Final = 60
 _LONGEST_START: Final = 4096

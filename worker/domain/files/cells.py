@@ -193,10 +193,7 @@ def read_lines(stream: io.BufferedReader, source: Source) -> Iterator[tuple[int,
     """
     utf_16 = find_utf_16(stream.peek(_START))
     text = io.TextIOWrapper(
-        stream,
-        encoding=utf_16 or "utf-8-sig",
-        errors="replace" if utf_16 else "surrogateescape",
-        newline=None,
+        stream, encoding=utf_16 or "utf-8-sig", errors="replace" if utf_16 else "surrogateescape", newline=None
     )
     number = 0
     while line := text.readline(_LONGEST_LINE + 1):

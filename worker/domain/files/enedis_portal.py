@@ -57,10 +57,7 @@ _CURVE_COLUMNS: Final = (
     *("identifiant prm", "grandeur physique", "grandeur metier"),
     *("unite", "horodate", "valeur", "pas"),
 )
-_INDEX_COLUMNS: Final = (
-    *("identifiant prm", "grandeur physique", "grandeur metier"),
-    *("unite", "horodate", "valeur"),
-)
+_INDEX_COLUMNS: Final = (*("identifiant prm", "grandeur physique", "grandeur metier"), *("unite", "horodate", "valeur"))
 _USUAL_MARKS: Final = ("B", "0", "0")
 _NOTHING: Final = frozenset({"", "null"})
 

@@ -42,11 +42,7 @@ DAILY_TYPES: Final = frozenset({"informative journalier", "informative journalie
 PUBLISHED_TYPES: Final = frozenset({"publiee"})
 _ABSENT: Final = "absence de donnees"
 _QUALITIES: Final = {"mesure": "measured", "estime": "estimated", "corrige": "corrected"}
-_STATES: Final = {
-    "provisoire": "provisional",
-    "definitive": "final",
-    "definitif": "final",
-}
+_STATES: Final = {"provisoire": "provisional", "definitive": "final", "definitif": "final"}
 KNOWN_QUALITIES: Final = frozenset({*_QUALITIES, _ABSENT})
 KNOWN_STATES: Final = frozenset(_STATES)
 _MILLIONTHS: Final = 1_000_000  # Of a kWh.

@@ -75,12 +75,7 @@ class ApiTokenTable(ClockedTable):
     """The table of API tokens."""
 
     def create(
-        self,
-        name: str,
-        scopes: Collection[str],
-        expires_in: timedelta | None = None,
-        *,
-        tenant: str = DEFAULT_TENANT,
+        self, name: str, scopes: Collection[str], expires_in: timedelta | None = None, *, tenant: str = DEFAULT_TENANT
     ) -> tuple[ApiToken, str]:
         """Create a token and return it with its text, which can't be read again later.
 

@@ -186,10 +186,7 @@ class PolicyTable(SqlTable):
         rows = self._database.fetch(select(POLICIES).order_by(POLICIES.c.since))
         return [
             AppliedPolicy(
-                row.since,
-                FleetPolicy(row.daily_every, row.curve_every),
-                row.applied_at,
-                json.loads(row.arithmetic),
+                row.since, FleetPolicy(row.daily_every, row.curve_every), row.applied_at, json.loads(row.arithmetic)
             )
             for row in rows
         ]

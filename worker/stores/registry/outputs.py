@@ -161,13 +161,7 @@ class OutboxTable(SqlTable):
                     log.warning("a change is sent later: it could not be closed: %s", error)
 
     def _upsert(
-        self,
-        account_id: str,
-        series: Series,
-        part: ChangedPart,
-        noted: Collection[str],
-        *,
-        closes: bool = False,
+        self, account_id: str, series: Series, part: ChangedPart, noted: Collection[str], *, closes: bool = False
     ) -> list[str]:
         """Insert or widen the row of each output of the account, and return the ids of these outputs.
 

@@ -218,9 +218,7 @@ def _follow_page(database: Database, first: str, last: str, fleet: Sequence[Seri
         due = {"collected": True, "again_at": None, "failures": 0, "history_due_at": now}
         active = sa.select(ACCOUNTS.c.id).select_from(ACCOUNTS.outerjoin(USAGE_POINTS))
         active = active.where(ACCOUNTS.c.id.in_(ids), account_rows.IS_ACTIVE)
-        connection.execute(
-            sa.update(SERIES_OUTCOMES).where(*begins).values(active=_C.account_id.in_(active), **due),
-        )
+        connection.execute(sa.update(SERIES_OUTCOMES).where(*begins).values(active=_C.account_id.in_(active), **due))
         return len(ids)
 
 
