@@ -12,7 +12,7 @@ Source of limits and depths: Enedis, guide d'implémentation Data Connect v5, an
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
 from typing import Final, Self
@@ -333,6 +333,65 @@ class Series(StrEnum):
         return (self.inputs, *self.totals)
 
 
+# Others are like these three, but for their direction or their energy.
+_LOAD_CURVE: Final = SeriesDescription(
+    quantity=Quantity.POWER,
+    granularity=Granularity.STEP,
+    label=_label(
+        "Courbe par demi-heure",
+        "Half-hour curve",
+        "la courbe par demi-heure",
+        "the half-hour curve",
+        "Votre consommation par demi-heure, si son enregistrement est activé dans votre espace client Enedis.",
+        "Your consumption in each half-hour, if its recording is switched on in your Enedis customer account.",
+    ),
+    inputs=Doctype.MINUTE,
+    totals=(Doctype.HOUR,),
+    look_back_days=7,
+    max_window_days=7,
+    history_days=None,
+    history_lane=Lane.BACKFILL,
+    days_read_at_once=31,
+    optional=True,
+    adds_up_to=Series.DAILY,
+    speaks_for_account=True,
+)
+_REGISTERS: Final = SeriesDescription(
+    quantity=Quantity.ENERGY,
+    granularity=Granularity.REGISTER,
+    label=_label(
+        "Index du compteur",
+        "Meter readings",
+        "les index du compteur",
+        "the meter readings",
+        "Les nombres affichés par le compteur à minuit, par période tarifaire : heures pleines, heures creuses…",
+        "The numbers on the meter at midnight, by tariff period: peak hours, off-peak hours…",
+    ),
+    inputs=Doctype.INDEX,
+    cadence_nights=7,
+    history_lane=Lane.BACKFILL,
+    adds_up_to=Series.DAILY,
+)
+# Its window is the last whole day: an answer tells what holds when it is asked.
+_CONTRACT: Final = SeriesDescription(
+    quantity=Quantity.APPARENT_POWER,
+    granularity=Granularity.STATE,
+    label=_label(
+        "Contrat",
+        "Contract",
+        "le contrat",
+        "the contract",
+        "La puissance souscrite, le tarif, les heures creuses et leurs changements.",
+        "The subscribed power, the tariff, the off-peak hours and their changes.",
+    ),
+    inputs=Doctype.CONTRACT,
+    look_back_days=1,
+    max_window_days=1,
+    history_days=1,
+    cadence_nights=30,
+    history_lane=Lane.BACKFILL,
+    tells_activation=True,
+)
 SERIES_DESCRIPTIONS: Final[Mapping[Series, SeriesDescription]] = {
     Series.DAILY: SeriesDescription(
         quantity=Quantity.ENERGY,
@@ -350,28 +409,7 @@ SERIES_DESCRIPTIONS: Final[Mapping[Series, SeriesDescription]] = {
         history_lane=Lane.FIRST_SCREEN,
         speaks_for_account=True,
     ),
-    Series.LOAD_CURVE: SeriesDescription(
-        quantity=Quantity.POWER,
-        granularity=Granularity.STEP,
-        label=_label(
-            "Courbe par demi-heure",
-            "Half-hour curve",
-            "la courbe par demi-heure",
-            "the half-hour curve",
-            "Votre consommation par demi-heure, si son enregistrement est activé dans votre espace client Enedis.",
-            "Your consumption in each half-hour, if its recording is switched on in your Enedis customer account.",
-        ),
-        inputs=Doctype.MINUTE,
-        totals=(Doctype.HOUR,),
-        look_back_days=7,
-        max_window_days=7,
-        history_days=None,
-        history_lane=Lane.BACKFILL,
-        days_read_at_once=31,
-        optional=True,
-        adds_up_to=Series.DAILY,
-        speaks_for_account=True,
-    ),
+    Series.LOAD_CURVE: _LOAD_CURVE,
     Series.PRODUCTION_DAILY: SeriesDescription(
         direction=Direction.PRODUCTION,
         quantity=Quantity.ENERGY,
@@ -389,10 +427,9 @@ SERIES_DESCRIPTIONS: Final[Mapping[Series, SeriesDescription]] = {
         cadence_nights=7,
         history_lane=Lane.BACKFILL,
     ),
-    Series.PRODUCTION_LOAD_CURVE: SeriesDescription(
+    Series.PRODUCTION_LOAD_CURVE: replace(
+        _LOAD_CURVE,
         direction=Direction.PRODUCTION,
-        quantity=Quantity.POWER,
-        granularity=Granularity.STEP,
         label=_label(
             "Courbe de production",
             "Production curve",
@@ -403,13 +440,8 @@ SERIES_DESCRIPTIONS: Final[Mapping[Series, SeriesDescription]] = {
         ),
         inputs=Doctype.PRODUCTION_MINUTE,
         totals=(Doctype.PRODUCTION_HOUR,),
-        look_back_days=7,
-        max_window_days=7,
-        history_days=None,
-        history_lane=Lane.BACKFILL,
-        days_read_at_once=31,
-        optional=True,
         adds_up_to=Series.PRODUCTION_DAILY,
+        speaks_for_account=False,
     ),
     Series.MAX_POWER: SeriesDescription(
         quantity=Quantity.APPARENT_POWER,
@@ -427,26 +459,10 @@ SERIES_DESCRIPTIONS: Final[Mapping[Series, SeriesDescription]] = {
         cadence_nights=7,
         history_lane=Lane.BACKFILL,
     ),
-    Series.REGISTERS: SeriesDescription(
-        quantity=Quantity.ENERGY,
-        granularity=Granularity.REGISTER,
-        label=_label(
-            "Index du compteur",
-            "Meter readings",
-            "les index du compteur",
-            "the meter readings",
-            "Les nombres affichés par le compteur à minuit, par période tarifaire : heures pleines, heures creuses…",
-            "The numbers on the meter at midnight, by tariff period: peak hours, off-peak hours…",
-        ),
-        inputs=Doctype.INDEX,
-        cadence_nights=7,
-        history_lane=Lane.BACKFILL,
-        adds_up_to=Series.DAILY,
-    ),
-    Series.PRODUCTION_REGISTERS: SeriesDescription(
+    Series.REGISTERS: _REGISTERS,
+    Series.PRODUCTION_REGISTERS: replace(
+        _REGISTERS,
         direction=Direction.PRODUCTION,
-        quantity=Quantity.ENERGY,
-        granularity=Granularity.REGISTER,
         label=_label(
             "Index de production",
             "Production meter readings",
@@ -456,30 +472,9 @@ SERIES_DESCRIPTIONS: Final[Mapping[Series, SeriesDescription]] = {
             "The number on the meter at midnight for the electricity fed into the grid.",
         ),
         inputs=Doctype.PRODUCTION_INDEX,
-        cadence_nights=7,
-        history_lane=Lane.BACKFILL,
         adds_up_to=Series.PRODUCTION_DAILY,
     ),
-    # Its window is the last whole day: an answer tells what holds when it is asked.
-    Series.CONTRACT: SeriesDescription(
-        quantity=Quantity.APPARENT_POWER,
-        granularity=Granularity.STATE,
-        label=_label(
-            "Contrat",
-            "Contract",
-            "le contrat",
-            "the contract",
-            "La puissance souscrite, le tarif, les heures creuses et leurs changements.",
-            "The subscribed power, the tariff, the off-peak hours and their changes.",
-        ),
-        inputs=Doctype.CONTRACT,
-        look_back_days=1,
-        max_window_days=1,
-        history_days=1,
-        cadence_nights=30,
-        history_lane=Lane.BACKFILL,
-        tells_activation=True,
-    ),
+    Series.CONTRACT: _CONTRACT,
     # Source of limits and times: GRDF, ADICT (the swagger of v2), and the code of its public clients. A day's value is
     # there one to three days later, and is final some days after the month's publication.
     Series.GAS_DAILY: SeriesDescription(
@@ -528,11 +523,11 @@ SERIES_DESCRIPTIONS: Final[Mapping[Series, SeriesDescription]] = {
         history_lane=Lane.BACKFILL,
         speaks_for_account=True,
     ),
-    # As Series.CONTRACT; its load is the annual reference consumption.
-    Series.GAS_CONTRACT: SeriesDescription(
+    # Its load is the annual reference consumption.
+    Series.GAS_CONTRACT: replace(
+        _CONTRACT,
         supplier="grdf",
         quantity=Quantity.GAS,
-        granularity=Granularity.STATE,
         label=_label(
             "Contrat de gaz",
             "Gas contract",
@@ -542,12 +537,7 @@ SERIES_DESCRIPTIONS: Final[Mapping[Series, SeriesDescription]] = {
             "How often your meter is read, your tariff and your annual reference consumption.",
         ),
         inputs=Doctype.GAS_CONTRACT,
-        look_back_days=1,
-        max_window_days=1,
-        history_days=1,
         cadence_nights=90,
-        history_lane=Lane.BACKFILL,
-        tells_activation=True,
     ),
 }
 

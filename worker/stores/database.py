@@ -31,20 +31,10 @@ from sqlalchemy import (
     UpdateBase,
     create_engine,
     event,
+    exc,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import (
-    ArgumentError,
-    DatabaseError,
-    InterfaceError,
-    InternalError,
-    NoSuchModuleError,
-    OperationalError,
-    ProgrammingError,
-    SQLAlchemyError,
-)
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from worker.domain.clock import Clock, real_clock
 from worker.errors import OperatorFault, StoreUnavailable
@@ -226,30 +216,33 @@ class Database:
         """Raise an outage of the database as StoreUnavailable and count it; other errors stay as they are."""
         try:
             yield
-        except SQLAlchemyError as error:
+        except exc.SQLAlchemyError as error:
             if (text := self._describe_outage(error)) is None:
                 raise
             if self._use.counts_outages:
                 STORE_ERRORS.labels("registry").inc()
             raise StoreUnavailable(f"{self.address}: {text}") from error
 
-    def _describe_outage(self, error: SQLAlchemyError) -> str | None:
+    def _describe_outage(self, error: exc.SQLAlchemyError) -> str | None:
         """Return what to do about a database that does not serve; None if the statement itself is wrong."""
         driver_error = getattr(error, "orig", None)
         text = f"{type(driver_error).__name__} {driver_error}"
-        if isinstance(error, OperationalError | ProgrammingError) and any(
+        if isinstance(error, exc.OperationalError | exc.ProgrammingError) and any(
             word in text for word in _MISSING_TABLE_ERRORS
         ):
             return f"the {self._use.name} tables are missing or older than this version: run `releve migrate`"
-        if isinstance(error, OperationalError) and "LockNotAvailable" in text:
+        if isinstance(error, exc.OperationalError) and "LockNotAvailable" in text:
             return "a table was in use for too long: run `releve migrate` again, or stop the workers first"
-        if isinstance(error, ProgrammingError) and "InsufficientPrivilege" in text:
+        if isinstance(error, exc.ProgrammingError) and "InsufficientPrivilege" in text:
             reason = _first_line(driver_error)
             return f"this database user may not do that ({reason}): run `releve migrate` as the tables' owner first"
-        if isinstance(error, PoolTimeout):
+        if isinstance(error, exc.TimeoutError):
             return "all database connections are in use: use fewer threads, or try later"
         # SQLite raises a plain DatabaseError for a file that is not a database.
-        if isinstance(error, OperationalError | InterfaceError | InternalError) or type(error) is DatabaseError:
+        if (
+            isinstance(error, exc.OperationalError | exc.InterfaceError | exc.InternalError)
+            or type(error) is exc.DatabaseError
+        ):
             return f"does not work ({_first_line(driver_error)}): check that it runs, and {self._use.setting}"
         return None
 
@@ -300,7 +293,7 @@ def _parse_url(text: str, use: DatabaseUse) -> URL:
         url = make_url(text)
         dialect = url.get_dialect()
         dialect.import_dbapi()
-    except (ArgumentError, NoSuchModuleError, ValueError):  # A port that is not a number gives a ValueError.
+    except (exc.ArgumentError, exc.NoSuchModuleError, ValueError):  # A port that is not a number gives a ValueError.
         raise ValueError(expected) from None
     except ImportError:
         raise ValueError(f"the driver in the {use.name} URL is not installed: leave it out") from None
