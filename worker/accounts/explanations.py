@@ -281,7 +281,7 @@ class Explainer:
         has_later: bool,
     ) -> SeriesExplanation:
         now, today, mark = self.history.now(), self.history.today(), ledger.mark_of(day)
-        calls = [call for call in _calls_of(series, state, outcome) if call.covers(day)]
+        calls = [call for call in _calls_of(series, state, outcome) if day in call.window]
         asked_on = None if mark.asked_at_age is None else day + mark.asked_at_age * ONE_DAY
         in_force = stored.state is not None and stored.state.key <= day.isoformat()
         if series.is_state:

@@ -39,8 +39,10 @@ class DateWindow:
 
     @property
     def days(self) -> int:
-        """The number of days."""
         return (self.end - self.start).days
+
+    def __contains__(self, day: date) -> bool:
+        return self.start <= day < self.end
 
     def dates(self) -> Iterator[date]:
         """Yield each of its days, oldest first."""

@@ -164,20 +164,14 @@ SERIES_OF_SERVICES: Final[Mapping[str, frozenset[Series]]] = {
 _VALUE: Final = re.compile(r"\s*(?:-?\d{1,12}(?:\.\d{0,12})?|null|)\s*", re.ASCII)
 
 
-def _is_step(value: Json) -> bool:
-    return parse_step_minutes(value) is not None
-
-
-def _is_one_day(value: Json) -> bool:
-    return value in (None, "", "P1D", "86400")
-
-
 def _unit(known: str) -> AfterValidator:
     return check_scalar(lambda value: value is None or value == known, DeviationKind.UNIT)
 
 
 def _step_of(series: Series) -> AfterValidator:
-    return check_scalar(_is_step if series.has_steps else _is_one_day, DeviationKind.CODE)
+    if series.has_steps:
+        return check_scalar(lambda value: parse_step_minutes(value) is not None, DeviationKind.CODE)
+    return check_scalar(lambda value: value in (None, "", "P1D", "86400"), DeviationKind.CODE)
 
 
 _Date = Annotated[str, Field(pattern=r"^\s*20[0-9]{2}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}.{0,16})?\s*$")] | None

@@ -81,44 +81,38 @@ _MEANING_OF_RIGHT_BY_CODE: Final[Mapping[str, tuple[type[errors.WorkerError], st
     "1000000022": _BAD_SCOPE,
     "1000000026": _BAD_NAME,
 }
-_MEANING_OF_RIGHT_BY_TEXT: Final[Sequence[tuple[re.Pattern[str], tuple[type[errors.WorkerError], str]]]] = [
-    (re.compile(pattern), meaning)
-    for pattern, meaning in (
-        ("contrat de fourniture", _CONTRACT_ENDED),
-        ("preuve", _BAD_FILES),
-        ("code postal", _BAD_POSTCODE),
-        ("courriel", _BAD_EMAIL),
-        ("le nom ou la raison sociale", _BAD_NAME),
-        ("pce est inconnu|pce est incorrect", _NO_METER),
-        ("droit d'acces est revoque", _RIGHT_REVOKED),
-        ("incoherente|perimetre|date de (debut|fin)", _BAD_SCOPE),
-    )
-]
+_MEANING_OF_RIGHT_BY_TEXT: Final = (
+    ("contrat de fourniture", _CONTRACT_ENDED),
+    ("preuve", _BAD_FILES),
+    ("code postal", _BAD_POSTCODE),
+    ("courriel", _BAD_EMAIL),
+    ("le nom ou la raison sociale", _BAD_NAME),
+    ("pce est inconnu|pce est incorrect", _NO_METER),
+    ("droit d'acces est revoque", _RIGHT_REVOKED),
+    ("incoherente|perimetre|date de (debut|fin)", _BAD_SCOPE),
+)
 _EXISTS_CODE: Final = "1000000003"
 _NO_FAILURE: Final = re.compile("existe deja|en attente de la validation|aucun droit d'acces trouve")
 _OUTAGE_CODE: Final = re.compile(r"2\d{6}|2\d{9}")  # That codes of the server begin with a 2 is inferred.
 # The codes of these are not known. The texts are compared without accents and in lower case, in this order.
-_MEANING_BY_TEXT: Final[Sequence[tuple[re.Pattern[str], Meaning]]] = [
-    (re.compile(pattern), meaning)
-    for pattern, meaning in (
-        ("ne couvre pas les donnees", _NOT_COVERED),
-        ("il n'y a pas de donnees", AnswerKind.NO_DATA),
-        ("demenage", _MOVED),
-        # The operator's own contract with GRDF, and the rights to all its meters.
-        ("contrat grdf adict|mauvaise utilisation", _OUR_CONTRACT),
-        ("preuve de consentement", _BAD_PROOF),
-        ("revoque", _REVOKED),
-        ("obsolete|suspendu", _OBSOLETE),
-        ("contrat.*(echu|termine|resilie|expire)", _MOVED),
-        ("droit d'acces.* expire", _EXPIRED),
-        ("autorise a consulter|aucun droit d'acces", _NO_RIGHT),
-        ("pce est inconnu|pce inconnu", _NO_METER),
-        (r"date_debut.*anterieur.* - \d+ ans", AnswerKind.BEFORE_HISTORY),
-        ("date_fin.*inferieur.*date du jour", AnswerKind.END_TOO_LATE),
-        ("rencontre une erreur|erreur technique|retenter|ulterieurement", _OUTAGE),
-        ("format|obligatoire|doi(ven)?t etre renseigne|parametre|date de debut", _BAD_REQUEST),
-    )
-]
+_MEANING_BY_TEXT: Final[Sequence[tuple[str, Meaning]]] = (
+    ("ne couvre pas les donnees", _NOT_COVERED),
+    ("il n'y a pas de donnees", AnswerKind.NO_DATA),
+    ("demenage", _MOVED),
+    # The operator's own contract with GRDF, and the rights to all its meters.
+    ("contrat grdf adict|mauvaise utilisation", _OUR_CONTRACT),
+    ("preuve de consentement", _BAD_PROOF),
+    ("revoque", _REVOKED),
+    ("obsolete|suspendu", _OBSOLETE),
+    ("contrat.*(echu|termine|resilie|expire)", _MOVED),
+    ("droit d'acces.* expire", _EXPIRED),
+    ("autorise a consulter|aucun droit d'acces", _NO_RIGHT),
+    ("pce est inconnu|pce inconnu", _NO_METER),
+    (r"date_debut.*anterieur.* - \d+ ans", AnswerKind.BEFORE_HISTORY),
+    ("date_fin.*inferieur.*date du jour", AnswerKind.END_TOO_LATE),
+    ("rencontre une erreur|erreur technique|retenter|ulterieurement", _OUTAGE),
+    ("format|obligatoire|doi(ven)?t etre renseigne|parametre|date de debut", _BAD_REQUEST),
+)
 _WAITS_CODE: Final = "0000000002"  # A success: the right waits for the holder.
 _TOO_MANY_CODE: Final = "2000000009"  # More meters in a list than GRDF takes.
 _CODE_FORM: Final = re.compile(r"\d{1,10}", re.ASCII)
@@ -141,7 +135,7 @@ class BusinessError:
         if _OUTAGE_CODE.fullmatch(self.code):
             return _OUTAGE
         text = to_plain(self.text)
-        return next((meaning for pattern, meaning in _MEANING_BY_TEXT if pattern.search(text)), None)
+        return next((meaning for pattern, meaning in _MEANING_BY_TEXT if re.search(pattern, text)), None)
 
 
 class GrdfClient(SeriesClient):
@@ -277,7 +271,7 @@ def interpret_rights(reply: Reply, now: datetime) -> BusinessError | None:
         raise errors.ApplicationRefused(
             "GRDF does not let the application use rights (403): check its contract for ADICT"
         )
-    by_text = (meaning for pattern, meaning in _MEANING_OF_RIGHT_BY_TEXT if pattern.search(text))
+    by_text = (meaning for pattern, meaning in _MEANING_OF_RIGHT_BY_TEXT if re.search(pattern, text))
     raise _to_error(_MEANING_OF_RIGHT_BY_CODE.get(error.code) or next(by_text, _BAD_REQUEST), error)
 
 

@@ -95,20 +95,12 @@ _SANDBOX: Final = replace(_PRODUCTION, name="grdf-adict-sandbox", data_path="/ad
 PRESETS: Final[Mapping[str, Preset]] = {preset.name: preset for preset in (_PRODUCTION, _SANDBOX)}
 
 
-def _is_number(value: Json) -> bool:
-    return value in (None, "") or parse_decimal(value) is not None
-
-
-def _is_day(value: Json) -> bool:
-    return value in (None, "") or parse_date(value) is not None
-
-
 def _one_of(words: frozenset[str]) -> Callable[[Json], bool]:
     return lambda value: value is None or (isinstance(value, str) and to_plain(value) in words)
 
 
-_Number = Annotated[Any, check_scalar(_is_number)]
-_Day = Annotated[Any, check_scalar(_is_day)]
+_Number = Annotated[Any, check_scalar(lambda value: value in (None, "") or parse_decimal(value) is not None)]
+_Day = Annotated[Any, check_scalar(lambda value: value in (None, "") or parse_date(value) is not None)]
 _Scalar = Annotated[Any, check_scalar(lambda value: True)]
 # The swagger has the word "null" where an object lacks.
 _or_null = BeforeValidator(lambda value: None if value == "null" else value)

@@ -88,7 +88,7 @@ class ParsedAnswer:
         inside = [
             reading
             for reading in self.readings
-            if (window.start <= reading.start.date() < window.end)
+            if reading.start.date() in window
             or (reaching_in and reading.start < start < reading.start.astimezone(UTC) + reading.length)
         ]
         return ParsedAnswer(inside, self.dropped + len(self.readings) - len(inside), self.differing, self.left_out)

@@ -107,11 +107,6 @@ class SeriesChoice(SqlTable):
         return [series for series in Series if series in chosen]
 
 
-def is_collected(switch: SeriesSwitch, series: Series, fleet: Collection[Series]) -> bool:
-    """Return whether a series with this switch is asked for."""
-    return switch is SeriesSwitch.ON or (switch is SeriesSwitch.FLEET and series in fleet)
-
-
 def switch_series(
     connection: sa.Connection,
     account_id: str,
@@ -126,8 +121,9 @@ def switch_series(
     """
     account_rows.lock(connection, account_id)
     account = account_rows.get(connection, account_id)
-    row = _row_of(connection, account_id, series)
-    collected = is_collected(to, series, fleet)
+    query = sa.select(_C.switch, _C.collected).where(_C.account_id == account_id, _C.series == series)
+    row = connection.execute(query.with_for_update()).one_or_none()
+    collected = to is SeriesSwitch.ON or (to is SeriesSwitch.FLEET and series in fleet)
     if row is not None and (row.switch, row.collected) == (to, collected):
         return
     if row is None:
@@ -238,11 +234,6 @@ def _find_changing(first: str, last: str, fleet: Sequence[Series]) -> sa.Select[
         ACCOUNTS.c.state.not_in((AccountState.CLOSED, AccountState.DELETED)),
         sa.or_(sa.select(_C.series).where(of_account, differs).exists(), *lacks),
     )
-
-
-def _row_of(connection: sa.Connection, account_id: str, series: Series) -> sa.Row[Any, Any] | None:
-    query = sa.select(_C.switch, _C.collected).where(_C.account_id == account_id, _C.series == series)
-    return connection.execute(query.with_for_update()).one_or_none()
 
 
 def _update(connection: sa.Connection, account_id: str, series: Series, values: dict[str, Any]) -> None:
