@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
@@ -103,6 +103,20 @@ def _place_of(location: tuple[str | int, ...]) -> str:
 
 def _type_name(value: Json) -> str:
     return _TYPE_NAMES.get(type(value), "null")
+
+
+def fields_of(model: type[AnswerPart]) -> dict[str, Json]:
+    """Return the fields of a model, those of its objects too, for ``keep_fields``."""
+    return {
+        name: next(map(fields_of, _models_in(field.annotation)), None) for name, field in model.model_fields.items()
+    }
+
+
+def _models_in(annotation: Any) -> Iterator[type[AnswerPart]]:
+    if isinstance(annotation, type) and issubclass(annotation, AnswerPart):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models_in(inner)
 
 
 def keep_fields(body: Json, kept: Mapping[str, Json] | None) -> Json:

@@ -31,8 +31,8 @@ class StateCall:
     """A call that asks what holds now, such as the contract: for a meter, without days.
 
     ``name``: that of its answer among those of the series. ``path``: ``{meter}`` in it stands for the meter, which
-    otherwise is a parameter. ``kept``: the fields of the answer that leave the client, as an object of objects whose
-    leaves are None; names, addresses and all the rest do not. ``required``: whether there is no answer without it.
+    otherwise is a parameter. ``kept``: the fields of the answer that leave the client, as ``keep_fields`` has
+    them; names, addresses and all the rest do not. ``required``: whether there is no answer without it.
     """
 
     name: str
