@@ -161,13 +161,10 @@ def _read_document(source: Source, stream: io.BufferedReader) -> Iterator[FileSe
 def _read_json(source: Source, stream: io.BufferedReader) -> Iterator[FileSeries]:
     text = stream.read(_LARGEST_JSON + 1)
     if len(text) > _LARGEST_JSON:
-        source.fail(
-            f"more than {_LARGEST_JSON // MEGABYTE} MB of JSON: ask for CSV, or one year at a time",
-            why=FileFault.TOO_LARGE,
-        )
+        source.refuse_size(f"more than {_LARGEST_JSON // MEGABYTE} MB of JSON: ask for CSV, or one year at a time")
     # Brackets and commas are counted first: an object takes thirty times the memory of its two brackets.
     if max(text.count(b"{"), text.count(b"[")) > MAX_ROWS or text.count(b",") > _COMMAS_A_POINT * MAX_ROWS:
-        source.fail(f"more than {MAX_ROWS} values: split the file by year", why=FileFault.TOO_LARGE)
+        source.refuse_size(f"more than {MAX_ROWS} values: split the file by year")
     if len({hash(name[1]) % 2**16 for name in _NAMES.finditer(text)}) > _MOST_NAMES:  # Each takes 160 bytes.
         source.fail(explain_name(source.name), why=FileFault.UNKNOWN)
     try:

@@ -148,6 +148,10 @@ class Source:
         place = "" if number is None else f", {self.noun} {number}"
         raise FileRefused(f"{self.file}{place}: {reason}", why) from None
 
+    def refuse_size(self, reason: str, number: int | None = None) -> NoReturn:
+        """Raise FileRefused for what is larger than it may be."""
+        self.fail(reason, number, FileFault.TOO_LARGE)
+
 
 class _BoundedReader(io.RawIOBase):
     """Bytes of a file up to a limit; it leaves the file open. Raises FileRefused beyond it, and for damaged files."""
@@ -168,7 +172,7 @@ class _BoundedReader(io.RawIOBase):
             raise FileRefused(f"{self._source.file}: can't be read ({type(error).__name__})") from None
         self._left -= len(content)
         if self._left < 0:
-            self._source.fail(f"larger than {MAX_BYTES // MEGABYTE} MB unpacked: split it", why=FileFault.TOO_LARGE)
+            self._source.refuse_size(f"larger than {MAX_BYTES // MEGABYTE} MB unpacked: split it")
         buffer[: len(content)] = content
         return len(content)
 
@@ -201,7 +205,7 @@ def read_lines(stream: io.BufferedReader, source: Source) -> Iterator[tuple[int,
         if len(line) > _LONGEST_LINE:
             source.fail("a line is too long for a file of measures", number)
         if number > _MOST_LINES:
-            source.fail(f"more than {_MOST_LINES} lines, blank ones among them", why=FileFault.TOO_LARGE)
+            source.refuse_size(f"more than {_MOST_LINES} lines, blank ones among them")
         if "\0" in line:
             source.fail("it is not text", number)
         if line.strip():
@@ -360,7 +364,7 @@ def bounded_rows(lines: Iterable[TableLine]) -> Iterator[TableLine]:
     """Yield rows up to ``MAX_ROWS``. Raises FileRefused beyond it."""
     for count, line in enumerate(lines, start=1):
         if count > MAX_ROWS:
-            line.source.fail(f"more than {MAX_ROWS} rows: split the file by year", line.number, FileFault.TOO_LARGE)
+            line.source.refuse_size(f"more than {MAX_ROWS} rows: split the file by year", line.number)
         yield line
 
 
