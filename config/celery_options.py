@@ -114,7 +114,7 @@ _ARGUMENTS: dict[str, tuple[object, ...]] = {
 # small computer rest.  All at one moment, because Redis writes each second with a change to the card, 4 kB at least.
 _NOT_OF_A_HOME = {"conclude requests", "withdraw rights", "check pending rights", "check rights"}
 if _settings.is_home:
-    broker_transport_options["unacked_restore_interval"] = 600  # Its worker looks at each start, too.
+    broker_transport_options["unacked_restore_interval"] = 600  # Its worker also looks at each start.
     _SCHEDULE = tuple(
         (name, task, crontab(minute=f"*/{max(2, int(when / 60))}") if isinstance(when, float) else when, expires)
         for name, task, when, expires in _SCHEDULE

@@ -469,7 +469,7 @@ class Settings(BaseSettings):
         return validation.home_mark_in(self.data_dir)
 
     def contact_link(self) -> str | None:
-        """Return where the operator's contact leads to; None for a text that is no address."""
+        """Return where the operator's contact leads to; None for any other text."""
         if self.contact is None or self.contact.startswith("https://"):
             return self.contact
         return f"mailto:{self.contact}" if validation.MAIL_ADDRESS.fullmatch(self.contact) else None
@@ -483,7 +483,6 @@ class Settings(BaseSettings):
         return complete_fleet(self.named_series())
 
     def named_series(self) -> tuple[Series, ...]:
-        """Return the series that RELEVE_SERIES names."""
         return parse_series(self.series)
 
     def registry(self) -> str:
@@ -507,7 +506,6 @@ class Settings(BaseSettings):
         return self.ledger_file or self.data_dir / "ledger.ndjson"
 
     def notify_urls(self) -> list[str]:
-        """Return the URLs of the services that get notices."""
         return (_secret(self.notify_url) or "").split()
 
     def redis(self) -> str | None:

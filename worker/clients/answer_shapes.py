@@ -123,7 +123,7 @@ def keep_fields(body: Json, kept: Mapping[str, Json] | None) -> Json:
     """Return a body with the fields in ``kept`` alone; of a list, each item so.
 
     ``kept``: an object of objects whose leaves are None. A leaf is a text, a number or null; anything else there, which
-    might hold more than is known, becomes null. So does a text or number in the place of an object, but for one that
+    might hold more than is known, becomes null. So does a text or number in the place of an object, unless that object
     also has the name ITSELF.
     """
     if kept is None:

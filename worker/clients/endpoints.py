@@ -54,7 +54,7 @@ class Preset:
     ``state_calls``: of each series that tells what holds now; the answers of several calls belong together.
     ``calls_per_day``: within any ``quota_day_hours``. ``ledger``: the name under which calls are counted, where it is
     not the preset's. ``quota_by_api``: whether each API has a quota of its own, or all calls for data share one.
-    ``domain``: of the hosts that serve real meters, but for those with one of ``sandbox_labels`` in their names.
+    ``domain``: of the hosts that serve real meters, except those with one of ``sandbox_labels`` in their names.
     """
 
     name: str

@@ -320,6 +320,6 @@ def post_signed(
             return answer.status_code
     except AddressRefused as error:
         raise NotDelivered(f"webhook: {error}: see RELEVE_WEBHOOK_NETWORKS") from None
-    except (requests.RequestException, HTTPError, SupplierTooSlow) as error:  # HTTPError: a host that is no name.
+    except (requests.RequestException, HTTPError, SupplierTooSlow) as error:  # HTTPError: an invalid host name.
         # The text of the error may quote the address, which may contain a secret.
         raise NotDelivered(f"webhook: {type(error).__name__}") from None

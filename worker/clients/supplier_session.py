@@ -94,7 +94,7 @@ class Reply:
 
     @cached_property
     def envelope(self) -> Mapping[str, Json]:
-        """The supplier's own envelope without those that gateways put around it; empty if there is none."""
+        """The supplier's own envelope, without those that gateways put around it; empty without one."""
         envelope = self.json if isinstance(self.json, dict) else {}
         for _ in range(3):
             inner = (envelope.get(key) for key in ("error", "fault", "enedis_return"))
@@ -195,7 +195,7 @@ class Permits(Protocol):
     def take_permit(self, api: str) -> str:
         """Take a permit for one request of ``api``, after a short wait at most, and return its text.
 
-        Raises RateLimited, with the longer wait, if there is none.
+        Raises RateLimited, with the longer wait, where no permit is free.
         """
 
     def release_permit(self, permit: str) -> None:

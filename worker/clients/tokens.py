@@ -180,7 +180,7 @@ class BearerTokens:
         self._store = store
 
     def current(self) -> Token:
-        """Return the token for the next calls. Raises TokenNeeded where there is none, or it has ended."""
+        """Return the token for the next calls. Raises TokenNeeded without one, or where it has ended."""
         text = self._store.load()
         if not text:
             raise errors.TokenNeeded(_NO_TOKEN)
@@ -198,7 +198,7 @@ class BearerTokens:
 
 
 def usage_points_from_id_token(id_token: str, client_id: str, now: datetime) -> list[str]:
-    """Return the usage points in the order of the claims, without duplicates; empty if there are none.
+    """Return the usage points in the order of the claims, without duplicates.
 
     It must be issued for our application (``aud``) and not be too old (``exp``) at ``now``, which a simulation may
     pretend. The signature isn't checked: a token received from the token endpoint over TLS needs no check (OpenID

@@ -480,7 +480,7 @@ def find_replaced(documents: Sequence[Document]) -> list[Entry]:
 
 
 def find_clusters(newcomers: Iterable[Entry], stored: Iterable[Entry]) -> Iterator[Cluster]:
-    """Yield the steps in groups of those that overlap, in time order; a step that overlaps no other is one, too."""
+    """Yield the steps in groups of those that overlap, in time order; a step alone is a group as well."""
     steps = [
         (interval_of(entry), is_stored, entry)
         for is_stored, entries in enumerate((newcomers, stored))

@@ -333,7 +333,7 @@ class Series(StrEnum):
         return (self.inputs, *self.totals)
 
 
-# Others are like these three, but for their direction or their energy.
+# Others are like these three, except for their direction or their energy.
 _LOAD_CURVE: Final = SeriesDescription(
     quantity=Quantity.POWER,
     granularity=Granularity.STEP,
@@ -560,7 +560,7 @@ _OPERATORS_OF_GATEWAYS: Final = {"gateway": "enedis"}
 
 
 def grid_operator_of(supplier: str) -> str:
-    """Return the grid operator whose series a supplier has: its own name, but for a gateway."""
+    """Return the grid operator whose series a supplier has: its own name, unless it is a gateway."""
     return _OPERATORS_OF_GATEWAYS.get(supplier, supplier)
 
 
@@ -588,7 +588,7 @@ _USUAL: Final = (*USUAL_SERIES, *USUAL_GAS_SERIES)
 
 
 def complete_fleet(named: Iterable[Series]) -> tuple[Series, ...]:
-    """Return the series that a fleet collects: those named, and of a supplier of which none is named its usual ones."""
+    """Return the series that a fleet collects: those named, and the usual ones of a supplier without any."""
     chosen = set(named)
     suppliers = {series.description.supplier for series in chosen}
     chosen.update(series for series in _USUAL if series.description.supplier not in suppliers)
@@ -596,7 +596,7 @@ def complete_fleet(named: Iterable[Series]) -> tuple[Series, ...]:
 
 
 def usual_series(supplier: str) -> list[Series]:
-    """Return the series that a fleet collects of a supplier of which none is named."""
+    """Return the series that a fleet collects from a supplier of which it names no series."""
     return of_supplier(supplier, _USUAL)
 
 
@@ -624,7 +624,7 @@ def dailies_of(supplier: str) -> list[Series]:
 
 
 def curve_of(daily: Series) -> Series:
-    """Return the curve whose steps add up to these daily values. Raises ValueError where there is none."""
+    """Return the curve whose steps add up to these daily values. Raises ValueError without one."""
     if (curve := find_curve(daily)) is None:
         raise ValueError(f"{daily} has no curve")
     return curve

@@ -170,7 +170,7 @@ def compare_states(entries: Iterable[Entry], stored: Mapping[str, Entry], later_
 
 
 def state_on(day: date, rows: Sequence[Entry]) -> Entry | None:
-    """Return the row in force on a day: the latest not after it, else the first; None where there is none.
+    """Return the row in force on a day: the latest not after it, else the first, else None.
 
     ``rows``: in key order. The first row holds for the days before it, too: a state is told only when it is asked for,
     and nothing says that it was another one before.

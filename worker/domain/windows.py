@@ -49,7 +49,7 @@ class DateWindow:
         return (self.start + place * ONE_DAY for place in range(self.days))
 
     def overlap(self, other: DateWindow) -> DateWindow | None:
-        """Return the days that both windows have; None if there are none."""
+        """Return the days that both windows have, or None."""
         start, end = max(self.start, other.start), min(self.end, other.end)
         return DateWindow(start, end) if start < end else None
 

@@ -148,7 +148,7 @@ def statistic_id(account: OutputAccount, statistic: Statistic) -> str:
 
 
 def _rows_gone(stored: StoredRows, batch: Sequence[StatisticRow], total: int) -> Iterator[StatisticRow]:
-    """Yield a row without an amount for each one that is stored there and is none of the batch.
+    """Yield a row without an amount for each one that is stored there and isn't in the batch.
 
     Its reading was removed, or its day is known as a day alone now. ``total``: the sum before the batch.
     """
@@ -200,7 +200,7 @@ class StatisticReader:
     def rows_since(self, first: date, now: datetime) -> Iterator[StatisticRow]:
         """Yield the rows of ``first`` and of all later days until ``now``, with the sums that the store gives.
 
-        There are none before the oldest value, and none at all where there is no value.
+        There are none before the oldest value, or without any value.
         """
         oldest = self._first_day()
         if oldest is None or not self._has_values(oldest, civil_date(now)):
@@ -241,7 +241,7 @@ class StatisticReader:
         return total
 
     def _first_day(self) -> date | None:
-        """Return the day of the oldest value; None if there is none."""
+        """Return the day of the oldest value, if any."""
         doctypes = [doctype for doctype in (self.statistic.days, self.statistic.hours) if doctype]
         found = self.measures.read(self.account_id, dict.fromkeys(doctypes, ALL_KEYS), 1)
         oldest = [to_reading(row, doctype).start for doctype, rows in found.items() for row in rows]

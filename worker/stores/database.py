@@ -178,12 +178,12 @@ class Database:
             return connection.execute(query).all()
 
     def first(self, query: Select[Any]) -> Row[*tuple[Any, ...]] | None:
-        """Return the first row of one query; None where there is none."""
+        """Return the first row of one query, if any."""
         with self.reading() as connection:
             return connection.execute(query).first()
 
     def scalar(self, query: Select[Any]) -> Any:
-        """Return what the first row of one query has in its first column; None where there is none."""
+        """Return what the first row of one query, if any, has in its first column."""
         row = self.first(query)
         return None if row is None else row[0]
 

@@ -218,12 +218,12 @@ class SecretTexts:
         return text_id, _hash(secret), f"{self.prefix}_{text_id}_{secret}"
 
     def read_id(self, text: str) -> str | None:
-        """Return the id in a text, or None for one that is no such text."""
+        """Return the id in a text, or None for any other text."""
         match = re.fullmatch(self._pattern, text)
         return match[1] if match else None
 
     def hash_of(self, text: str) -> str | None:
-        """Return the hash that is stored for a text, or None for one that is no such text."""
+        """Return the hash that is stored for a text, or None for any other text."""
         match = re.fullmatch(self._pattern, text)
         return _hash(match[2]) if match else None
 

@@ -121,7 +121,7 @@ def classify(reply: Reply, now: datetime) -> Answer:
 def unexpected_refusal(reply: Reply) -> Deviation | None:
     """Return how a refusal differs from the documentation: an unknown code, or no code where one is expected.
 
-    None for measures (AnswerWatch checks them), for answers that are no JSON, and for outages without a code.
+    None for measures (AnswerWatch checks them), for answers other than JSON, and for outages without a code.
     """
     payload = reply.json
     if not isinstance(payload, dict):

@@ -34,7 +34,7 @@ _INVALID_PARAMETERS: Final = "Paramètres invalides"
 def interpret(reply: Reply, end: date | None, now: datetime, report: Callable[[Deviation], object]) -> Answer:
     """Return the answer to a request for the days before ``end``; what Enedis said is read as from Enedis itself.
 
-    Raises GatewayBanned, and what ``enedis.client.interpret`` does but for ApplicationRefused: the application at
+    Raises GatewayBanned, and what ``enedis.client.interpret`` does except ApplicationRefused: the application at
     Enedis is the gateway's, so that is a fault of the gateway. A refused token is the session's to see.
     """
     if reply.status == 403 and reply.json is None:
@@ -70,6 +70,6 @@ def _classify_own(reply: Reply, now: datetime) -> Answer:
 
 
 class GatewayClient(EnedisClient):
-    """The series of one account, asked with its token: Enedis' client, but for the meaning of refusals."""
+    """The series of one account, asked with its token: Enedis' client, except for the meaning of refusals."""
 
     interpret = staticmethod(interpret)

@@ -250,10 +250,10 @@ def classify(reply: Reply, now: datetime) -> Answer:
 
 
 def interpret_rights(reply: Reply, now: datetime) -> BusinessError | None:
-    """Return None for a success of a call for rights, or what is none and no failure: it exists, or there is none.
+    """Return None where a call for rights succeeds, or the error that says that the right exists, or doesn't.
 
     Raises TransientError, UnknownUsagePoint, RightRefused, RequestRefused or OperatorFault. Error texts contain nothing
-    of the body but the digits of its code.
+    of the body except the digits of its code.
     """
     is_success = reply.status // 100 == 2
     if not is_success:
@@ -276,7 +276,7 @@ def interpret_rights(reply: Reply, now: datetime) -> BusinessError | None:
 
 
 def raise_by_status(reply: Reply, now: datetime) -> None:
-    """Raise what the status of a refusal means by itself; a body that is no JSON is a gateway's page."""
+    """Raise what the status of a refusal means by itself; a body other than JSON is a gateway's page."""
     if reply.status == 429:
         raise errors.SupplierLimited("GRDF: quota used up (429)", wait_of(reply, now))
     if reply.status >= 500 or reply.status // 100 == 3:

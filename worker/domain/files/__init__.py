@@ -214,6 +214,6 @@ def _read_rows(source: Source, rows: Iterator[TableLine]) -> Iterator[FileSeries
 
 
 def _find_format(header: TableLine) -> TableFormat | None:
-    """Return the format whose columns this row names; None where there is none."""
+    """Return the format whose columns this row names, if any."""
     names = header.names().keys()
     return next((table_format for table_format in _TABLES if table_format.columns <= names), None)

@@ -161,11 +161,9 @@ class _BoundedReader(io.RawIOBase):
         self._stream, self._source, self._left = stream, source, MAX_BYTES
 
     def readable(self) -> bool:
-        """Return that it can be read."""
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        """Fill the buffer with the next bytes and return their number."""
         try:
             content = self._stream.read(len(buffer))
         except DAMAGE as error:
@@ -264,7 +262,7 @@ class TableLine:
             self.fail(f"no column {missing[0]!r}; the header must have {', '.join(columns)}")
 
     def moment(self, column: str, is_iso: bool = False) -> datetime:
-        """Return a time as it is told: naive local time, or with its offset; ``is_iso``: French dates are none."""
+        """Return a time as it is told: naive local time, or with its offset; ``is_iso``: a French date is refused."""
         cell = self.cell(column)
         moment = None if is_iso and isinstance(cell, str) and "/" in cell else _to_moment(cell)
         if moment is None:
@@ -274,7 +272,7 @@ class TableLine:
         return moment
 
     def number_or_none(self, column: str) -> Decimal | None:
-        """Return a number with its digits; None where it says that there is none."""
+        """Return a number with its digits; None for a cell that says there is no value."""
         cell = self.cell(column)
         if cell is None or (isinstance(cell, str) and cell.casefold() in _MISSING):
             return None
@@ -294,7 +292,7 @@ class TableLine:
             self.fail(f"has {len(self.cells)} cells, but the header has {named}")
 
     def usage_point(self) -> str | None:
-        """Return the meter's number; None where there is none, or a spreadsheet has lost its digits."""
+        """Return the meter's number; None without one, or where a spreadsheet has lost its digits."""
         text = digits_of(self.cell("identifiant prm"))
         if not text or _SCIENTIFIC.fullmatch(text):
             return None
@@ -432,7 +430,7 @@ def shown_name(name: str) -> str:
 
 
 def number_in_name(name: str) -> str | None:
-    """Return the meter's number; None where there is none, or several. A time such as 20250313101500 is none."""
+    """Return the meter's number; None for no number or several. A time like 20250313101500 doesn't count."""
     numbers = {number for number in METER_NUMBER.findall(name) if not _TIME.fullmatch(number)}
     return numbers.pop() if len(numbers) == 1 else None
 

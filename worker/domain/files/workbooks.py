@@ -122,7 +122,7 @@ def is_workbook(names: list[str]) -> bool:
 
 
 def explain_other_book(names: list[str]) -> str | None:
-    """Return why an archive with these members is another document, which isn't read; None if it is none."""
+    """Return why an archive with these members is another document, which isn't read; None if it isn't one."""
     lower = {name.lower() for name in names}
     if any(name.endswith(".iwa") or name == "index.zip" for name in lower):
         return "a Numbers document is not supported: export it as .xlsx or .csv"
@@ -280,7 +280,7 @@ def _guard(read: Callable[[], _Result], source: Source, reason: str) -> _Result:
     except (CalamineError, *DAMAGE):
         source.fail(reason)
     except BaseException as error:
-        if type(error).__name__ != "PanicException":  # It is none of Exception, and its class has no module.
+        if type(error).__name__ != "PanicException":  # It is no subclass of Exception, and its class has no module.
             raise
         source.fail(reason)
 

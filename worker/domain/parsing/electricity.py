@@ -193,7 +193,7 @@ def _to_instant(raw: Json) -> datetime | None:
 
 @dataclass
 class _Points:
-    """The values of an answer by midnight; registers by calendar, too."""
+    """The values of an answer by midnight; registers also by calendar."""
 
     totals: dict[date, int] = field(default_factory=dict)
     registers: dict[str, dict[date, Registers]] = field(default_factory=dict)

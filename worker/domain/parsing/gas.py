@@ -208,7 +208,7 @@ def clean_names(record: Json) -> Mapping[str, Json]:
 
 
 def object_of(fields: Mapping[str, Json], name: str) -> Mapping[str, Json]:
-    """Return the object of this name; empty where there is none."""
+    """Return the object of this name, else an empty one."""
     return clean_names(fields.get(name))
 
 

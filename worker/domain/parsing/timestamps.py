@@ -57,7 +57,7 @@ def parse_day(raw: Json) -> date | None:
 
 
 def parse_label(raw: Json) -> datetime | None:
-    """Return the end that a step is labelled with, as it is written; None for a text that is no label."""
+    """Return the end that a step is labelled with, as it is written; None for any other text."""
     text = raw.strip() if isinstance(raw, str) else ""
     return _read_label(text) if _LABEL.fullmatch(text) else None
 

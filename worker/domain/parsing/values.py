@@ -82,7 +82,7 @@ class ParsedAnswer:
     def clip_to(self, window: DateWindow, *, reaching_in: bool = False) -> ParsedAnswer:
         """Return only the readings that begin in the window that was asked for; the others are counted as dropped.
 
-        ``reaching_in``: those that begin before it and end in it stay, too.
+        ``reaching_in``: those that begin before it and end in it stay as well.
         """
         start, _ = window.instants()
         inside = [

@@ -148,7 +148,7 @@ class PackedStore:
         raise StoreUnavailable(f"{database}: other writers keep changing the same documents, try again")
 
     def _erase_series(self, account_id: str, series: Series) -> int:
-        """Delete packs until none is left: beneath one that a replication wrote, an older revision may come up."""
+        """Delete packs until none is left: below one that a replication wrote, an older revision may come up."""
         database, erased = self._databases[series], 0
         for _ in range(MOST_RACES):
             packs = database.read(account_id, *_ALL_PACKS)

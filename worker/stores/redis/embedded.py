@@ -100,7 +100,7 @@ class ServerFolder:
         return is_locked(self.path.parent / UP_LOCK)
 
     def can_join(self) -> bool:
-        """Return whether a server runs here and answers; stop one that does not answer, but for that of `releve up`.
+        """Return whether a server runs here and answers; stop one that doesn't answer, unless it is `releve up`'s.
 
         Raises StoreUnavailable where that one is away.
         """
@@ -161,7 +161,7 @@ class ServerFolder:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
-                umask=0o077,  # Its files are private, whatever user starts it.
+                umask=0o077,  # Its files are private, no matter who starts it.
                 pass_fds=(lock,),
             )
             try:

@@ -67,8 +67,6 @@ class WorkerHeartbeat:
 
 
 class Heartbeats(PrefixedKeys):
-    """Heartbeats of workers and beat."""
-
     def now(self) -> float:
         """Return Redis' time, by which heartbeats are written and judged."""
         seconds, microseconds = self._redis.time()

@@ -72,8 +72,6 @@ class WebhookTarget:
 
 
 class ApiTokenTable(ClockedTable):
-    """The table of API tokens."""
-
     def create(
         self, name: str, scopes: Collection[str], expires_in: timedelta | None = None, *, tenant: str = DEFAULT_TENANT
     ) -> tuple[ApiToken, str]:
@@ -103,7 +101,7 @@ class ApiTokenTable(ClockedTable):
         return token
 
     def find_named(self, text: str) -> str | None:
-        """Return the id of the token that a text names, whether or not its secret is right; None where there is none.
+        """Return the id of the token, if any, that a text names, whether or not its secret is right.
 
         A token's id is no secret.
         """
@@ -196,7 +194,7 @@ class TenantTable(SealedTable):
             raise _unknown(tenant)
 
     def title_of(self, tenant: str) -> str | None:
-        """Return the name that households read, or None where there is none."""
+        """Return the name that households read, if any."""
         title: str | None = self._database.scalar(select(TENANTS.c.title).where(TENANTS.c.id == tenant))
         return title
 

@@ -19,8 +19,6 @@ _C = AUDIT_LOG.c
 
 
 class AuditTable(SqlTable):
-    """The table of audit entries."""
-
     def append(self, entry: AuditEntry) -> AuditEntry:
         """Append an entry and return it. Without a tenant it gets that of its account, where there is such an account.
 

@@ -51,7 +51,7 @@ class KnownLedger(SqlTable):
             raise LedgerRefused(f"{error}; {advice}") from None
 
     def accept(self) -> LedgerPosition:
-        """Take the ledger as it is from now on, and return its position; a new one is begun where there is none."""
+        """Take the ledger as it is from now on, and return its position; begin a new one if there is none."""
         position = self.file.position()
         with self._database.writing() as connection:
             connection.execute(delete(LEDGER_END))

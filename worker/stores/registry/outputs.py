@@ -310,7 +310,7 @@ def _upsert_statement(dialect: str, *, notes: bool) -> Any:
 
 
 def _merging(statement: Any, writers: sa.ColumnElement[int], *, notes: bool) -> Any:
-    """Return the INSERT that widens a row which is there, and gives it another number and so many ``writers``."""
+    """Return the INSERT that widens a row which is there, with another ``number`` and as many ``writers`` as given."""
     new = statement.excluded
     changes = {
         "first_at": sa.case((new.first_at < _ROW.first_at, new.first_at), else_=_ROW.first_at),
@@ -342,7 +342,7 @@ class OutputTable(SealedTable):
     ) -> str:
         """Insert an output of a tenant or of one account, and return its id; ``at_end`` is called in the transaction.
 
-        Raises UnknownTenant, and UnknownAccount for one that was removed, too.
+        Raises UnknownTenant, and UnknownAccount also for one that was removed.
         """
         output_id = new_id()
         require_tenant(self._database, tenant)
@@ -396,7 +396,7 @@ class OutputTable(SealedTable):
         self._change(output_id, last_sent_at=now, **values)
 
     def end_wait(self, output_id: str) -> None:
-        """Let what waits be sent at once, whatever failed before."""
+        """Let what waits be sent at once, even if the last try failed."""
         self._change(output_id, next_try_at=None)
 
     def record_failure(self, output_id: str, code: str, text: str, now: datetime, *, sent: bool) -> OutputState:
@@ -429,12 +429,12 @@ class OutputTable(SealedTable):
 
 
 def list_outputs(database: Database, *, tenant: str | None = None) -> list[OutputState]:
-    """Return the outputs of one tenant or of all, the oldest first; needs no key. Raises StoreUnavailable."""
+    """Return the outputs of one tenant or of all, the oldest first; needs no key."""
     return [OutputState(*row) for row in database.fetch(_states(belongs_to(OUTPUTS, tenant)))]
 
 
 def list_outputs_of(database: Database, account_id: str, tenant: str) -> list[OutputState]:
-    """Return the outputs that an account is sent to, with what waits of this account alone. Raises StoreUnavailable."""
+    """Return the outputs that an account is sent to, with what waits of this account alone."""
     of_tenant = sa.and_(OUTPUTS.c.account_id.is_(None), OUTPUTS.c.tenant == tenant)
     states = _states([sa.or_(OUTPUTS.c.account_id == account_id, of_tenant)], [_ROW.account_id == account_id])
     return [OutputState(*row) for row in database.fetch(states)]

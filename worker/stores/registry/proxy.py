@@ -71,8 +71,6 @@ class NewGrant:
 
 
 class ProxyClientTable(ClockedTable):
-    """The table of the proxy's clients."""
-
     def create(
         self, name: str, redirect_uris: Sequence[str], tenant: str, *, pkce: bool, numbers_in_redirect: bool = False
     ) -> tuple[ProxyClient, str]:

@@ -153,8 +153,6 @@ def _placed_after(last: Correction | None, correction: Correction) -> Correction
 
 
 class RawAnswerTable(SealedTable):
-    """The table of raw answers."""
-
     def record_answer(self, account_id: str, answer: RawAnswer) -> None:
         """Store an answer; it is on disk when this returns. Raises UnknownAccount, also for a removed account."""
         # Sealing takes the longest, so it happens outside of the transaction.
@@ -252,8 +250,6 @@ class QuarantineEntry:
 
 
 class QuarantineTable(SealedTable):
-    """The quarantine table."""
-
     def record(
         self,
         deviation: Deviation,

@@ -578,7 +578,7 @@ OUTPUTS = _table(
     Column("last_error", String(200), nullable=False),
     Index("ix_outputs_tenant", "tenant"),
 )
-# The outbox: what is still to be sent, one row for each output, account and series, whatever changes in the meantime.
+# The outbox: what is still to be sent, one row for each output, account and series, however much changes meanwhile.
 OUTPUT_CHANGES = _table(
     "output_changes",
     Column("output_id", _sortable(32), ForeignKey("outputs.id"), primary_key=True),
@@ -593,7 +593,7 @@ OUTPUT_CHANGES = _table(
     Column("noted_at", UtcDateTime, nullable=False),  # The last note: after a while its writer counts as killed.
     Index("ix_output_changes_output_id", "output_id", "turn_at", "account_id"),
 )
-# Readings that have gone from the measures since an output was told of them, until it has forgotten them, too.
+# Readings that have gone from the measures since an output was told of them, until it has forgotten them as well.
 OUTPUT_REMOVALS = _table(
     "output_removals",
     # A worker of another version removes an output without these rows.
