@@ -36,9 +36,9 @@ from benchmarks.fleet_seed import (  # noqa: E402
     seed_registry,
 )
 from config.settings import PREFIX, Settings  # noqa: E402
+from drill.embedded_redis import EmbeddedRedis  # noqa: E402
 from tests.support.parts import Parts  # noqa: E402
 from worker.stores.encryption import generate_key  # noqa: E402
-from worker.stores.redis.embedded import EmbeddedRedis  # noqa: E402
 
 # Each line is a command of the benchmark; ``--only`` chooses by the beginning of a line.
 COMMANDS: Final = (

@@ -31,6 +31,7 @@ sys.path.insert(0, str(ROOT))  # `python benchmarks/nightly.py` has only this fo
 
 from benchmarks import processes  # noqa: E402
 from config.settings import PREFIX, Settings  # noqa: E402
+from drill.embedded_redis import EmbeddedRedis  # noqa: E402
 from tests.support import servers  # noqa: E402
 from tests.support.parts import Parts  # noqa: E402
 from tests.support.real_couchdb import real_couchdb_url  # noqa: E402
@@ -40,7 +41,6 @@ from worker.domain.lanes import BROKER_PREFIX, QUEUES  # noqa: E402
 from worker.domain.series import USUAL_SERIES, Doctype  # noqa: E402
 from worker.stores.child_processes import Supervisor, answers, free_port  # noqa: E402
 from worker.stores.encryption import generate_key  # noqa: E402
-from worker.stores.redis.embedded import EmbeddedRedis  # noqa: E402
 from worker.stores.redis.heartbeats import BrokerMessages  # noqa: E402
 
 STORES: Final = ("sqlite", "postgresql", "couchdb")

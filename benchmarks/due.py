@@ -28,6 +28,7 @@ sys.path.insert(0, str(ROOT))
 from sqlalchemy import func, select, text  # noqa: E402
 
 from benchmarks.fleet_seed import NIGHT, seed_registry  # noqa: E402
+from drill.embedded_redis import EmbeddedRedis  # noqa: E402
 from worker.domain.messages import WindowJob  # noqa: E402
 from worker.domain.series import USUAL_SERIES, Series  # noqa: E402
 from worker.stores.database import Database  # noqa: E402

@@ -31,6 +31,7 @@ from sqlalchemy import func, select, text  # noqa: E402
 
 from benchmarks.fleet_seed import NIGHT, account_id_of, seed_registry  # noqa: E402
 from config.settings import Settings  # noqa: E402
+from drill.embedded_redis import EmbeddedRedis  # noqa: E402
 from drill.servers import MeasuresReceiver  # noqa: E402
 from tests.support.factories import PretendSupplier, serving_days, window_job  # noqa: E402
 from tests.support.parts import Parts  # noqa: E402
@@ -38,7 +39,6 @@ from worker.domain.messages import ChangedPart  # noqa: E402
 from worker.domain.series import USUAL_SERIES, Series  # noqa: E402
 from worker.domain.windows import ONE_DAY, DateWindow, local_midnight  # noqa: E402
 from worker.stores.encryption import generate_key  # noqa: E402
-from worker.stores.redis.embedded import EmbeddedRedis  # noqa: E402
 from worker.stores.registry.tables import OUTPUT_CHANGES  # noqa: E402
 
 BLOCK: Final = 20

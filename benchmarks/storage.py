@@ -25,6 +25,7 @@ from typing import Any, Final
 from common import Json, machine
 
 from config.settings import Settings
+from drill.embedded_redis import EmbeddedRedis
 from simulator.switches import SimulatorOptions
 from tests.support import servers
 from tests.support.counting_proxy import CountingProxy
@@ -48,7 +49,6 @@ from worker.runtime.sync_parts import build_inline
 from worker.stores.measures import open_couchdb, open_measures
 from worker.stores.measures.couchdb import CouchDatabase
 from worker.stores.measures.measure_store import Document, Layout, database_name, doctypes_of
-from worker.stores.redis.embedded import EmbeddedRedis
 
 YEAR: Final = 2023
 ACCOUNT: Final = "k9xgwnz9gvp2"

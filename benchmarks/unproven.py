@@ -28,9 +28,9 @@ sys.path.insert(0, str(ROOT))
 from fastapi.testclient import TestClient  # noqa: E402
 
 from config.settings import Settings  # noqa: E402
+from drill.embedded_redis import EmbeddedRedis  # noqa: E402
 from tests.support.parts import Parts  # noqa: E402
 from worker.stores.database import Database  # noqa: E402
-from worker.stores.redis.embedded import EmbeddedRedis  # noqa: E402
 from worker.stores.registry.migrations import upgrade_schema  # noqa: E402
 
 ACCOUNTS: Final = 1000

@@ -25,6 +25,7 @@ from pathlib import Path
 import uvicorn
 
 from config.settings import Settings
+from drill.embedded_redis import EmbeddedRedis
 from tests.support.parts import Parts
 from worker.domain.series import USUAL_SERIES
 from worker.domain.sessions import Scope

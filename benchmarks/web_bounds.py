@@ -39,6 +39,7 @@ ROOT: Final = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from config.settings import Settings  # noqa: E402
+from drill.embedded_redis import EmbeddedRedis  # noqa: E402
 from tests.support.parts import Parts  # noqa: E402
 from worker.clients.supplier_session import Transport  # noqa: E402
 from worker.clients.tokens import Token  # noqa: E402
@@ -47,7 +48,6 @@ from worker.errors import WorkerError  # noqa: E402
 from worker.ops.logging_setup import configure_process  # noqa: E402
 from worker.stores.child_processes import Supervisor, answers, free_port  # noqa: E402
 from worker.stores.database import Database  # noqa: E402
-from worker.stores.redis.embedded import EmbeddedRedis  # noqa: E402
 from worker.stores.registry.migrations import upgrade_schema  # noqa: E402
 from worker.web.server import serve  # noqa: E402
 

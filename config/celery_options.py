@@ -27,12 +27,7 @@ broker_use_ssl = _broker.use_ssl
 broker_heartbeat = 30  # On RabbitMQ a dead worker's messages come back after two heartbeats instead of minutes.
 result_backend = None  # A window's outcome is in Redis and the registry, not in Celery's results.
 task_ignore_result = True  # It saves commands, and a result that can't be written fails no task.
-imports = (
-    "tasks.pipeline",
-    "tasks.nightly",
-    "tasks.consent",
-    "tasks.upkeep",
-)
+imports = ("tasks.pipeline", "tasks.nightly", "tasks.consent", "tasks.upkeep")
 task_serializer = "json"
 accept_content = ["json"]
 task_compression = "gzip"  # The chain names its steps at length, and sealed readings are base64.
@@ -80,12 +75,8 @@ _catch_up_hours = ",".join(map(str, CATCH_UP_HOURS))
 # runs.  The nightly sync is at a time when yesterday's data is available, which is from 08:00 on.
 _SCHEDULE: tuple[tuple[str, str, crontab | float, float | None], ...] = (
     ("nightly sync", "nightly.nightly_sync", crontab(hour=int(_hour), minute=int(_minute)), None),
-    (
-        "catch up",
-        "nightly.catch_up",
-        crontab(hour=_catch_up_hours, minute=CATCH_UP_MINUTE),
-        None,
-    ),  # Where yesterday arrived late.
+    # Where yesterday arrived late.
+    ("catch up", "nightly.catch_up", crontab(hour=_catch_up_hours, minute=CATCH_UP_MINUTE), None),
     ("resume backfills", "nightly.resume_backfills", _round, 5 * _round),
     ("conclude requests", "consent.conclude_due", _round, 5 * _round),
     ("resume night", "nightly.resume_night", _round, 5 * _round),
@@ -123,7 +114,7 @@ _ARGUMENTS: dict[str, tuple[object, ...]] = {
 # small computer rest.  All at one moment, because Redis writes each second with a change to the card, 4 kB at least.
 _NOT_OF_A_HOME = {"conclude requests", "withdraw rights", "check pending rights", "check rights"}
 if _settings.is_home:
-    broker_transport_options["unacked_restore_interval"] = 600  # Its worker looks at each start, too.
+    broker_transport_options["unacked_restore_interval"] = 600  # Its worker also looks at each start.
     _SCHEDULE = tuple(
         (name, task, crontab(minute=f"*/{max(2, int(when / 60))}") if isinstance(when, float) else when, expires)
         for name, task, when, expires in _SCHEDULE

@@ -16,34 +16,7 @@ from typing import Any, Final, Literal, Self
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from config.validation import (
-    MAIL_ADDRESS,
-    UNREADABLE,
-    BrokerOptions,
-    BrokerUrl,
-    Ceilings,
-    ConsentDuration,
-    ContactText,
-    FileToMake,
-    Floors,
-    Folder,
-    HttpUrl,
-    Networks,
-    NotifyUrls,
-    RedisUrl,
-    SecretFileSource,
-    SeriesNames,
-    build_broker_options,
-    check_http_url,
-    check_notify_hosts,
-    check_webhook,
-    home_mark_in,
-    is_gas_production,
-    is_gateway_production,
-    is_home_of,
-    is_production,
-    is_suppliers,
-)
+from config import validation
 from worker.domain.lanes import USUAL_CEILINGS, USUAL_FLOORS, Shares
 from worker.domain.series import USUAL_SERIES, Series, complete_fleet, parse_series
 
@@ -64,7 +37,7 @@ _OF_A_HOME: Final = {"history_load_days": 745, "nightly_at": "06:00"}
 
 
 class Settings(BaseSettings):
-    """Every setting of Relève; ``tools.settings_reference`` makes the reference page from these descriptions."""
+    """Every setting of Relève; ``tools.settings_reference`` makes the reference page from the text below each."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -75,345 +48,272 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    preset: Literal["enedis-v4", "enedis-v5", "enedis-2026"] = Field(
-        "enedis-2026", description="Version of Enedis' API."
-    )
-    enedis_sandbox: bool = Field(False, description="Use Enedis' sandbox instead of production.")
-    enedis_url: HttpUrl | None = Field(
-        None, description="Base URL of Enedis' API, for instance of the simulator. Unset: the preset's."
-    )
-    enedis_authorize_url: HttpUrl | None = Field(
-        None,
-        description="Address of Enedis' consent page. With a host alone, the preset's path is added. Unset: the "
-        "preset's.",
-    )
-    enedis_client_id: str = Field("releve-simulator", description="Client id of your application at Enedis.")
-    enedis_client_secret: SecretStr = Field(
-        SecretStr(SIMULATOR_SECRET), description="Client secret of your application at Enedis. Also as …_FILE."
-    )
-    grdf_preset: Literal["grdf-adict", "grdf-adict-sandbox"] = Field("grdf-adict", description="API of GRDF, for gas.")
-    grdf_url: HttpUrl | None = Field(
-        None, description="Base URL of GRDF's API. With a host alone, the preset's path is added. Unset: the preset's."
-    )
-    grdf_token_url: HttpUrl | None = Field(
-        None,
-        description="Address of GRDF's token endpoint. Unset: the preset's, or that of the simulator at "
-        "RELEVE_GRDF_URL.",
-    )
-    grdf_authorize_url: HttpUrl | None = Field(
-        None,
-        description="Address of GRDF's consent page (Client Connect). With a host alone, the preset's path is "
-        "added. Unset: the preset's.",
-    )
-    grdf_scope: str | None = Field(None, description="Scope of GRDF's token. Unset: the preset's.")
-    grdf_client_id: str | None = Field(
-        None, description="Client id of your application at GRDF (ADICT). Unset: no gas."
-    )
-    grdf_client_secret: SecretStr = Field(
-        SecretStr(SIMULATOR_SECRET), description="Client secret of your application at GRDF. Also as …_FILE."
-    )
-    grdf_calls_per_second: int | None = Field(
-        None, ge=0, description="Most calls a second to GRDF, over all workers. 0: no limit. Unset: the preset's."
-    )
-    grdf_calls_per_day: int | None = Field(
-        None, ge=0, description="Most calls a day to GRDF, over all workers. 0: no limit. Unset: the preset's."
-    )
-    home: bool | None = Field(
-        None,
-        description="Run for one home, without a contract with Enedis: a gateway reads the meters. Unset: true in a "
-        "data folder that `releve home add` or `releve import` has set up.",
-    )
-    gateway_url: HttpUrl | None = Field(
-        None, description="Base URL of your own gateway, with the API of conso-api. Unset: conso.boris.sh."
-    )
-    gateway_calls_per_half_day: int = Field(
-        60,
-        ge=1,
-        description="Most calls to the gateway in 12 hours. conso-api bans an address after 100 calls in 12 hours.",
-    )
-    data_dir: Folder = Field(
-        Path("releve-data"),
-        description="Folder for databases, keys and Redis files that no other setting places elsewhere.",
-    )
-    redis_url: RedisUrl | None = Field(
-        None,
-        description="URL of Redis: redis://, rediss://, unix:// or "
-        "sentinel://:PASSWORD@HOST1,HOST2,HOST3/0?master=NAME. Unset: an embedded server, started when "
-        "needed. Also as …_FILE.",
-    )
-    broker_url: BrokerUrl | None = Field(
-        None,
-        description="URL of Celery's broker: amqp://USER:PASSWORD@HOST:5672/VHOST or amqps://… for RabbitMQ 4, or a "
-        "URL like RELEVE_REDIS_URL. For a cluster, give several whole URLs with ; between them. Unset: "
-        "RELEVE_REDIS_URL. Also as …_FILE.",
-    )
-    registry_url: SecretStr | None = Field(
-        None,
-        description="SQLAlchemy URL of the registry, which has the accounts and tokens. Unset: SQLite in "
-        "RELEVE_DATA_DIR. Also as …_FILE.",
-    )
-    measures_url: SecretStr | None = Field(
-        None,
-        description="URL of the measure store: couchdb+http://USER:PASSWORD@HOST:5984/, couchdb+https://… or a "
-        "SQLAlchemy URL. Unset: SQLite in RELEVE_DATA_DIR. Also as …_FILE.",
-    )
-    registry_admin_url: SecretStr | None = Field(
-        None,
-        description="URL of the registry in PostgreSQL as the owner of its tables. Only `releve migrate` uses it; "
-        "it also creates the user of RELEVE_REGISTRY_URL. Also as …_FILE.",
-    )
-    measures_admin_url: SecretStr | None = Field(
-        None,
-        description="URL of CouchDB as its administrator. Only `releve migrate` uses it; it also creates the user "
-        "of RELEVE_MEASURES_URL. Also as …_FILE.",
-    )
-    token_keys: SecretStr | None = Field(
-        None,
-        description="Keys that encrypt tokens, with commas between them, the newest first. `releve keys new` makes "
-        "one. Unset: a key file in RELEVE_DATA_DIR. Also as …_FILE.",
-    )
-    erasure_keys: SecretStr | None = Field(
-        None,
-        description="Keys that sign the ledger of erasures and hash the erased meters, each of 32 characters or "
-        "more, with commas between them, the newest first. Never drop an old one. Unset: a key file in "
-        "RELEVE_DATA_DIR. Also as …_FILE.",
-    )
-    ledger_file: FileToMake | None = Field(
-        None,
-        description="File of erasures and ended consents (the ledger of erasures). A restore applies it, so keep a "
-        "copy with the backups. Unset: ledger.ndjson in RELEVE_DATA_DIR.",
-    )
-    backup_keys: SecretStr | None = Field(
-        None,
-        description="Keys that encrypt backups, with commas between them, the newest first. `releve keys new` makes "
-        "one. Unset: a key file in RELEVE_DATA_DIR. Also as …_FILE.",
-    )
-    series: SeriesNames = Field(
+    preset: Literal["enedis-v4", "enedis-v5", "enedis-2026"] = "enedis-2026"
+    """Version of Enedis' API."""
+
+    enedis_sandbox: bool = False
+    """Use Enedis' sandbox instead of production."""
+
+    enedis_url: validation.HttpUrl | None = None
+    """Base URL of Enedis' API, for instance of the simulator. Unset: the preset's."""
+
+    enedis_authorize_url: validation.HttpUrl | None = None
+    """Address of Enedis' consent page. With a host alone, the preset's path is added. Unset: the preset's."""
+
+    enedis_client_id: str = "releve-simulator"
+    """Client id of your application at Enedis."""
+
+    enedis_client_secret: SecretStr = SecretStr(SIMULATOR_SECRET)
+    """Client secret of your application at Enedis. Also as …_FILE."""
+
+    grdf_preset: Literal["grdf-adict", "grdf-adict-sandbox"] = "grdf-adict"
+    """API of GRDF, for gas."""
+
+    grdf_url: validation.HttpUrl | None = None
+    """Base URL of GRDF's API. With a host alone, the preset's path is added. Unset: the preset's."""
+
+    grdf_token_url: validation.HttpUrl | None = None
+    """Address of GRDF's token endpoint. Unset: the preset's, or that of the simulator at RELEVE_GRDF_URL."""
+
+    grdf_authorize_url: validation.HttpUrl | None = None
+    """Address of GRDF's consent page (Client Connect). With a host alone, the preset's path is added. Unset: the
+    preset's."""
+
+    grdf_scope: str | None = None
+    """Scope of GRDF's token. Unset: the preset's."""
+
+    grdf_client_id: str | None = None
+    """Client id of your application at GRDF (ADICT). Unset: no gas."""
+
+    grdf_client_secret: SecretStr = SecretStr(SIMULATOR_SECRET)
+    """Client secret of your application at GRDF. Also as …_FILE."""
+
+    grdf_calls_per_second: int | None = Field(None, ge=0)
+    """Most calls a second to GRDF, over all workers. 0: no limit. Unset: the preset's."""
+
+    grdf_calls_per_day: int | None = Field(None, ge=0)
+    """Most calls a day to GRDF, over all workers. 0: no limit. Unset: the preset's."""
+
+    home: bool | None = None
+    """Run for one home, without a contract with Enedis: a gateway reads the meters. Unset: true in a data folder that
+    `releve home add` or `releve import` has set up."""
+
+    gateway_url: validation.HttpUrl | None = None
+    """Base URL of your own gateway, with the API of conso-api. Unset: conso.boris.sh."""
+
+    gateway_calls_per_half_day: int = Field(60, ge=1)
+    """Most calls to the gateway in 12 hours. conso-api bans an address after 100 calls in 12 hours."""
+
+    data_dir: validation.Folder = Path("releve-data")
+    """Folder for databases, keys and Redis files that no other setting places elsewhere."""
+
+    redis_url: validation.RedisUrl | None = None
+    """URL of Redis: redis://, rediss://, unix:// or sentinel://:PASSWORD@HOST1,HOST2,HOST3/0?master=NAME. Unset: an
+    embedded server, started when needed. Also as …_FILE."""
+
+    broker_url: validation.BrokerUrl | None = None
+    """URL of Celery's broker: amqp://USER:PASSWORD@HOST:5672/VHOST or amqps://… for RabbitMQ 4, or a URL like
+    RELEVE_REDIS_URL. For a cluster, give several whole URLs with ; between them. Unset: RELEVE_REDIS_URL. Also as
+    …_FILE."""
+
+    registry_url: SecretStr | None = None
+    """SQLAlchemy URL of the registry, which has the accounts and tokens. Unset: SQLite in RELEVE_DATA_DIR. Also as
+    …_FILE."""
+
+    measures_url: SecretStr | None = None
+    """URL of the measure store: couchdb+http://USER:PASSWORD@HOST:5984/, couchdb+https://… or a SQLAlchemy URL. Unset:
+    SQLite in RELEVE_DATA_DIR. Also as …_FILE."""
+
+    registry_admin_url: SecretStr | None = None
+    """URL of the registry in PostgreSQL as the owner of its tables. Only `releve migrate` uses it; it also creates the
+    user of RELEVE_REGISTRY_URL. Also as …_FILE."""
+
+    measures_admin_url: SecretStr | None = None
+    """URL of CouchDB as its administrator. Only `releve migrate` uses it; it also creates the user of
+    RELEVE_MEASURES_URL. Also as …_FILE."""
+
+    token_keys: SecretStr | None = None
+    """Keys that encrypt tokens, with commas between them, the newest first. `releve keys new` makes one. Unset: a key
+    file in RELEVE_DATA_DIR. Also as …_FILE."""
+
+    erasure_keys: SecretStr | None = None
+    """Keys that sign the ledger of erasures and hash the erased meters, each of 32 characters or more, with commas
+    between them, the newest first. Never drop an old one. Unset: a key file in RELEVE_DATA_DIR. Also as …_FILE."""
+
+    ledger_file: validation.FileToMake | None = None
+    """File of erasures and ended consents (the ledger of erasures). A restore applies it, so keep a copy with the
+    backups. Unset: ledger.ndjson in RELEVE_DATA_DIR."""
+
+    backup_keys: SecretStr | None = None
+    """Keys that encrypt backups, with commas between them, the newest first. `releve keys new` makes one. Unset: a key
+    file in RELEVE_DATA_DIR. Also as …_FILE."""
+
+    series: validation.SeriesNames = Field(
         ",".join(USUAL_SERIES),
         description=f"Series collected from every meter, with commas between them: {', '.join(Series)}. If the "
         "list has no series of a supplier, Relève collects that supplier's usual ones. `releve accounts series` "
         "chooses for one account.",
     )
-    history_load_days: int = Field(
-        28, ge=0, le=745, description="Days of load curve that a backfill fetches. Unset: 28, for a home 745."
-    )
-    calls_per_second: int | None = Field(
-        None, ge=0, description="Most calls a second to Enedis, over all workers. 0: no limit. Unset: the preset's."
-    )
-    calls_per_hour: int | None = Field(
-        None, ge=0, description="Most calls an hour to Enedis, over all workers. 0: no limit. Unset: the preset's."
-    )
-    calls_per_day: int | None = Field(
-        None, ge=0, description="Most calls a day to Enedis, over all workers. 0: no limit. Unset: the preset's."
-    )
-    quota_floors: Floors = Field(
-        USUAL_FLOORS,
-        description="Percent of the quota that is reserved for each lane, together 90 at most. Other lanes may use "
-        "a lane's unused part.",
-    )
-    quota_ceilings: Ceilings = Field(
-        USUAL_CEILINGS,
-        description="Highest percent of the quota that each lane may use while other lanes wait. `strangers` never "
-        "uses more.",
-    )
-    supplier_timeout_s: float = Field(20, gt=0, le=120, description="Timeout of a call to a supplier, in seconds.")
-    store_timeout_s: float = Field(30, gt=0, le=120, description="Timeout of a call to the measure store, in seconds.")
-    nightly_at: str = Field(
-        "08:30",
-        pattern=r"^([01]\d|2[0-3]):[0-5]\d$",
-        description="Start of the nightly sync, in Paris time. Unset: 08:30, for a home 06:00.",
-    )
-    inflight_expiry_s: int = Field(
-        900,
-        ge=2,
-        le=86_400,
-        description="A queued window that has not finished after this many seconds is queued again.",
-    )
-    visibility_timeout_s: int = Field(
-        180,
-        ge=2,
-        le=86_400,
-        description="Seconds after which the broker gives a dead worker's message to another worker.",
-    )
-    reconcile_every_s: int = Field(
-        30, ge=1, le=3600, description="Seconds after which beat searches again for lost or new work."
-    )
-    public_url: HttpUrl = Field(
-        "http://127.0.0.1:8000",
-        description="Address at which browsers reach the pages. Links in messages begin with it. Unset: where the "
-        "last `releve up` on RELEVE_DATA_DIR listened.",
-    )
-    plain_http: bool = Field(
-        False,
-        description="Allow an http:// RELEVE_PUBLIC_URL that other machines reach without TLS. Use this only in your "
-        "own network. If it is false, the web service does not start with such an address.",
-    )
-    contact: ContactText | None = Field(
-        None,
-        description="How households reach you: a mail address, an https:// address or one line of text. Pages show "
-        "it where they can't help further.",
-    )
-    session_key: SecretStr | None = Field(
-        None,
-        description="Keys that protect sessions, codes, operators and forms, with commas between them, the newest "
-        "first. `releve keys new` makes one. Only the web application needs them. Unset: a key file in "
-        "RELEVE_DATA_DIR. Also as …_FILE.",
-    )
-    pretend_homes: bool = Field(
-        False,
-        description="Offer every visitor a simulated home on the first page. Never use it with real meters behind "
-        "RELEVE_ENEDIS_URL: anybody could read them. Refused with the suppliers' own hosts.",
-    )
-    new_accounts_per_browser: int = Field(
-        5,
-        ge=1,
-        le=1000,
-        description="New accounts a day that one browser may connect without an invitation. Further ones wait for "
-        "the operator (`releve requests`).",
-    )
-    new_accounts_per_address: int = Field(
-        20,
-        ge=1,
-        le=100_000,
-        description="New accounts a day that one IPv4 address or one IPv6 /64 may connect without an invitation.",
-    )
-    new_accounts_per_day: int = Field(
-        500,
-        ge=1,
-        le=1_000_000,
-        description="New accounts a day that all browsers together may connect without an invitation.",
-    )
-    consent_duration: ConsentDuration | None = Field(
-        None,
-        description="Duration of the consents that Relève asks for, like P6M or P1095D. Unset: the longest that "
-        "the preset allows.",
-    )
-    webhook_url: HttpUrl | None = Field(None, description="URL that receives the notices as signed POSTs.")
-    webhook_secret: SecretStr | None = Field(
-        None,
-        description="Secret that signs the POSTs to RELEVE_WEBHOOK_URL (HMAC-SHA256), of 32 characters or more. Also "
-        "as …_FILE.",
-    )
-    webhook_networks: Networks = Field(
-        "",
-        description="Private networks that webhooks of notices and the services of RELEVE_NOTIFY_URL may reach, like "
-        "10.1.0.0/16, or 127.0.0.0/8 for a mail server on this machine. Unset: public addresses only.",
-    )
-    notify_url: NotifyUrls | None = Field(
-        None,
-        description="Services that receive the operator's notices: apprise URLs with a space between them, like "
-        "mailtos://USER:PASSWORD@HOST?from=ADDRESS&to=ADDRESS, ntfys://…, tgram://… or matrixs://…. The "
-        "first mail service also sends invitations, sign-in links and the households' notices. Also as "
-        "…_FILE.",
-    )
-    notify_language: Literal["fr", "en"] = Field(
-        "fr", description="Language of the operator's notices. Households choose their own."
-    )
-    keep_consent_proof_days: int = Field(
-        1825,
-        ge=0,
-        le=36_500,
-        description="Days for which the proof of an ended consent is kept. It holds no measures. An erasure removes "
-        "the meter and the reference from it at once.",
-    )
-    daily_limit_kwh: float = Field(
-        900,
-        gt=0,
-        description="Without a contract, more than this in a day, or a twelfth of it in an hour, is not stored. 36 kVA "
-        "deliver 900 kWh in 25 hours.",
-    )
-    incident_accounts: int = Field(
-        5,
-        ge=0,
-        le=500,
-        description="An incident opens by itself only if at least this many accounts fail alike. 0: none opens by "
-        "itself.",
-    )
-    incident_share: float = Field(
-        0.8,
-        gt=0,
-        le=1,
-        description="An incident that holds windows opens by itself only if at least this share of accounts fails "
-        "alike. Accounts without a call within RELEVE_INCIDENT_MINUTES do not count.",
-    )
-    incident_minutes: float = Field(
-        10, gt=0, le=1440, description="Minutes over which failures are counted for an incident."
-    )
-    incident_probe_s: float = Field(
-        60,
-        gt=0,
-        le=3600,
-        description="Seconds from an incident's start to its first probes. Each wait is twice the one before, up to "
-        "15 times the first.",
-    )
-    audit_sample: int = Field(200, ge=0, le=100_000, description="Number of accounts that the nightly audit checks.")
-    keep_corrections_days: int = Field(
-        400, ge=1, le=36_500, description="Days for which corrections are kept, with the old and the new value."
-    )
-    raw_answers_days: int = Field(
-        0,
-        ge=0,
-        le=3650,
-        description="Days for which the supplier's answers are kept, encrypted, for `releve replay`. 0: none are "
-        "kept. Relève erases whole months, so answers may stay up to 31 days longer.",
-    )
-    api_calls_per_minute: int = Field(
-        600,
-        ge=1,
-        le=1_000_000,
-        description="Most calls a minute to the API by one token or one browser session.",
-    )
-    pretend_now: datetime | None = Field(
-        None,
-        description="Act as if it were this time (ISO 8601 with offset). For tests: refused with the suppliers' "
-        "own hosts.",
-    )
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Lowest level that is logged.")
-    log_format: Literal["console", "json"] = Field(
-        "console", description="Format of log lines: text (console), or one JSON object a line (json)."
-    )
-    metrics_host: str = Field("127.0.0.1", description="Address that a worker's metrics endpoint listens on.")
-    metrics_port: int = Field(
-        0, ge=0, le=65_535, description="Port of a worker's metrics endpoint for Prometheus. 0: no endpoint."
-    )
-    watchdog_silence_s: int = Field(
-        120,
-        ge=0,
-        le=86_400,
-        description="A worker restarts itself after this many seconds without its broker, if the broker answers "
-        "other connections. 0: never.",
-    )
-    layout: Literal["plain", "packed"] = Field(
-        "plain",
-        description="How CouchDB stores measures. plain: one document a value. packed: one document for a day of "
-        "load curve or a year of daily values. `releve migrate-layout` converts.",
-    )
-    couchdb_shards: int | None = Field(
-        None,
-        ge=1,
-        le=256,
-        description="Shards (q) of each CouchDB database, set when it is created. Unset: the server's default.",
-    )
-    couchdb_replicas: int | None = Field(
-        None,
-        ge=1,
-        le=9,
-        description="Copies (n) of each document in a CouchDB cluster, set when a database is created. Unset: "
-        "the server's default.",
-    )
-    couchdb_revisions: int = Field(
-        50,
-        ge=10,
-        le=1000,
-        description="Revisions that CouchDB keeps of documents that change every night (_revs_limit). Their "
-        "number must exceed the nights between two replications. `releve migrate` sets it; CouchDB's own default is "
-        "1000.",
-    )
-    flower_password: SecretStr | None = Field(
-        None,
-        description="Password of the user `releve` in the Flower that `releve up` starts. Unset: a key file in "
-        "RELEVE_DATA_DIR. Also as …_FILE.",
-    )
+
+    history_load_days: int = Field(28, ge=0, le=745)
+    """Days of load curve that a backfill fetches. Unset: 28, for a home 745."""
+
+    calls_per_second: int | None = Field(None, ge=0)
+    """Most calls a second to Enedis, over all workers. 0: no limit. Unset: the preset's."""
+
+    calls_per_hour: int | None = Field(None, ge=0)
+    """Most calls an hour to Enedis, over all workers. 0: no limit. Unset: the preset's."""
+
+    calls_per_day: int | None = Field(None, ge=0)
+    """Most calls a day to Enedis, over all workers. 0: no limit. Unset: the preset's."""
+
+    quota_floors: validation.Floors = USUAL_FLOORS
+    """Percent of the quota that is reserved for each lane, together 90 at most. Other lanes may use a lane's unused
+    part."""
+
+    quota_ceilings: validation.Ceilings = USUAL_CEILINGS
+    """Highest percent of the quota that each lane may use while other lanes wait. `strangers` never uses more."""
+
+    supplier_timeout_s: float = Field(20, gt=0, le=120)
+    """Timeout of a call to a supplier, in seconds."""
+
+    store_timeout_s: float = Field(30, gt=0, le=120)
+    """Timeout of a call to the measure store, in seconds."""
+
+    nightly_at: str = Field("08:30", pattern=r"^([01]\d|2[0-3]):[0-5]\d$")
+    """Start of the nightly sync, in Paris time. Unset: 08:30, for a home 06:00."""
+
+    inflight_expiry_s: int = Field(900, ge=2, le=86_400)
+    """A queued window that has not finished after this many seconds is queued again."""
+
+    visibility_timeout_s: int = Field(180, ge=2, le=86_400)
+    """Seconds after which the broker gives a dead worker's message to another worker."""
+
+    reconcile_every_s: int = Field(30, ge=1, le=3600)
+    """Seconds after which beat searches again for lost or new work."""
+
+    public_url: validation.HttpUrl = "http://127.0.0.1:8000"
+    """Address at which browsers reach the pages. Links in messages begin with it. Unset: where the last `releve up` on
+    RELEVE_DATA_DIR listened."""
+
+    plain_http: bool = False
+    """Allow an http:// RELEVE_PUBLIC_URL that other machines reach without TLS. Use this only in your own network. If
+    it is false, the web service does not start with such an address."""
+
+    contact: validation.ContactText | None = None
+    """How households reach you: a mail address, an https:// address or one line of text. Pages show it where they can't
+    help further."""
+
+    session_key: SecretStr | None = None
+    """Keys that protect sessions, codes, operators and forms, with commas between them, the newest first. `releve keys
+    new` makes one. Only the web application needs them. Unset: a key file in RELEVE_DATA_DIR. Also as …_FILE."""
+
+    pretend_homes: bool = False
+    """Offer every visitor a simulated home on the first page. Never use it with real meters behind RELEVE_ENEDIS_URL:
+    anybody could read them. Refused with the suppliers' own hosts."""
+
+    new_accounts_per_browser: int = Field(5, ge=1, le=1000)
+    """New accounts a day that one browser may connect without an invitation. Further ones wait for the operator
+    (`releve requests`)."""
+
+    new_accounts_per_address: int = Field(20, ge=1, le=100_000)
+    """New accounts a day that one IPv4 address or one IPv6 /64 may connect without an invitation."""
+
+    new_accounts_per_day: int = Field(500, ge=1, le=1_000_000)
+    """New accounts a day that all browsers together may connect without an invitation."""
+
+    consent_duration: validation.ConsentDuration | None = None
+    """Duration of the consents that Relève asks for, like P6M or P1095D. Unset: the longest that the preset allows."""
+
+    webhook_url: validation.HttpUrl | None = None
+    """URL that receives the notices as signed POSTs."""
+
+    webhook_secret: SecretStr | None = None
+    """Secret that signs the POSTs to RELEVE_WEBHOOK_URL (HMAC-SHA256), of 32 characters or more. Also as …_FILE."""
+
+    webhook_networks: validation.Networks = ""
+    """Private networks that webhooks of notices and the services of RELEVE_NOTIFY_URL may reach, like 10.1.0.0/16, or
+    127.0.0.0/8 for a mail server on this machine. Unset: public addresses only."""
+
+    notify_url: validation.NotifyUrls | None = None
+    """Services that receive the operator's notices: apprise URLs with a space between them, like
+    mailtos://USER:PASSWORD@HOST?from=ADDRESS&to=ADDRESS, ntfys://…, tgram://… or matrixs://…. The first mail service
+    also sends invitations, sign-in links and the households' notices. Also as …_FILE."""
+
+    notify_language: Literal["fr", "en"] = "fr"
+    """Language of the operator's notices. Households choose their own."""
+
+    keep_consent_proof_days: int = Field(1825, ge=0, le=36_500)
+    """Days for which the proof of an ended consent is kept. It holds no measures. An erasure removes the meter and the
+    reference from it at once."""
+
+    daily_limit_kwh: float = Field(900, gt=0)
+    """Without a contract, more than this in a day, or a twelfth of it in an hour, is not stored. 36 kVA deliver 900 kWh
+    in 25 hours."""
+
+    incident_accounts: int = Field(5, ge=0, le=500)
+    """An incident opens by itself only if at least this many accounts fail alike. 0: none opens by itself."""
+
+    incident_share: float = Field(0.8, gt=0, le=1)
+    """An incident that holds windows opens by itself only if at least this share of accounts fails alike. Accounts
+    without a call within RELEVE_INCIDENT_MINUTES do not count."""
+
+    incident_minutes: float = Field(10, gt=0, le=1440)
+    """Minutes over which failures are counted for an incident."""
+
+    incident_probe_s: float = Field(60, gt=0, le=3600)
+    """Seconds from an incident's start to its first probes. Each wait is twice the one before, up to 15 times the
+    first."""
+
+    audit_sample: int = Field(200, ge=0, le=100_000)
+    """Number of accounts that the nightly audit checks."""
+
+    keep_corrections_days: int = Field(400, ge=1, le=36_500)
+    """Days for which corrections are kept, with the old and the new value."""
+
+    raw_answers_days: int = Field(0, ge=0, le=3650)
+    """Days for which the supplier's answers are kept, encrypted, for `releve replay`. 0: none are kept. Relève erases
+    whole months, so answers may stay up to 31 days longer."""
+
+    api_calls_per_minute: int = Field(600, ge=1, le=1_000_000)
+    """Most calls a minute to the API by one token or one browser session."""
+
+    pretend_now: datetime | None = None
+    """Act as if it were this time (ISO 8601 with offset). For tests: refused with the suppliers' own hosts."""
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """Lowest level that is logged."""
+
+    log_format: Literal["console", "json"] = "console"
+    """Format of log lines: text (console), or one JSON object a line (json)."""
+
+    metrics_host: str = "127.0.0.1"
+    """Address that a worker's metrics endpoint listens on."""
+
+    metrics_port: int = Field(0, ge=0, le=65_535)
+    """Port of a worker's metrics endpoint for Prometheus. 0: no endpoint."""
+
+    watchdog_silence_s: int = Field(120, ge=0, le=86_400)
+    """A worker restarts itself after this many seconds without its broker, if the broker answers other connections. 0:
+    never."""
+
+    layout: Literal["plain", "packed"] = "plain"
+    """How CouchDB stores measures. plain: one document a value. packed: one document for a day of load curve or a year
+    of daily values. `releve migrate-layout` converts."""
+
+    couchdb_shards: int | None = Field(None, ge=1, le=256)
+    """Shards (q) of each CouchDB database, set when it is created. Unset: the server's default."""
+
+    couchdb_replicas: int | None = Field(None, ge=1, le=9)
+    """Copies (n) of each document in a CouchDB cluster, set when a database is created. Unset: the server's default."""
+
+    couchdb_revisions: int = Field(50, ge=10, le=1000)
+    """Revisions that CouchDB keeps of documents that change every night (_revs_limit). Their number must exceed the
+    nights between two replications. `releve migrate` sets it; CouchDB's own default is 1000."""
+
+    flower_password: SecretStr | None = None
+    """Password of the user `releve` in the Flower that `releve up` starts. Unset: a key file in RELEVE_DATA_DIR. Also
+    as …_FILE."""
 
     @classmethod
     def settings_customise_sources(
@@ -424,7 +324,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, SecretFileSource(settings_cls), dotenv_settings
+        return init_settings, env_settings, validation.SecretFileSource(settings_cls), dotenv_settings
 
     @classmethod
     def from_env(cls, **values: Any) -> Self:
@@ -445,17 +345,17 @@ class Settings(BaseSettings):
     @classmethod
     def _check_pretence(cls, value: Any, info: ValidationInfo) -> Any:
         # A model validator would not run where another field is at fault.
-        if value and is_home_of(info.data.get("home"), info.data.get("data_dir")):
-            if is_gateway_production(info.data.get("gateway_url")):
+        if value and validation.is_home_of(info.data.get("home"), info.data.get("data_dir")):
+            if validation.is_gateway_production(info.data.get("gateway_url")):
                 raise ValueError("is for the simulator only: unset it, or set RELEVE_GATEWAY_URL to the simulator")
             return value
         hosts = info.data.get("enedis_url", _UNKNOWN), info.data.get("enedis_sandbox", _UNKNOWN)
-        if value and _UNKNOWN not in hosts and is_production(*hosts):
+        if value and _UNKNOWN not in hosts and validation.is_production(*hosts):
             raise ValueError("is for the simulator only: unset it, or set RELEVE_ENEDIS_URL to the simulator")
-        if value and is_gas_production(info.data.get("grdf_url"), info.data.get("grdf_client_id")):
+        if value and validation.is_gas_production(info.data.get("grdf_url"), info.data.get("grdf_client_id")):
             raise ValueError("is for the simulator only: unset it, or set RELEVE_GRDF_URL to the simulator")
         for name in _FURTHER_HOSTS:
-            if value and is_suppliers(info.data.get(name)):
+            if value and validation.is_suppliers(info.data.get(name)):
                 raise ValueError(
                     f"is for the simulator only: unset it, or unset {PREFIX}{name.upper()}, which names a real host"
                 )
@@ -473,7 +373,7 @@ class Settings(BaseSettings):
         if "public_url" not in self.model_fields_set:
             with suppress(OSError, ValueError):
                 address = (self.data_dir / UP_ADDRESS).read_text(encoding="utf-8")
-                check_http_url(address)
+                validation.check_http_url(address)
                 self.__dict__["public_url"] = address
         return self
 
@@ -505,11 +405,13 @@ class Settings(BaseSettings):
             raise ValueError("RELEVE_WEBHOOK_URL needs RELEVE_WEBHOOK_SECRET, so that the receiver can check who sends")
         if self.webhook_url and self.webhook_secret:
             try:
-                check_webhook(self.webhook_url, self.webhook_secret.get_secret_value(), self.webhook_networks)
+                validation.check_webhook(
+                    self.webhook_url, self.webhook_secret.get_secret_value(), self.webhook_networks
+                )
             except ValueError as error:
                 raise ValueError(f"RELEVE_WEBHOOK_URL: {error}") from None
         try:
-            check_notify_hosts(self.notify_urls(), self.webhook_networks)
+            validation.check_notify_hosts(self.notify_urls(), self.webhook_networks)
         except ValueError as error:
             raise ValueError(f"RELEVE_NOTIFY_URL: {error}") from None
         return self
@@ -518,7 +420,7 @@ class Settings(BaseSettings):
     @classmethod
     def _check_secret_file(cls, value: Any, info: ValidationInfo) -> Any:
         # The message doesn't name the path, for people put the secret itself there by mistake.
-        if value is UNREADABLE:
+        if value is validation.UNREADABLE:
             variable = f"{PREFIX}{str(info.field_name).upper()}_FILE"
             raise ValueError(
                 f"the file that {variable} names can't be read or is empty: correct it, or unset the variable"
@@ -528,11 +430,11 @@ class Settings(BaseSettings):
     @property
     def speaks_to_production(self) -> bool:
         """Whether any host is a supplier's own or a public gateway, with real meters behind it."""
-        if is_gas_production(self.grdf_url, self.grdf_client_id):
+        if validation.is_gas_production(self.grdf_url, self.grdf_client_id):
             return True
         if self.is_home:
-            return is_gateway_production(self.gateway_url)
-        return is_production(self.enedis_url, self.enedis_sandbox)
+            return validation.is_gateway_production(self.gateway_url)
+        return validation.is_production(self.enedis_url, self.enedis_sandbox)
 
     @property
     def pretends(self) -> bool:
@@ -544,13 +446,13 @@ class Settings(BaseSettings):
         """Whether Enedis is a simulator, which is told more than Enedis itself."""
         if self.is_home:
             return False
-        return self.pretends and self.enedis_url is not None and not is_suppliers(self.enedis_url)
+        return self.pretends and self.enedis_url is not None and not validation.is_suppliers(self.enedis_url)
 
     @property
     def speaks_to_gas_simulator(self) -> bool:
         """Whether there is gas and GRDF is a simulator."""
         has_gas = bool(self.grdf_client_id)
-        return self.pretends and has_gas and self.grdf_url is not None and not is_suppliers(self.grdf_url)
+        return self.pretends and has_gas and self.grdf_url is not None and not validation.is_suppliers(self.grdf_url)
 
     @property
     def has_enedis_credentials(self) -> bool:
@@ -560,17 +462,17 @@ class Settings(BaseSettings):
     @property
     def is_home(self) -> bool:
         """Whether this installation is for one home, and asks a gateway instead of Enedis."""
-        return is_home_of(self.home, self.data_dir)
+        return validation.is_home_of(self.home, self.data_dir)
 
     def home_mark(self) -> Path:
         """Return the path of the file that makes a data folder that of a home."""
-        return home_mark_in(self.data_dir)
+        return validation.home_mark_in(self.data_dir)
 
     def contact_link(self) -> str | None:
-        """Return where the operator's contact leads to; None for a text that is no address."""
+        """Return where the operator's contact leads to; None for any other text."""
         if self.contact is None or self.contact.startswith("https://"):
             return self.contact
-        return f"mailto:{self.contact}" if MAIL_ADDRESS.fullmatch(self.contact) else None
+        return f"mailto:{self.contact}" if validation.MAIL_ADDRESS.fullmatch(self.contact) else None
 
     def quota_shares(self) -> Shares:
         """Return the quota's floor and ceiling of each lane."""
@@ -581,7 +483,6 @@ class Settings(BaseSettings):
         return complete_fleet(self.named_series())
 
     def named_series(self) -> tuple[Series, ...]:
-        """Return the series that RELEVE_SERIES names."""
         return parse_series(self.series)
 
     def registry(self) -> str:
@@ -605,7 +506,6 @@ class Settings(BaseSettings):
         return self.ledger_file or self.data_dir / "ledger.ndjson"
 
     def notify_urls(self) -> list[str]:
-        """Return the URLs of the services that get notices."""
         return (_secret(self.notify_url) or "").split()
 
     def redis(self) -> str | None:
@@ -616,9 +516,9 @@ class Settings(BaseSettings):
         """Return the broker's URL as it was set; None for the embedded Redis."""
         return _secret(self.broker_url) or self.redis()
 
-    def broker_options(self) -> BrokerOptions:
+    def broker_options(self) -> validation.BrokerOptions:
         """Return Celery's options for the broker."""
-        return build_broker_options(self.broker_address(), self.visibility_timeout_s)
+        return validation.build_broker_options(self.broker_address(), self.visibility_timeout_s)
 
 
 @lru_cache(maxsize=1)

@@ -38,7 +38,7 @@ REMOVED: Final = {
     "RELEVE_RAW_VAULT_DAYS": GoneSetting("0.2.0", "use `RELEVE_RAW_ANSWERS_DAYS`"),
     "RELEVE_SMTP_URL": _MAILS,
 }
-# Variables that are no settings: of the compose file, the tests and the watchdog.
+# Variables that aren't settings: of the compose file, the tests and the watchdog.
 _OTHERS: Final = re.compile(r"RELEVE_(VERSION|WATCHDOG_RESTARTS|DRILL_TWICE|FUZZ_EXAMPLES|TEST_\w+)")
 # Kubernetes sets these in each container for a Service whose name begins with releve-.
 _OF_SERVICES: Final = re.compile(r"RELEVE_\w+_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP)(_\w+)?)")
@@ -47,7 +47,7 @@ _LEAST_LIKENESS: Final = 0.75
 
 
 def unknown_settings() -> list[str]:
-    """Return a line for each variable that is no setting, with the one it is likely meant for."""
+    """Return a line for each variable that isn't a setting, with the setting that was likely meant."""
     known = {f"{PREFIX}{name.upper()}{ending}" for name in Settings.model_fields for ending in ("", "_FILE")}
     return [
         f"{name} is not a setting: {_advice(name, known)}" for name in _variables() if _is_unknown(name.upper(), known)

@@ -85,14 +85,14 @@ def home_mark_in(data_dir: Path) -> Path:
 
 
 def check_http_url(url: str) -> None:
-    """Raise ValueError for what is no http:// or https:// URL."""
+    """Raise ValueError unless this is an http:// or https:// URL."""
     parts = split_url(url)
     if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("needs an http:// or https:// URL")
 
 
 def check_networks(text: str) -> None:
-    """Raise ValueError for what are no networks with commas between them."""
+    """Raise ValueError unless these are networks with commas between them."""
     from worker.domain.networks import parse_networks  # Imported late, here and below: few set it.
 
     try:
@@ -115,7 +115,7 @@ def check_webhook(url: str, secret: str, networks: str) -> None:
 
 
 def check_consent_duration(duration: str) -> None:
-    """Raise ValueError for what is no ISO 8601 duration, like P6M, or is longer than three years."""
+    """Raise ValueError unless this is an ISO 8601 duration, like P6M, of at most three years."""
     try:
         days = (last_day_of(_ANY_DAY, duration) - _ANY_DAY).days + 1
     except ValueError:
@@ -125,7 +125,7 @@ def check_consent_duration(duration: str) -> None:
 
 
 def check_contact(text: str) -> None:
-    """Raise ValueError for what is no line that a household can read."""
+    """Raise ValueError unless this is a line that a household can read."""
     if not text.strip() or len(text) > _LONGEST_CONTACT or not text.isprintable():
         raise ValueError(f"needs one line of at most {_LONGEST_CONTACT} characters: a mail address, a URL or a text")
     if text.strip().startswith("https://"):

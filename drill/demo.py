@@ -29,6 +29,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from config.settings import ConfigError, Settings, get_settings
+from drill.embedded_redis import EmbeddedRedis
 from drill.expected_documents import (
     Loads,
     count_wrong_details,
@@ -56,7 +57,6 @@ from worker.runtime.stores import Stores, open_stores
 from worker.runtime.sync_parts import Sync, build_sync
 from worker.runtime.web_access import build_web
 from worker.stores.child_processes import Supervisor, answers, free_port
-from worker.stores.redis.embedded import EmbeddedRedis
 
 _MOST_HOPS: Final = 10
 _RELOAD_S: Final = 0.3

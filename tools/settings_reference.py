@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -35,6 +38,19 @@ These settings have no effect any more. Each command and process says so at its 
 """
 
 
+def _read_meanings() -> dict[str, str]:
+    """Return the text that stands below each field; read here, so that no process takes the time at its start."""
+    (settings,) = ast.parse(inspect.getsource(Settings)).body
+    return {
+        field.target.id: " ".join(text.value.value.split())
+        for field, text in pairwise(settings.body)
+        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr)
+    }
+
+
+_MEANINGS = _read_meanings()
+
+
 def to_markdown() -> str:
     """Return the whole page."""
     settings = "".join(_row(name, field) for name, field in Settings.model_fields.items())
@@ -47,7 +63,12 @@ def _gone_row(name: str, gone: GoneSetting) -> str:
 
 def _row(name: str, field: Any) -> str:
     choices = f" One of {', '.join(_choices(field.annotation))}." if _choices(field.annotation) else ""
-    return f"| `{PREFIX}{name.upper()}` | {_default(field.default)} | {field.description}{choices} |\n"
+    return f"| `{PREFIX}{name.upper()}` | {_default(field.default)} | {meaning_of(name)}{choices} |\n"
+
+
+def meaning_of(name: str) -> str:
+    """Return what a setting is for."""
+    return Settings.model_fields[name].description or _MEANINGS[name]
 
 
 def _choices(annotation: Any) -> list[str]:

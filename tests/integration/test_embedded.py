@@ -19,13 +19,14 @@ from pathlib import Path
 import pytest
 from redis import Redis, RedisError
 
+from drill.embedded_redis import EmbeddedRedis
 from tests.support.waiting import DEADLINE_S, until
 from worker.errors import StoreUnavailable, WorkerError
 from worker.ops.supervisor import PartPlan
 from worker.stores.child_processes import ChildExit, Supervisor, answers, free_port
 from worker.stores.redis import embedded
 from worker.stores.redis.connection import check_eviction, connect
-from worker.stores.redis.embedded import UP_LOCK, EmbeddedRedis, ServerFolder, find_server, open_lock, shared_redis
+from worker.stores.redis.embedded import UP_LOCK, ServerFolder, find_server, open_lock, shared_redis
 
 pytestmark = pytest.mark.usefixtures("redis_url")  # It skips these tests on machines without a Redis server.
 
@@ -194,7 +195,7 @@ def test_a_full_disk_lets_nothing_run_and_nothing_half_written_behind(
 OWNER = """
 import sys, time
 from pathlib import Path
-from worker.stores.redis.embedded import EmbeddedRedis
+from drill.embedded_redis import EmbeddedRedis
 print(EmbeddedRedis(Path(sys.argv[1])).pid, flush=True)
 time.sleep(60)
 """

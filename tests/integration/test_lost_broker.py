@@ -13,10 +13,10 @@ from kombu.transport import redis as kombu_redis
 from kombu.transport import resolve_transport
 from redis import Redis, RedisError, ResponseError
 
+from drill.embedded_redis import EmbeddedRedis
 from tests.support.waiting import DEADLINE_S, until
 from worker.ops.broker import RedisTransport, SentinelTransport, register_transports
 from worker.stores.redis.connection import connect
-from worker.stores.redis.embedded import EmbeddedRedis
 
 
 @pytest.fixture(autouse=True)

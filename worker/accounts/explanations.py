@@ -201,7 +201,7 @@ def _explain_series(
     account, today, ledger = known.account, known.history.today(), known.ledger(series)
     outcome = known.outcomes.get(series)
     row = SeriesDay(day, ledger.mark_of(day), known.asked_next(series, day, ledger.mark_of(day)), hole)
-    calls = [call for call in _calls_of(series, state, outcome) if call.covers(day)]
+    calls = [call for call in _calls_of(series, state, outcome) if day in call.window]
     in_force = stored.state is not None and stored.state.key <= day.isoformat()
     if series.is_state:
         wanted = in_force or stored.state is None  # Nobody can ask for a state of before it was told first.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
@@ -105,11 +105,25 @@ def _type_name(value: Json) -> str:
     return _TYPE_NAMES.get(type(value), "null")
 
 
+def fields_of(model: type[AnswerPart]) -> dict[str, Json]:
+    """Return the fields of a model, those of its objects too, for ``keep_fields``."""
+    return {
+        name: next(map(fields_of, _models_in(field.annotation)), None) for name, field in model.model_fields.items()
+    }
+
+
+def _models_in(annotation: Any) -> Iterator[type[AnswerPart]]:
+    if isinstance(annotation, type) and issubclass(annotation, AnswerPart):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models_in(inner)
+
+
 def keep_fields(body: Json, kept: Mapping[str, Json] | None) -> Json:
     """Return a body with the fields in ``kept`` alone; of a list, each item so.
 
     ``kept``: an object of objects whose leaves are None. A leaf is a text, a number or null; anything else there, which
-    might hold more than is known, becomes null. So does a text or number in the place of an object, but for one that
+    might hold more than is known, becomes null. So does a text or number in the place of an object, unless that object
     also has the name ITSELF.
     """
     if kept is None:

@@ -31,8 +31,8 @@ class StateCall:
     """A call that asks what holds now, such as the contract: for a meter, without days.
 
     ``name``: that of its answer among those of the series. ``path``: ``{meter}`` in it stands for the meter, which
-    otherwise is a parameter. ``kept``: the fields of the answer that leave the client, as an object of objects whose
-    leaves are None; names, addresses and all the rest do not. ``required``: whether there is no answer without it.
+    otherwise is a parameter. ``kept``: the fields of the answer that leave the client, as ``keep_fields`` has
+    them; names, addresses and all the rest do not. ``required``: whether there is no answer without it.
     """
 
     name: str
@@ -54,16 +54,14 @@ class Preset:
     ``state_calls``: of each series that tells what holds now; the answers of several calls belong together.
     ``calls_per_day``: within any ``quota_day_hours``. ``ledger``: the name under which calls are counted, where it is
     not the preset's. ``quota_by_api``: whether each API has a quota of its own, or all calls for data share one.
-    ``domain``: of the hosts that serve real meters, but for those with one of ``sandbox_labels`` in their names.
+    ``domain``: of the hosts that serve real meters, except those with one of ``sandbox_labels`` in their names.
     """
 
     name: str
     base_url: str
     sandbox_base_url: str
     authorize_url: str
-    sandbox_authorize_url: str | None  # None if the customers of that sandbox have consented already.
     token_path: str
-    revoke_path: str | None  # Where users' tokens are revoked; None where they have none.
     token_mode: TokenMode
     paths: Mapping[Series, str]
     usage_point_parameter: str
@@ -73,6 +71,8 @@ class Preset:
     consent_style: ConsentStyle
     consent_duration: str  # In ISO 8601.
     title: str = "Enedis"
+    sandbox_authorize_url: str | None = None  # None if the customers of that sandbox have consented already.
+    revoke_path: str | None = None  # Where users' tokens are revoked; None where they have none.
     data_path: str = ""
     token_base_url: str | None = None
     scope: str | None = None
@@ -103,13 +103,14 @@ class Preset:
         own = self.sandbox_base_url if sandbox else self.base_url
         own_page = self.sandbox_authorize_url if sandbox else self.authorize_url
         base, other_host = _checked_address(base_url or own), None
+        parts = urlsplit(base)
         if base_url and (self.token_base_url is None or not self.owns(base)):
-            other_host = _without_path(base) if self.data_path else base
+            other_host = f"{parts.scheme}://{parts.netloc}" if self.data_path else base
         page = _checked_address(authorize_url) if authorize_url else other_host
         token_host = other_host or self.token_base_url or own
         return Endpoints(
             preset=self,
-            base_url=base if urlsplit(base).path else base + self.data_path,
+            base_url=base if parts.path else base + self.data_path,
             authorize_url=self._consent_page(page) if page else own_page,
             token_url=_checked_address(token_url) if token_url else token_host + self.token_path,
         )
@@ -155,11 +156,11 @@ class Endpoints:
     @property
     def production(self) -> bool:
         """Whether these are hosts of real meters, where no simulated time is allowed."""
-        return any(self._is_production(url) for url in (self.base_url, self.authorize_url) if url)
-
-    def _is_production(self, url: str) -> bool:
-        labels = host_of(url).split(".")
-        return self.preset.owns(url) and not self.preset.sandbox_labels & set(labels)
+        return any(
+            self.preset.owns(url) and self.preset.sandbox_labels.isdisjoint(host_of(url).split("."))
+            for url in (self.base_url, self.authorize_url)
+            if url
+        )
 
 
 def host_of(url: str) -> str:
@@ -193,11 +194,6 @@ def _checked_address(address: str) -> str:
             f"the supplier's address on {parts.hostname} must begin with https://, because tokens are sent there"
         )
     return address.strip().rstrip("/")
-
-
-def _without_path(address: str) -> str:
-    parts = urlsplit(address)
-    return f"{parts.scheme}://{parts.netloc}"
 
 
 def _allows_plain_http(host: str) -> bool:

@@ -207,16 +207,14 @@ class HttpConnection(HTTPConnection):
     """A connection that tells its socket to the call of its thread."""
 
     def getresponse(self) -> Any:
-        _watch(self.sock)
+        call: _Call | None = getattr(_current, "call", None)
+        if call is not None and self.sock is not None:
+            call.watch(self.sock)
         return super().getresponse()
 
 
-class HttpsConnection(HTTPSConnection):
+class HttpsConnection(HttpConnection, HTTPSConnection):
     """The same over TLS."""
-
-    def getresponse(self) -> Any:
-        _watch(self.sock)
-        return super().getresponse()
 
 
 class HttpPool(HTTPConnectionPool):
@@ -229,12 +227,6 @@ class HttpsPool(HTTPSConnectionPool):
     """The same over TLS."""
 
     ConnectionCls = HttpsConnection
-
-
-def _watch(connection: socket.socket | None) -> None:
-    call: _Call | None = getattr(_current, "call", None)
-    if call is not None and connection is not None:
-        call.watch(connection)
 
 
 class AddressRefused(Exception):
@@ -328,6 +320,6 @@ def post_signed(
             return answer.status_code
     except AddressRefused as error:
         raise NotDelivered(f"webhook: {error}: see RELEVE_WEBHOOK_NETWORKS") from None
-    except (requests.RequestException, HTTPError, SupplierTooSlow) as error:  # HTTPError: a host that is no name.
+    except (requests.RequestException, HTTPError, SupplierTooSlow) as error:  # HTTPError: an invalid host name.
         # The text of the error may quote the address, which may contain a secret.
         raise NotDelivered(f"webhook: {type(error).__name__}") from None

@@ -21,16 +21,8 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import Final, NoReturn
 
+from worker import errors
 from worker.domain.answers import Json
-from worker.errors import (
-    AnswerBrokenOff,
-    AnswerNotJson,
-    AnswerTooLarge,
-    BrokenJson,
-    MalformedAnswer,
-    SupplierUnavailable,
-    WorkerError,
-)
 
 _KILOBYTE: Final = 1024
 # Blanks and commas, the separator of RFC 7464, and the mark of UTF-8 at the beginning.
@@ -60,40 +52,26 @@ class StreamedValues:
     """
 
     values: tuple[Json, ...] = field(repr=False)
-    fault: WorkerError | None = None
+    fault: errors.WorkerError | None = None
     digest: str = ""
 
 
 def read_values(chunks: Iterable[bytes], limits: StreamLimits = StreamLimits()) -> StreamedValues:
     """Read values until the end or the first fault, which is returned with them; nothing after it is read.
 
-    Raises what ``chunks`` raises.
+    The fault is SupplierUnavailable where the answer breaks off, is empty or is no JSON, else MalformedAnswer. Raises
+    what ``chunks`` raises.
     """
-    digest, values = hashlib.sha256(), list[Json]()
-
-    def hashed() -> Iterator[bytes]:
+    digest, values, reader = hashlib.sha256(), list[Json](), _ValueReader(limits)
+    fault: errors.WorkerError | None = None
+    try:
         for chunk in chunks:
             digest.update(chunk)
-            yield chunk
-
-    fault: WorkerError | None = None
-    try:
-        values.extend(iter_values(hashed(), limits))
-    except (SupplierUnavailable, MalformedAnswer) as error:
+            values.extend(reader.feed(chunk))
+        values.extend(reader.finish())
+    except (errors.SupplierUnavailable, errors.MalformedAnswer) as error:
         fault = error
     return StreamedValues(tuple(values), fault, digest.hexdigest())
-
-
-def iter_values(chunks: Iterable[bytes], limits: StreamLimits = StreamLimits()) -> Iterator[Json]:
-    """Yield one value after another.
-
-    Raises SupplierUnavailable where the answer breaks off, is empty or is no JSON, else MalformedAnswer; and what
-    ``chunks`` raises.
-    """
-    reader = _ValueReader(limits)
-    for chunk in chunks:
-        yield from reader.feed(chunk)
-    yield from reader.finish()
 
 
 class _ValueReader:
@@ -111,7 +89,7 @@ class _ValueReader:
         """Yield the values that end in this chunk."""
         self._bytes += len(chunk)
         if self._bytes > self._limits.stream_bytes:
-            raise AnswerTooLarge(f"the answer is longer than {self._limits.stream_bytes} bytes")
+            raise errors.AnswerTooLarge(f"the answer is longer than {self._limits.stream_bytes} bytes")
         place = 0
         while place < len(chunk):
             if not self._value:
@@ -121,7 +99,7 @@ class _ValueReader:
             end, is_over = self._end_of_value(chunk, place)
             self._value += chunk[place:end]
             if len(self._value) > self._limits.value_bytes:
-                raise AnswerTooLarge(f"a value of the answer is longer than {self._limits.value_bytes} bytes")
+                raise errors.AnswerTooLarge(f"a value of the answer is longer than {self._limits.value_bytes} bytes")
             place = end
             if is_over:
                 yield self._take()
@@ -179,7 +157,7 @@ class _ValueReader:
             self._depth += 1
             self._is_json = True
             if self._depth > self._limits.depth:
-                raise AnswerTooLarge(f"the answer is nested more than {self._limits.depth} levels deep")
+                raise errors.AnswerTooLarge(f"the answer is nested more than {self._limits.depth} levels deep")
         else:
             self._depth -= 1
 
@@ -201,13 +179,15 @@ class _ValueReader:
         """Return the value that is over, and begin the next one."""
         self._values += 1
         if self._values > self._limits.values:
-            raise AnswerTooLarge(f"the answer has more than {self._limits.values} values")
+            raise errors.AnswerTooLarge(f"the answer has more than {self._limits.values} values")
         raw, self._value = bytes(self._value), bytearray()
         try:
-            return _decode(raw.decode("utf-8"))
+            return json.loads(
+                raw.decode("utf-8"), parse_int=_to_integer, parse_float=_to_decimal, parse_constant=_refuse_constant
+            )
         except UnicodeDecodeError:
             # "from None", here and below: the foreign texts quote the answer.
-            raise BrokenJson("the answer is not written in UTF-8") from None
+            raise errors.BrokenJson("the answer is not written in UTF-8") from None
         except (ValueError, RecursionError):
             if not self._is_json:
                 _raise_no_json()
@@ -219,10 +199,6 @@ class _ValueReader:
 def _end_of(pattern: re.Pattern[bytes], chunk: bytes, place: int) -> int:
     match = pattern.match(chunk, place)
     return match.end() if match else place
-
-
-def _decode(text: str) -> Json:
-    return json.loads(text, parse_int=_to_integer, parse_float=_to_decimal, parse_constant=_refuse_constant)
 
 
 def _to_integer(text: str) -> int | str:
@@ -239,12 +215,12 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def _raise_cut() -> NoReturn:
-    raise AnswerBrokenOff("the supplier's answer breaks off in the middle")
+    raise errors.AnswerBrokenOff("the supplier's answer breaks off in the middle")
 
 
 def _raise_no_json() -> NoReturn:
-    raise AnswerNotJson("the supplier's answer is not JSON")
+    raise errors.AnswerNotJson("the supplier's answer is not JSON")
 
 
 def _raise_broken() -> NoReturn:
-    raise BrokenJson("the answer is invalid JSON")
+    raise errors.BrokenJson("the answer is invalid JSON")

@@ -19,25 +19,41 @@ import requests
 from oauthlib.oauth2 import BackendApplicationClient, Client, OAuth2Error, WebApplicationClient
 from requests_oauthlib import OAuth2Session
 
-from worker.clients.endpoints import TOKEN_API, Endpoints
+from worker import errors
+from worker.clients.endpoints import LONGEST_STATE, TOKEN_API, Endpoints
 from worker.clients.supplier_session import Permits, Reply, Token, Transport, as_signed, wait_of
 from worker.domain.answers import Json
 from worker.domain.retry import retry_after_s
-from worker.errors import (
-    AnswerNotJson,
-    ApplicationRefused,
-    RefreshTokenDead,
-    RequestRefused,
-    SupplierFault,
-    SupplierLimited,
-    UnusableToken,
-)
 
 _DEAD_GRANT: Final = "{} refuses the refresh token or code (invalid_grant): the holder must consent again"
 _BAD_CREDENTIALS: Final = {"invalid-client", "unauthorized-client", "unauthorized", "900901", "900908"}
 # A token goes into a header, which carries no other characters.
 _PRINTABLE: Final = re.compile(r"[\x21-\x7e]{1,8192}")
 _LONGEST_LIFE_S: Final = 366 * 86_400  # What is longer is no life of a token.
+
+
+def consent_page(
+    endpoints: Endpoints,
+    client_id: str,
+    state: str,
+    redirect_uri: str | None = None,
+    scope: str | None = None,
+    **parameters: str,
+) -> str:
+    """Return the address of the consent page, with client, response type, ``state`` and what else is given.
+
+    Raises ValueError if the supplier has no such page or the state is too long.
+    """
+    page = endpoints.authorize_url
+    if page is None:
+        raise ValueError(
+            f"{endpoints.preset.name}: this sandbox has no consent page, because its customers have already consented"
+        )
+    if len(state) > LONGEST_STATE:
+        raise ValueError(f"the state is longer than {LONGEST_STATE} characters")
+    with OAuth2Session(client_id, redirect_uri=redirect_uri, scope=scope) as session:
+        url, _ = session.authorization_url(as_signed(page), state=state, **parameters)
+    return page + url.removeprefix(as_signed(page))
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +156,9 @@ class OAuthClient:
                 if isinstance(error, requests.RequestException):
                     raise
                 # "from None": the foreign text quotes the answer.
-                raise UnusableToken(f"the token endpoint's answer is unusable ({type(error).__name__})") from None
+                raise errors.UnusableToken(
+                    f"the token endpoint's answer is unusable ({type(error).__name__})"
+                ) from None
         return answer, replies[-1].digest
 
     def _check_response(self, permit: str, replies: list[Reply], response: requests.Response) -> requests.Response:
@@ -155,12 +173,12 @@ class OAuthClient:
             self._raise_refusal(reply, permit)
         tokens = [body["access_token"], *([body["refresh_token"]] if body.get("refresh_token") is not None else [])]
         if not all(isinstance(token, str) and _PRINTABLE.fullmatch(token) for token in tokens):
-            raise UnusableToken("the token endpoint's answer has an invalid token")
+            raise errors.UnusableToken("the token endpoint's answer has an invalid token")
         if str(body.get("token_type") or "bearer").lower() != "bearer":
-            raise UnusableToken("the token endpoint's answer has a token of another type than bearer")
+            raise errors.UnusableToken("the token endpoint's answer has a token of another type than bearer")
         life_s = body.get("expires_in")
         if isinstance(life_s, bool) or (isinstance(life_s, int | float) and not 0 < life_s <= _LONGEST_LIFE_S):
-            raise UnusableToken("the token endpoint's answer has a token without a valid lifetime")
+            raise errors.UnusableToken("the token endpoint's answer has a token without a valid lifetime")
         # The scope is not used, and oauthlib raises an error if the supplier left it out, emptied it or widened it.
         response._content = json.dumps({name: value for name, value in body.items() if name != "scope"}).encode()
         return response
@@ -171,22 +189,22 @@ class OAuthClient:
         if reply.status == 429:
             wait_s = wait_of(reply, now)
             self.permits.close_gate(wait_s, permit)
-            raise SupplierLimited(f"{title} token endpoint: quota used up ({code or 429})", wait_s)
+            raise errors.SupplierLimited(f"{title} token endpoint: quota used up ({code or 429})", wait_s)
         if reply.status >= 500 or (reply.json is None and reply.status != 401):
-            unavailable = SupplierFault if reply.status >= 500 else AnswerNotJson
+            unavailable = errors.SupplierFault if reply.status >= 500 else errors.AnswerNotJson
             raise unavailable(
                 f"{title} token endpoint: status {reply.status}, {code or 'no token'}",
                 retry_after_s(reply.headers, now),
             )
         if code == "invalid-grant":
-            raise RefreshTokenDead(_DEAD_GRANT.format(title))
+            raise errors.RefreshTokenDead(_DEAD_GRANT.format(title))
         if reply.status == 401 or code in _BAD_CREDENTIALS:
-            raise ApplicationRefused(
+            raise errors.ApplicationRefused(
                 f"{title} refuses the application: check RELEVE_{title.upper()}_CLIENT_ID and its secret"
             )
         if reply.status >= 400 or code:
-            raise RequestRefused(f"{title} token endpoint: status {reply.status}, {code or 'no readable code'}")
-        raise UnusableToken("the token endpoint's answer has no access token")
+            raise errors.RequestRefused(f"{title} token endpoint: status {reply.status}, {code or 'no readable code'}")
+        raise errors.UnusableToken("the token endpoint's answer has no access token")
 
     def _to_token(self, answer: Mapping[str, Any]) -> Token:
         life_s = answer.get("expires_in")

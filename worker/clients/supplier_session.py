@@ -30,6 +30,7 @@ from oauthlib.oauth2 import Client, WebApplicationClient
 from requests_oauthlib import OAuth2Session
 from urllib3.exceptions import NewConnectionError, ReadTimeoutError
 
+from worker import errors
 from worker.clients.endpoints import Endpoints, TokenMode
 from worker.clients.http_calls import BodyLimits, BoundedHttp, one_large_reader
 from worker.clients.ndjson import StreamedValues, StreamLimits, read_values
@@ -37,19 +38,6 @@ from worker.domain.answers import Answer, AnswerKind, Json
 from worker.domain.lanes import current_lane
 from worker.domain.retry import quota_wait_s
 from worker.domain.windows import ONE_DAY, DateWindow, split_window
-from worker.errors import (
-    AnswerBrokenOff,
-    ApplicationRefused,
-    LoginFailed,
-    RateLimited,
-    RequestRefused,
-    StoreUnavailable,
-    SupplierTooSlow,
-    SupplierUnavailable,
-    SupplierUnreachable,
-    TokenRefused,
-    WorkerError,
-)
 from worker.metrics import ANSWERS, CALL_SECONDS, CALLS, NO_ANSWER, OTHER, TOKEN_REFUSED, error_kind
 
 ResultT = TypeVar("ResultT")
@@ -106,7 +94,7 @@ class Reply:
 
     @cached_property
     def envelope(self) -> Mapping[str, Json]:
-        """The supplier's own envelope without those that gateways put around it; empty if there is none."""
+        """The supplier's own envelope, without those that gateways put around it; empty without one."""
         envelope = self.json if isinstance(self.json, dict) else {}
         for _ in range(3):
             inner = (envelope.get(key) for key in ("error", "fault", "enedis_return"))
@@ -207,7 +195,7 @@ class Permits(Protocol):
     def take_permit(self, api: str) -> str:
         """Take a permit for one request of ``api``, after a short wait at most, and return its text.
 
-        Raises RateLimited, with the longer wait, if there is none.
+        Raises RateLimited, with the longer wait, where no permit is free.
         """
 
     def release_permit(self, permit: str) -> None:
@@ -288,15 +276,15 @@ class SupplierSession:
         reply = send(token) or send(self._tokens.renew(token))
         if reply is None:
             if mode == "user":
-                raise LoginFailed(_LOGIN_FAILED.format(preset.title))
+                raise errors.LoginFailed(_LOGIN_FAILED.format(preset.title))
             if mode == "bearer":
-                raise TokenRefused(REFUSED_FOR_GOOD)
-            raise ApplicationRefused(_APPLICATION_REFUSED.format(preset.title))
+                raise errors.TokenRefused(REFUSED_FOR_GOOD)
+            raise errors.ApplicationRefused(_APPLICATION_REFUSED.format(preset.title))
         try:
             result = interpret(reply)
-        except WorkerError as error:
+        except errors.WorkerError as error:
             ANSWERS.labels(error_kind(error), current_lane()).inc()
-            if isinstance(error, RateLimited):
+            if isinstance(error, errors.RateLimited):
                 self._permits.close_gate(error.retry_after_s or 0.0, permit, error.code)
             raise
         ANSWERS.labels(result.kind if isinstance(result, Answer) else OTHER, current_lane()).inc()
@@ -420,21 +408,21 @@ def _network_errors(on_unsent: Callable[[], None]) -> Iterator[None]:
         is_unsent = isinstance(error, requests.ConnectTimeout) or isinstance(reason, NewConnectionError)
         if is_unsent:
             # If Redis is away, the call stays counted, which is the safe side.
-            with suppress(StoreUnavailable):
+            with suppress(errors.StoreUnavailable):
                 on_unsent()
         # "from None": the text of the foreign error holds the URL, and with it the meter's number.
         raise _unavailable(error, is_connected=not is_unsent) from None
 
 
-def _unavailable(error: OSError, *, is_connected: bool) -> SupplierUnavailable:
+def _unavailable(error: OSError, *, is_connected: bool) -> errors.SupplierUnavailable:
     """Return our error for one of requests, by how far the call came."""
     name = type(error).__name__
     if not is_connected or isinstance(error, requests.exceptions.SSLError | requests.exceptions.ProxyError):
-        return SupplierUnreachable(f"no connection to the supplier ({name})")
+        return errors.SupplierUnreachable(f"no connection to the supplier ({name})")
     # requests calls a pause in the middle of a body a ConnectionError.
     if isinstance(error, requests.Timeout) or any(isinstance(cause, ReadTimeoutError) for cause in error.args):
-        return SupplierTooSlow(f"the supplier did not answer in time ({name})")
-    return AnswerBrokenOff(f"the supplier's answer broke off ({name})")
+        return errors.SupplierTooSlow(f"the supplier did not answer in time ({name})")
+    return errors.AnswerBrokenOff(f"the supplier's answer broke off ({name})")
 
 
 def as_signed(url: str) -> str:
@@ -514,5 +502,5 @@ def find_floor(fetch_piece: FetchPiece, refused_window: DateWindow) -> Iterator[
 def _next_length(window: DateWindow) -> int:
     """Return the length to try next: half, except that 7 days become 6, because Enedis sometimes refuses exactly 7."""
     if window.days == 1:
-        raise RequestRefused("the supplier says that a window of one day is too long")
+        raise errors.RequestRefused("the supplier says that a window of one day is too long")
     return 6 if window.days == 7 else (window.days + 1) // 2

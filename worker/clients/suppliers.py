@@ -77,11 +77,11 @@ class SupplierClients:
 
     @cached_property
     def application_client(self) -> SupplierClient:
-        """The client with the application's token, also for series that are no account's (v5, 2026)."""
+        """The client with the application's token, also for series that belong to no account (v5, 2026)."""
         return self._build_client(self.application_session())
 
     def application_session(self) -> SupplierSession:
-        """Return a session of the application, for calls that are no account's."""
+        """Return a session of the application, for calls that belong to no account."""
         return self._open_session(self.application_tokens())
 
     def revoke_token(self, text: str) -> None:

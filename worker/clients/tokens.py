@@ -24,21 +24,10 @@ from typing import Final, Generic, Protocol, TypeVar
 import jwt
 from jwt.types import Options
 
+from worker import errors
 from worker.clients.oauth import OAuthClient
 from worker.clients.supplier_session import REFUSED_FOR_GOOD, Token
 from worker.domain.answers import Json
-from worker.errors import (
-    OperatorFault,
-    RateLimited,
-    RefreshAnswerLost,
-    RefreshTokenDead,
-    RequestRefused,
-    StoreUnavailable,
-    TokenNeeded,
-    TokenRefused,
-    TransientError,
-    UnusableToken,
-)
 
 # A token that ends within this time is renewed before a call.
 RENEW_AHEAD_S: Final = 300.0
@@ -103,10 +92,10 @@ class _StoredToken(Generic[StoreT]):
             return token
         try:
             return self.renew(token)
-        except StoreUnavailable:
+        except errors.StoreUnavailable:
             # The token may have been renewed and not stored, which must never be hidden.
             raise
-        except TransientError:
+        except errors.TransientError:
             if token is None or token.ends_within(0):
                 raise
             # The renewal was ahead of time, so the present token still works.
@@ -141,21 +130,21 @@ class UserTokens(_StoredToken[RotatingTokenStore]):
 
     def _request_token(self, stored: Token | None) -> Token:
         if stored is None or stored.refresh is None:
-            raise RefreshTokenDead(_CONSENT_AGAIN)
+            raise errors.RefreshTokenDead(_CONSENT_AGAIN)
         was_sent_before = self._store.mark_refresh_sent()
         try:
             return self._oauth.refresh(stored.refresh).token
-        except RefreshTokenDead:
+        except errors.RefreshTokenDead:
             newest = self._load()
             # The lock has an expiry: a slow worker may have renewed the token after we took its lock over.
             if newest is not None and newest.refresh != stored.refresh:
                 return newest
             if was_sent_before:
-                raise RefreshAnswerLost(_ANSWER_LOST) from None
+                raise errors.RefreshAnswerLost(_ANSWER_LOST) from None
             # A refusal is an answer: a second window that asks meanwhile must not take it for a lost one.
             self._store.clear_refresh_sent()
             raise
-        except (RateLimited, OperatorFault, RequestRefused):
+        except (errors.RateLimited, errors.OperatorFault, errors.RequestRefused):
             # The supplier refused before it looked at the token, so this request took nothing.
             if not was_sent_before:
                 self._store.clear_refresh_sent()
@@ -191,13 +180,13 @@ class BearerTokens:
         self._store = store
 
     def current(self) -> Token:
-        """Return the token for the next calls. Raises TokenNeeded where there is none, or it has ended."""
+        """Return the token for the next calls. Raises TokenNeeded without one, or where it has ended."""
         text = self._store.load()
         if not text:
-            raise TokenNeeded(_NO_TOKEN)
+            raise errors.TokenNeeded(_NO_TOKEN)
         token = Token.from_text(text)
         if token.ends_within(0):
-            raise TokenNeeded(_TOKEN_ENDED)
+            raise errors.TokenNeeded(_TOKEN_ENDED)
         return token
 
     def renew(self, refused: Token | None) -> Token:
@@ -205,11 +194,11 @@ class BearerTokens:
         token = self.current()
         if refused is None or token.access != refused.access:
             return token
-        raise TokenRefused(REFUSED_FOR_GOOD)
+        raise errors.TokenRefused(REFUSED_FOR_GOOD)
 
 
 def usage_points_from_id_token(id_token: str, client_id: str, now: datetime) -> list[str]:
-    """Return the usage points in the order of the claims, without duplicates; empty if there are none.
+    """Return the usage points in the order of the claims, without duplicates.
 
     It must be issued for our application (``aud``) and not be too old (``exp``) at ``now``, which a simulation may
     pretend. The signature isn't checked: a token received from the token endpoint over TLS needs no check (OpenID
@@ -227,9 +216,9 @@ def usage_points_from_id_token(id_token: str, client_id: str, now: datetime) -> 
         is_current = float(claims["exp"]) > now.timestamp()
     except (jwt.PyJWTError, TypeError, ValueError, OverflowError, RecursionError):
         # "from None": the foreign text may quote the token.
-        raise UnusableToken("the id_token can't be decoded") from None
+        raise errors.UnusableToken("the id_token can't be decoded") from None
     if not is_current:
-        raise UnusableToken("the id_token has expired: check this machine's clock")
+        raise errors.UnusableToken("the id_token has expired: check this machine's clock")
     return list(dict.fromkeys(meter for meter in _claimed_meters(claims) if _METER.fullmatch(meter)))
 
 

@@ -49,7 +49,7 @@ _CODE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_. /-]{0,30}", re.ASCII)
 
 
 class AnswerKind(StrEnum):
-    """Kinds of answers that are no error."""
+    """Kinds of answers that aren't errors."""
 
     DATA = "data"
     NO_DATA = "no_data"  # Nothing was measured, or the curve is not collected or objected to. All are normal.
@@ -132,8 +132,6 @@ def parse_text(raw: Json) -> str | None:
 
 
 class DeviationKind(StrEnum):
-    """Kinds of deviations."""
-
     EMPTY = "empty_answer"
     SHAPE = "unknown_shape"
     FIELD = "unknown_field"

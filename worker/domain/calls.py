@@ -57,10 +57,6 @@ class Call:
     answer: AnswerClass
     run: str = BY_HAND
 
-    def covers(self, day: date) -> bool:
-        """Return whether the call asked for this day."""
-        return self.window.start <= day < self.window.end
-
 
 def classify_answer(fetched: int, dropped: int, floor: date | None) -> AnswerClass:
     """Return the class of an answer by its number of points that were kept and that were dropped.
@@ -99,7 +95,7 @@ def last_failure(
     ``asked_on`` is the date on which the day was last answered, from the completeness table. It is needed because the
     call that answered may have been replaced by a newer call for another window.
     """
-    last = max((call for call in calls if call.covers(day)), key=lambda call: call.at, default=None)
+    last = max((call for call in calls if day in call.window), key=lambda call: call.at, default=None)
     if last is None or last.answer.is_answer:
         return None
     failed_on = civil_date(last.at)

@@ -112,7 +112,7 @@ class RecentAnswers:
         return self.days_listed_later(answer, latest_us)
 
     def days_listed_later(self, answer: Answered, latest_us: int) -> set[date]:
-        """Return the same without those that are no longer listed: of them no day is known."""
+        """Return the same without those that are no longer listed, whose days nobody knows."""
         later = (listed for listed in self.answers if answer.asked_us < listed.asked_us <= latest_us)
         return {day for listed in later for day in listed.days_in(answer.window)}
 
@@ -200,7 +200,7 @@ def compare(
     """Return the entries that the store lacks or has with another value, and what their totals need.
 
     ``documents``: what is stored in ``ranges_to_read``. ``recent``: read before them. New values that are more than a
-    meter can deliver are set aside (rule K7). Stored ones stay, but for daily values above ``daily_limit_kwh``, too.
+    meter can deliver are set aside (rule K7). Stored ones stay, except daily values above ``daily_limit_kwh``.
     """
     series, window, ranges = messages.series_of(job), messages.window_of(job), ranges_to_read(job)
     inputs = documents[series.inputs]

@@ -252,12 +252,23 @@ def _cause_of_day(
     steps = {entry.step or USUAL_STEP_MINUTES for entry in curve[day]}
     if any(minutes < 60 and _is_near(energy * minutes, value * 60) for minutes in steps):
         return Cause.WATTS_AS_ENERGY
-    if _is_near(energy, 2 * value) or _is_near(2 * energy, value):
-        return Cause.FACTOR_OF_TWO
-    if _is_near(energy, 1000 * value) or _is_near(1000 * energy, value):
-        return Cause.FACTOR_OF_THOUSAND
+    if factor := _factor_between(energy, value):
+        return factor
     if 0 < 2 * value < energy:
         return Cause.METER_REPLACED  # The new meter has counted since its installation only.
+    return _cause_by_day(day, corrected)
+
+
+def _factor_between(value: int, other: int) -> Cause | None:
+    """Return which factor two values differ by; None if by none of the usual ones."""
+    for cause, factor in ((Cause.FACTOR_OF_TWO, 2), (Cause.FACTOR_OF_THOUSAND, 1000)):
+        if _is_near(value, factor * other) or _is_near(factor * value, other):
+            return cause
+    return None
+
+
+def _cause_by_day(day: date, corrected: Collection[date]) -> Cause:
+    """Return the cause of a difference that its values say nothing of."""
     if day in corrected:
         return Cause.REPROCESSED
     return Cause.CLOCK_CHANGE if day_length(day) != timedelta(hours=24) else Cause.UNKNOWN
@@ -297,14 +308,7 @@ def check_registers(
 def _cause_of_registers(day: date, expected: int, values: Mapping[date, int], corrected: Collection[date]) -> Cause:
     if expected and expected in (values.get(day - ONE_DAY), values.get(day + ONE_DAY)):
         return Cause.SHIFTED_DAY
-    stored = values[day]
-    if _is_near(expected, 1000 * stored) or _is_near(1000 * expected, stored):
-        return Cause.FACTOR_OF_THOUSAND
-    if _is_near(expected, 2 * stored) or _is_near(2 * expected, stored):
-        return Cause.FACTOR_OF_TWO
-    if day in corrected:
-        return Cause.REPROCESSED
-    return Cause.CLOCK_CHANGE if day_length(day) != timedelta(hours=24) else Cause.UNKNOWN
+    return _factor_between(expected, values[day]) or _cause_by_day(day, corrected)
 
 
 def check_peak_days(series: Series, peaks: Iterable[Entry]) -> Iterator[Discrepancy]:

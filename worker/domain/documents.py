@@ -31,16 +31,8 @@ from functools import lru_cache
 from itertools import groupby, pairwise
 from typing import Any, Final, NamedTuple
 
+from worker.domain import windows
 from worker.domain.series import Doctype, Period, Quantity, Series, curve_of, daily_of
-from worker.domain.windows import (
-    PARIS,
-    DateWindow,
-    IntervalReading,
-    civil_date,
-    day_length,
-    find_uncovered,
-    local_midnight,
-)
 
 Document = dict[str, Any]
 KeyRange = tuple[str, str]  # The first key, and the first key after the range.
@@ -117,10 +109,10 @@ def period_key(start: datetime, doctype: Doctype) -> str:
     if doctype.period in _IN_UTC:  # The local hour 02 comes twice in October, so these keys are in UTC.
         text = start.astimezone(UTC).isoformat()
         return f"{text[:16]}Z" if doctype.period is Period.MINUTE else f"{text[:13]}:00Z"
-    return civil_date(start).isoformat()[: _LOCAL_KEY_LENGTH[doctype.period]]
+    return windows.civil_date(start).isoformat()[: _LOCAL_KEY_LENGTH[doctype.period]]
 
 
-def key_range(window: DateWindow, doctype: Doctype) -> tuple[str, str]:
+def key_range(window: windows.DateWindow, doctype: Doctype) -> tuple[str, str]:
     """Return the first key that the window touches, and the first key after the window."""
     if doctype.period in _IN_UTC:
         start, end = window.instants()
@@ -142,34 +134,34 @@ def shift_key(key: str, by: timedelta) -> str:
 
 def start_of(key: str) -> datetime:
     """Return the start of the reading with this key: of minutes in UTC, of days at local midnight."""
-    return datetime.fromisoformat(key) if "T" in key else local_midnight(date.fromisoformat(key))
+    return datetime.fromisoformat(key) if "T" in key else windows.local_midnight(date.fromisoformat(key))
 
 
-def touched_window(window: DateWindow, series: Series) -> DateWindow:
+def touched_window(window: windows.DateWindow, series: Series) -> windows.DateWindow:
     """Return the days whose readings belong to the totals that the window touches.
 
     Hours end where days do, because the zone is a whole number of hours from UTC. Months and years do not.
     """
     periods, last = {doctype.period for doctype in series.totals}, window.end - timedelta(days=1)
     if Period.YEAR in periods:
-        return DateWindow(date(window.start.year, 1, 1), date(last.year + 1, 1, 1))
+        return windows.DateWindow(date(window.start.year, 1, 1), date(last.year + 1, 1, 1))
     if Period.MONTH in periods:
         after = last.replace(day=1) + timedelta(days=31)
-        return DateWindow(window.start.replace(day=1), after.replace(day=1))
+        return windows.DateWindow(window.start.replace(day=1), after.replace(day=1))
     return window
 
 
-def to_reading(document: Document, doctype: Doctype) -> IntervalReading:
+def to_reading(document: Document, doctype: Doctype) -> windows.IntervalReading:
     """Return the reading that a stored minute or day document was made from."""
     key, amount, details = key_of(document), to_amount(document["load"]), details_of(document)
     if doctype.period is Period.DAY:
         day = date.fromisoformat(key)
-        return IntervalReading(local_midnight(day), day_length(day), amount, details)
-    start = datetime.fromisoformat(key).astimezone(PARIS)
-    return IntervalReading(start, timedelta(minutes=document.get("step", USUAL_STEP_MINUTES)), amount, details)
+        return windows.IntervalReading(windows.local_midnight(day), windows.day_length(day), amount, details)
+    start = datetime.fromisoformat(key).astimezone(windows.PARIS)
+    return windows.IntervalReading(start, timedelta(minutes=document.get("step", USUAL_STEP_MINUTES)), amount, details)
 
 
-def entry_of(reading: IntervalReading, doctype: Doctype) -> Entry:
+def entry_of(reading: windows.IntervalReading, doctype: Doctype) -> Entry:
     """Return a reading as an entry of its own doctype, minute or day."""
     minutes = reading.length // _MINUTE
     step = None if doctype.period is Period.DAY or minutes == USUAL_STEP_MINUTES else minutes
@@ -210,7 +202,7 @@ def _instant_fields(details: Mapping[str, Any]) -> Document:
 def civil_fields(key: str, doctype: Doctype) -> dict[str, int]:
     """Return year to minute and fold of a period's start, as its document has them."""
     if doctype.period in _IN_UTC:
-        local = datetime.fromisoformat(key).astimezone(PARIS)
+        local = datetime.fromisoformat(key).astimezone(windows.PARIS)
         names = ("year", "month", "day", "hour", "minute")
         fields = {name: getattr(local, name) for name in names}
         return fields | {"fold": 1} if local.fold else fields
@@ -382,7 +374,7 @@ def _minute_of(key: str) -> int:
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()) // 60
 
 
-def keep_last(readings: Sequence[IntervalReading]) -> list[IntervalReading]:
+def keep_last(readings: Sequence[windows.IntervalReading]) -> list[windows.IntervalReading]:
     """Return the readings of one answer in time order without overlaps; ``readings`` in the order of the answer.
 
     The steps of one grid count as told where the last of them stands, and replace earlier ones as those of a later
@@ -397,7 +389,7 @@ def keep_last(readings: Sequence[IntervalReading]) -> list[IntervalReading]:
         _settle_in_order([entry for entry in entries if bool(entry.amount) is wanted]) for wanted in (True, False)
     )
     taken = list(map(interval_of, measured))
-    free = [zero for zero in zeros if find_uncovered(*interval_of(zero), taken) == [interval_of(zero)]]
+    free = [zero for zero in zeros if windows.find_uncovered(*interval_of(zero), taken) == [interval_of(zero)]]
     return [by_entry[entry[:3]] for entry in sorted([*measured, *free])]
 
 
@@ -417,12 +409,12 @@ def _grid_of(entry: Entry) -> tuple[int, int]:
     return length_of(entry), interval_of(entry).start % length_of(entry)
 
 
-def keep_latest_periods(readings: Sequence[IntervalReading]) -> list[IntervalReading]:
+def keep_latest_periods(readings: Sequence[windows.IntervalReading]) -> list[windows.IntervalReading]:
     """Return periods of one answer in time order without overlaps; ``readings`` in the order of the answer.
 
     Of periods that overlap, the one that ends last holds, and of those that end together the last one.
     """
-    kept: list[tuple[datetime, datetime, IntervalReading]] = []
+    kept: list[tuple[datetime, datetime, windows.IntervalReading]] = []
     spans = [(start := reading.start.astimezone(UTC), start + reading.length, reading) for reading in readings]
     by_end = sorted(spans, key=lambda span: span[1])
     for start, end, reading in reversed(by_end):
@@ -488,7 +480,7 @@ def find_replaced(documents: Sequence[Document]) -> list[Entry]:
 
 
 def find_clusters(newcomers: Iterable[Entry], stored: Iterable[Entry]) -> Iterator[Cluster]:
-    """Yield the steps in groups of those that overlap, in time order; a step that overlaps no other is one, too."""
+    """Yield the steps in groups of those that overlap, in time order; a step alone is a group as well."""
     steps = [
         (interval_of(entry), is_stored, entry)
         for is_stored, entries in enumerate((newcomers, stored))
@@ -507,4 +499,4 @@ def find_clusters(newcomers: Iterable[Entry], stored: Iterable[Entry]) -> Iterat
 
 def covers(steps: Sequence[Entry], others: Iterable[Entry]) -> bool:
     """Return whether the steps cover all the time of the others; no steps cover only no time."""
-    return not any(find_uncovered(*interval_of(other), map(interval_of, steps)) for other in others)
+    return not any(windows.find_uncovered(*interval_of(other), map(interval_of, steps)) for other in others)

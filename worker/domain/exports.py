@@ -172,7 +172,7 @@ def spreadsheet_headings(doctype: Doctype, tariff_periods: Collection[str] = ())
 
 
 def spreadsheet_cells(document: Document, doctype: Doctype, headings: Sequence[Heading]) -> list[Cell]:
-    """Return one row. A cell is None where the supplier told nothing, or a text that is no date."""
+    """Return one row. A cell is None where the supplier told nothing, or no date."""
     amount, registers = to_amount(document["load"]), document.get("registers", {})
     cells = _read_times(document, doctype)
     cells[_LOADS[doctype.series.description.quantity.load_unit]] = round_kwh(amount, count_places([amount]))

@@ -65,10 +65,10 @@ LANES: Final[Mapping[Lane, LaneDescription]] = {
     Lane.OTHER: LaneDescription("a queue that an operator added", Lane.BACKFILL, is_queue=False),
 }
 QUEUES: Final = tuple(lane.value for lane, description in LANES.items() if description.is_queue)
-QUOTA_LANES: Final = tuple(lane for lane, description in LANES.items() if description.shares)
-USUAL_FLOORS: Final = ",".join(f"{lane}={described.shares[0]}" for lane, described in LANES.items() if described.shares)
-USUAL_CEILINGS: Final = ",".join(
-    f"{lane}={described.shares[1]}" for lane, described in LANES.items() if described.shares
+_SHARES: Final = {lane: described.shares for lane, described in LANES.items() if described.shares}
+QUOTA_LANES: Final = tuple(_SHARES)
+USUAL_FLOORS, USUAL_CEILINGS = (
+    ",".join(f"{lane}={shares[place]}" for lane, shares in _SHARES.items()) for place in (0, 1)
 )
 
 
@@ -107,9 +107,7 @@ def in_lane(lane: Lane) -> Iterator[None]:
         leave_lane(token)
 
 
-_HARD_CEILINGS: Final = {
-    lane: described.shares[1] for lane, described in LANES.items() if described.shares and described.hard_ceiling
-}
+_HARD_CEILINGS: Final = {lane: ceiling for lane, (_, ceiling) in _SHARES.items() if LANES[lane].hard_ceiling}
 # Floors may sum to 90 % of the quota; all lanes share the rest, the first lane first.
 MAX_FLOOR_TOTAL: Final = 90
 _SHARE: Final = re.compile(r"\s*([a-z_]+)\s*=\s*([0-9]{1,3})\s*")

@@ -29,22 +29,12 @@ from itertools import groupby
 from math import gcd
 from typing import Any, Final, NamedTuple
 
+from worker.domain import documents
 from worker.domain.completeness import civil_day
-from worker.domain.documents import (
-    USUAL_STEP_MINUTES,
-    Document,
-    account_of,
-    civil_fields,
-    key_of,
-    period_key,
-    to_amount,
-)
 from worker.domain.series import Doctype, Period, Series
 from worker.domain.windows import ONE_DAY, civil_date, local_midnight
 
 FORMAT: Final = 1
-_MILLIWATT_HOURS_PER_KWH: Final = 1_000_000
-_MILLIWATT_HOURS_PER_WATT_HOUR: Final = 1_000
 Fields = Mapping[str, Any]
 
 
@@ -103,15 +93,15 @@ def unpack_values(fields: Fields, pack: str, doctype: Doctype) -> ValuesByKey:
     return dict(values)
 
 
-def to_value(document: Document, doctype: Doctype) -> PackedValue:
+def to_value(document: documents.Document, doctype: Doctype) -> PackedValue:
     """Return what a pack keeps of a document. Raises ValueError for one that could not be restored unchanged."""
     value = PackedValue(
-        to_amount(document["load"]),
+        documents.to_amount(document["load"]),
         document.get("step"),
         document.get("created_at"),
         document.get("updated_at"),
     )
-    account_id, key = account_of(document), key_of(document)
+    account_id, key = documents.account_of(document), documents.key_of(document)
     place_of(key, doctype)
     without_revision = {name: field for name, field in document.items() if name != "_rev"}
     if from_value(account_id, key, doctype, value) != without_revision or value.step == _usual_step(doctype):
@@ -119,25 +109,20 @@ def to_value(document: Document, doctype: Doctype) -> PackedValue:
     return value
 
 
-def from_value(account_id: str, key: str, doctype: Doctype, value: PackedValue) -> Document:
+def from_value(account_id: str, key: str, doctype: Doctype, value: PackedValue) -> documents.Document:
     """Return the document of the plain layout, without a revision."""
-    document: Document = {
+    told = {"created_at": value.created_at, "updated_at": value.updated_at, "step": value.step}
+    return {
         "_id": f"{account_id}:{key}",
-        "load": value.amount / _MILLIWATT_HOURS_PER_KWH,
-        **civil_fields(key, doctype),
+        "load": documents.to_kwh(value.amount),
+        **documents.civil_fields(key, doctype),
         "source_account": account_id,
+        **{name: field for name, field in told.items() if field is not None},
     }
-    if value.created_at is not None:
-        document["created_at"] = value.created_at
-    if value.updated_at is not None:
-        document["updated_at"] = value.updated_at
-    if value.step is not None:
-        document["step"] = value.step
-    return document
 
 
 def _usual_step(doctype: Doctype) -> int:
-    return USUAL_STEP_MINUTES if doctype.period is Period.MINUTE else 1
+    return documents.USUAL_STEP_MINUTES if doctype.period is Period.MINUTE else 1
 
 
 def _runs(placed: Iterable[tuple[int, PackedValue]], doctype: Doctype) -> Iterator[list[tuple[int, int, PackedValue]]]:
@@ -155,7 +140,7 @@ def _runs(placed: Iterable[tuple[int, PackedValue]], doctype: Doctype) -> Iterat
 
 def _to_run(run: list[tuple[int, int, PackedValue]]) -> dict[str, Any]:
     (place, step, _), energies = run[0], [value.amount for _, _, value in run]
-    unit = gcd(_MILLIWATT_HOURS_PER_WATT_HOUR, *energies)  # The largest divisor of 1 Wh that divides them all.
+    unit = gcd(documents.MILLIWATT_HOURS_PER_WH, *energies)  # The largest divisor of 1 Wh that divides them all.
     return {"at": place, "step": step, "unit": unit, "values": [energy // unit for energy in energies]}
 
 
@@ -204,7 +189,7 @@ def place_of(key: str, doctype: Doctype) -> tuple[str, int]:
 def key_at(pack: str, place: int, doctype: Doctype) -> str:
     """Return the key at a place of a pack, the reverse of ``place_of``. Raises ValueError or OverflowError."""
     if doctype.period in _UNIT:
-        return period_key(
+        return documents.period_key(
             local_midnight(date.fromisoformat(pack)).astimezone(UTC) + place * _UNIT[doctype.period], doctype
         )
     if doctype.period is Period.DAY:

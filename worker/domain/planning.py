@@ -124,10 +124,7 @@ class QuotaBudget:
     @property
     def night_limit(self) -> int | None:
         """The largest number of calls that a night may take."""
-        calls = (
-            None if self.hour_limit is None else self.hour_limit * self.night_hours,
-            self.per_day,
-        )
+        calls = (None if self.hour_limit is None else self.hour_limit * self.night_hours, self.per_day)
         return min((limit * self.nights_percent // 100 for limit in calls if limit is not None), default=None)
 
     def hours_for(self, calls: int, percent: int = 100) -> float:
@@ -207,6 +204,9 @@ class Plan:
     def as_json(self) -> dict[str, Any]:
         """Return the object that ``releve plan --json`` prints."""
         fleet, quota, calls_by_lane = self.fleet, self.quota, self.daily_calls_by_lane or {}
+        policies = {name: replace(policy, supplier=fleet.supplier) for name, policy in TYPICAL_POLICIES.items()}
+        calls = {name: fleet.calls_a_night(policy) for name, policy in policies.items()}
+        of_days = {name: quota.day_limit_for(number) for name, number in calls.items()}
         needed = {
             "first_screen": fleet.history_calls_in(Lane.FIRST_SCREEN),
             "nightly": self.calls_a_night,
@@ -229,22 +229,10 @@ class Plan:
             "hours_a_night": [round(hours, 2) for hours in self.hours],
             "backfill_days": None if self.backfill_days is None else round(self.backfill_days, 1),
             "lanes": {lane: {"needed": needed[lane], "a_day": calls_by_lane.get(lane)} for lane in needed},
-            "most_accounts": {name: self.most_accounts(self._own(policy)) for name, policy in TYPICAL_POLICIES.items()},
-            "calls_per_hour_needed": {name: quota.hour_limit_for(calls) for name, calls in self._typical_calls.items()},
-            **({"calls_per_day_needed": self._calls_per_day_needed} if quota.per_day else {}),
+            "most_accounts": {name: self.most_accounts(policy) for name, policy in policies.items()},
+            "calls_per_hour_needed": {name: quota.hour_limit_for(number) for name, number in calls.items()},
+            **({"calls_per_day_needed": of_days} if quota.per_day else {}),
         }
-
-    @property
-    def _typical_calls(self) -> dict[str, int]:
-        return {name: self.fleet.calls_a_night(self._own(policy)) for name, policy in TYPICAL_POLICIES.items()}
-
-    @property
-    def _calls_per_day_needed(self) -> dict[str, int]:
-        return {name: self.quota.day_limit_for(calls) for name, calls in self._typical_calls.items()}
-
-    def _own(self, policy: FleetPolicy) -> FleetPolicy:
-        """Return a policy for the series of this fleet's supplier."""
-        return replace(policy, supplier=self.fleet.supplier)
 
 
 # The policies that a plan compares: for each, the most accounts and the limit an hour that it needs.

@@ -106,9 +106,14 @@ class DayFacts:
 
 
 _EVERY_SIX_MONTHS: Final = "6M"
-_REASON_BY_HOLE: Final = {
-    Hole.NOT_ACTIVATED: Reason.NOT_ACTIVATED,
-    Hole.NOT_YET_ACTIVATED: Reason.NOT_YET_ACTIVATED,
+_REASON_BY_HOLE: Final = {Hole.NOT_ACTIVATED: Reason.NOT_ACTIVATED, Hole.NOT_YET_ACTIVATED: Reason.NOT_YET_ACTIVATED}
+# A confirmed refusal suspends its account; until then the reason is IN_DOUBT.
+_REASON_BY_REFUSAL: Final = {
+    AnswerClass.CONSENT: Reason.CONSENT_REFUSED,
+    AnswerClass.HOLDER: Reason.HOLDER_CHANGED,
+    AnswerClass.METER: Reason.METER_UNKNOWN,
+    AnswerClass.LOGIN: Reason.ACCESS_REFUSED,
+    AnswerClass.TOKEN: Reason.TOKEN_NEEDED,
 }
 _REASON_BY_FAILURE: Final = {
     AnswerClass.OUTAGE: Reason.OUTAGE,
@@ -119,19 +124,7 @@ _REASON_BY_FAILURE: Final = {
     AnswerClass.APPLICATION: Reason.APPLICATION_REFUSED,
     AnswerClass.STORE: Reason.STORE_DOWN,
     AnswerClass.BUG: Reason.BUG,
-    AnswerClass.CONSENT: Reason.IN_DOUBT,
-    AnswerClass.HOLDER: Reason.IN_DOUBT,
-    AnswerClass.METER: Reason.IN_DOUBT,
-    AnswerClass.LOGIN: Reason.IN_DOUBT,
-    AnswerClass.TOKEN: Reason.IN_DOUBT,
-}
-# A confirmed refusal suspends its account; until then the reason is IN_DOUBT.
-_REASON_BY_REFUSAL: Final = {
-    AnswerClass.CONSENT: Reason.CONSENT_REFUSED,
-    AnswerClass.HOLDER: Reason.HOLDER_CHANGED,
-    AnswerClass.METER: Reason.METER_UNKNOWN,
-    AnswerClass.LOGIN: Reason.ACCESS_REFUSED,
-    AnswerClass.TOKEN: Reason.TOKEN_NEEDED,
+    **dict.fromkeys(_REASON_BY_REFUSAL, Reason.IN_DOUBT),
 }
 
 

@@ -46,12 +46,7 @@ PUBLISH_POLICY: Final[Mapping[str, float]] = {
     "interval_step": 0.2,
     "interval_max": 1.0,
 }
-SHORT_PUBLISH_POLICY: Final[Mapping[str, float]] = {
-    "max_retries": 2,
-    "interval_start": 0.1,
-    "interval_step": 0.2,
-    "interval_max": 0.5,
-}
+SHORT_PUBLISH_POLICY: Final[Mapping[str, float]] = {**PUBLISH_POLICY, "max_retries": 2, "interval_max": 0.5}
 # A command to Redis, after a time-out or a lost connection: doubled from the first delay on, with jitter.
 REDIS_RETRIES: Final = 3
 REDIS_FIRST_DELAY_S: Final = 0.05
@@ -93,7 +88,8 @@ def quota_wait_s(headers: Mapping[str, str], envelope: Mapping[str, Json], now: 
         return wait_s
     # In v4 only the text says which of the two quotas is used up.
     if match := _V4_QUOTA.search(_text(envelope.get("error_description"))):
-        return _SECOND_QUOTA_WAIT_S if match[1] == "3" else _seconds_until(_next_hour(now), now)
+        next_hour = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+        return _SECOND_QUOTA_WAIT_S if match[1] == "3" else _seconds_until(next_hour, now)
     return _DEFAULT_WAIT_S
 
 
@@ -142,11 +138,6 @@ def _local_time(text: str) -> datetime | None:
     except ValueError:
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=PARIS)
-
-
-def _next_hour(now: datetime) -> datetime:
-    """Return the next full hour, at which the supplier's count of an hour starts again."""
-    return now.astimezone(UTC).replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
 
 
 def _seconds_until(moment: datetime, now: datetime) -> float:

@@ -158,7 +158,11 @@ def next_request(series: Series, day: date, mark: DayMark, now: datetime, turn: 
     """Return when an open day is asked for next: ``now`` if it is due; None if it is too old, or not open."""
     if not mark.open or series.is_state:
         return None
-    moments = [moment for moment in _look_backs(series, now, turn) if _reaches(series, day, moment, turn)]
+    moments = [
+        moment
+        for moment in _look_backs(series, now, turn)
+        if day in plan_look_back(civil_date(moment), series, turn.last_complete)
+    ]
     if (when := next_ask(day, mark, series)) is not None and not turn.lacks_curve:
         moments.append(_next_repair(max(when, turn.repair_on or when), now, turn))
     return min(moments).astimezone(UTC) if moments else None
@@ -236,8 +240,3 @@ def _first_repair(on: date, now: datetime) -> datetime:
     this_hour = local.replace(minute=REPAIR_MINUTE, second=0, microsecond=0)
     # Hours are counted on the clock of the world: at a change of the civil clock one is there twice, or not at all.
     return this_hour if this_hour > local else datetime.fromtimestamp(this_hour.timestamp() + 3600, PARIS)
-
-
-def _reaches(series: Series, day: date, moment: datetime, turn: Turn) -> bool:
-    window = plan_look_back(civil_date(moment), series, turn.last_complete)
-    return window.start <= day < window.end

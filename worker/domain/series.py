@@ -12,7 +12,7 @@ Source of limits and depths: Enedis, guide d'implémentation Data Connect v5, an
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
 from typing import Final, Self
@@ -115,10 +115,7 @@ class Doctype(StrEnum):
     GAS_PUBLISHED = (
         "gas.published",
         Period.DAY,
-        (
-            Detail("ends_on", DetailType.TEXT, "the day on which the period ends, excluded, YYYY-MM-DD"),
-            *_GAS_DETAILS,
-        ),
+        (Detail("ends_on", DetailType.TEXT, "the day on which the period ends, excluded, YYYY-MM-DD"), *_GAS_DETAILS),
         GRDF_DOCTYPES,
     )
     GAS_CONTRACT = (
@@ -336,6 +333,65 @@ class Series(StrEnum):
         return (self.inputs, *self.totals)
 
 
+# Others are like these three, except for their direction or their energy.
+_LOAD_CURVE: Final = SeriesDescription(
+    quantity=Quantity.POWER,
+    granularity=Granularity.STEP,
+    label=_label(
+        "Courbe par demi-heure",
+        "Half-hour curve",
+        "la courbe par demi-heure",
+        "the half-hour curve",
+        "Votre consommation par demi-heure, si son enregistrement est activé dans votre espace client Enedis.",
+        "Your consumption in each half-hour, if its recording is switched on in your Enedis customer account.",
+    ),
+    inputs=Doctype.MINUTE,
+    totals=(Doctype.HOUR,),
+    look_back_days=7,
+    max_window_days=7,
+    history_days=None,
+    history_lane=Lane.BACKFILL,
+    days_read_at_once=31,
+    optional=True,
+    adds_up_to=Series.DAILY,
+    speaks_for_account=True,
+)
+_REGISTERS: Final = SeriesDescription(
+    quantity=Quantity.ENERGY,
+    granularity=Granularity.REGISTER,
+    label=_label(
+        "Index du compteur",
+        "Meter readings",
+        "les index du compteur",
+        "the meter readings",
+        "Les nombres affichés par le compteur à minuit, par période tarifaire : heures pleines, heures creuses…",
+        "The numbers on the meter at midnight, by tariff period: peak hours, off-peak hours…",
+    ),
+    inputs=Doctype.INDEX,
+    cadence_nights=7,
+    history_lane=Lane.BACKFILL,
+    adds_up_to=Series.DAILY,
+)
+# Its window is the last whole day: an answer tells what holds when it is asked.
+_CONTRACT: Final = SeriesDescription(
+    quantity=Quantity.APPARENT_POWER,
+    granularity=Granularity.STATE,
+    label=_label(
+        "Contrat",
+        "Contract",
+        "le contrat",
+        "the contract",
+        "La puissance souscrite, le tarif, les heures creuses et leurs changements.",
+        "The subscribed power, the tariff, the off-peak hours and their changes.",
+    ),
+    inputs=Doctype.CONTRACT,
+    look_back_days=1,
+    max_window_days=1,
+    history_days=1,
+    cadence_nights=30,
+    history_lane=Lane.BACKFILL,
+    tells_activation=True,
+)
 SERIES_DESCRIPTIONS: Final[Mapping[Series, SeriesDescription]] = {
     Series.DAILY: SeriesDescription(
         quantity=Quantity.ENERGY,
@@ -353,28 +409,7 @@ SERIES_DESCRIPTIONS: Final[Mapping[Series, SeriesDescription]] = {
         history_lane=Lane.FIRST_SCREEN,
         speaks_for_account=True,
     ),
-    Series.LOAD_CURVE: SeriesDescription(
-        quantity=Quantity.POWER,
-        granularity=Granularity.STEP,
-        label=_label(
-            "Courbe par demi-heure",
-            "Half-hour curve",
-            "la courbe par demi-heure",
-            "the half-hour curve",
-            "Votre consommation par demi-heure, si son enregistrement est activé dans votre espace client Enedis.",
-            "Your consumption in each half-hour, if its recording is switched on in your Enedis customer account.",
-        ),
-        inputs=Doctype.MINUTE,
-        totals=(Doctype.HOUR,),
-        look_back_days=7,
-        max_window_days=7,
-        history_days=None,
-        history_lane=Lane.BACKFILL,
-        days_read_at_once=31,
-        optional=True,
-        adds_up_to=Series.DAILY,
-        speaks_for_account=True,
-    ),
+    Series.LOAD_CURVE: _LOAD_CURVE,
     Series.PRODUCTION_DAILY: SeriesDescription(
         direction=Direction.PRODUCTION,
         quantity=Quantity.ENERGY,
@@ -392,10 +427,9 @@ SERIES_DESCRIPTIONS: Final[Mapping[Series, SeriesDescription]] = {
         cadence_nights=7,
         history_lane=Lane.BACKFILL,
     ),
-    Series.PRODUCTION_LOAD_CURVE: SeriesDescription(
+    Series.PRODUCTION_LOAD_CURVE: replace(
+        _LOAD_CURVE,
         direction=Direction.PRODUCTION,
-        quantity=Quantity.POWER,
-        granularity=Granularity.STEP,
         label=_label(
             "Courbe de production",
             "Production curve",
@@ -406,13 +440,8 @@ SERIES_DESCRIPTIONS: Final[Mapping[Series, SeriesDescription]] = {
         ),
         inputs=Doctype.PRODUCTION_MINUTE,
         totals=(Doctype.PRODUCTION_HOUR,),
-        look_back_days=7,
-        max_window_days=7,
-        history_days=None,
-        history_lane=Lane.BACKFILL,
-        days_read_at_once=31,
-        optional=True,
         adds_up_to=Series.PRODUCTION_DAILY,
+        speaks_for_account=False,
     ),
     Series.MAX_POWER: SeriesDescription(
         quantity=Quantity.APPARENT_POWER,
@@ -430,26 +459,10 @@ SERIES_DESCRIPTIONS: Final[Mapping[Series, SeriesDescription]] = {
         cadence_nights=7,
         history_lane=Lane.BACKFILL,
     ),
-    Series.REGISTERS: SeriesDescription(
-        quantity=Quantity.ENERGY,
-        granularity=Granularity.REGISTER,
-        label=_label(
-            "Index du compteur",
-            "Meter readings",
-            "les index du compteur",
-            "the meter readings",
-            "Les nombres affichés par le compteur à minuit, par période tarifaire : heures pleines, heures creuses…",
-            "The numbers on the meter at midnight, by tariff period: peak hours, off-peak hours…",
-        ),
-        inputs=Doctype.INDEX,
-        cadence_nights=7,
-        history_lane=Lane.BACKFILL,
-        adds_up_to=Series.DAILY,
-    ),
-    Series.PRODUCTION_REGISTERS: SeriesDescription(
+    Series.REGISTERS: _REGISTERS,
+    Series.PRODUCTION_REGISTERS: replace(
+        _REGISTERS,
         direction=Direction.PRODUCTION,
-        quantity=Quantity.ENERGY,
-        granularity=Granularity.REGISTER,
         label=_label(
             "Index de production",
             "Production meter readings",
@@ -459,30 +472,9 @@ SERIES_DESCRIPTIONS: Final[Mapping[Series, SeriesDescription]] = {
             "The number on the meter at midnight for the electricity fed into the grid.",
         ),
         inputs=Doctype.PRODUCTION_INDEX,
-        cadence_nights=7,
-        history_lane=Lane.BACKFILL,
         adds_up_to=Series.PRODUCTION_DAILY,
     ),
-    # Its window is the last whole day: an answer tells what holds when it is asked.
-    Series.CONTRACT: SeriesDescription(
-        quantity=Quantity.APPARENT_POWER,
-        granularity=Granularity.STATE,
-        label=_label(
-            "Contrat",
-            "Contract",
-            "le contrat",
-            "the contract",
-            "La puissance souscrite, le tarif, les heures creuses et leurs changements.",
-            "The subscribed power, the tariff, the off-peak hours and their changes.",
-        ),
-        inputs=Doctype.CONTRACT,
-        look_back_days=1,
-        max_window_days=1,
-        history_days=1,
-        cadence_nights=30,
-        history_lane=Lane.BACKFILL,
-        tells_activation=True,
-    ),
+    Series.CONTRACT: _CONTRACT,
     # Source of limits and times: GRDF, ADICT (the swagger of v2), and the code of its public clients. A day's value is
     # there one to three days later, and is final some days after the month's publication.
     Series.GAS_DAILY: SeriesDescription(
@@ -531,11 +523,11 @@ SERIES_DESCRIPTIONS: Final[Mapping[Series, SeriesDescription]] = {
         history_lane=Lane.BACKFILL,
         speaks_for_account=True,
     ),
-    # As Series.CONTRACT; its load is the annual reference consumption.
-    Series.GAS_CONTRACT: SeriesDescription(
+    # Its load is the annual reference consumption.
+    Series.GAS_CONTRACT: replace(
+        _CONTRACT,
         supplier="grdf",
         quantity=Quantity.GAS,
-        granularity=Granularity.STATE,
         label=_label(
             "Contrat de gaz",
             "Gas contract",
@@ -545,12 +537,7 @@ SERIES_DESCRIPTIONS: Final[Mapping[Series, SeriesDescription]] = {
             "How often your meter is read, your tariff and your annual reference consumption.",
         ),
         inputs=Doctype.GAS_CONTRACT,
-        look_back_days=1,
-        max_window_days=1,
-        history_days=1,
         cadence_nights=90,
-        history_lane=Lane.BACKFILL,
-        tells_activation=True,
     ),
 }
 
@@ -573,7 +560,7 @@ _OPERATORS_OF_GATEWAYS: Final = {"gateway": "enedis"}
 
 
 def grid_operator_of(supplier: str) -> str:
-    """Return the grid operator whose series a supplier has: its own name, but for a gateway."""
+    """Return the grid operator whose series a supplier has: its own name, unless it is a gateway."""
     return _OPERATORS_OF_GATEWAYS.get(supplier, supplier)
 
 
@@ -601,7 +588,7 @@ _USUAL: Final = (*USUAL_SERIES, *USUAL_GAS_SERIES)
 
 
 def complete_fleet(named: Iterable[Series]) -> tuple[Series, ...]:
-    """Return the series that a fleet collects: those named, and of a supplier of which none is named its usual ones."""
+    """Return the series that a fleet collects: those named, and the usual ones of a supplier without any."""
     chosen = set(named)
     suppliers = {series.description.supplier for series in chosen}
     chosen.update(series for series in _USUAL if series.description.supplier not in suppliers)
@@ -609,7 +596,7 @@ def complete_fleet(named: Iterable[Series]) -> tuple[Series, ...]:
 
 
 def usual_series(supplier: str) -> list[Series]:
-    """Return the series that a fleet collects of a supplier of which none is named."""
+    """Return the series that a fleet collects from a supplier of which it names no series."""
     return of_supplier(supplier, _USUAL)
 
 
@@ -637,7 +624,7 @@ def dailies_of(supplier: str) -> list[Series]:
 
 
 def curve_of(daily: Series) -> Series:
-    """Return the curve whose steps add up to these daily values. Raises ValueError where there is none."""
+    """Return the curve whose steps add up to these daily values. Raises ValueError without one."""
     if (curve := find_curve(daily)) is None:
         raise ValueError(f"{daily} has no curve")
     return curve

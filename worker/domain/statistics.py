@@ -70,7 +70,7 @@ STATISTICS: Final = tuple(
 class DayAmounts(NamedTuple):
     """What is stored of a day.
 
-    ``daily``: its daily value; None if there is none. ``hours``: the amounts of its hours by their start, in UTC.
+    ``daily``: its daily value, if any. ``hours``: the amounts of its hours by their start, in UTC.
     """
 
     day: date
@@ -106,7 +106,7 @@ def to_days(dates: Iterable[date], daily: Mapping[date, int], hours: Iterable[Do
 
 
 def daily_amounts(documents: Iterable[Document], statistic: Statistic) -> dict[date, int]:
-    """Return the daily values of a statistic; a day whose document lacks its field is none of them."""
+    """Return the daily values of a statistic, without the days whose document lacks its field."""
     field = statistic.detail
     return {date.fromisoformat(key_of(row)): to_amount(row[field]) for row in documents if row.get(field) is not None}
 

@@ -158,8 +158,9 @@ def compare_states(entries: Iterable[Entry], stored: Mapping[str, Entry], later_
     rows = {**stored, **{key: entry for key, entry in answered.items() if key not in later_keys}}
     kept: list[Entry] = []
     for key in sorted(rows):
-        if not kept or not _is_same_state(rows[key], kept[-1]):
-            kept.append(rows[key])
+        row = rows[key]
+        if not kept or (row.amount, row.details) != (kept[-1].amount, kept[-1].details):
+            kept.append(row)
     kept_keys = {entry.key for entry in kept}
     return StateChanges(
         changed=list(keep_changed((entry for entry in kept if entry.key in answered), stored)),
@@ -168,12 +169,8 @@ def compare_states(entries: Iterable[Entry], stored: Mapping[str, Entry], later_
     )
 
 
-def _is_same_state(entry: Entry, other: Entry) -> bool:
-    return (entry.amount, entry.details) == (other.amount, other.details)
-
-
 def state_on(day: date, rows: Sequence[Entry]) -> Entry | None:
-    """Return the row in force on a day: the latest not after it, else the first; None where there is none.
+    """Return the row in force on a day: the latest not after it, else the first, else None.
 
     ``rows``: in key order. The first row holds for the days before it, too: a state is told only when it is asked for,
     and nothing says that it was another one before.

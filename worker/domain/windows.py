@@ -39,15 +39,17 @@ class DateWindow:
 
     @property
     def days(self) -> int:
-        """The number of days."""
         return (self.end - self.start).days
+
+    def __contains__(self, day: date) -> bool:
+        return self.start <= day < self.end
 
     def dates(self) -> Iterator[date]:
         """Yield each of its days, oldest first."""
         return (self.start + place * ONE_DAY for place in range(self.days))
 
     def overlap(self, other: DateWindow) -> DateWindow | None:
-        """Return the days that both windows have; None if there are none."""
+        """Return the days that both windows have, or None."""
         start, end = max(self.start, other.start), min(self.end, other.end)
         return DateWindow(start, end) if start < end else None
 

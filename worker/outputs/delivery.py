@@ -20,19 +20,11 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
+from worker import errors
 from worker.domain.account import Account, AccountState
 from worker.domain.clock import Clock
 from worker.domain.documents import ALL_KEYS, key_of, start_of
 from worker.domain.windows import ONE_DAY, PARIS, civil_date, local_midnight
-from worker.errors import (
-    NotDelivered,
-    OperatorFault,
-    StoreUnavailable,
-    UnexpectedError,
-    UnknownAccount,
-    UnknownOutput,
-    WorkerError,
-)
 from worker.logs import fields
 from worker.metrics import OUTPUT_FAILURES, OUTPUT_SERIES
 from worker.outputs.output import Change, Output, OutputAccount, OutputKind, OutputOptions, OutputParts, require_address
@@ -68,12 +60,12 @@ class OutputDelivery:
     def build(self, kind: str, options: OutputOptions) -> Output:
         """Return an output of these options. Raises OperatorFault with one line where they are wrong."""
         if kind not in self.kinds:
-            raise OperatorFault(f"this version has no kind of output {kind}: {', '.join(self.kinds)}")
+            raise errors.OperatorFault(f"this version has no kind of output {kind}: {', '.join(self.kinds)}")
         try:
             require_address(options.url)
             return self.kinds[kind].build(options, self.parts)
         except ValueError as error:
-            raise OperatorFault(str(error)) from None
+            raise errors.OperatorFault(str(error)) from None
 
     def open(self, output_id: str) -> Output:
         """Return an output as it is set up. Raises UnknownOutput or OperatorFault."""
@@ -89,7 +81,7 @@ class OutputDelivery:
         kind = self.kinds.get(state.kind)
         with ExitStack() as held:
             if kind is not None and kind.forget is not None:
-                with suppress(StoreUnavailable):
+                with suppress(errors.StoreUnavailable):
                     held.enter_context(self._lock(state.id, wait_s=LONGEST_RUN_S))
             yield
 
@@ -118,11 +110,11 @@ class OutputDelivery:
         with ExitStack() as held:
             try:
                 held.enter_context(self._lock(output_id, wait_s=0))
-            except StoreUnavailable:
+            except errors.StoreUnavailable:
                 return 0
             try:
                 state = self.outputs.get(output_id)
-            except UnknownOutput:
+            except errors.UnknownOutput:
                 return 0
             if not state.may_try(self.now()):
                 return 0
@@ -132,17 +124,17 @@ class OutputDelivery:
         ends_at, sent = self.monotonic() + LONGEST_RUN_S, 0
         try:
             output = self.open(state.id)
-        except UnknownOutput:  # It was removed a moment ago.
+        except errors.UnknownOutput:  # It was removed a moment ago.
             return 0
-        except OperatorFault as error:
+        except errors.OperatorFault as error:
             self._record_failure(state, error, sent)
             return 0
         while self.monotonic() < ends_at and (waiting := self.outbox.next_changes(state.id)):
             try:
                 number, kept = self._send(output, waiting)
-            except StoreUnavailable:
+            except errors.StoreUnavailable:
                 raise  # A store of ours is away, and no output is to blame.
-            except UnknownOutput:
+            except errors.UnknownOutput:
                 return sent
             except Exception as error:  # noqa: BLE001 - a bug of one output stops neither the others nor this task
                 self.outbox.put_last(waiting)
@@ -163,7 +155,7 @@ class OutputDelivery:
         """
         try:
             account = self.accounts.get(waiting[0].account_id)
-        except UnknownAccount:
+        except errors.UnknownAccount:
             return 0, ()
         if account.state is AccountState.DELETED:
             return 0, ()
@@ -181,17 +173,17 @@ class OutputDelivery:
         return Change(account, row.series, min(starts).astimezone(PARIS), last, row.removed) if starts else None
 
     def _record_failure(self, state: OutputState, error: Exception, sent: int) -> None:
-        text, code = (str(error), error.code) if isinstance(error, WorkerError) else ("", "")
-        if not isinstance(error, NotDelivered | OperatorFault):
+        text, code = (str(error), error.code) if isinstance(error, errors.WorkerError) else ("", "")
+        if not isinstance(error, errors.NotDelivered | errors.OperatorFault):
             # Neither the text of such an error nor its values: they may hold a secret or a reading.
             place = traceback.extract_tb(error.__traceback__)[-1]
             text = (
                 f"unexpected {type(error).__name__} in {Path(place.filename).name}:{place.lineno}: please report "
                 "this bug"
             )
-            code = UnexpectedError.code
+            code = errors.UnexpectedError.code
         OUTPUT_FAILURES.labels(state.kind).inc()
-        with suppress(UnknownOutput):
+        with suppress(errors.UnknownOutput):
             now = self.now()
             after = self.outputs.record_failure(state.id, code or type(error).__name__, text, now, sent=sent > 0)
             extra = fields(output=state.id, kind=state.kind, tries=after.tries, reason=text)
@@ -248,7 +240,7 @@ class DeliveryThreads:
         while (output_id := self._take()) is not None:
             try:
                 self._deliver(output_id)
-            except WorkerError as error:  # The next round tries again.
+            except errors.WorkerError as error:  # The next round tries again.
                 log.warning("output not delivered", extra=fields(output=output_id, reason=str(error)))
             except Exception as error:  # noqa: BLE001 - a bug stops no other delivery; its text may hold a reading
                 log.error("output not delivered", extra=fields(output=output_id, reason=type(error).__name__))

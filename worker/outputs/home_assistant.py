@@ -70,7 +70,8 @@ class HomeAssistant:
 
     def send(self, changes: Sequence[Change]) -> None:
         """Send every row from the first changed day on, statistic by statistic."""
-        relevant = [(statistic, own) for statistic in STATISTICS if (own := _changes_of(statistic, changes))]
+        of_all = [(one, [change for change in changes if change.series in one.series]) for one in STATISTICS]
+        relevant = [(statistic, own) for statistic, own in of_all if own]
         if not relevant:
             return
         with self.address.open() as session:
@@ -146,12 +147,8 @@ def statistic_id(account: OutputAccount, statistic: Statistic) -> str:
     return f"{SOURCE}:{label}_{statistic.name}"
 
 
-def _changes_of(statistic: Statistic, changes: Sequence[Change]) -> list[Change]:
-    return [change for change in changes if change.series in statistic.series]
-
-
 def _rows_gone(stored: StoredRows, batch: Sequence[StatisticRow], total: int) -> Iterator[StatisticRow]:
-    """Yield a row without an amount for each one that is stored there and is none of the batch.
+    """Yield a row without an amount for each one that is stored there and isn't in the batch.
 
     Its reading was removed, or its day is known as a day alone now. ``total``: the sum before the batch.
     """
@@ -203,7 +200,7 @@ class StatisticReader:
     def rows_since(self, first: date, now: datetime) -> Iterator[StatisticRow]:
         """Yield the rows of ``first`` and of all later days until ``now``, with the sums that the store gives.
 
-        There are none before the oldest value, and none at all where there is no value.
+        There are none before the oldest value, or without any value.
         """
         oldest = self._first_day()
         if oldest is None or not self._has_values(oldest, civil_date(now)):
@@ -244,7 +241,7 @@ class StatisticReader:
         return total
 
     def _first_day(self) -> date | None:
-        """Return the day of the oldest value; None if there is none."""
+        """Return the day of the oldest value, if any."""
         doctypes = [doctype for doctype in (self.statistic.days, self.statistic.hours) if doctype]
         found = self.measures.read(self.account_id, dict.fromkeys(doctypes, ALL_KEYS), 1)
         oldest = [to_reading(row, doctype).start for doctype, rows in found.items() for row in rows]

@@ -156,7 +156,7 @@ def parse_version(text: str) -> Version:
 
 
 def _receive(socket: ClientConnection, timeout_s: float) -> Message:
-    """Return the next message; one that is no JSON object is none of Home Assistant's."""
+    """Return the next message. Raises OutputRefused where it isn't a JSON object, as Home Assistant sends."""
     try:
         message = json.loads(socket.recv(timeout=timeout_s))
     except (ValueError, RecursionError):

@@ -110,7 +110,7 @@ class LineProtocolOutput:
         lines = chain.from_iterable(to_lines(change, self.measures) for change in changes)
         with open_session(BoundedHttp(BodyLimits(1024**2))) as session:
             kept = [(change.series, key) for change in changes for key in self._delete_removed(session, change)]
-            for batch in _batches(lines, self.most_lines):
+            while batch := list(islice(lines, self.most_lines)):
                 self._write(session, batch)
         return kept
 
@@ -220,11 +220,6 @@ def _advice(status: int, text: str) -> str:
             return f"the server refuses the lines (status {status})"
 
 
-def _batches(lines: Iterator[str], size: int) -> Iterator[list[str]]:
-    while batch := list(islice(lines, size)):
-        yield batch
-
-
 @dataclass(frozen=True, slots=True)
 class Measurement:
     """A measurement: its name, the tags beside ``account``, its fields, and what one point is."""
@@ -261,14 +256,7 @@ GAS_BILLED: Final = Measurement(
 )
 _ENERGY: Final = {Period.MINUTE: STEP, Period.HOUR: HOUR, Period.DAY: DAY, Period.MONTH: MONTH, Period.YEAR: YEAR}
 _GAS: Final = {Period.DAY: GAS_DAY, Period.MONTH: GAS_MONTH, Period.YEAR: GAS_YEAR}
-MEASUREMENTS: Final = (
-    *_ENERGY.values(),
-    MAX_POWER,
-    REGISTER,
-    REGISTER_DAY,
-    *_GAS.values(),
-    GAS_BILLED,
-)
+MEASUREMENTS: Final = (*_ENERGY.values(), MAX_POWER, REGISTER, REGISTER_DAY, *_GAS.values(), GAS_BILLED)
 
 
 def to_lines(change: Change, measures: MeasureStore) -> Iterator[str]:
@@ -427,10 +415,7 @@ def to_target(options: OutputOptions) -> WriteTarget:
 def build(options: OutputOptions, parts: OutputParts) -> LineProtocolOutput:
     """Build the output of these options. Raises ValueError."""
     return LineProtocolOutput(
-        target=to_target(options),
-        measures=parts.measures,
-        now=parts.now,
-        ca_file=options.more.get("ca_file"),
+        target=to_target(options), measures=parts.measures, now=parts.now, ca_file=options.more.get("ca_file")
     )
 
 

@@ -87,7 +87,8 @@ class MqttOutput:
 
     def forget(self, accounts: Iterable[OutputAccount]) -> None:
         """Remove all that the broker retains of these accounts; Home Assistant then removes their sensors."""
-        names = [_CONSENT_DAYS, *(name for energy in _KINDS_OF_ENERGY for name in _sensor_names(energy))]
+        parts = (*_PERIODS, "last_day")
+        names = [_CONSENT_DAYS, *(f"{energy}_{part}" for energy in _KINDS_OF_ENERGY for part in parts)]
         with self.broker.connect() as connection:
             for account in accounts:
                 configs = [self._config_topic(account, name) for name in names]
@@ -122,10 +123,6 @@ class MqttOutput:
 
     def _config_topic(self, account: OutputAccount, name: str) -> str:
         return f"{self.discovery_prefix}/sensor/releve_{account.label}/{name}/config"
-
-
-def _sensor_names(energy: str) -> list[str]:
-    return [f"{energy}_{part}" for part in (*_PERIODS, "last_day")]
 
 
 def _sensors(figures: Sequence[EnergyFigures], state_topic: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -248,18 +245,13 @@ def _to_topic(text: str) -> str:
     return text
 
 
-def forget(options: OutputOptions, parts: OutputParts, accounts: Iterable[OutputAccount]) -> None:
-    """Remove all that the broker of these options retains of the accounts. Raises NotDelivered or OutputRefused."""
-    build(options, parts).forget(accounts)
-
-
 KIND: Final = OutputKind(
     name="mqtt",
     title="MQTT",
     url_help="such as mqtts://broker.example, or mqtt://192.168.1.10 at home",
     secret="password of the broker's user; empty for none",  # noqa: S106 - what is asked for
     daily=True,
-    forget=forget,
+    forget=lambda options, parts, accounts: build(options, parts).forget(accounts),
     options={
         "user": "the broker's user",
         "language": "language of the sensors' names: fr (default) or en",

@@ -109,8 +109,6 @@ class _ClosingTlsSocket(ssl.SSLSocket):
 
 
 class MqttConnection:
-    """An open connection."""
-
     def __init__(self, client: Client, timeout_s: float) -> None:
         self._client, self._timeout_s = client, timeout_s
         self._greeting: ReasonCode | None = None

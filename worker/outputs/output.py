@@ -86,7 +86,7 @@ class OutputOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class OutputParts:
-    """The collaborators of outputs."""
+    """What outputs are built from, besides their options."""
 
     measures: MeasureStore
     now: Clock
@@ -96,7 +96,7 @@ class OutputParts:
 class OutputKind:
     """A kind of output: a name, the help of its options, and what builds an output of it.
 
-    ``secret``: what the hidden prompt asks for, such as "long-lived access token"; None where there is none.
+    ``secret``: what the hidden prompt asks for, such as "long-lived access token", if anything.
     ``daily``: whether what it sends changes with the date alone, so that each account of it is noted as changed once a
     day: its daily series, yesterday.
     ``options``: the further options NAME=VALUE with their help. ``build`` raises ValueError with one clear line where
@@ -115,7 +115,7 @@ class OutputKind:
 
 
 def require_address(url: str) -> None:
-    """Raise ValueError for a text that is no address, such as one whose host can't be a name; it repeats nothing."""
+    """Raise ValueError unless the text is an address, with a host that can be a name; the error repeats nothing."""
     try:
         parts = urlsplit(url)
         has_port = parts.port != 0

@@ -309,7 +309,7 @@ class QuotaLedger(PrefixedKeys):
         return QuotaState(used, self.per_day or self.per_hour, hours, opens_in_s, code)
 
     def calls_left(self, api: str) -> int:
-        """Return how many calls the limit a day leaves now. Raises ValueError where there is none."""
+        """Return how many calls the limit a day leaves now. Raises ValueError without such a limit."""
         if self.per_day is None:
             raise ValueError(f"{self._supplier} has no daily limit")
         return max(0, self.per_day - self.used_in_a_day(api))

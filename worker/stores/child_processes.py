@@ -39,7 +39,7 @@ def free_port() -> int:
     """Return a port of 127.0.0.1 on which nothing listened a moment ago.
 
     It is below those that systems give to a process that asks for any port, so that no other process is given it
-    meanwhile. Raises OSError where none is found.
+    meanwhile. Raises OSError if it finds none.
     """
     tries = 20
     while True:
@@ -286,7 +286,7 @@ class Supervisor:
 
 
 def last_log_line(path: Path | None) -> str:
-    """Return the last line of a log; empty where there is none."""
+    """Return the last line of a log; empty without one."""
     if path is None or not path.exists():
         return ""
     lines = path.read_text(encoding="utf-8", errors="replace").split("\n")

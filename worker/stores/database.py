@@ -31,22 +31,10 @@ from sqlalchemy import (
     UpdateBase,
     create_engine,
     event,
+    exc,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import (
-    ArgumentError,
-    DatabaseError,
-    InterfaceError,
-    InternalError,
-    NoSuchModuleError,
-    OperationalError,
-    ProgrammingError,
-    SQLAlchemyError,
-)
-from sqlalchemy.exc import (
-    TimeoutError as PoolTimeout,
-)
 
 from worker.domain.clock import Clock, real_clock
 from worker.errors import OperatorFault, StoreUnavailable
@@ -102,7 +90,10 @@ REGISTRY: Final = DatabaseUse(
 
 
 class Database:
-    """A SQLite file or a PostgreSQL database, named by its SQLAlchemy URL; connects on first use."""
+    """A SQLite file or a PostgreSQL database, named by its SQLAlchemy URL; connects on first use.
+
+    All that reads or writes raises StoreUnavailable.
+    """
 
     def __init__(self, url: str, use: DatabaseUse = REGISTRY, timeout_s: float = _TIMEOUT_S) -> None:
         """Take the URL. Raises ValueError, which doesn't repeat the URL because it may contain a password.
@@ -146,7 +137,7 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """Open a transaction for statements that only read. Raises StoreUnavailable.
+        """Open a transaction for statements that only read.
 
         On PostgreSQL each statement sees what is committed when it begins.
         """
@@ -158,7 +149,7 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """Open a transaction that writes: all of its statements take effect, or none. Raises StoreUnavailable.
+        """Open a transaction that writes: all of its statements take effect, or none.
 
         On SQLite it takes the write lock at its start (BEGIN IMMEDIATE): a transaction that began by reading would
         get an error instead of waiting for another writer.
@@ -171,7 +162,7 @@ class Database:
 
     @contextmanager
     def changing_tables(self) -> Iterator[Connection]:
-        """Open a transaction that may rebuild tables. Raises StoreUnavailable, and OperatorFault for a lost row.
+        """Open a transaction that may rebuild tables. Raises OperatorFault for a lost row.
 
         SQLite changes a table by rebuilding it: it would refuse to drop one that others refer to. So it looks at the
         foreign keys only at the end, and a row that refers to none undoes everything.
@@ -192,22 +183,29 @@ class Database:
                 )
 
     def fetch(self, query: Select[Any]) -> Sequence[Row[*tuple[Any, ...]]]:
-        """Return the rows of one query, in a transaction of its own. Raises StoreUnavailable."""
+        """Return the rows of one query, in a transaction of its own."""
         with self.reading() as connection:
             return connection.execute(query).all()
 
-    def change(self, statement: UpdateBase) -> int:
-        """Run one statement that writes, in a transaction of its own; return the number of its rows.
+    def first(self, query: Select[Any]) -> Row[*tuple[Any, ...]] | None:
+        """Return the first row of one query, if any."""
+        with self.reading() as connection:
+            return connection.execute(query).first()
 
-        Raises StoreUnavailable.
-        """
+    def scalar(self, query: Select[Any]) -> Any:
+        """Return what the first row of one query, if any, has in its first column."""
+        row = self.first(query)
+        return None if row is None else row[0]
+
+    def change(self, statement: UpdateBase) -> int:
+        """Run one statement that writes, in a transaction of its own; return the number of its rows."""
         with self.writing() as connection:
             return connection.execute(statement).rowcount
 
     def empty_log(self) -> None:
         """Empty SQLite's write-ahead log, in which rows that were deleted live on; not while another uses it.
 
-        Waits for nobody, so that no writer waits for it. Does nothing on PostgreSQL. Raises StoreUnavailable.
+        Waits for nobody, so that no writer waits for it. Does nothing on PostgreSQL.
         """
         if self.dialect != "sqlite":
             return
@@ -228,30 +226,33 @@ class Database:
         """Raise an outage of the database as StoreUnavailable and count it; other errors stay as they are."""
         try:
             yield
-        except SQLAlchemyError as error:
+        except exc.SQLAlchemyError as error:
             if (text := self._describe_outage(error)) is None:
                 raise
             if self._use.counts_outages:
                 STORE_ERRORS.labels("registry").inc()
             raise StoreUnavailable(f"{self.address}: {text}") from error
 
-    def _describe_outage(self, error: SQLAlchemyError) -> str | None:
+    def _describe_outage(self, error: exc.SQLAlchemyError) -> str | None:
         """Return what to do about a database that does not serve; None if the statement itself is wrong."""
         driver_error = getattr(error, "orig", None)
         text = f"{type(driver_error).__name__} {driver_error}"
-        if isinstance(error, OperationalError | ProgrammingError) and any(
+        if isinstance(error, exc.OperationalError | exc.ProgrammingError) and any(
             word in text for word in _MISSING_TABLE_ERRORS
         ):
             return f"the {self._use.name} tables are missing or older than this version: run `releve migrate`"
-        if isinstance(error, OperationalError) and "LockNotAvailable" in text:
+        if isinstance(error, exc.OperationalError) and "LockNotAvailable" in text:
             return "a table was in use for too long: run `releve migrate` again, or stop the workers first"
-        if isinstance(error, ProgrammingError) and "InsufficientPrivilege" in text:
+        if isinstance(error, exc.ProgrammingError) and "InsufficientPrivilege" in text:
             reason = _first_line(driver_error)
             return f"this database user may not do that ({reason}): run `releve migrate` as the tables' owner first"
-        if isinstance(error, PoolTimeout):
+        if isinstance(error, exc.TimeoutError):
             return "all database connections are in use: use fewer threads, or try later"
         # SQLite raises a plain DatabaseError for a file that is not a database.
-        if isinstance(error, OperationalError | InterfaceError | InternalError) or type(error) is DatabaseError:
+        if (
+            isinstance(error, exc.OperationalError | exc.InterfaceError | exc.InternalError)
+            or type(error) is exc.DatabaseError
+        ):
             return f"does not work ({_first_line(driver_error)}): check that it runs, and {self._use.setting}"
         return None
 
@@ -302,7 +303,7 @@ def _parse_url(text: str, use: DatabaseUse) -> URL:
         url = make_url(text)
         dialect = url.get_dialect()
         dialect.import_dbapi()
-    except (ArgumentError, NoSuchModuleError, ValueError):  # A port that is not a number gives a ValueError.
+    except (exc.ArgumentError, exc.NoSuchModuleError, ValueError):  # A port that is not a number gives a ValueError.
         raise ValueError(expected) from None
     except ImportError:
         raise ValueError(f"the driver in the {use.name} URL is not installed: leave it out") from None

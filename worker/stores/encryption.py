@@ -32,7 +32,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
-from typing import Final, overload
+from typing import Final, TypeVar
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -52,6 +52,7 @@ OLD_FORM: Final = "gAAAA"  # How a text begins that a version before 0.2.0 has s
 _HEADER_BYTES: Final = 9
 _SALT_BYTES: Final = 16
 _NONCE: Final = bytes(12)  # A key encrypts one text only.
+Sealed = TypeVar("Sealed", str, bytes)
 
 
 class Purpose(Enum):
@@ -141,12 +142,7 @@ class Sealer:
 
     # The change of a key.
 
-    @overload
-    def rotate(self, sealed: str, place: str) -> str: ...
-    @overload
-    def rotate(self, sealed: bytes, place: str) -> bytes: ...
-
-    def rotate(self, sealed: str | bytes, place: str) -> str | bytes:
+    def rotate(self, sealed: Sealed, place: str) -> Sealed:
         """Seal the same text, or the same bytes, under the first key at its place; the time of its sealing stays.
 
         Raises OperatorFault, as ``unseal`` does.
@@ -222,12 +218,12 @@ class SecretTexts:
         return text_id, _hash(secret), f"{self.prefix}_{text_id}_{secret}"
 
     def read_id(self, text: str) -> str | None:
-        """Return the id in a text, or None for one that is no such text."""
+        """Return the id in a text, or None for any other text."""
         match = re.fullmatch(self._pattern, text)
         return match[1] if match else None
 
     def hash_of(self, text: str) -> str | None:
-        """Return the hash that is stored for a text, or None for one that is no such text."""
+        """Return the hash that is stored for a text, or None for any other text."""
         match = re.fullmatch(self._pattern, text)
         return _hash(match[2]) if match else None
 

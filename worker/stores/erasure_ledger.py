@@ -82,7 +82,7 @@ class LedgerFile:
         self._hashes = hashes
 
     def append(self, entry: LedgerEntry) -> list[str]:
-        """Append an entry, and make the file where there is none; it is on disk when this returns all signatures.
+        """Append an entry, making the file if necessary; it is on disk when this returns all signatures.
 
         Raises StoreUnavailable where the file can't be written.
         """
@@ -92,7 +92,7 @@ class LedgerFile:
             return [*before, self._write(file, {**_to_fields(entry), "before": "".join(before[-1:])})]
 
     def position(self, known: LedgerPosition | None = None) -> LedgerPosition:
-        """Return the ledger's position, and make the file where none is known of and none is there.
+        """Return the ledger's position, making the file where none is known of and none is there.
 
         Raises StoreUnavailable where it can't be written, and LedgerRefused where it can't be read, or was not at the
         position that is known.

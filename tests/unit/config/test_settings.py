@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from config.settings import ConfigError, Settings, get_settings
+from tools.settings_reference import meaning_of
 from worker.domain.clock import clock_from, real_clock
 from worker.domain.series import USUAL_GAS_SERIES, USUAL_SERIES, Series
 
@@ -306,4 +307,4 @@ def test_settings_do_not_change_once_read(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_every_setting_is_described_for_the_person_who_sets_it() -> None:
-    assert all(len(field.description or "") > 15 for field in Settings.model_fields.values())
+    assert all(len(meaning_of(name)) > 15 for name in Settings.model_fields)

@@ -20,6 +20,7 @@ from datetime import date, datetime
 from functools import partial
 from typing import Final
 
+from worker import errors
 from worker.clients.answer_shapes import find_values, keep_fields, keep_meter
 from worker.clients.endpoints import StateCall
 from worker.clients.supplier import SeriesClient
@@ -28,22 +29,6 @@ from worker.domain.answers import Answer, AnswerKind, Deviation, DeviationKind, 
 from worker.domain.retry import retry_after_s
 from worker.domain.series import Series
 from worker.domain.windows import DateWindow, civil_date
-from worker.errors import (
-    AccountError,
-    AnswerNotJson,
-    ApplicationRefused,
-    ConsentRevoked,
-    HolderChanged,
-    OperatorFault,
-    RequestRefused,
-    SeriesNotOffered,
-    SupplierFault,
-    SupplierLimited,
-    SupplierUnavailable,
-    UnknownUsagePoint,
-    WorkerError,
-    WrongMeter,
-)
 
 USAGE_POINT: Final = re.compile(r"[0-9]{14}")
 _METER_FIELD: Final = "usage_point_id"  # In contracts of all generations.
@@ -65,16 +50,16 @@ _NO_CONSENT: Final = "Enedis finds no consent for this meter: its holder must co
 _NOT_HOLDER: Final = "the person who consented no longer holds this meter's contract: the new holder must consent"
 _UNKNOWN_METER: Final = "Enedis does not know this meter, or refuses access to it: check its number"
 # The code of an API that the application has not subscribed.
-_ERROR_BY_CODE: Final[Mapping[str, tuple[type[WorkerError], str]]] = {
-    "adam-dc-0008": (ConsentRevoked, _NO_CONSENT),
-    "adam-dc-0007": (HolderChanged, _NOT_HOLDER),
-    "adam-err0061": (HolderChanged, _NOT_HOLDER),
-    "unauthorized-user": (UnknownUsagePoint, _UNKNOWN_METER),
-    "stm-err-0000019": (UnknownUsagePoint, _UNKNOWN_METER),
+_ERROR_BY_CODE: Final[Mapping[str, tuple[type[errors.WorkerError], str]]] = {
+    "adam-dc-0008": (errors.ConsentRevoked, _NO_CONSENT),
+    "adam-dc-0007": (errors.HolderChanged, _NOT_HOLDER),
+    "adam-err0061": (errors.HolderChanged, _NOT_HOLDER),
+    "unauthorized-user": (errors.UnknownUsagePoint, _UNKNOWN_METER),
+    "stm-err-0000019": (errors.UnknownUsagePoint, _UNKNOWN_METER),
     # A production point has no consumption, and the other way round.
-    "adam-err0069": (SeriesNotOffered, "Enedis says that this meter does not measure in this direction"),
+    "adam-err0069": (errors.SeriesNotOffered, "Enedis says that this meter does not measure in this direction"),
     "900908": (
-        ApplicationRefused,
+        errors.ApplicationRefused,
         "Enedis (900908): the application is not subscribed to this API: subscribe it in Enedis' portal",
     ),
 }
@@ -83,14 +68,7 @@ _OUTAGE_CODES: Final = {"technical-error", "internal-server-error", "adam-dc-050
 _INVALID_REQUEST_CODES: Final = {"invalid-request", "invalid-resquest"}
 _QUOTA_CODE: Final = re.compile(r"429|90080[0-9]")
 _GATEWAY_CODE: Final = re.compile(r"900[0-9]{3}")
-_MEASURE_KEYS: Final = {
-    "meter_reading",
-    "usage_point",
-    "interval_reading",
-    "grandeur",
-    "idPrm",
-    "serviceSouscrit",
-}
+_MEASURE_KEYS: Final = {"meter_reading", "usage_point", "interval_reading", "grandeur", "idPrm", "serviceSouscrit"}
 _REFUSAL_KEYS: Final = {"error", "fault", "code", "error_code"}
 _KNOWN_CODES: Final = {
     *_KIND_BY_CODE,
@@ -125,7 +103,7 @@ def classify(reply: Reply, now: datetime) -> Answer:
     """
     payload, code, status = reply.json, reply.code, reply.meant_status
     if status == 429 or (status < 500 and (_QUOTA_CODE.fullmatch(code) or _over_quota(payload))):
-        raise SupplierLimited(f"Enedis: quota used up ({code or status})", wait_of(reply, now))
+        raise errors.SupplierLimited(f"Enedis: quota used up ({code or status})", wait_of(reply, now))
     if status >= 500 or code in _OUTAGE_CODES or payload is None:
         raise _unavailable(reply, now)
     if code in _KIND_BY_CODE:
@@ -134,7 +112,7 @@ def classify(reply: Reply, now: datetime) -> Answer:
         error_class, text = _ERROR_BY_CODE[code]
         raise error_class(text)
     if _GATEWAY_CODE.fullmatch(code) or code in BAD_TOKEN_CODES or status == 401:
-        raise ApplicationRefused(
+        raise errors.ApplicationRefused(
             f"Enedis refuses the application ({code or status}): check its credentials and subscriptions"
         )
     return _classify_success(reply, now) if 200 <= status < 300 else _classify_by_status(reply, now)
@@ -143,7 +121,7 @@ def classify(reply: Reply, now: datetime) -> Answer:
 def unexpected_refusal(reply: Reply) -> Deviation | None:
     """Return how a refusal differs from the documentation: an unknown code, or no code where one is expected.
 
-    None for measures (AnswerWatch checks them), for answers that are no JSON, and for outages without a code.
+    None for measures (AnswerWatch checks them), for answers other than JSON, and for outages without a code.
     """
     payload = reply.json
     if not isinstance(payload, dict):
@@ -164,7 +142,7 @@ def _classify_success(reply: Reply, now: datetime) -> Answer:
     payload = reply.json
     if isinstance(payload, dict) and not _MEASURE_KEYS & payload.keys():
         if reply.code in _INVALID_REQUEST_CODES:
-            raise RequestRefused(f"Enedis says that the request is wrong ({reply.code})")
+            raise errors.RequestRefused(f"Enedis says that the request is wrong ({reply.code})")
         # An unknown error without measures comes from a gateway in between.
         if _REFUSAL_KEYS & payload.keys():
             raise _unavailable(reply, now)
@@ -183,16 +161,16 @@ def _classify_by_status(reply: Reply, now: datetime) -> Answer:
     if status == 403 and is_2026:
         # Only the text distinguishes another holder from a missing consent.
         if "titulaire" in str(envelope["message"]).lower():
-            raise HolderChanged(_NOT_HOLDER)
-        raise ConsentRevoked(_NO_CONSENT)
+            raise errors.HolderChanged(_NOT_HOLDER)
+        raise errors.ConsentRevoked(_NO_CONSENT)
     if status in (400, 403, 404, 405, 406, 410, 411, 413, 414, 415, 422) and envelope:
-        raise RequestRefused(f"Enedis refuses the request with {status} ({reply.code or 'no readable code'})")
+        raise errors.RequestRefused(f"Enedis refuses the request with {status} ({reply.code or 'no readable code'})")
     raise _unavailable(reply, now)
 
 
-def _unavailable(reply: Reply, now: datetime) -> SupplierUnavailable:
+def _unavailable(reply: Reply, now: datetime) -> errors.SupplierUnavailable:
     detail = reply.code or ("not JSON" if reply.json is None else "no readable code")
-    error_class = AnswerNotJson if reply.json is None and reply.status < 500 else SupplierFault
+    error_class = errors.AnswerNotJson if reply.json is None and reply.status < 500 else errors.SupplierFault
     return error_class(f"Enedis: status {reply.status}, {detail}", retry_after_s(reply.headers, now))
 
 
@@ -227,7 +205,7 @@ class EnedisClient(SeriesClient):
         if calls := preset.state_calls.get(series):
             return self._ask_state(calls, usage_point_id)
         if series not in preset.paths:
-            raise RequestRefused(f"{preset.name} has no {series.value}")
+            raise errors.RequestRefused(f"{preset.name} has no {series.value}")
         params = {
             preset.usage_point_parameter: usage_point_id,
             preset.start_parameter: window.start.isoformat(),
@@ -238,7 +216,7 @@ class EnedisClient(SeriesClient):
             preset.paths[series], params, lambda reply: self.interpret(reply, window.end, self.now(), self.report)
         )
         if _echoed_usage_point(answer.payload) not in (None, usage_point_id):
-            raise WrongMeter(_ANOTHER_METER)
+            raise errors.WrongMeter(_ANOTHER_METER)
         return answer
 
     def _ask_state(self, calls: Sequence[StateCall], meter: str) -> Answer:
@@ -261,7 +239,7 @@ class EnedisClient(SeriesClient):
             answer = self.interpret(
                 reply, None, self.now(), lambda deviation: self.report(replace(deviation, sample=None))
             )
-        except (AccountError, OperatorFault):
+        except (errors.AccountError, errors.OperatorFault):
             if call.required:
                 raise
             return Answer(AnswerKind.NO_DATA)  # The consent or the application lacks this API alone.
@@ -270,7 +248,7 @@ class EnedisClient(SeriesClient):
         body = keep_fields(answer.payload, call.kept)
         meters = {value for value in find_values(body, _METER_FIELD) if USAGE_POINT.fullmatch(value)}
         if meters and meter not in meters:
-            raise WrongMeter(_ANOTHER_METER)
+            raise errors.WrongMeter(_ANOTHER_METER)
         return Answer(AnswerKind.DATA, keep_meter(body, _METER_FIELD, meter) if meters else body)
 
 

@@ -1,4 +1,4 @@
-"""The consent of Enedis: the address of its page, the callback, and the usage points (meters) of a consent.
+"""The consent of Enedis: the callback, and the usage points (meters) of a consent.
 
     v4, v5      GET /callback?code=c0de&state=abc0&usage_point_id=98765432109876
     2026        GET /callback?autorisation_id=900001&state=abc0
@@ -15,14 +15,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Final
 
-from requests_oauthlib import OAuth2Session
-
-from worker.clients.endpoints import LONGEST_STATE, Callback, Endpoints, choose_failure
+from worker.clients.endpoints import Callback, choose_failure
 from worker.clients.enedis.client import USAGE_POINT, classify
 from worker.clients.enedis.presets import SERIES_OF_SERVICES, SUBSCRIBED_SERVICES
 from worker.clients.http_calls import one_large_reader
 from worker.clients.oauth import Grant
-from worker.clients.supplier_session import Reply, SupplierSession, as_signed
+from worker.clients.supplier_session import Reply, SupplierSession
 from worker.clients.tokens import split_meters, usage_points_from_id_token
 from worker.domain.answers import Json
 from worker.domain.connection_request import SharedMeter
@@ -35,24 +33,6 @@ _STATUS_AS_CODE: Final = re.compile(r"[0-9]{3}|server_error")
 _CURRENT_STATES: Final = {"ACTIF", "DEMANDE"}
 _LARGEST_ID: Final = 2**63 - 1
 _DIRECTIONS: Final = {"soutirage": Direction.CONSUMPTION, "injection": Direction.PRODUCTION}
-
-
-def authorize_url(endpoints: Endpoints, client_id: str, state: str, duration: str) -> str:
-    """Return the address of the consent page, with client, response type, ``state`` and ``duration``.
-
-    The callback's address is registered with the application, so it isn't sent. Raises ValueError if the sandbox has
-    no consent page or the state is too long.
-    """
-    page = endpoints.authorize_url
-    if page is None:
-        raise ValueError(
-            f"{endpoints.preset.name}: this sandbox has no consent page, because its customers have already consented"
-        )
-    if len(state) > LONGEST_STATE:
-        raise ValueError(f"the state is longer than {LONGEST_STATE} characters")
-    with OAuth2Session(client_id) as session:
-        url, _ = session.authorization_url(as_signed(page), state=state, duration=duration)
-    return page + url.removeprefix(as_signed(page))
 
 
 def read_callback(params: Mapping[str, str] | Iterable[tuple[str, str]]) -> Callback:

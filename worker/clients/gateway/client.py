@@ -16,20 +16,12 @@ from collections.abc import Callable
 from datetime import date, datetime
 from typing import Final
 
+from worker import errors
 from worker.clients.enedis import client as enedis
 from worker.clients.enedis.client import EnedisClient
 from worker.clients.supplier_session import Reply, wait_of
 from worker.domain.answers import Answer, Deviation
 from worker.domain.retry import retry_after_s
-from worker.errors import (
-    AnswerNotJson,
-    ApplicationRefused,
-    GatewayBanned,
-    RequestRefused,
-    SupplierFault,
-    SupplierLimited,
-    SupplierUnavailable,
-)
 
 # The supplier names no wait, and asking on would keep the address banned.
 _BANNED_FOR_S: Final = 24 * 3600.0
@@ -42,20 +34,20 @@ _INVALID_PARAMETERS: Final = "Paramètres invalides"
 def interpret(reply: Reply, end: date | None, now: datetime, report: Callable[[Deviation], object]) -> Answer:
     """Return the answer to a request for the days before ``end``; what Enedis said is read as from Enedis itself.
 
-    Raises GatewayBanned, and what ``enedis.client.interpret`` does but for ApplicationRefused: the application at
+    Raises GatewayBanned, and what ``enedis.client.interpret`` does except ApplicationRefused: the application at
     Enedis is the gateway's, so that is a fault of the gateway. A refused token is the session's to see.
     """
     if reply.status == 403 and reply.json is None:
-        raise GatewayBanned("the gateway blocks this address (403): no calls for a day", _BANNED_FOR_S)
+        raise errors.GatewayBanned("the gateway blocks this address (403): no calls for a day", _BANNED_FOR_S)
     try:
         if reply.status >= 400 and not _is_passed_on(reply):
             return _classify_own(reply, now)
         return enedis.interpret(reply, end, now, report)
-    except ApplicationRefused:
+    except errors.ApplicationRefused:
         # "from None": its text would have the reader look after credentials at Enedis that are not theirs.
         text = f"Enedis refuses the gateway itself ({reply.code or reply.meant_status})"
-        raise SupplierFault(text, _UNWELL_FOR_S) from None
-    except SupplierUnavailable as error:
+        raise errors.SupplierFault(text, _UNWELL_FOR_S) from None
+    except errors.SupplierUnavailable as error:
         error.retry_after_s = max(error.retry_after_s or 0.0, _UNWELL_FOR_S)
         raise
 
@@ -69,15 +61,15 @@ def _is_passed_on(reply: Reply) -> bool:
 def _classify_own(reply: Reply, now: datetime) -> Answer:
     status = reply.status
     if status == 429:
-        raise SupplierLimited("the gateway: too many calls (429)", wait_of(reply, now))
+        raise errors.SupplierLimited("the gateway: too many calls (429)", wait_of(reply, now))
     if status >= 500:
-        raise SupplierFault(f"the gateway: status {status}", retry_after_s(reply.headers, now))
+        raise errors.SupplierFault(f"the gateway: status {status}", retry_after_s(reply.headers, now))
     if reply.json is None:
-        raise AnswerNotJson(f"the gateway: status {status}, not JSON", retry_after_s(reply.headers, now))
-    raise RequestRefused(f"the gateway refuses the request with {status}")
+        raise errors.AnswerNotJson(f"the gateway: status {status}, not JSON", retry_after_s(reply.headers, now))
+    raise errors.RequestRefused(f"the gateway refuses the request with {status}")
 
 
 class GatewayClient(EnedisClient):
-    """The series of one account, asked with its token: Enedis' client, but for the meaning of refusals."""
+    """The series of one account, asked with its token: Enedis' client, except for the meaning of refusals."""
 
     interpret = staticmethod(interpret)

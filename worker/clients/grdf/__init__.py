@@ -4,17 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from worker.clients.grdf import consent
 from worker.clients.grdf.client import GrdfClient
-from worker.clients.grdf.consent import (
-    authorize_url,
-    declare_right,
-    list_rights,
-    meters_of_grant,
-    read_callback,
-    upload_proofs,
-    withdraw_right,
-)
 from worker.clients.grdf.presets import ANSWER_SHAPES, LONGEST_LIST, PRESETS
+from worker.clients.oauth import consent_page
 from worker.clients.supplier import ConsentCalls, RightCalls, Supplier
 from worker.domain.access_right import PCE
 
@@ -24,19 +17,19 @@ GRDF: Final = Supplier(
     client=GrdfClient,
     shapes=ANSWER_SHAPES,
     consent=ConsentCalls(
-        page=lambda endpoints, client_id, state, _, redirect_uri: authorize_url(
-            endpoints, client_id, state, redirect_uri
+        page=lambda endpoints, client_id, state, _, redirect_uri: consent_page(
+            endpoints, client_id, state, redirect_uri, "openid"
         ),
-        read_callback=read_callback,
-        meters_of_grant=meters_of_grant,
+        read_callback=consent.read_callback,
+        meters_of_grant=consent.meters_of_grant,
         meter=PCE,
         sends_redirect=True,
     ),
     rights=RightCalls(
-        declare=declare_right,
-        list_rights=list_rights,
-        withdraw=withdraw_right,
-        upload=upload_proofs,
+        declare=consent.declare_right,
+        list_rights=consent.list_rights,
+        withdraw=consent.withdraw_right,
+        upload=consent.upload_proofs,
         longest_list=LONGEST_LIST,
         history_days=5 * 365 + 1,  # Of the published periods, which go back furthest.
     ),

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final
 
+from worker import errors
 from worker.clients.answer_shapes import keep_fields
 from worker.clients.endpoints import StateCall
 from worker.clients.ndjson import StreamLimits
@@ -29,48 +30,27 @@ from worker.domain.parsing.values import to_plain
 from worker.domain.retry import retry_after_s
 from worker.domain.series import Series
 from worker.domain.windows import DateWindow, civil_date
-from worker.errors import (
-    AccountError,
-    AnswerNotJson,
-    ApplicationRefused,
-    ConsentRevoked,
-    HolderChanged,
-    OperatorFault,
-    RequestRefused,
-    RightContractEnded,
-    RightEmailWrong,
-    RightNameWrong,
-    RightPostcodeWrong,
-    RightProofRefused,
-    RightRevoked,
-    RightScopeWrong,
-    SeriesNotOffered,
-    SupplierFault,
-    SupplierLimited,
-    SupplierUnavailable,
-    UnknownUsagePoint,
-    WorkerError,
-    WrongMeter,
-    WrongShape,
-)
 
 LIMITS: Final = StreamLimits()
 _ANOTHER_METER: Final = "the supplier answered for another meter than the one asked for"
-_NO_RIGHT: Final = (ConsentRevoked, "GRDF has no right to read this meter: its holder must consent again")
-_EXPIRED: Final = (ConsentRevoked, "the right to read this meter has expired: its holder must consent again")
-_REVOKED: Final = (ConsentRevoked, "the right to read this meter was revoked: its holder must consent again")
-_OBSOLETE: Final = (ConsentRevoked, "GRDF has ended the right to read this meter: its holder must consent again")
-_BAD_PROOF: Final = (ConsentRevoked, "GRDF does not accept the proof of this consent: its holder must consent again")
-_MOVED: Final = (HolderChanged, "the person who consented no longer holds this meter's contract")
-_NO_METER: Final = (UnknownUsagePoint, "GRDF does not know this meter: check its number (PCE)")
-_NOT_COVERED: Final = (SeriesNotOffered, "the right to read this meter does not cover this series")
+_NO_RIGHT: Final = (errors.ConsentRevoked, "GRDF has no right to read this meter: its holder must consent again")
+_EXPIRED: Final = (errors.ConsentRevoked, "the right to read this meter has expired: its holder must consent again")
+_REVOKED: Final = (errors.ConsentRevoked, "the right to read this meter was revoked: its holder must consent again")
+_OBSOLETE: Final = (errors.ConsentRevoked, "GRDF has ended the right to read this meter: its holder must consent again")
+_BAD_PROOF: Final = (
+    errors.ConsentRevoked,
+    "GRDF does not accept the proof of this consent: its holder must consent again",
+)
+_MOVED: Final = (errors.HolderChanged, "the person who consented no longer holds this meter's contract")
+_NO_METER: Final = (errors.UnknownUsagePoint, "GRDF does not know this meter: check its number (PCE)")
+_NOT_COVERED: Final = (errors.SeriesNotOffered, "the right to read this meter does not cover this series")
 _OUR_CONTRACT: Final = (
-    ApplicationRefused,
+    errors.ApplicationRefused,
     "GRDF refuses the application: its contract for ADICT has ended, or its rights are suspended; ask GRDF",
 )
-_OUTAGE: Final = (SupplierFault, "GRDF could not answer because of an error of its server")
-_BAD_REQUEST: Final = (RequestRefused, "GRDF says that the request is wrong")
-Meaning = AnswerKind | tuple[type[WorkerError], str]
+_OUTAGE: Final = (errors.SupplierFault, "GRDF could not answer because of an error of its server")
+_BAD_REQUEST: Final = (errors.RequestRefused, "GRDF says that the request is wrong")
+Meaning = AnswerKind | tuple[type[errors.WorkerError], str]
 MEANING_BY_CODE: Final[Mapping[str, Meaning]] = {
     "1000000": _MOVED,
     "1000001": _EXPIRED,
@@ -86,14 +66,14 @@ MEANING_BY_CODE: Final[Mapping[str, Meaning]] = {
     "2000100": _OUTAGE,
 }
 # Refusals of a right that is declared or proven: the code decides, else the first of the texts.
-_CONTRACT_ENDED: Final = (RightContractEnded, "GRDF says that the contract of this meter has ended")
-_BAD_POSTCODE: Final = (RightPostcodeWrong, "GRDF says that this is not the postcode of the meter")
-_BAD_EMAIL: Final = (RightEmailWrong, "GRDF does not accept the mail address of the contract's holder")
-_BAD_NAME: Final = (RightNameWrong, "GRDF needs either the name or the company that holds the contract")
-_RIGHT_REVOKED: Final = (RightRevoked, "GRDF says that this right was revoked")
-_BAD_SCOPE: Final = (RightScopeWrong, "GRDF does not accept the days or the data of this right")
-_BAD_FILES: Final = (RightProofRefused, "GRDF does not accept these files as proof, or has not asked for any")
-_MEANING_OF_RIGHT_BY_CODE: Final[Mapping[str, tuple[type[WorkerError], str]]] = {
+_CONTRACT_ENDED: Final = (errors.RightContractEnded, "GRDF says that the contract of this meter has ended")
+_BAD_POSTCODE: Final = (errors.RightPostcodeWrong, "GRDF says that this is not the postcode of the meter")
+_BAD_EMAIL: Final = (errors.RightEmailWrong, "GRDF does not accept the mail address of the contract's holder")
+_BAD_NAME: Final = (errors.RightNameWrong, "GRDF needs either the name or the company that holds the contract")
+_RIGHT_REVOKED: Final = (errors.RightRevoked, "GRDF says that this right was revoked")
+_BAD_SCOPE: Final = (errors.RightScopeWrong, "GRDF does not accept the days or the data of this right")
+_BAD_FILES: Final = (errors.RightProofRefused, "GRDF does not accept these files as proof, or has not asked for any")
+_MEANING_OF_RIGHT_BY_CODE: Final[Mapping[str, tuple[type[errors.WorkerError], str]]] = {
     "1000000004": _CONTRACT_ENDED,
     "1000000005": _BAD_POSTCODE,
     "1000000006": _NO_METER,
@@ -101,44 +81,38 @@ _MEANING_OF_RIGHT_BY_CODE: Final[Mapping[str, tuple[type[WorkerError], str]]] = 
     "1000000022": _BAD_SCOPE,
     "1000000026": _BAD_NAME,
 }
-_MEANING_OF_RIGHT_BY_TEXT: Final[Sequence[tuple[re.Pattern[str], tuple[type[WorkerError], str]]]] = [
-    (re.compile(pattern), meaning)
-    for pattern, meaning in (
-        ("contrat de fourniture", _CONTRACT_ENDED),
-        ("preuve", _BAD_FILES),
-        ("code postal", _BAD_POSTCODE),
-        ("courriel", _BAD_EMAIL),
-        ("le nom ou la raison sociale", _BAD_NAME),
-        ("pce est inconnu|pce est incorrect", _NO_METER),
-        ("droit d'acces est revoque", _RIGHT_REVOKED),
-        ("incoherente|perimetre|date de (debut|fin)", _BAD_SCOPE),
-    )
-]
+_MEANING_OF_RIGHT_BY_TEXT: Final = (
+    ("contrat de fourniture", _CONTRACT_ENDED),
+    ("preuve", _BAD_FILES),
+    ("code postal", _BAD_POSTCODE),
+    ("courriel", _BAD_EMAIL),
+    ("le nom ou la raison sociale", _BAD_NAME),
+    ("pce est inconnu|pce est incorrect", _NO_METER),
+    ("droit d'acces est revoque", _RIGHT_REVOKED),
+    ("incoherente|perimetre|date de (debut|fin)", _BAD_SCOPE),
+)
 _EXISTS_CODE: Final = "1000000003"
 _NO_FAILURE: Final = re.compile("existe deja|en attente de la validation|aucun droit d'acces trouve")
 _OUTAGE_CODE: Final = re.compile(r"2\d{6}|2\d{9}")  # That codes of the server begin with a 2 is inferred.
 # The codes of these are not known. The texts are compared without accents and in lower case, in this order.
-_MEANING_BY_TEXT: Final[Sequence[tuple[re.Pattern[str], Meaning]]] = [
-    (re.compile(pattern), meaning)
-    for pattern, meaning in (
-        ("ne couvre pas les donnees", _NOT_COVERED),
-        ("il n'y a pas de donnees", AnswerKind.NO_DATA),
-        ("demenage", _MOVED),
-        # The operator's own contract with GRDF, and the rights to all its meters.
-        ("contrat grdf adict|mauvaise utilisation", _OUR_CONTRACT),
-        ("preuve de consentement", _BAD_PROOF),
-        ("revoque", _REVOKED),
-        ("obsolete|suspendu", _OBSOLETE),
-        ("contrat.*(echu|termine|resilie|expire)", _MOVED),
-        ("droit d'acces.* expire", _EXPIRED),
-        ("autorise a consulter|aucun droit d'acces", _NO_RIGHT),
-        ("pce est inconnu|pce inconnu", _NO_METER),
-        (r"date_debut.*anterieur.* - \d+ ans", AnswerKind.BEFORE_HISTORY),
-        ("date_fin.*inferieur.*date du jour", AnswerKind.END_TOO_LATE),
-        ("rencontre une erreur|erreur technique|retenter|ulterieurement", _OUTAGE),
-        ("format|obligatoire|doi(ven)?t etre renseigne|parametre|date de debut", _BAD_REQUEST),
-    )
-]
+_MEANING_BY_TEXT: Final[Sequence[tuple[str, Meaning]]] = (
+    ("ne couvre pas les donnees", _NOT_COVERED),
+    ("il n'y a pas de donnees", AnswerKind.NO_DATA),
+    ("demenage", _MOVED),
+    # The operator's own contract with GRDF, and the rights to all its meters.
+    ("contrat grdf adict|mauvaise utilisation", _OUR_CONTRACT),
+    ("preuve de consentement", _BAD_PROOF),
+    ("revoque", _REVOKED),
+    ("obsolete|suspendu", _OBSOLETE),
+    ("contrat.*(echu|termine|resilie|expire)", _MOVED),
+    ("droit d'acces.* expire", _EXPIRED),
+    ("autorise a consulter|aucun droit d'acces", _NO_RIGHT),
+    ("pce est inconnu|pce inconnu", _NO_METER),
+    (r"date_debut.*anterieur.* - \d+ ans", AnswerKind.BEFORE_HISTORY),
+    ("date_fin.*inferieur.*date du jour", AnswerKind.END_TOO_LATE),
+    ("rencontre une erreur|erreur technique|retenter|ulterieurement", _OUTAGE),
+    ("format|obligatoire|doi(ven)?t etre renseigne|parametre|date de debut", _BAD_REQUEST),
+)
 _WAITS_CODE: Final = "0000000002"  # A success: the right waits for the holder.
 _TOO_MANY_CODE: Final = "2000000009"  # More meters in a list than GRDF takes.
 _CODE_FORM: Final = re.compile(r"\d{1,10}", re.ASCII)
@@ -161,7 +135,7 @@ class BusinessError:
         if _OUTAGE_CODE.fullmatch(self.code):
             return _OUTAGE
         text = to_plain(self.text)
-        return next((meaning for pattern, meaning in _MEANING_BY_TEXT if pattern.search(text)), None)
+        return next((meaning for pattern, meaning in _MEANING_BY_TEXT if re.search(pattern, text)), None)
 
 
 class GrdfClient(SeriesClient):
@@ -182,13 +156,13 @@ class GrdfClient(SeriesClient):
         if calls := preset.state_calls.get(series):
             return self._ask_state(calls, usage_point_id)
         if series not in preset.paths:
-            raise RequestRefused(f"{preset.name} has no {series.value}")
+            raise errors.RequestRefused(f"{preset.name} has no {series.value}")
         days = {preset.start_parameter: window.start.isoformat(), preset.end_parameter: window.end.isoformat()}
         return self._ask(preset.paths[series], usage_point_id, days, window.end)
 
     def _ask(self, path: str, meter: str, params: Mapping[str, str], end: date | None) -> Answer:
         if not PCE.fullmatch(meter):
-            raise RequestRefused("the number of a gas meter (PCE) has 14 digits, or GI and 6 digits")
+            raise errors.RequestRefused("the number of a gas meter (PCE) has 14 digits, or GI and 6 digits")
 
         def read(reply: Reply) -> Answer:
             answer = interpret(reply, end, self.now(), self.report)
@@ -203,7 +177,7 @@ class GrdfClient(SeriesClient):
         for call in calls:
             try:
                 answer = self._ask(call.path, meter, {}, None)
-            except (AccountError, OperatorFault, SeriesNotOffered):
+            except (errors.AccountError, errors.OperatorFault, errors.SeriesNotOffered):
                 if call.required:
                     raise
                 continue  # The right lacks this part alone.
@@ -220,7 +194,7 @@ def _check_meter(records: Sequence[Json], meter: str) -> None:
         named = object_of(clean_names(record), "pce").get("id_pce")
         text = str(named).zfill(14) if isinstance(named, int) and 0 <= named < 10**14 else named
         if isinstance(text, str) and PCE.fullmatch(text) and text != meter:
-            raise WrongMeter(_ANOTHER_METER)
+            raise errors.WrongMeter(_ANOTHER_METER)
 
 
 def error_in(record: Json) -> BusinessError | None:
@@ -252,7 +226,7 @@ def interpret(reply: Reply, end: date | None, now: datetime, report: Callable[[D
         report(deviation)
     answer = classify(reply, now)
     if answer.kind is AnswerKind.END_TOO_LATE and (end is None or end < civil_date(now)):
-        raise RequestRefused("GRDF says that a past day is too late")
+        raise errors.RequestRefused("GRDF says that a past day is too late")
     return answer
 
 
@@ -272,14 +246,14 @@ def classify(reply: Reply, now: datetime) -> Answer:
     if reply.status == 403:
         # What a 403 without a code means is told by one source alone.
         raise _to_error(_NO_RIGHT, BusinessError("", ""))
-    raise RequestRefused(f"GRDF refuses the request with {reply.status} (no readable code)")
+    raise errors.RequestRefused(f"GRDF refuses the request with {reply.status} (no readable code)")
 
 
 def interpret_rights(reply: Reply, now: datetime) -> BusinessError | None:
-    """Return None for a success of a call for rights, or what is none and no failure: it exists, or there is none.
+    """Return None where a call for rights succeeds, or the error that says that the right exists, or doesn't.
 
     Raises TransientError, UnknownUsagePoint, RightRefused, RequestRefused or OperatorFault. Error texts contain nothing
-    of the body but the digits of its code.
+    of the body except the digits of its code.
     """
     is_success = reply.status // 100 == 2
     if not is_success:
@@ -294,44 +268,48 @@ def interpret_rights(reply: Reply, now: datetime) -> BusinessError | None:
     if error.code == _EXISTS_CODE or _NO_FAILURE.search(text):
         return error
     if reply.status == 403:
-        raise ApplicationRefused("GRDF does not let the application use rights (403): check its contract for ADICT")
-    by_text = (meaning for pattern, meaning in _MEANING_OF_RIGHT_BY_TEXT if pattern.search(text))
+        raise errors.ApplicationRefused(
+            "GRDF does not let the application use rights (403): check its contract for ADICT"
+        )
+    by_text = (meaning for pattern, meaning in _MEANING_OF_RIGHT_BY_TEXT if re.search(pattern, text))
     raise _to_error(_MEANING_OF_RIGHT_BY_CODE.get(error.code) or next(by_text, _BAD_REQUEST), error)
 
 
 def raise_by_status(reply: Reply, now: datetime) -> None:
-    """Raise what the status of a refusal means by itself; a body that is no JSON is a gateway's page."""
+    """Raise what the status of a refusal means by itself; a body other than JSON is a gateway's page."""
     if reply.status == 429:
-        raise SupplierLimited("GRDF: quota used up (429)", wait_of(reply, now))
+        raise errors.SupplierLimited("GRDF: quota used up (429)", wait_of(reply, now))
     if reply.status >= 500 or reply.status // 100 == 3:
         raise _unavailable(reply, now, "an outage")
     if reply.status == 401:
-        raise ApplicationRefused("GRDF refuses the application (401): check its credentials and its contract for ADICT")
+        raise errors.ApplicationRefused(
+            "GRDF refuses the application (401): check its credentials and its contract for ADICT"
+        )
     if reply.body.strip() and not _values_of(reply):
         raise _unavailable(reply, now, "not JSON")
 
 
 def unexpected_refusals(reply: Reply) -> Iterator[Deviation]:
     """Yield how refusals differ from the documentation: each code or text whose meaning is not known."""
-    errors = [error for error in map(error_in, _values_of(reply)) if error is not None]
-    for error in dict.fromkeys(errors):
+    told = [error for error in map(error_in, _values_of(reply)) if error is not None]
+    for error in dict.fromkeys(told):
         if error.meaning is None and reply.status < 500:
             kind, detail = (DeviationKind.CODE, error.code) if error.code else (DeviationKind.SHAPE, "no code")
             sample = {"code": error.code, "message": re.sub(r"\S*[\d@]\S*", "…", error.text[:_LONGEST_MESSAGE])}
             yield Deviation(kind, f"refusal {reply.status}", detail, sample)
     is_silent = reply.status // 100 == 4 and reply.status not in (401, 403, 429)
-    if is_silent and not errors and any(isinstance(value, dict) for value in _values_of(reply)):
+    if is_silent and not told and any(isinstance(value, dict) for value in _values_of(reply)):
         yield Deviation(DeviationKind.SHAPE, f"refusal {reply.status}", "no code", None)
 
 
 def _classify_success(reply: Reply, now: datetime) -> Answer:
     values, fault = _values_of(reply), reply.streamed.fault if reply.streamed else None
-    errors = [error_in(value) for value in values]
-    told = [error for error in errors if error is not None]
+    first = error_in(values[0]) if values else None
+    told = [error for error in map(error_in, values) if error is not None]
     records = [value for value in values if not is_right(value)]
     has_data = any(isinstance(value, dict) and error_in(value) is None for value in records)
-    if errors and errors[0] is not None and not (has_data and errors[0].meaning is AnswerKind.NO_DATA):
-        return _answer_of(errors[0], reply, now)
+    if first is not None and not (has_data and first.meaning is AnswerKind.NO_DATA):
+        return _answer_of(first, reply, now)
     for error in told:
         # Part of the answer lacks. Whatever else comes with data is about days that were not measured.
         if error.meaning == _OUTAGE:
@@ -341,7 +319,7 @@ def _classify_success(reply: Reply, now: datetime) -> Answer:
     if has_data:
         return Answer(AnswerKind.DATA, {"records": records})
     if any(not isinstance(value, dict) for value in values):
-        raise WrongShape("the answer is not a list of objects")
+        raise errors.WrongShape("the answer is not a list of objects")
     return _answer_of(told[0], reply, now) if told else Answer(AnswerKind.NO_DATA)
 
 
@@ -353,17 +331,19 @@ def _answer_of(error: BusinessError, reply: Reply, now: datetime) -> Answer:
         raise _to_error(meaning, error, retry_after_s(reply.headers, now))
     if reply.status == 403:
         raise _to_error(_NO_RIGHT, error)
-    raise RequestRefused(f"GRDF refuses the request with {reply.status} ({error.code or 'no readable code'})")
+    raise errors.RequestRefused(f"GRDF refuses the request with {reply.status} ({error.code or 'no readable code'})")
 
 
-def _to_error(meaning: tuple[type[WorkerError], str], error: BusinessError, wait_s: float | None = None) -> WorkerError:
+def _to_error(
+    meaning: tuple[type[errors.WorkerError], str], error: BusinessError, wait_s: float | None = None
+) -> errors.WorkerError:
     error_class, text = meaning
     text = f"{text} ({error.code})" if error.code else text
-    return SupplierFault(text, wait_s) if error_class is SupplierFault else error_class(text)
+    return errors.SupplierFault(text, wait_s) if error_class is errors.SupplierFault else error_class(text)
 
 
-def _unavailable(reply: Reply, now: datetime, detail: str) -> SupplierUnavailable:
-    error_class = SupplierFault if reply.status >= 500 or reply.status // 100 == 3 else AnswerNotJson
+def _unavailable(reply: Reply, now: datetime, detail: str) -> errors.SupplierUnavailable:
+    error_class = errors.SupplierFault if reply.status >= 500 or reply.status // 100 == 3 else errors.AnswerNotJson
     return error_class(f"GRDF: status {reply.status}, {detail}", retry_after_s(reply.headers, now))
 
 

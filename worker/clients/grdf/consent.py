@@ -1,4 +1,4 @@
-"""The consent of GRDF: rights that are declared, listed, withdrawn and proven, and the page of Client Connect.
+"""The consent of GRDF: rights that are declared, listed, withdrawn and proven, and the callback of Client Connect.
 
     PUT  /pce/{meter}/droit_acces        {"role_tiers": "AUTORISE_CONTRAT_FOURNITURE", "code_postal": "99099", …}
       201                                {"id_droit_acces": "…", "etat_droit_acces": "A valider",
@@ -21,14 +21,12 @@ from datetime import UTC, date, datetime
 from typing import Final
 from urllib.parse import quote
 
-from requests_oauthlib import OAuth2Session
-
-from worker.clients.endpoints import LONGEST_STATE, Callback, Endpoints, choose_failure
+from worker.clients.endpoints import Callback, choose_failure
 from worker.clients.grdf.client import error_in, interpret_rights, raise_by_status
 from worker.clients.grdf.presets import LONGEST_LIST, PROOFS, RIGHT, RIGHT_OF_METER, RIGHTS, SERIES_OF_PARTS
 from worker.clients.ndjson import StreamLimits
 from worker.clients.oauth import Grant
-from worker.clients.supplier_session import Reply, SupplierSession, as_signed
+from worker.clients.supplier_session import Reply, SupplierSession
 from worker.clients.tokens import usage_points_from_id_token
 from worker.domain.access_right import (
     PCE,
@@ -47,10 +45,7 @@ from worker.errors import RightProofRefused
 
 MOST_PROOFS: Final = 3
 LARGEST_PROOF: Final = 4 * 1024**2  # Bytes of one file.
-_ROLES: Final = {
-    RightRole.AUTHORIZED: "AUTORISE_CONTRAT_FOURNITURE",
-    RightRole.OWN: "DETENTEUR_CONTRAT_FOURNITURE",
-}
+_ROLES: Final = {RightRole.AUTHORIZED: "AUTORISE_CONTRAT_FOURNITURE", RightRole.OWN: "DETENTEUR_CONTRAT_FOURNITURE"}
 _STATES: Final = {
     "active": RightState.ACTIVE,
     "a valider": RightState.PENDING,
@@ -123,18 +118,6 @@ def upload_proofs(session: SupplierSession, right_id: str, files: Sequence[tuple
         )
     path = PROOFS.replace("{right}", quote(right_id, safe=""))
     session.put_files(path, "preuves", files, lambda reply: interpret_rights(reply, datetime.now(UTC)))
-
-
-def authorize_url(endpoints: Endpoints, client_id: str, state: str, redirect_uri: str) -> str:
-    """Return the address of the page of Client Connect. Raises ValueError if the state is too long."""
-    page = endpoints.authorize_url
-    if page is None:
-        raise ValueError(f"{endpoints.preset.name} has no consent page")
-    if len(state) > LONGEST_STATE:
-        raise ValueError(f"the state is longer than {LONGEST_STATE} characters")
-    with OAuth2Session(client_id, redirect_uri=redirect_uri, scope="openid") as session:
-        url, _ = session.authorization_url(as_signed(page), state=state)
-    return page + url.removeprefix(as_signed(page))
 
 
 def read_callback(params: Mapping[str, str] | Iterable[tuple[str, str]]) -> Callback:

@@ -22,7 +22,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import BeforeValidator
 
-from worker.clients.answer_shapes import ITSELF, AnswerPart, AnswerShape, check_scalar
+from worker.clients.answer_shapes import ITSELF, AnswerPart, AnswerShape, check_scalar, fields_of
 from worker.clients.endpoints import Preset, StateCall
 from worker.domain.answers import DeviationKind, Json
 from worker.domain.parsing.contracts import CONTRACTUAL, FREQUENCIES, TARIFFS, TECHNICAL
@@ -41,75 +41,14 @@ SERIES_OF_PARTS: Final[Mapping[str, Series]] = {
     "perim_donnees_publiees": Series.GAS_PUBLISHED,
     "perim_donnees_techniques": Series.GAS_CONTRACT,
 }
-_PRODUCTION: Final = Preset(
-    name="grdf-adict",
-    title="GRDF",
-    base_url="https://api.grdf.fr",
-    sandbox_base_url="https://api.grdf.fr",
-    data_path="/adict/v2",
-    token_base_url="https://adict-connexion.grdf.fr",  # noqa: S106
-    token_path="/oauth2/aus5y2ta2uEHjCWIR417/v1/token",  # noqa: S106
-    revoke_path=None,
-    token_mode="application",  # noqa: S106
-    scope="/adict/v2",
-    form_credentials=True,
-    authorize_url="https://sofit-sso-oidc.grdf.fr/openam/oauth2/realms/externeGrdf/authorize",
-    sandbox_authorize_url="https://sofit-sso-oidc.grdf.fr/openam/oauth2/realms/externeGrdf/authorize",
-    paths={
-        Series.GAS_DAILY: "/pce/{meter}/donnees_consos_informatives",
-        Series.GAS_PUBLISHED: "/pce/{meter}/donnees_consos_publiees",
-    },
-    # Of the technical data nothing but the frequency leaves the client: the address of the meter does not.
-    state_calls={
-        Series.GAS_CONTRACT: (
-            StateCall(
-                "donnees_techniques",
-                "/pce/{meter}/donnees_techniques",
-                {"donnees_techniques": {"caracteristiques_compteur": {"frequence": None}}},
-            ),
-            StateCall(
-                "donnees_contractuelles",
-                "/pce/{meter}/donnees_contractuelles",
-                {
-                    "donnees_contractuelles": {
-                        # A number, or an object: two generations of the contractual data.
-                        "car": {ITSELF: None, "car_actuelle": None},
-                        "tarif_acheminement": None,
-                        "date_mes": None,
-                    }
-                },
-                required=False,
-            ),
-        )
-    },
-    usage_point_parameter="",
-    start_parameter="date_debut",
-    end_parameter="date_fin",
-    domain="grdf.fr",
-    consent_style="right",
-    consent_duration="P3Y",
-    calls_per_second=1,
-    calls_per_hour=3_600,
-    calls_per_day=6_000,
-)
-_SANDBOX: Final = replace(_PRODUCTION, name="grdf-adict-sandbox", data_path="/adict/bas/v6", scope="/adict/bas/v6")
-PRESETS: Final[Mapping[str, Preset]] = {preset.name: preset for preset in (_PRODUCTION, _SANDBOX)}
-
-
-def _is_number(value: Json) -> bool:
-    return value in (None, "") or parse_decimal(value) is not None
-
-
-def _is_day(value: Json) -> bool:
-    return value in (None, "") or parse_date(value) is not None
 
 
 def _one_of(words: frozenset[str]) -> Callable[[Json], bool]:
     return lambda value: value is None or (isinstance(value, str) and to_plain(value) in words)
 
 
-_Number = Annotated[Any, check_scalar(_is_number)]
-_Day = Annotated[Any, check_scalar(_is_day)]
+_Number = Annotated[Any, check_scalar(lambda value: value in (None, "") or parse_decimal(value) is not None)]
+_Day = Annotated[Any, check_scalar(lambda value: value in (None, "") or parse_date(value) is not None)]
 _Scalar = Annotated[Any, check_scalar(lambda value: True)]
 # The swagger has the word "null" where an object lacks.
 _or_null = BeforeValidator(lambda value: None if value == "null" else value)
@@ -208,6 +147,46 @@ class _Contractual(AnswerPart):
 class _Contract(AnswerPart):
     donnees_techniques: _Technical | None = None
     donnees_contractuelles: _Contractual | None = None
+
+
+# The yearly reference is a number or an object, in two generations of the contractual data.
+_KEPT_TERMS: Final = {**fields_of(_Contractual), "car": {ITSELF: None, "car_actuelle": None}}
+_PRODUCTION: Final = Preset(
+    name="grdf-adict",
+    title="GRDF",
+    base_url="https://api.grdf.fr",
+    sandbox_base_url="https://api.grdf.fr",
+    data_path="/adict/v2",
+    token_base_url="https://adict-connexion.grdf.fr",  # noqa: S106
+    token_path="/oauth2/aus5y2ta2uEHjCWIR417/v1/token",  # noqa: S106
+    token_mode="application",  # noqa: S106
+    scope="/adict/v2",
+    form_credentials=True,
+    authorize_url="https://sofit-sso-oidc.grdf.fr/openam/oauth2/realms/externeGrdf/authorize",
+    sandbox_authorize_url="https://sofit-sso-oidc.grdf.fr/openam/oauth2/realms/externeGrdf/authorize",
+    paths={
+        Series.GAS_DAILY: "/pce/{meter}/donnees_consos_informatives",
+        Series.GAS_PUBLISHED: "/pce/{meter}/donnees_consos_publiees",
+    },
+    # Of the technical data nothing but the frequency leaves the client: the address of the meter does not.
+    state_calls={
+        Series.GAS_CONTRACT: (
+            StateCall(TECHNICAL, "/pce/{meter}/donnees_techniques", {TECHNICAL: fields_of(_Technical)}),
+            StateCall(CONTRACTUAL, "/pce/{meter}/donnees_contractuelles", {CONTRACTUAL: _KEPT_TERMS}, required=False),
+        )
+    },
+    usage_point_parameter="",
+    start_parameter="date_debut",
+    end_parameter="date_fin",
+    domain="grdf.fr",
+    consent_style="right",
+    consent_duration="P3Y",
+    calls_per_second=1,
+    calls_per_hour=3_600,
+    calls_per_day=6_000,
+)
+_SANDBOX: Final = replace(_PRODUCTION, name="grdf-adict-sandbox", data_path="/adict/bas/v6", scope="/adict/bas/v6")
+PRESETS: Final[Mapping[str, Preset]] = {preset.name: preset for preset in (_PRODUCTION, _SANDBOX)}
 
 
 def _shape_of(series: Series) -> AnswerShape:

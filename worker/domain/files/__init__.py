@@ -45,11 +45,7 @@ from worker.domain.files.workbooks import (
 )
 
 # The first that a header fits holds.
-_TABLES: Final[Sequence[TableFormat]] = (
-    *enedis_portal.FORMATS,
-    *enedis_site.FORMATS,
-    *grdf_site.FORMATS,
-)
+_TABLES: Final[Sequence[TableFormat]] = (*enedis_portal.FORMATS, *enedis_site.FORMATS, *grdf_site.FORMATS)
 FORMAT_NAMES: Final = sorted({one.name for one in _TABLES} | {enedis_portal.R63_JSON, enedis_portal.R64_JSON})
 _HEAD_ROWS: Final = 60
 _LONGEST_START: Final = 4096
@@ -165,13 +161,10 @@ def _read_document(source: Source, stream: io.BufferedReader) -> Iterator[FileSe
 def _read_json(source: Source, stream: io.BufferedReader) -> Iterator[FileSeries]:
     text = stream.read(_LARGEST_JSON + 1)
     if len(text) > _LARGEST_JSON:
-        source.fail(
-            f"more than {_LARGEST_JSON // MEGABYTE} MB of JSON: ask for CSV, or one year at a time",
-            why=FileFault.TOO_LARGE,
-        )
+        source.refuse_size(f"more than {_LARGEST_JSON // MEGABYTE} MB of JSON: ask for CSV, or one year at a time")
     # Brackets and commas are counted first: an object takes thirty times the memory of its two brackets.
     if max(text.count(b"{"), text.count(b"[")) > MAX_ROWS or text.count(b",") > _COMMAS_A_POINT * MAX_ROWS:
-        source.fail(f"more than {MAX_ROWS} values: split the file by year", why=FileFault.TOO_LARGE)
+        source.refuse_size(f"more than {MAX_ROWS} values: split the file by year")
     if len({hash(name[1]) % 2**16 for name in _NAMES.finditer(text)}) > _MOST_NAMES:  # Each takes 160 bytes.
         source.fail(explain_name(source.name), why=FileFault.UNKNOWN)
     try:
@@ -221,6 +214,6 @@ def _read_rows(source: Source, rows: Iterator[TableLine]) -> Iterator[FileSeries
 
 
 def _find_format(header: TableLine) -> TableFormat | None:
-    """Return the format whose columns this row names; None where there is none."""
+    """Return the format whose columns this row names, if any."""
     names = header.names().keys()
     return next((table_format for table_format in _TABLES if table_format.columns <= names), None)

@@ -148,37 +148,36 @@ class Source:
         place = "" if number is None else f", {self.noun} {number}"
         raise FileRefused(f"{self.file}{place}: {reason}", why) from None
 
+    def refuse_size(self, reason: str, number: int | None = None) -> NoReturn:
+        """Raise FileRefused for what is larger than it may be."""
+        self.fail(reason, number, FileFault.TOO_LARGE)
+
 
 class _BoundedReader(io.RawIOBase):
     """Bytes of a file up to a limit; it leaves the file open. Raises FileRefused beyond it, and for damaged files."""
 
-    def __init__(self, stream: BinaryIO, source: Source, limit: int = MAX_BYTES) -> None:
+    def __init__(self, stream: BinaryIO, source: Source) -> None:
         super().__init__()
-        self._stream, self._source, self._limit, self._left = stream, source, limit, limit
+        self._stream, self._source, self._left = stream, source, MAX_BYTES
 
     def readable(self) -> bool:
-        """Return that it can be read."""
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        """Fill the buffer with the next bytes and return their number."""
         try:
             content = self._stream.read(len(buffer))
         except DAMAGE as error:
             raise FileRefused(f"{self._source.file}: can't be read ({type(error).__name__})") from None
         self._left -= len(content)
         if self._left < 0:
-            self._source.fail(
-                f"larger than {self._limit // MEGABYTE} MB unpacked: split it",
-                why=FileFault.TOO_LARGE,
-            )
+            self._source.refuse_size(f"larger than {MAX_BYTES // MEGABYTE} MB unpacked: split it")
         buffer[: len(content)] = content
         return len(content)
 
 
-def open_bounded(stream: BinaryIO, source: Source, limit: int = MAX_BYTES) -> io.BufferedReader:
+def open_bounded(stream: BinaryIO, source: Source) -> io.BufferedReader:
     """Return the bytes of a file within bounds, with a beginning that can be peeked at."""
-    return io.BufferedReader(_BoundedReader(stream, source, limit))
+    return io.BufferedReader(_BoundedReader(stream, source))
 
 
 def find_utf_16(start: bytes) -> str:
@@ -196,10 +195,7 @@ def read_lines(stream: io.BufferedReader, source: Source) -> Iterator[tuple[int,
     """
     utf_16 = find_utf_16(stream.peek(_START))
     text = io.TextIOWrapper(
-        stream,
-        encoding=utf_16 or "utf-8-sig",
-        errors="replace" if utf_16 else "surrogateescape",
-        newline=None,
+        stream, encoding=utf_16 or "utf-8-sig", errors="replace" if utf_16 else "surrogateescape", newline=None
     )
     number = 0
     while line := text.readline(_LONGEST_LINE + 1):
@@ -207,7 +203,7 @@ def read_lines(stream: io.BufferedReader, source: Source) -> Iterator[tuple[int,
         if len(line) > _LONGEST_LINE:
             source.fail("a line is too long for a file of measures", number)
         if number > _MOST_LINES:
-            source.fail(f"more than {_MOST_LINES} lines, blank ones among them", why=FileFault.TOO_LARGE)
+            source.refuse_size(f"more than {_MOST_LINES} lines, blank ones among them")
         if "\0" in line:
             source.fail("it is not text", number)
         if line.strip():
@@ -266,7 +262,7 @@ class TableLine:
             self.fail(f"no column {missing[0]!r}; the header must have {', '.join(columns)}")
 
     def moment(self, column: str, is_iso: bool = False) -> datetime:
-        """Return a time as it is told: naive local time, or with its offset; ``is_iso``: French dates are none."""
+        """Return a time as it is told: naive local time, or with its offset; ``is_iso``: a French date is refused."""
         cell = self.cell(column)
         moment = None if is_iso and isinstance(cell, str) and "/" in cell else _to_moment(cell)
         if moment is None:
@@ -276,7 +272,7 @@ class TableLine:
         return moment
 
     def number_or_none(self, column: str) -> Decimal | None:
-        """Return a number with its digits; None where it says that there is none."""
+        """Return a number with its digits; None for a cell that says there is no value."""
         cell = self.cell(column)
         if cell is None or (isinstance(cell, str) and cell.casefold() in _MISSING):
             return None
@@ -285,15 +281,19 @@ class TableLine:
             self.fail("the value is not a number")
         return number
 
+    def number_if_there(self, column: str) -> Decimal | None:
+        """Return the same; None also for a column that the table doesn't have, or before which the row ends."""
+        return None if self.value(column) is None else self.number_or_none(column)
+
     def check_width(self) -> None:
         """Check that no cell stands beyond the columns: a decimal comma between commas would make one."""
         named = max(self.columns.values(), default=-1) + 1
         if isinstance(self.cells[0], str) and any(cell not in (None, "") for cell in self.cells[named:]):
             self.fail(f"has {len(self.cells)} cells, but the header has {named}")
 
-    def usage_point(self, column: str = "identifiant prm") -> str | None:
-        """Return the meter's number; None where there is none, or a spreadsheet has lost its digits."""
-        text = digits_of(self.cell(column))
+    def usage_point(self) -> str | None:
+        """Return the meter's number; None without one, or where a spreadsheet has lost its digits."""
+        text = digits_of(self.cell("identifiant prm"))
         if not text or _SCIENTIFIC.fullmatch(text):
             return None
         text = text.zfill(14) if len(text) == 13 else text  # A spreadsheet drops the zero at the beginning.
@@ -358,11 +358,11 @@ def split_cells(text: str, delimiter: str) -> list[str] | None:
         return None
 
 
-def bounded_rows(lines: Iterable[TableLine], limit: int = MAX_ROWS) -> Iterator[TableLine]:
-    """Yield rows up to a limit. Raises FileRefused beyond it."""
+def bounded_rows(lines: Iterable[TableLine]) -> Iterator[TableLine]:
+    """Yield rows up to ``MAX_ROWS``. Raises FileRefused beyond it."""
     for count, line in enumerate(lines, start=1):
-        if count > limit:
-            line.source.fail(f"more than {limit} rows: split the file by year", line.number, FileFault.TOO_LARGE)
+        if count > MAX_ROWS:
+            line.source.refuse_size(f"more than {MAX_ROWS} rows: split the file by year", line.number)
         yield line
 
 
@@ -430,7 +430,7 @@ def shown_name(name: str) -> str:
 
 
 def number_in_name(name: str) -> str | None:
-    """Return the meter's number; None where there is none, or several. A time such as 20250313101500 is none."""
+    """Return the meter's number; None for no number or several. A time like 20250313101500 doesn't count."""
     numbers = {number for number in METER_NUMBER.findall(name) if not _TIME.fullmatch(number)}
     return numbers.pop() if len(numbers) == 1 else None
 

@@ -57,10 +57,7 @@ _CURVE_COLUMNS: Final = (
     *("identifiant prm", "grandeur physique", "grandeur metier"),
     *("unite", "horodate", "valeur", "pas"),
 )
-_INDEX_COLUMNS: Final = (
-    *("identifiant prm", "grandeur physique", "grandeur metier"),
-    *("unite", "horodate", "valeur"),
-)
+_INDEX_COLUMNS: Final = (*("identifiant prm", "grandeur physique", "grandeur metier"), *("unite", "horodate", "valeur"))
 _USUAL_MARKS: Final = ("B", "0", "0")
 _NOTHING: Final = frozenset({"", "null"})
 
@@ -251,7 +248,7 @@ def _point(
 ) -> TableLine:
     """Return a point as a row of a table, so that its values are read by the same rules."""
     if place > MAX_ROWS:
-        source.fail(f"more than {MAX_ROWS} values: split the file by year", place, FileFault.TOO_LARGE)
+        source.refuse_size(f"more than {MAX_ROWS} values: split the file by year", place)
     names = ("d", "v", "p", "n", "iv", "ec")
     cells = [_scalar(point.get(name)) for name in names]
     cells += [_scalar(measure.get("idPrm")), _scalar(quantity.get("grandeurMetier"))]

@@ -47,6 +47,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from itertools import chain
 from typing import Any, Final
 
@@ -105,14 +106,6 @@ def _read_curve(
     yield build_curve(_origin_of(table, name), rows)
 
 
-def _read_curve_in_watts(table: Table) -> Iterator[FileSeries]:
-    return _read_curve(table, "valeur (en w)", 1)
-
-
-def _read_extension(table: Table) -> Iterator[FileSeries]:
-    return _read_curve(table, "kw", name=EXTENSION)
-
-
 def _read_script(table: Table) -> Iterator[FileSeries]:
     rows = [StepRow(line.moment(_END), line.number_or_none(_WATTS)) for line in data_rows(table, (_END, _WATTS))]
     yield build_curve(_origin_of(table, SCRIPT), rows)
@@ -126,10 +119,6 @@ def _read_days(table: Table, unit: str = "valeur (en kwh)", factor: int = _KILO)
             line.fail("a day must have no time of day")
         rows.append((moment.date(), _times(line.number_or_none(unit), factor)))
     yield build_days(_origin_of(table, DAYS), rows)
-
-
-def _read_days_in_watt_hours(table: Table) -> Iterator[FileSeries]:
-    return _read_days(table, "valeur (en wh)", 1)
 
 
 def _times(value: Decimal | None, factor: int) -> Decimal | None:
@@ -299,8 +288,7 @@ def _add_row(line: TableLine, block: _Block) -> None:
     if "eas t" in line.columns or "eai t" in line.columns:
         block.indexes.append(line)
     elif not block.kind or block.kind.startswith(_CURVES):
-        is_first = not block.steps
-        if any(line.cells[2:]) and not is_first:  # Some files have a third field in their first row.
+        if any(line.cells[2:]) and block.steps:  # Some files have a third field in their first row.
             line.fail(f"has {len(line.cells)} columns, needs 2")
         block.steps.append(StepRow(line.moment("horodate"), line.number_or_none("valeur")))
 
@@ -367,16 +355,12 @@ def _to_index_rows(block: _Block, total: str) -> tuple[list[IndexRow], int]:
             rows += [
                 IndexRow(day, value, *names[column])
                 for column in (*_SUPPLIER, *_DISTRIBUTOR)
-                if column in line.columns and column in names and (value := _register(line, column)) is not None
+                if column in line.columns and column in names and (value := line.number_if_there(column)) is not None
             ]
         known = by_day.get(day)
         if known is None or is_exact or not known[0]:
             by_day[day] = is_exact, rows
     return [row for _, rows in by_day.values() for row in rows], dropped
-
-
-def _register(line: TableLine, column: str) -> Decimal | None:
-    return None if line.value(column) is None else line.number_or_none(column)
 
 
 def _names_at(block: _Block, moment: datetime) -> Mapping[str, tuple[str, str]]:
@@ -396,9 +380,11 @@ FORMATS: Final = (
     TableFormat(PRODUCTION_INDEX, frozenset({"horodate", "eai t"}), _read_blocks),
     TableFormat(INDEX, frozenset({"horodate", "type de releve"}), _read_blocks),
     TableFormat(CURVE, frozenset({"debut", "fin", "valeur (en kw)"}), _read_curve),
-    TableFormat(CURVE, frozenset({"debut", "fin", "valeur (en w)"}), _read_curve_in_watts),
+    TableFormat(
+        CURVE, frozenset({"debut", "fin", "valeur (en w)"}), partial(_read_curve, unit="valeur (en w)", factor=1)
+    ),
     TableFormat(DAYS, frozenset({"date", "valeur (en kwh)"}), _read_days),
-    TableFormat(DAYS, frozenset({"date", "valeur (en wh)"}), _read_days_in_watt_hours),
-    TableFormat(EXTENSION, frozenset({"debut", "fin", "kw"}), _read_extension),
+    TableFormat(DAYS, frozenset({"date", "valeur (en wh)"}), partial(_read_days, unit="valeur (en wh)", factor=1)),
+    TableFormat(EXTENSION, frozenset({"debut", "fin", "kw"}), partial(_read_curve, unit="kw", name=EXTENSION)),
     TableFormat(SCRIPT, frozenset({_END, _WATTS}), _read_script),
 )

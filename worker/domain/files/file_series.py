@@ -58,13 +58,7 @@ class Origin:
     direction: Direction = Direction.CONSUMPTION
     exported_at: datetime | None = None
 
-    def series(
-        self,
-        series: Series,
-        parsed: ParsedAnswer,
-        ends: Iterable[datetime],
-        **fields: Any,
-    ) -> FileSeries:
+    def series(self, series: Series, parsed: ParsedAnswer, ends: Iterable[datetime], **fields: Any) -> FileSeries:
         """Return the series; ``ends``: the ends of its labels, of those with a value if there are any."""
         last = (max(ends).astimezone(PARIS) - _TICK).date() + ONE_DAY
         told_at = max(local_midnight(last), self.exported_at or local_midnight(last))

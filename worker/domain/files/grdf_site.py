@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from worker.domain.files.cells import (
     FileFault,
@@ -51,7 +51,7 @@ def _read(table: Table) -> Iterator[FileSeries]:
     for line in data_rows(table, (_DAY, _ENERGY)):
         label = line.value(_DAY)
         if isinstance(label, str) and (_WEEK.match(plain_name(label)) or _MONTH.fullmatch(plain_name(label))):
-            table.source.fail("has weeks or months of gas instead of days: download it by day", why=FileFault.NO_DAYS)
+            _refuse(table)
         days.append(line.moment(_DAY).date())
         records.append(_to_record(line))
     origin = Origin(
@@ -65,7 +65,7 @@ def _read(table: Table) -> Iterator[FileSeries]:
     )
 
 
-def _refuse(table: Table) -> Iterator[FileSeries]:
+def _refuse(table: Table) -> NoReturn:
     table.source.fail("has weeks or months of gas instead of days: download it by day", why=FileFault.NO_DAYS)
 
 
@@ -86,7 +86,7 @@ def _to_record(line: TableLine) -> dict[str, Any]:
 
 
 def _number(line: TableLine, column: str) -> str | None:
-    value = None if line.value(column) is None else line.number_or_none(column)
+    value = line.number_if_there(column)
     return None if value is None else format(value, "f")
 
 

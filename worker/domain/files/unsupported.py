@@ -45,10 +45,7 @@ _FLUXES: Final = {
     **{code: f"flux {code} (recurring) is not supported: {_PORTAL}" for code in ("R63A", "R63B", "R64A", "R64B")},
 }
 _EDF: Final = f"a summary by EDF is not supported: {_SITE}"
-_BEGINNINGS: Final = (
-    ("recapitulatif de m", _EDF),
-    ("date et heure de releve par le distributeur", _EDF),
-)
+_BEGINNINGS: Final = (("recapitulatif de m", _EDF), ("date et heure de releve par le distributeur", _EDF))
 # Columns of a header, and what the table is.
 _HEADERS: Final[Sequence[tuple[frozenset[str], str]]] = (
     (frozenset({"debut", "fin", "kwh"}), "the energy of steps in kWh is not supported: " + _SITE),

@@ -58,9 +58,9 @@ def open_archive(content: BinaryIO, source: Source) -> ZipFile:
         source.fail("a damaged or incomplete archive: download it again")
     members = archive.infolist()
     if len(members) > MAX_MEMBERS:
-        source.fail(f"more than {MAX_MEMBERS} files in the archive; split it", why=FileFault.TOO_LARGE)
+        source.refuse_size(f"more than {MAX_MEMBERS} files in the archive; split it")
     if sum(member.file_size for member in members) > MAX_UNPACKED:
-        source.fail(f"larger than {MAX_UNPACKED // MEGABYTE} MB unpacked; split it", why=FileFault.TOO_LARGE)
+        source.refuse_size(f"larger than {MAX_UNPACKED // MEGABYTE} MB unpacked; split it")
     for place, member in enumerate(members, start=1):
         _check_member(member, place, source)
     return archive
@@ -87,7 +87,7 @@ def _check_directory(content: BinaryIO, source: Source) -> None:
     """Check that the list of members is short, before it is read."""
     size = content.seek(0, os.SEEK_END)
     if size > MAX_BYTES:
-        source.fail(f"larger than {MAX_BYTES // MEGABYTE} MB; split it", why=FileFault.TOO_LARGE)
+        source.refuse_size(f"larger than {MAX_BYTES // MEGABYTE} MB; split it")
     content.seek(max(0, size - _LONGEST_END))
     tail = content.read(_LONGEST_END)
     end = tail.rfind(_END)
@@ -95,10 +95,7 @@ def _check_directory(content: BinaryIO, source: Source) -> None:
         source.fail("a damaged or incomplete archive: download it again")
     (length,) = struct.unpack("<L", tail[end + 12 : end + 16])
     if length > _LARGEST_DIRECTORY or _END_64 in tail:
-        source.fail(
-            f"more than {MAX_MEMBERS} files in the archive, or larger than any export; split it",
-            why=FileFault.TOO_LARGE,
-        )
+        source.refuse_size(f"more than {MAX_MEMBERS} files in the archive, or larger than any export; split it")
 
 
 def _check_member(member: ZipInfo, place: int, source: Source) -> None:
@@ -111,13 +108,11 @@ def _check_member(member: ZipInfo, place: int, source: Source) -> None:
             "its compression is not supported: make the ZIP again with another program", place, FileFault.UNSUPPORTED
         )
     if member.file_size > MAX_BYTES:
-        source.fail(
-            f"larger than {MAX_BYTES // MEGABYTE} MB unpacked, which is more than is read at once",
-            place,
-            FileFault.TOO_LARGE,
+        source.refuse_size(
+            f"larger than {MAX_BYTES // MEGABYTE} MB unpacked, which is more than is read at once", place
         )
     if member.file_size > max(_SMALL, _LARGEST_RATIO * member.compress_size):
-        source.fail("it unpacks to far more than a file of measures can", place, FileFault.TOO_LARGE)
+        source.refuse_size("it unpacks to far more than a file of measures can", place)
 
 
 def is_workbook(names: list[str]) -> bool:
@@ -127,7 +122,7 @@ def is_workbook(names: list[str]) -> bool:
 
 
 def explain_other_book(names: list[str]) -> str | None:
-    """Return why an archive with these members is another document, which isn't read; None if it is none."""
+    """Return why an archive with these members is another document, which isn't read; None if it isn't one."""
     lower = {name.lower() for name in names}
     if any(name.endswith(".iwa") or name == "index.zip" for name in lower):
         return "a Numbers document is not supported: export it as .xlsx or .csv"
@@ -145,7 +140,7 @@ def read_sheets(archive: ZipFile, source: Source) -> Iterator[tuple[Source, Iter
     with _open(_copy_checked(archive, source), source) as book:
         names = book.sheet_names
         if len(names) > _MOST_SHEETS:
-            source.fail(f"a workbook with more than {_MOST_SHEETS} sheets", why=FileFault.TOO_LARGE)
+            source.refuse_size(f"a workbook with more than {_MOST_SHEETS} sheets")
         for place, name in enumerate(names):
             noun = "row" if len(names) == 1 else f"sheet {place + 1}, row"
             sheet_source = Source(source.name, source.file, noun, name)
@@ -158,9 +153,7 @@ def _copy_checked(archive: ZipFile, source: Source) -> io.BytesIO:
     checker, seen = _Checker(source), set[str]()
     parts = [member for member in archive.infolist() if member.filename.lower().endswith(_PARTS)]
     if sum(member.file_size for member in parts) > _LARGEST:
-        source.fail(
-            f"a workbook larger than {_LARGEST // MEGABYTE} MB unpacked: split it by year", why=FileFault.TOO_LARGE
-        )
+        source.refuse_size(f"a workbook larger than {_LARGEST // MEGABYTE} MB unpacked: split it by year")
     parts.sort(key=lambda member: not member.filename.lower().endswith("sharedstrings.xml"))
     with ZipFile(copy, "w", ZIP_STORED) as checked:
         for member in parts:
@@ -240,7 +233,7 @@ class _Checker:
             with suppress(ValueError, IndexError):
                 self.texts += self.shared[int(text)]
             if self.texts > _LONGEST_TEXTS:
-                self.source.fail("a workbook with too much text for an export", why=FileFault.TOO_LARGE)
+                self.source.refuse_size("a workbook with too much text for an export")
 
     def _add_text(self, text: str) -> None:
         if self.is_value:
@@ -254,9 +247,7 @@ class _Checker:
             or self.lowest * self.widest > _MOST_CELLS
             or self.cells > _MOST_CELLS
         ):
-            self.source.fail(
-                f"a sheet with more than {_MOST_ROWS} rows or {_MOST_COLUMNS} columns", why=FileFault.TOO_LARGE
-            )
+            self.source.refuse_size(f"a sheet with more than {_MOST_ROWS} rows or {_MOST_COLUMNS} columns")
 
     def _to_number(self, text: str | None, otherwise: int) -> int:
         if text is None:
@@ -289,7 +280,7 @@ def _guard(read: Callable[[], _Result], source: Source, reason: str) -> _Result:
     except (CalamineError, *DAMAGE):
         source.fail(reason)
     except BaseException as error:
-        if type(error).__name__ != "PanicException":  # It is none of Exception, and its class has no module.
+        if type(error).__name__ != "PanicException":  # It is no subclass of Exception, and its class has no module.
             raise
         source.fail(reason)
 

@@ -65,7 +65,8 @@ def parse_contract(payload: Json, window: DateWindow) -> ParsedAnswer:
     powers = [(power, details) for raw, details in contracts if (power := _parse_power(raw)) is not None]
     if not powers:
         return ParsedAnswer((), sum(raw is not None for raw, _ in contracts))
-    power, details = next((found for found in powers if _is_consumers(found[1])), powers[0])
+    of_consumers = (found for found in powers if str(found[1]["segment"]).startswith("C"))
+    power, details = next(of_consumers, powers[0])
     day = window.end - ONE_DAY
     known = {name: value for name, value in details.items() if value is not None}
     return ParsedAnswer([IntervalReading(local_midnight(day), day_length(day), power, known or None)])
@@ -112,10 +113,6 @@ def _contracts_2026(payload: Mapping[str, Json]) -> Iterator[tuple[Json, dict[st
     for item in list_of_objects(payload["situation_contrat"], "situation_contrat"):
         tariff, segment = parse_text(item.get("distribution_tariff")), parse_text(item.get("segment"))
         yield item.get("subscribed_power"), {**shared, "tariff": tariff, "segment": segment}
-
-
-def _is_consumers(details: Mapping[str, Any]) -> bool:
-    return str(details["segment"]).startswith("C")
 
 
 def _object(raw: Json) -> Mapping[str, Json]:

@@ -61,10 +61,7 @@ from worker.errors import WrongShape
 
 Registers = dict[str, int]  # Wh by the name of a period.
 _ONE_DAY_STEPS: Final = (None, "", "P1D", "86400", 86_400)
-_INSTANT: Final = re.compile(
-    r"20\d\d-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d)?(?:\.\d{1,6})?(?:Z|[+-]\d\d:?\d\d)?",
-    re.ASCII,
-)
+_INSTANT: Final = re.compile(r"20\d\d-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d)?(?:\.\d{1,6})?(?:Z|[+-]\d\d:?\d\d)?", re.ASCII)
 _MINUTE: Final = timedelta(minutes=1)
 _MAX_RANK: Final = 500_000  # More steps than any answer has. The bound prevents an overflow of dates.
 _MAX_DAY_RANK: Final = 4_000
@@ -196,7 +193,7 @@ def _to_instant(raw: Json) -> datetime | None:
 
 @dataclass
 class _Points:
-    """The values of an answer by midnight; registers by calendar, too."""
+    """The values of an answer by midnight; registers also by calendar."""
 
     totals: dict[date, int] = field(default_factory=dict)
     registers: dict[str, dict[date, Registers]] = field(default_factory=dict)

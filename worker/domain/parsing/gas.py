@@ -25,7 +25,7 @@ Source: GRDF, swagger of ADICT v2; recorded answers; the code of lowatt-grdf, Py
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, timedelta
 from decimal import Decimal
@@ -42,11 +42,7 @@ DAILY_TYPES: Final = frozenset({"informative journalier", "informative journalie
 PUBLISHED_TYPES: Final = frozenset({"publiee"})
 _ABSENT: Final = "absence de donnees"
 _QUALITIES: Final = {"mesure": "measured", "estime": "estimated", "corrige": "corrected"}
-_STATES: Final = {
-    "provisoire": "provisional",
-    "definitive": "final",
-    "definitif": "final",
-}
+_STATES: Final = {"provisoire": "provisional", "definitive": "final", "definitif": "final"}
 KNOWN_QUALITIES: Final = frozenset({*_QUALITIES, _ABSENT})
 KNOWN_STATES: Final = frozenset(_STATES)
 _MILLIONTHS: Final = 1_000_000  # Of a kWh.
@@ -81,7 +77,7 @@ def parse_gas_days(payload: Json) -> ParsedAnswer:
         known = by_day.get(day := reading.start.date())
         if known is None or reading.length >= known.length:
             by_day[day] = reading
-    alone = [day for day in sorted(by_day) if not any(other in by_day for other in _later_days(by_day[day]))]
+    alone = [day for day in sorted(by_day) if by_day.keys().isdisjoint(list(_days_of(by_day[day]).dates())[1:])]
     kept = [_shorten_to_day(by_day[day]) for day in alone]
     return ParsedAnswer(kept, found.dropped, found.differing, len(readings) - len(kept))
 
@@ -90,19 +86,11 @@ def parse_gas_periods(payload: Json) -> ParsedAnswer:
     """Parse billed periods, as ``parse_gas_days``; ``ends_on`` is the day on which a period ends, excluded."""
     found = _read(payload, is_daily=False)
     readings = found.distinct()
-    kept = keep_latest_periods(readings)
-    return ParsedAnswer(list(map(_with_end, kept)), found.dropped, found.differing, len(readings) - len(kept))
-
-
-def _later_days(reading: IntervalReading) -> Iterator[date]:
-    """Yield the days of a reading but the first."""
-    days = _days_of(reading).dates()
-    next(days)
-    return days
-
-
-def _with_end(reading: IntervalReading) -> IntervalReading:
-    return replace(reading, details={"ends_on": str(_days_of(reading).end), **(reading.details or {})})
+    kept = [
+        replace(reading, details={"ends_on": str(_days_of(reading).end), **(reading.details or {})})
+        for reading in keep_latest_periods(readings)
+    ]
+    return ParsedAnswer(kept, found.dropped, found.differing, len(readings) - len(kept))
 
 
 def _read(payload: Json, is_daily: bool) -> _Readings:
@@ -220,7 +208,7 @@ def clean_names(record: Json) -> Mapping[str, Json]:
 
 
 def object_of(fields: Mapping[str, Json], name: str) -> Mapping[str, Json]:
-    """Return the object of this name; empty where there is none."""
+    """Return the object of this name, else an empty one."""
     return clean_names(fields.get(name))
 
 

@@ -57,7 +57,7 @@ def parse_day(raw: Json) -> date | None:
 
 
 def parse_label(raw: Json) -> datetime | None:
-    """Return the end that a step is labelled with, as it is written; None for a text that is no label."""
+    """Return the end that a step is labelled with, as it is written; None for any other text."""
     text = raw.strip() if isinstance(raw, str) else ""
     return _read_label(text) if _LABEL.fullmatch(text) else None
 
@@ -156,17 +156,14 @@ def _both_passes(label: datetime) -> tuple[datetime, datetime]:
 def _resolve_clock_change_day(day: date, labels: Sequence[Label], ends: Sequence[datetime]) -> Sequence[datetime]:
     if any(label.end.tzinfo is not None for label in labels) or _is_rising(ends):
         return ends
-    if _is_complete(day, labels) and _is_explained_by_clock_change(day, [label.end for label in labels]):
+    is_complete = sum((label.length for label in labels), timedelta()) == day_length(day)
+    if is_complete and _is_explained_by_clock_change(day, [label.end for label in labels]):
         return _by_position(day, labels)
     return _by_occurrence(labels)
 
 
 def _is_rising(instants: Sequence[datetime]) -> bool:
     return all(earlier < later for earlier, later in pairwise(instants))
-
-
-def _is_complete(day: date, labels: Sequence[Label]) -> bool:
-    return sum((label.length for label in labels), timedelta()) == day_length(day)
 
 
 def _is_explained_by_clock_change(day: date, ends: Sequence[datetime]) -> bool:

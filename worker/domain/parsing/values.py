@@ -82,13 +82,13 @@ class ParsedAnswer:
     def clip_to(self, window: DateWindow, *, reaching_in: bool = False) -> ParsedAnswer:
         """Return only the readings that begin in the window that was asked for; the others are counted as dropped.
 
-        ``reaching_in``: those that begin before it and end in it stay, too.
+        ``reaching_in``: those that begin before it and end in it stay as well.
         """
         start, _ = window.instants()
         inside = [
             reading
             for reading in self.readings
-            if (window.start <= reading.start.date() < window.end)
+            if reading.start.date() in window
             or (reaching_in and reading.start < start < reading.start.astimezone(UTC) + reading.length)
         ]
         return ParsedAnswer(inside, self.dropped + len(self.readings) - len(inside), self.differing, self.left_out)

@@ -16,7 +16,6 @@ from worker.domain.series import Doctype, Series
 
 Document = dict[str, Any]
 Ranges = Mapping[Doctype, KeyRange]
-ReadRequest = tuple[str, Ranges]  # An account and what is read of it.
 DocumentsByDoctype = dict[Doctype, list[Document]]
 Rows = Mapping[Doctype, Sequence[Document]]
 NO_ROWS: Final[Rows] = {}
@@ -29,7 +28,7 @@ class MeasureStore(Protocol):
         """Return the account's documents with ``first <= key < end`` of each range, with ``_id`` and ``_rev``.
 
         Doctypes are read in the order of ``ranges``; each one's documents are in key order, and at most ``limit`` (1 or
-        more).  A doctype without a database or table yet has no documents, which is no error.
+        more).  A doctype without a database or table yet has no documents; that is not an error.
         """
         ...
 

@@ -19,21 +19,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from worker.domain import packing
 from worker.domain.documents import account_of, key_of, packed_doctype
-from worker.domain.packing import (
-    FORMAT,
-    Fields,
-    PackedValue,
-    UnknownPack,
-    ValuesByKey,
-    check_format,
-    from_value,
-    pack_range,
-    pack_values,
-    place_of,
-    to_value,
-    unpack_values,
-)
 from worker.domain.series import Doctype, Series
 from worker.errors import StoreUnavailable, WriteRefused
 from worker.stores.measures.measure_store import NO_ROWS, Document, DocumentsByDoctype, MeasureStore, Ranges, Rows
@@ -56,7 +43,7 @@ class ValueWrite(NamedTuple):
 
     key: str
     revision: str | None
-    value: PackedValue | None
+    value: packing.PackedValue | None
 
 
 Changes = dict[Doctype, list[ValueWrite]]
@@ -95,10 +82,10 @@ class PackedStore(MeasureStore):
             for pack in self._read_packs_of(account_id, series, ranges_here, limit, documents):
                 for doctype, (first_key, end_key) in ranges_here.items():
                     with _codec_errors():
-                        values = unpack_values(pack, key_of(pack), doctype)
+                        values = packing.unpack_values(pack, key_of(pack), doctype)
                     for key, value in values.items():
                         if first_key <= key < end_key:
-                            document = from_value(account_id, key, doctype, value)
+                            document = packing.from_value(account_id, key, doctype, value)
                             document["_rev"] = revision_of(value, pack)
                             documents[doctype].append(document)
         return {doctype: rows[:limit] for doctype, rows in documents.items()}
@@ -131,7 +118,7 @@ class PackedStore(MeasureStore):
         self, account_id: str, series: Series, ranges: Ranges, limit: int | None, documents: DocumentsByDoctype
     ) -> Iterator[Document]:
         """Yield the packs that hold these ranges, until the caller has ``limit`` of each in ``documents``."""
-        bounds = [pack_range(*keys, doctype) for doctype, keys in ranges.items() if keys[0] < keys[1]]
+        bounds = [packing.pack_range(*keys, doctype) for doctype, keys in ranges.items() if keys[0] < keys[1]]
         first, end = min((start for start, _ in bounds), default=""), max((stop for _, stop in bounds), default="")
         most = None if limit is None else limit // (_FEWEST_HOURS if series.has_steps else _FEWEST_MONTHS) + 2
         while first < end:
@@ -155,7 +142,7 @@ class PackedStore(MeasureStore):
         raise StoreUnavailable(f"{database}: other writers keep changing the same documents, try again")
 
     def _erase_series(self, account_id: str, series: Series) -> int:
-        """Delete packs until none is left: beneath one that a replication wrote, an older revision may come up."""
+        """Delete packs until none is left: below one that a replication wrote, an older revision may come up."""
         database, erased = self._databases[series], 0
         for _ in range(MOST_RACES):
             packs = database.read(account_id, *_ALL_PACKS)
@@ -166,7 +153,7 @@ class PackedStore(MeasureStore):
             for pack in packs:
                 with _codec_errors():
                     sizes[pack["_id"]] = sum(
-                        len(unpack_values(pack, key_of(pack), doctype)) for doctype in series.doctypes
+                        len(packing.unpack_values(pack, key_of(pack), doctype)) for doctype in series.doctypes
                     )
                 stubs.append({"_id": pack["_id"], "_rev": pack["_rev"], "_deleted": True})
             conflicts = {document["_id"] for document in database.write(stubs)}
@@ -224,9 +211,9 @@ def _group_by_pack(series: Series, documents: Rows, removals: Rows) -> dict[Pack
                 write = (
                     ValueWrite(key_of(document), document["_rev"], None)
                     if is_removal
-                    else ValueWrite(key_of(document), document.get("_rev"), to_value(document, doctype))
+                    else ValueWrite(key_of(document), document.get("_rev"), packing.to_value(document, doctype))
                 )
-                pack = account_of(document), place_of(write.key, doctype)[0]
+                pack = account_of(document), packing.place_of(write.key, doctype)[0]
             except (KeyError, TypeError, ValueError, OverflowError):
                 raise WriteRefused(
                     f"a document of {doctype.value} is not from Relève and can't be packed: keep RELEVE_LAYOUT=plain"
@@ -245,28 +232,30 @@ def _codec_errors() -> Iterator[None]:
     """Turn UnknownPack into StoreUnavailable: the store is at fault, not one account."""
     try:
         yield
-    except UnknownPack as error:
+    except packing.UnknownPack as error:
         raise StoreUnavailable(str(error)) from None
 
 
-def revision_of(value: PackedValue, fields: Fields) -> str:
+def revision_of(value: packing.PackedValue, fields: packing.Fields) -> str:
     return f"{value.version}-{fields['salt']}"
 
 
 def decide_writes(
-    stored: Fields | None, pack: str, changes: Mapping[Doctype, Sequence[ValueWrite]], salt: str
+    stored: packing.Fields | None, pack: str, changes: Mapping[Doctype, Sequence[ValueWrite]], salt: str
 ) -> PackDecision:
     """Decide which of the changes are written to a pack; ``salt`` is for a pack that is created.
 
     Where a reading lost its race, no total of this pack is written: it was computed from a reading that is not the
     stored one.  ``changes`` has readings before totals.  Raises UnknownPack.
     """
-    fields: dict[str, Any] = dict(stored) if stored is not None else {"format": FORMAT, "version": 0, "salt": salt}
+    fields: dict[str, Any] = (
+        dict(stored) if stored is not None else {"format": packing.FORMAT, "version": 0, "salt": salt}
+    )
     version = _version(fields) + 1
     lost: dict[Doctype, frozenset[str]] = {}
     won_any = False
     for doctype, writes in changes.items():
-        values = unpack_values(fields, pack, doctype)
+        values = packing.unpack_values(fields, pack, doctype)
         lost_readings = lost.get(doctype.series.inputs)
         won = [] if lost_readings else [write for write in writes if _fits(write, values, fields)]
         lost[doctype] = frozenset(write.key for write in writes) - {write.key for write in won}
@@ -279,21 +268,21 @@ def decide_writes(
                     values[write.key] = write.value._replace(version=version)
             fields.pop(doctype.value, None)
             if values:
-                fields[doctype.value] = pack_values(values, doctype)
+                fields[doctype.value] = packing.pack_values(values, doctype)
     if won_any and not any(doctype.value in fields for doctype in Doctype):
         return PackDecision({"_rev": fields["_rev"], "_deleted": True}, lost)
     return PackDecision({**fields, "version": version} if won_any else None, lost)
 
 
-def _fits(write: ValueWrite, values: ValuesByKey, fields: Fields) -> bool:
+def _fits(write: ValueWrite, values: packing.ValuesByKey, fields: packing.Fields) -> bool:
     """Return whether the write names the stored revision of its value."""
     stored = values.get(write.key)
     return write.revision == (revision_of(stored, fields) if stored is not None else None)
 
 
-def _version(fields: Fields) -> int:
-    check_format(fields)
+def _version(fields: packing.Fields) -> int:
+    packing.check_format(fields)
     try:
         return int(fields["version"])
     except (KeyError, TypeError, ValueError):
-        raise UnknownPack("a packed document is damaged: restore it from a backup, or delete it") from None
+        raise packing.UnknownPack("a packed document is damaged: restore it from a backup, or delete it") from None

@@ -8,23 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from operator import itemgetter
 from typing import Any, Final
 
-from sqlalchemy import (
-    JSON,
-    Column,
-    Connection,
-    Double,
-    Integer,
-    MetaData,
-    SmallInteger,
-    String,
-    Table,
-    bindparam,
-    delete,
-    func,
-    inspect,
-    select,
-    update,
-)
+import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.schema import CreateTable
 from sqlalchemy.types import TypeEngine
@@ -40,38 +24,38 @@ _USE: Final = DatabaseUse(
     "couchdb+http://USER:PASSWORD@HOST:5984/, sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE",
     counts_outages=False,
 )
-METADATA: Final = MetaData()
+METADATA: Final = sa.MetaData()
 # Keys sort by their bytes, as in CouchDB; PostgreSQL would sort them by the rules of a language.
-_BYTES: Final = String().with_variant(String(collation="C"), "postgresql")
+_BYTES: Final = sa.String().with_variant(sa.String(collation="C"), "postgresql")
 _TABLES_LOCK: Final = 7_238_163  # The number is arbitrary.
 _REQUIRED: Final = ("load", "year", "month", "day", "hour", "minute")
 _OPTIONAL: Final = ("fold", "step", "created_at", "updated_at")  # NULL where the document has no such field.
 VALUES: Final = (*_REQUIRED, *_OPTIONAL)
 _OTHER_FIELDS: Final = ("_id", "_rev", "source_account")
 _DETAIL_COLUMNS: Final[dict[DetailType, TypeEngine[Any]]] = {
-    DetailType.TEXT: String(),
-    DetailType.NUMBER: Double(),  # Its shortest text is the number that was stored.
-    DetailType.ENERGIES: JSON(none_as_null=True),
+    DetailType.TEXT: sa.String(),
+    DetailType.NUMBER: sa.Double(),  # Its shortest text is the number that was stored.
+    DetailType.ENERGIES: sa.JSON(none_as_null=True),
 }
 _NO_REVISION: Final = 0  # No row has this revision.
 _BY_ID: Final = itemgetter("_id")
 Row = dict[str, Any]  # By names of columns or parameters.
 
 
-def _table(doctype: Doctype) -> Table:
-    return Table(
+def _table(doctype: Doctype) -> sa.Table:
+    return sa.Table(
         f"measure_{doctype.value.replace('.', '_')}",
         METADATA,
-        Column("account_id", _BYTES, primary_key=True),
-        Column("key", _BYTES, primary_key=True),
-        Column("load", Double, nullable=False),  # Eight bytes return six decimals of a kWh unchanged.
-        *(Column(name, SmallInteger, nullable=False) for name in _REQUIRED[1:]),
-        Column("fold", SmallInteger),
-        Column("step", SmallInteger),
-        Column("created_at", String),  # ISO 8601 text, as in the document.
-        Column("updated_at", String),
-        *(Column(detail.name, _DETAIL_COLUMNS[detail.type]) for detail in doctype.details),
-        Column("revision", Integer, nullable=False),
+        sa.Column("account_id", _BYTES, primary_key=True),
+        sa.Column("key", _BYTES, primary_key=True),
+        sa.Column("load", sa.Double, nullable=False),  # Eight bytes return six decimals of a kWh unchanged.
+        *(sa.Column(name, sa.SmallInteger, nullable=False) for name in _REQUIRED[1:]),
+        sa.Column("fold", sa.SmallInteger),
+        sa.Column("step", sa.SmallInteger),
+        sa.Column("created_at", sa.String),  # ISO 8601 text, as in the document.
+        sa.Column("updated_at", sa.String),
+        *(sa.Column(detail.name, _DETAIL_COLUMNS[detail.type]) for detail in doctype.details),
+        sa.Column("revision", sa.Integer, nullable=False),
         sqlite_with_rowid=False,  # Rows are stored in key order, so a range is contiguous and keys are stored once.
     )
 
@@ -82,18 +66,18 @@ TABLES: Final = {doctype: _table(doctype) for doctype in Doctype}
 class _Statements:
     """The statements on one table, built once, so that SQLAlchemy and the driver can reuse them."""
 
-    def __init__(self, doctype: Doctype, table: Table, dialect: str) -> None:
+    def __init__(self, doctype: Doctype, table: sa.Table, dialect: str) -> None:
         columns = table.c
-        of_account = columns.account_id == bindparam("of_account")
-        in_range = columns.key >= bindparam("first_key"), columns.key < bindparam("end_key")
-        stored = of_account, columns.key == bindparam("of_key"), columns.revision == bindparam("of_revision")
+        of_account = columns.account_id == sa.bindparam("of_account")
+        in_range = columns.key >= sa.bindparam("first_key"), columns.key < sa.bindparam("end_key")
+        stored = of_account, columns.key == sa.bindparam("of_key"), columns.revision == sa.bindparam("of_revision")
         self.values = (*VALUES, *doctype.detail_names)
         selected = columns.key, columns.revision, *(columns[name] for name in self.values)  # As documents are made.
-        self.read = select(*selected).where(of_account, *in_range).order_by(columns.key)
-        self.erase = delete(table).where(of_account)
+        self.read = sa.select(*selected).where(of_account, *in_range).order_by(columns.key)
+        self.erase = sa.delete(table).where(of_account)
         self.create = build_insert(dialect, table).on_conflict_do_nothing().returning(columns.account_id, columns.key)
-        self.replace = update(table).where(*stored)
-        self.remove = delete(table).where(*stored)
+        self.replace = sa.update(table).where(*stored)
+        self.remove = sa.delete(table).where(*stored)
 
 
 class SqlStore:
@@ -143,7 +127,7 @@ class SqlStore:
         return lost
 
     def _write_rows(
-        self, connection: Connection, doctype: Doctype, documents: Sequence[Document], removals: Sequence[Document]
+        self, connection: sa.Connection, doctype: Doctype, documents: Sequence[Document], removals: Sequence[Document]
     ) -> set[str]:
         """Write and remove rows of one table, and return the ids of those that won their race."""
         statements, won = self._statements[doctype], set[str]()
@@ -176,8 +160,8 @@ class SqlStore:
         """Create the missing tables; safe in several processes at once."""
         with self._database.writing() as connection:
             if connection.dialect.name == "postgresql":  # IF NOT EXISTS alone fails when two processes do so at once.
-                connection.execute(select(func.pg_advisory_xact_lock(_TABLES_LOCK)))
-            existing = inspect(connection).get_table_names()
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_TABLES_LOCK)))
+            existing = sa.inspect(connection).get_table_names()
             for table in TABLES.values():
                 connection.execute(CreateTable(table, if_not_exists=True))
         return {doctype.full_name: table.name not in existing for doctype, table in TABLES.items()}
@@ -186,7 +170,7 @@ class SqlStore:
         self._database.close()
 
     @contextmanager
-    def _transaction(self, begin: Callable[[], AbstractContextManager[Connection]]) -> Iterator[Connection]:
+    def _transaction(self, begin: Callable[[], AbstractContextManager[sa.Connection]]) -> Iterator[sa.Connection]:
         """Give a connection in a transaction, with all tables created.
 
         Raises StoreUnavailable, and WriteRefused where a value is at fault, so that another try would fail too.

@@ -13,7 +13,7 @@ from worker.domain.totals import with_counts
 from worker.domain.windows import DateWindow
 from worker.stores.measures.measure_store import MeasureStore
 
-MOST_DOCUMENTS: Final = 5000  # Of one page; so many are in memory.
+MOST_DOCUMENTS: Final = 5000  # Of one page, which is in memory.
 
 
 @dataclass

@@ -20,14 +20,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, NoReturn
 from urllib.parse import urlsplit
 
 from worker.errors import StoreUnavailable
 from worker.stores import process_guard
-from worker.stores.child_processes import Guard, bound_log, free_port
+from worker.stores.child_processes import bound_log, free_port
 from worker.stores.sockets import ask_redis, listen, redis_is_up
 
 START_TIMEOUT_S: Final = 60.0  # The server first reads its append-only file, which may be long.
@@ -100,7 +100,7 @@ class ServerFolder:
         return is_locked(self.path.parent / UP_LOCK)
 
     def can_join(self) -> bool:
-        """Return whether a server runs here and answers; stop one that does not answer, but for that of `releve up`.
+        """Return whether a server runs here and answers; stop one that doesn't answer, unless it is `releve up`'s.
 
         Raises StoreUnavailable where that one is away.
         """
@@ -161,7 +161,7 @@ class ServerFolder:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
-                umask=0o077,  # Its files are private, whatever user starts it.
+                umask=0o077,  # Its files are private, no matter who starts it.
                 pass_fds=(lock,),
             )
             try:
@@ -256,39 +256,6 @@ def wait_for(condition: Callable[[], bool], timeout_s: float) -> bool:
 
 # Servers that were started here, as long as they run.  They stay referenced: Popen warns of a child it did not reap.
 _shared_processes: list[subprocess.Popen[bytes]] = []
-
-
-class EmbeddedRedis(AbstractContextManager["EmbeddedRedis"]):
-    """A server of one process, up when the constructor returns; a restart in the same folder keeps its ``url``.
-
-    It ends with ``stop``, or by its guard when we are killed.  Raises StoreUnavailable.
-    """
-
-    def __init__(self, data_dir: Path) -> None:
-        self._folder = ServerFolder(data_dir)
-        self.start()
-
-    def start(self) -> None:
-        """Start the server, also again after ``stop``."""
-        self._process = self._folder.launch()
-        self._guard = Guard()
-        self._guard.watch(self._process.pid)
-        self.url = self._folder.url
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    def stop(self) -> None:
-        """Stop the server, with SIGKILL where it does not end in time; safe to repeat, and nothing written is lost."""
-        if self._process.returncode is None:
-            self._folder.stop()
-            self._process.wait()
-            self._guard.unwatch(self._process.pid)
-        self._guard.close()
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
 
 @contextmanager

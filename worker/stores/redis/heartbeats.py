@@ -28,7 +28,6 @@ import json
 import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass
-from itertools import islice
 from typing import Any, Final
 
 from worker.stores.redis.connection import SCAN_COUNT, PrefixedKeys, escape_glob
@@ -68,8 +67,6 @@ class WorkerHeartbeat:
 
 
 class Heartbeats(PrefixedKeys):
-    """Heartbeats of workers and beat."""
-
     def now(self) -> float:
         """Return Redis' time, by which heartbeats are written and judged."""
         seconds, microseconds = self._redis.time()
@@ -200,9 +197,7 @@ class BrokerMessages(PrefixedKeys):
 
     def _reserved_messages(self, keys: Iterable[str]) -> Iterator[Any]:
         for key in keys:
-            values = (raw for _, raw in self._redis.hscan_iter(key, count=_PAGE))
-            while page := list(islice(values, _PAGE)):
-                yield from (json.loads(raw)[0] for raw in page)
+            yield from (json.loads(raw)[0] for _, raw in self._redis.hscan_iter(key, count=_PAGE))
 
     def _queued_messages(self, keys: Iterable[str]) -> Iterator[Any]:
         """Yield the messages of queues, the next to be taken first.

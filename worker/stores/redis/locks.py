@@ -35,8 +35,6 @@ LOCK_POLL_S: Final = 0.05
 
 
 class Locks(PrefixedKeys):
-    """Locks by their names."""
-
     @contextmanager
     def lock(self, name: str, ttl_s: float, *, wait_s: float | None = None, most_s: float = 0.0) -> Iterator[None]:
         """Hold the lock ``name`` during the block; wait for it up to ``wait_s`` (default: ``ttl_s``).

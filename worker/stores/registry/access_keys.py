@@ -245,7 +245,7 @@ class RecoveryTexts:
         return _id_of(letters), _hash_letters("secret", letters), "-".join(groups)
 
     def read_id(self, text: str) -> str | None:
-        """Return the id of a text, or None for one that is no code; blanks, dashes and small letters don't matter."""
+        """Return the id of a code, or None for any other text; blanks, dashes and small letters don't matter."""
         letters = _to_letters(text)
         return _id_of(letters) if letters else None
 
@@ -292,7 +292,7 @@ class _Sealed:
 
 
 class OperatorTable(SealedTable):
-    """The table of operators. An operator that has ended is none any more.
+    """The table of operators. An operator that has ended no longer counts.
 
     ``now`` is the real time even if the fleet runs at a simulated one: authenticator apps go by it.
     """
@@ -318,7 +318,6 @@ class OperatorTable(SealedTable):
         return Operator(operator_id, name, now, None, hash_ is not None, totp_key is not None)
 
     def has_any(self) -> bool:
-        """Return whether there is an operator."""
         return bool(self._database.fetch(select(OPERATORS.c.id).where(_LIVING).limit(1)))
 
     def list_operators(self) -> list[Operator]:
@@ -378,7 +377,6 @@ class OperatorTable(SealedTable):
             end_keys_of(connection, [operator_id])
 
     def record_sign_in(self, operator_id: str) -> None:
-        """Record that the operator has signed in."""
         self._database.change(update(OPERATORS).where(OPERATORS.c.id == operator_id).values(signed_in_at=self._now()))
 
     def end(self, operator_id: str) -> int:

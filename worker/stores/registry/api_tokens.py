@@ -72,15 +72,8 @@ class WebhookTarget:
 
 
 class ApiTokenTable(ClockedTable):
-    """The table of API tokens."""
-
     def create(
-        self,
-        name: str,
-        scopes: Collection[str],
-        expires_in: timedelta | None = None,
-        *,
-        tenant: str = DEFAULT_TENANT,
+        self, name: str, scopes: Collection[str], expires_in: timedelta | None = None, *, tenant: str = DEFAULT_TENANT
     ) -> tuple[ApiToken, str]:
         """Create a token and return it with its text, which can't be read again later.
 
@@ -108,7 +101,7 @@ class ApiTokenTable(ClockedTable):
         return token
 
     def find_named(self, text: str) -> str | None:
-        """Return the id of the token that a text names, whether or not its secret is right; None where there is none.
+        """Return the id of the token, if any, that a text names, whether or not its secret is right.
 
         A token's id is no secret.
         """
@@ -137,8 +130,7 @@ class ApiTokenTable(ClockedTable):
         return None if row is None else _to_token(row)
 
     def _get_row(self, token_id: str) -> Row[Any] | None:
-        with self._database.reading() as connection:
-            return connection.execute(select(API_TOKENS).where(API_TOKENS.c.id == token_id)).one_or_none()
+        return self._database.first(select(API_TOKENS).where(API_TOKENS.c.id == token_id))
 
     def _record_use(self, token: ApiToken) -> None:
         """Record when the token was last used, to the minute."""
@@ -202,18 +194,16 @@ class TenantTable(SealedTable):
             raise _unknown(tenant)
 
     def title_of(self, tenant: str) -> str | None:
-        """Return the name that households read, or None where there is none."""
-        rows = self._database.fetch(select(TENANTS.c.title).where(TENANTS.c.id == tenant))
-        return rows[0].title if rows else None
+        """Return the name that households read, if any."""
+        title: str | None = self._database.scalar(select(TENANTS.c.title).where(TENANTS.c.id == tenant))
+        return title
 
     def has_webhook(self, tenant: str) -> bool:
-        rows = self._database.fetch(select(_HAS_WEBHOOK).where(TENANTS.c.id == tenant))
-        return bool(rows) and bool(rows[0].has_webhook)
+        return bool(self._database.scalar(select(_HAS_WEBHOOK).where(TENANTS.c.id == tenant)))
 
     def find_webhook(self, tenant: str) -> WebhookTarget | None:
         """Return the tenant's webhook, or None. Raises OperatorFault where the key that sealed it is missing."""
-        rows = self._database.fetch(select(TENANTS.c.sealed_webhook).where(TENANTS.c.id == tenant))
-        sealed = rows[0].sealed_webhook if rows else None
+        sealed = self._database.scalar(select(TENANTS.c.sealed_webhook).where(TENANTS.c.id == tenant))
         return None if sealed is None else WebhookTarget(**json.loads(self._sealer.unseal(sealed, _place_of(tenant))))
 
     def list_tenants(self) -> list[Tenant]:

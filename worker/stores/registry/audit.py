@@ -19,8 +19,6 @@ _C = AUDIT_LOG.c
 
 
 class AuditTable(SqlTable):
-    """The table of audit entries."""
-
     def append(self, entry: AuditEntry) -> AuditEntry:
         """Append an entry and return it. Without a tenant it gets that of its account, where there is such an account.
 
@@ -43,7 +41,7 @@ class AuditTable(SqlTable):
     def count_since(self, moment: datetime, outcome: str) -> int:
         """Return the number of entries from ``moment`` on that have this outcome."""
         query = select(func.count()).where(_C.at >= moment, _C.outcome == outcome)
-        return int(self._database.fetch(query)[0][0])
+        return int(self._database.scalar(query))
 
     def delete_before(self, moment: datetime) -> int:
         """Delete the entries from before ``moment``, and return their number. The database keeps younger ones."""

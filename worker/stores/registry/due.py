@@ -131,9 +131,9 @@ class DueTable(SqlTable):
     def count_share(self, series: Series, every: int, since: datetime, today: date) -> tuple[int, int]:
         """Return the number of rows that may be asked today, and of those asked since ``since``."""
         group = _ACTIVE, may_be_asked_on(today), _C.series == series, _C.every == every
-        counts = [select(func.count()).where(*group), select(func.count()).where(*group, _C.asked_at >= since)]
-        with self._database.reading() as connection:
-            active, asked = (connection.execute(query).scalar_one() for query in counts)
+        active, asked = (
+            self._database.scalar(select(func.count()).where(*group, *more)) for more in ((), (_C.asked_at >= since,))
+        )
         return active, asked
 
     def count_due_tonight(self, series: Series, nights: int, before: datetime, today: date) -> int:
@@ -186,10 +186,7 @@ class PolicyTable(SqlTable):
         rows = self._database.fetch(select(POLICIES).order_by(POLICIES.c.since))
         return [
             AppliedPolicy(
-                row.since,
-                FleetPolicy(row.daily_every, row.curve_every),
-                row.applied_at,
-                json.loads(row.arithmetic),
+                row.since, FleetPolicy(row.daily_every, row.curve_every), row.applied_at, json.loads(row.arithmetic)
             )
             for row in rows
         ]

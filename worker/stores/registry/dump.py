@@ -139,7 +139,7 @@ def _to_json(value: Any) -> Any:
         return b64encode(value).decode()
     if isinstance(value, datetime) and value.tzinfo is None:  # As SQLite stores it, in a table that isn't one of ours.
         value = value.replace(tzinfo=UTC)
-    return value.isoformat() if isinstance(value, date) else value  # A datetime is a date, too.
+    return value.isoformat() if isinstance(value, date) else value  # A datetime is also a date.
 
 
 def _from_json(column: Column[Any], value: Any) -> Any:

@@ -34,8 +34,6 @@ class _HashedMeters(SqlTable):
 
 
 class ErasureTable(_HashedMeters):
-    """The table of erased meters."""
-
     def remember(
         self, connection: Connection, meter: str, erased_at: datetime, forget_on: date, tenant: str | None = None
     ) -> None:

@@ -103,7 +103,7 @@ class EvidenceChain:
         same = {name: row[name] for name in (*_FACTS, "personal_digest")}
         # The personal part keeps its key: it is the same text, and an erasure deletes both.
         personal = self.open_personal(row["sealed_personal"], row["consent_id"])
-        # Where no key opens it, the row before has it all the same.
+        # Where no key opens it, the row before still has it.
         sealed = personal and self._sealer.seal(personal.to_text(), _place_of_personal(consent_id))
         self._append(connection, {**same, **columns, "actor": SUPPLIER_INCIDENT}, sealed or row["sealed_personal"])
 
@@ -289,7 +289,7 @@ def _pages(connection: Connection, *conditions: ColumnElement[bool]) -> Iterator
         try:
             rows = connection.execute(query.where(number.between(page[0], after)).order_by(number)).mappings().all()
             yield from zip(page, rows, strict=True)
-        except (LookupError, TypeError, ValueError):  # A value that is none of its column's.
+        except (LookupError, TypeError, ValueError):  # A value that its column can't have.
             yield from ((sequence, _read_row(connection, query.where(number == sequence))) for sequence in page)
 
 

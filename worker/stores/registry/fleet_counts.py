@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Final
 
 from sqlalchemy import case, distinct, func, null, or_, select
 
@@ -13,6 +14,8 @@ from worker.stores.database import SqlTable
 from worker.stores.registry.account_rows import IS_ACTIVE, NOT_REMOVED
 from worker.stores.registry.notices import MAX_ATTEMPTS
 from worker.stores.registry.tables import ACCOUNTS, NOTICES, QUARANTINE, SERIES_OUTCOMES, USAGE_POINTS
+
+_MOST_ERRORS: Final = 20  # On the operator's page.
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +64,12 @@ class Overview(SqlTable):
         until = ACCOUNTS.c.consent_until
         query = select(func.count()).select_from(ACCOUNTS.outerjoin(USAGE_POINTS))
         of_supplier = ACCOUNTS.c.supplier == supplier, or_(until.is_(None), until >= today)
-        with self._database.reading() as connection:
-            return connection.execute(query.where(IS_ACTIVE, *of_supplier)).scalar_one()
+        return int(self._database.scalar(query.where(IS_ACTIVE, *of_supplier)))
 
     def count_waiting_notices(self) -> int:
         """Count the notices that are still to be delivered and whose attempts are not used up."""
         waiting = (NOTICES.c.delivered_at.is_(None), NOTICES.c.attempts < MAX_ATTEMPTS)
-        with self._database.reading() as connection:
-            return connection.execute(select(func.count()).select_from(NOTICES).where(*waiting)).scalar_one()
+        return int(self._database.scalar(select(func.count()).select_from(NOTICES).where(*waiting)))
 
     def count_deviations_since(self, moment: datetime) -> tuple[int, int]:
         """Return the number of deviations first seen since ``moment``, and of older ones seen again since."""
@@ -98,7 +99,7 @@ class Overview(SqlTable):
         rows = self._database.fetch(query.where(columns.id > after).order_by(columns.id).limit(limit))
         return [(row.id, row.consent_until) for row in rows]
 
-    def list_last_errors(self, limit: int = 20) -> list[CodeCount]:
+    def list_last_errors(self) -> list[CodeCount]:
         """Return the error codes of the last runs, the most frequent first; a series that has ended is not in error."""
         columns = SERIES_OUTCOMES.c
         number = func.count().label("number")
@@ -107,7 +108,7 @@ class Overview(SqlTable):
             .where(columns.last_code.is_not(None), columns.switch != SeriesSwitch.ENDED)
             .group_by(columns.series, columns.last_code)
             .order_by(number.desc(), columns.series, columns.last_code)
-            .limit(limit)
+            .limit(_MOST_ERRORS)
         )
         return [CodeCount(*row) for row in self._database.fetch(query)]
 

@@ -68,7 +68,7 @@ class Household:
 
 
 class HouseholdTable(SealedTable):
-    """The table of households. A household that was changed by others is None."""
+    """The table of households. A household that others have changed counts as missing."""
 
     def create(self, accounts: Mapping[str, int]) -> Household:
         """Create a household with these accounts, each with its session number."""
@@ -80,19 +80,19 @@ class HouseholdTable(SealedTable):
             return self._set(connection, household, accounts)
 
     def load(self, household_id: str) -> Household | None:
-        """Return the household with the accounts that it has now; None where there is none."""
+        """Return the household with the accounts that it has now, if it exists."""
         with self._database.reading() as connection:
             return self._load(connection, household_id)
 
     def find_first(self) -> Household | None:
-        """Return the household that was made first, which is a home's own; None where there is none."""
+        """Return the household that was made first, which is a home's own; None without any."""
         query = select(HOUSEHOLDS.c.id).order_by(HOUSEHOLDS.c.created_at, HOUSEHOLDS.c.id).limit(1)
         with self._database.reading() as connection:
             first = connection.execute(query).scalar()
             return None if first is None else self._load(connection, first)
 
     def add(self, household_id: str, accounts: Mapping[str, int]) -> Household | None:
-        """Add accounts to a household, or set their newer session numbers; None where there is none."""
+        """Add accounts to a household, or set their newer session numbers; None where it doesn't exist."""
         with self._database.writing() as connection:
             household = self._load(connection, household_id, lock=True)
             return household and self._set(connection, household, {**household.accounts, **accounts})
@@ -170,7 +170,7 @@ def end_empty(connection: Connection, household_ids: Collection[str]) -> None:
 class MailAddress:
     """The confirmed address of a household. ``language``: of the mails that are sent there.
 
-    ``notices``: whether notices about its accounts are sent there, too.
+    ``notices``: whether notices about its accounts are sent there as well.
     """
 
     household_id: str
@@ -181,7 +181,7 @@ class MailAddress:
 
 
 class MailAddressTable(SealedTable):
-    """The table of mail addresses. A row that others have changed is none."""
+    """The table of mail addresses. A row that others have changed counts as missing."""
 
     def __init__(self, database: Database, sealer: Sealer, hashes: KeyedHashes, now: Clock = real_clock) -> None:
         super().__init__(database, sealer, now)

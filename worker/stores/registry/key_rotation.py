@@ -99,7 +99,7 @@ WEB_SEALS: Final = (
 def count_old_form(database: Database) -> int:
     """Return how many texts are sealed as before 0.2.0, which this version doesn't read."""
     queries = [select(func.count()).where(column.seals.startswith(OLD_FORM, autoescape=True)) for column in TEXT_SEALS]
-    return sum(database.fetch(query)[0][0] for query in queries)
+    return sum(map(database.scalar, queries))
 
 
 def rotate_seals(database: Database, sealer: Sealer, column: SealedColumn) -> int:

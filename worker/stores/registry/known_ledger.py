@@ -39,8 +39,8 @@ class KnownLedger(SqlTable):
 
     def find(self) -> LedgerPosition | None:
         """Return what the registry knows; None before the first entry of this version."""
-        rows = self._database.fetch(select(LEDGER_END))
-        return LedgerPosition(*rows[0]) if rows else None
+        row = self._database.first(select(LEDGER_END))
+        return None if row is None else LedgerPosition(*row)
 
     def check(self) -> LedgerPosition:
         """Return the ledger's position. Raises LedgerRefused where it lacks what the registry knows of."""
@@ -51,7 +51,7 @@ class KnownLedger(SqlTable):
             raise LedgerRefused(f"{error}; {advice}") from None
 
     def accept(self) -> LedgerPosition:
-        """Take the ledger as it is from now on, and return its position; a new one is begun where there is none."""
+        """Take the ledger as it is from now on, and return its position; begin a new one if there is none."""
         position = self.file.position()
         with self._database.writing() as connection:
             connection.execute(delete(LEDGER_END))

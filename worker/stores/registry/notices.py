@@ -27,8 +27,6 @@ _PAGE_SIZE: Final = 500
 
 
 class NoticeTable(SqlTable):
-    """The table of notices."""
-
     def insert_new(self, notices: Iterable[Notice]) -> list[Notice]:
         """Insert the notices whose key is new, and return them."""
         with self._database.writing() as connection:

@@ -21,24 +21,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Integer,
-    Select,
-    and_,
-    bindparam,
-    case,
-    delete,
-    distinct,
-    exists,
-    func,
-    insert,
-    literal,
-    or_,
-    select,
-    update,
-)
+import sqlalchemy as sa
 
 from worker.domain.account import DEFAULT_TENANT
 from worker.domain.clock import Clock
@@ -73,16 +56,16 @@ _STATES: Final = tuple(series for series in Series if series.is_state)
 _CURVES: Final = tuple(series for series in Series if series.has_steps)
 _MOST_DUE: Final = 500  # Outputs in one round.
 # Whether an output is for an account: it is of this one, or of all of the account's tenant.
-_IS_SENT_TO: Final = or_(
+_IS_SENT_TO: Final = sa.or_(
     OUTPUTS.c.account_id == ACCOUNTS.c.id,
-    and_(OUTPUTS.c.account_id.is_(None), OUTPUTS.c.tenant == ACCOUNTS.c.tenant),
+    sa.and_(OUTPUTS.c.account_id.is_(None), OUTPUTS.c.tenant == ACCOUNTS.c.tenant),
 )
 # The outputs that an account is sent to; none of one that was removed. A window runs these statements, and building one
 # costs more than running it, so each is built once.
 _OUTPUTS_OF: Final = (
-    select(OUTPUTS.c.id)
+    sa.select(OUTPUTS.c.id)
     .join_from(OUTPUTS, ACCOUNTS, _IS_SENT_TO)
-    .where(ACCOUNTS.c.id == bindparam("account_id"), NOT_REMOVED)
+    .where(ACCOUNTS.c.id == sa.bindparam("account_id"), NOT_REMOVED)
     .order_by(OUTPUTS.c.id)
 )
 # The lock keeps account and output from being removed before the row is there. It takes them in the order of a removal.
@@ -116,14 +99,14 @@ class OutputState:
     """
 
     id: str
-    kind: str
     tenant: str
     account_id: str | None
+    kind: str
     created_at: datetime
     last_sent_at: datetime | None
+    tries: int
     failing_since: datetime | None
     next_try_at: datetime | None
-    tries: int
     code: str
     error: str
     waiting: int
@@ -134,13 +117,13 @@ class OutputState:
         return self.next_try_at is None or not now < self.next_try_at <= now + OUTPUT_DELAYS[-1]
 
 
-def is_ready(now: datetime, writer_expiry: timedelta) -> ColumnElement[bool]:
+def is_ready(now: datetime, writer_expiry: timedelta) -> sa.ColumnElement[bool]:
     """Return the condition of the rows that no window is writing; one whose note is older was killed.
 
     A note of the future was written before the clock was set back, so nothing tells how old it is.
     """
-    is_old = or_(_ROW.noted_at < now - writer_expiry, _ROW.noted_at > now + writer_expiry)
-    return or_(_ROW.writers <= 0, is_old)
+    is_old = sa.or_(_ROW.noted_at < now - writer_expiry, _ROW.noted_at > now + writer_expiry)
+    return sa.or_(_ROW.writers <= 0, is_old)
 
 
 class OutboxTable(SqlTable):
@@ -178,13 +161,7 @@ class OutboxTable(SqlTable):
                     log.warning("a change is sent later: it could not be closed: %s", error)
 
     def _upsert(
-        self,
-        account_id: str,
-        series: Series,
-        part: ChangedPart,
-        noted: Collection[str],
-        *,
-        closes: bool = False,
+        self, account_id: str, series: Series, part: ChangedPart, noted: Collection[str], *, closes: bool = False
     ) -> list[str]:
         """Insert or widen the row of each output of the account, and return the ids of these outputs.
 
@@ -221,7 +198,7 @@ class OutboxTable(SqlTable):
         return [*ids]
 
     def enqueue_all(
-        self, output_id: str, first: datetime = BEGINNING, *, deleted: bool = False, within: Connection | None = None
+        self, output_id: str, first: datetime = BEGINNING, *, deleted: bool = False, within: sa.Connection | None = None
     ) -> int:
         """Let everything from ``first`` on be sent to an output, and return the number of its accounts' series.
 
@@ -232,19 +209,19 @@ class OutboxTable(SqlTable):
         with database.writing() as connection:
             if deleted:
                 is_from = _GONE.day >= str(civil_date(first))
-                connection.execute(delete(OUTPUT_REMOVALS).where(_GONE.output_id == output_id, is_from))
+                connection.execute(sa.delete(OUTPUT_REMOVALS).where(_GONE.output_id == output_id, is_from))
             columns = (
-                literal(output_id).label("output_id"),
+                sa.literal(output_id).label("output_id"),
                 SERIES_OUTCOMES.c.account_id,
                 SERIES_OUTCOMES.c.series,
-                literal(first, _ROW.first_at.type),
-                literal(now, _ROW.last_at.type),
-                literal(0),
-                literal(_microseconds(now), _ROW.number.type),
-                *(literal(now, _ROW.since.type) for _ in range(3)),
+                sa.literal(first, _ROW.first_at.type),
+                sa.literal(now, _ROW.last_at.type),
+                sa.literal(0),
+                sa.literal(_microseconds(now), _ROW.number.type),
+                *(sa.literal(now, _ROW.since.type) for _ in range(3)),
             )
             rows = (
-                select(*columns)
+                sa.select(*columns)
                 .join_from(SERIES_OUTCOMES, ACCOUNTS, ACCOUNTS.c.id == SERIES_OUTCOMES.c.account_id)
                 .join(OUTPUTS, OUTPUTS.c.id == output_id)
                 .where(NOT_REMOVED, _IS_SENT_TO, SERIES_OUTCOMES.c.series.not_in(_STATES))
@@ -252,12 +229,13 @@ class OutboxTable(SqlTable):
             # A curve may have made days of a series that has no outcome of its own.
             of_days = []
             for curve in _CURVES:
-                daily = literal(curve.description.adds_up_to, SERIES_OUTCOMES.c.series.type)
+                daily = sa.literal(curve.description.adds_up_to, SERIES_OUTCOMES.c.series.type)
                 of_curve = rows.where(SERIES_OUTCOMES.c.series == curve)
                 of_days.append(of_curve.with_only_columns(*columns[:2], daily, *columns[3:]))
             names = ("output_id", "account_id", "series", "first_at", "last_at", "writers", "number", "since")
-            insert = build_insert(connection.dialect.name, OUTPUT_CHANGES)
-            inserted = insert.from_select([*names, "turn_at", "noted_at"], rows.union(*of_days))
+            inserted = build_insert(connection.dialect.name, OUTPUT_CHANGES).from_select(
+                [*names, "turn_at", "noted_at"], rows.union(*of_days)
+            )
             merging = _merging(inserted, _ROW.writers, notes=False).execution_options(preserve_rowcount=True)
             return connection.execute(merging).rowcount
 
@@ -266,15 +244,15 @@ class OutboxTable(SqlTable):
 
         What a window is writing at this moment is left out.
         """
-        ready = and_(_ROW.output_id == output_id, is_ready(self._now(), self._writer_expiry))
-        first = select(_ROW.account_id).where(ready).order_by(_ROW.turn_at, _ROW.account_id).limit(1)
+        ready = sa.and_(_ROW.output_id == output_id, is_ready(self._now(), self._writer_expiry))
+        first = sa.select(_ROW.account_id).where(ready).order_by(_ROW.turn_at, _ROW.account_id).limit(1)
         columns = (_ROW.first_at, _ROW.last_at, _ROW.number, _ROW.since)
-        query = select(_ROW.output_id, _ROW.account_id, _ROW.series, *columns)
+        query = sa.select(_ROW.output_id, _ROW.account_id, _ROW.series, *columns)
         of_account = query.where(ready, _ROW.account_id == first.scalar_subquery()).order_by(_ROW.since, _ROW.series)
         return [self._with_removed(WaitingChange(*row)) for row in self._database.fetch(of_account)]
 
     def _with_removed(self, change: WaitingChange) -> WaitingChange:
-        keys = self._database.fetch(select(_GONE.key).where(*_key_of(change, _GONE)).order_by(_GONE.key))
+        keys = self._database.fetch(sa.select(_GONE.key).where(*_key_of(change, _GONE)).order_by(_GONE.key))
         return replace(change, removed=tuple(key for (key,) in keys if change.first <= start_of(key) <= change.last))
 
     def delete_sent(self, changes: Sequence[WaitingChange], kept: KeptReadings = ()) -> None:
@@ -285,16 +263,16 @@ class OutboxTable(SqlTable):
         with self._database.writing() as connection:
             for change in changes:
                 unchanged = (*_key_of(change), _ROW.number == change.number)
-                was_there = connection.execute(delete(OUTPUT_CHANGES).where(*unchanged)).rowcount
+                was_there = connection.execute(sa.delete(OUTPUT_CHANGES).where(*unchanged)).rowcount
                 for key in change.removed if was_there else ():
-                    stays = update(OUTPUT_REMOVALS).values(day=str(civil_day_of(key, change.series)))
-                    known = stays if (change.series, key) in kept else delete(OUTPUT_REMOVALS)
+                    stays = sa.update(OUTPUT_REMOVALS).values(day=str(civil_day_of(key, change.series)))
+                    known = stays if (change.series, key) in kept else sa.delete(OUTPUT_REMOVALS)
                     connection.execute(known.where(*_key_of(change, _GONE), _GONE.key == key))
 
     def days_to_delete(self) -> dict[str, dict[str, list[str]]]:
         """Return the days of which outputs hold readings that have gone here, by output and account."""
         columns = (_GONE.output_id, _GONE.account_id, _GONE.day)
-        query = select(*columns).where(_GONE.day.is_not(None)).distinct().order_by(*columns)
+        query = sa.select(*columns).where(_GONE.day.is_not(None)).distinct().order_by(*columns)
         found: dict[str, dict[str, list[str]]] = {}
         for output_id, account_id, day in self._database.fetch(query):
             found.setdefault(output_id, {}).setdefault(account_id, []).append(day)
@@ -305,13 +283,13 @@ class OutboxTable(SqlTable):
         now = self._now()
         with self._database.writing() as connection:
             for change in changes:
-                connection.execute(update(OUTPUT_CHANGES).where(*_key_of(change)).values(turn_at=now))
+                connection.execute(sa.update(OUTPUT_CHANGES).where(*_key_of(change)).values(turn_at=now))
 
 
 def count_waiting_by_kind(database: Database) -> dict[str, int]:
     """Return the number of rows that wait, by the kind of their output; 0 where nothing does."""
-    counted = func.count(_ROW.output_id)
-    query = select(OUTPUTS.c.kind, counted).select_from(OUTPUTS.outerjoin(OUTPUT_CHANGES)).group_by(OUTPUTS.c.kind)
+    counted = sa.func.count(_ROW.output_id)
+    query = sa.select(OUTPUTS.c.kind, counted).select_from(OUTPUTS.outerjoin(OUTPUT_CHANGES)).group_by(OUTPUTS.c.kind)
     return dict(database.fetch(query))
 
 
@@ -319,30 +297,29 @@ def _microseconds(now: datetime) -> int:
     return int(now.timestamp() * 1_000_000)
 
 
-def _key_of(change: WaitingChange, of: Any = _ROW) -> tuple[ColumnElement[bool], ...]:
+def _key_of(change: WaitingChange, of: Any = _ROW) -> tuple[sa.ColumnElement[bool], ...]:
     return (of.output_id == change.output_id, of.account_id == change.account_id, of.series == change.series)
 
 
 @cache
 def _upsert_statement(dialect: str, *, notes: bool) -> Any:
     """Return the statement that inserts or widens a row, when a window notes its part or else when it closes it."""
-    insert = build_insert(dialect, OUTPUT_CHANGES)
-    values = {column.name: bindparam(column.name, type_=column.type) for column in OUTPUT_CHANGES.columns}
-    writers = _ROW.writers + bindparam("joining", type_=Integer) - bindparam("leaving", type_=Integer)
-    return _merging(insert.values(**values), writers, notes=notes)
+    values = {column.name: sa.bindparam(column.name, type_=column.type) for column in OUTPUT_CHANGES.columns}
+    writers = _ROW.writers + sa.bindparam("joining", type_=sa.Integer) - sa.bindparam("leaving", type_=sa.Integer)
+    return _merging(build_insert(dialect, OUTPUT_CHANGES).values(**values), writers, notes=notes)
 
 
-def _merging(insert: Any, writers: ColumnElement[int], *, notes: bool) -> Any:
-    """Return the INSERT that widens a row which is there, and gives it another number and so many ``writers``."""
-    new = insert.excluded
+def _merging(statement: Any, writers: sa.ColumnElement[int], *, notes: bool) -> Any:
+    """Return the INSERT that widens a row which is there, with another ``number`` and as many ``writers`` as given."""
+    new = statement.excluded
     changes = {
-        "first_at": case((new.first_at < _ROW.first_at, new.first_at), else_=_ROW.first_at),
-        "last_at": case((new.last_at > _ROW.last_at, new.last_at), else_=_ROW.last_at),
-        "writers": case((writers < 0, 0), else_=writers),
-        "number": case((new.number > _ROW.number, new.number), else_=_ROW.number + 1),
+        "first_at": sa.case((new.first_at < _ROW.first_at, new.first_at), else_=_ROW.first_at),
+        "last_at": sa.case((new.last_at > _ROW.last_at, new.last_at), else_=_ROW.last_at),
+        "writers": sa.case((writers < 0, 0), else_=writers),
+        "number": sa.case((new.number > _ROW.number, new.number), else_=_ROW.number + 1),
         "noted_at": new.noted_at if notes else _ROW.noted_at,
     }
-    return insert.on_conflict_do_update(index_elements=["output_id", "account_id", "series"], set_=changes)
+    return statement.on_conflict_do_update(index_elements=["output_id", "account_id", "series"], set_=changes)
 
 
 class OutputTable(SealedTable):
@@ -361,11 +338,11 @@ class OutputTable(SealedTable):
         *,
         tenant: str = DEFAULT_TENANT,
         account_id: str | None = None,
-        at_end: Callable[[Connection, str], object] = lambda connection, output_id: None,
+        at_end: Callable[[sa.Connection, str], object] = lambda connection, output_id: None,
     ) -> str:
         """Insert an output of a tenant or of one account, and return its id; ``at_end`` is called in the transaction.
 
-        Raises UnknownTenant, and UnknownAccount for one that was removed, too.
+        Raises UnknownTenant, and UnknownAccount also for one that was removed.
         """
         output_id = new_id()
         require_tenant(self._database, tenant)
@@ -375,23 +352,23 @@ class OutputTable(SealedTable):
             if account_id is not None:
                 account_rows.lock(connection, account_id, shared=True)
                 row["tenant"] = account_rows.get(connection, account_id).tenant
-            connection.execute(insert(OUTPUTS).values(**row, tries=0, last_code="", last_error=""))
+            connection.execute(sa.insert(OUTPUTS).values(**row, tries=0, last_code="", last_error=""))
             at_end(connection, output_id)
         return output_id
 
     def get(self, output_id: str) -> OutputState:
         """Return one output."""
-        rows = self._database.fetch(_states([OUTPUTS.c.id == output_id], [OUTPUT_CHANGES.c.output_id == output_id]))
-        if not rows:
+        row = self._database.first(_states([OUTPUTS.c.id == output_id], [OUTPUT_CHANGES.c.output_id == output_id]))
+        if row is None:
             raise _unknown(output_id)
-        return OutputState(*rows[0])
+        return OutputState(*row)
 
     def load_options(self, output_id: str) -> dict[str, Any]:
         """Return the options that an output was inserted with. Raises OperatorFault where their key is missing."""
-        rows = self._database.fetch(select(OUTPUTS.c.sealed).where(OUTPUTS.c.id == output_id))
-        if not rows:
+        sealed = self._database.scalar(sa.select(OUTPUTS.c.sealed).where(OUTPUTS.c.id == output_id))
+        if sealed is None:
             raise _unknown(output_id)
-        options: dict[str, Any] = json.loads(self._sealer.unseal(rows[0].sealed, _place_of(output_id)))
+        options: dict[str, Any] = json.loads(self._sealer.unseal(sealed, _place_of(output_id)))
         return options
 
     def remove(self, output_id: str) -> int:
@@ -399,18 +376,18 @@ class OutputTable(SealedTable):
         waiting = self.get(output_id).waiting
         with self._database.writing() as connection:
             # First, as a window does: one that notes a change waits for the end of this, or this for the end of it.
-            connection.execute(select(OUTPUTS.c.id).where(OUTPUTS.c.id == output_id).with_for_update())
-            connection.execute(delete(OUTPUT_CHANGES).where(OUTPUT_CHANGES.c.output_id == output_id))
-            connection.execute(delete(OUTPUTS).where(OUTPUTS.c.id == output_id))
+            connection.execute(sa.select(OUTPUTS.c.id).where(OUTPUTS.c.id == output_id).with_for_update())
+            connection.execute(sa.delete(OUTPUT_CHANGES).where(OUTPUT_CHANGES.c.output_id == output_id))
+            connection.execute(sa.delete(OUTPUTS).where(OUTPUTS.c.id == output_id))
         return waiting
 
     def list_due(self, now: datetime) -> list[str]:
         """Return the ids of outputs that have something to send and may try, those that fail last."""
-        ready = exists().where(OUTPUT_CHANGES.c.output_id == OUTPUTS.c.id, is_ready(now, self._writer_expiry))
+        ready = sa.exists().where(OUTPUT_CHANGES.c.output_id == OUTPUTS.c.id, is_ready(now, self._writer_expiry))
         next_try = OUTPUTS.c.next_try_at
-        may_try = or_(next_try.is_(None), next_try <= now, next_try > now + OUTPUT_DELAYS[-1])
+        may_try = sa.or_(next_try.is_(None), next_try <= now, next_try > now + OUTPUT_DELAYS[-1])
         order = (OUTPUTS.c.tries > 0, OUTPUTS.c.last_sent_at.nulls_first(), OUTPUTS.c.id)
-        query = select(OUTPUTS.c.id).where(may_try, ready).order_by(*order)
+        query = sa.select(OUTPUTS.c.id).where(may_try, ready).order_by(*order)
         return [row.id for row in self._database.fetch(query.limit(_MOST_DUE))]
 
     def record_sent(self, output_id: str, now: datetime) -> None:
@@ -419,7 +396,7 @@ class OutputTable(SealedTable):
         self._change(output_id, last_sent_at=now, **values)
 
     def end_wait(self, output_id: str) -> None:
-        """Let what waits be sent at once, whatever failed before."""
+        """Let what waits be sent at once, even if the last try failed."""
         self._change(output_id, next_try_at=None)
 
     def record_failure(self, output_id: str, code: str, text: str, now: datetime, *, sent: bool) -> OutputState:
@@ -429,7 +406,7 @@ class OutputTable(SealedTable):
         """
         with self._database.writing() as connection:
             is_it = OUTPUTS.c.id == output_id
-            row = connection.execute(select(OUTPUTS).where(is_it).with_for_update()).one_or_none()
+            row = connection.execute(sa.select(OUTPUTS).where(is_it).with_for_update()).one_or_none()
             if row is not None:
                 delay = OUTPUT_DELAYS[0 if sent else min(row.tries, len(OUTPUT_DELAYS) - 1)]
                 values = {
@@ -440,11 +417,11 @@ class OutputTable(SealedTable):
                     "last_error": text[:200],
                     "last_sent_at": now if sent else row.last_sent_at,
                 }
-                connection.execute(update(OUTPUTS).where(is_it).values(**values))
+                connection.execute(sa.update(OUTPUTS).where(is_it).values(**values))
         return self.get(output_id)
 
     def _change(self, output_id: str, **values: Any) -> None:
-        self._database.change(update(OUTPUTS).where(OUTPUTS.c.id == output_id).values(**values))
+        self._database.change(sa.update(OUTPUTS).where(OUTPUTS.c.id == output_id).values(**values))
 
     def list_outputs(self, *, tenant: str | None = None) -> list[OutputState]:
         """Return the outputs of one tenant or of all, the oldest first."""
@@ -452,30 +429,28 @@ class OutputTable(SealedTable):
 
 
 def list_outputs(database: Database, *, tenant: str | None = None) -> list[OutputState]:
-    """Return the outputs of one tenant or of all, the oldest first; needs no key. Raises StoreUnavailable."""
+    """Return the outputs of one tenant or of all, the oldest first; needs no key."""
     return [OutputState(*row) for row in database.fetch(_states(belongs_to(OUTPUTS, tenant)))]
 
 
 def list_outputs_of(database: Database, account_id: str, tenant: str) -> list[OutputState]:
-    """Return the outputs that an account is sent to, with what waits of this account alone. Raises StoreUnavailable."""
-    of_tenant = and_(OUTPUTS.c.account_id.is_(None), OUTPUTS.c.tenant == tenant)
-    states = _states([or_(OUTPUTS.c.account_id == account_id, of_tenant)], [_ROW.account_id == account_id])
+    """Return the outputs that an account is sent to, with what waits of this account alone."""
+    of_tenant = sa.and_(OUTPUTS.c.account_id.is_(None), OUTPUTS.c.tenant == tenant)
+    states = _states([sa.or_(OUTPUTS.c.account_id == account_id, of_tenant)], [_ROW.account_id == account_id])
     return [OutputState(*row) for row in database.fetch(states)]
 
 
-def _states(conditions: Iterable[ColumnElement[bool]], counted: Iterable[ColumnElement[bool]] = ()) -> Select[Any]:
+def _states(
+    conditions: Iterable[sa.ColumnElement[bool]], counted: Iterable[sa.ColumnElement[bool]] = ()
+) -> sa.Select[Any]:
     """Return the query of outputs, with what waits of the accounts that ``counted`` names."""
-    accounts = func.count(distinct(_ROW.account_id)).label("waiting")
-    waiting = select(_ROW.output_id, accounts, func.min(_ROW.since).label("since")).where(*counted)
+    accounts = sa.func.count(sa.distinct(_ROW.account_id)).label("waiting")
+    waiting = sa.select(_ROW.output_id, accounts, sa.func.min(_ROW.since).label("since")).where(*counted)
     found = waiting.group_by(_ROW.output_id).subquery()
-    of = OUTPUTS.c
-    states = select(
-        of.id, of.kind, of.tenant, of.account_id, of.created_at, of.last_sent_at, of.failing_since
-    ).add_columns(
-        of.next_try_at, of.tries, of.last_code, of.last_error, func.coalesce(found.c.waiting, 0), found.c.since
-    )
-    joined = states.select_from(OUTPUTS.outerjoin(found, found.c.output_id == of.id))
-    return joined.where(*conditions).order_by(of.created_at, of.id)
+    of_output = [column for column in OUTPUTS.c if column is not OUTPUTS.c.sealed]  # In the order of OutputState.
+    query = sa.select(*of_output, sa.func.coalesce(found.c.waiting, 0), found.c.since)
+    joined = query.select_from(OUTPUTS.outerjoin(found, found.c.output_id == OUTPUTS.c.id))
+    return joined.where(*conditions).order_by(OUTPUTS.c.created_at, OUTPUTS.c.id)
 
 
 def _place_of(output_id: str) -> str:

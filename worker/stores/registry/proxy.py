@@ -71,8 +71,6 @@ class NewGrant:
 
 
 class ProxyClientTable(ClockedTable):
-    """The table of the proxy's clients."""
-
     def create(
         self, name: str, redirect_uris: Sequence[str], tenant: str, *, pkce: bool, numbers_in_redirect: bool = False
     ) -> tuple[ProxyClient, str]:
@@ -114,8 +112,7 @@ class ProxyClientTable(ClockedTable):
             return _get_client(connection, client_id)
 
     def _get_row(self, client_id: str) -> Row[Any] | None:
-        with self._database.reading() as connection:
-            return connection.execute(select(PROXY_CLIENTS).where(PROXY_CLIENTS.c.id == client_id)).one_or_none()
+        return self._database.first(select(PROXY_CLIENTS).where(PROXY_CLIENTS.c.id == client_id))
 
     def list_clients(self) -> list[ProxyClient]:
         """Return all clients, even revoked ones, the oldest first."""
@@ -153,8 +150,8 @@ class ProxyGrantTable(ClockedTable):
 
     def find_by_bound_token(self, refresh_token: str) -> ProxyGrant | None:
         """Return a grant of a holder's own refresh token (v4), even an ended one; None for a token without a row."""
-        rows = self._database.fetch(_of_bound_token(refresh_token))
-        return _to_grant(rows[0]) if rows else None
+        row = self._database.first(_of_bound_token(refresh_token))
+        return None if row is None else _to_grant(row)
 
     def renew_bound(self, refresh_token: str, renewed: str | None, today: date) -> bool:
         """Bind the next refresh token of a holder to the same grants; False where they have ended meanwhile."""
@@ -194,10 +191,8 @@ class ProxyGrantTable(ClockedTable):
         grant_id = _ACCESS.read_id(text)
         if grant_id is None:
             return None
-        with self._database.reading() as connection:
-            grant = PROXY_GRANTS.join(PROXY_CLIENTS)
-            of_id = (PROXY_GRANTS.c.id == grant_id, PROXY_CLIENTS.c.revoked_at.is_(None))
-            row = connection.execute(select(PROXY_GRANTS).select_from(grant).where(*of_id)).one_or_none()
+        of_id = (PROXY_GRANTS.c.id == grant_id, PROXY_CLIENTS.c.revoked_at.is_(None))
+        row = self._database.first(select(PROXY_GRANTS).join(PROXY_CLIENTS).where(*of_id))
         if not _ACCESS.matches(text, row.access_hash if row else None) or row is None:
             return None
         return _to_grant(row) if row.access_expires_at > self._now() else None
@@ -214,15 +209,8 @@ class ProxyGrantTable(ClockedTable):
         token = PROXY_REFRESH_TOKENS.c
         is_token = (token.hash == _REFRESH.hash_of(refresh_token), token.grant_id == grant_id)
         with self._database.writing() as connection:
-            query = (
-                select(*_GRANT_COLUMNS)
-                .join(PROXY_CLIENTS)
-                .where(
-                    PROXY_GRANTS.c.id == grant_id,
-                    PROXY_GRANTS.c.client_id == client_id,
-                    PROXY_CLIENTS.c.revoked_at.is_(None),
-                )
-            )
+            of_client = (PROXY_GRANTS.c.id == grant_id, PROXY_GRANTS.c.client_id == client_id)
+            query = select(*_GRANT_COLUMNS).join(PROXY_CLIENTS).where(*of_client, PROXY_CLIENTS.c.revoked_at.is_(None))
             row = connection.execute(query.with_for_update(of=PROXY_GRANTS)).one_or_none()
             known = connection.execute(select(token.used_at).where(*is_token)).one_or_none()
             if row is None or known is None or _to_grant(row).is_over(today):
@@ -269,8 +257,7 @@ class ProxyGrantTable(ClockedTable):
     def first_day_of(self, meter_digests: Collection[str]) -> date | None:
         """Return the first day of the meter's present holder, as its grants know it; None where they don't."""
         query = select(func.max(PROXY_GRANTS.c.data_from)).where(PROXY_GRANTS.c.meter.in_(meter_digests))
-        with self._database.reading() as connection:
-            day: date | None = connection.execute(query).scalar()
+        day: date | None = self._database.scalar(query)
         return day
 
     def apply_retention(self, today: date, keep_until: datetime) -> int:

@@ -16,20 +16,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Row,
-    Select,
-    and_,
-    insert,
-    literal,
-    or_,
-    select,
-    text,
-    union_all,
-    update,
-)
+import sqlalchemy as sa
 
 from worker.domain.account import AccountState
 from worker.domain.series import USUAL_SERIES, Series, SeriesSwitch, of_supplier, suppliers_of
@@ -82,8 +69,8 @@ class SeriesChoice(SqlTable):
 
         They have the order of ``Series``.
         """
-        supplier = self._database.fetch(select(ACCOUNTS.c.supplier).where(ACCOUNTS.c.id == account_id))
-        query = select(SERIES_OUTCOMES).where(_C.account_id == account_id)
+        supplier = self._database.fetch(sa.select(ACCOUNTS.c.supplier).where(ACCOUNTS.c.id == account_id))
+        query = sa.select(SERIES_OUTCOMES).where(_C.account_id == account_id)
         rows = {row.series: row for row in self._database.fetch(query)}
         return [
             ChosenSeries(
@@ -105,31 +92,28 @@ class SeriesChoice(SqlTable):
 
     def known(self, account_id: str) -> list[Series]:
         """Return the series that the account is asked for or has readings of, in the order of ``Series``."""
-        return self._series_where(_C.account_id == account_id, or_(_C.collected, _C.ever_stored))
+        return self._series_where(_C.account_id == account_id, sa.or_(_C.collected, _C.ever_stored))
 
     def list_in_use(self) -> list[Series]:
         """Return the fleet's series, and those that any active account is asked for, in the order of ``Series``."""
-        asked = [select(literal(series.value)).where(self._is_asked(series)) for series in Series]
+        of_active = sa.select(_C.account_id).where(sa.text(ACTIVE))
+        asked = [sa.select(sa.literal(one.value)).where(of_active.where(_C.series == one).exists()) for one in Series]
         with self._database.reading() as connection:
-            in_use = set(connection.execute(union_all(*asked)).scalars())
+            in_use = set(connection.execute(sa.union_all(*asked)).scalars())
         return [series for series in Series if series in in_use or series in self.fleet]
 
-    @staticmethod
-    def _is_asked(series: Series) -> ColumnElement[bool]:
-        return select(_C.account_id).where(text(ACTIVE), _C.series == series).exists()
-
-    def _series_where(self, *conditions: ColumnElement[bool]) -> list[Series]:
-        chosen = {row.series for row in self._database.fetch(select(_C.series).where(*conditions))}
+    def _series_where(self, *conditions: sa.ColumnElement[bool]) -> list[Series]:
+        chosen = {row.series for row in self._database.fetch(sa.select(_C.series).where(*conditions))}
         return [series for series in Series if series in chosen]
 
 
-def is_collected(switch: SeriesSwitch, series: Series, fleet: Collection[Series]) -> bool:
-    """Return whether a series with this switch is asked for."""
-    return switch is SeriesSwitch.ON or (switch is SeriesSwitch.FLEET and series in fleet)
-
-
 def switch_series(
-    connection: Connection, account_id: str, series: Series, to: SeriesSwitch, fleet: Collection[Series], now: datetime
+    connection: sa.Connection,
+    account_id: str,
+    series: Series,
+    to: SeriesSwitch,
+    fleet: Collection[Series],
+    now: datetime,
 ) -> None:
     """Set the switch of a series. One that is asked for from now on is due at once, its history too.
 
@@ -137,8 +121,9 @@ def switch_series(
     """
     account_rows.lock(connection, account_id)
     account = account_rows.get(connection, account_id)
-    row = _row_of(connection, account_id, series)
-    collected = is_collected(to, series, fleet)
+    query = sa.select(_C.switch, _C.collected).where(_C.account_id == account_id, _C.series == series)
+    row = connection.execute(query.with_for_update()).one_or_none()
+    collected = to is SeriesSwitch.ON or (to is SeriesSwitch.FLEET and series in fleet)
     if row is not None and (row.switch, row.collected) == (to, collected):
         return
     if row is None:
@@ -150,14 +135,14 @@ def switch_series(
     _update(connection, account_id, series, values)
 
 
-def insert_unasked(connection: Connection, account_id: str, series: Series, now: datetime) -> None:
+def insert_unasked(connection: sa.Connection, account_id: str, series: Series, now: datetime) -> None:
     """Insert the row of a series that the account is not asked for. Raises UnknownAccount."""
     account = account_rows.get(connection, account_id)
     new_row = new_series_row(account_id, series, now, account.consent_until)
-    connection.execute(insert(SERIES_OUTCOMES).values(**{**new_row, "collected": False}))
+    connection.execute(sa.insert(SERIES_OUTCOMES).values(**{**new_row, "collected": False}))
 
 
-def end_series(connection: Connection, account_id: str, series: Series, message: str, now: datetime) -> None:
+def end_series(connection: sa.Connection, account_id: str, series: Series, message: str, now: datetime) -> None:
     """End a series that the supplier does not offer for this meter. What is stored stays."""
     values = {"switch": SeriesSwitch.ENDED, "collected": False, "active": False, "again_at": None, "updated_at": now}
     _update(
@@ -166,14 +151,14 @@ def end_series(connection: Connection, account_id: str, series: Series, message:
 
 
 def follow_consent(
-    connection: Connection, account_id: str, offered: Collection[Series], fleet: Collection[Series], now: datetime
+    connection: sa.Connection, account_id: str, offered: Collection[Series], fleet: Collection[Series], now: datetime
 ) -> None:
     """End the series that a consent does not cover, and let those that it covers again be as they were before.
 
     What it does not cover is ended also where nobody asks for it yet: the fleet may collect it later.
     """
     account = account_rows.get(connection, account_id)
-    query = select(_C.series, _C.switch, _C.switch_before).where(_C.account_id == account_id)
+    query = sa.select(_C.series, _C.switch, _C.switch_before).where(_C.account_id == account_id)
     rows = {row.series: row for row in connection.execute(query).all()}
     for series in of_supplier(account.supplier):
         row = rows.get(series)
@@ -192,7 +177,7 @@ def _pages(database: Database) -> Iterator[tuple[str, str]]:
     """Yield the first and the last id of each page of accounts."""
     last = ""
     while True:
-        page = database.fetch(select(ACCOUNTS.c.id).where(ACCOUNTS.c.id > last).order_by(ACCOUNTS.c.id).limit(_PAGE))
+        page = database.fetch(sa.select(ACCOUNTS.c.id).where(ACCOUNTS.c.id > last).order_by(ACCOUNTS.c.id).limit(_PAGE))
         if not page:
             return
         yield page[0].id, page[-1].id
@@ -208,7 +193,7 @@ def _follow_page(database: Database, first: str, last: str, fleet: Sequence[Seri
         ids = connection.execute(changing.with_for_update(of=ACCOUNTS)).scalars().all()
         accounts = {row.id: row for row in connection.execute(ACCOUNT_QUERY.where(ACCOUNTS.c.id.in_(ids))).all()}
         of_accounts = _C.account_id.in_(ids)
-        rows = connection.execute(select(_C.account_id, _C.series).where(of_accounts)).all()
+        rows = connection.execute(sa.select(_C.account_id, _C.series).where(of_accounts)).all()
         known = {(row.account_id, row.series) for row in rows}
         missing = [
             new_series_row(account_id, series, now, account.consent_until) | {"collected": False}
@@ -221,43 +206,36 @@ def _follow_page(database: Database, first: str, last: str, fleet: Sequence[Seri
             connection.execute(statement, missing)
         as_fleet = (of_accounts, _C.switch == SeriesSwitch.FLEET)
         connection.execute(
-            update(SERIES_OUTCOMES)
+            sa.update(SERIES_OUTCOMES)
             .where(*as_fleet, _C.series.not_in(fleet), _C.collected)
             .values(collected=False, active=False)
         )
         begins = (*as_fleet, _C.series.in_(fleet), _C.collected.is_(False))
         due = {"collected": True, "again_at": None, "failures": 0, "history_due_at": now}
-        active = select(ACCOUNTS.c.id).select_from(ACCOUNTS.outerjoin(USAGE_POINTS))
+        active = sa.select(ACCOUNTS.c.id).select_from(ACCOUNTS.outerjoin(USAGE_POINTS))
         active = active.where(ACCOUNTS.c.id.in_(ids), account_rows.IS_ACTIVE)
-        connection.execute(
-            update(SERIES_OUTCOMES).where(*begins).values(active=_C.account_id.in_(active), **due),
-        )
+        connection.execute(sa.update(SERIES_OUTCOMES).where(*begins).values(active=_C.account_id.in_(active), **due))
         return len(ids)
 
 
-def _find_changing(first: str, last: str, fleet: Sequence[Series]) -> Select[str]:
+def _find_changing(first: str, last: str, fleet: Sequence[Series]) -> sa.Select[str]:
     """Return the query of accounts from ``first`` to ``last`` whose rows are not yet as the fleet's series say."""
     of_account = _C.account_id == ACCOUNTS.c.id
-    differs = and_(_C.switch == SeriesSwitch.FLEET, _C.collected != _C.series.in_(fleet))
+    differs = sa.and_(_C.switch == SeriesSwitch.FLEET, _C.collected != _C.series.in_(fleet))
     lacks = (
-        and_(
+        sa.and_(
             ACCOUNTS.c.supplier.in_(suppliers_of(series)),
-            ~select(_C.series).where(of_account, _C.series == series).exists(),
+            ~sa.select(_C.series).where(of_account, _C.series == series).exists(),
         )
         for series in fleet
     )
-    return select(ACCOUNTS.c.id).where(
+    return sa.select(ACCOUNTS.c.id).where(
         ACCOUNTS.c.id.between(first, last),
         ACCOUNTS.c.state.not_in((AccountState.CLOSED, AccountState.DELETED)),
-        or_(select(_C.series).where(of_account, differs).exists(), *lacks),
+        sa.or_(sa.select(_C.series).where(of_account, differs).exists(), *lacks),
     )
 
 
-def _row_of(connection: Connection, account_id: str, series: Series) -> Row[Any, Any] | None:
-    query = select(_C.switch, _C.collected).where(_C.account_id == account_id, _C.series == series)
-    return connection.execute(query.with_for_update()).one_or_none()
-
-
-def _update(connection: Connection, account_id: str, series: Series, values: dict[str, Any]) -> None:
+def _update(connection: sa.Connection, account_id: str, series: Series, values: dict[str, Any]) -> None:
     of_series = (_C.account_id == account_id, _C.series == series)
-    connection.execute(update(SERIES_OUTCOMES).where(*of_series).values(**values))
+    connection.execute(sa.update(SERIES_OUTCOMES).where(*of_series).values(**values))

@@ -153,16 +153,13 @@ def _placed_after(last: Correction | None, correction: Correction) -> Correction
 
 
 class RawAnswerTable(SealedTable):
-    """The table of raw answers."""
-
     def record_answer(self, account_id: str, answer: RawAnswer) -> None:
         """Store an answer; it is on disk when this returns. Raises UnknownAccount, also for a removed account."""
         # Sealing takes the longest, so it happens outside of the transaction.
-        answer_id, span = new_id(), (answer.asked_at, answer.asked_at)
-        sealed = self._seal(answer_id, [answer])
+        row = self._to_row(account_id, month_of(answer.asked_at), [answer])
         with self._database.writing() as connection:
             account_rows.lock(connection, account_id, shared=True)
-            self._insert(connection, answer_id, account_id, month_of(answer.asked_at), span, sealed)
+            connection.execute(RAW_ANSWERS.insert().values(**row, packed=False))
 
     def list_months(self, account_id: str) -> list[str]:
         """Return the months with stored answers, for example "2024-07", the oldest first."""
@@ -203,34 +200,22 @@ class RawAnswerTable(SealedTable):
             if len(rows) == 1:
                 connection.execute(update(RAW_ANSWERS).where(*in_month).values(packed=True))
             elif rows:
-                packed_id = new_id()
-                sealed = self._seal(packed_id, self._unseal(rows))
+                row = self._to_row(account_id, month, self._unseal(rows))
                 connection.execute(delete(RAW_ANSWERS).where(_RAW.id.in_([row.id for row in rows])))
-                span = (min(row.first_at for row in rows), max(row.last_at for row in rows))
-                self._insert(connection, packed_id, account_id, month, span, sealed, packed=True)
+                connection.execute(RAW_ANSWERS.insert().values(**row, packed=True))
             return bool(rows)
 
-    def _seal(self, answer_id: str, answers: list[RawAnswer]) -> bytes:
-        return self._sealer.seal_bytes(pack_raw_answers(answers), place_of(_RAW.sealed, answer_id))
+    def _to_row(self, account_id: str, month: str, answers: list[RawAnswer]) -> dict[str, Any]:
+        """Return the row of these answers, which come in the order of their requests."""
+        answer_id, first, last = new_id(), answers[0].asked_at, answers[-1].asked_at
+        sealed = self._sealer.seal_bytes(pack_raw_answers(answers), place_of(_RAW.sealed, answer_id))
+        ids = {"id": answer_id, "account_id": account_id, "month": month}
+        return {**ids, "first_at": first, "last_at": last, "sealed": sealed}
 
     def _unseal(self, rows: Iterable[Row[Any]]) -> list[RawAnswer]:
         contents = [self._sealer.unseal_bytes(row.sealed, place_of(_RAW.sealed, row.id)) for row in rows]
         answers = [answer for content in contents for answer in unpack_raw_answers(content)]
         return sorted(answers, key=lambda answer: answer.asked_at)
-
-    def _insert(
-        self,
-        connection: Connection,
-        answer_id: str,
-        account_id: str,
-        month: str,
-        span: tuple[datetime, datetime],
-        sealed: bytes,
-        *,
-        packed: bool = False,
-    ) -> None:
-        row = {"id": answer_id, "account_id": account_id, "month": month, "packed": packed}
-        connection.execute(RAW_ANSWERS.insert().values(first_at=span[0], last_at=span[1], sealed=sealed, **row))
 
 
 def month_of(moment: datetime) -> str:
@@ -265,8 +250,6 @@ class QuarantineEntry:
 
 
 class QuarantineTable(SealedTable):
-    """The quarantine table."""
-
     def record(
         self,
         deviation: Deviation,
@@ -302,10 +285,8 @@ class QuarantineTable(SealedTable):
 
     def get(self, fingerprint: str) -> tuple[QuarantineEntry, str] | None:
         """Return a deviation and its sample, or None. Raises OperatorFault if the encryption key is missing."""
-        with self._database.reading() as connection:
-            row = connection.execute(
-                select(*_ENTRY, _QUARANTINE.sealed_sample).where(_QUARANTINE.fingerprint == fingerprint)
-            ).one_or_none()
+        of_it = _QUARANTINE.fingerprint == fingerprint
+        row = self._database.first(select(*_ENTRY, _QUARANTINE.sealed_sample).where(of_it))
         if row is None:
             return None
         *fields, sealed_sample = row

@@ -34,6 +34,7 @@ from sqlalchemy import (
     text,
     true,
 )
+from sqlalchemy.schema import SchemaItem
 
 from worker.domain.access_right import ProofState, RightRole, RightState
 from worker.domain.account import DEFAULT_TENANT, AccountState
@@ -73,6 +74,10 @@ METADATA = MetaData(
 )
 
 
+def _table(name: str, *parts: SchemaItem) -> Table:
+    return Table(name, METADATA, *parts)
+
+
 def _tenant() -> Column[str]:
     """Return the column that says to which tenant a row belongs; what has none belongs to the default one."""
     return Column("tenant", _sortable(32), nullable=False, server_default=DEFAULT_TENANT)
@@ -84,17 +89,15 @@ def belongs_to(table: Table, tenant: str | None) -> tuple[ColumnElement[bool], .
 
 
 # The tenants that were given a name or a webhook. The default tenant exists without a row.
-TENANTS = Table(
+TENANTS = _table(
     "tenants",
-    METADATA,
     Column("id", _sortable(32), primary_key=True),
     Column("title", String(100), nullable=False),  # The service's name, as households read it.
     Column("sealed_webhook", Text),  # JSON: the URL and the secret that signs.
     Column("created_at", UtcDateTime, nullable=False),
 )
-ACCOUNTS = Table(
+ACCOUNTS = _table(
     "accounts",
-    METADATA,
     Column("id", _sortable(32), primary_key=True),
     _tenant(),
     Column("supplier", String(32), nullable=False),
@@ -111,41 +114,36 @@ ACCOUNTS = Table(
     Index("ix_accounts_state_id", "state", "id"),  # Pages of active accounts and counts by state use it.
     Index("ix_accounts_tenant_id", "tenant", "id"),  # A service pages through its own accounts.
 )
-USAGE_POINTS = Table(
+USAGE_POINTS = _table(
     "usage_points",
-    METADATA,
     Column("account_id", _sortable(32), ForeignKey("accounts.id"), primary_key=True),
     Column("supplier", String(32), nullable=False),  # Electricity and gas meters may have the same number.
     Column("usage_point_id", String(32), nullable=False),
     Column("direction", String(16), nullable=False),
     UniqueConstraint("usage_point_id", "supplier", "direction"),
 )
-TOKENS = Table(
+TOKENS = _table(
     "tokens",
-    METADATA,
     Column("id", _sortable(32), primary_key=True),
     Column("sealed", Text, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
-    Column("expires_at", UtcDateTime),  # The end of the access token; NULL if unknown.
+    # The end of the access token; NULL if unknown. Tokens are renewed before they expire.
+    Column("expires_at", UtcDateTime, index=True),
     Column("refreshing_since", UtcDateTime),  # A renewal has begun and its answer was not read yet.
-    Column("revoke_since", UtcDateTime),  # No account uses it any more: it awaits its revocation at the supplier.
-    Index("ix_tokens_expires_at", "expires_at"),  # Tokens are renewed before they expire.
-    Index("ix_tokens_revoke_since", "revoke_since"),
+    # No account uses it any more: it awaits its revocation at the supplier.
+    Column("revoke_since", UtcDateTime, index=True),
 )
-TOKEN_USERS = Table(
+TOKEN_USERS = _table(
     "token_users",
-    METADATA,
     Column("account_id", _sortable(32), ForeignKey("accounts.id"), primary_key=True),
-    Column("token_id", _sortable(32), ForeignKey("tokens.id"), nullable=False),
-    Index("ix_token_users_token_id", "token_id"),
+    Column("token_id", _sortable(32), ForeignKey("tokens.id"), nullable=False, index=True),
 )
 # A row for each series that an account is or was asked for (``series_switches.py``): when it was asked, when it is due,
 # what came of it.
 # The partial indexes are the lanes' orders (``due.py``). A query must repeat an index's condition word for word.
 _R = "series_outcomes"
-SERIES_OUTCOMES = Table(
+SERIES_OUTCOMES = _table(
     _R,
-    METADATA,
     Column("account_id", _sortable(32), ForeignKey("accounts.id"), primary_key=True),
     Column("series", _word(Series, 32), primary_key=True),
     Column("switch", _word(SeriesSwitch, 8), nullable=False, server_default=SeriesSwitch.FLEET),
@@ -170,7 +168,7 @@ SERIES_OUTCOMES = Table(
     Column("last_message", Text, nullable=False),
     Column("last_success_at", UtcDateTime),
     Column("ever_stored", Boolean, nullable=False),
-    Column("updated_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False, index=True),  # Recently requested accounts are counted by it.
     *(
         Index(f"ix_{_R}_{name}", *columns, sqlite_where=text(condition), postgresql_where=text(condition))
         for name, columns, condition in (
@@ -181,18 +179,16 @@ SERIES_OUTCOMES = Table(
             ("repair", ("next_ask", "account_id"), f"{ACTIVE} AND next_ask IS NOT NULL"),
         )
     ),
-    Index(f"ix_{_R}_updated_at", "updated_at"),  # Recently requested accounts are counted by it.
 )
 # What proves the consents: rows are appended and never changed. Each has the hash of the one before it, and its own.
 # A consent is a row ``given``; its end is a row ``ended`` with the same consent_id. The meter and the reference are
 # sealed beside the chain, which hashes a digest of them under a key of that row; an erasure deletes the sealed part.
-CONSENT_EVIDENCE = Table(
+CONSENT_EVIDENCE = _table(
     "consent_evidence",
-    METADATA,
     Column("sequence", BigInteger, primary_key=True, autoincrement=False),
     Column("event", _word(EvidenceEvent, 16), nullable=False),
     Column("consent_id", _sortable(32), nullable=False),
-    Column("account_id", _sortable(32), ForeignKey("accounts.id"), nullable=False),
+    Column("account_id", _sortable(32), ForeignKey("accounts.id"), nullable=False, index=True),
     Column("tenant", _sortable(32), nullable=False),
     Column("supplier", String(32), nullable=False),
     Column("kind", _word(ConsentKind, 16), nullable=False),  # What the callback contained.
@@ -210,24 +206,21 @@ CONSENT_EVIDENCE = Table(
     Column("previous_hash", String(64), nullable=False),
     Column("hash", String(64), nullable=False),
     UniqueConstraint("consent_id", "event"),
-    Index("ix_consent_evidence_account_id", "account_id"),
 )
 # The two ends of that chain, sealed, so that nobody can move them without the token keys. ``head`` is the lock of all
 # who append.
-CONSENT_CHAIN = Table(
+CONSENT_CHAIN = _table(
     "consent_chain",
-    METADATA,
     Column("name", _sortable(8), primary_key=True),
     Column("sequence", BigInteger, nullable=False),
     Column("hash", String(64), nullable=False),
     Column("sealed", Text, nullable=False),
 )
 # The consents of before step 0004. Release 0.2.0 has moved them into the evidence; nothing reads or writes here.
-CONSENT_PROOFS = Table(
+CONSENT_PROOFS = _table(
     "consent_proofs",
-    METADATA,
     Column("id", _sortable(32), primary_key=True),
-    Column("account_id", _sortable(32), ForeignKey("accounts.id"), nullable=False),
+    Column("account_id", _sortable(32), ForeignKey("accounts.id"), nullable=False, index=True),
     Column("supplier", String(32), nullable=False),
     Column("kind", _word(ConsentKind, 16), nullable=False),  # What the callback contained.
     Column("reference", String(64)),  # The supplier's number of the consent, if it has one.
@@ -239,38 +232,33 @@ CONSENT_PROOFS = Table(
     Column("consent_until", Date),
     # Erased with the account: the rest of the row proves a consent without naming the meter.
     Column("sealed_usage_point", Text),
-    Column("ended_at", UtcDateTime),
+    Column("ended_at", UtcDateTime, index=True),
     Column("end_reason", String(64), nullable=False),
-    Index("ix_consent_proofs_account_id", "account_id"),
-    Index("ix_consent_proofs_ended_at", "ended_at"),
 )
 # The meters of erased accounts, so that no older proof opens them again. A digest needs the erasure keys.
-ERASURES = Table(
+ERASURES = _table(
     "erasures",
-    METADATA,
     Column("meter", String(64), primary_key=True),  # Keyed hash of supplier and meter, hexadecimal.
     Column("erased_at", UtcDateTime, nullable=False),
-    Column("forget_on", Date, nullable=False),  # The end of the consent, three years after the erasure at most.
+    # The end of the consent, three years after the erasure at most.
+    Column("forget_on", Date, nullable=False, index=True),
     Column("tenant", String(32)),  # Whose account it was; NULL where an older version has erased it.
-    Index("ix_erasures_forget_on", "forget_on"),
 )
 # What the registry knows of the ledger of erasures (``stores.erasure_ledger``): one row.
-LEDGER_END = Table(
+LEDGER_END = _table(
     "ledger_end",
-    METADATA,
     Column("id", String(32), primary_key=True),
     Column("entries", Integer, nullable=False),
     Column("signature", String(64), nullable=False),  # Of its last line then.
 )
 # The rights of access that a supplier registers. Name, postcode and e-mail of a declaration are in no table.
-RIGHTS = Table(
+RIGHTS = _table(
     "rights",
-    METADATA,
     Column("id", _sortable(32), primary_key=True),
     _tenant(),
     Column("supplier", String(32), nullable=False),
-    Column("account_id", _sortable(32), ForeignKey("accounts.id")),  # That it has opened, or is to renew.
-    Column("meter", String(64), nullable=False),  # Keyed hash of supplier and meter, as in erasures.
+    Column("account_id", _sortable(32), ForeignKey("accounts.id"), index=True),  # That it has opened, or is to renew.
+    Column("meter", String(64), nullable=False, index=True),  # Keyed hash of supplier and meter, as in erasures.
     Column("sealed", Text, nullable=False),  # JSON: the meter, the supplier's id of the right, the answer's digest.
     Column("sealed_at", UtcDateTime, nullable=False),
     Column("role", _word(RightRole, 16), nullable=False),
@@ -285,41 +273,33 @@ RIGHTS = Table(
     Column("invited_at", UtcDateTime),
     Column("for_new_holder", Boolean, nullable=False),  # The invitation is for another person than the account's.
     Column("is_found", Boolean, nullable=False),  # It was there before anybody declared it here.
-    Column("browser", String(64)),  # SHA-256 of the name of the browser that declared it, hexadecimal.
+    Column("browser", String(64), index=True),  # SHA-256 of the name of the browser that declared it, hexadecimal.
     Column("line", String(200)),  # The supplier's endpoint that registered it.
     Column("begun_at", UtcDateTime),
     Column("declared_at", UtcDateTime),
     Column("checked_at", UtcDateTime),
-    Column("withdraw_since", UtcDateTime),  # It awaits its withdrawal at the supplier.
-    Index("ix_rights_account_id", "account_id"),
-    Index("ix_rights_browser", "browser"),
-    Index("ix_rights_meter", "meter"),
-    Index("ix_rights_withdraw_since", "withdraw_since"),
+    Column("withdraw_since", UtcDateTime, index=True),  # It awaits its withdrawal at the supplier.
     Index("ix_rights_supplier_state", "supplier", "state", "id"),  # Those that are checked are paged by it.
 )
-INVITATIONS = Table(
+INVITATIONS = _table(
     "invitations",
-    METADATA,
     Column("id", _sortable(32), primary_key=True),
     _tenant(),
     Column("hash", String(64), nullable=False),  # SHA-256 of the secret, hexadecimal.
     Column("purpose", _word(InvitationPurpose, 16), nullable=False),
     Column("supplier", String(32), nullable=False),
-    Column("account_id", _sortable(32), ForeignKey("accounts.id")),
+    Column("account_id", _sortable(32), ForeignKey("accounts.id"), index=True),
     Column("sealed_usage_point", Text),
     Column("created_by", String(100), nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
-    Column("expires_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False, index=True),  # Old ones are deleted by it.
     Column("opened_at", UtcDateTime),
     Column("browser", String(64)),  # SHA-256 of the name of the browser that opened it, hexadecimal.
     Column("used_at", UtcDateTime),
     Column("revoked_at", UtcDateTime),
-    Index("ix_invitations_account_id", "account_id"),
-    Index("ix_invitations_expires_at", "expires_at"),  # Old ones are deleted by it.
 )
-PENDING_REFUSALS = Table(
+PENDING_REFUSALS = _table(
     "pending_refusals",
-    METADATA,
     Column("account_id", _sortable(32), ForeignKey("accounts.id"), primary_key=True),
     Column("code", String(64), primary_key=True),
     Column("first_seen", UtcDateTime, nullable=False),
@@ -327,51 +307,45 @@ PENDING_REFUSALS = Table(
     Column("times", Integer, nullable=False),  # Zero: it was seen, but it was the supplier's fault.
     Index("ix_pending_refusals_code_last_seen", "code", "last_seen"),  # Refused accounts are counted by code.
 )
-NOTICES = Table(
+NOTICES = _table(
     "notices",
-    METADATA,
     Column("id", _sortable(32), primary_key=True),
-    Column("key", _sortable(160), nullable=False),  # A notice is sent once a key.
-    Column("account_id", _sortable(32), ForeignKey("accounts.id")),  # NULL: a notice to the operator, about the fleet.
+    Column("key", _sortable(160), nullable=False, unique=True),  # A notice is sent once a key.
+    # NULL: a notice to the operator, about the fleet.
+    Column("account_id", _sortable(32), ForeignKey("accounts.id"), index=True),
     Column("kind", _word(NoticeKind, 32), nullable=False),
     Column("reason", String(64), nullable=False),
     Column("about", String(64), nullable=False),
     Column("channel", String(16), nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("attempts", Integer, nullable=False),
-    Column("next_attempt_at", UtcDateTime, nullable=False),
+    Column("next_attempt_at", UtcDateTime, nullable=False, index=True),
     Column("delivered_at", UtcDateTime),
     Column("last_error", String(200), nullable=False),
-    UniqueConstraint("key"),
-    Index("ix_notices_account_id", "account_id"),
-    Index("ix_notices_next_attempt_at", "next_attempt_at"),
 )
-API_TOKENS = Table(
+API_TOKENS = _table(
     "api_tokens",
-    METADATA,
     Column("id", _sortable(32), primary_key=True),
     _tenant(),
     Column("name", String(100), nullable=False),
-    Column("hash", String(64), nullable=False),  # SHA-256, hexadecimal; api_tokens.py explains why it is enough.
+    Column("hash", String(64), nullable=False),  # SHA-256 of the secret, hexadecimal.
     Column("scopes", Text, nullable=False),  # Words with a space between them.
     Column("created_at", UtcDateTime, nullable=False),
     Column("last_used_at", UtcDateTime),
     Column("expires_at", UtcDateTime),
     Column("revoked_at", UtcDateTime),
 )
-# The applications that use the consent proxy, such as a Cozy stack.
 # Wrong tries to prove a meter by a reading of its display, by the keyed hash of the meter.
-READING_TRIES = Table(
+READING_TRIES = _table(
     "reading_tries",
-    METADATA,
     Column("meter", String(64), primary_key=True),
     Column("day", Date, nullable=False),  # Of the last wrong try.
     Column("tries", SmallInteger, nullable=False),  # On that day.
     Column("wrong", Integer, nullable=False),  # In all.
 )
-PROXY_CLIENTS = Table(
+# The applications that use the consent proxy, such as a Cozy stack.
+PROXY_CLIENTS = _table(
     "proxy_clients",
-    METADATA,
     Column("id", _sortable(32), primary_key=True),  # Its client_id.
     _tenant(),
     Column("name", String(100), nullable=False),
@@ -385,13 +359,13 @@ PROXY_CLIENTS = Table(
     Column("revoked_at", UtcDateTime),
 )
 # What a client of the proxy may read: a meter, until the grant ends.
-PROXY_GRANTS = Table(
+PROXY_GRANTS = _table(
     "proxy_grants",
-    METADATA,
     Column("id", _sortable(32), primary_key=True),
-    Column("client_id", _sortable(32), ForeignKey("proxy_clients.id"), nullable=False),
+    Column("client_id", _sortable(32), ForeignKey("proxy_clients.id"), nullable=False, index=True),
     Column("supplier", String(32), nullable=False),
-    Column("meter", String(64), nullable=False),  # Keyed hash of supplier and meter, as in erasures; empty: not known.
+    # Keyed hash of supplier and meter, as in erasures; empty: not known.
+    Column("meter", String(64), nullable=False, index=True),
     Column("proof", _word(Proof, 16), nullable=False),
     Column("vouched_by", String(100)),
     Column("granted_at", UtcDateTime, nullable=False),
@@ -404,52 +378,41 @@ PROXY_GRANTS = Table(
     Column("end_reason", String(64), nullable=False),
     # SHA-256 of the code that it came by, with the code's challenge. The grants of a holder's token (v4), one for each
     # of its meters, share it.
-    Column("code_hash", String(64)),
+    Column("code_hash", String(64), index=True),
     Column("last_used_on", Date),
-    Index("ix_proxy_grants_meter", "meter"),
-    Index("ix_proxy_grants_client_id", "client_id"),
-    Index("ix_proxy_grants_code_hash", "code_hash"),
 )
 # The refresh tokens of a grant; those of v4 are the holder's own. One of ours that is used again ends the grant.
-PROXY_REFRESH_TOKENS = Table(
+PROXY_REFRESH_TOKENS = _table(
     "proxy_refresh_tokens",
-    METADATA,
     Column("hash", String(64), primary_key=True),
-    Column("grant_id", _sortable(32), ForeignKey("proxy_grants.id"), nullable=False),
+    Column("grant_id", _sortable(32), ForeignKey("proxy_grants.id"), nullable=False, index=True),
     Column("issued_at", UtcDateTime, nullable=False),
     Column("used_at", UtcDateTime),
-    Index("ix_proxy_refresh_tokens_grant_id", "grant_id"),
 )
 # A household: the accounts that its browsers may see. ``sealed`` counts, under a key that only the web application has;
 # the rows of ``household_accounts`` find its accounts, and deleting one takes the account away.
-HOUSEHOLDS = Table(
+HOUSEHOLDS = _table(
     "households",
-    METADATA,
     Column("id", _sortable(32), primary_key=True),
     Column("sealed", Text, nullable=False),  # JSON: each account with the session number that it had.
     Column("created_at", UtcDateTime, nullable=False),
 )
-HOUSEHOLD_ACCOUNTS = Table(
+HOUSEHOLD_ACCOUNTS = _table(
     "household_accounts",
-    METADATA,
     Column("household_id", _sortable(32), ForeignKey("households.id"), primary_key=True),
-    Column("account_id", _sortable(32), ForeignKey("accounts.id"), primary_key=True),
-    Index("ix_household_accounts_account_id", "account_id"),
+    Column("account_id", _sortable(32), ForeignKey("accounts.id"), primary_key=True, index=True),
 )
 # A household's mail address, to which a link to sign in may be sent. Only an address that was confirmed is here.
-MAIL_ADDRESSES = Table(
+MAIL_ADDRESSES = _table(
     "mail_addresses",
-    METADATA,
     Column("household_id", _sortable(32), ForeignKey("households.id"), primary_key=True),
-    Column("hash", String(64), nullable=False),  # Keyed hash of the address, hexadecimal.
+    Column("hash", String(64), nullable=False, index=True),  # Keyed hash of the address, hexadecimal.
     Column("sealed", Text, nullable=False),
     Column("language", String(8), nullable=False),
     Column("confirmed_at", UtcDateTime, nullable=False),
-    Index("ix_mail_addresses_hash", "hash"),
 )
-OPERATORS = Table(
+OPERATORS = _table(
     "operators",
-    METADATA,
     Column("id", _sortable(32), primary_key=True),
     Column("name", _sortable(32), nullable=False),
     Column("sealed", Text, nullable=False),  # JSON: the password's argon2id hash, the secret of the second factor.
@@ -467,26 +430,23 @@ OPERATORS = Table(
 )
 # Sessions, recovery codes and links (``domain.sessions``). What counts is sealed, under a key that only the web
 # application has: the secret's hash, kind, owner and end. The other columns are for lists and for deleting.
-ACCESS_KEYS = Table(
+ACCESS_KEYS = _table(
     "access_keys",
-    METADATA,
     Column("id", _sortable(32), primary_key=True),
     Column("kind", String(16), nullable=False),  # A KeyKind.
     Column("owner", _sortable(32), nullable=False),  # The id of a household or of an operator.
     Column("sealed", Text, nullable=False),
     Column("device", String(100), nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
-    Column("last_seen_at", UtcDateTime, nullable=False),
+    Column("last_seen_at", UtcDateTime, nullable=False, index=True),  # Those that are over are deleted by it.
     Column("expires_at", UtcDateTime),
     Index("ix_access_keys_owner", "owner", "kind"),
-    Index("ix_access_keys_last_seen_at", "last_seen_at"),  # Those that are over are deleted by it.
 )
 # Who did what to which account, when, from where, and what came of it. Rows are appended and never changed.
-AUDIT_LOG = Table(
+AUDIT_LOG = _table(
     "audit_log",
-    METADATA,
     Column("id", _sortable(32), primary_key=True),  # Sorts by time: the moment in µs, then random letters.
-    Column("at", UtcDateTime, nullable=False),
+    Column("at", UtcDateTime, nullable=False, index=True),
     Column("tenant", _sortable(32)),  # NULL: of the installation, or not known.
     Column("actor_kind", String(16), nullable=False),  # A worker.domain.audit_entry.ActorKind.
     Column("actor", String(100), nullable=False),  # Id of session or token, name of operator or of the machine's user.
@@ -495,7 +455,6 @@ AUDIT_LOG = Table(
     Column("subject", String(100)),  # What else it was done to, such as the id of a token.
     Column("address", String(64)),  # From where; NULL for commands.
     Column("outcome", String(64), nullable=False),  # ``ok``, or the code of the refusal.
-    Index("ix_audit_log_at", "at"),
     Index("ix_audit_log_account_id", "account_id", "at"),
 )
 
@@ -538,58 +497,52 @@ def _make_append_only(_table: Table, connection: Connection, **_: Any) -> None:
 
 
 # Each change of a stored reading, in their order.
-READING_CHANGES = Table(
+READING_CHANGES = _table(
     "reading_changes",
-    METADATA,
     Column("account_id", _sortable(32), ForeignKey("accounts.id"), primary_key=True),
     Column("doctype", _word(Doctype, 32), primary_key=True),
     Column("key", _sortable(20), primary_key=True),
-    Column("changed_at", UtcDateTime, primary_key=True),  # When the supplier sent the new value.
+    # When the supplier sent the new value. Old rows are deleted by it.
+    Column("changed_at", UtcDateTime, primary_key=True, index=True),
     Column("became_amount", BigInteger, primary_key=True),
     Column("was_amount", BigInteger, nullable=False),
     Column("first_seen", UtcDateTime),  # When the day of the old value was first stored.
     Column("run_id", _sortable(64), nullable=False),
-    Index("ix_reading_changes_changed_at", "changed_at"),  # Old rows are deleted by it.
 )
 # What 0.2.0 recorded, each change once, and its workers still record while both versions run.
-CORRECTIONS = Table(
+CORRECTIONS = _table(
     "corrections",
-    METADATA,
     Column("account_id", _sortable(32), ForeignKey("accounts.id"), primary_key=True),
     Column("doctype", _word(Doctype, 32), primary_key=True),
     Column("key", _sortable(20), primary_key=True),
     Column("was_amount", BigInteger, primary_key=True),  # Part of the key, so a repeat adds no row.
     Column("became_amount", BigInteger, primary_key=True),
     Column("first_seen", UtcDateTime),  # When the day of the old value was first stored.
-    Column("changed_at", UtcDateTime, nullable=False),  # When the supplier sent the new value.
+    # When the supplier sent the new value. Old rows are deleted by it.
+    Column("changed_at", UtcDateTime, nullable=False, index=True),
     Column("run_id", _sortable(64), nullable=False),
-    Index("ix_corrections_changed_at", "changed_at"),  # Old rows are deleted by it.
 )
-FRESHNESS = Table(
+FRESHNESS = _table(
     "freshness",
-    METADATA,
     Column("hour", UtcDateTime, primary_key=True),
     Column("series", _word(Series, 32), primary_key=True),
     Column("active", Integer, nullable=False),
     Column("complete", Integer, nullable=False),  # The active accounts with a complete yesterday.
 )
-RAW_ANSWERS = Table(
+RAW_ANSWERS = _table(
     "raw_answers",
-    METADATA,
     Column("id", _sortable(32), primary_key=True),
     Column("account_id", _sortable(32), ForeignKey("accounts.id"), nullable=False),
     Column("month", String(7), nullable=False),  # The UTC month of the request, for example "2024-07".
     Column("first_at", UtcDateTime, nullable=False),
-    Column("last_at", UtcDateTime, nullable=False),
+    Column("last_at", UtcDateTime, nullable=False, index=True),  # Old rows are deleted by it.
     Column("packed", Boolean, nullable=False),  # Whether this row is a packed month.
     Column("sealed", LargeBinary, nullable=False),  # Made by pack_raw_answers; it contains the meter's number.
     Index("ix_raw_answers_account_id", "account_id", "month"),
     Index("ix_raw_answers_packed", "packed", "month", "account_id"),  # The months to pack are found by it.
-    Index("ix_raw_answers_last_at", "last_at"),  # Old rows are deleted by it.
 )
-QUARANTINE = Table(
+QUARANTINE = _table(
     "quarantine",
-    METADATA,
     Column("fingerprint", _sortable(16), primary_key=True),
     Column("kind", _word(DeviationKind, 32), nullable=False),
     Column("place", String(200), nullable=False),
@@ -600,9 +553,8 @@ QUARANTINE = Table(
     Column("times", BigInteger, nullable=False),
     Column("sealed_sample", LargeBinary, nullable=False),  # Made by to_sample; without the meter's number.
 )
-POLICIES = Table(
+POLICIES = _table(
     "policies",
-    METADATA,
     Column("since", Date, primary_key=True),  # The first night of the policy.
     Column("daily_every", Integer, nullable=False),
     Column("curve_every", Integer, nullable=False),
@@ -610,12 +562,11 @@ POLICIES = Table(
     Column("arithmetic", Text, nullable=False),  # The plan behind the choice, as JSON.
 )
 # Where measures are sent when they change: for all accounts of a tenant, or for one.
-OUTPUTS = Table(
+OUTPUTS = _table(
     "outputs",
-    METADATA,
     Column("id", _sortable(32), primary_key=True),
     _tenant(),
-    Column("account_id", _sortable(32), ForeignKey("accounts.id")),  # NULL: for all accounts of the tenant.
+    Column("account_id", _sortable(32), ForeignKey("accounts.id"), index=True),  # NULL: for all accounts of the tenant.
     Column("kind", String(32), nullable=False),
     Column("sealed", Text, nullable=False),  # JSON: its address, its secret and its further options.
     Column("created_at", UtcDateTime, nullable=False),
@@ -625,15 +576,13 @@ OUTPUTS = Table(
     Column("next_try_at", UtcDateTime),  # Until then nothing is sent; NULL: at once.
     Column("last_code", String(64), nullable=False),  # Empty where the last delivery succeeded.
     Column("last_error", String(200), nullable=False),
-    Index("ix_outputs_account_id", "account_id"),
     Index("ix_outputs_tenant", "tenant"),
 )
-# The outbox: what is still to be sent, one row for each output, account and series, whatever changes in the meantime.
-OUTPUT_CHANGES = Table(
+# The outbox: what is still to be sent, one row for each output, account and series, however much changes meanwhile.
+OUTPUT_CHANGES = _table(
     "output_changes",
-    METADATA,
     Column("output_id", _sortable(32), ForeignKey("outputs.id"), primary_key=True),
-    Column("account_id", _sortable(32), ForeignKey("accounts.id"), primary_key=True),
+    Column("account_id", _sortable(32), ForeignKey("accounts.id"), primary_key=True, index=True),
     Column("series", _word(Series, 32), primary_key=True),
     Column("first_at", UtcDateTime, nullable=False),  # The start of the first reading that may have changed.
     Column("last_at", UtcDateTime, nullable=False),
@@ -643,19 +592,16 @@ OUTPUT_CHANGES = Table(
     Column("turn_at", UtcDateTime, nullable=False),  # The order of the delivery: as ``since``, later after a failure.
     Column("noted_at", UtcDateTime, nullable=False),  # The last note: after a while its writer counts as killed.
     Index("ix_output_changes_output_id", "output_id", "turn_at", "account_id"),
-    Index("ix_output_changes_account_id", "account_id"),
 )
-# Readings that have gone from the measures since an output was told of them, until it has forgotten them, too.
-OUTPUT_REMOVALS = Table(
+# Readings that have gone from the measures since an output was told of them, until it has forgotten them as well.
+OUTPUT_REMOVALS = _table(
     "output_removals",
-    METADATA,
     # A worker of another version removes an output without these rows.
     Column("output_id", _sortable(32), ForeignKey("outputs.id", ondelete="CASCADE"), primary_key=True),
-    Column("account_id", _sortable(32), ForeignKey("accounts.id"), primary_key=True),
+    Column("account_id", _sortable(32), ForeignKey("accounts.id"), primary_key=True, index=True),
     Column("series", _word(Series, 32), primary_key=True),
     Column("key", _sortable(20), primary_key=True),
     Column("day", String(10)),  # Its civil day where the output can't delete it; NULL before that is known.
-    Index("ix_output_removals_account_id", "account_id"),
 )
 # The tables from which a removal deletes the account's rows. Its token is deleted separately.
 PERSONAL = (

@@ -49,8 +49,8 @@ class TokenTable(SealedTable):
 
     def find_token_id(self, account_id: str) -> str | None:
         """Return the id of the account's token, or None. A consent changes the id, a renewal does not."""
-        with self._database.reading() as connection:
-            return _find_token_id(connection, account_id)
+        token_id: str | None = self._database.scalar(_token_id_of(account_id))
+        return token_id
 
     def list_accounts_of(self, token_id: str) -> list[str]:
         """Return the ids of the accounts that use a token."""
@@ -64,7 +64,7 @@ class TokenTable(SealedTable):
         """
         with self._database.writing() as connection:
             account_rows.lock(connection, account_id)
-            token_id = _find_token_id(connection, account_id)
+            token_id = connection.execute(_token_id_of(account_id)).scalar()
             if token_id is None:
                 self.assign_new(connection, [account_id], token_text, expires_at)
             else:
@@ -153,8 +153,7 @@ class TokenTable(SealedTable):
         return self._sealer.seal(token_text, place_of(TOKENS.c.sealed, token_id))
 
     def _unseal(self, query: Select[tuple[str, str]]) -> str | None:
-        with self._database.reading() as connection:
-            row = connection.execute(query).first()
+        row = self._database.first(query)
         return None if row is None else self._sealer.unseal(row.sealed, place_of(TOKENS.c.sealed, row.id))
 
 
@@ -163,7 +162,7 @@ def detach_token(connection: Connection, account_id: str, *, revoke: bool = True
 
     A token without accounts then waits to be revoked at the supplier; without ``revoke`` it is deleted.
     """
-    token_id = _find_token_id(connection, account_id)
+    token_id = connection.execute(_token_id_of(account_id)).scalar()
     if token_id is None:
         return 0
     # Two accounts of one consent may be removed at the same time. The second waits here for the first, and then sees
@@ -177,5 +176,5 @@ def detach_token(connection: Connection, account_id: str, *, revoke: bool = True
     return 1
 
 
-def _find_token_id(connection: Connection, account_id: str) -> str | None:
-    return connection.execute(select(TOKEN_USERS.c.token_id).where(TOKEN_USERS.c.account_id == account_id)).scalar()
+def _token_id_of(account_id: str) -> Select[str]:
+    return select(TOKEN_USERS.c.token_id).where(TOKEN_USERS.c.account_id == account_id)

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from tests.support.supplier_server import BASE_URL, NOW, ClientHarness
 from worker.clients.endpoints import Callback
-from worker.clients.enedis.consent import authorize_url, fetch_shared_meters, read_callback, usage_points_of_grant
+from worker.clients.enedis import ENEDIS
+from worker.clients.enedis.consent import fetch_shared_meters, read_callback, usage_points_of_grant
 from worker.clients.enedis.presets import PRESETS
 from worker.clients.oauth import Grant
 from worker.clients.supplier_session import Token
@@ -31,8 +32,9 @@ A, B = "98765432109876", "98765432109877"
 @pytest.mark.parametrize("name, duration", [("enedis-v4", "P3Y"), ("enedis-v5", "P3Y"), ("enedis-2026", "P1095D")])
 def test_the_consent_page_is_asked_with_four_parameters(name: str, duration: str) -> None:
     preset = PRESETS[name]
+    assert ENEDIS.consent
     for endpoints in (preset.endpoints(), preset.endpoints("http://localhost:8000")):
-        url = authorize_url(endpoints, "our-client", "abc0", preset.consent_duration)
+        url = ENEDIS.consent.page(endpoints, "our-client", "abc0", preset.consent_duration, "")
         assert url.startswith(f"{endpoints.authorize_url}?")
         assert parse_qs(urlsplit(url).query) == {
             "client_id": ["our-client"],
@@ -43,10 +45,11 @@ def test_the_consent_page_is_asked_with_four_parameters(name: str, duration: str
 
 
 def test_a_sandbox_without_page_and_a_state_too_long_are_refused() -> None:
+    assert ENEDIS.consent
     with pytest.raises(ValueError, match="sandbox"):
-        authorize_url(PRESETS["enedis-v5"].endpoints(sandbox=True), "our-client", "abc0", "P6M")
+        ENEDIS.consent.page(PRESETS["enedis-v5"].endpoints(sandbox=True), "our-client", "abc0", "P6M", "")
     with pytest.raises(ValueError, match="100"):
-        authorize_url(PRESETS["enedis-v5"].endpoints(), "our-client", "a" * 101, "P6M")
+        ENEDIS.consent.page(PRESETS["enedis-v5"].endpoints(), "our-client", "a" * 101, "P6M", "")
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,9 @@ from tests.support.gas_answers import METER, done, ndjson, right
 from tests.support.recordings import RECORDINGS, needs_recordings
 from tests.support.supplier_server import BASE_URL, ClientHarness
 from worker.clients.endpoints import Callback
+from worker.clients.grdf import GRDF
 from worker.clients.grdf.consent import (
     LARGEST_PROOF,
-    authorize_url,
     declare_right,
     list_rights,
     meters_of_grant,
@@ -360,8 +360,9 @@ def test_proofs_that_grdf_would_not_take_are_never_sent(adict: ClientHarness, si
 
 def test_the_page_is_asked_for_the_identity_of_a_state() -> None:
     preset = PRESETS["grdf-adict"]
+    assert GRDF.consent
     for endpoints in (preset.endpoints(), preset.endpoints("http://localhost:8000")):
-        url = authorize_url(endpoints, "our-client", "abc0", "https://releve.example/callback/grdf")
+        url = GRDF.consent.page(endpoints, "our-client", "abc0", "", "https://releve.example/callback/grdf")
         assert url.startswith(f"{endpoints.authorize_url}?")
         assert parse_qs(urlsplit(url).query) == {
             "client_id": ["our-client"],
@@ -371,7 +372,7 @@ def test_the_page_is_asked_for_the_identity_of_a_state() -> None:
             "redirect_uri": ["https://releve.example/callback/grdf"],
         }
     with pytest.raises(ValueError, match="100"):
-        authorize_url(preset.endpoints(), "our-client", "a" * 101, "https://releve.example")
+        GRDF.consent.page(preset.endpoints(), "our-client", "a" * 101, "", "https://releve.example")
 
 
 @pytest.mark.parametrize(
