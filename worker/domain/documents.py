@@ -338,13 +338,13 @@ class Cluster:
 
     newcomers: list[Entry] = field(default_factory=list)
     stored: list[Entry] = field(default_factory=list)
+    bounds: set[Interval] = field(default_factory=set)
     end: int = 0
 
     @property
     def is_settled(self) -> bool:
         """Whether nothing of it overlaps but a newcomer and the stored step of the same bounds."""
-        bounds = {interval_of(entry) for entry in (*self.newcomers, *self.stored)}
-        return len(bounds) == 1
+        return len(self.bounds) == 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -500,6 +500,7 @@ def find_clusters(newcomers: Iterable[Entry], stored: Iterable[Entry]) -> Iterat
             yield cluster
             cluster = Cluster()
         (cluster.stored if is_stored else cluster.newcomers).append(entry)
+        cluster.bounds.add(interval)
         cluster.end = max(cluster.end, interval.end)
     if cluster.newcomers or cluster.stored:
         yield cluster

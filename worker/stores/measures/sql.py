@@ -228,6 +228,5 @@ def _to_stored(document: Document) -> Row:
 
 
 def _to_document(account_id: str, names: Sequence[str], key: str, revision: int, *values: Any) -> Document:
-    document: Document = {"_id": f"{account_id}:{key}", "_rev": str(revision), "source_account": account_id}
-    document.update((name, value) for name, value in zip(names, values, strict=True) if value is not None)
-    return document
+    told = {name: value for name, value in zip(names, values, strict=True) if value is not None}
+    return {"_id": f"{account_id}:{key}", "_rev": str(revision), "source_account": account_id, **told}
