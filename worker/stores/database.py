@@ -11,7 +11,7 @@ import os
 import secrets
 import sqlite3
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from copy import copy
 from datetime import UTC, datetime
@@ -181,10 +181,10 @@ class Database:
                     "version of Relève"
                 )
 
-    def fetch(self, query: Select[Any]) -> Sequence[Row[*tuple[Any, ...]]]:
+    def fetch(self, query: Select[Any], parameters: Mapping[str, Any] | None = None) -> Sequence[Row[*tuple[Any, ...]]]:
         """Return the rows of one query, in a transaction of its own. Raises StoreUnavailable."""
         with self.reading() as connection:
-            return connection.execute(query).all()
+            return connection.execute(query, parameters).all()
 
     def change(self, statement: UpdateBase) -> int:
         """Run one statement that writes, in a transaction of its own; return the number of its rows.

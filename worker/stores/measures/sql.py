@@ -120,7 +120,7 @@ class SqlStore:
         with self._transaction(self._database.reading) as connection:
             for doctype, (first_key, end_key) in ranges.items():
                 statements = self._statements[doctype]
-                query = statements.read.limit(limit)
+                query = statements.read if limit is None else statements.read.limit(limit)
                 bounds = {"of_account": account_id, "first_key": first_key, "end_key": end_key}
                 documents[doctype] = [
                     _to_document(account_id, statements.values, *row) for row in connection.execute(query, bounds)
