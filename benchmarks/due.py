@@ -35,7 +35,6 @@ from worker.stores.database import Database  # noqa: E402
 from worker.stores.encryption import KeyedHashes, Purpose, Sealer, generate_key  # noqa: E402
 from worker.stores.redis.claims import ProgressStore  # noqa: E402
 from worker.stores.redis.connection import connect  # noqa: E402
-from worker.stores.redis.embedded import EmbeddedRedis  # noqa: E402
 from worker.stores.registry import Registry  # noqa: E402
 from worker.stores.registry.migrations import upgrade_schema  # noqa: E402
 from worker.stores.registry.tables import SERIES_OUTCOMES  # noqa: E402

@@ -31,7 +31,6 @@ from worker.domain.series import USUAL_SERIES
 from worker.domain.sessions import Scope
 from worker.domain.windows import DateWindow
 from worker.stores.child_processes import Supervisor, answers, free_port
-from worker.stores.redis.embedded import EmbeddedRedis
 
 STEPS = 8  # Steps of progress; then the history is loaded.
 STEP_S = 1.5

@@ -136,9 +136,12 @@ class System:
         for name in [name for name in self._pids if self._supervisor.pid(name)]:
             self.kill(name)
 
-    def start_process(self, name: str, command: list[Any], settings: Mapping[str, str] | None = None) -> Path:
+    def start_process(
+        self, name: str, command: list[Any], settings: Mapping[str, str] | None = None, code: Path = ROOT
+    ) -> Path:
+        """Start a process, of the ``code`` of another version too, and return its log."""
         log = self.folder / "logs" / f"{next(self._starts)}-{name}.log"
-        env = self.environment(**(settings or {})) | {"PYTHONPATH": str(ROOT)}
+        env = self.environment(**(settings or {})) | {"PYTHONPATH": str(code)}
         self._pids[name] = self._supervisor.start(name, [str(word) for word in command], env=env, log_path=log)
         return log
 

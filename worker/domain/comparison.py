@@ -211,14 +211,17 @@ def compare(
         # A later answer that repeated the row before it has no row of its own.
         listed = recent.days_listed_later(Answered.of(job, facts), _to_us(latest))
         return _compare_states(job, entries, facts, stored, recent, later_keys | {str(day) for day in listed})
-    out_of_order = find_replaced(inputs) if series.has_steps or series.has_intervals else []
-    out_of_order_keys = {entry.key for entry in out_of_order}
-    in_order = [entry for key, entry in stored.items() if key not in out_of_order_keys]
+    # A stored period, or a step, that begins before the window may cover days of it.
+    reach_in = series.has_intervals or series.has_steps
     first_key, end_key = key_range(window, series.inputs)
+    in_window = [entry for key, entry in stored.items() if reach_in or first_key <= key < end_key]
+    out_of_order = find_replaced(inputs) if reach_in else []
+    out_of_order_keys = {entry.key for entry in out_of_order}
+    in_order = [entry for entry in in_window if entry.key not in out_of_order_keys]
     # What no meter can deliver is no reading, although it was stored once.
     impossible = beyond(series, in_order, daily_limit_kwh) if series.has_daily_limit else {}
     impossible = beyond(series, (stored[key] for key in impossible), daily_limit_kwh, contracts)
-    unreal = [stored[key] for key in impossible if first_key <= key < end_key]
+    unreal = [stored[key] for key in impossible]
     doubtful_days = facts["set_aside"].items() if series.has_daily_limit else ()
     entries = sorted([*entries, *(Entry(day, amount) for day, amount in doubtful_days)])
     told_anew = keep_changed(entries, {key: entry for key, entry in stored.items() if key not in impossible})
@@ -233,9 +236,7 @@ def compare(
     replaced = [entry for entry in (*out_of_order, *settled.replaced, *unreal) if entry.key not in held_keys]
     gone_keys = {entry.key for entry in (*changed, *replaced)}
     rest = [entry for key, entry in stored.items() if key not in gone_keys]
-    # A stored period, or a step, that begins before the window may cover days of it.
-    reach_in = series.has_intervals or series.has_steps
-    asked_for = [*changed, *(entry for entry in rest if reach_in or first_key <= entry.key < end_key)]
+    asked_for = [*changed, *(entry for entry in in_window if entry.key not in gone_keys)]
     overwritten = [entry for entry in (*changed, *replaced) if entry.key in stored]
     doubtful = {civil_day_of(entry.key, series) for entry in overwritten} & recent.days_beyond(window, _to_us(latest))
     late_days = doubtful | {civil_day_of(entry.key, series) for entry in settled.late}

@@ -326,17 +326,12 @@ class Interval(NamedTuple):
 
 @dataclass
 class Cluster:
-    """The steps of a time in which some overlap, in time order."""
+    """The steps of a time in which some overlap, in time order; ``bounds``: of all of them."""
 
     newcomers: list[Entry] = field(default_factory=list)
     stored: list[Entry] = field(default_factory=list)
+    bounds: set[Interval] = field(default_factory=set)
     end: int = 0
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether nothing of it overlaps but a newcomer and the stored step of the same bounds."""
-        bounds = {interval_of(entry) for entry in (*self.newcomers, *self.stored)}
-        return len(bounds) == 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -436,10 +431,12 @@ def settle(newcomers: Sequence[Entry], stored: Sequence[Entry], later_keys: Cont
     for cluster in find_clusters(newcomers, stored):
         earlier = [entry for entry in cluster.stored if entry.key not in later_keys]
         later = [entry for entry in cluster.stored if entry.key in later_keys]
-        if cluster.is_settled and (not later or _same_values(later, cluster.newcomers)):
+        # Nothing overlaps but a newcomer and the stored step of the same bounds.
+        is_settled = len(cluster.bounds) == 1
+        if is_settled and (not later or _same_values(later, cluster.newcomers)):
             entries += cluster.newcomers
         elif (
-            not cluster.is_settled
+            not is_settled
             and cluster.newcomers
             and covers(cluster.newcomers, earlier)
             and not covers(later, cluster.newcomers)
@@ -492,6 +489,7 @@ def find_clusters(newcomers: Iterable[Entry], stored: Iterable[Entry]) -> Iterat
             yield cluster
             cluster = Cluster()
         (cluster.stored if is_stored else cluster.newcomers).append(entry)
+        cluster.bounds.add(interval)
         cluster.end = max(cluster.end, interval.end)
     if cluster.newcomers or cluster.stored:
         yield cluster

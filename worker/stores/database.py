@@ -11,7 +11,7 @@ import os
 import secrets
 import sqlite3
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from copy import copy
 from datetime import UTC, datetime
@@ -182,10 +182,10 @@ class Database:
                     "version of Relève"
                 )
 
-    def fetch(self, query: Select[Any]) -> Sequence[Row[*tuple[Any, ...]]]:
+    def fetch(self, query: Select[Any], parameters: Mapping[str, Any] | None = None) -> Sequence[Row[*tuple[Any, ...]]]:
         """Return the rows of one query, in a transaction of its own."""
         with self.reading() as connection:
-            return connection.execute(query).all()
+            return connection.execute(query, parameters).all()
 
     def first(self, query: Select[Any]) -> Row[*tuple[Any, ...]] | None:
         """Return the first row of one query, if any."""

@@ -104,7 +104,7 @@ class SqlStore:
         with self._transaction(self._database.reading) as connection:
             for doctype, (first_key, end_key) in ranges.items():
                 statements = self._statements[doctype]
-                query = statements.read.limit(limit)
+                query = statements.read if limit is None else statements.read.limit(limit)
                 bounds = {"of_account": account_id, "first_key": first_key, "end_key": end_key}
                 documents[doctype] = [
                     _to_document(account_id, statements.values, *row) for row in connection.execute(query, bounds)
@@ -212,6 +212,5 @@ def _to_stored(document: Document) -> Row:
 
 
 def _to_document(account_id: str, names: Sequence[str], key: str, revision: int, *values: Any) -> Document:
-    document: Document = {"_id": f"{account_id}:{key}", "_rev": str(revision), "source_account": account_id}
-    document.update((name, value) for name, value in zip(names, values, strict=True) if value is not None)
-    return document
+    told = {name: value for name, value in zip(names, values, strict=True) if value is not None}
+    return {"_id": f"{account_id}:{key}", "_rev": str(revision), "source_account": account_id, **told}

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum, auto
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, delete, func, select, union, update
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, delete, func, select, union, update
 
 from worker.domain.answers import Deviation, DeviationKind, RawAnswer, pack_raw_answers, to_sample, unpack_raw_answers
 from worker.domain.documents import REMOVED
@@ -58,6 +58,10 @@ _TABLES: Final = (CORRECTIONS, READING_CHANGES)
 _COLUMNS: Final = [field.name for field in fields(Correction)]
 # A correction that workers of both versions recorded is one.
 _BOTH: Final = union(*(select(*(table.c[name] for name in _COLUMNS)) for table in _TABLES)).subquery().c
+_OF_SERIES: Final = _BOTH.account_id == bindparam("of_account"), _BOTH.doctype == bindparam("of_doctype")
+_IN_KEYS: Final = _BOTH.key >= bindparam("first_key"), _BOTH.key < bindparam("end_key")
+# Building it costs more than running it.
+_IN_SPAN: Final = select(*_BOTH).where(*_OF_SERIES, *_IN_KEYS).order_by(_BOTH.key, _BOTH.changed_at)
 
 
 class CorrectionTable(SqlTable):
@@ -70,14 +74,16 @@ class CorrectionTable(SqlTable):
         """
         rows = list(corrections)
         keys, known = sorted(row.key for row in rows), {(row.account_id, row.doctype) for row in rows}
-        queries = [_in_both_tables(*series, keys[0], keys[-1] + " ") for series in known]
-        if all(row.was_amount == REMOVED for row in rows) and not any(map(self._database.fetch, queries)):
+        spans = [_span(*series, keys[0], keys[-1] + " ") for series in known]
+        if all(row.was_amount == REMOVED for row in rows) and not any(
+            self._database.fetch(_IN_SPAN, one) for one in spans
+        ):
             return  # Most readings are new.
         with self._database.writing() as connection:
             # The order is the same in every process, so that two of them can't wait for each other's locks.
             for account_id in sorted({row.account_id for row in rows}):
                 account_rows.lock(connection, account_id, shared=True)
-            newest = {_reading_of(one): one for query in queries for one in _read(connection.execute(query))}
+            newest = {_reading_of(one): one for span in spans for one in _read(connection.execute(_IN_SPAN, span))}
             changes = []
             for row in rows:
                 last = newest.get(_reading_of(row))
@@ -92,7 +98,7 @@ class CorrectionTable(SqlTable):
         """Delete the run's changes that did not lead to what is stored; ``stored``: the amount of each reading."""
         with self._database.writing() as connection:
             account_rows.lock(connection, account_id, shared=True)
-            changes = _read(connection.execute(_in_both_tables(account_id, doctype, min(stored), max(stored) + " ")))
+            changes = _read(connection.execute(_IN_SPAN, _span(account_id, doctype, min(stored), max(stored) + " ")))
             values = dict(stored)
             for change in reversed(changes):
                 if change.became_amount == values.get(change.key):
@@ -103,7 +109,7 @@ class CorrectionTable(SqlTable):
 
     def list_between(self, account_id: str, doctype: Doctype, first_key: str, end_key: str) -> list[Correction]:
         """Return an account's corrections with ``first_key <= key < end_key``, by key, then by time."""
-        return _read(self._database.fetch(_in_both_tables(account_id, doctype, first_key, end_key)))
+        return _read(self._database.fetch(_IN_SPAN, _span(account_id, doctype, first_key, end_key)))
 
     def count_since(self, moment: datetime) -> dict[Series, int]:
         """Return the number of corrections since ``moment`` in the fleet, by series; one without any is left out."""
@@ -116,13 +122,8 @@ class CorrectionTable(SqlTable):
         return sum(self._database.change(delete(table).where(table.c.changed_at < moment)) for table in _TABLES)
 
 
-def _in_both_tables(account_id: str, doctype: Doctype, first_key: str, end_key: str) -> Select[Any]:
-    of_series = _BOTH.account_id == account_id, _BOTH.doctype == doctype
-    return (
-        select(*_BOTH)
-        .where(*of_series, _BOTH.key >= first_key, _BOTH.key < end_key)
-        .order_by(_BOTH.key, _BOTH.changed_at)
-    )
+def _span(account_id: str, doctype: Doctype, first_key: str, end_key: str) -> dict[str, str]:
+    return {"of_account": account_id, "of_doctype": doctype, "first_key": first_key, "end_key": end_key}
 
 
 def _read(rows: Iterable[Row[Any]]) -> list[Correction]:

@@ -1,0 +1,60 @@
+"""The code of release 0.2.0, which runs in processes of its own beside ours.
+
+Its archive has all that a worker needs. It was made from the last commit of that release:
+
+    git archive d3b557df config tasks worker ':!worker/cli' ':!worker/web' ':!worker/simulator' ':!worker/drill' |
+        xz -9e >tests/golden/release_0.2.0/code.tar.xz
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tarfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from tests.support.kept_installation import KEPT
+
+# Does what `releve migrate`, `accounts add` and `backfill --inline` of that release do, in one process.
+_SET_UP: Final = """
+import json, sys
+from concurrent.futures import ThreadPoolExecutor
+from config.settings import get_settings
+from tests.support.parts import Parts, open_parts
+from worker.stores.database import Database
+from worker.stores.registry.migrations import upgrade_schema
+
+upgrade_schema(Database(get_settings().registry_url.get_secret_value()))
+with open_parts(get_settings()) as parts:
+    parts.stores.measures.prepare()
+    added = [parts.stores.registry.add("enedis", meter, parts.stores.now(), token_needed=False)[0].id for meter in sys.argv[1:]]
+
+    def load(account):
+        inline = build_inline(parts.stores, parts.sync, print_line=lambda line: print(line, file=sys.stderr))
+        assert list(inline.history(account)) and not inline.failures
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(load, added))
+print(json.dumps(dict(zip(sys.argv[1:], added))))
+"""
+
+
+def extract_code(folder: Path) -> Path:
+    """Extract the code into an empty folder, and return the folder."""
+    with tarfile.open(KEPT / "code.tar.xz") as archive:
+        archive.extractall(folder, filter="data")
+    return folder
+
+
+def set_up(code: Path, environment: Mapping[str, str], meters: Sequence[str]) -> dict[str, str]:
+    """Make tables, accounts and their histories, and return the accounts by meter."""
+    env = {**os.environ, **environment, "PYTHONPATH": str(code)}
+    command = [sys.executable, "-c", _SET_UP, *meters]
+    made = subprocess.run(command, cwd=code, env=env, capture_output=True, text=True, check=False)
+    assert made.returncode == 0, made.stderr
+    accounts: dict[str, str] = json.loads(made.stdout)
+    return accounts
