@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
 from functools import cache
@@ -75,6 +75,13 @@ def _empty_copy() -> sqlite3.Connection:
 def open_registry(url: str, *keys: str) -> Registry:
     """Return the registry at ``url``, with KEY unless other keys are passed."""
     return Registry(Database(url), registry_sealer(*keys), HASHES)
+
+
+def follow_fleet(registry: Registry, fleet: Sequence[Series]) -> None:
+    """Let the accounts that are added from now on be asked for these series."""
+    registry.fleet = fleet
+    for table in ("accounts", "outcomes"):
+        vars(registry).pop(table, None)
 
 
 def registry_sealer(*keys: str) -> Sealer:

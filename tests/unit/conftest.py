@@ -207,6 +207,7 @@ def new_household(redis_url: str, database: Database, kind: type[Service] = Hous
     """Yield a service over a registry that is emptied, with keys of its own in registry and Redis."""
     empty_registry(database)
     with connect(redis_url) as redis:
+        redis.flushdb()
         service = kind(Registry(database, registry_sealer(generate_key()), HASHES), redis)
         yield service
         service.lose_redis()

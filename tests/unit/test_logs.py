@@ -288,7 +288,7 @@ def test_r5_of_a_task_only_what_is_no_success_is_a_line(
     logger: str, message: str, level: int, logged: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     task_signals._quiet_tasks()
-    values = dict.fromkeys(("return_value", "parts", "exc", "traceback", "description"), "")
+    values = dict.fromkeys(("return_value", "runtime", "exc", "traceback", "description"), "")
     with caplog.at_level(level):
         logging.getLogger(logger).info(message, {"id": "i1", "name": "tasks.pipeline.fetch", **values})
     assert bool(caplog.records) is logged

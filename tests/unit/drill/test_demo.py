@@ -58,14 +58,15 @@ def interrupt(*_: Any) -> None:
     raise KeyboardInterrupt
 
 
-def running_demo(console: Console) -> Demo:
+def running_demo(console: Console, patch: pytest.MonkeyPatch) -> Demo:
     """Return a demo whose processes are none, and in whose terminal Ctrl-C is pressed at once."""
-    parts: Any = SimpleNamespace(
-        inviter=SimpleNamespace(invite_account=lambda account_id, by: (None, LINK)),
-        web_access=SimpleNamespace(operators=SimpleNamespace(add=lambda name: name)),
-    )
+    inviter = SimpleNamespace(invite_account=lambda account_id, by: (None, LINK))
+    access = SimpleNamespace(operators=SimpleNamespace(add=lambda name: name))
+    for builder, part in {"sync": None, "consent": None, "inviter": inviter, "web": access}.items():
+        patch.setattr(demo_module, f"build_{builder}", lambda *_, part=part: part)
     supervisor: Any = SimpleNamespace(wait=interrupt)
-    return Demo(FOLDER, supervisor, parts, "enedis-2026", "http://127.0.0.1:55511", WEB, console)
+    stores: Any = None
+    return Demo(FOLDER, stores, supervisor, "enedis-2026", "http://127.0.0.1:55511", WEB, console)
 
 
 def test_d10_d30_the_lines_can_be_typed_and_no_address_is_cut(program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,7 +75,7 @@ def test_d10_d30_the_lines_can_be_typed_and_no_address_is_cut(program: Path, mon
     monkeypatch.setattr(demo_module, "new_operator_link", lambda *args: f"{WEB}/operator/link#{'y' * 50}")
     out = StringIO()
     with pytest.raises(KeyboardInterrupt):
-        running_demo(Console(file=out, width=80)).wait_for_interrupt()
+        running_demo(Console(file=out, width=80), monkeypatch).wait_for_interrupt()
     lines = out.getvalue().splitlines()
     line = f"set -a; . {FOLDER}/demo.env; set +a; .venv/bin/releve status"
     assert f"in another terminal, in this folder: {line}" in lines

@@ -76,8 +76,8 @@ def test_what_a_killed_worker_held_comes_back_at_the_start_of_the_next(
     messages = SimpleNamespace(
         workers_with_messages=lambda: {"killed-1-abc", WORKER_ID}, requeue=lambda name: requeued.add(name) or 1
     )
-    parts = SimpleNamespace(settings=SimpleNamespace(is_home=is_home), broker_messages=messages)
-    use_parts(monkeypatch, parts)
+    stores = SimpleNamespace(settings=SimpleNamespace(is_home=is_home), broker=messages)
+    use_parts(monkeypatch, SimpleNamespace(stores=stores))
     FormerDeliveries(SimpleNamespace()).start(SimpleNamespace())
     assert requeued == workers
 

@@ -252,7 +252,7 @@ def test_one_that_is_removed_meanwhile_stops_no_other(household: Household, monk
     page = household.registry.accounts.page_ended(TODAY)
     household.registry.accounts.remove(first)
     pages = iter([page, list[Account]()])
-    monkeypatch.setattr(household.registry, "page_ended", lambda *_: next(pages))
+    monkeypatch.setattr(household.registry.accounts, "page_ended", lambda *_: next(pages))
     assert household.refusals.suspend_ended_consents() == 1
     assert state_of(household, second) == SUSPENDED
 

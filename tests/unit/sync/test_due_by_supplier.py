@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from tests.support.registries import follow_fleet
 from tests.unit.conftest import Household
 from worker.domain.messages import WindowJob
 from worker.domain.series import USUAL_GAS_SERIES, USUAL_SERIES, Series, of_supplier
-from worker.stores.registry.outcomes import OutcomeTable
 from worker.sync.due import DueBySupplier
 
 SMALL = 60  # Calls an hour, so that 20 windows may be in flight.
@@ -21,7 +21,7 @@ GAS = "grdf"
 def homes(household: Household) -> list[str]:
     """Thirty meters of electricity and thirty of gas."""
     registry = household.registry
-    registry.outcomes = OutcomeTable(registry.database, (*USUAL_SERIES, *USUAL_GAS_SERIES))
+    follow_fleet(registry, (*USUAL_SERIES, *USUAL_GAS_SERIES))
     return [
         registry.accounts.add(supplier, f"{10**13 + number}", household.at, token_needed=False)[0].id
         for supplier in ("enedis", GAS)

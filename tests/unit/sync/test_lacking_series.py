@@ -16,13 +16,13 @@ from tests.support.factories import (
     window_job,
 )
 from tests.support.gas_answers import METER, day, period
+from tests.support.registries import follow_fleet
 from tests.unit.conftest import Household
 from worker.domain.account import AccountState
 from worker.domain.answers import Answer, AnswerKind
 from worker.domain.series import USUAL_GAS_SERIES, SeriesSwitch, contract_series, daily_of, intervals_of, of_supplier
 from worker.domain.windows import ONE_DAY, DateWindow
 from worker.errors import SeriesNotOffered
-from worker.stores.registry.outcomes import OutcomeTable
 
 DAILY, PUBLISHED, CONTRACT = daily_of(supplier="grdf"), intervals_of("grdf"), contract_series("grdf")
 YESTERDAY = NOW.date() - ONE_DAY
@@ -36,7 +36,7 @@ def contract(frequency: str | None) -> Any:
 
 
 def add_gas(household: Household) -> str:
-    household.registry.outcomes = OutcomeTable(household.registry.database, USUAL_GAS_SERIES)
+    follow_fleet(household.registry, USUAL_GAS_SERIES)
     account_id = household.registry.accounts.add("grdf", METER, household.at, token_needed=False)[0].id
     assert household.registry.outcomes.collected(account_id) == of_supplier("grdf")
     return account_id

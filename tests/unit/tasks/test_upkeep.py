@@ -24,7 +24,7 @@ class PretendParts:
         self.away = False
         self.registry = SimpleNamespace(outcomes=self)
         self.windows = self.stores = self
-        self.settings = Settings.from_env(_env_file=None)
+        self.settings = Settings.from_env(_env_file=None, preset="enedis-v5")
 
     def now(self) -> None:
         return None

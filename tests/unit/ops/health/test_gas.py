@@ -6,7 +6,7 @@ import pytest
 
 from config.settings import ConfigError
 from tests.support.canned_server import answer, canned_server
-from tests.support.registries import NOW
+from tests.support.registries import NOW, follow_fleet
 from tests.unit.ops.health.conftest import BuildConnections, assert_result
 from worker.clients.grdf import GRDF
 from worker.domain.series import USUAL_GAS_SERIES
@@ -17,7 +17,6 @@ from worker.ops.startup import check_credentials
 from worker.ops.supplier_checks import check_gas_access, check_incidents, check_night, check_quota, check_token
 from worker.runtime.supplier_settings import chosen_presets, ledger_of
 from worker.stores.registry import Registry
-from worker.stores.registry.outcomes import OutcomeTable
 
 SIMULATED = {"grdf_client_id": "id", "grdf_client_secret": "secret", "grdf_url": "http://127.0.0.1:9"}
 REAL = {"grdf_client_id": "example_id", "grdf_client_secret": "secret"}
@@ -81,7 +80,7 @@ def test_gas_that_is_taken_away_again_is_told_while_there_are_homes_with_it(
 ) -> None:
     notes = list(check_quota(build_connections()))
     assert not any("grdf" in note.text for note in notes)
-    twenty_accounts.outcomes = OutcomeTable(twenty_accounts.database, USUAL_GAS_SERIES)
+    follow_fleet(twenty_accounts, USUAL_GAS_SERIES)
     for number in range(3):
         twenty_accounts.accounts.add("grdf", f"0123456789012{number}", NOW, token_needed=False)
     words = ("3 active accounts of grdf", "RELEVE_GRDF_CLIENT_ID")
@@ -93,7 +92,7 @@ def test_the_homes_with_gas_are_held_against_its_own_quota(
     build_connections: BuildConnections, twenty_accounts: Registry
 ) -> None:
     assert_result(check_night(build_connections(**SIMULATED), GRDF.name), Level.OK, "0 calls a night of 4200")
-    twenty_accounts.outcomes = OutcomeTable(twenty_accounts.database, USUAL_GAS_SERIES)
+    follow_fleet(twenty_accounts, USUAL_GAS_SERIES)
     for number in range(10):
         twenty_accounts.accounts.add("grdf", f"0123456789012{number}", NOW, token_needed=False)
     few = build_connections(**SIMULATED, grdf_calls_per_day=10)
