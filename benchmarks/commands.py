@@ -32,7 +32,6 @@ from benchmarks.fleet_seed import (  # noqa: E402
     account_id_of,
     meter_of,
     seed_evidence,
-    seed_histories,
     seed_registry,
 )
 from config.settings import PREFIX, Settings  # noqa: E402
@@ -120,7 +119,6 @@ def main() -> None:
             seeded_s = seed_registry(parts.stores.registry, args.accounts)
             if not args.rows_only:
                 seed_evidence(parts, args.accounts)
-                seed_histories(parts, args.accounts)
         report = {}
         for line in COMMANDS:
             if not args.only or any(line.startswith(start) for start in args.only):

@@ -20,7 +20,6 @@ from worker.domain.account import DEFAULT_TENANT
 from worker.domain.consents import ConsentKind, Proof
 from worker.domain.evidence import DatesSource, PersonalPart
 from worker.domain.series import USUAL_SERIES
-from worker.domain.windows import plan_history
 from worker.stores.registry import Registry
 from worker.stores.registry import notices as consent_rows
 from worker.stores.registry.evidence import EvidenceChain
@@ -88,17 +87,6 @@ def seed_evidence(parts: Parts, accounts: int) -> None:
                 chain.append_given(connection, row, personal)
 
 
-def seed_histories(parts: Parts, accounts: int) -> None:
-    """Mark each account's history as loaded in Redis."""
-    today = parts.sync.history.today()
-    histories = {series: plan_history(today, series, parts.sync.history.curve_days) for series in USUAL_SERIES}
-    for numbers in _pages(accounts):
-        for number in numbers:
-            for series, window in histories.items():
-                if window is not None:
-                    parts.stores.windows.replace_done(account_id_of(number), series, [window])
-
-
 def _pages(accounts: int) -> Iterator[Sequence[int]]:
     return (range(first, min(first + PAGE, accounts)) for first in range(0, accounts, PAGE))
 
@@ -131,7 +119,7 @@ def _series_row(account_id: str, series: str, active: bool, source: random.Rando
         "again_at": NIGHT + timedelta(hours=source.random()) if failed else None,
         "failures": int(failed),
         "history_due_at": None,
-        "days": "2026-11-01 24c",
+        "days": f"{_YESTERDAY - timedelta(days=1094)} 1095c",
         "last_complete": _YESTERDAY,
         "last_day": _YESTERDAY if source.random() > 0.05 else NO_DAY,
         "run_id": "20261124T070000.000000",

@@ -29,7 +29,6 @@ sys.path.insert(0, str(ROOT))  # `python benchmarks/home.py` has only this folde
 from benchmarks import processes  # noqa: E402
 from config.settings import PREFIX, get_settings  # noqa: E402
 from tests.support.parts import Parts  # noqa: E402
-from worker.domain.windows import plan_history  # noqa: E402
 from worker.stores.child_processes import Supervisor, answers, free_port  # noqa: E402
 from worker.stores.registry.tables import SERIES_OUTCOMES  # noqa: E402
 
@@ -85,14 +84,10 @@ def _add_account() -> str:
     token = jwt.encode(claims, "a key that nobody else needs to know", algorithm="HS256")
     with Parts(get_settings()) as parts:
         account_id = parts.consent.assertion.add(token, "cli:benchmark")[0].account.id
-        today = parts.sync.history.today()
-        for series in parts.stores.registry.outcomes.collected(account_id):
-            window = plan_history(today, series, parts.sync.history.curve_days)
-            if window is not None:
-                parts.stores.windows.replace_done(account_id, series, [window])
-        yesterday = today - timedelta(days=1)
+        yesterday = parts.sync.history.today() - timedelta(days=1)
         done = {"asked_at": now, "history_due_at": None, "last_day": yesterday, "last_complete": yesterday}
-        done |= {"days": f"{today.replace(day=1)} {today.day - 1}c", "ever_stored": True, "updated_at": now}
+        # Five years, the longest of all histories.
+        done |= {"days": f"{yesterday - timedelta(days=1825)} 1826c", "ever_stored": True, "updated_at": now}
         with parts.stores.registry.database.writing() as connection:
             connection.execute(update(SERIES_OUTCOMES).values(**done))
         return account_id

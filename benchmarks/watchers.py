@@ -27,6 +27,7 @@ import uvicorn
 from config.settings import Settings
 from drill.embedded_redis import EmbeddedRedis
 from tests.support.parts import Parts
+from worker.domain.completeness import COMPLETE
 from worker.domain.series import USUAL_SERIES
 from worker.domain.sessions import Scope
 from worker.domain.windows import DateWindow
@@ -174,7 +175,10 @@ def _mark_progress(parts: Parts, ids: list[str], step: int) -> None:
         for series in USUAL_SERIES:
             if history := parts.sync.history.wanted_window(series):
                 length = timedelta(days=-(-history.days * step // STEPS))
-                parts.stores.windows.mark_done(account_id, series, DateWindow(history.start, history.start + length))
+                days = DateWindow(history.start, history.start + length).dates()
+                known = parts.stores.registry.completeness.load_ledger(account_id, series)
+                marked = known.with_marks(dict.fromkeys(days, COMPLETE))
+                parts.stores.registry.completeness.replace_if_unchanged(account_id, series, known, marked)
 
 
 def _cpu_s(pid: int) -> float:

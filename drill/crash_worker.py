@@ -51,7 +51,7 @@ _CRASH_METHODS: Final[tuple[tuple[type[Any], tuple[Callable[..., Any], ...]], ..
     (
         ProgressStore,
         (
-            ProgressStore.mark_done,
+            ProgressStore.note_loaded,
             ProgressStore.record_success,
             ProgressStore.record_task,
             ProgressStore.claim_windows,

@@ -447,7 +447,7 @@ class Demo:
             while not progress.finished:
                 for account_id, bar in bars.items():
                     collected = self._stores.registry.outcomes.collected(account_id)
-                    counts = [self._sync.history.count_days(account_id, series) for series in collected]
+                    counts = [days.count() for days in self._sync.history.load(account_id, *collected).values()]
                     done, total = (sum(column) for column in zip(*counts, strict=True))
                     progress.update(bar, completed=done, total=total)
                 if exits := self._supervisor.wait(_POLL_S):

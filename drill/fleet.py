@@ -434,7 +434,7 @@ class DrillFleet:
     def count_history_days(self, account_id: str) -> tuple[int, int]:
         """Return the number of days of all histories that are loaded, and of those wanted."""
         collected = self._stores.registry.outcomes.collected(account_id)
-        counts = [self._sync.history.count_days(account_id, series) for series in collected]
+        counts = [days.count() for days in self._sync.history.load(account_id, *collected).values()]
         return sum(done for done, _ in counts), sum(wanted for _, wanted in counts)
 
     def is_loaded(self, account_id: str) -> bool:

@@ -6,20 +6,22 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
+from typing import Any
 
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
 
+from tests.support.registries import record_outcome
 from worker.domain.account import AccountState
-from worker.domain.completeness import COMPLETE, DayLedger, DayMark, DayState
+from worker.domain.completeness import COMPLETE, DayLedger, DayMark, DayState, mark_days
 from worker.domain.documents import REMOVED
-from worker.domain.series import Doctype, Series
-from worker.domain.windows import ONE_DAY
+from worker.domain.series import Doctype, Series, SeriesSwitch
+from worker.domain.windows import ONE_DAY, DateWindow, HistoryDays
 from worker.errors import UnknownAccount
 from worker.stores.registry import Registry
 from worker.stores.registry.outcomes import HourFreshness
 from worker.stores.registry.supplier_answers import Correction, CorrectionTable
-from worker.stores.registry.tables import CORRECTIONS
+from worker.stores.registry.tables import ACCOUNTS, CORRECTIONS
 
 NOW = datetime(2024, 7, 25, 7, 0, tzinfo=UTC)
 TODAY = date(2024, 7, 25)
@@ -191,3 +193,101 @@ def test_changes_that_workers_of_0_2_0_record_meanwhile_are_read_beside_the_othe
     assert table.delete_before(NOW + timedelta(hours=2)) == 3
     registry.accounts.remove(account_id)
     assert table.count_since(NOW) == {}
+
+
+WANTED = DateWindow(TODAY - 1095 * ONE_DAY, TODAY)
+
+
+def record_window(registry: Registry, account_id: str, window: DateWindow, **changes: Any) -> HistoryDays:
+    """Record that a window of daily values is stored whole."""
+    days = mark_days(window, {}, TODAY)
+    usual = {"code": None, "message": "", "last_day": None, "stored": True, "days": days, "wanted": WANTED}
+    return registry.outcomes.record(account_id, "daily", "r1", NOW, **(usual | changes))
+
+
+def history_due_at(registry: Registry, account_id: str) -> datetime | None:
+    return registry.outcomes.load(account_id)[Series.DAILY].history_due_at
+
+
+def test_a_recorded_window_tells_what_of_the_history_is_done_and_a_reader_sees_the_same(
+    registry: Registry,
+) -> None:
+    account_id = add_account(registry)
+    newest = DateWindow(TODAY - 365 * ONE_DAY, TODAY)
+    recorded = record_window(registry, account_id, newest)
+    assert (recorded.asked, recorded.loaded) == ([newest], False)
+    assert registry.completeness.load_histories(account_id, {Series.DAILY: WANTED}) == {Series.DAILY: recorded}
+    assert history_due_at(registry, account_id) is not None, "it goes on"
+    assert record_window(registry, account_id, DateWindow(WANTED.start, newest.start)).loaded
+    assert history_due_at(registry, account_id) is None
+
+
+def test_the_floor_of_the_supplier_is_one_mark_and_ends_the_history(registry: Registry) -> None:
+    account_id, floor = add_account(registry), TODAY - 100 * ONE_DAY
+    history = record_window(registry, account_id, DateWindow(floor, TODAY), floor=floor)
+    assert (history.loaded, history.missing_windows()) == (True, [])
+    assert str(registry.completeness.load_ledger(account_id, Series.DAILY)) == f"{floor - ONE_DAY} 1b 100c"
+    assert history_due_at(registry, account_id) is None
+
+
+def test_days_before_the_accounts_first_one_are_not_missing(registry: Registry) -> None:
+    account_id, first_day = add_account(registry), TODAY - 10 * ONE_DAY
+    for column in (ACCOUNTS.c.activated_on, ACCOUNTS.c.data_from):
+        registry.database.change(update(ACCOUNTS).values({column: first_day}))
+        (history,) = registry.completeness.load_histories(account_id, {Series.DAILY: WANTED}).values()
+        assert history.undone_windows() == [DateWindow(first_day, TODAY)]
+        for _ in range(2):
+            assert record_window(registry, account_id, DateWindow(first_day, TODAY)).loaded
+        ledger = registry.completeness.load_ledger(account_id, Series.DAILY)
+        assert str(ledger) == f"{first_day} 10c", "it is no floor of the supplier"
+        assert registry.completeness.replace_if_unchanged(account_id, Series.DAILY, ledger, DayLedger())
+        registry.database.change(update(ACCOUNTS).values({column: None}))
+
+
+def test_of_a_row_that_0_2_0_has_loaded_the_next_record_marks_where_it_begins(registry: Registry) -> None:
+    account_id = add_account(registry)
+    record_marks(registry, account_id, {TODAY - 3 * ONE_DAY: COMPLETE, TODAY - 2 * ONE_DAY: COMPLETE})
+    registry.outcomes.set_history_due(account_id, Series.DAILY, None)
+    yesterday = DateWindow(TODAY - ONE_DAY, TODAY)
+    assert record_window(registry, account_id, yesterday).loaded
+    ledger = registry.completeness.load_ledger(account_id, Series.DAILY)
+    assert str(ledger) == f"{TODAY - 4 * ONE_DAY} 1b 3c"
+    record_window(registry, account_id, yesterday)
+    assert registry.completeness.load_ledger(account_id, Series.DAILY) == ledger, "once"
+
+
+def test_a_history_that_waits_for_a_try_keeps_its_time_while_nights_go_on(registry: Registry) -> None:
+    account_id, tomorrow = add_account(registry), NOW + timedelta(days=1)
+    registry.outcomes.set_history_due(account_id, Series.DAILY, tomorrow)
+    night = DateWindow(TODAY - 7 * ONE_DAY, TODAY)
+    record_window(registry, account_id, night)
+    assert history_due_at(registry, account_id) == tomorrow
+    record_window(registry, account_id, night, due_changes={"history_due_at": NOW})
+    assert history_due_at(registry, account_id) == NOW, "a window of its own was stored"
+
+
+def test_a_rebuilt_ledger_lets_the_history_go_on(registry: Registry) -> None:
+    account_id, table = add_account(registry), registry.completeness
+    record_window(registry, account_id, WANTED)
+    known = table.load_ledger(account_id, Series.DAILY)
+    lost = known.with_marks({TODAY - 9 * ONE_DAY: DayMark(DayState.LATE)})
+    assert table.replace_if_unchanged(account_id, Series.DAILY, known, lost)
+    assert history_due_at(registry, account_id) == NOW
+    assert registry.due.list_repairs(TODAY, 10) == []
+    (history,) = table.load_histories(account_id, {Series.DAILY: WANTED}).values()
+    assert history.undone_windows() == [DateWindow(TODAY - 9 * ONE_DAY, TODAY - 8 * ONE_DAY)]
+
+
+def test_a_state_is_asked_for_until_it_was_told_once(registry: Registry) -> None:
+    account_id, wanted = add_account(registry), {Series.CONTRACT: DateWindow(TODAY - ONE_DAY, TODAY)}
+    registry.outcomes.switch(account_id, Series.CONTRACT, SeriesSwitch.ON, NOW)
+    assert registry.completeness.load_histories(account_id, wanted)[Series.CONTRACT].count() == (0, 1)
+    record_outcome(registry, account_id, "r1", series=Series.CONTRACT)
+    assert registry.completeness.load_histories(account_id, wanted)[Series.CONTRACT].count() == (1, 1)
+
+
+def test_what_was_recorded_since_a_moment_is_found(registry: Registry) -> None:
+    account_id, _ = add_account(registry), add_account(registry, 12)
+    record_marks(registry, account_id, {DAY: COMPLETE})
+    assert registry.completeness.list_updated_since(NOW) == [(account_id, Series.DAILY)]
+    assert registry.completeness.list_updated_since(NOW + timedelta(seconds=1)) == []

@@ -10,16 +10,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
-from uuid import uuid4
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from redis import Redis
 
 from worker.domain.calls import AnswerClass, Call
 from worker.domain.series import Series
-from worker.domain.windows import DateWindow, merge_windows
+from worker.domain.windows import DateWindow
 from worker.errors import StoreUnavailable
 from worker.stores.child_processes import free_port
 from worker.stores.redis.claims import ProgressStore, member_of
@@ -42,8 +39,6 @@ def window(first: int, days: int) -> DateWindow:
 
 
 def test_an_account_never_seen_has_nothing(state: ProgressStore) -> None:
-    assert state.coverage("acc", DAILY).windows == []
-    assert not state.coverage("acc", DAILY).is_known
     assert state.task_state("acc", DAILY) == {}
     assert state.failures("acc", DAILY) == {}
     assert state.claims_in("nightly", 60) == {}
@@ -52,42 +47,24 @@ def test_an_account_never_seen_has_nothing(state: ProgressStore) -> None:
     assert state.forget("acc") == 0
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.builds(window, st.integers(0, 60), st.integers(1, 15)), min_size=1, max_size=8))
-def test_days_marked_done_are_remembered_in_the_fewest_windows(state: ProgressStore, windows: list[DateWindow]) -> None:
-    account = uuid4().hex
-    for done in windows:
-        state.mark_done(account, DAILY, done)
-    assert state.coverage(account, DAILY).windows == merge_windows(windows)
-    assert state.coverage(account, CURVE).windows == []
-
-
-def test_windows_marked_at_the_same_time_are_all_kept(state: ProgressStore) -> None:
-    every_other = [window(2 * n, 1) for n in range(40)]
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda done: state.mark_done("acc", DAILY, done), every_other))
-    assert state.coverage("acc", DAILY).windows == every_other
-
-
-def test_coverage_is_known_only_once_it_was_told_as_a_whole(state: ProgressStore) -> None:
-    state.mark_done("acc", DAILY, WEEK)  # For example, the first window to finish after Redis was emptied.
-    assert not state.coverage("acc", DAILY).is_known
-    state.replace_done("acc", DAILY, [])
-    assert state.coverage("acc", DAILY).is_known
-    assert state.coverage("acc", DAILY).windows == []
-    state.mark_done("acc", DAILY, WEEK)
-    assert state.coverage("acc", DAILY).is_known
-    assert state.coverage("acc", DAILY).windows == [WEEK]
+def test_a_loaded_history_is_noted_with_the_state_or_alone(state: ProgressStore, redis: Redis, prefix: str) -> None:
+    key = f"{prefix}history_loaded:daily:acc"
+    state.record_success("acc1", DAILY, CALL, True, brief=True)
+    state.note_loaded("acc2", DAILY, loaded=True)
+    assert redis.hgetall(key) == {"acc1": "1", "acc2": "1"}
+    state.record_success("acc1", DAILY, CALL, False, state="ok")
+    state.note_loaded("acc2", DAILY, loaded=False)
+    assert not redis.exists(key)
 
 
 def test_forty_accounts_of_a_hash_stay_packed_and_small(state: ProgressStore, redis: Redis, prefix: str) -> None:
-    """A million accounts take some 60 bytes each, as ``docs/reference/redis-keys.md`` says."""
+    """A million accounts take some 20 bytes each, as ``docs/reference/redis-keys.md`` says."""
     accounts = [f"k9x{number:09d}" for number in range(44)]
     for account in accounts:
-        state.replace_done(account, DAILY, [DateWindow(date(2021, 11, 25), date(2024, 11, 24))])
-    key = f"{prefix}history:daily:k9x"
+        state.note_loaded(account, DAILY, loaded=True)
+    key = f"{prefix}history_loaded:daily:k9x"
     assert redis.object("encoding", key) in ("listpack", "ziplist")
-    assert redis.memory_usage(key) / len(accounts) < 75
+    assert redis.memory_usage(key) / len(accounts) < 25
 
 
 def test_notes_of_a_run_add_up_and_end_after_ninety_days(state: ProgressStore, redis: Redis, prefix: str) -> None:
@@ -145,19 +122,19 @@ def test_a_good_run_forgets_the_failures_that_it_makes_good(state: ProgressStore
     failures = {f"answer:outage:{run}": f"2024-07-24T07:00:00+00:00 {WEEK}" for run in ("nightly", "backfill")}
     state.record_task("acc", DAILY, state="failed", **failures)
     later = replace(CALL, window=DateWindow(WEEK.start + timedelta(days=1), WEEK.end + timedelta(days=1)))
-    state.record_success("acc", DAILY, later, state="ok")
+    state.record_success("acc", DAILY, later, True, state="ok")
     assert [name for name in state.task_state("acc", DAILY) if "outage" in name] == ["answer:outage:backfill"]
     assert redis.ttl(f"{prefix}task:acc:daily") == 90 * 24 * 3600
-    state.record_success("acc", DAILY, CALL, state="ok")
+    state.record_success("acc", DAILY, CALL, True, state="ok")
     assert [name for name in state.task_state("acc", DAILY) if "outage" in name] == []
     assert redis.ttl(f"{prefix}task:acc:daily") == 15 * 60
 
 
 def test_a_brief_success_makes_no_hash(state: ProgressStore) -> None:
-    state.record_success("acc", DAILY, CALL, brief=True, state="ok")
+    state.record_success("acc", DAILY, CALL, True, brief=True, state="ok")
     assert state.task_state("acc", DAILY) == {}
     state.record_task("acc", DAILY, state="failed")
-    state.record_success("acc", DAILY, CALL, brief=True, state="ok")
+    state.record_success("acc", DAILY, CALL, True, brief=True, state="ok")
     assert state.task_state("acc", DAILY)["state"] == "ok"
 
 
@@ -267,30 +244,29 @@ def test_forgetting_an_account_leaves_the_others_alone(
     state: ProgressStore, redis: Redis, prefix: str, account: str
 ) -> None:
     for name in (account, "account", "acc2", "abc"):
-        state.mark_done(name, DAILY, WEEK)
+        state.note_loaded(name, DAILY, loaded=True)
+        redis.hset(f"{prefix}history:daily:{name[:3]}", name, f"?{WEEK}")  # As version 0.2.0 has left it.
         state.record_task(name, CURVE, state="ok")
         state.claim_windows("nightly", [member_of(name, CURVE)], 60)
         state.count_failure(name, DAILY, WEEK)
         state.put_secret(f"token:{name}", "sealed", 60)
-    bucket = f"{prefix}history:daily:{account[:3]}"
-    shared = {name: value for name, value in redis.hgetall(bucket).items() if name != account}
+    buckets = [f"{prefix}{kind}:daily:{account[:3]}" for kind in ("history_loaded", "history")]
+    shared = [{name: value for name, value in redis.hgetall(key).items() if name != account} for key in buckets]
     others = {member_of(name, CURVE) for name in (account, "account", "acc2", "abc")} - {member_of(account, CURVE)}
-    other_keys = {key for key in redis.scan_iter(f"{prefix}*") if account not in key.split(":")} - {bucket}
-    other_keys |= {bucket} if shared else set()
+    other_keys = {key for key in redis.scan_iter(f"{prefix}*") if account not in key.split(":")} - set(buckets)
+    other_keys |= set(buckets) if shared[0] else set()
     with state.lock(f"account:{account}", ttl_s=30):
-        assert state.forget(account) == 5
+        assert state.forget(account) == 6
     assert set(redis.scan_iter(f"{prefix}*")) == other_keys
-    assert redis.hgetall(bucket) == shared
+    assert [redis.hgetall(key) for key in buckets] == shared
     assert set(state.claims_in("nightly", 60)) == others
     assert state.forget(account) == 0
 
 
 def test_redis_emptied_in_between_is_forgetting_and_no_more(state: ProgressStore, redis: Redis, prefix: str) -> None:
-    state.replace_done("acc", DAILY, [WEEK])
     state.claim_windows("nightly", ["acc:daily"], 60)
     redis.delete(*redis.scan_iter(f"{prefix}*"))
     redis.script_flush()
-    assert not state.coverage("acc", DAILY).is_known
     assert state.claim_windows("nightly", ["acc:daily"], 60) != [""]
     assert state.slot("nightly", 30)
 
@@ -300,16 +276,16 @@ def test_an_unreachable_redis_means_try_again_later() -> None:
     with connect(f"redis://:secret@127.0.0.1:{free_port()}/0") as nobody:
         state = ProgressStore(nobody)
         with pytest.raises(StoreUnavailable, match=r"Redis can't be used: .*refused") as caught:
-            state.coverage("acc", DAILY)
+            state.note_loaded("acc", DAILY, loaded=True)
         assert "secret" not in str(caught.value)
         with pytest.raises(StoreUnavailable), state.lock("token", ttl_s=1):
             pytest.fail("no lock without Redis")
 
 
 def test_what_a_refusal_quotes_stays_out_of_the_error(state: ProgressStore, redis: Redis, prefix: str) -> None:
-    redis.set(f"{prefix}history:daily:acc", "not a hash")
+    redis.set(f"{prefix}history_loaded:daily:acc", "not a hash")
     with pytest.raises(StoreUnavailable) as caught:
-        state.coverage("acc", DAILY)
+        state.note_loaded("acc", DAILY, loaded=True)
     assert str(caught.value) == "Redis can't be used: it refused with WRONGTYPE"
 
 

@@ -130,7 +130,7 @@ def fill_all(parts: Parts) -> dict[str, str]:
 def _fill_redis(parts: Parts, account_id: str) -> None:
     window = DateWindow(date(2024, 7, 1), date(2024, 7, 8))
     job = window_job(window, Series.DAILY, account_id)
-    parts.stores.windows.mark_done(account_id, Series.DAILY.value, window)
+    parts.stores.windows.note_loaded(account_id, Series.DAILY.value, loaded=True)
     parts.stores.windows.record_task(account_id, Series.DAILY.value, state="failed", window=str(window), run_id="r1")
     parts.stores.windows.count_failure(account_id, Series.DAILY, window)
     parts.stores.windows.put_secret("made-up", parts.stores.keys.redis.seal("made up", "made-up"), 3600)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,9 @@ from tests.support.backups import (
 )
 from tests.support.fakes import ByDoctype
 from tests.support.installation import Installation
-from tests.support.registries import NOW, prepare_registry
-from worker.domain.series import Doctype
-from worker.domain.windows import DateWindow
+from tests.support.registries import NOW, prepare_registry, record_outcome
+from worker.domain.completeness import COMPLETE
+from worker.domain.series import Doctype, Series
 from worker.errors import StoreUnavailable
 from worker.ops.backup import back_up, restore
 from worker.ops.backup_format import MANIFEST, BackupRefused
@@ -189,9 +190,29 @@ def dying_at(time: int, write: Callable[..., Any]) -> Callable[..., Any]:
 
 def test_a_restore_forgets_what_redis_knew_of_another_store(new: Installation, archive: Path) -> None:
     with new.open() as parts:
-        parts.stores.windows.mark_done("home1", "daily", DateWindow.parse("2024-01-01/2024-02-01"))
+        parts.stores.windows.note_loaded("home1", "daily", loaded=True)
         restore(parts.stores.settings, archive)
-        assert parts.stores.windows.coverage("home1", "daily").windows == []
+        assert list(parts.stores.redis.scan_iter("releve:history*")) == []
+
+
+def test_what_was_stored_while_the_backup_was_made_is_asked_for_again(
+    new: Installation, redis_url: str, tmp_path: Path
+) -> None:
+    """The measures are saved before the registry, which knows of days that they lack."""
+    with installation_with_keys(tmp_path / "busy", redis_url, tmp_path / "ledger.ndjson").open() as parts:
+        first = fill(parts)["first"]
+        before = parts.stores.registry.completeness.load_ledger(first, Series.DAILY)
+        lacking = {date(2024, 6, 29): COMPLETE, date(2024, 6, 30): COMPLETE}
+        parts.stores.registry.outcomes.set_history_due(first, Series.DAILY, None)
+        record_outcome(parts.stores.registry, first, "later", now=datetime.now(UTC), days=lacking)
+        back_up(parts, tmp_path / "busy.zip")
+    with new.open() as parts:
+        restore(parts.stores.settings, tmp_path / "busy.zip")
+        ledger = parts.stores.registry.completeness.load_ledger(first, Series.DAILY)
+        assert [ledger.mark_of(day).asked for day in lacking] == [False, False]
+        assert parts.stores.registry.outcomes.load(first)[Series.DAILY].history_due_at is not None, "it goes on"
+        assert [day for day, mark in before.days() if mark.complete and not ledger.mark_of(day).complete] == []
+        restore(parts.stores.settings, tmp_path / "busy.zip")
 
 
 def test_an_interrupted_backup_leaves_nothing(

@@ -59,7 +59,6 @@ class FilesInMemory:
 
     recorder: MemoryRecorder
     ledger: DayLedger = field(default_factory=DayLedger)
-    done: list[DateWindow] = field(default_factory=list)
 
     def record_file(
         self,
@@ -78,9 +77,6 @@ class FilesInMemory:
         self.recorder.recent[account_id, series.value] = recent.with_part(answer.answer)
         self.ledger = self.ledger.with_marks(to_marks(self.ledger))
 
-    def mark_done(self, account_id: str, series: str, *windows: DateWindow) -> None:
-        self.done += windows
-
 
 def importer_in_memory(
     measures: MeasureStore, recorder: MemoryRecorder | None = None, now: Callable[[], datetime] = lambda: NOW
@@ -89,4 +85,4 @@ def importer_in_memory(
     files: Any = FilesInMemory(recorder)
     sync = make_window_sync(PretendSupplier(), measures, recorder=recorder, now=now)
     results: Any = recorder
-    return FileImporter(window_sync=sync, results=results, outcomes=files, progress=files)
+    return FileImporter(window_sync=sync, results=results, outcomes=files)

@@ -15,9 +15,10 @@ from cryptography.fernet import Fernet
 from sqlalchemy import insert, select, update
 
 from worker.accounts.notices import NoticeSender
+from worker.domain.completeness import COMPLETE
 from worker.domain.consents import ConsentKind, ConsentProof
 from worker.domain.series import Series, SeriesSwitch
-from worker.domain.windows import ONE_DAY, PARIS
+from worker.domain.windows import ONE_DAY, PARIS, DateWindow
 from worker.stores.database import Database
 from worker.stores.encryption import KeyedHashes, Purpose, Sealer, generate_key
 from worker.stores.registry import Registry
@@ -166,6 +167,14 @@ def record_outcome(registry: Registry, account_id: str, run_id: str, **changes: 
     outcome: dict[str, Any] = {"code": None, "message": "", "last_day": None, "stored": False, **changes}
     series, now = outcome.pop("series", Series.DAILY), outcome.pop("now", NOW)
     registry.outcomes.record(account_id, series, run_id, now, **outcome)
+
+
+def mark_asked(registry: Registry, account_id: str, series: Series, window: DateWindow | None) -> None:
+    """Mark all days of a window as stored."""
+    assert window is not None
+    known = registry.completeness.load_ledger(account_id, series)
+    ledger = known.with_marks(dict.fromkeys(window.dates(), COMPLETE))
+    assert registry.completeness.replace_if_unchanged(account_id, series, known, ledger)
 
 
 def record_consent(

@@ -151,7 +151,6 @@ class Household:
 
     def backfill(self, account_id: str, most: int = 200) -> list[WindowJob]:
         """Sync one window of the history after the other until none is due, and return those that were tried."""
-        self.claims.make_lost_histories_due()
         tried: list[WindowJob] = []
         while job := self._next_of_history(account_id):
             tried.append(job)
@@ -166,7 +165,7 @@ class Household:
         return next((job for job in jobs if job is not None), None)
 
     def is_loaded(self, account_id: str, series: Series) -> bool:
-        """Return whether Redis knows every day of the history as done."""
+        """Return whether every day of the history was asked for."""
         done, total = self.history.count_days(account_id, series)
         return done == total
 

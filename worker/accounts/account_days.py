@@ -12,6 +12,8 @@ from worker.domain.completeness import DayLedger, DayMark
 from worker.domain.documents import ALL_KEYS
 from worker.domain.schedule import AskingHours, FleetPolicy, Turn, next_look_back, next_request
 from worker.domain.series import FREQUENCY, Series, SeriesSwitch, of_supplier
+from worker.domain.windows import HistoryDays
+from worker.stores.measures.measure_store import MeasureStore
 from worker.stores.registry.outcomes import SeriesOutcome
 from worker.sync.history import History
 
@@ -53,13 +55,16 @@ class AccountDays:
         chosen = self.history.registry.outcomes.list_chosen(self.account.id)
         return {one.series for one in chosen if one.switch is SeriesSwitch.ENDED}
 
-    @cached_property
-    def reading_frequency(self) -> str | None:
-        """How often the meter is read, by its newest stored contract; None where that doesn't tell."""
+    def reading_frequency(self, measures: MeasureStore) -> str | None:
+        """Return how often the meter is read, by its newest stored contract; None where that doesn't tell."""
         contracts = [series.inputs for series in of_supplier(self.account.supplier) if series.is_state]
-        stored = self.history.measures.read(self.account.id, dict.fromkeys(contracts, ALL_KEYS))
+        stored = measures.read(self.account.id, dict.fromkeys(contracts, ALL_KEYS))
         rows = [document for doctype in contracts for document in stored[doctype]]
         return rows[-1].get(FREQUENCY) if rows else None
+
+    @cached_property
+    def histories(self) -> Mapping[Series, HistoryDays]:
+        return self.history.load(self.account.id, *self.series)
 
     def ledger(self, series: Series) -> DayLedger:
         return self._ledgers.get(series, DayLedger())
@@ -82,6 +87,7 @@ class AccountDays:
             last_day=outcome.last_day,
             last_complete=outcome.last_complete,
             repair_on=outcome.repair_on,
+            history_at=outcome.history_due_at,
             lacks_curve=outcome.every > 1,
         )
 
@@ -96,7 +102,7 @@ class AccountDays:
 
     @cached_property
     def _ledgers(self) -> Mapping[Series, DayLedger]:
-        ledgers = self.history.registry.completeness.load_ledgers([self.account.id])
+        ledgers = self.history.registry.completeness.load_ledgers(self.account.id)
         return {series: ledger for (_, series), ledger in ledgers.items()}
 
     @cached_property

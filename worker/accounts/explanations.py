@@ -45,6 +45,8 @@ from worker.domain.series import Doctype, Granularity, Series, daily_of, with_da
 from worker.domain.tariffs import DayEnergy, SequenceBreak, day_energies, find_breaks
 from worker.domain.totals import Peak, state_on, to_peaks
 from worker.domain.windows import ONE_DAY, DateWindow, civil_date, plan_look_back
+from worker.stores.measures.measure_store import MeasureStore
+from worker.stores.redis.claims import ProgressStore
 from worker.stores.registry.consents import ConsentTable
 from worker.stores.registry.outcomes import SeriesOutcome
 from worker.stores.registry.outputs import OutputState, list_outputs_of
@@ -120,7 +122,9 @@ class Explainer:
     """The service that collects what is known of a day, from the registry, the measure store and Redis."""
 
     consents: ConsentTable
+    measures: MeasureStore
     corrections: CorrectionTable
+    progress: ProgressStore
     history: History
 
     def explain(self, account: Account, day: date) -> Explanation:
@@ -132,9 +136,10 @@ class Explainer:
         explanations = {
             series: _explain_series(
                 known,
+                self.measures,
                 day,
                 series,
-                self.history.progress.task_state(account.id, series),
+                self.progress.task_state(account.id, series),
                 holes.get(series, {}).get(day),
                 stored_of(series, day, entries),
             )
@@ -163,11 +168,11 @@ class Explainer:
         Raises StoreUnavailable.
         """
         known = AccountDays(account, self.history)
-        state = self.history.progress.task_state(account.id, series)
-        return {day: _explain_series(known, day, series, state, None, StoredDay(None)) for day in days}
+        state = self.progress.task_state(account.id, series)
+        return {day: _explain_series(known, self.measures, day, series, state, None, StoredDay(None)) for day in days}
 
     def _read(self, account: Account, ranges: Mapping[Doctype, KeyRange]) -> EntriesByDoctype:
-        stored = self.history.measures.read(account.id, ranges) if ranges else {}
+        stored = self.measures.read(account.id, ranges) if ranges else {}
         return {doctype: [to_entry(document) for document in documents] for doctype, documents in stored.items()}
 
     def list_corrections(self, account: Account, day: date) -> Iterator[Correction]:
@@ -196,7 +201,13 @@ def _series_to_explain(known: AccountDays) -> list[Series]:
 
 
 def _explain_series(
-    known: AccountDays, day: date, series: Series, state: Mapping[str, str], hole: Hole | None, stored: StoredDay
+    known: AccountDays,
+    measures: MeasureStore,
+    day: date,
+    series: Series,
+    state: Mapping[str, str],
+    hole: Hole | None,
+    stored: StoredDay,
 ) -> SeriesExplanation:
     account, today, ledger = known.account, known.history.today(), known.ledger(series)
     outcome = known.outcomes.get(series)
@@ -220,7 +231,7 @@ def _explain_series(
         later=any(other > day for other in ledger.stored_days()) if series.comes_late else None,
         of_periods=series.has_intervals,
         ended=is_ended,
-        frequency=known.reading_frequency if is_ended and series.is_daily_energy else None,
+        frequency=known.reading_frequency(measures) if is_ended and series.is_daily_energy else None,
     )
     reason = reason_of(day, today, facts, account)
     sentences = _sentences_of(known, row, reason, {series})

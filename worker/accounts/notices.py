@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, assert_never
 from worker.accounts.notice_channels import NoticeChannels, compose_message
 from worker.accounts.refusals import RefusalPolicy
 from worker.domain.account import DEFAULT_TENANT, Account, AccountState
-from worker.domain.completeness import COMPARED_SERIES, DayLedger, find_missing_curve
+from worker.domain.completeness import COMPARED_SERIES, find_missing_curve
 from worker.domain.notice import Notice, NoticeKind
 from worker.domain.windows import civil_date
 from worker.errors import NotDelivered, UnknownAccount
@@ -119,10 +119,9 @@ def notify_missing_curves(registry: Registry, refusals: RefusalPolicy) -> int:
     """
     notified, after = 0, None
     while page := registry.accounts.page_active(after):
-        ledgers = registry.completeness.load_ledgers([account.id for account in page])
+        ledgers = registry.completeness.load_ledgers(*(account.id for account in page))
         for account in page:
-            daily, curve = (ledgers.get((account.id, series), DayLedger()) for series in COMPARED_SERIES)
-            if missing := find_missing_curve(daily, curve):
+            if missing := find_missing_curve(*(ledgers[account.id, series] for series in COMPARED_SERIES)):
                 notified += bool(refusals.insert_missing_curve_notices(account, missing.last_curve))
         after = page[-1].id
     return notified

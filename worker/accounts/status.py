@@ -131,10 +131,7 @@ class AccountProgress(BaseModel):
 
 
 def status_of(account: Account, history: History) -> AccountStatus:
-    """Return the state, history and last outcome of each series.
-
-    If Redis has lost the account's history, it is read back from the measure store.
-    """
+    """Return the state, history and last outcome of each series."""
     known, (daily, curve) = AccountDays(account, history), COMPARED_SERIES
     asks_for_curve = account.active and curve in known.asked
     no_curve = asks_for_curve and find_missing_curve(known.ledger(daily), known.ledger(curve)) is not None
@@ -148,7 +145,7 @@ def status_of(account: Account, history: History) -> AccountStatus:
 
 
 def progress_of(account: Account, history: History) -> AccountProgress:
-    """Return how far the account's history is loaded, read back like that of ``status_of``."""
+    """Return how far the account's history is loaded."""
     by_series = _status_by_series(AccountDays(account, history))
     return AccountProgress(
         account=account.id,
@@ -161,13 +158,11 @@ def progress_of(account: Account, history: History) -> AccountProgress:
 
 def _status_by_series(known: AccountDays) -> dict[Series, SeriesStatus]:
     by_series = {}
-    account, history = known.account, known.history
     for series in known.series:
-        outcome, is_asked = known.outcomes.get(series), series in known.asked
-        missing = history.missing_windows(account.id, series) if is_asked else []
-        done, total = history.count_days(account.id, series)
+        outcome, is_asked, days = known.outcomes.get(series), series in known.asked, known.histories[series]
+        done, total = days.count()
         by_series[series] = SeriesStatus(
-            loaded=not missing,
+            loaded=not is_asked or not days.missing_windows(),
             done=done,
             total=total if is_asked else done,
             last_day=outcome.last_day if outcome else None,
@@ -175,7 +170,7 @@ def _status_by_series(known: AccountDays) -> dict[Series, SeriesStatus]:
             error=outcome.code if outcome else None,
             message=outcome.message if outcome and outcome.code else None,
             asked_at=outcome.asked_at if outcome else None,
-            next_try=_next_try(known, series, outcome) if outcome and account.active else None,
+            next_try=_next_try(known, series, outcome) if outcome and known.account.active else None,
         )
     return by_series
 
@@ -459,8 +454,7 @@ def _home_series_of(known: AccountDays, *, is_asked: bool) -> dict[Series, HomeS
 
 
 def _count_missing(known: AccountDays, coverage: Coverage) -> int:
-    undone = known.history.undone_windows(known.account.id, coverage.series)
-    days = {day for window in undone for day in window.dates()}
+    days = {day for window in known.histories[coverage.series].undone_windows() for day in window.dates()}
     return len(days.union(day.day for day in coverage.open_days if day.hole is not Hole.NOT_ACTIVATED))
 
 

@@ -431,8 +431,8 @@ def history_progress(stores: Stores, sync: Sync, account: Account) -> tuple[int,
     """Count days of history.  A series that was given up counts as done; its error is printed at the end."""
     done = total = 0
     outcomes = stores.registry.outcomes.load(account.id)
-    for series in stores.registry.outcomes.collected(account.id):
-        series_done, series_total = sync.history.count_days(account.id, series)
+    for series, days in sync.history.load(account.id, *stores.registry.outcomes.collected(account.id)).items():
+        series_done, series_total = days.count()
         goes_on = outcomes[series].history_due_at if series in outcomes else None
         given_up = goes_on is not None and goes_on - stores.now() > _GIVEN_UP
         done += series_total if given_up else series_done

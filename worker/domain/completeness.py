@@ -13,7 +13,8 @@ the first day and one mark for each day after it, written as runs:
 Three years of a healthy meter take 20 bytes.
 
 Open days are asked for again when they are 1, 2, 4 and 8 days old, then weekly. A day without a reading counts as
-absent for good when it is ``GIVE_UP_AGE`` days old. A day for which two answers crossed is asked for at once.
+absent for good when it is ``GIVE_UP_AGE`` days old. A day for which two answers crossed is asked for at once. A day
+without an age was never asked for: the history asks for it.
 
 Enedis collects a load curve only if the holder has switched its collection on; daily values are always collected. The
 answer is ``no_data_found`` both for a curve that is not collected and for a gap. So the ledgers of daily values and
@@ -73,7 +74,7 @@ class DayMark:
     """The state of one day.
 
     ``half_hours``: how many are stored of a partial day, or of one with a value set aside. ``asked_at_age``: the day's
-    age in days when it was last asked for.
+    age in days when it was last asked for; None for a day that a file alone has told, or that was lost.
     """
 
     state: DayState
@@ -89,6 +90,12 @@ class DayMark:
     def complete(self) -> bool:
         """Whether all of the day is stored."""
         return self.state in (DayState.COMPLETE, DayState.FILE, DayState.AGAIN)
+
+    @property
+    def asked(self) -> bool:
+        """Whether the supplier was asked for the day, or need not be: the others belong to the history."""
+        ended = self.complete or self.state in (DayState.ABSENT, DayState.BEFORE)
+        return ended or self.asked_at_age is not None
 
     def __str__(self) -> str:
         half_hours = str(self.half_hours) if self.half_hours or self.state is DayState.PARTIAL else ""
@@ -160,6 +167,27 @@ class DayLedger:
             marks[(day - start).days] = mark
         return DayLedger(start, marks)
 
+    def with_floor(self, floor: date) -> DayLedger:
+        """Return a ledger in which the newest day before ``floor`` of which nothing is stored is marked as BEFORE."""
+        day = floor - ONE_DAY
+        while (mark := self.mark_of(day)).complete or mark.half_hours:
+            day -= ONE_DAY
+        return self.with_marks({day: BEFORE})
+
+    def asked_windows(self, first_day: date = date.min) -> list[DateWindow]:
+        """Return the days that the supplier was asked for, in windows that may overlap.
+
+        All days before one that is BEFORE, or before the account's ``first_day``, count as asked.
+        """
+        windows, floor, end = list[DateWindow](), first_day, self.start or date.min
+        for mark, equal_marks in groupby(self.marks):
+            start, end = end, end + len(list(equal_marks)) * ONE_DAY
+            if mark.state is DayState.BEFORE:
+                floor = max(floor, end)
+            elif mark.asked:
+                windows.append(DateWindow(start, end))
+        return [DateWindow(date.min, floor), *windows] if floor > date.min else windows
+
     def ask_again(self, days: Iterable[date]) -> DayLedger:
         """Return a ledger in which these days are due at once, where there is anything to ask for."""
         marks = {day: self.mark_of(day) for day in days}
@@ -186,11 +214,10 @@ class DayLedger:
 
     def last_complete(self) -> date | None:
         """Return the newest complete day."""
-        if self.start is not None:
-            for place in range(len(self.marks) - 1, -1, -1):
-                if self.marks[place].complete:
-                    return self.start + place * ONE_DAY
-        return None
+        if self.start is None:
+            return None
+        places = (place for place in range(len(self.marks) - 1, -1, -1) if self.marks[place].complete)
+        return next((self.start + place * ONE_DAY for place in places), None)
 
 
 def never_comes(mark: DayMark, asked: bool) -> bool:
@@ -203,13 +230,15 @@ def next_ask(day: date, mark: DayMark, series: Series) -> date | None:
 
     Of a series that not every night asks for, the repair has only the days that its look-back does not reach any more,
     weekly like those of others: it is never asked for more often than its cadence. A state has none: what held on a day
-    that is over can't be asked for later.
+    that is over can't be asked for later. Nor has a day that nobody was asked for: it belongs to the history.
     """
     if series.is_state:
         return None
     if mark.state is DayState.AGAIN:
         return day
-    last_age = mark.asked_at_age or 0
+    if mark.asked_at_age is None:
+        return None
+    last_age = mark.asked_at_age
     if not series.is_nightly:
         last_age = max(last_age, series.description.look_back_days)
     return next((day + timedelta(days=age) for age in ASKED_AT_AGES if age > last_age), None)

@@ -135,8 +135,8 @@ class Turn:
 
     ``nightly_at``: when a night begins. ``nights``: from one turn to the next. ``asked_at``: the last look-back.
     ``again_at``: the next try after a failure. ``repair_on``: the first date on which the repair takes the row.
-    ``lacks_curve``: the curve is not collected, so only a night in seven asks for it. ``hours``: those of an account
-    that may not be asked at any time.
+    ``history_at``: when the history goes on; None if it is loaded. ``lacks_curve``: the curve is not collected, so only
+    a night in seven asks for it. ``hours``: those of an account that may not be asked at any time.
     """
 
     nightly_at: time
@@ -146,6 +146,7 @@ class Turn:
     last_day: date | None = None
     last_complete: date | None = None
     repair_on: date | None = None
+    history_at: datetime | None = None
     lacks_curve: bool = False
     hours: AskingHours | None = None
 
@@ -165,6 +166,8 @@ def next_request(series: Series, day: date, mark: DayMark, now: datetime, turn: 
     ]
     if (when := next_ask(day, mark, series)) is not None and not turn.lacks_curve:
         moments.append(_next_repair(max(when, turn.repair_on or when), now, turn))
+    if not mark.asked and turn.history_at is not None:
+        moments.append(max(now, turn.history_at))
     return min(moments).astimezone(UTC) if moments else None
 
 

@@ -11,7 +11,7 @@ power. So stored and fetched values add up exactly and to the same sum.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
@@ -210,3 +210,53 @@ def split_window(window: DateWindow, max_days: int) -> list[DateWindow]:
     """Return the same days in windows of at most ``max_days``, oldest first."""
     starts = (window.start + timedelta(days=offset) for offset in range(0, window.days, max_days))
     return [DateWindow(start, min(start + timedelta(days=max_days), window.end)) for start in starts]
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryDays:
+    """The days of a history that are ``wanted`` from the supplier, and the windows that it was ``asked`` for.
+
+    ``wanted`` is None for a series of which nothing is. A state is asked for once.
+    """
+
+    series: Series
+    wanted: DateWindow | None
+    asked: Sequence[DateWindow]
+
+    @property
+    def loaded(self) -> bool:
+        """Whether no day is missing but in the look-back, which asks for the days that follow anyway."""
+        if self.wanted is None:
+            return True
+        end = self.wanted.end - self.series.description.look_back_days * ONE_DAY
+        return not subtract_windows(DateWindow(self.wanted.start, max(end, self.wanted.start + ONE_DAY)), self.asked)
+
+    def missing_windows(self) -> list[DateWindow]:
+        """Return the windows still to be fetched, newest first."""
+        if (wanted := self._until_last_turn()) is None:
+            return []
+        max_days = self.series.description.max_window_days
+        windows = plan_backfill(wanted, self.asked, max_days)
+        return reach_on(windows, wanted.end, max_days) if self.series.has_intervals else windows
+
+    def undone_windows(self) -> list[DateWindow]:
+        """Return the days that should be there by now and were not asked for, oldest first."""
+        wanted = self._until_last_turn()
+        return [] if wanted is None else subtract_windows(wanted, self.asked)
+
+    def count(self) -> tuple[int, int]:
+        """Return the number of days done and of days wanted, for a progress bar."""
+        wanted = self._until_last_turn()
+        total = 0 if wanted is None else wanted.days
+        return total - sum(window.days for window in self.undone_windows()), total
+
+    def _until_last_turn(self) -> DateWindow | None:
+        """Return the wanted days without those since the last turn of a series that not every night asks for.
+
+        The next turn asks for them: until then they are not missing.
+        """
+        if self.wanted is None or self.series.is_nightly:
+            return self.wanted
+        last = min(max((window.end for window in self.asked), default=self.wanted.start), self.wanted.end)
+        is_within = self.wanted.end - last <= self.series.description.cadence_nights * ONE_DAY
+        return DateWindow(self.wanted.start, last) if is_within and last > self.wanted.start else self.wanted

@@ -1,7 +1,7 @@
 """Backup of the registry and of the accounts' measures in one sealed file, and its restore.
 
-**Backup.** Redis is left out, because its content is read back from the stores. The measures are saved first and the
-registry last, so that its refresh tokens are as fresh as possible: one that was spent after the backup is worthless.
+**Backup.** Redis is left out, because nothing in it can't be lost. The measures are saved first and the registry last,
+so that its refresh tokens are as fresh as possible: one that was spent after the backup is worthless.
 
 **Restore.** The measures come first, then the registry in one transaction, because a worker starts from it.
 
@@ -10,7 +10,8 @@ registry last, so that its refresh tokens are as fresh as possible: one that was
 2. Measures are written, but for those of accounts that were erased since.
 3. Redis forgets what it knew of another store, and requests and flows of people who were connecting.
 4. The registry is filled. In the same transaction everything that lets somebody in is ended (``end_rights``), and the
-   ledger is applied (``replay_ledger``): nobody ever sees what was erased or stopped after the backup.
+   ledger is applied (``replay_ledger``): nobody ever sees what was erased or stopped after the backup. Days that were
+   stored while the backup was made are those of its measures, and the others are asked for again.
 
 For each account of the ledger what is final counts: an erased account is never alive again, a closed one is never read
 again, and a stopped consent stays stopped unless the backup knows a later one. The same tables do it that did it the
@@ -54,6 +55,7 @@ from worker.runtime.keys import (
     refuse_fleet,
 )
 from worker.runtime.stores import Stores, open_database, open_stores
+from worker.runtime.sync_parts import Sync, build_sync
 from worker.stores.database import Database
 from worker.stores.encryption import Purpose, Sealer
 from worker.stores.erasure_ledger import LedgerEntry, LedgerFile, LedgerKind, LedgerPosition, LedgerRefused
@@ -71,8 +73,10 @@ from worker.stores.registry.dump import (
     restore_rows,
 )
 from worker.stores.registry.key_rotation import TEXT_SEALS
+from worker.stores.registry.outcomes import CompletenessTable
 from worker.stores.registry.rights import withdraw_waiting
 from worker.stores.registry.tables import AUDIT_LOG
+from worker.sync.history import LedgerRebuilder
 from worker.sync.verification import all_accounts
 
 PAGE_SIZE: Final = 500  # Documents that are in memory, or in one request to the store, at the same time.
@@ -375,19 +379,20 @@ def restore(settings: Settings, path: Path, *, without_ledger: bool = False) -> 
         open_checked(settings, path, without_ledger=without_ledger) as backup,
         open_stores(settings) as stores,
     ):
-        summary = _restore(stores, backup)
+        sync = build_sync(stores)
+        summary = _restore(stores, sync, backup)
         stores.erasure_ledger.accept()
         if backup.is_home and not settings.is_home:
             mark_home(settings)
         return summary
 
 
-def _restore(stores: Stores, backup: CheckedBackup) -> RestoreSummary:
+def _restore(stores: Stores, sync: Sync, backup: CheckedBackup) -> RestoreSummary:
     archive, entries = backup.archive, backup.entries
     name = _name_of(archive, entries)
     was_there = _is_already_restored(stores, name)
     written, kept = _restore_measures(stores.measures, archive, entries)
-    # Redis knows the windows that were stored in another measure store, and they may be missing in this one.
+    # Redis knows what came of another registry and measure store.
     stores.windows.forget_all()
     build_requests(stores).forget_all()
     ConsentFlows(stores.redis).forget_all()
@@ -396,7 +401,7 @@ def _restore(stores: Stores, backup: CheckedBackup) -> RestoreSummary:
         with stores.registry.database.snapshot() as connection:
             _remember(stores, name, connection)
     else:
-        ended, effect = _fill_registry(stores, archive, entries, name)
+        ended, effect = _fill_registry(stores, sync, archive, entries, name)
     return RestoreSummary(
         str(archive.path),
         archive.manifest["made_at"],
@@ -455,7 +460,7 @@ def _checksum_rows(connection: Connection) -> dict[str, Any]:
 
 
 def _fill_registry(
-    stores: Stores, archive: Archive, entries: list[LedgerEntry], name: str
+    stores: Stores, sync: Sync, archive: Archive, entries: list[LedgerEntry], name: str
 ) -> tuple[EndedRights, LedgerEffect]:
     with stores.registry.database.writing() as connection:
         if connection.dialect.name == "postgresql":
@@ -465,9 +470,19 @@ def _fill_registry(
         restore_rows(connection, lambda table: archive.rows(table_member(table)))
         ended = end_rights(connection, real_clock())
         effect = replay_ledger(stores, connection, entries)
+        _rebuild_newest(stores, sync, archive, connection)
         # A record without its rows does no harm; rows without their record could not be told from a registry in use.
         _remember(stores, name, connection)
     return ended, effect
+
+
+def _rebuild_newest(stores: Stores, sync: Sync, archive: Archive, connection: Connection) -> None:
+    """Rebuild the days of what was stored while the backup was made: its measures were saved before its registry."""
+    ledgers = CompletenessTable(stores.registry.database.join(connection))
+    rebuilder = LedgerRebuilder(measures=stores.measures, ledgers=ledgers, today=sync.history.today)
+    saved_from = datetime.fromisoformat(archive.manifest["made_at"]) - _CLOCK_SKEW
+    for account_id, series in ledgers.list_updated_since(saved_from):
+        rebuilder.rebuild(account_id, series)
 
 
 # -- Measures

@@ -89,8 +89,6 @@ def build_sync(stores: Stores, suppliers: Suppliers | None = None) -> Sync:
     )
     history = History(
         registry=registry,
-        progress=windows,
-        measures=stores.measures,
         now=now,
         curve_days=settings.history_load_days,
         nightly_at=time.fromisoformat(settings.nightly_at),
@@ -248,7 +246,6 @@ def build_rebuilder(stores: Stores, sync: Sync) -> LedgerRebuilder:
     return LedgerRebuilder(
         measures=stores.measures,
         ledgers=stores.registry.completeness,
-        progress=stores.windows,
         today=sync.history.today,
     )
 
@@ -284,12 +281,16 @@ def build_importer(stores: Stores, sync: Sync) -> FileImporter:
     """Return the import of files; few processes need the readers of workbooks."""
     from worker.sync.file_import import FileImporter
 
-    return FileImporter(
-        window_sync=sync.window, results=sync.results, outcomes=stores.registry.outcomes, progress=stores.windows
-    )
+    return FileImporter(window_sync=sync.window, results=sync.results, outcomes=stores.registry.outcomes)
 
 
 def build_explainer(stores: Stores, sync: Sync) -> Explainer:
     from worker.accounts.explanations import Explainer
 
-    return Explainer(consents=stores.registry.consents, corrections=stores.registry.corrections, history=sync.history)
+    return Explainer(
+        consents=stores.registry.consents,
+        measures=stores.measures,
+        corrections=stores.registry.corrections,
+        progress=stores.windows,
+        history=sync.history,
+    )

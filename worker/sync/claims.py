@@ -102,11 +102,6 @@ class WindowClaims:
         """Return the job of a window; without a claim, as a person asks for it, none delays it."""
         return to_job(account_id, series, window, new_run_id(self.now()), claim)
 
-    def make_lost_histories_due(self) -> None:
-        """Let all histories go on where Redis was emptied: what of them is stored is read back then."""
-        if self.progress.is_empty():
-            self.registry.outcomes.make_histories_due(self.now())
-
     def claim_history(self, account_id: str, series: Series) -> WindowJob | None:
         """Claim the next window of a history: of those that failed the least, the newest.
 
@@ -118,6 +113,8 @@ class WindowClaims:
         missing, others_at = self.history.reachable_windows(account_id, series)
         if not missing:
             self.registry.outcomes.set_history_due(account_id, series, others_at)
+        self.progress.note_loaded(account_id, series, loaded=not missing and others_at is None)
+        if not missing:
             return None
         failures = self.progress.failures(account_id, series)
         window = min(missing, key=lambda window: failures.get(window, 0))

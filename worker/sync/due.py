@@ -34,7 +34,7 @@ from worker.sync.claims import HISTORY_LANES, LANES, NIGHTLY_LANE, REPAIR_LANE, 
 
 _AGAIN_SHARE: Final = 10  # A tenth of the nightly room is kept for tries after a failure.
 _REPAIR_SHARE: Final = 10  # Each hourly run of the repair may use a tenth of an hour's quota.
-MOST_HISTORIES: Final = 500  # Histories begun in one call: each reads its finished days.
+MOST_HISTORIES: Final = 500  # Histories begun in one call: each reads its days.
 _MOST_ROWS: Final = 1_000  # More than a gateway could be asked for.
 
 
@@ -130,7 +130,6 @@ class DueWindows:
     def histories(self) -> list[tuple[str, Series]]:
         """Return the accounts and series whose history goes on now; ``next_of_history`` claims a window of each."""
         self.claims.drop_lost(*HISTORY_LANES.values())
-        self.claims.make_lost_histories_due()
         free: list[tuple[str, Series]] = []
         for lane in dict.fromkeys(HISTORY_LANES.values()):
             in_flight = self.in_flight(lane)

@@ -22,17 +22,16 @@ from worker.accounts.asserted_accounts import AccountAssertion
 from worker.domain import messages
 from worker.domain.account import Account, AccountState
 from worker.domain.comparison import FinishedAnswer, RecentAnswers, ranges_to_read
-from worker.domain.completeness import DayLedger, DayMark, DayState, civil_day_of, half_hours_in
+from worker.domain.completeness import GIVE_UP_AGE, DayLedger, DayMark, DayState, civil_day_of, half_hours_in
 from worker.domain.consistency import beyond
 from worker.domain.documents import MILLIWATT_HOURS_PER_WH, Entry, entry_of, find_clusters, to_entry
 from worker.domain.files.cells import FileFault, FileRefused, FileSeries
 from worker.domain.messages import WindowJob, WindowResult, Writes
 from worker.domain.series import Granularity, Quantity, Series, grid_operator_of, of_supplier
 from worker.domain.tariffs import day_energies
-from worker.domain.windows import ONE_DAY, DateWindow, IntervalReading, civil_date, to_windows
+from worker.domain.windows import ONE_DAY, DateWindow, IntervalReading, civil_date
 from worker.errors import FilesOnly, MeterElsewhere
 from worker.logs import fields
-from worker.stores.redis.claims import ProgressStore
 from worker.stores.registry import Registry
 from worker.stores.registry.outcomes import OutcomeTable
 from worker.sync.results import ResultRecorder
@@ -104,7 +103,6 @@ class FileImporter:
     window_sync: WindowSync
     results: ResultRecorder
     outcomes: OutcomeTable
-    progress: ProgressStore
 
     def compare(self, file: FileSeries, account_id: str | None, data_from: date | None = None) -> FileComparison:
         """Compare a file with what is stored, and write nothing; without an account nothing is.
@@ -156,7 +154,7 @@ class FileImporter:
         run_id = messages.new_file_run_id(now)
         for window, readings in self._parts(file, data_from):
             days = frozenset(reading.start.date() for reading in readings)
-            recorder = _FileRecorder(self.results, self.outcomes, self.progress, days, self.window_sync.now)
+            recorder = _FileRecorder(self.results, self.outcomes, days, self.window_sync.now)
             sync = replace(self.window_sync, recorder=recorder)
             job = messages.to_job(account_id, file.series, window, run_id, None)
             fetched = sync.receive(job, readings, min(file.told_at, now))
@@ -208,7 +206,7 @@ class FileImporter:
 
 @dataclass(frozen=True)
 class _FileRecorder:
-    """A recorder of a part of a file: corrections, marks of days, and what of the history is done.
+    """A recorder of a part of a file: corrections and marks of days.
 
     It records no call: what is due stays due, but for the days that the file has completed. ``days``: those of which
     the file has a value. The others of the window stay as they are, because the file does not tell that they lack.
@@ -216,7 +214,6 @@ class _FileRecorder:
 
     results: ResultRecorder
     outcomes: OutcomeTable
-    progress: ProgressStore
     days: frozenset[date]
     now: Callable[[], datetime]
 
@@ -235,7 +232,6 @@ class _FileRecorder:
         finished = replace(FinishedAnswer.of(result), overwrote=False, late_days=frozenset())
         # Of a day with a value set aside, only what is stored counts, if that is not all.
         told = [day for day in sorted(self.days) if str(day) not in facts["set_aside"] or facts["open"].get(str(day))]
-        told_on = civil_date(datetime.fromisoformat(facts["fetched_at"]))
         today = civil_date(self.now())
         self.outcomes.record_file(
             account_id,
@@ -244,14 +240,12 @@ class _FileRecorder:
             self.now(),
             last_day=date.fromisoformat(facts["last_day"]) if facts["last_day"] else None,
             to_marks=lambda known: {
-                day: _mark_of(day, known, facts["open"].get(str(day)), told_on, day in finished.changed_days)
+                day: _mark_of(day, known, facts["open"].get(str(day)), day in finished.changed_days)
                 for day in told
                 if day < today
             },
             answer=finished,
         )
-        if done := to_windows(day for day in told if str(day) not in facts["open"]):
-            self.progress.mark_done(account_id, series.value, *done)
 
 
 def describe_counts(new: int, same: int, different: int) -> str:
@@ -281,14 +275,15 @@ def _energy_of(series: Series, entries: Sequence[Entry], total: int) -> int | No
     return total if series.description.quantity in _ENERGIES else None
 
 
-def _mark_of(day: date, known: DayLedger, minutes: int | None, told_on: date, changed: bool) -> DayMark:
+def _mark_of(day: date, known: DayLedger, minutes: int | None, changed: bool) -> DayMark:
     """Return the mark of a day of which a file has a value. ``minutes``: how much is stored of it, None for all."""
     before = known.mark_of(day)
     if minutes is None:
         stays = before.state is DayState.AGAIN or (before.complete and not changed)
         return before if stays else DayMark(DayState.FILE)
-    asked_at_age = before.asked_at_age or 0 if before.open else 0
-    return DayMark(DayState.PARTIAL, half_hours_in(minutes * _MINUTE), max(asked_at_age, (told_on - day).days))
+    # The history asks for a day that nobody was asked for.
+    asked_at_age = GIVE_UP_AGE if before.state is DayState.ABSENT else before.asked_at_age
+    return DayMark(DayState.PARTIAL, half_hours_in(minutes * _MINUTE), asked_at_age)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from typing import Final
 from worker.domain.messages import WindowJob, WindowResult
 from worker.domain.retry import MAX_RETRIES, retry_delay_s
 from worker.domain.series import Series
-from worker.domain.windows import PARIS, DateWindow
+from worker.domain.windows import PARIS
 from worker.errors import AccountError, IncidentOpen, RateLimited, TransientError, WorkerError
 from worker.sync.claims import WindowClaims
 from worker.sync.history import History
@@ -51,10 +51,11 @@ class Inline:
     def history(self, account_id: str) -> Iterator[WindowResult]:
         """Sync all missing windows, daily values first, newest window first."""
         for series in self.collected(account_id):
-            windows = self.windows.missing_windows(account_id, series)
             yield from self._run(
                 self.claims.to_job(account_id, series, window)
-                for window in self._still_missing(account_id, series, windows)
+                for window in self.windows.missing_windows(account_id, series)
+                # Once the supplier's floor is known, the windows before it are done.
+                if not self.windows.covers(account_id, series, window)
             )
 
     def ask_once(self, account_id: str) -> str:
@@ -67,12 +68,6 @@ class Inline:
                 self._give_up(job, error)
                 return error.code
         return ""
-
-    def _still_missing(self, account_id: str, series: Series, windows: list[DateWindow]) -> Iterator[DateWindow]:
-        """Yield the windows that are still missing: once the supplier's floor is known, those before it are done."""
-        for window in windows:
-            if not self.windows.covers(account_id, series, window):
-                yield window
 
     def _run(self, jobs: Iterable[WindowJob]) -> Iterator[WindowResult]:
         """Sync an account's windows one after the other; where it waits for its owner, the rest is left out."""

@@ -34,7 +34,7 @@ from worker.stores.registry import notices
 from worker.stores.registry.outcomes import CompletenessTable
 from worker.stores.registry.supplier_answers import QuarantineResult, QuarantineTable, RawAnswerTable
 from worker.sync.results import ResultRecorder
-from worker.sync.window import MAX_RACES, WindowSync
+from worker.sync.window import WindowSync
 
 log = logging.getLogger("releve.answers")
 replay_log = logging.getLogger("releve.replay")
@@ -211,13 +211,7 @@ class _ReplayRecorder:
         asked_on = civil_date(datetime.fromisoformat(facts["fetched_at"]))
         floor = date.fromisoformat(facts["floor"]) if facts["floor"] else None
         marks = mark_days(window, facts["open"], asked_on, floor, facts["set_aside"], series.description.open_days)
-        # Another process may change the ledger between the two calls: then the marks are merged again.
-        for _ in range(MAX_RACES):
-            known = self.ledgers.load_ledger(account_id, series)
-            changes = dict(_changed_marks(known, marks))
-            if not changes or self.ledgers.replace_if_unchanged(account_id, series, known, known.with_marks(changes)):
-                return
-        raise StoreUnavailable("other processes are changing the days of this series: try again later")
+        self.ledgers.change(account_id, series, lambda known: known.with_marks(dict(_changed_marks(known, marks))))
 
 
 def _changed_marks(known: DayLedger, marks: Mapping[date, DayMark]) -> Iterable[tuple[date, DayMark]]:

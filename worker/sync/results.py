@@ -86,13 +86,12 @@ class ResultRecorder:
     Before the readings are written, ``record_corrections`` stores the values that they replace. After all documents of
     a window are written, ``record_result`` records in this order:
 
-    1. the window as done in the history, in Redis;
-    2. the outcome, the marks of its days and when the series is due again, in the registry, where a success also
+    1. the outcome, the marks of its days and when the series is due again, in the registry, where a success also
        clears the account's pending refusals, and the first answer makes an account ready that was only asserted;
-    3. the state of the series in Redis;
-    4. the end of the series that a contract says the meter doesn't have; then the claim is released;
-    5. a value that was set aside, in the quarantine, with a notice to the operator;
-    6. the metrics and the log line.
+    2. the state of the series in Redis, and whether its history is loaded;
+    3. the end of the series that a contract says the meter doesn't have; then the claim is released;
+    4. a value that was set aside, in the quarantine, with a notice to the operator;
+    5. the metrics and the log line.
 
     Until the claim is released, no other process publishes the window. When a window fails for good,
     ``record_failure`` records the refusal, the outcome with the next try, and the state, releases the claim, and logs
@@ -142,11 +141,10 @@ class ResultRecorder:
         account_id, window, now = result["account_id"], messages.window_of(result), self.now()
         series, facts = messages.series_of(result), result["facts"]
         floor = date.fromisoformat(facts["floor"]) if facts["floor"] else None
-        state = self.history.mark_done(account_id, series, window, floor)
         answer = classify_answer(facts["fetched"], facts["dropped"], floor)
         asked_at = datetime.fromtimestamp(facts["asked_at"], UTC)
         activated_on = facts.get("activated_on")  # A message of the version before has none.
-        self.registry.outcomes.record(
+        history = self.registry.outcomes.record(
             account_id,
             series.value,
             result["run_id"],
@@ -158,23 +156,27 @@ class ResultRecorder:
             days=mark_days(
                 window, facts["open"], civil_date(now), floor, facts["set_aside"], series.description.open_days
             ),
-            due_changes=due_after_success(result, answer, asked_at, state.loaded, now),
+            floor=floor,
+            wanted=self.history.wanted_window(series),
+            due_changes=due_after_success(result, answer, asked_at, now),
             answer=FinishedAnswer.of(result),
             confirms=answer.is_answer,
             activated_on=date.fromisoformat(activated_on) if activated_on else None,
         )
+        done, total = history.count()
         self.progress.record_success(
             account_id,
             series.value,
             Call(datetime.fromisoformat(facts["fetched_at"]), window, answer, messages.run_kind(result) or BY_HAND),
+            history.loaded,
             brief=messages.is_look_back(result),
             state="ok",
             window=str(window),
             run_id=result["run_id"],
             error="",
             last_success=now.isoformat(timespec="seconds"),
-            done=str(state.done),
-            total=str(state.total),
+            done=str(done),
+            total=str(total),
         )
         self._end_lacking(result, now)
         self.claims.release([result])
@@ -202,22 +204,20 @@ class ResultRecorder:
         account_id, series = job["account_id"], messages.series_of(job)
         WINDOWS.labels(error_kind(error), series).inc()
         now = self.now()
-        if isinstance(error, UnknownAccount):
-            # The account was removed meanwhile, and nothing may be stored about it.
-            self.claims.release([job])
-            log.info("window dropped", extra=fields(**window_fields(job), outcome="removed", code=error.code))
-            return
-        if isinstance(error, ConsentEnded):
-            # Nobody was asked either, so no call is recorded and no turn is over.
-            with suppress(UnknownAccount):
-                self.refusals.record_refusal(account_id, error)
-            self.claims.release([job])
-            log.info("window dropped", extra=fields(**window_fields(job), outcome=error.kind, code=error.code))
-            return
         if isinstance(error, IncidentOpen):
             # The supplier was not asked, so the window is due as before. A whole queue may end here.
             self.claims.release([job])
             log.info("window held", extra=fields(**window_fields(job), outcome="held", reason=str(error)))
+            return
+        if isinstance(error, UnknownAccount | ConsentEnded):
+            # The account was removed meanwhile, and nothing may be stored about it, or nobody was asked, so no call is
+            # recorded and no turn is over.
+            outcome = "removed" if isinstance(error, UnknownAccount) else error.kind
+            if isinstance(error, ConsentEnded):
+                with suppress(UnknownAccount):
+                    self.refusals.record_refusal(account_id, error)
+            self.claims.release([job])
+            log.info("window dropped", extra=fields(**window_fields(job), outcome=outcome, code=error.code))
             return
         if isinstance(error, GatewayBanned):
             self.refusals.tell_operator(NoticeKind.GATEWAY_BANNED, "gateway", civil_date(now))
@@ -303,33 +303,30 @@ class ResultRecorder:
         return after.at or now + A_DAY
 
 
-def _stored_fields(result: WindowResult, now: datetime) -> dict[str, str | int | float]:
-    """Return the fields of a stored window's log line; ``duration_s`` counts from the call to the supplier."""
-    facts = result["facts"]
-    return {
-        **window_fields(result),
-        "fetched": facts["fetched"],
-        "created": result["created"],
-        "updated": result["updated"],
-        "removed": result["removed"],
-        "unchanged": result["unchanged"],
-        "dropped": facts["dropped"],
-        "differing": facts["differing"],
-        "left_out": result["left_out"] + facts["left_out"],
-        "duration_s": round(max(0.0, now.timestamp() - facts["asked_at"]), 3),
-        "outcome": "stored",
-    }
-
-
 def _log_stored(result: WindowResult, now: datetime) -> None:
-    """Count and log a stored window. Comes last: after an earlier failure all is done again, and counted then."""
+    """Count and log a stored window. Comes last: after an earlier failure all is done again, and counted then.
+
+    ``duration_s`` counts from the call to the supplier.
+    """
     series, facts = result["series"], result["facts"]
     WINDOWS.labels(STORED, series).inc()
     READINGS.labels(series).inc(facts["fetched"])
     DROPPED.labels(series).inc(facts["dropped"])
-    for change in ("created", "updated", "removed", "unchanged"):
-        DOCUMENTS.labels(change, series).inc(result[change])
-    log.info("window stored", extra=fields(**_stored_fields(result, now)))
+    changes = {"created": result["created"], "updated": result["updated"]}
+    changes |= {"removed": result["removed"], "unchanged": result["unchanged"]}
+    for change, number in changes.items():
+        DOCUMENTS.labels(change, series).inc(number)
+    extra = fields(
+        **window_fields(result),
+        fetched=facts["fetched"],
+        **changes,
+        dropped=facts["dropped"],
+        differing=facts["differing"],
+        left_out=result["left_out"] + facts["left_out"],
+        duration_s=round(max(0.0, now.timestamp() - facts["asked_at"]), 3),
+        outcome="stored",
+    )
+    log.info("window stored", extra=extra)
 
 
 def next_try(error: WorkerError, failures: int, now: datetime, ruling: Ruling | None = None) -> NextTry:
@@ -349,18 +346,12 @@ def next_try(error: WorkerError, failures: int, now: datetime, ruling: Ruling | 
     return NextTry(now + max(WINDOW_DELAYS[failures], asked), counts=True)
 
 
-def due_after_success(
-    job: WindowJob, answer: AnswerClass, asked_at: datetime, loaded: bool, now: datetime
-) -> DueChanges:
+def due_after_success(job: WindowJob, answer: AnswerClass, asked_at: datetime, now: datetime) -> DueChanges:
     """Return when a series is due again after a window is stored that was asked for at ``asked_at``.
 
-    ``loaded``: whether the whole history is. If days are missing again, after a pause or a loss of Redis, it goes on.
+    A history of which days are missing goes on at once after a window of its own, else when it was to go on.
     """
-    changes = DueChanges()
-    if loaded or is_backfill(job):
-        changes["history_due_at"] = None if loaded else now
-    else:
-        changes["history_due_if_loaded"] = now
+    changes = DueChanges(history_due_at=now) if is_backfill(job) else DueChanges()
     if is_look_back(job) or _is_turn(job, now):
         changes |= DueChanges(asked_at=asked_at, last_answer=answer.value, again_at=None, failures=0)
     return changes

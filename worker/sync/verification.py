@@ -44,6 +44,7 @@ from worker.domain.windows import ONE_DAY, DateWindow, plan_look_back, plan_repa
 from worker.stores.measures.measure_store import MeasureStore
 from worker.stores.redis.claims import ProgressStore
 from worker.stores.registry.accounts import AccountTable
+from worker.stores.registry.outcomes import SeriesOutcome
 from worker.stores.registry.supplier_answers import CorrectionTable
 from worker.sync.claims import WindowClaims
 from worker.sync.window import WindowSync
@@ -123,13 +124,19 @@ class Auditor:
         """Compare all documents of the account with one another and with the registry. Raises StoreUnavailable."""
         registry = self.claims.registry
         known, history = with_days(registry.outcomes.known(account_id)), self.claims.history
+        # The registry is read first: it calls a day stored only after its documents are.
+        ledgers, outcomes = registry.completeness.load_ledgers(account_id), registry.outcomes.load(account_id)
         checks = MeasureChecks(
             account_id=account_id,
             measures=self.measures,
             corrections=self.corrections,
-            # The registry is read first: it calls a day stored only after its documents are.
-            stored_days={series: self._days_called_stored(account_id, series) for series in known},
-            set_aside={series: self._days_set_aside(account_id, series) for series in known},
+            stored_days={
+                series: ledgers[account_id, series].stored_days() or _last_day(outcomes.get(series)) for series in known
+            },
+            set_aside={
+                series: [day for day, mark in ledgers[account_id, series].days() if mark.state is DayState.SET_ASIDE]
+                for series in known
+            },
             today=history.today(),
             daily_limit_kwh=self.window_sync.daily_limit_kwh,
             without_daily={
@@ -168,17 +175,10 @@ class Auditor:
                 requested += 1
         return written, requested
 
-    def _days_called_stored(self, account_id: str, series: Series) -> Mapping[date, timedelta]:
-        """Return the days of which something is stored according to the registry, and how much time of each."""
-        registry = self.claims.registry
-        if days := registry.completeness.load_ledger(account_id, series).stored_days():
-            return days
-        outcome = registry.outcomes.load(account_id).get(series)
-        return {outcome.last_day: timedelta()} if outcome and outcome.ever_stored and outcome.last_day else {}
 
-    def _days_set_aside(self, account_id: str, series: Series) -> list[date]:
-        ledger = self.claims.registry.completeness.load_ledger(account_id, series)
-        return [day for day, mark in ledger.days() if mark.state is DayState.SET_ASIDE]
+def _last_day(outcome: SeriesOutcome | None) -> dict[date, timedelta]:
+    """Return the last stored day where only the outcome knows of one, without a length that must be stored of it."""
+    return {outcome.last_day: timedelta()} if outcome and outcome.ever_stored and outcome.last_day else {}
 
 
 def _days_of_stale_totals(findings: Sequence[Discrepancy]) -> dict[Series, list[date]]:

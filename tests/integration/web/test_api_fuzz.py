@@ -16,6 +16,7 @@ from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from tests.support.api_service import ApiService, open_api_service
+from tests.support.registries import mark_asked
 from worker.domain.account import AccountState
 from worker.domain.series import USUAL_SERIES
 from worker.runtime.consent_parts import build_inviter
@@ -75,7 +76,7 @@ def loaded_account(service: ApiService) -> str:
     """Add an account with a complete history, so that its stream ends."""
     account_id = service.add()
     for series in USUAL_SERIES:
-        service.parts.stores.windows.mark_done(account_id, series, service.parts.sync.history.wanted_window(series))
+        mark_asked(service.parts.stores.registry, account_id, series, service.parts.sync.history.wanted_window(series))
     service.store_days(account_id, date(2024, 7, 1), [1000])
     return account_id
 

@@ -119,8 +119,8 @@ def test_half_hours_that_are_missing_stay_told_where_the_days_are_marked_again(h
     home.spoil(Doctype.MINUTE, "2024-07-12T08:00Z", step=60, updated_at="2024-07-24T09:00:00+00:00")
     home.auditor.repair_account(home.auditor.verify_account(home.account))
     assert next(job["start"] for job in home.asked if job["series"] == "load_curve") == str(day)
-    ledger = home.household.registry.completeness.load_ledger(home.account, Series.LOAD_CURVE)
-    assert day in ledger.due_days(home.household.history.today(), Series.LOAD_CURVE)
+    (missing,) = home.household.history.missing_windows(home.account, Series.LOAD_CURVE)
+    assert missing.start <= day < missing.end
 
 
 def test_an_outcome_alone_says_that_something_is_stored(household: Household) -> None:
@@ -208,7 +208,8 @@ def test_a_hole_that_overlapping_steps_had_hidden_is_asked_for_again(home: Home)
     home.auditor.repair_account(home.auditor.verify_account(home.account))
     ledger = home.household.registry.completeness.load_ledger(home.account, Series.LOAD_CURVE)
     assert str(ledger.mark_of(day)) == "p46"
-    assert ledger.due_days(home.household.history.today(), Series.DAILY) == [day]
+    assert home.household.history.missing_windows(home.account, Series.LOAD_CURVE) == [DateWindow(day, day + ONE_DAY)]
+    assert [row.account_id for row in home.household.histories(Series.LOAD_CURVE)] == [home.account]
 
 
 def test_a_stored_value_that_no_meter_can_reach_goes_when_the_supplier_repeats_it(home: Home) -> None:

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support.factories import Row, curve_of, serving_curves, serving_days
+from tests.support.factories import Row, content, curve_of, serving_curves, serving_days
 from tests.support.profiles import examples
 from tests.unit.conftest import Household
 from worker.domain.completeness import BEFORE, COMPLETE, UNKNOWN, DayLedger, DayMark, DayState
 from worker.domain.series import USUAL_SERIES, Doctype, Series
-from worker.domain.windows import ONE_DAY, DateWindow, day_length
+from worker.domain.windows import ONE_DAY, DateWindow, day_length, subtract_windows
 from worker.errors import StoreUnavailable, UnknownAccount
 from worker.sync.history import LedgerRebuilder, rebuild_ledger
 
@@ -26,7 +26,6 @@ def rebuild_of(household: Household) -> LedgerRebuilder:
     return LedgerRebuilder(
         measures=household.measures,
         ledgers=household.registry.completeness,
-        progress=household.progress,
         today=household.history.today,
     )
 
@@ -74,30 +73,28 @@ def test_a_ledger_made_anew_is_what_the_walks_have_kept(
         assert not rebuild_of(service).rebuild(home, series), "nothing differs"
     assert ledger_texts(service, home) == before
 
-    # A ledger lost as a whole: documents and finished windows give all marks but their ages.
+    # A ledger lost as a whole: documents give what they tell, and the history asks for the other days once more.
     for series in USUAL_SERIES:
         known = service.registry.completeness.load_ledger(home, series)
         assert service.registry.completeness.replace_if_unchanged(home, series, known, DayLedger())
         assert rebuild_of(service).rebuild(home, series)
         rebuilt = service.registry.completeness.load_ledger(home, series)
-        stored = [day for day, mark in known.days() if mark.state in (DayState.COMPLETE, DayState.PARTIAL)]
         for day, mark in known.days():
-            if min(stored) <= day:
-                assert (rebuilt.mark_of(day).state, rebuilt.mark_of(day).half_hours) == (mark.state, mark.half_hours), (
-                    day
-                )
-            else:
-                assert rebuilt.mark_of(day) == UNKNOWN
+            is_stored = mark.state in (DayState.COMPLETE, DayState.PARTIAL)
+            assert rebuilt.mark_of(day) == (DayMark(mark.state, mark.half_hours) if is_stored else UNKNOWN)
+        service.backfill(home)
+        again = service.registry.completeness.load_ledger(home, series)
+        assert again.stored_days() == known.stored_days()
+        assert service.history.load(home, series)[series].loaded
+    assert service.backfill(home) == []
 
 
 def test_documents_that_were_lost_are_due_again_and_nobody_invents_days() -> None:
     known = DayLedger.parse("2024-07-01 1b 2c 1p46@8 1l@8 1a 1u 1c")
     first = known.start
     assert first is not None
-    day = [first + place * ONE_DAY for place in range(12)]
-    rebuilt = rebuild_ledger(
-        known, {day[1]: day_length(day[1]), day[7]: timedelta(hours=3)}, [DateWindow(day[6], day[10])]
-    )
+    day = [first + place * ONE_DAY for place in range(8)]
+    rebuilt = rebuild_ledger(known, {day[1]: day_length(day[1]), day[7]: timedelta(hours=3)})
     assert [rebuilt.mark_of(one_day) for one_day in day] == [
         BEFORE,
         COMPLETE,
@@ -105,18 +102,29 @@ def test_documents_that_were_lost_are_due_again_and_nobody_invents_days() -> Non
         DayMark(DayState.LATE, 0, 8),
         DayMark(DayState.LATE, 0, 8),
         DayMark(DayState.ABSENT),
-        DayMark(DayState.LATE),  # A finished window contains it.
+        UNKNOWN,
         DayMark(DayState.PARTIAL, 6),
-        DayMark(DayState.LATE),
-        DayMark(DayState.LATE),
-        UNKNOWN,
-        UNKNOWN,
     ]
-    assert {day[2], day[6]} <= set(rebuilt.due_days(TODAY, Series.DAILY))
+    whole = DateWindow(day[0], day[-1] + ONE_DAY)
+    unasked = [run.start for run in subtract_windows(whole, rebuilt.asked_windows())]
+    assert unasked == [day[2], day[6]], "the history asks for them, and the repair for those that it was to ask for"
+    assert rebuilt.due_days(TODAY, Series.DAILY) == [day[3], day[4]]
 
 
 def test_of_a_ledger_and_a_store_that_are_empty_nothing_comes() -> None:
-    assert rebuild_ledger(DayLedger(), {}, [DateWindow(date(2024, 7, 1), TODAY)]) == DayLedger()
+    assert rebuild_ledger(DayLedger(), {}) == DayLedger()
+
+
+def test_measures_that_were_lost_are_loaded_again_once_the_ledger_is_rebuilt(household: Household, home: str) -> None:
+    whole = content(household.measures, home)
+    for store in household.measures.values():
+        store.documents.clear()
+    assert household.backfill(home) == [], "nobody knows of it yet"
+    for series in USUAL_SERIES:
+        assert rebuild_of(household).rebuild(home, series)
+    assert household.backfill(home) != []
+    assert content(household.measures, home) == whole
+    assert household.backfill(home) == []
 
 
 @pytest.fixture

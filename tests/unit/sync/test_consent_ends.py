@@ -96,7 +96,7 @@ def test_by_each_way_an_account_is_asked_on_its_last_day_and_nobody_the_day_afte
     household: Household, way: str
 ) -> None:
     account_id = household.add_another(TODAY)
-    late = {TODAY - 15 * ONE_DAY: DayMark(DayState.LATE)}
+    late = {TODAY - 15 * ONE_DAY: DayMark(DayState.LATE, 0, 8)}
     record_outcome(household.registry, account_id, "r", now=household.at, stored=True, days=late)
     for lasts in (True, False):
         household.at = local_midnight(TODAY + (not lasts) * ONE_DAY) + timedelta(hours=18)

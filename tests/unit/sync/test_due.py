@@ -339,7 +339,7 @@ def test_histories_are_begun_so_many_at_once(queue: DueQueue, monkeypatch: pytes
 
 def test_open_days_are_asked_for_again_within_their_share(queue: DueQueue) -> None:
     household = queue.household
-    day, late = date(2024, 7, 10), DayMark(DayState.LATE)
+    day, late = date(2024, 7, 10), DayMark(DayState.LATE, 0, 1)
     for number in range(11, 61):
         record_marks(household, household.add(number), Series.DAILY, {day: late, day + 3 * ONE_DAY: late})
     due = queue.due(calls_per_hour=SMALL)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from simulator.running_state import Bans
-from tests.support.registries import HASHES, prepare_registry, registry_sealer
+from tests.support.registries import HASHES, mark_asked, prepare_registry, registry_sealer
 from tests.unit.conftest import Household
 from worker.accounts.notice_channels import compose_message
 from worker.domain.account import AccountState
@@ -260,7 +260,7 @@ def test_the_ten_weeks_of_an_account_of_files_begin_with_its_token(home: Gateway
 def test_weeks_that_files_have_filled_are_passed_over(home: GatewayHome) -> None:
     account, today = home.add_home(11), BEGUN.date()
     filled = DateWindow(today - 63 * ONE_DAY, today - 7 * ONE_DAY)
-    home.progress.mark_done(account, Series.LOAD_CURVE, filled)
+    mark_asked(home.registry, account, Series.LOAD_CURVE, filled)
     home.tick()
     asked = [call.window for call in home.calls if call.series is Series.LOAD_CURVE]
     assert len(asked) == 2

@@ -22,7 +22,6 @@ from worker.domain.series import USUAL_SERIES, Series, of_supplier
 from worker.errors import SupplierUnavailable
 from worker.stores.database import Database
 from worker.stores.encryption import generate_key
-from worker.stores.measures.measure_store import MeasureStore
 from worker.stores.redis.claims import ProgressStore
 from worker.stores.registry import Registry
 from worker.sync.claims import WindowClaims
@@ -71,8 +70,6 @@ class SimulatedFleet:
             progress=progress,
             history=History(
                 registry=self.registry,
-                progress=progress,
-                measures=cast(MeasureStore, None),
                 now=lambda: self.at,
                 curve_days=0,
                 nightly_at=time(8, 30),
@@ -99,7 +96,7 @@ class SimulatedFleet:
         outcome = self.registry.outcomes.load(account).get(Series(series))
         failures = outcome.failures if outcome else 0
         if error is None:
-            changes = due_after_success(job, AnswerClass.NO_DATA, self.at, True, self.at)
+            changes = due_after_success(job, AnswerClass.NO_DATA, self.at, self.at)
         else:
             after = next_try(error, failures, self.at)
             changes = due_after_failure(job, after, failures, AnswerClass.OUTAGE, self.at)

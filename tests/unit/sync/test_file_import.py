@@ -268,8 +268,8 @@ def test_whole_days_are_marked_as_of_a_file_and_done() -> None:
     assert files.ledger.mark_of(DAY).state is DayState.FILE
     partial = files.ledger.mark_of(DAY + ONE_DAY)
     assert (partial.state, partial.half_hours) == (DayState.PARTIAL, 20)
-    assert partial.asked_at_age == (NOW.date() - DAY - ONE_DAY).days
-    assert files.done == [DateWindow(DAY, DAY + ONE_DAY)]
+    assert partial.asked_at_age is None
+    assert files.ledger.asked_windows() == [DateWindow(DAY, DAY + ONE_DAY)]
 
 
 def test_registers_tell_the_energy_between_their_days() -> None:

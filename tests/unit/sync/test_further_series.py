@@ -146,7 +146,6 @@ def test_a_loss_of_redis_asks_no_contract_again(household: Household) -> None:
     years.live(3)
     years.asked.clear()
     household.lose_redis()
-    household.claims.make_lost_histories_due()
     years.live(5)
     assert years.asked == {}
     assert household.history.count_days(years.home, Series.CONTRACT) == (1, 1)
@@ -158,9 +157,7 @@ def test_the_days_of_a_contract_are_not_made_anew_from_its_rows(household: House
     years.live(70)
     ledgers = household.registry.completeness
     before = str(ledgers.load_ledger(years.home, Series.CONTRACT))
-    rebuild = LedgerRebuilder(
-        measures=household.measures, ledgers=ledgers, progress=household.progress, today=household.history.today
-    )
+    rebuild = LedgerRebuilder(measures=household.measures, ledgers=ledgers, today=household.history.today)
     assert not rebuild.rebuild(years.home, Series.CONTRACT)
     assert str(ledgers.load_ledger(years.home, Series.CONTRACT)) == before
 

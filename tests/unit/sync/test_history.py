@@ -1,25 +1,28 @@
-"""The windows still to fetch: known by Redis, and where that was emptied, from what is stored."""
+"""The windows still to fetch, as the ledger of days tells them: a loss of Redis asks for nothing again."""
 
 from __future__ import annotations
 
 from datetime import date, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from redis import Connection
 from sqlalchemy import update
 
-from tests.support.factories import content, curve_of, memory_measures, serving_curves, serving_days
-from tests.support.strategies import few
-from tests.support.window_runs import days, sync_curve, sync_days
+from tests.support.factories import content, curve_of, serving_curves, serving_days
+from tests.support.profiles import examples
+from tests.support.registries import mark_asked
+from tests.support.sql_statements import changes_something, watch_statements
 from tests.unit.conftest import Household
+from worker.accounts.status import status_of
+from worker.domain.account import AccountState
 from worker.domain.answers import Answer, AnswerKind
-from worker.domain.documents import ALL_KEYS
-from worker.domain.series import USUAL_SERIES, Doctype, Series, intervals_of
-from worker.domain.windows import ONE_DAY, DateWindow
-from worker.stores.measures.measure_store import MeasureStore
+from worker.domain.completeness import BEFORE
+from worker.domain.messages import window_of
+from worker.domain.series import USUAL_SERIES, Doctype, Series, SeriesSwitch, intervals_of
+from worker.domain.windows import ONE_DAY, DateWindow, merge_windows
 from worker.stores.registry.tables import ACCOUNTS
-from worker.sync.history import covered_days
 
 TODAY = date(2024, 7, 25)
 DAILY, CURVE = Series.DAILY, Series.LOAD_CURVE
@@ -57,10 +60,11 @@ def test_a_new_account_lacks_everything_and_its_store_is_not_looked_at(household
 def test_a_history_of_periods_reaches_into_what_is_there_as_far_as_one_call_does(household: Household) -> None:
     account, published = household.add(), intervals_of("grdf")
     look_back = DateWindow(TODAY - 400 * ONE_DAY, TODAY)
-    household.history.mark_done(account, published, look_back, None)
+    household.registry.outcomes.switch(account, published, SeriesSwitch.ON, household.at)
+    mark_asked(household.registry, account, published, look_back)
     # A period may begin before the look-back and end in it.
     assert household.history.missing_windows(account, published) == [DateWindow(TODAY - 1825 * ONE_DAY, TODAY)]
-    household.history.mark_done(account, published, DateWindow(TODAY - 1825 * ONE_DAY, TODAY), None)
+    mark_asked(household.registry, account, published, DateWindow(TODAY - 1825 * ONE_DAY, TODAY))
     assert household.history.missing_windows(account, published) == []
 
 
@@ -71,13 +75,54 @@ def test_a_history_of_no_day_is_never_missing(household: Household) -> None:
     assert without.history.count_days(account, CURVE) == (0, 0)
 
 
+def loaded_flag(household: Household, account: str, series: Series = DAILY) -> str | None:
+    return household.redis.hget(f"{household.prefix}history_loaded:{series}:{account[:3]}", account)  # type: ignore[return-value]
+
+
 def test_the_flag_is_set_when_the_last_window_is_done_and_not_before(household: Household) -> None:
     household.supplier.daily = serving_days(three_years())
     account = household.add()
-    for number, window in enumerate(household.history.missing_windows(account, DAILY)):
+    for number in range(3):
         assert household.history.count_days(account, DAILY) == (365 * number, 1095)
-        household.history.mark_done(account, DAILY, window, None)
+        assert loaded_flag(household, account) is None
+        household.run(household.claim_history(account))
     assert household.history.missing_windows(account, DAILY) == []
+    assert loaded_flag(household, account) == "1"
+
+
+def test_the_flag_goes_when_the_history_is_due_again(filled: tuple[Household, str]) -> None:
+    household, account = filled
+    household.at += timedelta(days=60)
+    household.registry.accounts.set_state(account, AccountState.PAUSED, now=household.at)
+    household.registry.accounts.set_state(account, AccountState.READY, now=household.at)
+    job = household.claim_history(account)
+    assert loaded_flag(household, account) is None
+    household.run(job)
+    assert loaded_flag(household, account) == "1"
+
+
+def test_a_flag_decides_nothing_and_a_lost_one_comes_back_with_the_next_night(filled: tuple[Household, str]) -> None:
+    household, account = filled
+    household.lose_redis()
+    household.run(household.claim_look_back(account, DAILY))
+    assert [loaded_flag(household, account, series) for series in USUAL_SERIES] == ["1", None]
+    assert household.backfill(account) == []
+    new = household.add_another()
+    household.progress.note_loaded(new, DAILY, loaded=True)
+    assert len(household.history.missing_windows(new, DAILY)) == 3
+
+
+def test_no_look_writes_and_none_asks_redis(filled: tuple[Household, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    household, account = filled
+    household.at += timedelta(days=60)
+    monkeypatch.setattr(household, "progress", None)
+    with watch_statements(changes_something) as written:
+        for series in Series:
+            household.history.reachable_windows(account, series)
+            household.history.count_days(account, series)
+            household.history.covers(account, series, DateWindow(TODAY, TODAY + ONE_DAY))
+        status_of(household.registry.accounts.get(account), household.history)
+    assert written == []
 
 
 def test_a_full_history_lacks_nothing_and_grows_with_each_night(filled: tuple[Household, str]) -> None:
@@ -89,7 +134,7 @@ def test_a_full_history_lacks_nothing_and_grows_with_each_night(filled: tuple[Ho
     assert household.history.missing_windows(account, CURVE) == []
 
 
-def test_a_night_that_ends_after_redis_was_emptied_does_not_hide_what_was_forgotten(
+def test_a_night_that_ends_after_redis_was_emptied_asks_for_nothing_of_the_history(
     filled: tuple[Household, str],
 ) -> None:
     household, account = filled
@@ -101,63 +146,23 @@ def test_a_night_that_ends_after_redis_was_emptied_does_not_hide_what_was_forgot
     assert household.supplier.asked == []
 
 
-def test_a_look_after_redis_was_emptied_shows_what_is_stored_and_hides_no_loss(
-    filled: tuple[Household, str],
-) -> None:
-    """D: right after a restore `releve home` showed a whole history as missing."""
-    household, account = filled
-    before = [household.history.count_days(account, series) for series in USUAL_SERIES]
-    household.lose_redis()
-    assert [household.history.count_days(account, series) for series in USUAL_SERIES] == before
-    assert [household.history.undone_windows(account, series) for series in USUAL_SERIES] == [[], []]
-    assert household.progress.is_empty(), "the histories are still to be made due"
-
-
-def test_days_before_the_first_one_are_done_after_redis_was_emptied_too(household: Household) -> None:
+def test_days_before_the_first_one_are_never_missing(household: Household) -> None:
+    household.supplier.daily = serving_days(three_years())
     account = household.add()
     household.registry.database.change(update(ACCOUNTS).values(activated_on=TODAY - 10 * ONE_DAY))
-    assert household.history.undone_windows(account, DAILY) == [DateWindow(TODAY - 10 * ONE_DAY, TODAY)]
+    assert household.history.load(account, DAILY)[DAILY].undone_windows() == [DateWindow(TODAY - 10 * ONE_DAY, TODAY)]
+    jobs = [job for job in household.backfill(account) if job["series"] == DAILY.value]
+    assert [job["start"] for job in jobs] == [str(TODAY - 10 * ONE_DAY)]
+    assert household.history.count_days(account, DAILY) == (1095, 1095)
+    assert household.histories(DAILY) == []
 
 
-@pytest.mark.parametrize(
-    "lost_period, series, key",
-    [
-        (Doctype.MONTH, DAILY, "2023-11"),
-        (Doctype.YEAR, DAILY, "2022"),
-        (Doctype.HOUR, CURVE, "2024-07-10T10:00Z"),
-        (Doctype.DAY, DAILY, "2023-02-05"),
-        (Doctype.MINUTE, CURVE, "2024-07-10T10:30Z"),
-    ],
-)
-def test_what_a_crash_left_half_done_is_fetched_again_after_redis_was_emptied(
-    filled: tuple[Household, str], lost_period: Doctype, series: Series, key: str
-) -> None:
-    household, account = filled
-    whole = content(household.measures, account)
-    del household.measures[lost_period].documents[f"{account}:{key}"]
-    household.lose_redis()
-    jobs = household.backfill(account)
-    assert {job["series"] for job in jobs} == {series.value}
-    assert content(household.measures, account) == whole
-
-
-def test_a_total_that_is_wrong_is_as_good_as_missing(filled: tuple[Household, str]) -> None:
-    household, account = filled
-    whole = content(household.measures, account)
-    household.measures[Doctype.MONTH].documents[f"{account}:2023-11"]["load"] += 1
-    household.lose_redis()
-    assert household.backfill(account)
-    assert content(household.measures, account) == whole
-
-
-def test_days_that_the_supplier_never_had_are_asked_again_after_a_loss_and_done_again(household: Household) -> None:
+def test_days_that_the_supplier_never_had_are_not_asked_again_after_a_loss(household: Household) -> None:
     holed = {day: rows for day, rows in four_weeks().items() if day.day != 10}
     household.supplier.curve = serving_curves(holed)  # type: ignore[arg-type]
     account = household.add()
     household.backfill(account)
     household.lose_redis()
-    jobs = [job for job in household.backfill(account) if job["series"] == CURVE.value]
-    assert [(job["start"], job["end"]) for job in jobs] == [("2024-07-10", "2024-07-11")]
     assert household.backfill(account) == []
 
 
@@ -194,32 +199,93 @@ def test_an_end_too_late_leaves_yesterday_to_the_next_try_without_going_round_in
     assert len(content(household.measures, account)[Doctype.DAY]) == 1095
 
 
-def stored(measures: MeasureStore, series: Series) -> dict[Doctype, list[dict[str, object]]]:
-    return measures.read("home1", dict.fromkeys((series.inputs, *series.totals), ALL_KEYS))
+def test_stored_days_below_the_floor_do_not_hide_it(household: Household) -> None:
+    """The supplier has forgotten days that were stored in time: the mark goes below them."""
+    account, floor = household.add(), TODAY - 400 * ONE_DAY
+    mark_asked(household.registry, account, DAILY, DateWindow(floor - 400 * ONE_DAY, floor))
+    serve = serving_days(three_years())
+    household.supplier.daily = lambda window: (
+        serve(window) if window.start >= floor else Answer(AnswerKind.BEFORE_HISTORY)
+    )
+    household.backfill(account)
+    ledger = household.registry.completeness.load_ledger(account, DAILY)
+    assert ledger.start is not None and ledger.mark_of(ledger.start) == BEFORE
+    assert household.history.missing_windows(account, DAILY) == []
 
 
-@few
-@given(st.sets(st.integers(0, 40), min_size=1, max_size=15))
-def test_the_days_that_are_covered_are_those_that_were_synced(offsets: set[int]) -> None:
-    values = {date(2023, 12, 10) + number * ONE_DAY: 1000 + number for number in offsets}
-    measures = memory_measures()
-    sync_days(measures, values)
-    assert sorted(covered_days(DAILY, stored(measures, DAILY))) == sorted(values)
+def as_loaded_by_0_2_0(household: Household, account: str, series: Series, days: int) -> None:
+    """Store the row of a history that 0.2.0 has loaded, of which only the newest days are in the ledger."""
+    mark_asked(household.registry, account, series, DateWindow(TODAY - days * ONE_DAY, TODAY))
+    household.registry.outcomes.set_history_due(account, series, None)
 
 
-@pytest.mark.parametrize("day", [date(2024, 3, 31), date(2024, 6, 1), date(2024, 10, 27)])
-@pytest.mark.parametrize("minutes", [10, 30, 60])
-def test_a_day_of_curve_is_covered_when_its_last_step_is_there(day: date, minutes: int) -> None:
-    rows, measures = curve_of(day, 100, minutes), memory_measures()
-    sync_curve(measures, {day: rows[:-1]})
-    assert covered_days(CURVE, stored(measures, CURVE)) == []
-    sync_curve(measures, {day: rows})
-    assert covered_days(CURVE, stored(measures, CURVE)) == [day]
+def test_what_0_2_0_has_loaded_stays_loaded_and_the_next_window_notes_where_it_begins(household: Household) -> None:
+    account = household.add()
+    as_loaded_by_0_2_0(household, account, DAILY, 30)
+    assert household.history.missing_windows(account, DAILY) == []
+    assert household.history.count_days(account, DAILY) == (1095, 1095)
+    household.supplier.daily = serving_days(three_years())
+    household.run(household.claim_look_back(account, DAILY))
+    assert household.histories(DAILY) == []
+    assert str(household.registry.completeness.load_ledger(account, DAILY)) == "2024-06-24 1b 30c"
+    household.registry.outcomes.set_history_due(account, DAILY, household.at)
+    assert household.history.missing_windows(account, DAILY) == [], "also when it is due again"
 
 
-def test_no_documents_cover_no_days() -> None:
-    assert covered_days(DAILY, stored(memory_measures(), DAILY)) == []
-    measures = memory_measures()
-    sync_days(measures, days("2024-01-01", 1))
-    measures[Doctype.YEAR].documents.clear()
-    assert covered_days(DAILY, stored(measures, DAILY)) == []
+def test_a_history_that_0_2_0_has_not_loaded_goes_on(household: Household) -> None:
+    account = household.add()
+    mark_asked(household.registry, account, DAILY, DateWindow(TODAY - 30 * ONE_DAY, TODAY))
+    assert household.history.missing_windows(account, DAILY)[0].end == TODAY - 30 * ONE_DAY
+
+
+def test_a_deeper_history_of_curves_is_loaded_when_the_setting_is_raised(household: Household) -> None:
+    account = household.add()
+    as_loaded_by_0_2_0(household, account, CURVE, 28)
+    household.supplier.curve = serving_curves(four_weeks())  # type: ignore[arg-type]
+    household.run(household.claim_look_back(account, CURVE))
+    assert household.histories(CURVE) == []
+    deeper = household.with_settings(curve_days=60)
+    deeper.run(deeper.claim_look_back(account, CURVE))
+    assert [row.account_id for row in deeper.histories(CURVE)] == [account]
+    assert len(deeper.backfill(account)) > 0
+    assert deeper.history.count_days(account, CURVE) == (60, 60)
+
+
+@settings(max_examples=examples(8, desk=4), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.permutations(range(4)), st.sets(st.integers(0, 4)), st.integers(0, 4))
+def test_windows_in_any_order_with_losses_of_redis_between_them_leave_the_same_days(
+    household: Household, order: list[int], losses: set[int], stored: int
+) -> None:
+    service = household.with_settings()
+    service.supplier.curve = serving_curves(four_weeks())  # type: ignore[arg-type]
+    account = service.add_another()
+    windows = service.history.missing_windows(account, CURVE)
+    for turn, number in enumerate(order[:stored]):
+        if turn in losses:
+            service.lose_redis()
+        service.run(service.claims.to_job(account, CURVE, windows[number]))
+    service.lose_redis()
+    left = [windows[number] for number in sorted(order[stored:])]
+    assert service.history.load(account, CURVE)[CURVE].undone_windows() == merge_windows(left)
+    tried = [window_of(job) for job in service.backfill(account) if job["series"] == CURVE]
+    # Of a history that lacks the newest week alone, the look-back asks for it.
+    assert tried == ([] if left == windows[:1] else left)
+    service.look_back(account, CURVE)
+    assert service.history.missing_windows(account, CURVE) == []
+    assert loaded_flag(service, account, CURVE) == "1"
+
+
+def test_a_nights_window_asks_the_registry_as_often_as_0_2_0_and_redis_once_less(
+    filled: tuple[Household, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    household, account = filled
+    household.at += timedelta(days=1)
+    household.supplier.daily = serving_days({**three_years(), TODAY: 5000})
+    job, calls = household.claim_look_back(account, DAILY), list[object]()
+    send = Connection.send_packed_command
+    monkeypatch.setattr(
+        Connection, "send_packed_command", lambda self, *args, **more: calls.append(args) or send(self, *args, **more)
+    )
+    with watch_statements(lambda statement: not statement.startswith("BEGIN")) as statements:
+        assert household.run(job)
+    assert (len(statements), len(calls)) == (9, 5)

@@ -33,7 +33,6 @@ def importer_of(household: Household) -> FileImporter:
         window_sync=household.window_sync,
         results=household.results,
         outcomes=household.registry.outcomes,
-        progress=household.progress,
     )
 
 
@@ -68,11 +67,24 @@ def test_a_week_of_which_the_file_lacks_a_part_is_asked_for(household: Household
     account, torn = household.add(), OLD[10]
     file = curve_file({day: curve_of(day, 300)[: 20 if day == torn else 48] for day in OLD}, TOLD_AT)
     importer_of(household).store(file, account)
-    assert mark_of(household, account, CURVE, torn) == DayMark(DayState.PARTIAL, 20, (TODAY - torn).days)
+    assert mark_of(household, account, CURVE, torn) == DayMark(DayState.PARTIAL, 20)
+    assert household.registry.due.list_repairs(TODAY, 10) == [], "it belongs to the history"
     assert any(window.start <= torn < window.end for window in windows_asked(household, account))
+    assert mark_of(household, account, CURVE, torn).asked_at_age == (TODAY - torn).days
+    assert windows_asked(household, account) == []
 
 
-def test_after_a_loss_of_redis_what_a_file_has_told_is_read_back(household: Household) -> None:
+def test_a_day_that_was_asked_for_stays_so_where_a_file_tells_a_part_of_it(household: Household) -> None:
+    account, torn = household.add(), OLD[10]
+    household.backfill(account)
+    before = mark_of(household, account, CURVE, torn)
+    assert before == DayMark(DayState.LATE, 0, (TODAY - torn).days)
+    importer_of(household).store(curve_file({torn: curve_of(torn, 300)[:20]}, TOLD_AT), account)
+    assert mark_of(household, account, CURVE, torn) == DayMark(DayState.PARTIAL, 20, before.asked_at_age)
+    assert windows_asked(household, account) == []
+
+
+def test_after_a_loss_of_redis_what_a_file_has_told_is_known(household: Household) -> None:
     account = household.add()
     importer_of(household).store(curve(OLD), account)
     household.lose_redis()
@@ -147,7 +159,6 @@ def test_the_ledger_is_rebuilt_with_the_days_of_files(household: Household) -> N
     rebuilder = LedgerRebuilder(
         measures=household.measures,
         ledgers=household.registry.completeness,
-        progress=household.progress,
         today=household.history.today,
     )
     assert not rebuilder.rebuild(account, CURVE)

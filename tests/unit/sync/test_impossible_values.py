@@ -285,7 +285,7 @@ def test_a_row_of_a_file_that_no_meter_can_deliver_is_unusable_and_the_others_ar
     assert SEVEN not in steps_of(importer.window_sync.measures)
     assert len(steps_of(importer.window_sync.measures)) == 47
     mark = files.ledger.mark_of(DAY)
-    assert (mark.state, mark.half_hours, mark.open, files.done) == (DayState.PARTIAL, 47, True, [])
+    assert (mark.state, mark.half_hours, mark.open, mark.asked) == (DayState.PARTIAL, 47, True, False)
 
 
 def test_a_file_is_bound_by_the_contract() -> None:

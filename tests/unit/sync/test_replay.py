@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -65,11 +65,8 @@ class AnswersInMemory:
 class LedgerInMemory:
     known: DayLedger = field(default_factory=DayLedger)
 
-    def load_ledger(self, account_id: str, series: Series) -> DayLedger:
-        return self.known
-
-    def replace_if_unchanged(self, account_id: str, series: Series, known: DayLedger, ledger: DayLedger) -> bool:
-        self.known = ledger
+    def change(self, account_id: str, series: Series, to_ledger: Callable[[DayLedger], DayLedger]) -> bool:
+        self.known = to_ledger(self.known)
         return True
 
 

@@ -74,7 +74,7 @@ def test_a_stored_window_is_done_noted_released_and_told_in_one_line(
     assert counts.growth_by_labels("releve_windows_total") == {("stored", "daily"): 1}
     assert counts.growth_by_labels("releve_readings_stored_total") == {("daily",): 2}
     assert counts.growth_by_labels("releve_documents_total") == {("created", "daily"): 4}
-    assert household.progress.coverage(account, DAILY).windows == [WINDOW]
+    assert household.history.covers(account, DAILY, WINDOW)
     assert not is_in_flight(household, account)
     assert household.progress.task_state(account, DAILY) == {}
     outcome = outcome_of(household, account)
@@ -116,7 +116,7 @@ def test_a_window_without_data_is_a_success_that_stored_nothing(household: House
     household.run(claim_window(household, account))
     outcome = household.registry.outcomes.load(account)[DAILY]
     assert (outcome.code, outcome.last_day, outcome.ever_stored) == (None, None, False)
-    assert household.progress.coverage(account, DAILY).windows == [WINDOW]
+    assert household.history.covers(account, DAILY, WINDOW)
 
 
 def test_a_success_clears_the_failures_before_it(household: Household) -> None:
@@ -201,7 +201,7 @@ def test_a_failure_says_why_by_its_kind_and_when_it_is_tried_again(
             household.at if asked else None,
             None if wait is None else household.at + wait,
         )
-    assert household.progress.coverage(account, DAILY).windows == []
+    assert household.history.load(account, DAILY)[DAILY].asked == []
     assert household.progress.task_state(account, Series.LOAD_CURVE) == {}
     assert household.registry.accounts.get(other).state is AccountState.READY
     due = household.registry.due.list_nightly(DAILY, 1, household.at, household.at, 10)
@@ -350,7 +350,6 @@ def test_a_night_that_ends_well_leaves_no_key_of_its_own(household: Household) -
     household.run(claim_window(household, account))
     named = {key for key in household.redis.scan_iter(f"{household.prefix}*") if account in key}
     assert named == set()
-    assert account in household.redis.hgetall(f"{household.prefix}history:daily:{account[:3]}")
 
 
 def test_other_runs_that_end_well_are_told_in_full_for_a_quarter_of_an_hour(household: Household) -> None:

@@ -1,4 +1,4 @@
-"""Progress of all accounts in Redis: claims on windows, failures, finished days, last runs, and shared texts.
+"""Progress of all accounts in Redis: claims on windows, failures, loaded histories, last runs, and shared texts.
 
 Everything here may be lost; a lost key repeats work. All keys have one prefix (``releve:``) and plain text values:
 
@@ -7,10 +7,8 @@ Everything here may be lost; a lost key repeats work. All keys have one prefix (
     failures:<account>:<series>   hash: 2024-07-11/2024-07-18 to 2, the failures of windows of the history
     starts:<step>                 sorted set: processes that have begun a step and not ended it, host-17-a1b2c3/17
                                   1721890000; step: k9x4w:daily:tasks.pipeline.store:nightly/1721890000123456
-    history:<series>:<letters>    hash: account to its finished windows, oldest first, for example
-                                  k9x4w  2021-11-25/2024-11-24
-                                  k9xab  ?2024-11-01/2024-11-24
-                                  k9xz2  2021-11-25/2022-01-01,2022-02-01/2024-11-24
+    history_loaded:<series>:<letters>
+                                  hash: account to 1 where its whole history is loaded, k9x4w 1
     task:<account>:<series>       hash: the state of the last run while it is needed: state ok, window
                                   2024-06-25/2024-07-25, run_id 20240725T041209.000001, error "",
                                   answer:data:backfill 2024-07-25T04:12:09+00:00 2024-06-25/2024-07-25
@@ -23,9 +21,9 @@ published again. The claims of a
 lane are its backlog. The score is the moment of the claim in µs by the server's clock, and no two claims of one script
 run are equal. So the score also tells the holder: a message that came twice can't release the claim of the next window.
 
-A million accounts have two million series with finished days, so each one is a field of a small hash, which Redis
-stores compactly. Since Redis was emptied, the days are known as a whole only once they were read back from the measure
-store; until then the text begins with ``?``.
+The registry decides whether a history is loaded, and the flag follows it with each window that is stored. A million
+accounts have two million flags, so each one is a field of a small hash, which Redis stores compactly. Workers of
+version 0.2.0 keep finished days in ``history:``: for this version, it only goes with its account.
 
 The hash of a task takes some 400 bytes. So that of a good run lasts for 15 minutes, in which waiting commands read it,
 and a good night makes none: its outcome is in the registry for good.
@@ -33,8 +31,10 @@ and a good night makes none: its outcome is in the registry for good.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from redis import Redis
 
 from worker.domain.calls import Call, call_to_fields, calls_from_fields
 from worker.domain.series import Series
@@ -46,7 +46,8 @@ FAILURES_TTL_S: Final = 24 * 3600
 TASK_TTL_S: Final = 90 * 24 * 3600
 SUCCESS_TTL_S: Final = 15 * 60
 LOST: Final = "lost/"
-ACCOUNT_KINDS: Final = frozenset({"history", "task", "inflight", "failures", "starts", "secret", "text", "slot"})
+_OF_MANY: Final = frozenset({"history_loaded", "history", "inflight"})  # Each key belongs to many accounts.
+ACCOUNT_KINDS: Final = _OF_MANY | {"task", "failures", "starts", "secret", "text", "slot"}
 # Ids begin with one of 22 letters and go on with one of 32 signs, so a million accounts make 44 fields a hash.  By
 # default Redis stores hashes compactly up to 128 fields (older versions: 512) of at most 64 bytes.
 BUCKET_LETTERS: Final = 3
@@ -87,29 +88,6 @@ if #begun < tonumber(ARGV[3]) then
   redis.call('EXPIRE', KEYS[1], ARGV[2])
 end
 return begun
-"""
-# Merges windows with the stored ones.  ISO dates sort as texts.
-# KEYS: releve:history:daily:k9x.  ARGV: account (k9x4w), ``add`` or ``replace``, then windows (2024-03-04/2024-03-11).
-# Returns the text that is stored then.
-_STORE = """
-local stored = ARGV[2] == 'add' and (redis.call('HGET', KEYS[1], ARGV[1]) or '?') or ''
-local windows = {unpack(ARGV, 3)}
-for window in string.gmatch(stored, '[%d/-]+') do table.insert(windows, window) end
-table.sort(windows)
-local merged = {}
-for _, window in ipairs(windows) do
-  local first, after = string.match(window, '(.*)/(.*)')
-  local last = merged[#merged]
-  if last and first <= last[2] then
-    if after > last[2] then last[2] = after end
-  else
-    table.insert(merged, {first, after})
-  end
-end
-for place, pair in ipairs(merged) do merged[place] = pair[1] .. '/' .. pair[2] end
-local text = (string.sub(stored, 1, 1) == '?' and '?' or '') .. table.concat(merged, ',')
-redis.call('HSET', KEYS[1], ARGV[1], text)
-return text
 """
 
 
@@ -205,59 +183,7 @@ def series_of_member(member: str) -> str:
     return member.rpartition(":")[2]
 
 
-class SeriesCoverage(NamedTuple):
-    """The finished days of a series, in the fewest windows, oldest first.
-
-    ``is_known``: whether they are complete.  After Redis was emptied, windows marked as done do not make the coverage
-    known; only ``replace_done`` does.  Otherwise the first window to finish would hide that the others were forgotten,
-    and these would be fetched again.
-    """
-
-    is_known: bool
-    windows: list[DateWindow]
-
-
-class CoverageStore(PrefixedKeys):
-    """The finished days of all accounts.  ``series`` is a Series or its value."""
-
-    def is_empty(self) -> bool:
-        """Return whether no finished day of any account is known, as after a loss of Redis."""
-        return next(self._scan("history:*"), None) is None
-
-    def coverage(self, account_id: str, series: str) -> SeriesCoverage:
-        """Return the finished days of one series."""
-        text = self._redis.hget(self._coverage_key(account_id, series), account_id)
-        return _parse("?" if text is None else str(text))
-
-    def mark_done(self, account_id: str, series: str, *windows: DateWindow) -> SeriesCoverage:
-        """Add ``windows`` to the finished days and return all of them.
-
-        Safe to repeat, and for several processes at once.
-        """
-        return _parse(self._store(account_id, series, "add", windows))
-
-    def replace_done(self, account_id: str, series: str, windows: Iterable[DateWindow]) -> SeriesCoverage:
-        """Replace the finished days with ``windows``, which may be empty, as read back from the measure store."""
-        return _parse(self._store(account_id, series, "replace", windows))
-
-    def _store(self, account_id: str, series: str, how: str, windows: Iterable[DateWindow]) -> str:
-        return str(self._run(_STORE, self._coverage_key(account_id, series), account_id, how, *map(str, windows)))
-
-    def _forget_coverage(self, account_id: str) -> int:
-        return sum(int(self._redis.hdel(self._coverage_key(account_id, series), account_id)) for series in Series)
-
-    def _coverage_key(self, account_id: str, series: str) -> str:
-        return self._key("history", series, account_id[:BUCKET_LETTERS])
-
-
-def _parse(text: str) -> SeriesCoverage:
-    windows = text.removeprefix("?")
-    return SeriesCoverage(
-        not text.startswith("?"), [DateWindow.parse(window) for window in windows.split(",") if window]
-    )
-
-
-class ProgressStore(CoverageStore, ClaimStore, Locks):
+class ProgressStore(ClaimStore, Locks):
     """The progress of all accounts in Redis.  ``series`` is a Series or its value."""
 
     # -- The last run of a series
@@ -266,15 +192,26 @@ class ProgressStore(CoverageStore, ClaimStore, Locks):
         """Set these fields of the state and keep the others; all expire 90 days after the last call."""
         self._record(account_id, series, fields, TASK_TTL_S)
 
-    def record_success(self, account_id: str, series: str, call: Call, *, brief: bool = False, **fields: str) -> None:
+    def note_loaded(self, account_id: str, series: str, *, loaded: bool) -> None:
+        """Note whether the whole history of a series is loaded, as the registry has it."""
+        _set_flag(self._redis, self._loaded_key(account_id, series), account_id, loaded)
+
+    def record_success(
+        self, account_id: str, series: str, call: Call, loaded: bool, *, brief: bool = False, **fields: str
+    ) -> None:
         """Set these fields and the answer of a good run; they expire soon where no other failure is recorded.
+
+        ``loaded``: whether the whole history is, which is noted in the same call to Redis.
 
         The answers of earlier failures that this run makes good are deleted: those of the same kind of run, and those
         about the same days.  ``brief``: only update a state that exists, so that it no longer says that the series
         failed.  Of two runs that end at once, one may leave an answer that the other made good, until the next run.
         """
         key = self._key("task", account_id, series)
-        state: dict[str, str] = self._redis.hgetall(key)  # type: ignore[assignment]
+        with self._redis.pipeline(transaction=False) as pipe:
+            _set_flag(pipe, self._loaded_key(account_id, series), account_id, loaded)
+            pipe.hgetall(key)
+            state: dict[str, str] = pipe.execute()[-1]
         if brief and not state:
             return
         failures = [earlier for earlier in calls_from_fields(state) if not earlier.answer.is_answer]
@@ -326,7 +263,7 @@ class ProgressStore(CoverageStore, ClaimStore, Locks):
         """
         pattern = f"*:{escape_glob(account_id)}*"
         return (
-            self._forget_coverage(account_id)
+            self._forget_histories(account_id)
             + self._forget_claims(account_id)
             + sum(
                 int(self._redis.unlink(*keys))
@@ -339,10 +276,25 @@ class ProgressStore(CoverageStore, ClaimStore, Locks):
         """Delete the keys of all accounts and return their number; scans all keys and leaves locks to expire."""
         return self._unlink_kinds(ACCOUNT_KINDS)
 
+    def _forget_histories(self, account_id: str) -> int:
+        keys = [self._loaded_key(account_id, series) for series in Series]
+        keys += [self._key("history", series, account_id[:BUCKET_LETTERS]) for series in Series]
+        return sum(int(self._redis.hdel(key, account_id)) for key in keys)
+
+    def _loaded_key(self, account_id: str, series: str) -> str:
+        return self._key("history_loaded", series, account_id[:BUCKET_LETTERS])
+
     def _names(self, key: str, account_id: str) -> bool:
         kind, *parts = key.removeprefix(self._prefix).split(":")
-        # These belong to many accounts, and their names may equal a short account id.
-        return kind in ACCOUNT_KINDS - {"history", "inflight"} and account_id in parts
+        # The names of the others may equal a short account id.
+        return kind in ACCOUNT_KINDS - _OF_MANY and account_id in parts
+
+
+def _set_flag(redis: Redis, bucket: str, account_id: str, is_set: bool) -> None:
+    if is_set:
+        redis.hset(bucket, account_id, "1")
+    else:
+        redis.hdel(bucket, account_id)
 
 
 def _to_text(answer: Any) -> str | None:

@@ -10,7 +10,8 @@ transaction as the outcome of its window. The times at which the row is due agai
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import compress
@@ -21,6 +22,7 @@ from sqlalchemy import Connection, Row, bindparam, case, func, or_, select, text
 from worker.domain.account import AccountState
 from worker.domain.comparison import Answered, FinishedAnswer, RecentAnswers
 from worker.domain.completeness import (
+    BEFORE,
     COMPARED_SERIES,
     MIN_EMPTY_DAYS_AFTER_CURVE,
     DayLedger,
@@ -31,6 +33,8 @@ from worker.domain.completeness import (
 )
 from worker.domain.schedule import NIGHTS_WITHOUT_CURVE
 from worker.domain.series import Series, SeriesSwitch
+from worker.domain.windows import DateWindow, HistoryDays
+from worker.errors import StoreUnavailable
 from worker.stores.database import SqlTable, build_insert
 from worker.stores.registry import account_rows, series_switches
 from worker.stores.registry.due import may_be_asked_on
@@ -40,22 +44,21 @@ from worker.stores.registry.tables import ACCOUNTS, ACTIVE, FRESHNESS, NEVER, NO
 # A meter number (14 digits), or any long word that may be a token.
 _SECRET = re.compile(r"(?<!\d)\d{14}(?!\d)|[\w+/=-]{32,}")
 _MAX_MESSAGE_LENGTH = 500
+_MAX_TRIES = 10
 _C = SERIES_OUTCOMES.c
 _ACTIVE = text(ACTIVE)
 _ROW = (_C.account_id == bindparam("p_account"), _C.series == bindparam("p_series"))
 # Building these statements costs more than running them.
-_STATE = select(ACCOUNTS.c.state).where(ACCOUNTS.c.id == _C.account_id).scalar_subquery()
-_LOCKED = select(SERIES_OUTCOMES, _STATE.label("account_state")).where(*_ROW).with_for_update(of=SERIES_OUTCOMES)
+_OF_ACCOUNT = (ACCOUNTS.c.state.label("account_state"), ACCOUNTS.c.data_from, ACCOUNTS.c.activated_on)
+_WITH_ACCOUNT = select(SERIES_OUTCOMES, *_OF_ACCOUNT).join(ACCOUNTS, ACCOUNTS.c.id == _C.account_id)
+_LOCKED = _WITH_ACCOUNT.where(*_ROW).with_for_update(of=SERIES_OUTCOMES)
 _DAYS = select(_C.days).where(*_ROW)
 _ANSWERED = select(_C.answered).where(*_ROW)
 _UPDATE = update(SERIES_OUTCOMES).where(*_ROW)
 
 
 class DueChanges(TypedDict, total=False):
-    """Columns that say when a row is due again; those that are not named stay.
-
-    ``history_due_if_loaded``: when a history goes on that was loaded; one that is not keeps its own time.
-    """
+    """Columns that say when a row is due again; those that are not named stay."""
 
     asked_at: datetime
     last_answer: str
@@ -63,7 +66,6 @@ class DueChanges(TypedDict, total=False):
     failures: int
     next_ask: date
     history_due_at: datetime | None
-    history_due_if_loaded: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,12 +125,18 @@ class OutcomeTable(SeriesChoice):
         last_day: date | None,
         stored: bool,
         days: Mapping[date, DayMark] | None = None,
+        floor: date | None = None,
+        wanted: DateWindow | None = None,
         due_changes: DueChanges | None = None,
         answer: FinishedAnswer | None = None,
         confirms: bool = False,
         activated_on: date | None = None,
-    ) -> None:
+    ) -> HistoryDays:
         """Record the outcome of one run of a series, with the marks of its ``days`` and the ``answer`` that was stored.
+
+        Returns the days of its history. ``wanted``: all of them, where the run was a success; one of which days are
+        missing goes on. ``floor``: the first day for which the supplier has data, if the run has found that out.
+        ``due_changes`` says when the series is due again.
 
         ``code`` is None after a success, which clears the account's pending refusals, and empty where a store of ours
         failed, which changes no verdict. ``confirms``: the supplier has answered for this meter, which makes an account
@@ -136,8 +144,7 @@ class OutcomeTable(SeriesChoice):
 
         Run ids sort by time. A run older than the recorded one only adds its facts (last day, last success, anything
         stored); code, message and run stay. ``message`` is stored in clear text, so everything that looks like a
-        secret is cut out of it. ``due_changes`` says when the series is due again. Raises UnknownAccount, also for a
-        removed account.
+        secret is cut out of it. Raises UnknownAccount, also for a removed account.
         """
         with self._database.writing() as connection:
             if activated_on is not None:
@@ -145,30 +152,32 @@ class OutcomeTable(SeriesChoice):
             row = lock_row(connection, account_id, series)
             if row is None:
                 account_rows.lock(connection, account_id)  # Tells whether it was removed or never there.
-                return
+                return HistoryDays(Series(series), wanted, ())
             values: dict[str, Any] = {
                 "updated_at": max(row.updated_at, now),
                 "last_day": max(row.last_day, last_day or NO_DAY),
                 "ever_stored": row.ever_stored or stored,
             }
-            for name, value in (due_changes or {}).items():
-                if name != "history_due_if_loaded":
-                    values[name] = value
-                elif row.history_due_at is None:
-                    values["history_due_at"] = value
+            ledger = _known_days(row, wanted)
+            if days:
+                if answer:
+                    days = {**days, **dict(_days_of_file(ledger, days, answer))}
+                ledger = ledger.with_marks(days)
+                if floor is not None:
+                    ledger = ledger.with_floor(floor)
+                if answer:
+                    ledger, values["answered"] = _add_answer(row, ledger, answer)
+                values |= ledger_columns(connection, account_id, row.series, ledger)
+            history = _history_of(row, wanted, ledger, answered=code is None)
+            values |= due_changes or {}
+            if wanted is not None:
+                goes_on_at = values.get("history_due_at", row.history_due_at) or now
+                values["history_due_at"] = None if history.loaded else goes_on_at
             # A run may report several times, so an equal run id is newer, too. A fault of ours (no code) is no verdict.
             if run_id >= row.run_id and code != "":
                 values |= {"run_id": run_id, "last_code": code, "last_message": _to_showable(message)}
                 if activated_on is not None:
                     account_rows.update_account(connection, account_id, {"activated_on": activated_on})
-            if days:
-                known = DayLedger.parse(row.days)
-                if answer:
-                    days = {**days, **dict(_days_of_file(known, days, answer))}
-                ledger = known.with_marks(days)
-                if answer:
-                    ledger, values["answered"] = _add_answer(row, ledger, answer)
-                values |= ledger_columns(connection, account_id, Series(series), ledger)
             if code is None:
                 values["last_success_at"] = max(row.last_success_at or now, now)
                 account_rows.delete_pending_refusals(connection, account_id)  # They were mistakes of the supplier.
@@ -178,6 +187,7 @@ class OutcomeTable(SeriesChoice):
             # After a crash in between the window is recorded again, or the next one confirms the account.
             with self._database.writing() as connection:
                 account_rows.confirm(connection, account_id, now)
+        return history
 
     def record_file(
         self,
@@ -221,11 +231,6 @@ class OutcomeTable(SeriesChoice):
         values = {"again_at": now, "failures": 0, "history_due_at": history_due_at}
         with self._database.writing() as connection:
             update_row(connection, account_id, series, values)
-
-    def make_histories_due(self, now: datetime) -> None:
-        """Let the histories that are loaded go on now: what is missing of them is found out again."""
-        loaded = _C.history_due_at.is_(None)
-        self._database.change(update(SERIES_OUTCOMES).where(loaded).values(history_due_at=now))
 
     def set_history_due(self, account_id: str, series: Series, at: datetime | None) -> None:
         """Set when the history of a series goes on; None: it is loaded."""
@@ -273,10 +278,23 @@ class OutcomeTable(SeriesChoice):
 class CompletenessTable(SqlTable):
     """The ledgers of days."""
 
+    def change(self, account_id: str, series: Series, to_ledger: Callable[[DayLedger], DayLedger]) -> bool:
+        """Replace a ledger by what ``to_ledger`` makes of it, and return whether they differ.
+
+        A window stored meanwhile changes it too: then all is done again. Raises UnknownAccount and StoreUnavailable.
+        """
+        for _ in range(_MAX_TRIES):
+            known = self.load_ledger(account_id, series)
+            if str(ledger := to_ledger(known)) == str(known):
+                return False
+            if self.replace_if_unchanged(account_id, series, known, ledger):
+                return True
+        raise StoreUnavailable(f"other processes are changing the days of account {account_id}: try again later")
+
     def replace_if_unchanged(self, account_id: str, series: Series, known: DayLedger, ledger: DayLedger) -> bool:
         """Replace the whole ledger if it is still equal to ``known`` (compare-and-set), and return whether it was.
 
-        Raises UnknownAccount.
+        A loaded history is looked at again: there may be days now that nobody was asked for. Raises UnknownAccount.
         """
         with self._database.writing() as connection:
             account_rows.lock(connection, account_id, shared=True)
@@ -284,6 +302,7 @@ class CompletenessTable(SqlTable):
             if row is None or row.days != str(known):
                 return False
             columns = ledger_columns(connection, account_id, series, ledger)
+            columns["history_due_at"] = row.history_due_at or row.updated_at
             update_row(connection, account_id, series, columns)
             return True
 
@@ -292,14 +311,31 @@ class CompletenessTable(SqlTable):
         with self._database.reading() as connection:
             return DayLedger.parse(connection.execute(_DAYS, _key(account_id, series)).scalar() or "")
 
-    def load_ledgers(self, account_ids: Iterable[str]) -> dict[tuple[str, Series], DayLedger]:
-        """Return the ledgers of these accounts, by account and series. Missing ones are left out."""
-        query = select(_C.account_id, _C.series, _C.days).where(_C.account_id.in_(list(account_ids)))
-        return {(row.account_id, row.series): DayLedger.parse(row.days) for row in self._database.fetch(query)}
+    def load_ledgers(self, *account_ids: str) -> Mapping[tuple[str, Series], DayLedger]:
+        """Return the ledgers of these accounts, by account and series; one that is missing is empty."""
+        query = select(_C.account_id, _C.series, _C.days).where(_C.account_id.in_(account_ids))
+        ledgers = {(row.account_id, row.series): DayLedger.parse(row.days) for row in self._database.fetch(query)}
+        return defaultdict(DayLedger, ledgers)
+
+    def list_updated_since(self, moment: datetime) -> list[tuple[str, Series]]:
+        """Return the accounts and series of which something was recorded since ``moment``."""
+        query = select(_C.account_id, _C.series).where(_C.updated_at >= moment)
+        return [(row.account_id, row.series) for row in self._database.fetch(query)]
+
+    def load_histories(self, account_id: str, wanted: Mapping[Series, DateWindow | None]) -> dict[Series, HistoryDays]:
+        """Return the days of an account's histories; ``wanted``: all days of each."""
+        rows = {row.series: row for row in self._database.fetch(_WITH_ACCOUNT.where(_C.account_id == account_id))}
+        return {
+            series: _history_of(row, days, _known_days(row, days), answered=row.last_success_at is not None)
+            if (row := rows.get(series)) is not None
+            else HistoryDays(series, days, ())
+            for series, days in wanted.items()
+        }
 
     def find_missing_curve(self, account_id: str) -> MissingCurve | None:
         """Return since when an account's load curve is missing; None if it is collected or nothing is known."""
-        return find_missing_curve(*(self.load_ledger(account_id, series) for series in COMPARED_SERIES))
+        ledgers = self.load_ledgers(account_id)
+        return find_missing_curve(*(ledgers[account_id, series] for series in COMPARED_SERIES))
 
     def count_due(self, today: date) -> dict[Series, int]:
         """Return the number of accounts with due open days, by series; a series without any is left out.
@@ -362,6 +398,30 @@ class CompletenessTable(SqlTable):
     def delete_freshness_before(self, moment: datetime) -> int:
         """Delete the hours before ``moment`` and return their number."""
         return self._database.change(FRESHNESS.delete().where(FRESHNESS.c.hour < moment))
+
+
+def _known_days(row: Row[Any], wanted: DateWindow | None) -> DayLedger:
+    """Return the ledger of a row, in which the day before a history that version 0.2.0 has loaded is BEFORE.
+
+    Version 0.2.0 knew in Redis alone where it begins. A curve's depth is a setting: what it adds is loaded.
+    """
+    ledger, has_fixed_depth = DayLedger.parse(row.days), row.series.description.history_days is not None
+    if wanted is None or ledger.start is None or row.history_due_at is not None or not has_fixed_depth:
+        return ledger
+    begins_late = max(wanted.start, _first_day(row)) < ledger.start and ledger.marks[0] != BEFORE
+    return ledger.with_floor(ledger.start) if begins_late else ledger
+
+
+def _history_of(row: Row[Any], wanted: DateWindow | None, ledger: DayLedger, *, answered: bool) -> HistoryDays:
+    """Return the days of a row's history. ``answered``: whether the series was ever told, which is all of a state."""
+    if wanted is not None and row.series.is_state:
+        return HistoryDays(row.series, wanted, [wanted] if answered else [])
+    return HistoryDays(row.series, wanted, ledger.asked_windows(_first_day(row)))
+
+
+def _first_day(row: Row[Any]) -> date:
+    """Return the first day that is worth a call; the first of all if no bound is known."""
+    return max(row.data_from or date.min, row.activated_on or date.min)
 
 
 def _days_of_file(

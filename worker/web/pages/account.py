@@ -112,7 +112,7 @@ def show_account(
     status = status_of(account, sync.history)
     today = sync.history.today()
     supplier, daily = words(f"supplier.{account.supplier}"), daily_of(supplier=account.supplier)
-    no_days = _explain_lack_of_days(sync, account, words, supplier)
+    no_days = _explain_lack_of_days(stores.measures, sync, account, words, supplier)
     bars = {name: one for name, one in status.series.items() if one.total and not (no_days and name is daily)}
     known = stores.registry.outcomes.known(account.id)
     flows = find_flows(stores, account, known)
@@ -188,9 +188,9 @@ def _sync_text(account: Account) -> str:
     return "sync.text" if find_curve(daily_of(supplier=account.supplier)) else "sync.text.days"
 
 
-def _explain_lack_of_days(sync: Sync, account: Account, words: Words, supplier: str) -> str:
+def _explain_lack_of_days(measures: MeasureStore, sync: Sync, account: Account, words: Words, supplier: str) -> str:
     """Return why the meter has no daily values, where its newest contract tells; else an empty text."""
-    frequency = AccountDays(account, sync.history).reading_frequency
+    frequency = AccountDays(account, sync.history).reading_frequency(measures)
     lacks_days = frequency in daily_of(supplier=GRDF.name).description.not_of_meters_read
     return words(f"gas.no_days.{frequency}", supplier=supplier) if lacks_days else ""
 

@@ -10,6 +10,7 @@ from fastapi.testclient import TestClient
 
 from tests.support.api_service import TODAY, ApiService, open_api_service
 from tests.support.factories import NOW
+from tests.support.registries import mark_asked
 from worker.accounts.status import status_of
 from worker.domain.account import AccountState
 from worker.domain.consents import Proof
@@ -227,8 +228,7 @@ def test_progress_counts_days_done_of_days_wanted(service: ApiService, client: T
     assert before["series"]["daily"]["done"] == 0 < before["series"]["daily"]["total"]
     assert not before["loaded"]
     for series in USUAL_SERIES:
-        wanted = service.parts.sync.history.wanted_window(series)
-        service.parts.stores.windows.mark_done(account_id, series, wanted)
+        mark_asked(service.parts.stores.registry, account_id, series, service.parts.sync.history.wanted_window(series))
     after = client.get(f"/api/accounts/{account_id}/progress").json()
     assert after["loaded"]
     assert all(part["done"] == part["total"] for part in after["series"].values())

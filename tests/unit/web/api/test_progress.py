@@ -13,6 +13,7 @@ import pytest
 from sse_starlette import EventSourceResponse
 
 from tests.support.api_service import ApiService
+from tests.support.registries import mark_asked
 from worker.accounts.status import AccountProgress, SeriesProgress
 from worker.domain.account import AccountState
 from worker.domain.series import USUAL_SERIES
@@ -110,9 +111,7 @@ def test_a_quiet_stream_gets_heartbeats_and_ends_with_its_client(monkeypatch: py
 def test_the_stream_of_a_loaded_account_says_so_and_a_browser_that_comes_back_is_sent_away(service: ApiService) -> None:
     account_id, history = service.add(), service.parts.sync.history
     for series in USUAL_SERIES:
-        window = history.wanted_window(series)
-        assert window
-        service.parts.stores.windows.mark_done(account_id, series, window)
+        mark_asked(service.parts.stores.registry, account_id, series, history.wanted_window(series))
     browser, path = service.browser(account_id), f"/api/accounts/{account_id}/progress"
     with browser.stream("GET", f"{path}/stream") as answer:
         assert answer.headers["Content-Type"].startswith("text/event-stream")
