@@ -205,7 +205,7 @@ def test_what_was_stored_while_the_backup_was_made_is_asked_for_again(
         lacking = {date(2024, 6, 29): COMPLETE, date(2024, 6, 30): COMPLETE}
         parts.stores.registry.outcomes.set_history_due(first, Series.DAILY, None)
         record_outcome(parts.stores.registry, first, "later", now=datetime.now(UTC), days=lacking)
-        back_up(parts, tmp_path / "busy.zip")
+        back_up(parts.stores, tmp_path / "busy.zip")
     with new.open() as parts:
         restore(parts.stores.settings, tmp_path / "busy.zip")
         ledger = parts.stores.registry.completeness.load_ledger(first, Series.DAILY)

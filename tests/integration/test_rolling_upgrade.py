@@ -32,7 +32,6 @@ from tests.support.waiting import until
 from worker.domain.series import USUAL_SERIES
 from worker.domain.windows import ONE_DAY, DateWindow
 from worker.stores.encryption import generate_key
-from worker.web.asgi import create_app
 
 pytestmark = pytest.mark.sockets
 
@@ -114,7 +113,7 @@ def night(tmp_path_factory: pytest.TempPathFactory, database: str) -> Iterator[N
             system.simulator("POST", "clock", {"now": NIGHT})
             logs = [start_worker(system, "old", code)]
             system.releve("migrate")
-            service = ConnectService(system.parts, create_app(system.parts), system.settings["ENEDIS_URL"])
+            service = ConnectService(system.parts, system.parts.create_app(), system.settings["ENEDIS_URL"])
             connect(service, WITH_THE_OLD)
             logs.append(start_worker(system, "new"))
             for fault in FAULTS:
@@ -123,7 +122,9 @@ def night(tmp_path_factory: pytest.TempPathFactory, database: str) -> Iterator[N
             connect(service, WITH_BOTH)
             for meter in BY_HAND:
                 system.add_account(meter)
-            accounts |= {one.usage_point_id or "": one.id for one in system.parts.stores.registry.list_accounts()}
+            accounts |= {
+                one.usage_point_id or "": one.id for one in system.parts.stores.registry.accounts.list_accounts()
+            }
             until(lambda: not still_open(system, accounts), lambda: str(still_open(system, accounts)), 120)
             told = [log.read_text() for log in logs]
             yield Night(system, supplier, accounts, told, loaded, Counter(supplier.answered))

@@ -21,7 +21,7 @@ from tests.support.api_service import ApiService, ApiServices, open_api_service
 from tests.support.factories import NOW
 from worker.domain.account import AccountState
 from worker.domain.sessions import Scope
-from worker.parts.access import build_web
+from worker.runtime.web_access import build_web
 from worker.web.api import callers as auth
 from worker.web.api.callers import CSRF_HEADER
 from worker.web.dependencies import SESSION_COOKIE, Session, open_session

@@ -80,7 +80,7 @@ def test_a_command_that_looks_writes_nothing(tmp_path: Path, redis_url: str, wor
     prepare_registry(tmp_path)
     installation: Installation = new_installation(tmp_path, redis_url)
     with installation.open() as parts:
-        account, _ = parts.stores.registry.add("enedis", METER, parts.stores.now(), token_needed=False)
+        account, _ = parts.stores.registry.accounts.add("enedis", METER, parts.stores.now(), token_needed=False)
     with Redis.from_url(redis_url) as redis, refusing_writes(redis) as tried:
         result = installation.run(*words.replace("ACCOUNT", account.id).split())
     assert set(tried) == COMMANDS.get(words, set())

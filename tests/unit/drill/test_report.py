@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from unittest.mock import patch
 
 from drill.faults import FaultKind, possible_kinds
 from drill.run import DrillReport, Recovery, count_repeats
 from tests.support.factories import NOW
 from worker.domain.messages import AnswerFacts, WindowResult
 from worker.logs import ConsoleFormatter
-from worker.sync.results import _stored_fields
+from worker.sync import results
 
 
 def log_line(run_id: str, updated: int) -> str:
@@ -44,7 +45,14 @@ def log_line(run_id: str, updated: int) -> str:
         late_days=[],
         facts=facts,
     )
-    record = {"name": "releve.sync", "levelname": "INFO", "msg": "window stored", "fields": _stored_fields(report, NOW)}
+    with patch.object(results.log, "info") as told:
+        results._log_stored(report, NOW)
+    record = {
+        "name": "releve.sync",
+        "levelname": "INFO",
+        "msg": told.call_args.args[0],
+        **told.call_args.kwargs["extra"],
+    }
     return ConsoleFormatter().format(logging.makeLogRecord(record)) + "\n"
 
 
