@@ -127,7 +127,7 @@ docs: $(VENV)/.installed-dev
 # Page and the module of tools/ that prints it; a page is replaced only when its module came to an end.
 GENERATED := reference/settings.md=settings_reference reference/cli.md=cli_reference reference/schemas.json=schema_reference \
   reference/errors.md=error_reference reference/metrics.md=metrics_reference reference/licences.md=licence_reference \
-  explanation/floors.svg=floors_drawing
+  reference/states.md=state_reference explanation/floors.svg=floors_drawing
 
 reference: $(VENV)/.installed-dev
 	@mkdir -p build

@@ -15,7 +15,9 @@ from typing import Final
 
 ROOT: Final = Path(__file__).parents[1]
 DOCS: Final = ROOT / "docs"
-GENERATED: Final = frozenset(f"reference/{name}.md" for name in ("cli", "errors", "licences", "metrics", "settings"))
+GENERATED: Final = frozenset(
+    f"reference/{name}.md" for name in ("cli", "errors", "licences", "metrics", "settings", "states")
+)
 MOST_WORDS: Final = 28_000
 
 

@@ -23,6 +23,7 @@ from tests.support.gas_homes import CONTRACT, GAS_SETTINGS, OTHER_PCE, PUBLISHED
 from tests.support.household_pages import csrf_of, record_outcome
 from tests.support.panel_homes import TEMPO, PanelHome, store_home
 from tests.support.proxy_stack import ProxyStack
+from tests.support.registries import close_account
 from worker.domain.account import AccountState
 from worker.domain.completeness import DayLedger
 from worker.domain.series import Series
@@ -66,7 +67,10 @@ def add_in_state(api: ApiService, number: int, state: AccountState, reason: str 
     account = api.add(number)
     api.store_days(account, date(2024, 7, 1), [5000] * 24)
     record_outcome(api, account, Series.DAILY)
-    api.parts.stores.registry.accounts.set_state(account, state, reason, now=NOW)
+    if state is AccountState.CLOSED:
+        close_account(api.parts.stores.registry.consents, account, NOW)
+    else:
+        api.parts.stores.registry.accounts.set_state(account, state, reason, now=NOW)
     return account
 
 

@@ -90,7 +90,7 @@ def test_d29_without_a_day_it_is_new_and_asked_for_until_the_first_answer_makes_
     for run in ("3", "3", "4"):  # A message may come twice.
         record_outcome(registry, account.id, run, confirms=True, now=LATER)
         after = registry.accounts.get(account.id)
-        assert after == replace(account, state=AccountState.READY)
+        assert after == replace(account, state=AccountState.READY, is_vouched=False)
         assert not after.unconfirmed
     assert due_series(registry) == {series: [account.id] for series in USUAL_SERIES}
 

@@ -94,7 +94,7 @@ def test_a_removal_takes_ledger_and_corrections_with_it(registry: Registry) -> N
     record_marks(registry, account_id, {DAY: LATE})
     corrections = CorrectionTable(registry.database)
     corrections.record([correction(account_id)])
-    registry.accounts.remove(account_id)
+    registry.accounts.remove(account_id, NOW)
     assert registry.completeness.load_ledger(account_id, Series.DAILY) == DayLedger()
     assert corrections.list_between(account_id, Doctype.DAY, "0", "~") == []
     with pytest.raises(UnknownAccount):
@@ -191,7 +191,7 @@ def test_changes_that_workers_of_0_2_0_record_meanwhile_are_read_beside_the_othe
     assert table.count_since(NOW + timedelta(hours=1)) == {Series.DAILY: 3}
     assert len(registry.database.fetch(select(CORRECTIONS))) == 3, "ours go to the table of today alone"
     assert table.delete_before(NOW + timedelta(hours=2)) == 3
-    registry.accounts.remove(account_id)
+    registry.accounts.remove(account_id, NOW)
     assert table.count_since(NOW) == {}
 
 

@@ -240,8 +240,11 @@ def test_an_erasure_deletes_what_names_the_account_or_its_meter(requests: Connec
     assert requests.end_for("home1", METER, "holder") == 0
 
 
-def test_an_erasure_deletes_the_browsers_request_that_names_no_meter_yet(requests: ConnectionRequests) -> None:
-    unnamed = in_state("unnamed", RequestState.ASKING, usage_points=(), autorisation_id=900001, known_as=("holder",))
+@pytest.mark.parametrize("state", [RequestState.ASKING, RequestState.UNPROVEN])
+def test_an_erasure_deletes_the_browsers_request_that_names_no_meter_yet(
+    requests: ConnectionRequests, state: RequestState
+) -> None:
+    unnamed = in_state("unnamed", state, usage_points=(), autorisation_id=900001, known_as=("holder",))
     requests.create(unnamed)
     assert requests.end_for("home1", METER, "another") == 0
     assert requests.end_for("home1", None, "holder") == 1 and requests.get("unnamed") is None

@@ -16,6 +16,7 @@ from tests.support.registries import (
     NOW,
     OTHER_METER,
     add_ready,
+    close_account,
     make_due_in_all_lanes,
     record_consent,
     registry_sealer,
@@ -26,7 +27,7 @@ from worker.domain.consents import ConsentKind, EndReason
 from worker.domain.notice import NoticeKind
 from worker.domain.series import Series
 from worker.domain.windows import ONE_DAY, PARIS, local_midnight
-from worker.errors import AccountClosed, ConsentEnded, ConsentStopped
+from worker.errors import AccountClosed, ConsentEnded, ConsentRevoked, ConsentStopped
 from worker.stores.registry import Registry
 from worker.stores.registry.accounts import NewConsent
 from worker.stores.registry.consents import ConsentTable, PendingRefusals
@@ -56,7 +57,7 @@ def active_series(registry: Registry, account_id: str) -> list[Series]:
 
 def close(registry: Registry, account_id: str) -> None:
     """Close an account as a change of holder does."""
-    registry.accounts.set_state(account_id, AccountState.CLOSED, now=NOW)
+    close_account(ConsentTable(registry.database, registry_sealer()), account_id, NOW)
 
 
 # What is due
@@ -140,20 +141,21 @@ def test_those_whose_consent_has_ended_come_page_by_page_until_they_wait_for_a_n
         usage_point_id = str(30001640000100 + number)
         return registry.accounts.add("enedis", usage_point_id, NOW, token_needed=False, consent_until=until)[0].id
 
-    ended, paused, waiting, closed, removed = (add(number, TODAY) for number in range(5))
-    add(5, TODAY + ONE_DAY), add(6, None)
+    ended, paused, waiting, stopped, closed, removed = (add(number, TODAY) for number in range(6))
+    add(6, TODAY + ONE_DAY), add(7, None)
     registry.accounts.set_state(paused, AccountState.PAUSED, now=NOW)
     registry.accounts.set_state(waiting, AccountState.ACTION_NEEDED, "LOGIN_FAILED", now=NOW)
+    ConsentTable(registry.database, registry_sealer()).withdraw(stopped, NOW)
     close(registry, closed)
-    registry.accounts.remove(removed)
+    registry.accounts.remove(removed, NOW)
     assert registry.accounts.page_ended(TODAY) == []
     tomorrow = TODAY + ONE_DAY
-    assert [account.id for account in registry.accounts.page_ended(tomorrow)] == sorted([ended, paused])
-    first = registry.accounts.page_ended(tomorrow, limit=1)
-    assert [account.id for account in registry.accounts.page_ended(tomorrow, first[0].id, limit=1)] == [
-        max(ended, paused)
+    assert [account.id for account in registry.accounts.page_ended(tomorrow)] == sorted([ended, paused, waiting])
+    first = registry.accounts.page_ended(tomorrow, limit=2)
+    assert [account.id for account in registry.accounts.page_ended(tomorrow, first[1].id)] == [
+        max(ended, paused, waiting)
     ]
-    for account_id in (ended, paused):
+    for account_id in (ended, paused, waiting):
         registry.accounts.set_state(account_id, AccountState.ACTION_NEEDED, ENDED, now=NOW + ONE_DAY)
     assert registry.accounts.page_ended(tomorrow) == []
 
@@ -193,6 +195,26 @@ def test_an_incident_that_is_over_sets_back_nobody_whose_consent_has_ended(regis
     assert PendingRefusals(registry.database, registry_sealer()).reinstate(code, NOW, NOW + ONE_DAY, "enedis") == [
         valid
     ]
+
+
+def test_an_incident_excuses_the_refusal_of_a_paused_account_which_stays_paused(
+    registry: Registry, consents: ConsentTable
+) -> None:
+    code, pending = ConsentRevoked.code, PendingRefusals(registry.database, registry_sealer())
+    refused, refused_long_ago = (add_ready(registry, number) for number in (METER, OTHER_METER))
+    for account_id, at in ((refused, NOW), (refused_long_ago, NOW - ONE_DAY)):
+        record_consent(consents, account_id, ConsentKind.CODE, at, consent_until=TODAY + ONE_DAY)
+        registry.accounts.set_state(account_id, AccountState.PAUSED, now=at)
+        assert pending.suspend(account_id, code, at, consent_ended=True, notices=list)
+    registry.accounts.set_state(refused_long_ago, AccountState.READY, now=NOW)
+    registry.accounts.set_state(refused_long_ago, AccountState.PAUSED, now=NOW)
+    assert pending.reinstate(code, NOW, NOW, "enedis") == [refused]
+    account = registry.accounts.get(refused)
+    assert (account.state, account.reason, active_series(registry, refused)) == (AccountState.PAUSED, "", [])
+    assert [proof.open for proof in consents.list_proofs(refused)] == [True, False]
+    assert registry.accounts.get(refused_long_ago).reason == code
+    registry.accounts.set_state(refused, AccountState.READY, now=NOW)
+    assert registry.accounts.get(refused).active
 
 
 def test_a_token_is_not_renewed_for_an_account_whose_consent_has_ended(registry: Registry) -> None:
@@ -305,8 +327,7 @@ def test_h6_a_consent_that_was_stopped_stays_on_record_beside_the_new_one_of_the
 
 def test_a_closed_account_changes_no_more_and_is_never_asked(registry: Registry, consents: ConsentTable) -> None:
     account_id = add_ready(registry)
-    for _ in range(2):
-        close(registry, account_id)
+    close(registry, account_id)
     for state in (AccountState.READY, AccountState.PAUSED):
         with pytest.raises(ValueError, match="another person holds this meter"):
             registry.accounts.set_state(account_id, state, now=NOW)

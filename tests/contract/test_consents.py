@@ -168,7 +168,7 @@ def test_the_calendar_holds_living_accounts_by_the_end_of_their_consent(tables: 
     dates = {"late": UNTIL, "none": None, "soon": TODAY + 7 * DAY, "over": TODAY - DAY, "gone": TODAY}
     names = {tables.add(f"{30001640000000 + n}", until): name for n, (name, until) in enumerate(dates.items())}
     removed = next(account for account, name in names.items() if name == "gone")
-    tables.registry.accounts.remove(removed)
+    tables.registry.accounts.remove(removed, NOW)
     assert [names[account.id] for account in tables.consents.list_accounts_by_consent_end()] == [
         "over",
         "soon",
@@ -183,7 +183,7 @@ def test_the_calendar_holds_living_accounts_by_the_end_of_their_consent(tables: 
 
 def test_unknown_and_removed_accounts_get_no_consent(tables: Tables) -> None:
     removed = tables.add()
-    tables.registry.accounts.remove(removed)
+    tables.registry.accounts.remove(removed, NOW)
     for account in ("nobody", removed):
         with pytest.raises(UnknownAccount):
             record_consent(tables.consents, account, ConsentKind.CODE, NOW)
@@ -201,7 +201,7 @@ def test_the_proof_of_a_removed_account_stays_without_its_meter(tables: Tables) 
     record_consent(tables.consents, account, ConsentKind.AUTORISATION, NOW, reference="1")
     tables.pending_refusals.record_sighting(account, CODE, NOW)
     tables.notices.insert_new([notice(account)])
-    tables.registry.accounts.remove(account)
+    tables.registry.accounts.remove(account, NOW)
     assert tables.consents.erase_after_removal(account, NOW, keep_days=1825) == {
         "consent_proofs_kept": 1,
         "consent_proofs_erased": 0,
@@ -219,7 +219,7 @@ def test_a_policy_of_no_days_erases_the_proofs_with_the_account(tables: Tables) 
     account = tables.add()
     for number in range(3):
         record_consent(tables.consents, account, ConsentKind.AUTORISATION, NOW, reference=str(number))
-    tables.registry.accounts.remove(account)
+    tables.registry.accounts.remove(account, NOW)
     erased = tables.consents.erase_after_removal(account, NOW, keep_days=0)
     assert (erased["consent_proofs_kept"], erased["consent_proofs_erased"]) == (0, 3)
     assert tables.consents.list_proofs(account) == []
@@ -243,7 +243,7 @@ def test_tidying_finishes_a_removal_that_died_half_way(tables: Tables) -> None:
     account = tables.add()
     record_consent(tables.consents, account, ConsentKind.USAGE_POINT, NOW)
     tables.pending_refusals.record_sighting(account, CODE, NOW)
-    tables.registry.accounts.remove(account)
+    tables.registry.accounts.remove(account, NOW)
     assert tables.consents.expire_and_erase(NOW, TODAY, 10) == (0, 0)
     (proof,) = tables.consents.list_proofs(account)
     assert (proof.end_reason, proof.names_meter) == ("removed", False)

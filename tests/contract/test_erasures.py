@@ -78,10 +78,10 @@ def remember_in(table: ErasureTable, moment: datetime = NOW) -> partial[None]:
 def test_a_removal_remembers_the_meter_and_a_second_one_moves_nothing(registry: Registry) -> None:
     table = ErasureTable(registry.database, KeyedHashes([OLD]))
     account = add_ready(registry)
-    registry.accounts.remove(account, remember_in(table))
+    registry.accounts.remove(account, NOW, remember_in(table))
     assert find(registry, table) == NOW
     rows = all_rows(registry.database)
-    registry.accounts.remove(account, remember_in(table, NOW + A_DAY))
+    registry.accounts.remove(account, NOW, remember_in(table, NOW + A_DAY))
     assert all_rows(registry.database) == rows
 
 
@@ -92,7 +92,7 @@ def test_a_removal_that_can_not_remember_removes_nothing(registry: Registry) -> 
         raise _Refused
 
     with pytest.raises(_Refused):
-        registry.accounts.remove(account, fail)
+        registry.accounts.remove(account, NOW, fail)
     assert registry.accounts.find("enedis", METER) is not None
 
 
@@ -114,7 +114,7 @@ def test_a_proof_and_an_erasure_at_the_same_moment_leave_no_account(registry: Re
     account = add_ready(registry)
     with ThreadPoolExecutor(8) as threads:
         proofs = [threads.submit(prove) for _ in range(4)]
-        removal = threads.submit(registry.accounts.remove, account, remember_in(table))
+        removal = threads.submit(registry.accounts.remove, account, NOW, remember_in(table))
         proofs += [threads.submit(prove) for _ in range(4)]
         removal.result()
         outcomes = [proof.result() for proof in proofs]

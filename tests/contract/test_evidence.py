@@ -66,7 +66,7 @@ class Book:
         return record_consent(self.consents, account_id, ConsentKind.AUTORISATION, now, reference=reference, **told)
 
     def erase(self, account_id: str, now: datetime = NOW, keep_days: int = 10_000) -> dict[str, int]:
-        self.registry.accounts.remove(account_id)
+        self.registry.accounts.remove(account_id, NOW)
         return self.consents.erase_after_removal(account_id, now, keep_days)
 
     def faults(self) -> list[str]:

@@ -11,7 +11,14 @@ import pytest
 from sqlalchemy import create_engine, select, text
 
 from tests.support.registries import KEY, METER, NOW, OTHER_METER, add_ready, open_registry, registry_sealer
-from worker.domain.invitation import INVITATION_LIFE, Invitation, InvitationPurpose, InvitationState
+from worker.domain.invitation import (
+    INVITATION_LIFE,
+    TRANSITIONS,
+    Invitation,
+    InvitationEvent,
+    InvitationPurpose,
+    InvitationState,
+)
 from worker.errors import OperatorFault, UnknownAccount
 from worker.stores.encryption import generate_key
 from worker.stores.registry import Registry
@@ -102,7 +109,7 @@ def test_a_wrong_secret_finds_nothing(setting: Setting) -> None:
 
 def test_an_unknown_or_removed_account_gets_no_invitation(setting: Setting) -> None:
     removed = add_ready(setting.registry)
-    setting.registry.accounts.remove(removed)
+    setting.registry.accounts.remove(removed, NOW)
     for account_id in (removed, "nobody"):
         with pytest.raises(UnknownAccount):
             setting.invite_account(account_id)
@@ -114,8 +121,8 @@ def test_a_newer_invitation_revokes_unfinished_ones_for_the_same_account_or_mete
     for_account, _ = setting.invite_account(account)
     for_other, _ = setting.invite_account(other)
     for_meter, secret = setting.invite_meter("30001640000099")
-    used, _ = setting.invite_meter("30001640000098")
-    assert setting.use(used)
+    used, its_secret = setting.invite_meter("30001640000098")
+    assert setting.table.open(its_secret, ALICE) and setting.use(used)
     setting.table.open(secret, ALICE)
     newer = [setting.invite_account(account)[0], setting.invite_meter("30001640000099")[0]]
     newer.append(setting.invite_meter("30001640000098")[0])
@@ -194,7 +201,8 @@ def test_an_invitation_is_used_once_even_by_many_at_once(setting: Setting) -> No
 
 
 def test_a_transaction_that_fails_uses_nothing_up(setting: Setting) -> None:
-    invitation, _ = setting.invite_meter()
+    invitation, secret = setting.invite_meter()
+    assert setting.table.open(secret, ALICE)
     with pytest.raises(ZeroDivisionError), setting.registry.database.writing() as connection:
         assert setting.table.use(connection, invitation.id)
         _ = 1 / 0
@@ -218,6 +226,39 @@ def test_without_a_clock_of_its_own_the_table_runs_at_the_real_time(registry: Re
     assert abs(invitation.created_at - datetime.now(UTC)) < timedelta(minutes=1)
 
 
+@pytest.mark.parametrize("event", InvitationEvent)
+@pytest.mark.parametrize("state", InvitationState)
+def test_each_event_does_to_a_stored_invitation_what_its_table_says(
+    setting: Setting, state: InvitationState, event: InvitationEvent
+) -> None:
+    invitation, secret = setting.invite_meter()
+
+    def let_happen(event: InvitationEvent) -> None:
+        match event:
+            case InvitationEvent.OPENED:
+                setting.table.open(secret, ALICE)
+            case InvitationEvent.USED:
+                setting.use(invitation)
+            case InvitationEvent.REVOKED:
+                setting.table.revoke(invitation.id)
+            case InvitationEvent.EXPIRED:
+                setting.now = invitation.expires_at
+            case InvitationEvent.DELETED:
+                setting.table.delete_before(setting.now)
+
+    if state is InvitationState.USED:
+        let_happen(InvitationEvent.OPENED)
+    if state is not InvitationState.SENT:
+        let_happen(InvitationEvent(state.value))
+    if event is InvitationEvent.DELETED:
+        setting.now = invitation.expires_at + SECOND
+    before = setting.state_of(invitation)
+    if event is not InvitationEvent.DELETED:
+        assert before is state
+    let_happen(event)
+    assert setting.state_of(invitation) is TRANSITIONS.get((before or state, event), before)
+
+
 # The end
 
 
@@ -233,8 +274,8 @@ def test_a_revoked_invitation_opens_nothing_and_forgets_its_meter(setting: Setti
 
 
 def test_revoking_leaves_a_used_invitation_used(setting: Setting) -> None:
-    invitation, _ = setting.invite_meter()
-    assert setting.use(invitation)
+    invitation, secret = setting.invite_meter()
+    assert setting.table.open(secret, ALICE) and setting.use(invitation)
     assert setting.table.revoke(invitation.id).state_at(NOW) == "used"
 
 
@@ -249,18 +290,18 @@ def test_the_removal_of_an_account_ends_all_that_name_it_or_its_meter(setting: S
     account, other = add_ready(setting.registry), add_ready(setting.registry, OTHER_METER)
     setting.registry.invitations = setting.table
     named, _ = setting.invite_account(account)
-    used, _ = setting.invite_meter()
-    assert setting.use(used)
+    used, secret = setting.invite_meter()
+    assert setting.table.open(secret, ALICE) and setting.use(used)
     for_meter, _ = setting.table.create(InvitationPurpose.NEW_HOLDER, "enedis", "operator", usage_point_id=METER)
     others = [setting.invite_account(other)[0], setting.invite_meter(OTHER_METER)[0]]
-    setting.registry.accounts.remove(account)
+    setting.registry.accounts.remove(account, NOW)
     assert [setting.state_of(one) for one in (named, for_meter, used)] == ["revoked", "revoked", "used"]
     assert {one.id for one in setting.table.list_invitations(open_only=True)} == {one.id for one in others}
     assert [one.usage_point_id for one in setting.table.list_invitations() if one.id in (used.id, for_meter.id)] == [
         None,
         None,
     ]
-    setting.registry.accounts.remove(account)
+    setting.registry.accounts.remove(account, NOW)
 
 
 def test_ending_by_nothing_ends_nothing(setting: Setting) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, func, select
 
-from tests.support.registries import KEY, METER, OTHER_METER, add_ready, registry_sealer, switch_on
+from tests.support.registries import KEY, METER, NOW, OTHER_METER, add_ready, registry_sealer, switch_on
 from worker.domain.account import AccountState
 from worker.domain.messages import ChangedPart
 from worker.domain.series import Series
@@ -131,7 +131,7 @@ def test_what_went_is_listed_by_its_day_where_an_output_can_t_delete_it(fleet: F
     fleet.outputs.remove(output)
     assert fleet.outbox.days_to_delete() == {}
     assert [len(one.removed) for one in fleet.outbox.next_changes(other)] == [4]
-    fleet.registry.accounts.remove(account)
+    fleet.registry.accounts.remove(account, NOW)
     assert fleet.registry.database.fetch(select(func.count()).select_from(OUTPUT_REMOVALS))[0][0] == 0
 
 
@@ -243,7 +243,7 @@ def test_accounts_take_turns_and_one_that_fails_comes_last(fleet: Fleet) -> None
 
 def test_everything_that_may_be_stored_is_enqueued_and_again_from_a_day_on(fleet: Fleet) -> None:
     account, gone = add_ready(fleet.registry), add_ready(fleet.registry, OTHER_METER)
-    fleet.registry.accounts.remove(gone)
+    fleet.registry.accounts.remove(gone, NOW)
     output = fleet.add_output()
     assert fleet.outbox.enqueue_all(output) == 2
     everything = ChangedPart(BEGINNING, fleet.at)
@@ -285,7 +285,7 @@ def test_options_are_sealed_and_read_back(fleet: Fleet) -> None:
 
 def test_an_output_needs_a_tenant_or_an_account_that_is_there(fleet: Fleet) -> None:
     account = add_ready(fleet.registry)
-    fleet.registry.accounts.remove(account)
+    fleet.registry.accounts.remove(account, NOW)
     with pytest.raises(UnknownTenant):
         fleet.add_output(tenant="nobody")
     for unknown in (account, "k0000000000x"):
@@ -329,7 +329,7 @@ def test_the_erasure_of_an_account_takes_its_rows_and_its_own_outputs(fleet: Fle
     fleet.add_output(account_id=account)
     of_all = fleet.add_output()
     fleet.change(account, part(1))
-    fleet.registry.accounts.remove(account)
+    fleet.registry.accounts.remove(account, NOW)
     assert fleet.registry.accounts.get(account).state is AccountState.DELETED
     assert [state.id for state in fleet.outputs.list_outputs()] == [of_all] and fleet.rows() == 0
     fleet.change(account, part(2))  # A window that comes late.
@@ -377,7 +377,7 @@ def test_a_window_that_notes_while_its_account_is_erased_stops_neither(fleet: Fl
     account = add_ready(fleet.registry)
     fleet.add_output(account_id=account)
     noting: list[Note] = []
-    fleet.registry.accounts.remove(account, on_removal=lambda connection: noting.append(Note(fleet, account)))
+    fleet.registry.accounts.remove(account, NOW, on_removal=lambda connection: noting.append(Note(fleet, account)))
     assert noting[0].end() == []
     assert fleet.outputs.list_outputs() == [] and fleet.rows() == 0
 

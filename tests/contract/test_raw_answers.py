@@ -109,7 +109,7 @@ def test_a_removal_takes_the_answers_and_none_comes_after_it(registry: Registry)
     table, account_id, other = raw_answers_of(registry), add_account(registry), add_account(registry, 12)
     for account in (account_id, other):
         table.record_answer(account, make_answer(MAY))
-    assert registry.accounts.remove(account_id)["raw_answers"] == 1
+    assert registry.accounts.remove(account_id, NOW)["raw_answers"] == 1
     assert list(table.read_answers(account_id)) == []
     with pytest.raises(UnknownAccount):
         table.record_answer(account_id, make_answer(MAY))

@@ -9,10 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.registries import LATER, METER, NOW, add_ready, open_registry, record_outcome, switch_on
+from tests.support.registries import (
+    LATER,
+    METER,
+    NOW,
+    OTHER_METER,
+    add_ready,
+    open_registry,
+    record_outcome,
+    switch_on,
+)
 from worker.domain.account import AccountState
-from worker.domain.series import USUAL_SERIES, Series
-from worker.errors import SeriesNotOffered, UnknownAccount
+from worker.domain.series import USUAL_SERIES, Series, SeriesSwitch
+from worker.errors import FilesOnly, SeriesNotOffered, UnknownAccount
 from worker.stores.registry import Registry
 from worker.stores.registry.fleet_counts import CodeCount, Overview
 from worker.stores.registry.migrations import upgrade_schema
@@ -50,6 +59,21 @@ def test_an_account_is_ready_once_it_has_a_usage_point_and_a_token_source(
     assert account.state is state
 
 
+def test_an_account_without_a_token_is_not_asked_for_by_any_definition(registry: Registry) -> None:
+    account, _ = registry.accounts.add("enedis", METER, NOW)
+    registry.accounts.add("enedis", OTHER_METER, NOW, token_needed=False)
+    (due,) = {row.account_id for row in registry.due.list_histories(Series.DAILY, NOW, 10)}
+    for _ in range(2):
+        assert not registry.accounts.get(account.id).active and not registry.accounts.get(account.id).unconfirmed
+        assert due != account.id and account.id not in [one.id for one in registry.accounts.page_active()]
+        assert Overview(registry.database).count_active_accounts("enedis", NOW.date()) == 1
+        registry.accounts.set_state(account.id, AccountState.READY, now=NOW)
+        (due,) = {row.account_id for row in registry.due.list_histories(Series.DAILY, NOW, 10)}
+    registry.outcomes.switch(account.id, Series.MAX_POWER, SeriesSwitch.ON, NOW)
+    assert registry.due.list_histories(Series.MAX_POWER, NOW, 10) == []
+    assert registry.accounts.add("enedis", METER, NOW, token="{}")[0].active
+
+
 def test_a_usage_point_added_again_gives_its_account_with_the_new_token_and_consent(registry: Registry) -> None:
     first, _ = registry.accounts.add("enedis", METER, NOW, token="old", consent_until=date(2024, 12, 31))
     registry.accounts.set_state(first.id, AccountState.ACTION_NEEDED, "USER_ACTION_NEEDED.OAUTH_OUTDATED", now=NOW)
@@ -82,6 +106,24 @@ def test_a_new_consent_leaves_a_paused_account_paused(registry: Registry) -> Non
     assert registry.accounts.get(account_id).reason == ""
 
 
+@pytest.mark.parametrize("code", ["LOGIN_FAILED", "USER_ACTION_NEEDED.TOKEN_NEEDED", FilesOnly.code])
+def test_a_pause_keeps_what_the_account_waits_for_and_resuming_gives_it_back(registry: Registry, code: str) -> None:
+    account_id = add_ready(registry)
+    registry.accounts.set_state(account_id, AccountState.ACTION_NEEDED, code, now=NOW)
+    for state in (AccountState.PAUSED, AccountState.PAUSED, AccountState.ACTION_NEEDED):
+        registry.accounts.set_state(
+            account_id, AccountState.READY if state is AccountState.ACTION_NEEDED else state, now=LATER
+        )
+        account = registry.accounts.get(account_id)
+        assert (account.state, account.reason, account.active) == (state, code, False)
+    assert registry.accounts.state_since(account_id) == NOW, "it has waited since then"
+    registry.accounts.set_state(account_id, AccountState.READY, now=LATER)
+    assert (registry.accounts.get(account_id).active, registry.accounts.get(account_id).reason) == (True, "")
+    for state in (AccountState.PAUSED, AccountState.READY):
+        registry.accounts.set_state(account_id, state, now=LATER)
+        assert (registry.accounts.get(account_id).state, registry.accounts.get(account_id).reason) == (state, "")
+
+
 def test_the_same_number_at_two_suppliers_is_two_accounts(registry: Registry) -> None:
     electricity, gas = add_ready(registry), registry.accounts.add("grdf", METER, NOW)[0].id
     assert electricity != gas
@@ -109,7 +151,7 @@ def test_active_accounts_come_in_pages_that_miss_and_double_none(registry: Regis
 def test_accounts_are_listed_and_counted_by_state(registry: Registry) -> None:
     ready, paused, removed = (add_ready(registry, f"{30001640000000 + n}") for n in range(3))
     registry.accounts.set_state(paused, AccountState.PAUSED, now=NOW)
-    registry.accounts.remove(removed)
+    registry.accounts.remove(removed, NOW)
     assert [account.id for account in registry.accounts.list_accounts()] == sorted([ready, paused])
     assert [account.id for account in registry.accounts.list_accounts([AccountState.PAUSED])] == [paused]
     assert [account.id for account in registry.accounts.list_accounts([AccountState.DELETED])] == [removed]
@@ -130,7 +172,7 @@ def test_a_series_that_has_ended_is_not_among_the_last_errors(registry: Registry
     assert Overview(registry.database).list_last_errors() == codes[:1]
 
 
-@pytest.mark.parametrize("state", [AccountState.NEW, AccountState.DELETED])
+@pytest.mark.parametrize("state", [AccountState.NEW, AccountState.CLOSED, AccountState.DELETED])
 def test_some_states_can_not_be_set_by_hand(registry: Registry, state: AccountState) -> None:
     account_id = add_ready(registry)
     with pytest.raises(ValueError, match="can't be set"):
@@ -159,11 +201,17 @@ def test_a_removed_account_leaves_a_tombstone_that_refuses_late_tasks(registry: 
     account, _ = registry.accounts.add("enedis", METER, NOW, token="{}", consent_until=date(2027, 7, 1))
     for series in USUAL_SERIES:
         record_outcome(registry, account.id, "run-1", series=series)
-    assert registry.accounts.remove(account.id) == {"usage_points": 1, "tokens": 1, "outcomes": 2, "raw_answers": 0}
-    assert registry.accounts.remove(account.id) == dict.fromkeys(
+    assert registry.accounts.remove(account.id, NOW) == {
+        "usage_points": 1,
+        "tokens": 1,
+        "outcomes": 2,
+        "raw_answers": 0,
+    }
+    assert registry.accounts.remove(account.id, LATER) == dict.fromkeys(
         ("usage_points", "tokens", "outcomes", "raw_answers"), 0
     )
     tombstone = registry.accounts.get(account.id)
+    assert registry.accounts.state_since(account.id) == NOW, "by the clock of the fleet, and of the first removal"
     assert (tombstone.state, tombstone.usage_point_id, tombstone.consent_until) == (AccountState.DELETED, None, None)
     assert registry.tokens.load(account.id) is None
     assert registry.outcomes.load(account.id) == {}
@@ -178,7 +226,7 @@ def test_a_removed_account_leaves_a_tombstone_that_refuses_late_tasks(registry: 
 
 def test_a_usage_point_can_come_back_as_a_new_account_after_removal(registry: Registry) -> None:
     first = add_ready(registry)
-    registry.accounts.remove(first)
+    registry.accounts.remove(first, NOW)
     assert add_ready(registry) != first
 
 
@@ -186,7 +234,7 @@ def test_adding_while_removing_ends_in_one_of_the_two_orders(registry: Registry)
     for _ in range(10):
         first = registry.accounts.add("enedis", METER, NOW, token="{}")[0].id
         with ThreadPoolExecutor(2) as threads:
-            removal = threads.submit(registry.accounts.remove, first)
+            removal = threads.submit(registry.accounts.remove, first, NOW)
             added, created = threads.submit(registry.accounts.add, "enedis", METER, NOW, token="{}").result()
             assert removal.result()["usage_points"] == 1
         assert created == (added.id != first)
@@ -203,7 +251,7 @@ def test_the_file_keeps_nothing_of_a_removed_account(tmp_path: Path) -> None:
     registry.database.close()
     file = tmp_path / "registry.db"
     assert METER.encode() in file.read_bytes()
-    registry.accounts.remove(account_id)
+    registry.accounts.remove(account_id, NOW)
     registry.database.close()
     assert METER.encode() not in file.read_bytes()
     assert file.stat().st_mode & 0o077 == 0
@@ -215,7 +263,7 @@ def test_an_unknown_account_is_refused_without_repeating_what_may_be_a_meter_num
 ) -> None:
     for call in (
         lambda: registry.accounts.get(unknown),
-        lambda: registry.accounts.remove(unknown),
+        lambda: registry.accounts.remove(unknown, NOW),
         lambda: registry.tokens.save(unknown, "{}"),
         lambda: registry.accounts.set_state(unknown, AccountState.PAUSED, now=NOW),
         lambda: record_outcome(registry, unknown, "run-1"),

@@ -149,7 +149,7 @@ def test_a_removal_and_a_stop_withdraw_the_rights_by_themselves(registry: Regist
     removed, stopped, closed = (add_account(registry, f"1234567890000{number}") for number in range(3))
     insert(rights, *(replace(RIGHT, id=one.id, account_id=one.id, meter="") for one in (removed, stopped, closed)))
     consents = ConsentTable(registry.database, registry_sealer())
-    registry.accounts.remove(removed.id)
+    registry.accounts.remove(removed.id, NOW)
     consents.withdraw(stopped.id, NOW)
     with registry.database.writing() as connection:
         consents.close(connection, closed.id, NOW)

@@ -89,7 +89,7 @@ def test_a_series_follows_the_state_of_its_account(registry: Registry) -> None:
 
 def test_a_removed_account_takes_no_switch(registry: Registry) -> None:
     account_id = add_ready(registry)
-    registry.accounts.remove(account_id)
+    registry.accounts.remove(account_id, NOW)
     with pytest.raises(UnknownAccount):
         registry.outcomes.switch(account_id, Series.DAILY, SeriesSwitch.ON, NOW)
     assert registry.outcomes.known(account_id) == []
@@ -150,7 +150,7 @@ def test_accounts_follow_a_fleet_that_grows_and_shrinks(registry: Registry) -> N
 
 def test_removed_and_closed_accounts_do_not_follow(registry: Registry) -> None:
     account_id = add_ready(registry)
-    registry.accounts.remove(account_id)
+    registry.accounts.remove(account_id, NOW)
     assert registry.outcomes.follow_fleet(ALL, NOW) == 0
     assert registry.outcomes.known(account_id) == []
 

@@ -9,7 +9,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from tests.support.registries import add_ready, opened_registry
+from tests.support.registries import NOW, add_ready, opened_registry
 from worker.errors import OperatorFault, StoreUnavailable
 from worker.stores.database import Database
 from worker.stores.registry.migrations import grant_rows, set_up_role, upgrade_schema
@@ -50,7 +50,7 @@ def test_a_worker_starts_and_works_as_a_user_that_can_change_no_table(owner: Dat
         upgrade_schema(registry.database)
         account_id = add_ready(registry)
         assert [account.id for account in registry.accounts.list_accounts()] == [account_id]
-        assert registry.accounts.remove(account_id)["usage_points"] == 1
+        assert registry.accounts.remove(account_id, NOW)["usage_points"] == 1
         for statement in ("CREATE TABLE mine (a int)", "UPDATE audit_log SET outcome = 'ok'"):
             refused = pytest.raises(StoreUnavailable, match="run `releve migrate`")
             with refused, registry.database.writing() as connection:

@@ -20,6 +20,7 @@ from tests.support.registries import (
     OTHER_METER,
     add_ready,
     all_rows,
+    close_account,
     opened_registry,
     prepare_registry,
     registry_sealer,
@@ -31,7 +32,7 @@ from worker.domain.account import DEFAULT_TENANT, AccountState, check_tenant
 from worker.domain.invitation import InvitationPurpose
 from worker.errors import MeterElsewhere, UnknownTenant
 from worker.stores.encryption import KeyedHashes, generate_key
-from worker.stores.registry import Registry, account_rows
+from worker.stores.registry import Registry
 from worker.stores.registry.api_tokens import ApiTokenTable, Tenant, TenantTable, WebhookTarget, require_tenant
 from worker.stores.registry.consents import ConsentTable
 from worker.stores.registry.erased_meters import ErasureTable
@@ -58,11 +59,6 @@ def assertion(registry: Registry) -> AccountAssertion:
 @pytest.fixture
 def inviter(registry: Registry) -> Inviter:
     return Inviter(invitations=registry.invitations, registry=registry, public_url="https://releve.example")
-
-
-def close(registry: Registry, account_id: str) -> None:
-    with registry.database.writing() as connection:
-        account_rows.close(connection, account_id, NOW)
 
 
 # Tenants themselves
@@ -209,12 +205,12 @@ def test_closed_and_erased_accounts_of_another_tenant_stand_beside_it_without_an
     registry: Registry, assertion: AccountAssertion, inviter: Inviter
 ) -> None:
     closed, _ = assertion.add(METER, "cli:ada")
-    close(registry, closed.id)
+    close_account(assertion.consents, closed.id, NOW)
     account, created = assertion.add(METER, "token:t", tenant=THEIRS)
     assert created and account.tenant == THEIRS
     assert registry.accounts.get(closed.id).state is AccountState.CLOSED
     assert [row.id for row in registry.accounts.list_accounts(tenant=OURS)] == [closed.id]
-    registry.accounts.remove(account.id)
+    registry.accounts.remove(account.id, NOW)
     with pytest.raises(MeterHasNoAccount):
         inviter.invite_meter("enedis", METER, "token:t", new_holder=True)
     assert assertion.add(METER, "cli:ada")[1]

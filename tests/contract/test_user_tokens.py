@@ -82,11 +82,11 @@ def test_a_new_consent_for_one_meter_leaves_the_other_its_token(registry: Regist
 def test_h3_a_token_waits_to_be_revoked_when_its_last_account_is_gone(registry: Registry, url: str) -> None:
     first, second = add_accounts(registry, A, B)
     token_id = str(registry.tokens.find_token_id(first))
-    assert registry.accounts.remove(first)["tokens"] == 1
+    assert registry.accounts.remove(first, NOW)["tokens"] == 1
     assert registry.tokens.load(second) == "{}" and registry.tokens.list_to_revoke() == []
     assert registry.tokens.load_unused(token_id) is None
     registry.tokens.delete_unused(token_id)
-    assert registry.accounts.remove(second)["tokens"] == 1
+    assert registry.accounts.remove(second, NOW)["tokens"] == 1
     assert rows(url, "token_users") == 0
     (waiting,) = registry.tokens.list_to_revoke()
     assert waiting.id == token_id and registry.tokens.load_unused(token_id) == "{}"
@@ -99,7 +99,7 @@ def test_a_token_that_waits_is_not_renewed_and_an_answer_under_way_is_what_is_re
 ) -> None:
     (account,) = add_accounts(registry, A, token="old", ends=NOW + timedelta(seconds=100))
     token_id = str(registry.tokens.find_token_id(account))
-    registry.accounts.remove(account)
+    registry.accounts.remove(account, NOW)
     assert registry.tokens.list_expiring(NOW, NOW + timedelta(seconds=300), NOW.date()) == []
     assert registry.tokens.save_renewed(token_id, "newest")  # The renewal had begun before.
     assert registry.tokens.load_unused(token_id) == "newest"
@@ -114,7 +114,7 @@ def test_a_consent_given_anew_revokes_nothing(registry: Registry, url: str) -> N
 def test_two_removals_at_once_leave_one_token_to_revoke(registry: Registry, url: str) -> None:
     for number in range(1, 6):
         with ThreadPoolExecutor(2) as threads:
-            list(threads.map(registry.accounts.remove, add_accounts(registry, A, B)))
+            list(threads.map(lambda account: registry.accounts.remove(account, NOW), add_accounts(registry, A, B)))
         assert len(registry.tokens.list_to_revoke()) == rows(url, "tokens") == number
 
 

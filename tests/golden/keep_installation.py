@@ -39,6 +39,7 @@ from tests.support.fakes import memory_measures, packed_memory_measures
 from tests.support.gas_household import GasHousehold
 from tests.support.installation import Installation, new_installation
 from tests.support.parts import Parts
+from tests.support.registries import close_account
 from tests.support.window_runs import CURVE, FIRST_RUN, sync_curve, sync_days
 from worker.accounts.invitations import Inviter
 from worker.domain.account import AccountState
@@ -117,7 +118,9 @@ def fill_all(parts: Parts) -> dict[str, str]:
     for meter, state in STATES.items():
         account, _ = parts.stores.registry.accounts.add("enedis", meter, NOW, token_needed=state is AccountState.NEW)
         accounts[state.value] = account.id
-        if state is not AccountState.NEW:
+        if state is AccountState.CLOSED:
+            close_account(parts.stores.registry.consents, account.id, NOW)
+        elif state is not AccountState.NEW:
             parts.stores.registry.accounts.set_state(account.id, state, reason=ConsentRevoked.code, now=NOW)
     stores: Any = parts.stores.measures
     sync_days(stores, FIRST_RUN, accounts["second"])

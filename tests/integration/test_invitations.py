@@ -15,6 +15,7 @@ from config.settings import UP_ADDRESS
 from tests.support.installation import Installation
 from tests.support.mail_server import mail_receiver, mail_url
 from tests.support.parts import Parts, use_parts
+from tests.support.registries import close_account
 from worker.accounts.invitations import MeterHasAccount, MeterHasNoAccount, NoMailService
 from worker.domain.account import AccountState
 from worker.domain.invitation import INVITATION_LIFE
@@ -209,7 +210,8 @@ def test_invitations_are_listed_without_secret_and_number_and_revoked(house: Ins
 
 
 def test_a_used_invitation_is_not_said_to_be_revoked(house: Installation, parts: Parts) -> None:
-    invitation, _ = build_inviter(parts.stores).invite_account(add(parts), "x")
+    invitation, link = build_inviter(parts.stores).invite_account(add(parts), "x")
+    assert parts.stores.registry.invitations.open(link.partition("#")[2], "browser")
     with parts.stores.registry.database.writing() as connection:
         assert parts.stores.registry.invitations.use(connection, invitation.id)
     assert house.releve("invitations", "revoke", invitation.id).out == f"invitation {invitation.id} was already used\n"
@@ -240,7 +242,7 @@ def test_the_mail_says_what_an_invitation_to_an_account_is_for(house: Installati
     with mail_receiver() as box:
         house = house.but(notify_url=mail_url(box))
         house.releve("invite", account, "--mail", "holder@example.net")
-        parts.stores.registry.accounts.set_state(account, AccountState.CLOSED, now=parts.stores.now())
+        close_account(parts.stores.registry.consents, account, parts.stores.now())
         house.releve("invite", account, "--mail", "holder@example.net")
     again, history = (letter.get_content() for letter in box.messages)
     assert "Votre historique est conservé" in again and "renew your consent" in again

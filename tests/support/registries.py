@@ -118,6 +118,13 @@ def add_ready(registry: Registry, usage_point_id: str = METER) -> str:
     return account.id
 
 
+def close_account(consents: ConsentTable, account_id: str, now: datetime) -> None:
+    """Close an account as a change of its meter's holder does."""
+    with consents._database.writing() as connection:
+        consents.close(connection, account_id, now)
+        consents.end_closed(connection, account_id, now, None)
+
+
 def make_due_in_all_lanes(registry: Registry, at: datetime) -> None:
     """Let each series be due in each lane at ``at``."""
     values = {"again_at": at, "history_due_at": at, "next_ask": at.date() - 2 * ONE_DAY, "asked_at": NEVER}

@@ -48,7 +48,8 @@ def line_of(path: str, text: str) -> int:
     return (ROOT / path).read_text(encoding="utf-8").partition(text)[0].count("\n") + 1
 
 
-OWNERSHIP, DRAWING, KEYS = "docs/explanation/ownership.md", "docs/explanation/ownership.svg", "docs/reference/keys.md"
+DRAWING, LIFECYCLE = "docs/explanation/ownership.svg", "docs/explanation/account-lifecycle.svg"
+KEYS = "docs/reference/keys.md"
 ASVS, DOCUMENTS, SUPPLIER = "docs/reference/asvs.md", "docs/reference/documents.md", "worker/clients/aqua"
 NAME_OF_A_STATE = 'class="name"'
 
@@ -198,12 +199,12 @@ CASES: dict[Any, tuple[dict[str, str], list[str]]] = {
         },
         ["docs/explanation/architecture.md:3: a row for `worker/b/` is missing"],
     ),
-    references.transitions_of_requests: (
+    references.drawings_of_states: (
         {
-            OWNERSHIP: real(OWNERSHIP, "| `connected` |\n", "| `refused` |\n"),
             DRAWING: real(DRAWING, ">unproven<", ">disproven<"),
+            LIFECYCLE: real(LIFECYCLE, ">paused<", ">resting<"),
         },
-        [f"{OWNERSHIP}:", f"{OWNERSHIP}:", f"{DRAWING}:{line_of(DRAWING, NAME_OF_A_STATE)}: must show each state"],
+        [f"{path}:{line_of(path, NAME_OF_A_STATE)}: must show each state" for path in (LIFECYCLE, DRAWING)],
     ),
     references.kinds_of_redis_keys: (
         {

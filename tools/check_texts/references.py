@@ -18,11 +18,13 @@ from tools import (
     metrics_reference,
     schema_reference,
     settings_reference,
+    state_reference,
 )
 from tools.check_texts.pages import SECRET_FILES, SETTINGS
 from tools.check_texts.project import Fault, Page, Project, cells
 from worker import metrics
-from worker.domain.connection_request import TRANSITIONS, RequestState
+from worker.domain.account import AccountState
+from worker.domain.connection_request import RequestState
 from worker.ops import fleet_metrics
 from worker.ops.installation_secrets import SECRETS, Addresses, files_for_services
 from worker.runtime import keys
@@ -33,6 +35,7 @@ GENERATED: dict[str, Callable[[], str]] = {
     "docs/reference/cli.md": cli_reference.to_markdown,
     "docs/reference/errors.md": error_reference.to_markdown,
     "docs/reference/metrics.md": metrics_reference.to_markdown,
+    "docs/reference/states.md": state_reference.to_markdown,
     "docs/reference/licences.md": licence_reference.to_markdown,
     "docs/reference/schemas.json": schema_reference.to_json,
     "docs/explanation/floors.svg": floors_drawing.to_svg,
@@ -80,17 +83,12 @@ def packages_in_the_architecture(project: Project) -> Iterator[Fault]:
             yield page.fault("## Packages", f"a row for `worker/{package}/` is missing")
 
 
-def transitions_of_requests(project: Project) -> Iterator[Fault]:
-    page, drawing = (project.page(f"docs/explanation/ownership.{kind}") for kind in ("md", "svg"))
-    rows = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \| `(\w+)`.* \| `(\w+)` \|$", page.text, re.MULTILINE)
-    told = {
-        f"`{state}` | `{event}` | `{after}`" for states, event, after in rows for state in re.findall(r"\w+", states)
-    }
-    expected = {f"`{state}` | `{event}` | `{after}`" for (state, event), after in TRANSITIONS.items()}
-    yield from differences(page, "transition", told, expected)
-    drawn = re.findall(r'class="name"[^>]*>(\w+)<', drawing.text)
-    if sorted(drawn) != sorted(RequestState):
-        yield drawing.fault('class="name"', f"must show each state once: {', '.join(RequestState)}")
+def drawings_of_states(project: Project) -> Iterator[Fault]:
+    for name, states in (("ownership", RequestState), ("account-lifecycle", AccountState)):
+        drawing = project.page(f"docs/explanation/{name}.svg")
+        drawn = re.findall(r'class="name"[^>]*>(\w+)<', drawing.text)
+        if sorted(drawn) != sorted(states):
+            yield drawing.fault('class="name"', f"must show each state once: {', '.join(states)}")
 
 
 def kinds_of_redis_keys(project: Project) -> Iterator[Fault]:
@@ -176,7 +174,7 @@ def icon(project: Project) -> Iterator[Fault]:
 CHECKS = (
     generated_pages,
     packages_in_the_architecture,
-    transitions_of_requests,
+    drawings_of_states,
     kinds_of_redis_keys,
     metrics_to_watch,
     variables_of_compose,

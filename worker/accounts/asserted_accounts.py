@@ -166,7 +166,8 @@ class AccountAssertion:
         consent_until = civil_date(facts.expires_at - _MOMENT) if facts.expires_at else None
         text = Token(token, expires_at=int(facts.expires_at.timestamp()) if facts.expires_at else None).to_text()
         before = {meter: self._find_own(meter) for meter in meters}
-        had_token = {meter for meter, account in before.items() if account and self._has_token(account)}
+        tokens = self.registry.tokens
+        had_token = {meter for meter, account in before.items() if account and tokens.find_token_id(account.id)}
         evidence = GivenConsent(
             kind=ConsentKind.ASSERTED,
             consent_from=consent_from,
@@ -210,9 +211,6 @@ class AccountAssertion:
                     f"account {own.id} has a consent of its own, so that it can't use a gateway's token"
                 )
         return own
-
-    def _has_token(self, account: Account) -> bool:
-        return self.registry.tokens.find_token_id(account.id) is not None
 
     def _check_not_erased(
         self, connection: Connection, accounts: dict[str, Account | None], consent_from: date | None

@@ -6,13 +6,12 @@ remembers the meter, so that nothing older than the erasure opens it again (``do
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 
 from sqlalchemy import Connection
 
-from worker.domain.account import Account, AccountState
+from worker.domain.account import AccountState
 from worker.domain.consents import EndReason, forget_on
 from worker.domain.windows import civil_date
 from worker.stores.erasure_ledger import LedgerEntry, LedgerKind
@@ -46,42 +45,21 @@ def erase_account(
     """
     account, on_removal, withdrawn = registry.accounts.get(account_id), None, {}
     if account.state is not AccountState.DELETED:
-        close_meter = _announce(account, ledger, registry, now, erased_at)
+        meters = registry.erasures.digests(account.supplier, account.usage_point_id) if account.usage_point_id else []
+        last_day = forget_on(civil_date(now), account.consent_until)
+        # An account without a meter, such as one that was closed, closes no meter.
+        closes = (meters[0], last_day, account.tenant) if meters else ()
+        ledger.append(LedgerEntry(LedgerKind.ERASED, account.id, erased_at, *closes))
 
         def on_removal(connection: Connection) -> None:
-            if close_meter is not None:
-                close_meter(connection)
+            registry.erasures.remember(connection, meters[0], erased_at, last_day, account.tenant)
+            registry.proxy_grants.end_for(connection, meters, EndReason.REMOVED)
             if number := registry.rights.withdraw_meter(connection, account, of_everybody=True):
                 withdrawn["rights"] = number
 
         requests.end_for(account.id, account.usage_point_id, registry.consents.browser_of(account.id))
     # The registry goes first: from then on no task writes for this account.
-    removed = registry.accounts.remove(account_id, on_removal, partial(forget_account, account_id=account_id))
+    removed = registry.accounts.remove(account_id, now, on_removal, partial(forget_account, account_id=account_id))
     proofs = registry.consents.erase_after_removal(account_id, now, keep_proof_days, actor)
     documents = measures.erase(account_id)
     return {"documents": documents, **removed, **withdrawn, "state_keys": progress.forget(account_id), **proofs}
-
-
-def _announce(
-    account: Account,
-    ledger: KnownLedger,
-    registry: Registry,
-    now: datetime,
-    erased_at: datetime,
-) -> Callable[[Connection], None] | None:
-    """Write the erasure to the ledger, and return what the transaction of the removal does about the meter.
-
-    An account without a meter, such as one that was closed, closes no meter.
-    """
-    if account.usage_point_id is None:
-        ledger.append(LedgerEntry(LedgerKind.ERASED, account.id, erased_at))
-        return None
-    meters = registry.erasures.digests(account.supplier, account.usage_point_id)
-    last_day = forget_on(civil_date(now), account.consent_until)
-    ledger.append(LedgerEntry(LedgerKind.ERASED, account.id, erased_at, meters[0], last_day, account.tenant))
-
-    def close_meter(connection: Connection) -> None:
-        registry.erasures.remember(connection, meters[0], erased_at, last_day, account.tenant)
-        registry.proxy_grants.end_for(connection, meters, EndReason.REMOVED)
-
-    return close_meter

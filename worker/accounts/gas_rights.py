@@ -24,7 +24,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from sqlalchemy import Connection
@@ -45,7 +45,6 @@ from worker.domain.clock import Clock, real_clock
 from worker.domain.connection_request import ConnectedAccount, ConnectionRequest, RequestEvent
 from worker.domain.consents import ConsentKind, Proof, is_younger, last_day_of
 from worker.domain.evidence import HOUSEHOLD, DatesSource
-from worker.domain.invitation import InvitationState
 from worker.domain.series import Series
 from worker.domain.windows import civil_date
 from worker.errors import (
@@ -121,18 +120,31 @@ class RightDeclarations:
         """Declare the right and store it; None where the supplier says that there is one, and doesn't list it yet."""
         meter = declaration.meter
         invited = self.outcomes.find_invited(request)
-        if request.vouched_by is None and not (invited and self._is_usable(invited, request.supplier, meter)):
+        named = (invited.invitation.supplier, invited.usage_point_id) if invited else None
+        is_used = invited is not None and invited.invitation.used_at is not None
+        if request.vouched_by is None and (is_used or named != (request.supplier, meter)):
             raise RequestEnded("invitation_over")
         account = self.outcomes.registry.accounts.find(request.supplier, meter)
         is_own = account is not None and self.outcomes.is_same_person(account, request, invited)
         for_new_holder = invited is not None and invited.is_for_new_holder
         if account is not None and (not (is_own or for_new_holder) or account.tenant != request.tenant):
             raise RequestEnded("right_exists")
-        self._check_not_erased(request, meter)
-        is_taken_over = account is not None and not is_own
-        told = self._to_right_declaration(request.supplier, declaration, from_today=is_taken_over)
-        clients = self.clients_of(request.supplier)
-        session = clients.application_session()
+        with self.outcomes.registry.database.reading() as connection:
+            if self._is_erased(self.outcomes.erasures.find(connection, request.supplier, meter), request):
+                raise RequestEnded("erased_since")
+        clients, today = self.clients_of(request.supplier), civil_date(self.now())
+        session, is_taken_over = clients.application_session(), account is not None and not is_own
+        told = RightDeclaration(
+            meter=meter,
+            role=RightRole.AUTHORIZED,
+            postcode=declaration.postcode,
+            first_day=today,
+            last_day=last_day_of(today, clients.endpoints.preset.consent_duration),
+            data_from=today if is_taken_over else today - timedelta(days=clients.rights.history_days),
+            name=declaration.name,
+            company=declaration.company,
+            email=declaration.email,
+        )
         try:
             declared = clients.rights.declare(session, told)
         except (RightRefused, UnknownUsagePoint) as error:
@@ -163,26 +175,6 @@ class RightDeclarations:
             return self._store(request, right, invited)
         records = [record for record in clients.rights.list_rights(session, [meter]) if record.meter == meter]
         return self._store_existing(request, right, invited, records)
-
-    def _is_usable(self, invited: Invited, supplier: str, meter: str) -> bool:
-        is_open = invited.invitation.state_at(self.real_now()) is InvitationState.OPENED
-        return is_open and (invited.invitation.supplier, invited.usage_point_id) == (supplier, meter)
-
-    def _to_right_declaration(
-        self, supplier: str, declaration: HouseholdDeclaration, *, from_today: bool
-    ) -> RightDeclaration:
-        today, clients = civil_date(self.now()), self.clients_of(supplier)
-        return RightDeclaration(
-            meter=declaration.meter,
-            role=RightRole.AUTHORIZED,
-            postcode=declaration.postcode,
-            first_day=today,
-            last_day=last_day_of(today, clients.endpoints.preset.consent_duration),
-            data_from=today if from_today else today - timedelta(days=clients.rights.history_days),
-            name=declaration.name,
-            company=declaration.company,
-            email=declaration.email,
-        )
 
     def _store_existing(
         self, request: ConnectionRequest, right: Right, invited: Invited | None, records: Sequence[RightRecord]
@@ -221,11 +213,6 @@ class RightDeclarations:
         log.info("right declared", extra=fields(right=right.id, state=right.state, is_found=right.is_found))
         return right
 
-    def _check_not_erased(self, request: ConnectionRequest, meter: str) -> None:
-        with self.outcomes.registry.database.reading() as connection:
-            if self._is_erased(self.outcomes.erasures.find(connection, request.supplier, meter), request):
-                raise RequestEnded("erased_since")
-
     def _is_erased(self, erased_at: datetime | None, request: ConnectionRequest) -> bool:
         """Return whether the meter was erased since the person began."""
         return erased_at is not None and not is_younger(Proof.RIGHT, erased_at, request.begun_at, None)
@@ -250,7 +237,6 @@ class RightOpenings:
     outcomes: ProvenRequests
     rights: RightTable
     now: Clock
-    real_now: Clock = real_clock
 
     def open(self, right: Right, covers: Collection[Series] | None = None, *, anew: bool = False) -> Account | None:
         """Return the account that an active right has opened or renewed; None where it may open none.
@@ -259,34 +245,15 @@ class RightOpenings:
         for a consent since the meter's data were erased. The caller starts the history. Safe to repeat.
         """
         before = self.outcomes.registry.accounts.find(right.supplier, right.meter)
-        if before is not None and not self._may_open(right, before):
+        is_own = before is not None and before.id == right.account_id
+        if before is not None and not (is_own or (right.for_new_holder and before.tenant == right.tenant)):
             log.info("right opens nothing: its meter has an account", extra=fields(right=right.id))
             return None
-        is_own = before is not None and before.id == right.account_id
         others = [before] if before is not None and not is_own else []
-        try:
-            return self._write(right, before, others, covers, anew=anew)
-        except RequestEnded:
-            log.info(
-                "right opens nothing: its meter was erased, or it is withdrawn or opened meanwhile",
-                extra=fields(right=right.id),
-            )
-            return None
-
-    def _may_open(self, right: Right, account: Account) -> bool:
-        return account.id == right.account_id or (right.for_new_holder and account.tenant == right.tenant)
-
-    def _write(
-        self,
-        right: Right,
-        before: Account | None,
-        others: Sequence[Account],
-        covers: Collection[Series] | None,
-        *,
-        anew: bool,
-    ) -> Account:
         now = self.now()
-        first_day, last_day = self._days(right, now)
+        # The consent's first and last day, as the supplier told them or as they were declared.
+        first_day = right.first_day or civil_date(now)
+        last_day = right.last_day or last_day_of(first_day, _LONGEST_RIGHT)
         given = GivenConsent(
             kind=ConsentKind.RIGHT,
             consent_from=first_day,
@@ -307,36 +274,34 @@ class RightOpenings:
             self.outcomes.close_others(connection, others, now)
 
         def finish(connection: Connection, account_ids: Sequence[str]) -> None:
-            if not anew:
-                self._check_not_erased(connection, right)
+            erased_at = None if anew else self.outcomes.erasures.find(connection, right.supplier, right.meter)
+            if erased_at and not is_younger(proof_of(right), erased_at, right.begun_at, right.invited_at):
+                raise RequestEnded("erased_since")
             self.rights.mark_opened(connection, right.id, account_ids[0], now)
             # Evidence locks its chain, which only evidence and the ledger's end may follow.
             self.outcomes.consents.record(connection, account_ids, given, now)
             self.outcomes.record_closures(connection, others, now, right.vouched_by or HOUSEHOLD)
 
-        ((account, created),) = self.outcomes.registry.accounts.add_all(
-            right.supplier,
-            [right.meter],
-            now,
-            NewConsent(first_day, last_day, token_needed=False),
-            before=prepare,
-            on_accounts=finish,
-            data_from=self.outcomes.first_day(right.supplier, [right.meter], others, now),
-            tenant=right.tenant,
-            offered=None if covers is None else {right.meter: covers},
-        )
+        try:
+            ((account, created),) = self.outcomes.registry.accounts.add_all(
+                right.supplier,
+                [right.meter],
+                now,
+                NewConsent(first_day, last_day, token_needed=False),
+                before=prepare,
+                on_accounts=finish,
+                data_from=self.outcomes.first_day(right.supplier, [right.meter], others, now),
+                tenant=right.tenant,
+                offered=None if covers is None else {right.meter: covers},
+            )
+        except RequestEnded:
+            log.info(
+                "right opens nothing: its meter was erased, or it is withdrawn or opened meanwhile",
+                extra=fields(right=right.id),
+            )
+            return None
         log.info("consent given", extra=fields(account_id=account.id, proof=proof_of(right), new=created))
         return account
-
-    def _days(self, right: Right, now: datetime) -> tuple[date, date]:
-        """Return the consent's first and last day, as the supplier told them or as they were declared."""
-        first_day = right.first_day or civil_date(now)
-        return first_day, right.last_day or last_day_of(first_day, _LONGEST_RIGHT)
-
-    def _check_not_erased(self, connection: Connection, right: Right) -> None:
-        erased_at = self.outcomes.erasures.find(connection, right.supplier, right.meter)
-        if erased_at and not is_younger(proof_of(right), erased_at, right.begun_at, right.invited_at):
-            raise RequestEnded("erased_since")
 
 
 def proof_of(right: Right) -> Proof:

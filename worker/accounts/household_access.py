@@ -285,17 +285,13 @@ class HouseholdMails:
         notice = message.notice
         account = self.registry.accounts.get_existing(notice.account_id or "")
         number = account.session_number - (notice.kind is NoticeKind.ACCOUNT_CLOSED)  # The end of an account raised it.
-        rows = self._find_addresses(account.id, number)
+        # Those of households that have shown the account since it had this session number.
+        households = self.households.list_showing(account.id)
+        own = [household.id for household in households if household.accounts[account.id] >= number]
+        rows = [row for row in map(self.addresses.load, own) if row is not None and row.notices]
         faults = [fault for row in rows if (fault := self._mail(row, notice, account))]
         if faults:
             raise NotDelivered(f"{notice.channel}: {faults[0]}")
-
-    def _find_addresses(self, account_id: str, number: int) -> list[MailAddress]:
-        """Return the addresses of households that have shown the account since it had this session number."""
-        households = self.households.list_showing(account_id)
-        own = [household for household in households if household.accounts[account_id] >= number]
-        rows = [self.addresses.load(household.id) for household in own]
-        return [row for row in rows if row is not None and row.notices]
 
     def _mail(self, row: MailAddress, notice: Notice, account: Account) -> str | None:
         """Mail a notice to one household, and return why it was not taken."""

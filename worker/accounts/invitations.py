@@ -150,18 +150,12 @@ class InvitationSummary(BaseModel):
 
     @classmethod
     def from_invitation(cls, invitation: Invitation, now: datetime) -> InvitationSummary:
+        names = ("purpose", "supplier", "created_by", "created_at", "expires_at", "opened_at", "used_at", "revoked_at")
         return cls(
             invitation=invitation.id,
-            purpose=invitation.purpose,
             state=invitation.state_at(now),
-            supplier=invitation.supplier,
             account=invitation.account_id,
-            created_by=invitation.created_by,
-            created_at=invitation.created_at,
-            expires_at=invitation.expires_at,
-            opened_at=invitation.opened_at,
-            used_at=invitation.used_at,
-            revoked_at=invitation.revoked_at,
+            **{name: getattr(invitation, name) for name in names},
         )
 
 

@@ -24,7 +24,7 @@ from worker.accounts.notice_channels import NoticeChannels
 from worker.accounts.proxy_grants import ProxyCode, ProxyCodes
 from worker.clients.supplier import SupplierConsents
 from worker.domain.account import Account
-from worker.domain.clock import Clock
+from worker.domain.clock import Clock, real_clock
 from worker.domain.connection_request import (
     ConnectedAccount,
     ConnectionRequest,
@@ -34,7 +34,7 @@ from worker.domain.connection_request import (
 )
 from worker.domain.consents import EndReason, Proof, is_younger, last_day_of
 from worker.domain.evidence import HOUSEHOLD, DatesSource
-from worker.domain.invitation import Invitation, InvitationPurpose
+from worker.domain.invitation import Invitation, InvitationPurpose, InvitationState
 from worker.domain.notice import NoticeKind
 from worker.domain.oauth_proxy import ProxyCaller
 from worker.domain.windows import civil_date
@@ -115,11 +115,17 @@ class ProvenRequests:
     limits: NewAccountLimits
     channels: NoticeChannels
     now: Clock
+    real_now: Clock = real_clock
 
     def find_invited(self, request: ConnectionRequest) -> Invited | None:
-        """Return the invitation of the request, if this browser opened it, with the meter that it names."""
+        """Return the invitation of the request, if this browser opened it, with the meter that it names.
+
+        One that was used is returned, too: by this request, before a crash. One that is revoked or expired is not.
+        """
         invitation = self.invitations.get(request.invitation_id) if request.invitation_id else None
-        if invitation is None or invitation.browser not in request.names or invitation.revoked_at is not None:
+        if invitation is None or invitation.browser not in request.names:
+            return None
+        if invitation.state_at(self.real_now()) not in (InvitationState.OPENED, InvitationState.USED):
             return None
         return Invited(invitation, self.registry.accounts.meter_of(invitation))
 
@@ -129,6 +135,8 @@ class ProvenRequests:
         if proven is None:
             raise ValueError("a request without a proof makes no account")
         invited = self.find_invited(request)
+        if invited is None and proven.proof is Proof.INVITED:
+            raise RequestEnded("invitation_over")
         if request.caller is not None:
             return self._hand_over(request, request.caller, proven, invited)
         if invited is not None and invited.usage_point_id not in proven.usage_points:
@@ -151,7 +159,11 @@ class ProvenRequests:
         held = request.state is RequestState.HELD
         if others and not expected and proven.proof is Proof.REGISTER:
             if not (held and request.page == HELD_READING):
-                return self._ask_operator(request, others)
+                with self.registry.database.writing() as connection:
+                    for account in others:
+                        self._tell_household(connection, NoticeKind.METER_REQUESTED, account, self.now())
+                log.warning("connection request waits for the operator", extra=fields(request=request.id))
+                return request.after(RequestEvent.OTHER_BY_READING, page=HELD_READING)
         elif others and not (request.new_holder or expected):
             return request.after(RequestEvent.OTHER_PERSON, page="other_person")
         new = sum(account is None or account in others for account in before.values())
@@ -166,15 +178,6 @@ class ProvenRequests:
             accounts=tuple(ConnectedAccount(account.id, account.session_number) for account in accounts),
             page="",
         )
-
-    def _ask_operator(self, request: ConnectionRequest, others: Sequence[Account]) -> ConnectionRequest:
-        """Tell the households, and let the operator decide whether these accounts are closed."""
-        now = self.now()
-        with self.registry.database.writing() as connection:
-            for account in others:
-                self._tell_household(connection, NoticeKind.METER_REQUESTED, account, now)
-        log.warning("connection request waits for the operator", extra=fields(request=request.id))
-        return request.after(RequestEvent.OTHER_BY_READING, page=HELD_READING)
 
     def _tell_household(self, connection: Connection, kind: NoticeKind, account: Account, now: datetime) -> None:
         """Insert a notice about an account, once a day and kind."""
@@ -268,15 +271,24 @@ class ProvenRequests:
             line=proven.line,
             answer_digest=proven.answer_digest,
         )
+
+        def finish(connection: Connection, account_ids: Sequence[str]) -> None:
+            # The last of the transaction: the accounts are locked, so that no erasure can come in between, and the
+            # ledger has nothing that is refused after all.
+            self._check_not_erased(connection, request, invited)
+            # The rights of a consent before this one have ended; what the supplier has now is looked up by the sweep.
+            forget_rights(connection, account_ids)
+            # Evidence locks its chain, which only evidence and the ledger may follow.
+            self.consents.record(connection, account_ids, given, now)
+            self.record_closures(connection, others, now, given.vouched_by or HOUSEHOLD)
+
         accounts = self.registry.accounts.add_all(
             request.supplier,
             proven.usage_points,
             now,
             consent,
             before=partial(self._prepare, request=request, invited=invited, before=before, others=others, now=now),
-            on_accounts=partial(
-                self._conclude_writing, request=request, invited=invited, given=given, others=others, now=now
-            ),
+            on_accounts=finish,
             data_from=self.first_day(request.supplier, proven.usage_points, others, now),
             tenant=request.tenant,
             offered=proven.offered,
@@ -351,29 +363,6 @@ class ProvenRequests:
             meters = self.erasures.digests(account.supplier, account.usage_point_id or "")
             self.proxy_grants.end_for(connection, meters, EndReason.HOLDER_CHANGED)
             log.info("account closed: another person holds its meter", extra=fields(account_id=account.id))
-
-    def _conclude_writing(
-        self,
-        connection: Connection,
-        account_ids: Sequence[str],
-        *,
-        request: ConnectionRequest,
-        invited: Invited | None,
-        given: GivenConsent,
-        others: Sequence[Account],
-        now: datetime,
-    ) -> None:
-        """Refuse a proof that is older than an erasure, and put the consent and the ends of others' on record.
-
-        It is the last of the transaction: the accounts are locked, so that no erasure can come in between, and the
-        ledger has nothing that is refused after all. Raises RequestEnded and StoreUnavailable.
-        """
-        self._check_not_erased(connection, request, invited)
-        # The rights of a consent before this one have ended; what the supplier has now is looked up by the sweep.
-        forget_rights(connection, account_ids)
-        # Evidence locks its chain, which only evidence and the ledger may follow: what ``record`` deletes comes before.
-        self.consents.record(connection, account_ids, given, now)
-        self.record_closures(connection, others, now, given.vouched_by or HOUSEHOLD)
 
     def record_closures(
         self, connection: Connection, others: Sequence[Account], now: datetime, actor: str | None

@@ -192,7 +192,9 @@ class ProxyGrants:
             self.grants.end_of_code(client.id, code_hash)
             raise InvalidGrant(_NO_SUCH_CODE)
         if facts.supplier_code is None:
-            return self._grant(facts, code_hash)
+            (tokens,) = self._store(facts, code_hash, self.grants.create)  # An invitation is a proof for its one meter.
+            named = {} if facts.autorisation_id is None else {"autorisation_id": facts.autorisation_id}
+            return {**_meter_fields(facts.usage_points), **named, **_own_answer(tokens)}
         try:
             return self._exchange_at_supplier(facts, facts.supplier_code, code_hash)
         except TransientError:
@@ -237,11 +239,6 @@ class ProxyGrants:
         until = last_day_of(civil_date(self.now()), supplier.consent_duration())
         bind = partial(self.grants.bind, refresh_token=token.refresh)
         self._store(replace(facts, proof=Proof.EXCHANGE, consent_until=until), code_hash, bind)
-
-    def _grant(self, facts: ProxyCode, code_hash: str) -> TokenAnswer:
-        (tokens,) = self._store(facts, code_hash, self.grants.create)  # An invitation is a proof for its one meter.
-        named = {} if facts.autorisation_id is None else {"autorisation_id": facts.autorisation_id}
-        return {**_meter_fields(facts.usage_points), **named, **_own_answer(tokens)}
 
     def _store(self, facts: ProxyCode, code_hash: str, store: Callable[[Connection, NewGrant], Any]) -> list[Any]:
         """Store a grant for each meter, that of an older token may not be known, and return what ``store`` does.

@@ -20,7 +20,7 @@ from enum import StrEnum
 from typing import Final
 
 from worker.accounts.notice_channels import NoticeChannels
-from worker.domain.account import Account, AccountState
+from worker.domain.account import IN_USE_STATES, Account, AccountState
 from worker.domain.consents import PendingRefusal
 from worker.domain.incident import LEAST_SHARE_OF_REFUSALS, FailureCount, kind_of
 from worker.domain.notice import REMINDERS, Notice, NoticeKind, due_reminder
@@ -74,11 +74,6 @@ def is_confirmed(refusal: PendingRefusal) -> bool:
     return refusal.times >= 2 and refusal.last_seen - refusal.first_seen >= CONFIRMATION_INTERVAL
 
 
-def _may_be_set_aside(account: Account) -> bool:
-    """Return whether an account is read, or paused without a reason."""
-    return account.active or (account.state is AccountState.PAUSED and not account.reason)
-
-
 @dataclass(frozen=True, kw_only=True)
 class RefusalPolicy:
     """The policy that suspends accounts and writes the notices for their owners.
@@ -112,15 +107,17 @@ class RefusalPolicy:
             # Certain refusals are counted by suspended accounts, and this account is not suspended yet.
             if self._open_incident_if_many(error, account.supplier, now, uncounted=1):
                 return Ruling.INCIDENT
-            return self._suspend(account_id, error, now)
-        if account.state is AccountState.ACTION_NEEDED:
-            # Somebody synced a suspended account by hand.
+        elif account.state is not AccountState.ACTION_NEEDED:  # Else somebody synced a suspended account by hand.
+            # The refusal is recorded first, because the count of refusals reads it from the table.
+            refusal = self.pending.record_sighting(account_id, error.code, now)
+            if self._open_incident_if_many(error, account.supplier, now):
+                return Ruling.INCIDENT
+            if not is_confirmed(refusal):
+                return Ruling.PENDING
+        else:
             return Ruling.SUSPENDED
-        # The refusal is recorded first, because the count of refusals reads it from the table.
-        refusal = self.pending.record_sighting(account_id, error.code, now)
-        if self._open_incident_if_many(error, account.supplier, now):
-            return Ruling.INCIDENT
-        return self._suspend(account_id, error, now) if is_confirmed(refusal) else Ruling.PENDING
+        self._set_aside(account_id, type(error), now)
+        return Ruling.SUSPENDED
 
     def suspend_ended_consent(self, account_id: str) -> bool:
         """Suspend the account if its consent has ended by now, and return whether that is new.
@@ -141,26 +138,31 @@ class RefusalPolicy:
             after = page[-1].id
         return suspended
 
-    def set_aside_without_right(self, account_ids: Collection[str], asked: int) -> int:
+    def set_aside_without_right(
+        self, account_ids: Collection[str], asked: int, *, checked: Collection[str | None]
+    ) -> int:
         """Suspend the accounts of a supplier for which it lists no active right; return how many that were.
 
+        The consents end, too, but for those of which the supplier checks a right again (``checked``).
         ``asked``: the number of accounts whose rights were listed. Where so many have ended at once that the supplier
         must be wrong, that is an incident, and none is suspended.
         """
         now, today, error = self.now(), civil_date(self.now()), RightEnded("the supplier lists its right as ended")
-        read = [account for account in self.accounts.get_many(account_ids).values() if _may_be_set_aside(account)]
+        accounts = self.accounts.get_many(account_ids).values()
+        read = [account for account in accounts if account.state in IN_USE_STATES and not account.reason]
         for account in (account for account in read if account.consent_ended_by(today)):
             with suppress(UnknownAccount):
                 self.suspend_ended_consent(account.id)
         ended = [account for account in read if not account.consent_ended_by(today)]
-        if not ended or any(incident.kind is kind_of(error) for incident in self.incidents.list_open()):
+        if any(incident.kind is kind_of(error) for incident in self.incidents.list_open()):
             return 0
-        if self._open_incident_if_many(error, ended[0].supplier, now, uncounted=len(ended), asked=asked):
+        if ended and self._open_incident_if_many(error, ended[0].supplier, now, uncounted=len(ended), asked=asked):
             return 0
+        was_checked = [account for account in accounts if account.reason == RightEnded.code]
         suspended = 0
-        for account in ended:
+        for account in (*ended, *was_checked):
             with suppress(UnknownAccount):
-                suspended += self._set_aside(account.id, RightEnded, now)
+                suspended += self._set_aside(account.id, RightEnded, now, ends_consent=account.id not in checked)
         return suspended
 
     def tell_operator(self, kind: NoticeKind, subject: str, day: date | None) -> None:
@@ -229,11 +231,9 @@ class RefusalPolicy:
             log.warning("accounts reinstated", extra=fields(code=error.code, accounts=len(reinstated)))
         return True
 
-    def _suspend(self, account_id: str, error: AccountError, now: datetime) -> Ruling:
-        self._set_aside(account_id, type(error), now)
-        return Ruling.SUSPENDED
-
-    def _set_aside(self, account_id: str, error_class: type[AccountError], now: datetime) -> bool:
+    def _set_aside(
+        self, account_id: str, error_class: type[AccountError], now: datetime, *, ends_consent: bool = True
+    ) -> bool:
         # The moment tells this suspension's notices from those of an earlier one.
         subject, code = now.isoformat(timespec="microseconds"), error_class.code
         channels = self.channels.names_for_account(self.accounts.get(account_id).tenant)
@@ -241,6 +241,6 @@ class RefusalPolicy:
             account_id,
             code,
             now,
-            consent_ended=issubclass(error_class, ConsentRevoked),
+            consent_ended=ends_consent and issubclass(error_class, ConsentRevoked),
             notices=lambda: build_notices(channels, NoticeKind.ACTION_NEEDED, code, subject, now, account_id),
         )

@@ -12,10 +12,11 @@ page has taken wait, sealed, until a worker sends them to the supplier.
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
-from typing import Final
+from typing import Final, TypeVar
 
 from worker.accounts.asserted_accounts import MeterErased, check_tenant_of
 from worker.accounts.gas_rights import RightOpenings
@@ -23,6 +24,7 @@ from worker.accounts.refusals import RefusalPolicy
 from worker.clients.suppliers import SupplierClients
 from worker.domain.access_right import (
     REGISTERING,
+    OurState,
     ProofState,
     Right,
     RightDeclaration,
@@ -45,6 +47,7 @@ from worker.stores.registry.rights import RightTable
 
 log = logging.getLogger("releve.rights")
 consents_log = logging.getLogger("releve.consents")
+_Listed = TypeVar("_Listed", Right, RightRecord)
 REMINDER: Final = timedelta(days=3)  # Before the last day for a proof, the operator is told once more.
 
 
@@ -86,20 +89,17 @@ class RightSweep:
         self, name: str, clients: SupplierClients, summary: RightSummary, *, pending_only: bool
     ) -> None:
         without: list[Account] = [] if pending_only else self.rights.list_accounts_without(name)
-        rights = list(self._pages(name, pending_only=pending_only))
-        by_meter: dict[str, list[Right]] = {right.meter: [] for right in rights}
-        for right in rights:
-            by_meter[right.meter].append(right)
+        by_meter = _by_meter(list(self._pages(name, pending_only=pending_only)))
         meters = [*by_meter, *(account.usage_point_id for account in without if account.usage_point_id)]
         checked: list[Right] = []
         session, longest = clients.application_session(), clients.rights.longest_list
         for first in range(0, len(meters), longest):
             batch = list(dict.fromkeys(meters[first : first + longest]))
-            records = _group(clients.rights.list_rights(session, batch))
+            records = _by_meter(clients.rights.list_rights(session, batch))
             for meter in batch:
-                checked += self._follow(by_meter.get(meter, []), records.get(meter, []), summary)
+                checked += self._follow(by_meter[meter], records[meter], summary)
             for account in (one for one in without if one.usage_point_id in batch):
-                checked += self._adopt(account, records.get(account.usage_point_id or "", []))
+                checked += self._adopt(account, records[account.usage_point_id or ""])
         summary.checked += len(checked)
         if not pending_only:
             summary.ended += self._set_aside(checked)
@@ -132,9 +132,9 @@ class RightSweep:
 
     def _should_open(self, right: Right) -> bool:
         """Return whether a right is active and its account doesn't have the consent: never yet, or it was set aside."""
-        if right.state is not RightState.ACTIVE or _is_over(right, civil_date(self.now())):
+        if not right.is_in_force(civil_date(self.now())):
             return False
-        if right.opened_at is None or right.account_id is None:
+        if right.ours is not OurState.OPENED or right.account_id is None:
             return True
         account = self.accounts.get(right.account_id)
         return account.state in (AccountState.ACTION_NEEDED, AccountState.PAUSED) and account.reason == RightEnded.code
@@ -159,21 +159,18 @@ class RightSweep:
     def _set_aside(self, rights: Collection[Right]) -> int:
         """Set aside the accounts of which no right is active any more, and return their number."""
         today = civil_date(self.now())
-        # One that has just opened its account was read before, without ``opened_at``.
-        good = {one.account_id for one in rights if one.state is RightState.ACTIVE and not _is_over(one, today)}
-        opened = {one.account_id for one in rights if one.account_id is not None and one.opened_at is not None}
+        # One that has just opened its account was read before.
+        good = {one.account_id for one in rights if one.is_in_force(today)}
+        opened = {one.account_id for one in rights if one.account_id is not None and one.ours is OurState.OPENED}
         ended = [account_id for account_id in opened if account_id not in good]
-        return self.refusals.set_aside_without_right(ended, asked=len(opened)) if ended else 0
+        checked = {one.account_id for one in rights if one.state is RightState.TO_CHECK and not one.is_over(today)}
+        return self.refusals.set_aside_without_right(ended, len(opened), checked=checked) if ended else 0
 
 
-def _is_over(right: Right, today: date) -> bool:
-    return right.last_day is not None and right.last_day < today
-
-
-def _group(records: Sequence[RightRecord]) -> dict[str, list[RightRecord]]:
-    by_meter: dict[str, list[RightRecord]] = {}
-    for record in records:
-        by_meter.setdefault(record.meter, []).append(record)
+def _by_meter(rights: Sequence[_Listed]) -> defaultdict[str, list[_Listed]]:
+    by_meter = defaultdict(list)
+    for right in rights:
+        by_meter[right.meter].append(right)
     return by_meter
 
 
@@ -253,7 +250,14 @@ class OwnRights:
         if holder is not None and not is_there:
             right, record = self._declare(right, holder), None
             self._check_not_erased(right, anew=anew)  # One that was there and waits may be older.
-        return self._store_and_open(right, record)
+        known = self.rights.of_meter(supplier, meter)
+        same = [row.id for row in known if row.supplier_id == right.supplier_id]
+        with self.openings.outcomes.registry.database.writing() as connection:
+            self.rights.insert(connection, right, instead_of=same)
+        if right.state is not RightState.ACTIVE:
+            return right, None
+        # The operator's word was compared with the erasure already.
+        return right, self.openings.open(right, record.covers if record else None, anew=True)
 
     def _may_renew(self, account: Account) -> bool:
         """Return whether an account waits for a right, and was opened by the operator's word for an own meter."""
@@ -310,17 +314,6 @@ class OwnRights:
         clients = self.clients_of(right.supplier)
         clients.rights.upload(clients.application_session(), right.supplier_id, files)
         self.rights.save_check(right, replace(right, proof=ProofState.IN_REVIEW))
-
-    def _store_and_open(self, right: Right, record: RightRecord | None) -> tuple[Right, Account | None]:
-        known = self.rights.of_meter(right.supplier, right.meter)
-        same = [row.id for row in known if row.supplier_id == right.supplier_id]
-        with self.openings.outcomes.registry.database.writing() as connection:
-            self.rights.insert(connection, right, instead_of=same)
-        if right.state is not RightState.ACTIVE:
-            return right, None
-        # The operator's word was compared with the erasure already.
-        account = self.openings.open(right, record.covers if record else None, anew=True)
-        return right, account
 
     def _check_not_erased(self, right: Right, *, anew: bool) -> None:
         erasures = self.openings.outcomes.erasures

@@ -34,7 +34,7 @@ from worker.errors import (
 )
 from worker.logs import fields
 from worker.stores.registry import Registry
-from worker.stores.registry.user_tokens import TokenTable, UnusedToken
+from worker.stores.registry.user_tokens import TokenTable
 from worker.sync.claims import WindowClaims
 from worker.sync.incidents import Incidents
 
@@ -127,7 +127,13 @@ class TokenRevocation:
         for token in self.tokens.list_to_revoke(_MOST_AT_ONCE):
             try:
                 with self.lock(token.id):
-                    revoked += self._revoke(token)
+                    text = self.tokens.load_unused(token.id)
+                    if text is None:  # Another run was faster.
+                        continue
+                    self.revoke(text)
+                    self.tokens.delete_unused(token.id)
+                revoked += 1
+                log.info("token revoked", extra=fields(token=token.id))
             except StoreUnavailable:
                 raise
             except WorkerError as error:
@@ -139,12 +145,3 @@ class TokenRevocation:
                 if isinstance(error, TransientError):
                     break
         return revoked
-
-    def _revoke(self, token: UnusedToken) -> bool:
-        text = self.tokens.load_unused(token.id)
-        if text is None:
-            return False  # Another run was faster.
-        self.revoke(text)
-        self.tokens.delete_unused(token.id)
-        log.info("token revoked", extra=fields(token=token.id))
-        return True

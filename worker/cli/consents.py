@@ -42,7 +42,7 @@ from worker.clients.enedis import ENEDIS
 from worker.clients.enedis.client import USAGE_POINT
 from worker.clients.grdf import GRDF
 from worker.clients.grdf.consent import LARGEST_PROOF, MOST_PROOFS
-from worker.domain.access_right import Right
+from worker.domain.access_right import OurState, Right
 from worker.domain.account import DEFAULT_TENANT, Account, AccountState
 from worker.domain.connection_request import ConnectionRequest
 from worker.domain.consents import ConsentProof
@@ -522,7 +522,7 @@ def _right_row(right: Right) -> dict[str, Any]:
         "tenant": right.tenant,
         "meter": right.last_digits,
         "role": right.role.value,
-        "state": right.state.value if right.withdraw_since is None else "withdrawing",
+        "state": (right.ours if right.ours is OurState.WITHDRAWING else right.state).value,
         "since": (right.withdraw_since or right.state_since).isoformat(timespec="seconds"),
         "until": right.last_day.isoformat() if right.last_day else None,
         "proof": right.proof.value if right.proof else None,

@@ -17,6 +17,7 @@ from enum import StrEnum
 from typing import Final
 
 from worker.domain.series import Series
+from worker.domain.transitions import Transitions
 
 REGISTERING: Final = frozenset({"grdf"})  # The suppliers that register rights.
 PCE: Final = re.compile(r"[0-9]{14}|GI[0-9]{6}")  # The number of a gas meter.
@@ -53,8 +54,39 @@ class RightRole(StrEnum):
     OWN = "own"  # The contract is our own, so no consent is needed.
 
 
-# Of several rights of a meter, the one that is worth most.
-_ORDER: Final = (RightState.ACTIVE, RightState.PENDING, RightState.TO_CHECK)
+# What may still become an account's right, what is worth most first; the other states are final.
+HOPEFUL_STATES: Final = (RightState.ACTIVE, RightState.PENDING, RightState.TO_CHECK)
+
+
+class OurState(StrEnum):
+    """How far a right has come here."""
+
+    DECLARED = "declared"
+    FOUND = "found"  # It was there before anybody declared it here.
+    OPENED = "opened"  # Its account has taken the consent.
+    WITHDRAWING = "withdrawing"  # It awaits its withdrawal at the supplier.
+
+
+class RightEvent(StrEnum):
+    """What happens to a right here."""
+
+    OPENED = "opened"  # The supplier lists it as active, and its account takes the consent.
+    STOPPED = "stopped"  # By its household, or because its account is erased.
+    FORGOTTEN = "forgotten"  # Another consent or another holder has taken its place.
+    ENDED = "ended"  # At the supplier, a month ago.
+    WITHDRAWN = "withdrawn"  # At the supplier, or given up after seven days.
+
+
+_O, _E = OurState, RightEvent
+_LIVE: Final = (_O.DECLARED, _O.FOUND, _O.OPENED)
+# Where an event leads; None: its row is gone.
+TRANSITIONS: Final = Transitions[OurState, RightEvent, OurState | None](
+    (_E.OPENED, _LIVE, _O.OPENED),
+    (_E.STOPPED, _LIVE, _O.WITHDRAWING),
+    (_E.FORGOTTEN, _LIVE, None),
+    (_E.ENDED, _LIVE, None),
+    (_E.WITHDRAWN, (_O.WITHDRAWING,), None),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,6 +222,23 @@ class Right:
             checked_at=now,
         )
 
+    def is_in_force(self, today: date) -> bool:
+        """Return whether it may be read by on this day, as far as the supplier has told."""
+        return self.state is RightState.ACTIVE and not self.is_over(today)
+
+    def is_over(self, today: date) -> bool:
+        """Return whether its last day is over; ``today`` is the date in Europe/Paris."""
+        return self.last_day is not None and self.last_day < today
+
+    @property
+    def ours(self) -> OurState:
+        """How far it has come here."""
+        if self.withdraw_since is not None:
+            return OurState.WITHDRAWING
+        if self.opened_at is not None:
+            return OurState.OPENED
+        return OurState.FOUND if self.is_found else OurState.DECLARED
+
     @property
     def last_digits(self) -> str:
         """The last four characters of the meter's number, all of it that is ever shown: ``…0123``."""
@@ -198,10 +247,10 @@ class Right:
     @property
     def page(self) -> str:
         """The name of the page that says how far it has come; empty once its account shows that."""
-        if self.withdraw_since is not None:
+        if self.ours is OurState.WITHDRAWING:
             return "right_withdrawn"
         if self.state is RightState.ACTIVE:
-            return "" if self.opened_at is not None else "right_exists"
+            return "" if self.ours is OurState.OPENED else "right_exists"
         if self.state is RightState.PENDING and self.proof is ProofState.AWAITED:
             return "right_proof"
         return f"right_{self.state.value}"
@@ -219,5 +268,5 @@ def is_postcode(text: str) -> bool:
 
 def best_record(records: Sequence[RightRecord], *roles: RightRole) -> RightRecord | None:
     """Return the right that is worth most, of these roles; None where all have ended."""
-    usable = [record for record in records if record.role in roles and record.state in _ORDER]
-    return min(usable, key=lambda record: _ORDER.index(record.state), default=None)
+    usable = [record for record in records if record.role in roles and record.state in HOPEFUL_STATES]
+    return min(usable, key=lambda record: HOPEFUL_STATES.index(record.state), default=None)

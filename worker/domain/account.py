@@ -7,12 +7,21 @@ With one service only, everything belongs to the default tenant.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from enum import StrEnum
-from typing import Final
+from typing import Final, Self
 
-from worker.errors import AccountClosed, AccountError, ConsentEnded, ConsentStopped, FilesOnly, UnknownAccount
+from worker.domain.transitions import Transitions, WrongState
+from worker.errors import (
+    AccountClosed,
+    AccountError,
+    ConsentEnded,
+    ConsentStopped,
+    FilesOnly,
+    UnknownAccount,
+    describe_code,
+)
 
 DEFAULT_TENANT: Final = "default"
 LONGEST_TITLE: Final = 100
@@ -30,6 +39,70 @@ class AccountState(StrEnum):
     DELETED = "deleted"
 
 
+class AccountEvent(StrEnum):
+    """What happens to an account."""
+
+    VOUCHED = "vouched"  # Somebody says that its holder has consented, and not when.
+    CONSENTED = "consented"  # The consent can be used: its token is here, or none is needed.
+    ANSWERED = "answered"  # The supplier has answered for its meter.
+    REFUSED = "refused"  # By the supplier, or because a consent's last day is over; a code says why its owner must act.
+    REINSTATED = "reinstated"  # An incident explains the refusal.
+    STOPPED = "stopped"  # By its household.
+    PAUSED = "paused"  # By the operator.
+    RESUMED = "resumed"  # By the operator.
+    CLOSED = "closed"  # Another person has proved to hold its meter.
+    ERASED = "erased"  # With its measures; only the id stays.
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What follows from an event.
+
+    The account gets the last of ``states``, or one before it that fits: ``action_needed`` fits an account that waits
+    under a reason, and ``new`` one that rests on somebody's word.
+    ``keeps_reason``: else it gets the event's, which is empty but for a refusal and a stop.
+    ``due``: its series are asked for at once, with their histories, if it is active then.
+    ``ends_refusals``, ``ends_notices``: pending refusals, and notices that were not delivered yet, are deleted.
+    ``tells``: its household gets a notice.
+    """
+
+    states: tuple[AccountState, ...]
+    keeps_reason: bool = False
+    due: bool = False
+    ends_refusals: bool = False
+    ends_notices: bool = False
+    tells: bool = False
+
+
+_E, _S = AccountEvent, AccountState
+OPEN_STATES: Final = (_S.NEW, _S.READY, _S.PAUSED, _S.ACTION_NEEDED)
+_OTHERS: Final = (_S.NEW, _S.READY, _S.ACTION_NEEDED)  # What the operator has paused stays paused.
+TRANSITIONS: Final = Transitions(
+    (_E.VOUCHED, (_S.NEW,), Step((_S.NEW,), due=True)),
+    (_E.CONSENTED, _OTHERS, Step((_S.READY,), due=True, ends_refusals=True, ends_notices=True)),
+    (_E.CONSENTED, (_S.PAUSED,), Step((_S.PAUSED,), ends_refusals=True, ends_notices=True)),
+    (_E.ANSWERED, (_S.NEW,), Step((_S.READY,))),
+    (_E.REFUSED, (_S.NEW, _S.READY), Step((_S.ACTION_NEEDED,), ends_refusals=True, tells=True)),
+    (_E.REFUSED, (_S.PAUSED,), Step((_S.PAUSED,), ends_refusals=True, tells=True)),
+    # Its household knows that it must act.
+    (_E.REFUSED, (_S.ACTION_NEEDED,), Step((_S.ACTION_NEEDED,), ends_refusals=True)),
+    (_E.REINSTATED, (_S.ACTION_NEEDED,), Step((_S.NEW, _S.READY), due=True, ends_notices=True)),
+    (_E.REINSTATED, (_S.PAUSED,), Step((_S.PAUSED,), ends_notices=True)),
+    (_E.STOPPED, _OTHERS, Step((_S.ACTION_NEEDED,), ends_refusals=True, ends_notices=True)),
+    (_E.STOPPED, (_S.PAUSED,), Step((_S.PAUSED,), ends_refusals=True, ends_notices=True)),
+    (_E.PAUSED, OPEN_STATES, Step((_S.PAUSED,), keeps_reason=True)),
+    (_E.RESUMED, (_S.NEW,), Step((_S.NEW,), due=True)),
+    (_E.RESUMED, (_S.READY, _S.ACTION_NEEDED), Step((_S.NEW, _S.READY), due=True)),
+    (_E.RESUMED, (_S.PAUSED,), Step((_S.ACTION_NEEDED, _S.NEW, _S.READY), keeps_reason=True, due=True)),
+    (_E.CLOSED, OPEN_STATES, Step((_S.CLOSED,), ends_refusals=True, ends_notices=True)),
+    (_E.ERASED, tuple(AccountState), Step((_S.DELETED,))),
+)
+# Automatic runs ask for a ready account, and for a new one that rests on somebody's word.
+ASKED_STATES: Final = (_S.NEW, _S.READY)
+# A refusal is news for its household: it is asked for, or was until the operator paused it.
+IN_USE_STATES: Final = tuple(state for (state, _), step in TRANSITIONS.items() if step.tells)
+
+
 @dataclass(frozen=True, slots=True)
 class Account:
     """An account with its consent dates.
@@ -39,7 +112,8 @@ class Account:
     session shows the account while it names ``session_number``; raising it ends all of them. ``data_from``: the first
     day that may be read, because before it the meter was another person's. ``activated_on``: the day on which the
     contract began, as the supplier tells. ``tenant``: the service that it belongs to. ``home``: a random text that the
-    accounts of one home share, which its household has joined.
+    accounts of one home share, which its household has joined. ``is_vouched``: it rests on the word of somebody who
+    didn't say when its holder consented, and no answer of the supplier has confirmed it.
     """
 
     id: str
@@ -55,6 +129,40 @@ class Account:
     tenant: str = DEFAULT_TENANT
     activated_on: date | None = None
     home: str | None = None
+    is_vouched: bool = False
+
+    def after(self, event: AccountEvent, today: date, reason: str = "") -> tuple[Self, Step]:
+        """Return the account after an event, and what else follows. ``today``: the date in Europe/Paris.
+
+        Raises WrongState for an event that can't happen to it, and ValueError for a refusal with a code under which no
+        account can wait.
+        """
+        if event is AccountEvent.REFUSED and not describe_code(reason).suspends:
+            raise ValueError(f"no account waits for its holder with the code {reason!r}")
+        if self.state is AccountState.CLOSED and event is not AccountEvent.ERASED:
+            raise WrongState("another person holds this meter now: the account stays closed")
+        step = TRANSITIONS[self.state, event]
+        if fault := self._fault(event, today, reason):
+            raise WrongState(fault)
+        reason = self.reason if step.keeps_reason else reason
+        fitting = {AccountState.ACTION_NEEDED: bool(reason), AccountState.NEW: self.is_vouched}
+        state = next((one for one in step.states if fitting.get(one, True)), step.states[-1])
+        return replace(self, state=state, reason=reason), step
+
+    def _fault(self, event: AccountEvent, today: date, reason: str) -> str:
+        """Return why an event that its state allows can't happen to this account; empty if it can."""
+        match event:
+            case AccountEvent.CONSENTED | AccountEvent.RESUMED if self.usage_point_id is None:
+                return "an account without a usage point can't be ready"
+            case AccountEvent.CONSENTED if self.consent_ended_by(today):
+                return "the consent is over already"
+            case AccountEvent.RESUMED if refusal := self.refusal_on(today):
+                return str(refusal)
+            case AccountEvent.REFUSED | AccountEvent.STOPPED if self.reason in (reason, ConsentStopped.code):
+                return "it waits for its holder already"
+            case AccountEvent.REFUSED if reason == ConsentEnded.code and not self.consent_ended_by(today):
+                return "the consent is not over"  # A new one has come since the caller looked.
+        return ""
 
     @property
     def first_day(self) -> date | None:
@@ -89,18 +197,17 @@ class Account:
     @property
     def may_be_stopped(self) -> bool:
         """Whether its household has a consent here that it can stop."""
-        ended = self.state in (AccountState.CLOSED, AccountState.DELETED)
-        return not ended and self.reason not in (ConsentStopped.code, FilesOnly.code)
+        return self.state in OPEN_STATES and self.reason not in (ConsentStopped.code, FilesOnly.code)
 
     @property
     def may_choose_series(self) -> bool:
         """Whether its household may choose what is asked for, now or when its consent is in force again."""
-        return self.state not in (AccountState.CLOSED, AccountState.DELETED)
+        return self.state in OPEN_STATES
 
     @property
     def active(self) -> bool:
         """Whether automatic runs ask for it: it is ready, or asserted and awaits the supplier's first answer."""
-        return self.state is AccountState.READY or self.unconfirmed
+        return self.state in ASKED_STATES and (self.is_vouched or self.state is not AccountState.NEW)
 
     @property
     def files_only(self) -> bool:
@@ -115,7 +222,7 @@ class Account:
     @property
     def unconfirmed(self) -> bool:
         """Whether somebody vouched for it, and no answer of the supplier has confirmed it yet."""
-        return self.state is AccountState.NEW and self.usage_point_id is not None
+        return self.state is AccountState.NEW and self.is_vouched
 
 
 def check_tenant(name: str) -> str:

@@ -18,6 +18,7 @@ from worker.domain.account import DEFAULT_TENANT
 from worker.domain.consents import ConsentKind, Proof
 from worker.domain.oauth_proxy import ProxyCaller
 from worker.domain.series import Series
+from worker.domain.transitions import Transitions, WrongState
 
 MOST_METERS: Final = 10  # Of one callback; more are refused as a whole.
 LONGEST_QUERY: Final = 2048  # In bytes.
@@ -28,7 +29,7 @@ _WAITS_S: Final = (2, 3, 5, 10, 20, 40, 60, 120, 300)  # By the number of tries 
 
 
 class RequestState(StrEnum):
-    """How far a request has come; from ``connected`` on it is final."""
+    """How far a request has come."""
 
     ASKING = "asking"  # The supplier is asked, until it answers.
     CHOICE = "choice"  # Proven, but the meter has another person's account: the person chooses.
@@ -43,9 +44,9 @@ class RequestState(StrEnum):
 class RequestEvent(StrEnum):
     """What happens to a request."""
 
-    NO_ANSWER = "no_answer"  # The supplier is silent, or it is not our turn.
-    PROVEN = "proven"
-    NOT_PROVEN = "not_proven"
+    NO_ANSWER = "no_answer"  # The supplier does not answer, or a rate limit applies.
+    PROVEN = "proven"  # That the meter is theirs; in ``choice`` the person has confirmed it.
+    NOT_PROVEN = "not_proven"  # Without a proof, or an account of another tenant reads the meter.
     OTHER_PERSON = "other_person"  # Proven, for a meter with an account of another person.
     TOO_MANY = "too_many"  # Proven, beyond the bounds of new accounts.
     UNVOUCHED = "unvouched"  # It declares a right, and nobody has invited its person.
@@ -57,37 +58,33 @@ class RequestEvent(StrEnum):
     HANDED_OVER = "handed_over"  # To a client of the proxy: proven, or with a code of v4, which may be a proof.
     DECLARED = "declared"  # The supplier has registered the right that the household declares.
     REFUSED = "refused"  # By the supplier, or because the invitation has ended.
+    REPLACED = "replaced"  # By a newer one of the same browser.
+    ERASED = "erased"  # With the account, the meter or the browser that it names.
+    EXPIRED = "expired"  # After seven days, or a quarter of an hour after its end.
 
 
 _S, _E = RequestState, RequestEvent
-TRANSITIONS: Final[Mapping[tuple[RequestState, RequestEvent], RequestState]] = {
-    (_S.ASKING, _E.NO_ANSWER): _S.ASKING,
-    (_S.ASKING, _E.NOT_PROVEN): _S.UNPROVEN,
-    (_S.ASKING, _E.REFUSED): _S.REFUSED,
-    (_S.ASKING, _E.OTHER_PERSON): _S.CHOICE,
-    (_S.ASKING, _E.TOO_MANY): _S.HELD,
-    (_S.ASKING, _E.UNVOUCHED): _S.HELD,
-    (_S.ASKING, _E.OTHER_BY_READING): _S.HELD,
-    (_S.ASKING, _E.PROVEN): _S.CONNECTED,
-    (_S.ASKING, _E.HANDED_OVER): _S.HANDED_OVER,
-    (_S.ASKING, _E.DECLARED): _S.DECLARED,
-    # The person says: it is my meter now, not that of the account's holder.
-    (_S.CHOICE, _E.TOO_MANY): _S.HELD,
-    (_S.CHOICE, _E.PROVEN): _S.CONNECTED,
-    (_S.CHOICE, _E.OTHER_BY_READING): _S.HELD,  # 0.2.0 let the person choose.
-    (_S.CHOICE, _E.REFUSED): _S.REFUSED,
-    (_S.HELD, _E.LET_IN): _S.CONNECTED,
-    (_S.HELD, _E.VOUCHED): _S.ASKING,
-    (_S.HELD, _E.OTHER_PERSON): _S.CHOICE,
-    (_S.HELD, _E.OTHER_BY_READING): _S.HELD,
-    (_S.HELD, _E.REFUSED): _S.REFUSED,
-    (_S.HELD, _E.TURNED_AWAY): _S.REFUSED,
-    # An account of another service has come to read the meter meanwhile.
-    (_S.CHOICE, _E.NOT_PROVEN): _S.UNPROVEN,
-    (_S.HELD, _E.NOT_PROVEN): _S.UNPROVEN,
-    # The supplier is asked for the meter and its registers.
-    (_S.UNPROVEN, _E.READING_TYPED): _S.ASKING,
-}
+_WAITING: Final = (_S.ASKING, _S.CHOICE, _S.HELD, _S.UNPROVEN)
+# Where an event leads; None: the request is gone.
+TRANSITIONS: Final = Transitions[RequestState, RequestEvent, RequestState | None](
+    (_E.NO_ANSWER, (_S.ASKING,), _S.ASKING),
+    (_E.NOT_PROVEN, (_S.ASKING, _S.CHOICE, _S.HELD), _S.UNPROVEN),
+    (_E.REFUSED, (_S.ASKING, _S.CHOICE, _S.HELD), _S.REFUSED),
+    (_E.PROVEN, (_S.ASKING, _S.CHOICE), _S.CONNECTED),
+    (_E.HANDED_OVER, (_S.ASKING,), _S.HANDED_OVER),
+    (_E.DECLARED, (_S.ASKING,), _S.DECLARED),
+    (_E.OTHER_PERSON, (_S.ASKING, _S.HELD), _S.CHOICE),
+    (_E.TOO_MANY, (_S.ASKING, _S.CHOICE), _S.HELD),
+    (_E.UNVOUCHED, (_S.ASKING,), _S.HELD),
+    (_E.OTHER_BY_READING, (_S.ASKING, _S.CHOICE, _S.HELD), _S.HELD),  # 0.2.0 let the person choose.
+    (_E.LET_IN, (_S.HELD,), _S.CONNECTED),
+    (_E.VOUCHED, (_S.HELD,), _S.ASKING),
+    (_E.TURNED_AWAY, (_S.HELD,), _S.REFUSED),
+    (_E.READING_TYPED, (_S.UNPROVEN,), _S.ASKING),
+    (_E.REPLACED, _WAITING, None),
+    (_E.ERASED, tuple(RequestState), None),
+    (_E.EXPIRED, tuple(RequestState), None),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,10 +168,10 @@ class ConnectionRequest:
     vouched_by: str | None = None
 
     def after(self, event: RequestEvent, **changes: Any) -> Self:
-        """Return the request after an event. Raises ValueError for an event that can't happen in its state."""
-        state = TRANSITIONS.get((self.state, event))
+        """Return the request after an event. Raises WrongState for one that can't happen in its state, or ends it."""
+        state = TRANSITIONS[self.state, event]
         if state is None:
-            raise ValueError(f"a request that is {self.state} can't be {event}")
+            raise WrongState(f"a request that was {event} is gone")
         return replace(self, state=state, **changes)
 
     def waiting(self, page: str, now: datetime, wait_s: float | None = None) -> Self:
@@ -196,12 +193,12 @@ class ConnectionRequest:
 
     def is_due(self, now: datetime) -> bool:
         """Return whether the supplier may be asked now."""
-        return not self.done and (self.next_try_at is None or self.next_try_at <= now)
+        return self.state is RequestState.ASKING and (self.next_try_at is None or self.next_try_at <= now)
 
     @property
-    def done(self) -> bool:
-        """Whether nothing more comes of it by itself."""
-        return self.state is not RequestState.ASKING
+    def is_final(self) -> bool:
+        """Whether nothing more comes of it, so that no newer request takes its place."""
+        return self.state not in _WAITING
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -211,7 +208,7 @@ class ConnectionRequest:
     @property
     def asks_supplier(self) -> bool:
         """Whether its next step asks the supplier, so that a task takes it and never a request's thread."""
-        if self.done or self.proven is not None or self.keeps_code:
+        if self.state is not RequestState.ASKING or self.proven is not None or self.keeps_code:
             return False
         return self.code is not None or self.autorisation_id is not None or self.declaration is not None
 

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Final
 
 from worker.domain.account import DEFAULT_TENANT
+from worker.domain.transitions import Transitions
 
 INVITATION_LIFE: Final = timedelta(hours=72)
 
@@ -32,6 +33,27 @@ class InvitationState(StrEnum):
     USED = "used"
     REVOKED = "revoked"
     EXPIRED = "expired"
+
+
+class InvitationEvent(StrEnum):
+    """What happens to an invitation."""
+
+    OPENED = "opened"  # By a browser, which has it from then on.
+    USED = "used"  # By the proof of its person's consent.
+    REVOKED = "revoked"  # By hand, by a newer one for the same, or with the account or meter that it names.
+    EXPIRED = "expired"  # After 72 hours.
+    DELETED = "deleted"  # Days after it expired.
+
+
+_S, _E = InvitationState, InvitationEvent
+# Where an event leads; None: the invitation is gone.
+TRANSITIONS: Final = Transitions[InvitationState, InvitationEvent, InvitationState | None](
+    (_E.OPENED, (_S.SENT, _S.OPENED), _S.OPENED),  # By the same browser as often as it likes.
+    (_E.USED, (_S.OPENED,), _S.USED),
+    (_E.REVOKED, (_S.SENT, _S.OPENED, _S.EXPIRED), _S.REVOKED),
+    (_E.EXPIRED, (_S.SENT, _S.OPENED), _S.EXPIRED),
+    (_E.DELETED, (_S.USED, _S.REVOKED, _S.EXPIRED), None),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +94,9 @@ class Invitation:
             return InvitationState.EXPIRED
         return InvitationState.SENT if self.opened_at is None else InvitationState.OPENED
 
-    def may_be_opened_by(self, names: Collection[str], now: datetime) -> bool:
+    def is_usable(self, now: datetime, names: Collection[str]) -> bool:
         """Return whether the browser with these names may go on with it: the first to open it, until its use."""
-        state = self.state_at(now)
-        return state is InvitationState.SENT or (state is InvitationState.OPENED and self.browser in names)
+        return self.state_at(now) is InvitationState.OPENED and self.browser in names
 
     def names_of_invited(self, names: Sequence[str]) -> Sequence[str]:
         """Return those of a browser's names, the newest first, that are the invited person's.

@@ -36,7 +36,7 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from config.settings import Settings
-from worker.domain.account import Account, AccountState
+from worker.domain.account import OPEN_STATES, Account, AccountState
 from worker.domain.clock import real_clock
 from worker.domain.documents import ALL_KEYS, key_of
 from worker.domain.series import Doctype
@@ -87,7 +87,6 @@ FILLED: Final = (
 )
 _SEALS_CHECKED: Final = 20
 _BATCH: Final = 500  # Accounts that are looked up at once.
-_ENDED: Final = (AccountState.CLOSED, AccountState.DELETED)
 _RECORD: Final = "restore"
 _RECORD_LIFE_S: Final = 7 * 24 * 3600
 
@@ -112,8 +111,7 @@ def back_up(stores: Stores, path: Path, *, allow_empty: bool = False, without_le
     """
     if not allow_empty:
         _require_accounts(stores.registry)
-    began = datetime.now(UTC)
-    made_at = began.isoformat(timespec="seconds")
+    began, made_at = stores.now(), datetime.now(UTC).isoformat(timespec="seconds")
     known = stores.erasure_ledger
     ledger = known.accept() if without_ledger or known.find() is None else known.check()
     with write_archive(path, build_backup_sealer(stores.settings), made_at) as archive:
@@ -312,23 +310,23 @@ class _Replay:
         self.registry = Registry(database, stores.keys.registry, stores.keys.hashes, fleet=stores.registry.fleet)
         self._connection = connection
         self._keep_days = stores.settings.keep_consent_proof_days
-        self._today = civil_date(stores.now())
+        self._now = stores.now()
 
     def remember(self, entry: LedgerEntry) -> None:
         """Remember an erased meter, unless its time is over, and let the rights that waited for it be withdrawn."""
         if entry.meter is not None:
             withdraw_waiting(self._connection, entry.meter, entry.at)
-        if entry.meter is not None and entry.forget_on is not None and entry.forget_on > self._today:
+        if entry.meter is not None and entry.forget_on is not None and entry.forget_on > civil_date(self._now):
             self.registry.erasures.remember(self._connection, entry.meter, entry.at, entry.forget_on, entry.tenant)
 
     def apply(self, account: Account, moments: dict[LedgerKind, datetime]) -> None:
         """Do to a restored account what happened to it at these moments."""
         if (erased_at := moments.get(LedgerKind.ERASED)) is not None:
             if account.state is not AccountState.DELETED:
-                self.registry.accounts.remove(account.id)
+                self.registry.accounts.remove(account.id, self._now)
                 self.registry.consents.erase_after_removal(account.id, erased_at, self._keep_days)
                 self.effect.erased += 1
-        elif account.state in _ENDED:
+        elif account.state not in OPEN_STATES:
             return
         elif (closed_at := moments.get(LedgerKind.CLOSED)) is not None:
             self.registry.consents.close(self._connection, account.id, closed_at)

@@ -19,6 +19,7 @@ from pydantic import SecretStr
 
 from tests.support.api_service import ApiService, ApiServices, open_api_service
 from tests.support.factories import NOW
+from tests.support.registries import close_account
 from worker.domain.account import AccountState
 from worker.domain.sessions import Scope
 from worker.runtime.web_access import build_web
@@ -78,7 +79,7 @@ def test_a_stopped_account_is_not_resumed_and_stopping_again_changes_nothing(ser
 @pytest.mark.parametrize("way", ["pause", "resume", "stop"])
 def test_a_closed_account_is_neither_paused_nor_resumed_nor_stopped(service: ApiService, way: str) -> None:
     account_id = service.add()
-    service.parts.stores.registry.accounts.set_state(account_id, AccountState.CLOSED, now=NOW)
+    close_account(service.parts.stores.registry.consents, account_id, NOW)
     answer = service.client().post(f"/api/accounts/{account_id}/{way}")
     assert (answer.status_code, answer.json()["error"]) == (409, "wrong_state")
     assert "another person holds this meter" in answer.json()["message"]

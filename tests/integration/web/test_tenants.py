@@ -10,8 +10,8 @@ from fastapi.testclient import TestClient
 
 from tests.support.connect_service import METER, OTHER, ConnectServers, ConnectService, open_connect_service
 from tests.support.household_pages import csrf_of
-from tests.support.registries import all_rows
-from worker.domain.account import DEFAULT_TENANT, AccountState
+from tests.support.registries import all_rows, close_account
+from worker.domain.account import DEFAULT_TENANT
 from worker.domain.connection_request import RequestState
 from worker.domain.invitation import InvitationPurpose
 from worker.errors import StoreUnavailable
@@ -144,8 +144,8 @@ def test_a_choice_and_a_wait_for_the_operator_end_where_another_tenant_reads_the
         chooser = service.browser()
         asked = service.connect(chooser)
         request_id = asked.text.partition('name="connection" value="')[2].partition('"')[0]
-        parts.stores.registry.accounts.set_state(ours.id, AccountState.CLOSED, now=parts.stores.now())
-        parts.stores.registry.accounts.remove(ours.id)
+        close_account(parts.stores.registry.consents, ours.id, parts.stores.now())
+        parts.stores.registry.accounts.remove(ours.id, parts.stores.now())
         parts.consent.assertion.add(METER, "token:t", tenant=THEIRS)
         before = rows(service)
         form = {"connection": request_id, "csrf": csrf_of(asked.text)}

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+from sqlalchemy import update
+
 from tests.support.parts import Parts
 from tests.support.registries import METER, NOW
-from worker.accounts.opening import Invited
-from worker.domain.connection_request import ConnectionRequest
+from worker.accounts.opening import Invited, RequestEnded
+from worker.domain.clock import real_clock
+from worker.domain.connection_request import ConnectionRequest, ProvenMeters, RequestState
+from worker.domain.consents import ConsentKind, Proof
 from worker.domain.invitation import InvitationPurpose
+from worker.stores.registry.tables import INVITATIONS
 
 BROWSER, NEWER, STRANGER = "b" * 64, "n" * 64, "s" * 64
 
@@ -31,3 +37,29 @@ def test_an_invitation_is_of_the_browser_that_opened_it_until_it_is_revoked(part
     assert [find(other) for other in others] == [None, None, None]
     parts.stores.registry.invitations.revoke(invitation.id)
     assert find(request) is None
+
+
+@pytest.mark.parametrize("moment", ["revoked_at", "expires_at"])
+def test_an_invitation_that_ends_while_its_request_waits_counts_no_more_and_proves_nothing(
+    parts: Parts, moment: str
+) -> None:
+    invitation, secret = parts.stores.registry.invitations.create(
+        InvitationPurpose.METER, "enedis", "cli:test", usage_point_id=METER
+    )
+    assert parts.stores.registry.invitations.open(secret, BROWSER)
+    request = ConnectionRequest(
+        id="r1",
+        supplier="enedis",
+        browser=BROWSER,
+        begun_on=NOW.date(),
+        created_at=NOW,
+        invitation_id=invitation.id,
+        state=RequestState.CHOICE,
+        new_holder=True,
+        proven=ProvenMeters(Proof.INVITED, ConsentKind.USAGE_POINT, (METER,)),
+    )
+    parts.stores.registry.database.change(update(INVITATIONS).values({moment: real_clock()}))
+    assert parts.consent.connector.outcomes.find_invited(request) is None
+    with pytest.raises(RequestEnded, match="invitation_over"):
+        parts.consent.connector.outcomes.conclude(request)
+    assert parts.stores.registry.accounts.list_accounts() == []

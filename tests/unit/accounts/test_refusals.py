@@ -163,7 +163,7 @@ def test_a_refused_consent_ends_in_the_book_and_a_lost_holder_s_does_not(harness
 
 def test_a_removed_account_is_refused(harness: PolicyHarness) -> None:
     account = harness.add_another()
-    harness.registry.accounts.remove(account)
+    harness.registry.accounts.remove(account, harness.at)
     for error in (REVOKED, LoginFailed("refused")):
         with pytest.raises(UnknownAccount):
             harness.refusals.record_refusal(account, error)

@@ -34,7 +34,7 @@ class Supplier:
 def registry(tmp_path: Path) -> Iterator[Registry]:
     with new_registry(tmp_path) as opened:
         for number, meter in enumerate(METERS, start=1):
-            opened.accounts.remove(opened.accounts.add("enedis", meter, NOW, token=f"token {number}")[0].id)
+            opened.accounts.remove(opened.accounts.add("enedis", meter, NOW, token=f"token {number}")[0].id, NOW)
         yield opened
 
 

@@ -40,7 +40,7 @@ def account_in(
 
 ENDED = account_in(AccountState.ACTION_NEEDED, "USER_ACTION_NEEDED.OAUTH_OUTDATED")
 READY = account_in()
-UNCONFIRMED = replace(account_in(AccountState.NEW), usage_point_id="30001640000011")
+UNCONFIRMED = replace(account_in(AccountState.NEW), is_vouched=True)
 
 
 @pytest.mark.parametrize(

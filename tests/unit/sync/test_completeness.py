@@ -175,7 +175,7 @@ def test_a_curve_is_read_a_month_at_a_time(household: Household, home: str) -> N
 
 
 def test_a_removed_accounts_ledger_is_not_brought_back(household: Household, home: str) -> None:
-    household.registry.accounts.remove(home)
+    household.registry.accounts.remove(home, household.at)
     with pytest.raises(UnknownAccount):
         rebuild_of(household).rebuild(home, Series.DAILY)
 

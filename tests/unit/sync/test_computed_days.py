@@ -266,7 +266,7 @@ def test_nothing_of_an_account_that_is_removed_meanwhile_is_computed(home: House
     home.backfill(account)
 
     def remove() -> None:
-        home.registry.accounts.remove(account)
+        home.registry.accounts.remove(account, NOW)
         home.window_sync.measures.erase(account)
 
     with pytest.raises(UnknownAccount):

@@ -9,12 +9,14 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from tests.support.factories import NOW, PretendSupplier, serving_days
 from tests.support.metric_counts import MetricGrowth
-from tests.support.registries import make_due_in_all_lanes, record_consent, record_outcome
+from tests.support.registries import close_account, make_due_in_all_lanes, record_consent, record_outcome
 from tests.support.window_runs import days
 from tests.unit.conftest import Household
+from worker.accounts.refusals import Ruling
 from worker.domain.account import Account, AccountState
 from worker.domain.answers import Answer, AnswerKind
 from worker.domain.completeness import DayMark, DayState
@@ -30,11 +32,13 @@ from worker.errors import (
     AccountError,
     ConsentEnded,
     ConsentStopped,
+    LoginFailed,
     StoreUnavailable,
     SupplierUnavailable,
     UnknownAccount,
 )
 from worker.stores.registry.accounts import AccountTable
+from worker.stores.registry.tables import ACCOUNTS
 from worker.sync.incidents import IncidentProber
 from worker.sync.inline import Inline
 from worker.sync.verification import AuditResult
@@ -203,7 +207,7 @@ def test_what_the_household_stopped_or_another_person_took_over_is_asked_by_nobo
     if isinstance(error, ConsentStopped):
         household.consents.withdraw(account_id, household.at)
     else:
-        household.registry.accounts.set_state(account_id, AccountState.CLOSED, now=household.at)
+        close_account(household.consents, account_id, household.at)
     before = state_of(household, account_id)
     for job in jobs:
         household.run(job)
@@ -243,6 +247,18 @@ def test_accounts_that_nobody_asked_for_wait_too_in_pages_and_after_an_interrupt
     assert household.supplier.asked == []
 
 
+def test_an_account_that_waits_for_something_else_waits_for_a_new_consent_from_then_on_and_is_told_once(
+    household: Household,
+) -> None:
+    account_id = household.add()
+    assert household.refusals.record_refusal(account_id, LoginFailed("no")) is Ruling.SUSPENDED
+    household.registry.database.change(update(ACCOUNTS).values(consent_until=YESTERDAY))
+    assert household.refusals.suspend_ended_consents() == 1
+    assert state_of(household, account_id) == SUSPENDED
+    assert len(household.claim_due_notices()) == 1, "of the refusal"
+    assert household.refusals.suspend_ended_consents() == 0
+
+
 def partial_page(page_ended: Callable[..., list[Account]]) -> Callable[..., list[Account]]:
     return lambda registry, today, after=None: page_ended(registry, today, after, limit=3)
 
@@ -250,7 +266,7 @@ def partial_page(page_ended: Callable[..., list[Account]]) -> Callable[..., list
 def test_one_that_is_removed_meanwhile_stops_no_other(household: Household, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = sorted(ended(household, number) for number in (11, 12))
     page = household.registry.accounts.page_ended(TODAY)
-    household.registry.accounts.remove(first)
+    household.registry.accounts.remove(first, NOW)
     pages = iter([page, list[Account]()])
     monkeypatch.setattr(household.registry.accounts, "page_ended", lambda *_: next(pages))
     assert household.refusals.suspend_ended_consents() == 1

@@ -167,7 +167,7 @@ def test_the_ledger_is_rebuilt_with_the_days_of_files(household: Household) -> N
 
 def test_nothing_of_a_removed_account_is_stored(household: Household) -> None:
     account = household.add()
-    household.registry.accounts.remove(account)
+    household.registry.accounts.remove(account, NOW)
     with pytest.raises(UnknownAccount):
         importer_of(household).store(days_file({OLD[0]: 9000}, TOLD_AT), account)
     assert not any(store.documents for store in household.measures.values())

@@ -331,7 +331,7 @@ def test_a_supplier_that_refuses_is_there_again(fleet: Fleet) -> None:
 def test_where_all_that_it_touched_are_gone_anybody_is_a_probe(fleet: Fleet) -> None:
     fleet.night(DOWN)
     for home in fleet.homes[:5]:
-        fleet.household.registry.accounts.remove(home)
+        fleet.household.registry.accounts.remove(home, fleet.household.at)
     fleet.probe_with(None)
     assert fleet.kinds == []
 

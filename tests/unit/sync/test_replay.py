@@ -301,7 +301,7 @@ def test_an_answer_that_could_not_be_kept_is_not_taken_for_stored(household: Hou
 def test_a_removed_account_is_not_read_again(household: Household, archive: Archive) -> None:
     home = archive.sync_badly()
     answers = list(archive.answers.read_answers(home))
-    household.registry.accounts.remove(home)
+    household.registry.accounts.remove(home, household.at)
     for store in household.measures.values():
         store.erase(home)
     with pytest.raises(UnknownAccount):

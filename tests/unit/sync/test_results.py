@@ -326,7 +326,7 @@ def test_a_failure_of_a_removed_account_notes_nothing_and_lets_go(
 ) -> None:
     account = household.add()
     failed = claim_window(household, account)
-    household.registry.accounts.remove(account)
+    household.registry.accounts.remove(account, household.at)
     with caplog.at_level(logging.INFO, "releve.sync"):
         household.results.record_failure(failed, UnknownAccount("removed"))
     assert [(line["message"], line["outcome"], line["code"]) for line in log_lines(caplog)] == [

@@ -60,7 +60,6 @@ _REQUEST_LIFE_S: Final = int(REQUEST_LIFE.total_seconds())
 _OUTCOME_LIFE_S: Final = 900
 _FLOW_LIFE_S: Final = 900
 _FILES_LIFE_S: Final = 24 * 3600
-_FINAL: Final = (RequestState.CONNECTED, RequestState.HANDED_OVER, RequestState.DECLARED, RequestState.REFUSED)
 # What a final request forgets: the meter, the token, and what the person has typed.
 _FORGOTTEN: Final[Mapping[str, Any]] = {
     "usage_points": (),
@@ -149,11 +148,11 @@ class ConnectionRequests(PrefixedKeys):
         A final one forgets the meter, the token and what the person has typed. Where the operator has accepted it,
         nobody waits for what comes of it, so that lasts as long as the request.
         """
-        if request.state in _FINAL:
+        if request.is_final:
             request = replace(request, **_FORGOTTEN)
         key = self._key("connection_request", request.id)
         is_stored = self._redis.set(key, self._seal(request), xx=True, keepttl=True)
-        if is_stored and request.state in _FINAL and request.vouched_by is None:
+        if is_stored and request.is_final and request.vouched_by is None:
             self._redis.expire(key, _OUTCOME_LIFE_S)
         self._index(request)
 
@@ -184,14 +183,15 @@ class ConnectionRequests(PrefixedKeys):
     def end_for(self, account_id: str, usage_point_id: str | None, browser: str | None) -> int:
         """Delete the requests and outcomes that name an account or its meter, and return their number.
 
-        Of the browser that brought the account, one that names no meter yet is deleted too. A meter has the last 50.
+        Of the browser that brought the account, one that is not final and names no meter is deleted too. A meter has
+        the last 50.
         """
         keys = [self._about(f"account {account_id}")]
         keys += [self._about(f"meter {usage_point_id}")] if usage_point_id else []
         ids = {str(request_id) for key in keys for request_id in self._redis.zrange(key, 0, -1)}
         if browser is not None:
             mine = [self.get(str(id_)) for id_ in self._redis.zrange(self._about(f"browser {browser}"), 0, -1)]
-            ids |= {request.id for request in mine if request and not request.done and not request.names_meters}
+            ids |= {request.id for request in mine if request and not (request.is_final or request.names_meters)}
         deleted = 0
         for request_id in sorted(ids):
             deleted += int(self._redis.delete(self._key("connection_request", request_id)))
@@ -216,7 +216,7 @@ class ConnectionRequests(PrefixedKeys):
 
     def _drop(self, request_id: str | None) -> None:
         request = self.get(request_id) if request_id else None
-        if request is not None and request.state not in _FINAL:
+        if request is not None and not request.is_final:
             self._redis.delete(self._key("connection_request", request.id))
             self.forget(request.id)
 

@@ -14,13 +14,13 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, insert, or_, select, update
 
-from worker.domain.account import DEFAULT_TENANT, Account, AccountState
+from worker.domain.account import ASKED_STATES, DEFAULT_TENANT, Account, AccountEvent, AccountState, Step
 from worker.domain.consents import ConsentKind
 from worker.domain.evidence import EvidenceEvent
 from worker.domain.notice import OF_OTHERS
 from worker.domain.series import USUAL_SERIES, Series, SeriesSwitch, of_supplier
 from worker.domain.windows import civil_date
-from worker.errors import ConsentEnded, ConsentStopped, UnknownAccount, describe_code
+from worker.errors import UnknownAccount
 from worker.stores.registry.tables import (
     ACCOUNTS,
     CONSENT_EVIDENCE,
@@ -34,13 +34,28 @@ from worker.stores.registry.tables import (
 
 _CONSUMPTION = "consumption"  # The only direction whose measures are kept.
 NOT_REMOVED = ACCOUNTS.c.state != AccountState.DELETED
-# The same as ``Account.active``.
-IS_ACTIVE = or_(
-    ACCOUNTS.c.state == AccountState.READY,
-    and_(ACCOUNTS.c.state == AccountState.NEW, USAGE_POINTS.c.usage_point_id.is_not(None)),
+_WORD = select(CONSENT_EVIDENCE.c.sequence).where(
+    CONSENT_EVIDENCE.c.account_id == ACCOUNTS.c.id,
+    CONSENT_EVIDENCE.c.event == EvidenceEvent.GIVEN,
+    CONSENT_EVIDENCE.c.kind == ConsentKind.ASSERTED,
+    CONSENT_EVIDENCE.c.consent_from.is_(None),
 )
+_ANSWER = select(SERIES_OUTCOMES.c.series).where(
+    SERIES_OUTCOMES.c.account_id == ACCOUNTS.c.id, SERIES_OUTCOMES.c.last_success_at.is_not(None)
+)
+# The state comes first, so that the evidence of a ready account is not looked up. A ``new`` one whose answer is stored
+# gets to know of it by the next.
+IS_VOUCHED = and_(
+    ACCOUNTS.c.state != AccountState.READY,
+    _WORD.exists(),
+    or_(ACCOUNTS.c.state == AccountState.NEW, ~_ANSWER.exists()),
+)
+# The same as ``Account.active``.
+IS_ACTIVE = and_(ACCOUNTS.c.state.in_(ASKED_STATES), or_(ACCOUNTS.c.state != AccountState.NEW, IS_VOUCHED))
 _COLUMNS = (column for column in ACCOUNTS.c if column is not ACCOUNTS.c.state_since)
-ACCOUNT_QUERY = select(*_COLUMNS, USAGE_POINTS.c.usage_point_id).select_from(ACCOUNTS.outerjoin(USAGE_POINTS))
+ACCOUNT_QUERY = select(*_COLUMNS, USAGE_POINTS.c.usage_point_id, IS_VOUCHED.label("is_vouched")).select_from(
+    ACCOUNTS.outerjoin(USAGE_POINTS)
+)
 # A window runs these statements several times. Building one costs more than running it, so each is built once.
 _ONE_ACCOUNT = ACCOUNT_QUERY.where(ACCOUNTS.c.id == bindparam("account_id"))
 _STATE = select(ACCOUNTS.c.state).where(ACCOUNTS.c.id == bindparam("account_id"))
@@ -128,18 +143,6 @@ def _is_or_begins(column: ColumnElement[str], code: str) -> ColumnElement[bool]:
     return or_(column == code, column.startswith(f"{code}.", autoescape=True))
 
 
-def close(connection: Connection, account_id: str, now: datetime) -> None:
-    """Close an account whose meter is another person's now: nothing is read any more, and its sessions end.
-
-    Its history stays, and it has no meter. The caller has locked it.
-    """
-    values = {"state": AccountState.CLOSED, "reason": "", "state_since": now}
-    raised = {"session_number": ACCOUNTS.c.session_number + 1}
-    connection.execute(update(ACCOUNTS).where(ACCOUNTS.c.id == account_id).values(**values, **raised))
-    connection.execute(delete(USAGE_POINTS).where(USAGE_POINTS.c.account_id == account_id))
-    _set_active(connection, account_id, now, active=False)
-
-
 def update_account(connection: Connection, account_id: str, changes: Mapping[str, Any]) -> None:
     """Write the columns in ``changes``; nothing happens if it is empty.
 
@@ -152,67 +155,29 @@ def update_account(connection: Connection, account_id: str, changes: Mapping[str
         connection.execute(update(SERIES_OUTCOMES).where(of_account).values(ask_until=changes["consent_until"]))
 
 
-def mark_ready(connection: Connection, account_id: str, now: datetime) -> None:
-    """Set a ``new`` or ``action_needed`` account with a usage point to ``ready``; its series are due at once.
+def apply(
+    connection: Connection, account_id: str, event: AccountEvent, now: datetime, reason: str = ""
+) -> tuple[Account, Step]:
+    """Let an event happen to an account: write what its table says, and return it as it was, with what else follows.
 
-    A ``paused`` account stays paused, as the operator has paused it, and loses its reason. Nothing happens where the
-    dates say that the consent is over.
+    Raises UnknownAccount, also for a removed account that is not erased once more; and what ``Account.after`` does.
     """
-    waiting = (AccountState.NEW, AccountState.ACTION_NEEDED)
-    has_usage_point = select(USAGE_POINTS.c.account_id).where(USAGE_POINTS.c.account_id == account_id).exists()
-    until = ACCOUNTS.c.consent_until
-    consented = ACCOUNTS.c.id == account_id, or_(until.is_(None), until >= civil_date(now))
-    values = {"state": AccountState.READY, "reason": "", "state_since": now}
-    connection.execute(
-        update(ACCOUNTS).where(*consented, ACCOUNTS.c.state.in_(waiting), has_usage_point).values(values)
-    )
-    connection.execute(update(ACCOUNTS).where(*consented, ACCOUNTS.c.state == AccountState.PAUSED).values(reason=""))
-    # After a new consent nothing waits for a retry any more.
-    if connection.execute(_STATE, {"account_id": account_id}).scalar() == AccountState.READY:
-        _set_active(connection, account_id, now, active=True)
-
-
-def activate_unconfirmed(connection: Connection, account_id: str, now: datetime) -> None:
-    """Let the series of a ``new`` account be asked for; the first answer makes it ``ready`` (``confirm``)."""
-    _set_active(connection, account_id, now, active=True)
-
-
-def confirm(connection: Connection, account_id: str, now: datetime) -> None:
-    """Set a ``new`` account to ``ready``, for the supplier has answered for its meter. Another state stays."""
-    is_new = (ACCOUNTS.c.id == account_id, ACCOUNTS.c.state == AccountState.NEW)
-    values = {"state": AccountState.READY, "reason": "", "state_since": now}
-    if connection.execute(update(ACCOUNTS).where(*is_new).values(values)).rowcount:
-        of_account = SERIES_OUTCOMES.c.account_id == account_id
-        connection.execute(update(SERIES_OUTCOMES).where(of_account).values(active=SERIES_OUTCOMES.c.collected))
-
-
-def change_state(connection: Connection, account_id: str, state: AccountState, reason: str, now: datetime) -> Account:
-    """Set the account's state and reason, and return the account as it was before.
-
-    A paused account that gets ``action_needed`` stays paused and only takes the reason. One that is paused while its
-    consent is over keeps that as its reason. An account that was never confirmed is ``new`` again where it would be
-    ``ready``. Raises UnknownAccount, and ValueError if no account can wait under the code, if the account is closed, or
-    if it is to become ready without a usage point or with a consent that is over.
-    """
-    if state is AccountState.ACTION_NEEDED and not describe_code(reason).suspends:
-        raise ValueError(f"no account waits for its holder with the code {reason!r}")
-    lock(connection, account_id)
-    account = get(connection, account_id)
-    if account.state is AccountState.CLOSED and state is not AccountState.CLOSED:
-        raise ValueError("another person holds this meter now: the account stays closed")
-    if state is AccountState.READY and account.usage_point_id is None:
-        raise ValueError("an account without a usage point can't be ready")
-    if state is AccountState.READY and (refusal := account.refusal_on(civil_date(now))):
-        raise ValueError(str(refusal))
-    if state is AccountState.PAUSED and account.reason in (ConsentEnded.code, ConsentStopped.code):
-        reason = account.reason
-    if account.state is AccountState.PAUSED and state is AccountState.ACTION_NEEDED:
-        state = AccountState.PAUSED
-    if state is AccountState.READY and _awaits_confirmation(connection, account_id):
-        state = AccountState.NEW
-    update_account(connection, account_id, {"state": state, "reason": reason, "state_since": now})
-    _set_active(connection, account_id, now, active=state in (AccountState.READY, AccountState.NEW))
-    return account
+    lock(connection, account_id, include_removed=event is AccountEvent.ERASED)
+    before = get(connection, account_id)
+    after, step = before.after(event, civil_date(now), reason)
+    # While it waits under the same reason it has waited since then, paused or not.
+    is_news = after.reason != before.reason or (after.state is not before.state and not after.reason)
+    changes = {"state": after.state, "reason": after.reason} | ({"state_since": now} if is_news else {})
+    update_account(connection, account_id, changes)
+    due = {"again_at": None, "failures": 0, "history_due_at": now} if after.active and step.due else {}
+    asked = SERIES_OUTCOMES.c.collected if after.active else False
+    of_account = SERIES_OUTCOMES.c.account_id == account_id
+    connection.execute(update(SERIES_OUTCOMES).where(of_account).values(active=asked, **due))
+    if step.ends_refusals:
+        delete_pending_refusals(connection, account_id)
+    if step.ends_notices:
+        delete_undelivered_notices(connection, account_id)
+    return before, step
 
 
 def delete_pending_refusals(connection: Connection, account_id: str) -> int:
@@ -231,18 +196,6 @@ def delete_undelivered_notices(connection: Connection, account_id: str) -> int:
         NOTICES.c.kind.not_in(OF_OTHERS),
     )
     return connection.execute(delete(NOTICES).where(*conditions)).rowcount
-
-
-def _awaits_confirmation(connection: Connection, account_id: str) -> bool:
-    """Return whether its newest proof is somebody's word without a day, and the supplier never answered for it."""
-    columns = CONSENT_EVIDENCE.c
-    given = (columns.account_id == account_id, columns.event == EvidenceEvent.GIVEN)
-    newest = select(columns.kind, columns.consent_from).where(*given).order_by(columns.sequence.desc())
-    proof = connection.execute(newest.limit(1)).one_or_none()
-    if proof is None or proof.kind is not ConsentKind.ASSERTED or proof.consent_from is not None:
-        return False
-    answered = (SERIES_OUTCOMES.c.account_id == account_id, SERIES_OUTCOMES.c.last_success_at.is_not(None))
-    return connection.execute(select(SERIES_OUTCOMES.c.series).where(*answered).limit(1)).first() is None
 
 
 def new_series_row(account_id: str, series: Series, now: datetime, ask_until: date | None) -> dict[str, Any]:
@@ -265,13 +218,6 @@ def new_series_row(account_id: str, series: Series, now: datetime, ask_until: da
         "ever_stored": False,
         "updated_at": NEVER,
     }
-
-
-def _set_active(connection: Connection, account_id: str, now: datetime, *, active: bool) -> None:
-    """Let the series follow the account's state; an account that becomes active is due at once, its history too."""
-    due = {"again_at": None, "failures": 0, "history_due_at": now} if active else {}
-    of_account, asked = SERIES_OUTCOMES.c.account_id == account_id, SERIES_OUTCOMES.c.collected if active else False
-    connection.execute(update(SERIES_OUTCOMES).where(of_account).values(active=asked, **due))
 
 
 def _new_id() -> str:

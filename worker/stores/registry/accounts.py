@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Select, delete, or_, select, update
+from sqlalchemy import Connection, Select, delete, or_, select
 from sqlalchemy.exc import IntegrityError
 
-from worker.domain.account import DEFAULT_TENANT, Account, AccountState
+from worker.domain.account import DEFAULT_TENANT, OPEN_STATES, Account, AccountEvent, AccountState
 from worker.domain.invitation import Invitation
 from worker.domain.series import Series
+from worker.domain.transitions import WrongState
 from worker.errors import ConsentEnded, ConsentStopped, StoreUnavailable, UnknownAccount
 from worker.stores.database import Database, SqlTable
 from worker.stores.registry import account_rows, series_switches
@@ -28,6 +29,11 @@ from worker.stores.registry.tables import ACCOUNTS, PERSONAL, RAW_ANSWERS, SERIE
 from worker.stores.registry.user_tokens import TokenTable, detach_token
 
 PAGE = 500
+_SET_BY = {
+    AccountState.READY: AccountEvent.RESUMED,
+    AccountState.PAUSED: AccountEvent.PAUSED,
+    AccountState.ACTION_NEEDED: AccountEvent.REFUSED,
+}
 Inserted = TypeVar("Inserted")
 
 
@@ -126,7 +132,8 @@ class AccountTable(SqlTable):
                 self._tokens.assign_new(connection, ids, consent.token, consent.token_expires_at)
             for account_id in ids:
                 if consent.usable:
-                    account_rows.mark_ready(connection, account_id, now)
+                    with suppress(WrongState):  # It has no meter, or the last day is over.
+                        account_rows.apply(connection, account_id, AccountEvent.CONSENTED, now)
             for number, series in (offered or {}).items():
                 series_switches.follow_consent(connection, rows[number][0], series, self._fleet, now)
             if on_accounts is not None:
@@ -163,12 +170,11 @@ class AccountTable(SqlTable):
             if created:
                 if token is not None:
                     self._tokens.assign_new(connection, [account_id], token, None)
-                activate = account_rows.mark_ready if confirmed else account_rows.activate_unconfirmed
-                if waits_under is None:
-                    activate(connection, account_id, now)
-                else:
-                    account_rows.change_state(connection, account_id, AccountState.ACTION_NEEDED, waits_under, now)
                 on_new(connection, [account_id])
+                event = AccountEvent.CONSENTED if confirmed else AccountEvent.VOUCHED
+                account_rows.apply(
+                    connection, account_id, AccountEvent.REFUSED if waits_under else event, now, waits_under or ""
+                )
             return account_rows.get(connection, account_id), created
 
         return self._insert(insert)
@@ -262,9 +268,8 @@ class AccountTable(SqlTable):
 
         ``today`` is the date in Europe/Paris. Closed and removed accounts are left out.
         """
-        states = (AccountState.NEW, AccountState.READY, AccountState.PAUSED)
         over = (ACCOUNTS.c.consent_until < today, ACCOUNTS.c.reason.not_in((ConsentEnded.code, ConsentStopped.code)))
-        query = ACCOUNT_QUERY.where(ACCOUNTS.c.state.in_(states), *over, ACCOUNTS.c.id > (after or ""))
+        query = ACCOUNT_QUERY.where(ACCOUNTS.c.state.in_(OPEN_STATES), *over, ACCOUNTS.c.id > (after or ""))
         return self._accounts(query.limit(limit))
 
     def state_since(self, account_id: str) -> datetime:
@@ -298,19 +303,20 @@ class AccountTable(SqlTable):
     def set_state(self, account_id: str, state: AccountState, reason: str = "", *, now: datetime) -> None:
         """Set the account's state; ``reason`` is the code that led to it, empty if all is well.
 
-        A paused account that gets ``action_needed`` stays paused and only takes the reason; one that was never
-        confirmed is ``new`` again in place of ``ready``. Raises ValueError for ``new`` and ``deleted``, which only
-        ``add`` and ``remove`` set, and for ``ready`` without a usage point or where the newest consent on record has
-        ended.
+        A paused account keeps what it waits for, and waits for it again where it would be ``ready``; one that gets
+        ``action_needed`` only takes the reason. One that was never confirmed is ``new`` again. Raises ValueError for
+        ``new``, ``closed`` and ``deleted``, which only ``add``, another holder and ``remove`` set, and for ``ready``
+        without a usage point or where the newest consent on record has ended.
         """
-        if state in (AccountState.NEW, AccountState.DELETED):
+        if state not in _SET_BY:
             raise ValueError(f"an account can't be set to {state}")
         with self._database.writing() as connection:
-            account_rows.change_state(connection, account_id, state, reason, now)
+            account_rows.apply(connection, account_id, _SET_BY[state], now, reason)
 
     def remove(
         self,
         account_id: str,
+        now: datetime,
         on_removal: Callable[[Connection], object] | None = None,
         at_end: Callable[[Connection], object] | None = None,
     ) -> dict[str, int]:
@@ -334,10 +340,9 @@ class AccountTable(SqlTable):
                 at_end(connection)
             tokens = detach_token(connection, account_id)
             withdraw_rights(connection, account_id)
-            # A second removal must not move the moment of the first, so only a row that is not removed changes.
-            empty = {"reason": "", "consent_from": None, "consent_until": None, "home": None}
-            tombstone = {"state": AccountState.DELETED, "state_since": datetime.now(UTC), **empty}
-            connection.execute(update(ACCOUNTS).where(ACCOUNTS.c.id == account_id, NOT_REMOVED).values(tombstone))
+            empty = {"consent_from": None, "consent_until": None, "home": None}
+            account_rows.update_account(connection, account_id, empty)
+            account_rows.apply(connection, account_id, AccountEvent.ERASED, now)
         return {
             "usage_points": counts[USAGE_POINTS],
             "tokens": tokens,

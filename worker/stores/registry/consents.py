@@ -12,19 +12,21 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, and_, case, delete, func, or_, select, update
 
-from worker.domain.account import Account, AccountState
+from worker.domain.account import TRANSITIONS, Account, AccountEvent, AccountState
 from worker.domain.consents import ConsentKind, ConsentProof, EndReason, PendingRefusal, Proof
 from worker.domain.evidence import HOUSEHOLD, LAST_DAY, SUPPLIER, DatesSource, PersonalPart
 from worker.domain.notice import Notice
 from worker.domain.series import of_supplier
+from worker.domain.transitions import WrongState
 from worker.domain.windows import civil_date, local_midnight
-from worker.errors import ConsentEnded, ConsentStopped
+from worker.errors import ConsentStopped
 from worker.stores.database import Database, SealedTable, build_insert, new_id
 from worker.stores.encryption import Sealer
 from worker.stores.registry import account_rows
@@ -32,7 +34,14 @@ from worker.stores.registry.account_rows import ACCOUNT_QUERY, NOT_REMOVED
 from worker.stores.registry.evidence import CONSENT_QUERY, GIVEN, IN_FORCE, EvidenceChain
 from worker.stores.registry.notices import insert_notices
 from worker.stores.registry.rights import forget_rights, withdraw_rights
-from worker.stores.registry.tables import ACCOUNTS, CONSENT_EVIDENCE, NOTICES, PENDING_REFUSALS, SERIES_OUTCOMES
+from worker.stores.registry.tables import (
+    ACCOUNTS,
+    CONSENT_EVIDENCE,
+    NOTICES,
+    PENDING_REFUSALS,
+    SERIES_OUTCOMES,
+    USAGE_POINTS,
+)
 from worker.stores.registry.user_tokens import detach_token
 
 _BATCH: Final = 500  # Accounts in one query: servers limit the number of parameters.
@@ -175,8 +184,8 @@ class ConsentTable(SealedTable):
             account = account_rows.get(connection, account_id)
             if account.reason == ConsentStopped.code:
                 return
-            account_rows.change_state(connection, account_id, AccountState.ACTION_NEEDED, ConsentStopped.code, now)
-            _clear(connection, account_id)
+            account_rows.apply(connection, account_id, AccountEvent.STOPPED, now, ConsentStopped.code)
+            detach_token(connection, account_id)
             withdraw_rights(connection, account_id)
             on_stop(connection, account)
             self._chain.end(connection, account_id, EndReason.WITHDRAWN.value, now, actor)
@@ -185,10 +194,14 @@ class ConsentTable(SealedTable):
     def close(self, connection: Connection, account_id: str, now: datetime) -> None:
         """Close an account because another person has proved to hold its meter; the caller has locked it.
 
-        ``end_closed`` puts the end of its consent on record, after all accounts are locked.
+        Its history stays. It has no meter any more, and its sessions end. ``end_closed`` puts the end of its consent on
+        record, after all accounts are locked.
         """
-        account_rows.close(connection, account_id, now)
-        _clear(connection, account_id)
+        account_rows.apply(connection, account_id, AccountEvent.CLOSED, now)
+        raised = {"session_number": ACCOUNTS.c.session_number + 1}
+        account_rows.update_account(connection, account_id, raised)
+        connection.execute(delete(USAGE_POINTS).where(USAGE_POINTS.c.account_id == account_id))
+        detach_token(connection, account_id)
         # A right of the new holder may have the same number: withdrawing it would end theirs.
         forget_rights(connection, [account_id])
 
@@ -261,13 +274,6 @@ class ConsentTable(SealedTable):
 
 def _of(account_id: str) -> ColumnElement[bool]:
     return CONSENT_EVIDENCE.c.account_id == account_id
-
-
-def _clear(connection: Connection, account_id: str) -> None:
-    """Delete the account's token, its pending refusals and its undelivered notices."""
-    detach_token(connection, account_id)
-    account_rows.delete_pending_refusals(connection, account_id)
-    account_rows.delete_undelivered_notices(connection, account_id)
 
 
 def _find_existing(proofs: Sequence[ConsentProof], consent: GivenConsent) -> ConsentProof | None:
@@ -368,9 +374,9 @@ class PendingRefusals(SealedTable):
     def reinstate(self, code: str, since: datetime, now: datetime, supplier: str) -> list[str]:
         """Undo the refusals of a supplier with ``code`` since ``since``, because they were its fault.
 
-        Sets their counts to zero, makes the accounts that they suspended active again and deletes the undelivered
-        notices. Where they ended a consent, a new one with the same facts follows on record. A consent that has ended
-        by its date meanwhile stays so. Returns the ids of these accounts.
+        Sets their counts to zero, makes the accounts that they suspended active again, or leaves them paused, and
+        deletes the undelivered notices. Where they ended a consent, a new one with the same facts follows on record. A
+        consent that has ended by its date meanwhile stays so. Returns the ids of these accounts.
         """
         pending = (
             PENDING_REFUSALS.c.code == code,
@@ -378,23 +384,24 @@ class PendingRefusals(SealedTable):
             PENDING_REFUSALS.c.times > 0,
             _is_of(supplier),
         )
-        suspended = ACCOUNT_QUERY.where(
+        suspended = select(ACCOUNTS.c.id).where(
             ACCOUNTS.c.supplier == supplier,
-            ACCOUNTS.c.state == AccountState.ACTION_NEEDED,
+            ACCOUNTS.c.state.in_(TRANSITIONS.states_before(AccountEvent.REINSTATED)),
             ACCOUNTS.c.reason == code,
             ACCOUNTS.c.state_since >= since,
             or_(ACCOUNTS.c.consent_until.is_(None), ACCOUNTS.c.consent_until >= civil_date(now)),
         )
         with self._database.writing() as connection:
-            accounts = [Account(**row._asdict()) for row in connection.execute(suspended.order_by(ACCOUNTS.c.id))]
-            for account in accounts:
-                account_rows.change_state(connection, account.id, AccountState.READY, "", now)
-                account_rows.delete_undelivered_notices(connection, account.id)
+            reinstated = []
+            for account_id in connection.execute(suspended.order_by(ACCOUNTS.c.id)).scalars():
+                with suppress(WrongState):  # Somebody else has set it back meanwhile.
+                    account_rows.apply(connection, account_id, AccountEvent.REINSTATED, now)
+                    reinstated.append(account_id)
             # Late, because a success locks an outcome before it clears refusals, too.
             connection.execute(update(PENDING_REFUSALS).where(*pending).values(times=0))
-            for account in accounts:
-                self._chain.continue_ended(connection, account.id, code, since, now)
-        return [account.id for account in accounts]
+            for account_id in reinstated:
+                self._chain.continue_ended(connection, account_id, code, since, now)
+        return reinstated
 
     def suspend(
         self,
@@ -409,25 +416,19 @@ class PendingRefusals(SealedTable):
 
         With ``consent_ended`` its open proof ends, too. Returns False if the account was already suspended for the same
         reason, is closed or stopped by its holder, or is to be suspended as ended with a consent that has not; then
-        nothing changes and no notice is sent again.
+        nothing else changes and no notice is sent again.
         """
         with self._database.writing() as connection:
-            account_rows.lock(connection, account_id)
-            before = account_rows.get(connection, account_id)
-            if before.state is AccountState.CLOSED or before.reason == ConsentStopped.code:
-                return False
-            # A new consent may have come since the caller read the account.
-            if reason == ConsentEnded.code and not before.consent_ended_by(civil_date(now)):
-                return False
-            if before.reason == reason and before.state in (AccountState.ACTION_NEEDED, AccountState.PAUSED):
-                return False
-            account_rows.change_state(connection, account_id, AccountState.ACTION_NEEDED, reason, now)
-            account_rows.delete_pending_refusals(connection, account_id)
-            if before.state is not AccountState.ACTION_NEEDED:
-                insert_notices(connection, notices())
+            is_news = True
+            try:
+                _, step = account_rows.apply(connection, account_id, AccountEvent.REFUSED, now, reason)
+                if step.tells:
+                    insert_notices(connection, notices())
+            except WrongState:
+                is_news = False
             if consent_ended:
                 self._chain.end(connection, account_id, reason, now, SUPPLIER)
-        return True
+        return is_news
 
 
 def _is_of(supplier: str) -> ColumnElement[bool]:

@@ -8,12 +8,12 @@ from typing import Final
 
 from sqlalchemy import case, distinct, func, null, or_, select
 
-from worker.domain.account import AccountState
+from worker.domain.account import IN_USE_STATES, AccountState
 from worker.domain.series import Series, SeriesSwitch
 from worker.stores.database import SqlTable
 from worker.stores.registry.account_rows import IS_ACTIVE, NOT_REMOVED
 from worker.stores.registry.notices import MAX_ATTEMPTS
-from worker.stores.registry.tables import ACCOUNTS, NOTICES, QUARANTINE, SERIES_OUTCOMES, USAGE_POINTS
+from worker.stores.registry.tables import ACCOUNTS, NOTICES, QUARANTINE, SERIES_OUTCOMES
 
 _MOST_ERRORS: Final = 20  # On the operator's page.
 
@@ -62,7 +62,7 @@ class Overview(SqlTable):
     def count_active_accounts(self, supplier: str, today: date) -> int:
         """Count a supplier's active accounts whose consent is not over by ``today``, the date in Europe/Paris."""
         until = ACCOUNTS.c.consent_until
-        query = select(func.count()).select_from(ACCOUNTS.outerjoin(USAGE_POINTS))
+        query = select(func.count()).select_from(ACCOUNTS)
         of_supplier = ACCOUNTS.c.supplier == supplier, or_(until.is_(None), until >= today)
         return int(self._database.scalar(query.where(IS_ACTIVE, *of_supplier)))
 
@@ -94,7 +94,7 @@ class Overview(SqlTable):
     def page_ending(self, first: date, last: date, after: str = "", limit: int = 100) -> list[tuple[str, date]]:
         """Return the accounts in use whose consent ends between these days, by id: ``after`` < id."""
         columns = ACCOUNTS.c
-        in_use = columns.state.in_((AccountState.NEW, AccountState.READY, AccountState.PAUSED))
+        in_use = columns.state.in_(IN_USE_STATES)
         query = select(columns.id, columns.consent_until).where(in_use, columns.consent_until.between(first, last))
         rows = self._database.fetch(query.where(columns.id > after).order_by(columns.id).limit(limit))
         return [(row.id, row.consent_until) for row in rows]

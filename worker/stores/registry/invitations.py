@@ -11,10 +11,17 @@ from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, delete, insert, null, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, case, delete, insert, null, select, update
 
 from worker.domain.account import DEFAULT_TENANT
-from worker.domain.invitation import INVITATION_LIFE, Invitation, InvitationPurpose
+from worker.domain.invitation import (
+    INVITATION_LIFE,
+    TRANSITIONS,
+    Invitation,
+    InvitationEvent,
+    InvitationPurpose,
+    InvitationState,
+)
 from worker.errors import DataError, OperatorFault
 from worker.stores.database import SealedTable, place_of
 from worker.stores.encryption import SecretTexts
@@ -23,7 +30,6 @@ from worker.stores.registry.tables import INVITATIONS, belongs_to
 
 _TEXTS: Final = SecretTexts("invite")  # Our logs recognise it, too.
 _PLAIN: Final = tuple(name for name in Invitation.__dataclass_fields__ if name != "usage_point_id")  # Not sealed.
-_UNFINISHED: Final = (INVITATIONS.c.used_at.is_(None), INVITATIONS.c.revoked_at.is_(None))
 
 
 class UnknownInvitation(DataError):
@@ -66,13 +72,14 @@ class InvitationTable(SealedTable):
             "expires_at": now + INVITATION_LIFE,
         }
         sealed = None if usage_point_id is None else self._sealer.seal(usage_point_id, _place_of(invitation_id))
+        is_open = _may_be(InvitationEvent.EXPIRED, now)
         with self._database.reading() as connection:  # Unsealing many takes a while, and SQLite has one writer.
-            older = self._find_by_meter(connection, usage_point_id, *_open_at(now), *belongs_to(INVITATIONS, tenant))
+            older = self._find_by_meter(connection, usage_point_id, is_open, *belongs_to(INVITATIONS, tenant))
         with self._database.writing() as connection:
             if account_id is not None:
                 account_rows.lock(connection, account_id)
                 row["tenant"] = account_rows.get(connection, account_id).tenant
-            self._revoke_open(connection, older | _find_by_account(connection, account_id, *_open_at(now)))
+            self._revoke_open(connection, older | _find_by_account(connection, account_id, is_open))
             connection.execute(insert(INVITATIONS).values(**row, hash=secret_hash, sealed_usage_point=sealed))
         return Invitation(**row, usage_point_id=usage_point_id), text
 
@@ -102,19 +109,19 @@ class InvitationTable(SealedTable):
             return None
         with self._database.writing() as connection:
             # The second of two browsers waits here for the first one's transaction, and then changes no row.
-            is_unopened = (INVITATIONS.c.id == found.id, *_open_at(now), INVITATIONS.c.opened_at.is_(None))
-            opening = update(INVITATIONS).where(*is_unopened).values(opened_at=now, browser=browser_hash)
-            connection.execute(opening)
+            is_it = (INVITATIONS.c.id == found.id, _state_at(now) == InvitationState.SENT)
+            connection.execute(update(INVITATIONS).where(*is_it).values(opened_at=now, browser=browser_hash))
             row = _get_row(connection, found.id)
         invitation = None if row is None else self._to_invitation(row)
-        return invitation if invitation and invitation.may_be_opened_by((browser_hash, *known_as), now) else None
+        return invitation if invitation and invitation.is_usable(now, (browser_hash, *known_as)) else None
 
     def find_opened(self, browsers: Collection[str], tenant: str | None = None) -> Invitation | None:
         """Return the invitation that the browser with these names has opened and not used yet, the newest; or None.
 
         ``browsers``: the names' hashes; ``tenant``: whose it must be. Raises OperatorFault as ``get`` does.
         """
-        mine = (INVITATIONS.c.browser.in_(browsers), *belongs_to(INVITATIONS, tenant), *_open_at(self._now()))
+        is_opened = _state_at(self._now()) == InvitationState.OPENED
+        mine = (INVITATIONS.c.browser.in_(browsers), *belongs_to(INVITATIONS, tenant), is_opened)
         query = select(INVITATIONS).where(*mine).order_by(INVITATIONS.c.opened_at.desc(), INVITATIONS.c.id).limit(1)
         rows = self._database.fetch(query)
         return self._to_invitation(rows[0]) if rows else None
@@ -125,8 +132,8 @@ class InvitationTable(SealedTable):
         Returns False where it is unknown, used, revoked or expired already.
         """
         now = self._now()
-        using = update(INVITATIONS).where(INVITATIONS.c.id == invitation_id, *_open_at(now)).values(used_at=now)
-        return connection.execute(using).rowcount == 1
+        is_it = (INVITATIONS.c.id == invitation_id, _may_be(InvitationEvent.USED, now))
+        return connection.execute(update(INVITATIONS).where(*is_it).values(used_at=now)).rowcount == 1
 
     def revoke(self, invitation_id: str, *, tenant: str | None = None) -> Invitation:
         """Revoke the invitation and forget its meter's number. A used one stays used.
@@ -138,8 +145,9 @@ class InvitationTable(SealedTable):
             if connection.execute(select(INVITATIONS.c.id).where(*is_it)).first() is None:
                 # The message doesn't repeat the id: a user may have passed the whole secret.
                 raise UnknownInvitation("no invitation has this id: `releve invitations list` shows the ids")
-            revoking = update(INVITATIONS).where(*is_it, *_UNFINISHED)
-            connection.execute(revoking.values(revoked_at=self._now(), sealed_usage_point=null()))
+            now = self._now()
+            revoking = update(INVITATIONS).where(*is_it, _may_be(InvitationEvent.REVOKED, now))
+            connection.execute(revoking.values(revoked_at=now, sealed_usage_point=null()))
             row = connection.execute(select(INVITATIONS).where(*is_it)).one()
         return self._to_invitation(row, needs_meter=False)
 
@@ -162,9 +170,10 @@ class InvitationTable(SealedTable):
     def _revoke_open(self, connection: Connection, ids: Iterable[str]) -> int:
         """Revoke those that are still open, forget their meter's number, and return how many they were."""
         now, revoked = self._now(), 0
+        revoking = update(INVITATIONS).where(_may_be(InvitationEvent.EXPIRED, now))
+        forgetting = revoking.values(revoked_at=now, sealed_usage_point=null())
         for invitation_id in sorted(ids):
-            revoking = update(INVITATIONS).where(INVITATIONS.c.id == invitation_id, *_open_at(now))
-            revoked += connection.execute(revoking.values(revoked_at=now, sealed_usage_point=null())).rowcount
+            revoked += connection.execute(forgetting.where(INVITATIONS.c.id == invitation_id)).rowcount
         return revoked
 
     def _find_by_meter(
@@ -198,7 +207,7 @@ class InvitationTable(SealedTable):
         return [self._to_invitation(row, needs_meter=False) for row in self._database.fetch(query)]
 
     def _query(self, open_only: bool, tenant: str | None) -> Select[Any]:
-        is_open = _open_at(self._now()) if open_only else ()
+        is_open = (_may_be(InvitationEvent.EXPIRED, self._now()),) if open_only else ()
         return select(INVITATIONS).where(*is_open, *belongs_to(INVITATIONS, tenant))
 
     def list_invitations(
@@ -224,9 +233,21 @@ def _place_of(invitation_id: str) -> str:
     return place_of(INVITATIONS.c.sealed_usage_point, invitation_id)
 
 
-def _open_at(now: datetime) -> tuple[ColumnElement[bool], ...]:
-    """Return the conditions of an invitation that is neither used, revoked nor expired."""
-    return (*_UNFINISHED, INVITATIONS.c.expires_at > now)
+def _state_at(now: datetime) -> ColumnElement[str]:
+    """Return an invitation's state in SQL, as ``Invitation.state_at`` does."""
+    columns = INVITATIONS.c
+    return case(
+        (columns.used_at.is_not(None), InvitationState.USED),
+        (columns.revoked_at.is_not(None), InvitationState.REVOKED),
+        (columns.expires_at <= now, InvitationState.EXPIRED),
+        (columns.opened_at.is_not(None), InvitationState.OPENED),
+        else_=InvitationState.SENT,
+    )
+
+
+def _may_be(event: InvitationEvent, now: datetime) -> ColumnElement[bool]:
+    """Return the condition of an invitation to which an event can happen; one that can expire is open."""
+    return _state_at(now).in_(TRANSITIONS.states_before(event))
 
 
 def _get_row(connection: Connection, invitation_id: str) -> Row[Any] | None:

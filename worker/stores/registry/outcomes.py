@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import compress
@@ -19,7 +20,7 @@ from typing import Any, NamedTuple, TypedDict
 
 from sqlalchemy import Connection, Row, bindparam, case, func, or_, select, text, update
 
-from worker.domain.account import AccountState
+from worker.domain.account import AccountEvent, AccountState
 from worker.domain.comparison import Answered, FinishedAnswer, RecentAnswers
 from worker.domain.completeness import (
     BEFORE,
@@ -33,6 +34,7 @@ from worker.domain.completeness import (
 )
 from worker.domain.schedule import NIGHTS_WITHOUT_CURVE
 from worker.domain.series import Series, SeriesSwitch
+from worker.domain.transitions import WrongState
 from worker.domain.windows import DateWindow, HistoryDays
 from worker.errors import StoreUnavailable
 from worker.stores.database import SqlTable, build_insert
@@ -185,8 +187,8 @@ class OutcomeTable(SeriesChoice):
         if confirms and row.account_state is AccountState.NEW:
             # A suspension locks the account before its series, so the account is not locked in the transaction above.
             # After a crash in between the window is recorded again, or the next one confirms the account.
-            with self._database.writing() as connection:
-                account_rows.confirm(connection, account_id, now)
+            with suppress(WrongState), self._database.writing() as connection:  # Its state may be another one by now.
+                account_rows.apply(connection, account_id, AccountEvent.ANSWERED, now)
         return history
 
     def record_file(

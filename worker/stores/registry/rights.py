@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Row, delete, insert, select, update
 
-from worker.domain.access_right import REGISTERING, ProofState, Right, RightRecord, RightState
-from worker.domain.account import Account, AccountState
+from worker.domain.access_right import HOPEFUL_STATES, REGISTERING, ProofState, Right, RightRecord, RightState
+from worker.domain.account import IN_USE_STATES, Account
 from worker.domain.clock import real_clock
 from worker.stores.database import Database, SealedTable, new_id, place_of
 from worker.stores.encryption import KeyedHashes
@@ -32,8 +32,6 @@ _SEALED: Final = ("meter", "supplier_id", "digest")
 _PLAIN: Final = tuple(column.name for column in _C if column.name not in ("meter", "sealed", "sealed_at"))
 _CHECKED: Final = ("role", "state", "state_since", "proof", "proof_until", "first_day", "last_day", "checked_at")
 _LIVE: Final = _C.withdraw_since.is_(None)
-# What may still become an account's right; the other states are final.
-_HOPEFUL: Final = (RightState.PENDING, RightState.ACTIVE, RightState.TO_CHECK)
 
 
 class RightTable(SealedTable):
@@ -88,11 +86,10 @@ class RightTable(SealedTable):
 
     def list_accounts_without(self, supplier: str) -> list[Account]:
         """Return the supplier's accounts that are read, or paused, and have no right in the table."""
-        states = (AccountState.NEW, AccountState.READY, AccountState.PAUSED)
         has_right = select(_C.id).where(_C.account_id == ACCOUNTS.c.id).exists()
         query = ACCOUNT_QUERY.where(
             ACCOUNTS.c.supplier == supplier,
-            ACCOUNTS.c.state.in_(states),
+            ACCOUNTS.c.state.in_(IN_USE_STATES),
             USAGE_POINTS.c.usage_point_id.is_not(None),
             ~has_right,
         )
@@ -155,7 +152,9 @@ class RightTable(SealedTable):
 
     def delete_ended_before(self, moment: datetime) -> int:
         """Delete the rights that have ended at the supplier before ``moment``; return their number."""
-        return self._database.change(delete(RIGHTS).where(_LIVE, _C.state.not_in(_HOPEFUL), _C.state_since < moment))
+        return self._database.change(
+            delete(RIGHTS).where(_LIVE, _C.state.not_in(HOPEFUL_STATES), _C.state_since < moment)
+        )
 
     # The withdrawal.
 

@@ -18,13 +18,13 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from worker.domain.account import AccountState
+from worker.domain.account import OPEN_STATES
 from worker.domain.series import USUAL_SERIES, Series, SeriesSwitch, of_supplier, suppliers_of
 from worker.errors import SeriesNotOffered
 from worker.stores.database import Database, SqlTable, build_insert
 from worker.stores.registry import account_rows
 from worker.stores.registry.account_rows import ACCOUNT_QUERY, new_series_row
-from worker.stores.registry.tables import ACCOUNTS, ACTIVE, NEVER, NO_DAY, SERIES_OUTCOMES, USAGE_POINTS
+from worker.stores.registry.tables import ACCOUNTS, ACTIVE, NEVER, NO_DAY, SERIES_OUTCOMES
 
 _C = SERIES_OUTCOMES.c
 _PAGE: Final = 2_000  # Accounts that follow the fleet in one transaction.
@@ -212,8 +212,7 @@ def _follow_page(database: Database, first: str, last: str, fleet: Sequence[Seri
         )
         begins = (*as_fleet, _C.series.in_(fleet), _C.collected.is_(False))
         due = {"collected": True, "again_at": None, "failures": 0, "history_due_at": now}
-        active = sa.select(ACCOUNTS.c.id).select_from(ACCOUNTS.outerjoin(USAGE_POINTS))
-        active = active.where(ACCOUNTS.c.id.in_(ids), account_rows.IS_ACTIVE)
+        active = sa.select(ACCOUNTS.c.id).where(ACCOUNTS.c.id.in_(ids), account_rows.IS_ACTIVE)
         connection.execute(sa.update(SERIES_OUTCOMES).where(*begins).values(active=_C.account_id.in_(active), **due))
         return len(ids)
 
@@ -231,7 +230,7 @@ def _find_changing(first: str, last: str, fleet: Sequence[Series]) -> sa.Select[
     )
     return sa.select(ACCOUNTS.c.id).where(
         ACCOUNTS.c.id.between(first, last),
-        ACCOUNTS.c.state.not_in((AccountState.CLOSED, AccountState.DELETED)),
+        ACCOUNTS.c.state.in_(OPEN_STATES),
         sa.or_(sa.select(_C.series).where(of_account, differs).exists(), *lacks),
     )
 

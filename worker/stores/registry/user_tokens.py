@@ -14,7 +14,6 @@ from datetime import UTC, date, datetime
 
 from sqlalchemy import Connection, Select, delete, func, insert, or_, select, update
 
-from worker.domain.account import AccountState
 from worker.stores.database import SealedTable, new_id, place_of
 from worker.stores.registry import account_rows
 from worker.stores.registry.tables import ACCOUNTS, TOKEN_USERS, TOKENS
@@ -102,7 +101,7 @@ class TokenTable(SealedTable):
             select(TOKENS.c.id, account, TOKENS.c.expires_at)
             .select_from(TOKENS.join(TOKEN_USERS).join(ACCOUNTS, TOKEN_USERS.c.account_id == ACCOUNTS.c.id))
             .where(TOKENS.c.expires_at > after, TOKENS.c.expires_at <= before)
-            .where(ACCOUNTS.c.state.in_((AccountState.READY, AccountState.NEW)), or_(until.is_(None), until >= today))
+            .where(account_rows.IS_ACTIVE, or_(until.is_(None), until >= today))
             .group_by(TOKENS.c.id, TOKENS.c.expires_at)
             .order_by(TOKENS.c.expires_at, TOKENS.c.id)
             .limit(limit)

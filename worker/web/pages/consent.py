@@ -29,7 +29,7 @@ from worker.clients.enedis import ENEDIS
 from worker.domain.account import DEFAULT_TENANT, Account, AccountState
 from worker.domain.clock import real_clock
 from worker.domain.consents import parse_displayed
-from worker.domain.invitation import Invitation, InvitationPurpose, InvitationState
+from worker.domain.invitation import Invitation, InvitationPurpose
 from worker.domain.tariffs import DISPLAYED_PERIODS
 from worker.runtime.consent_parts import Consent
 from worker.runtime.stores import Stores
@@ -115,7 +115,7 @@ def choose_again(
     names = read_browser_names(request)
     own = consent.requests.of_browser(names.hashes)
     invited = consent.connector.outcomes.find_invited(own) if own else None
-    if invited is None or invited.invitation.state_at(real_clock()) is not InvitationState.OPENED:
+    if invited is None or invited.invitation.used_at is not None:
         return consent_page(request, "invitation_over")
     return _go_on(request, stores, sync, consent, access, session, invited.invitation, names.with_new())
 

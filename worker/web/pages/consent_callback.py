@@ -222,8 +222,9 @@ def answer_callback(
     if own.asks_supplier:
         _publish(stores, own)
     # What comes of it comes with the next load: a crash on the way must not leave it to a name that nobody has got.
+    is_asking = own.state is RequestState.ASKING
     response = (
-        answer_request(request, stores, consent, access, session, own) if own.done else _waiting_page(request, own)
+        _waiting_page(request, own) if is_asking else answer_request(request, stores, consent, access, session, own)
     )
     set_browser_names(request, response, renamed)
     return response
@@ -278,7 +279,7 @@ def _answer_repeated(
         return answer_request(request, stores, consent, access, session, own)
     if own is None or not set(own.known_as) & set(names):
         return _stateless_page(request, callback, supplier)
-    if own.done:
+    if own.state is not RequestState.ASKING:
         return consent_page(request, "ended_elsewhere")
     return consent_page(request, "working", _SHORTEST_WAIT_S, supplier=supplier)
 

@@ -19,7 +19,7 @@ from worker.domain.access_right import HouseholdDeclaration, Right
 from worker.domain.account import Account, AccountState
 from worker.domain.clock import real_clock
 from worker.domain.connection_request import ConnectionRequest, RequestState
-from worker.domain.invitation import Invitation, InvitationState
+from worker.domain.invitation import Invitation
 from worker.domain.series import daily_of, intervals_of
 from worker.domain.windows import civil_date
 from worker.errors import UnknownAccount
@@ -147,8 +147,7 @@ def find_place(
     invitation = stores.registry.invitations.get(invitation_id)
     if invitation is None or invitation.supplier != GRDF.name:
         return None
-    is_mine = invitation.browser in read_browser_names(request).hashes
-    if not is_mine or invitation.state_at(real_clock()) is not InvitationState.OPENED:
+    if not invitation.is_usable(real_clock(), read_browser_names(request).hashes):
         return None
     meter = stores.registry.accounts.meter_of(invitation)
     path = f"/invitation/{invitation_id}/right"

@@ -48,7 +48,7 @@ def test_an_ended_right_is_noticed_in_one_sweep(parts: Parts, register: RightReg
         after = parts.stores.registry.accounts.get(account.id)
         assert (after.state, after.reason) == (AccountState.ACTION_NEEDED, RightEnded.code), state
         (proof,) = parts.stores.registry.consents.list_proofs(account.id)
-        assert proof.end_reason == RightEnded.code
+        assert proof.end_reason == ("" if state is RightState.TO_CHECK else RightEnded.code)
         notices = [one for one in all_notices(parts) if one.account_id == account.id]
         assert [(one.kind, one.reason) for one in notices] == [(NoticeKind.ACTION_NEEDED, RightEnded.code)]
     assert parts.consent.right_sweep.run().ended == 0
@@ -61,7 +61,21 @@ def test_a_right_that_is_good_again_starts_its_account_again(parts: Parts, regis
     register.change(PCE, state=RightState.ACTIVE)
     assert parts.consent.right_sweep.run().opened == [account.id]
     assert parts.stores.registry.accounts.get(account.id).state is AccountState.READY
-    assert parts.stores.registry.consents.list_proofs(account.id)[0].open
+    (proof,) = parts.stores.registry.consents.list_proofs(account.id)
+    assert proof.open, "while the supplier checked the right, nothing was read and the consent stood"
+
+
+def test_a_right_that_does_not_stand_the_suppliers_check_ends_its_consent(
+    parts: Parts, register: RightRegister
+) -> None:
+    account = opened(parts, register)
+    for state, is_open in ((RightState.TO_CHECK, True), (RightState.REVOKED, False)):
+        register.change(PCE, state=state)
+        parts.consent.right_sweep.run()
+        (proof,) = parts.stores.registry.consents.list_proofs(account.id)
+        assert (proof.open, parts.stores.registry.accounts.get(account.id).reason) == (is_open, RightEnded.code)
+    assert proof.end_reason == RightEnded.code
+    assert len([one for one in all_notices(parts) if one.account_id == account.id]) == 1
 
 
 def test_a_right_that_is_given_again_before_the_check_keeps_its_account_ready(

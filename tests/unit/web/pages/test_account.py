@@ -10,7 +10,7 @@ import pytest
 from tests.support.api_service import TODAY, ApiService
 from tests.support.factories import NOW
 from tests.support.household_pages import FRENCH, METER, record_outcome
-from tests.support.registries import record_consent
+from tests.support.registries import close_account, record_consent
 from worker.domain.account import AccountState
 from worker.domain.completeness import DayLedger
 from worker.domain.consents import ConsentKind
@@ -112,7 +112,17 @@ def test_a_first_sync_shows_its_progress_and_comes_again_without_scripts(service
 def test_the_state_is_told_in_words_with_what_to_do(
     service: ApiService, account: str, state: AccountState, reason: str, text: str, reconnect: bool
 ) -> None:
-    service.parts.stores.registry.accounts.set_state(account, state, reason, now=NOW)
+    if state is AccountState.CLOSED:
+        close_account(service.parts.stores.registry.consents, account, NOW)
+    else:
+        if reason == "CONSENT_ENDED":
+            service.parts.stores.registry.accounts.add(
+                "enedis", METER, NOW, token_needed=False, consent_until=TODAY - timedelta(days=1)
+            )
+        if reason:
+            service.parts.stores.registry.accounts.set_state(account, AccountState.ACTION_NEEDED, reason, now=NOW)
+        if state is AccountState.PAUSED:
+            service.parts.stores.registry.accounts.set_state(account, state, now=NOW)
     page = service.browser(account).get(f"/accounts/{account}", headers=FRENCH).text
     assert text in page and ('<a class="button" href="/invitation">' in page) == reconnect
 
@@ -141,7 +151,7 @@ def test_d4_the_page_says_why_the_last_call_failed(service: ApiService, account:
 
 
 def test_a_closed_account_shows_its_history_and_offers_no_consent(service: ApiService, account: str) -> None:
-    service.parts.stores.registry.accounts.set_state(account, AccountState.CLOSED, now=NOW)
+    close_account(service.parts.stores.registry.consents, account, NOW)
     page = service.browser(account).get(f"/accounts/{account}", headers=FRENCH).text
     assert "Une autre personne est maintenant titulaire de ce compteur" in page and 'class="chart chart-wide"' in page
     assert "/connect/" not in page and f"/accounts/{account}/stop" not in page

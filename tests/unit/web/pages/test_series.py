@@ -10,7 +10,7 @@ from httpx2 import Response
 from tests.support.api_service import ApiService
 from tests.support.factories import NOW
 from tests.support.household_pages import FRENCH, METER, csrf_of
-from worker.domain.account import AccountState
+from tests.support.registries import close_account
 from worker.domain.series import USUAL_SERIES, Series, SeriesSwitch
 from worker.runtime.consent_parts import build_series_chooser, stop_consent
 from worker.runtime.supplier_settings import is_offered
@@ -166,9 +166,11 @@ def test_choices_of_an_account_without_consent_are_kept_for_later(
 
 def test_an_account_that_another_person_has_taken_over_has_nothing_to_choose(service: ApiService, account: str) -> None:
     form = Form(service, account)
-    service.parts.stores.registry.accounts.set_state(account, AccountState.CLOSED, now=NOW)
-    assert form.browser.get(form.address, follow_redirects=False).headers["Location"] == f"/accounts/{account}"
-    assert f"/accounts/{account}/series" not in form.save(tick=Series.MAX_POWER).text
+    close_account(service.parts.stores.registry.consents, account, NOW)
+    browser = service.browser(account)
+    assert browser.get(form.address, follow_redirects=False).headers["Location"] == f"/accounts/{account}"
+    ticked = {"csrf": browser.headers["X-CSRF-Token"], "series": [str(Series.MAX_POWER)], "before": form.before}
+    assert f"/accounts/{account}/series" not in browser.post(form.address, data=ticked, headers=FRENCH).text
     assert switched(service, account) == {}
 
 

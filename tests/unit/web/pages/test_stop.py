@@ -7,6 +7,7 @@ import pytest
 from tests.support.api_service import ApiService
 from tests.support.factories import NOW
 from tests.support.household_pages import FRENCH, METER, csrf_of
+from tests.support.registries import close_account
 from worker.domain.account import AccountState
 from worker.domain.documents import ALL_KEYS
 from worker.domain.series import Doctype
@@ -40,7 +41,7 @@ def test_what_is_stopped_already_stays_so(service: ApiService, account: str) -> 
 
 
 def test_an_account_that_another_person_has_taken_over_has_nothing_to_stop(service: ApiService, account: str) -> None:
-    service.parts.stores.registry.accounts.set_state(account, AccountState.CLOSED, now=NOW)
+    close_account(service.parts.stores.registry.consents, account, NOW)
     browser = service.browser(account)
     assert browser.get(f"/accounts/{account}/stop", follow_redirects=False).status_code == 303
     assert browser.post(f"/accounts/{account}/stop", data={"csrf": browser.headers["X-CSRF-Token"]}).status_code == 200
