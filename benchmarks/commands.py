@@ -50,12 +50,12 @@ COMMANDS: Final = (
     "accounts list",
     "accounts list --json",
     "accounts list --state paused --limit 20",
-    f"accounts find {meter_of(7)}",
+    f"accounts list --meter {meter_of(7)}",
     "consents",
     "consents --json",
     "consents --expiring 30d",
-    "completeness --all",
-    "completeness --all --json",
+    "explain --days --all",
+    "explain --days --all --json",
 )
 
 

@@ -133,7 +133,7 @@ class Settings(BaseSettings):
     RELEVE_MEASURES_URL. Also as …_FILE."""
 
     token_keys: SecretStr | None = None
-    """Keys that encrypt tokens, with commas between them, the newest first. `releve keys new` makes one. Unset: a key
+    """Keys that encrypt tokens, with commas between them, the newest first. `releve secrets add --key` makes one. Unset: a key
     file in RELEVE_DATA_DIR. Also as …_FILE."""
 
     erasure_keys: SecretStr | None = None
@@ -145,7 +145,7 @@ class Settings(BaseSettings):
     backups. Unset: ledger.ndjson in RELEVE_DATA_DIR."""
 
     backup_keys: SecretStr | None = None
-    """Keys that encrypt backups, with commas between them, the newest first. `releve keys new` makes one. Unset: a key
+    """Keys that encrypt backups, with commas between them, the newest first. `releve secrets add --key` makes one. Unset: a key
     file in RELEVE_DATA_DIR. Also as …_FILE."""
 
     series: validation.SeriesNames = Field(
@@ -205,8 +205,8 @@ class Settings(BaseSettings):
     help further."""
 
     session_key: SecretStr | None = None
-    """Keys that protect sessions, codes, operators and forms, with commas between them, the newest first. `releve keys
-    new` makes one. Only the web application needs them. Unset: a key file in RELEVE_DATA_DIR. Also as …_FILE."""
+    """Keys that protect sessions, codes, operators and forms, with commas between them, the newest first. `releve secrets add
+    --key` makes one. Only the web application needs them. Unset: a key file in RELEVE_DATA_DIR. Also as …_FILE."""
 
     pretend_homes: bool = False
     """Offer every visitor a simulated home on the first page. Never use it with real meters behind RELEVE_ENEDIS_URL:
@@ -214,7 +214,7 @@ class Settings(BaseSettings):
 
     new_accounts_per_browser: int = Field(5, ge=1, le=1000)
     """New accounts a day that one browser may connect without an invitation. Further ones wait for the operator
-    (`releve requests`)."""
+    (`releve consents --requests`)."""
 
     new_accounts_per_address: int = Field(20, ge=1, le=100_000)
     """New accounts a day that one IPv4 address or one IPv6 /64 may connect without an invitation."""
@@ -299,7 +299,7 @@ class Settings(BaseSettings):
 
     layout: Literal["plain", "packed"] = "plain"
     """How CouchDB stores measures. plain: one document a value. packed: one document for a day of load curve or a year
-    of daily values. `releve migrate-layout` converts."""
+    of daily values. `releve migrate --layout` converts."""
 
     couchdb_shards: int | None = Field(None, ge=1, le=256)
     """Shards (q) of each CouchDB database, set when it is created. Unset: the server's default."""

@@ -31,9 +31,11 @@ _MAILS: Final = GoneSetting("0.2.0", "set `RELEVE_NOTIFY_URL=mailtos://…`")
 REMOVED: Final = {
     "RELEVE_MAIL_FROM": _MAILS,
     "RELEVE_NOTIFY_MAIL": _MAILS,
-    "RELEVE_OPERATOR_PASSWORD": GoneSetting("0.2.0", "operators have names: add one with `releve operators add NAME`"),
+    "RELEVE_OPERATOR_PASSWORD": GoneSetting(
+        "0.2.0", "operators have names: add one with `releve access add-operator NAME`"
+    ),
     "RELEVE_PROXY_ORIGINS": GoneSetting(
-        "0.2.0", "each application that uses /proxy is now a client: make one with `releve proxy-clients new`"
+        "0.2.0", "each application that uses /proxy is now a client: make one with `releve access add-client`"
     ),
     "RELEVE_RAW_VAULT_DAYS": GoneSetting("0.2.0", "use `RELEVE_RAW_ANSWERS_DAYS`"),
     "RELEVE_SMTP_URL": _MAILS,

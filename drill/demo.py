@@ -1,11 +1,11 @@
-"""`releve demo`: the whole of Relève on one machine, with three pretend homes; and `releve pretend-homes`.
+"""`releve demo`: the whole of Relève on one machine, with three pretend homes, or only these.
 
 The demo needs only Python.  Every part of it is real: a Redis-protocol server, a Celery worker and beat, the web
 service, HTTP to a simulator of the supplier.  The user's own settings are ignored, for a demo must never touch real
 data.
 
-Both commands connect homes of the simulator through the web pages, as their holders would; the demo checks what is
-stored of them.  The holder of the second home declares the right to its gas on the home's own page, which the operator
+It connects homes of the simulator through the web pages, as their holders would, and checks what is stored of
+them.  The holder of the second home declares the right to its gas on the home's own page, which the operator
 accepts, and joins the two meters.  The third has panels, and is asked for all series that the supplier's API has.
 """
 
@@ -40,6 +40,7 @@ from drill.expected_documents import (
 )
 from worker.app import RIGHTS_TASK, enqueue, enqueue_backfill, enqueue_request
 from worker.cli.access import new_operator_link
+from worker.cli.command_audit import OWN_DATA, command
 from worker.cli.parameters import json_option, print_json, print_result
 from worker.cli.processes import LOOPBACK, WEB_PORT
 from worker.cli.show import plot_loads
@@ -293,7 +294,7 @@ def _find_csrf(page: str) -> str:
     return found[1]
 
 
-@click.command()
+@command(audit=OWN_DATA)
 @click.option("--exit", "leave", is_flag=True, help="Exit after the checks instead of staying up.")
 @click.option(
     "--preset",
@@ -302,19 +303,36 @@ def _find_csrf(page: str) -> str:
     show_default=True,
     help="API of the simulator.",
 )
+@click.option("--homes-only", is_flag=True, help="Only connect the homes, at a running web service and simulator.")
+@click.option("--web", help="With --homes-only: URL of the web service. Default: RELEVE_PUBLIC_URL.")
+@click.option(
+    "--patience",
+    default=120,
+    show_default=True,
+    type=click.IntRange(0),
+    help="With --homes-only: seconds to wait for the web service.",
+)
 @json_option
-def demo(leave: bool, preset: str, as_json: bool) -> int:
+def demo(leave: bool, preset: str, homes_only: bool, web: str | None, patience: int, as_json: bool) -> int:
     """Connect three pretend homes, fetch their history, check all totals and show a week.
 
     The second home also has gas. The third has solar panels, and collects all series.
 
     With --exit the exit code is 1 if a total is wrong.
 
+    --homes-only needs RELEVE_PRETEND_HOMES. It reaches the pages at --web and the simulator at RELEVE_ENEDIS_URL, even
+    if browsers use other addresses (RELEVE_PUBLIC_URL, RELEVE_ENEDIS_AUTHORIZE_URL). Workers then fetch the history.
+    For a home that is already connected, it renews the consent.
+
     \b
     Examples:
       releve demo
       releve demo --exit --json
+      RELEVE_ENEDIS_URL=http://simulator:8765 releve demo --homes-only --web http://web:8000
     """
+    if homes_only:
+        _connect_homes(web, patience, as_json)
+        return 0
     console = Console(stderr=as_json)
     with tempfile.TemporaryDirectory(prefix="releve-demo-") as folder, _start(Path(folder), preset, console) as running:
         code = _INTERRUPTED
@@ -378,7 +396,7 @@ class Demo:
         return results, check_gas(self._stores, self._sync, self._simulator, self._gas[0])
 
     def _accept_requests(self) -> None:
-        """Accept what waits for the operator, as `releve requests accept` does."""
+        """Accept what waits for the operator, as `releve consents accept` does."""
         for request in self._consent.requests.list_held():
             self._consent.connector.let_in(request.id, by="cli:demo")
             enqueue_request(request.id, vouched=True, broker_url=self._stores.broker_url)
@@ -427,7 +445,7 @@ class Demo:
         access = build_web(self._stores)
         link = new_operator_link(access, access.operators.add(_OPERATOR), self._web)
         program = shown_command()
-        another = f"`{program} operators link {_OPERATOR}` makes another"
+        another = f"`{program} access link {_OPERATOR}` makes another"
         words = f"operator's page, once within 10 minutes ({another}): {link}"
         self._console.print(words, soft_wrap=True)
         self._console.print(
@@ -492,23 +510,8 @@ def _start(folder: Path, preset: str, console: Console) -> Iterator[Demo]:
             yield Demo(folder, stores, supervisor, preset, simulator, web, console)
 
 
-@click.command("pretend-homes")
-@click.option("--web", help="URL of the web service. Default: RELEVE_PUBLIC_URL.")
-@click.option(
-    "--patience", default=120, show_default=True, type=click.IntRange(0), help="Seconds to wait for the web service."
-)
-@json_option
-def pretend_homes(web: str | None, patience: int, as_json: bool) -> None:
-    """Connect three pretend homes through the pages; workers then fetch their history.
-
-    It needs a running web service and simulator, and RELEVE_PRETEND_HOMES. It reaches the
-    pages at --web and the simulator at RELEVE_ENEDIS_URL, even if browsers use other addresses (RELEVE_PUBLIC_URL,
-    RELEVE_ENEDIS_AUTHORIZE_URL). For a home that is already connected, it renews the consent.
-
-    \b
-    Example:
-      RELEVE_ENEDIS_URL=http://simulator:8765 releve pretend-homes --web http://web:8000
-    """
+def _connect_homes(web: str | None, patience: int, as_json: bool) -> None:
+    """Connect the homes through the pages of an installation that runs."""
     settings = get_settings()
     if not settings.speaks_to_simulator:
         raise ConfigError(

@@ -427,7 +427,7 @@ class ProcessFailed(DataError):
 class UnknownTenant(DataError):
     """No tenant has this name."""
 
-    remedy = "`releve tenants list` shows the tenants; `releve tenants set NAME --title TEXT` adds one."
+    remedy = "`releve tenants` shows the tenants; `releve tenants NAME --title TEXT` adds one."
 
 
 class UnknownOutput(DataError):
@@ -487,7 +487,7 @@ class RightProofRefused(RightRefused):
 class UnknownRequest(DataError):
     """No waiting connection request has this id."""
 
-    remedy = "`releve requests list` shows the waiting requests."
+    remedy = "`releve consents --requests` shows the waiting requests."
 
 
 def describe_code(code: str) -> type[WorkerError]:

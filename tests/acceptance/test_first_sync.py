@@ -54,7 +54,7 @@ def test_a_second_night_writes_nothing(system: System, first: str) -> None:
 def test_a_second_account_gets_its_own_measures_and_leaves_the_first_alone(system: System, first: str) -> None:
     before = system.revisions(first)
     second = system.add_account(SECOND)
-    assert "Traceback" not in system.releve("backfill", second, "--wait").err
+    assert "Traceback" not in system.releve("sync", "--history", second, "--wait").err
     assert system.content(second) == system.truth(SECOND).expected_loads()
     system.switch(SECOND, corrections=[{"day": "2024-03-30", "wh": 4321}])
     assert system.query("sync", "--all", "--wait") == {"ok": True, "accounts": sorted([first, second])}

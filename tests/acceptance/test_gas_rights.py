@@ -37,12 +37,12 @@ def test_an_invited_household_sees_its_gas_once_the_holder_has_accepted_and_unti
     assert "GRDF asks for proof of your consent" in page.text and "20 August 2024" in page.text
     service.run_task("tasks.upkeep.deliver_due_notices")
     service.settle()
-    assert f"Send it with `releve rights proof {right.id} FILE`" in service.worker_log.read_text()
-    (row,) = [row for row in service.system.query_rows("rights") if row["right"] == right.id]
+    assert f"Send it with `releve consents proof {right.id} FILE`" in service.worker_log.read_text()
+    (row,) = [row for row in service.system.query_rows("consents", "--rights") if row["right"] == right.id]
     assert (row["state"], row["proof"], row["proof_until"]) == ("pending", "awaited", "2024-08-20")
     file = tmp_path / "consent.pdf"
     file.write_bytes(b"%PDF-1.4 the signed form")
-    assert service.system.query("rights", "proof", right.id, str(file))["files"] == 1
+    assert service.system.query("consents", "proof", right.id, str(file))["files"] == 1
     assert service.right_at_grdf(meter)["proof"] == "in_review"
     service.change_right(meter, "accept_proof")
     service.sweep(pending_only=True)

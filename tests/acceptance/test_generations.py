@@ -32,7 +32,7 @@ def test_an_account_moves_from_v4_to_2026_and_nothing_is_doubled(system: System)
     system.settings |= {"PRESET": "enedis-2026", "HISTORY_LOAD_DAYS": "42"}
     del system.parts
     system.start_worker(*QUICK_START)
-    system.releve("backfill", account)
+    system.releve("sync", "--history", account)
     system.wait_loaded(account)
     system.run_night(account)
     assert system.content(account) == system.truth(METER).expected_loads()

@@ -23,9 +23,10 @@ from tests.support.waiting import DEADLINE_S
 from worker.stores.child_processes import free_port
 
 PASSWORD = "marmotte vapeur tuile 12"
-FIRST_LINE = "there is no operator yet: add one with `releve operators add NAME`, who then signs in at /operator"
+FIRST_LINE = "there is no operator yet: add one with `releve access add-operator NAME`, who then signs in at /operator"
 OLD_PASSWORD = (
-    "RELEVE_OPERATOR_PASSWORD has no effect any more: operators have names: add one with `releve operators add NAME`"
+    "RELEVE_OPERATOR_PASSWORD has no effect any more: operators have names: add one with "
+    "`releve access add-operator NAME`"
 )
 
 
@@ -94,17 +95,17 @@ def test_an_operators_first_day(tmp_path: Path) -> None:
         assert OLD_PASSWORD in system.logs()
         operator = Browser(address)
         closed = operator.get("/operator")
-        assert closed.status_code == 404 and "releve operators add NAME" in closed.text
+        assert closed.status_code == 404 and "releve access add-operator NAME" in closed.text
 
         del system.settings["OPERATOR_PASSWORD"]
-        terminal = Terminal(system, "operators", "add", "alice")
+        terminal = Terminal(system, "access", "add-operator", "alice")
         terminal.wait_for("password")
         terminal.type("a")
         terminal.wait_for("Repeat")
         terminal.type("a")
         assert terminal.wait_for_end() == 1 and "12 characters or more" in terminal.shown
 
-        terminal = Terminal(system, "operators", "add", "alice")
+        terminal = Terminal(system, "access", "add-operator", "alice")
         terminal.wait_for("password")
         terminal.type(PASSWORD)
         terminal.wait_for("Repeat")
@@ -123,7 +124,7 @@ def test_an_operators_first_day(tmp_path: Path) -> None:
         assert "State of the fleet" in page and "You are signed in as alice" in page
         invited = operator.submit("/operator/invitations", whom="30001640000022")
         assert invited.status_code == 200 and "/invitation#invite_" in invited.text
-        assert [row["created_by"] for row in system.query_rows("invitations", "list")] == ["operator alice"]
+        assert [row["created_by"] for row in system.query_rows("consents", "--invitations")] == ["operator alice"]
 
         copied = operator.copy()
         assert "You are signed in as alice" in copied.get("/operator").text

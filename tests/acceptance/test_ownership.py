@@ -93,7 +93,7 @@ def test_h3_nothing_older_than_an_erasure_opens_the_meter(service: Service) -> N
     account = service.connect(holder, meter)
     callback, link = holder.callback(**holder.last_callback), service.invite(account)
     second_tab = holder.agree_on(holder.open_invitation(link))
-    token = system.query("tokens", "new", "--name", "test", "--scope", "write:accounts")["token"]
+    token = system.query("access", "add-token", "--name", "test", "--scope", "write:accounts")["token"]
     remove = f"/accounts/{account}/remove"
     assert holder.press(holder.visit(remove), remove).status_code == 200
     service.settle()
@@ -128,7 +128,7 @@ def test_n3_a_restored_backup_lets_nobody_in_and_brings_no_erased_account_back(
     system, file = service.system, tmp_path / "backup.zip"
     meter, erased_meter, holder, erased = new_meter(), new_meter(), service.browser(), service.browser()
     account, erased_account = service.connect(holder, meter), service.connect(erased, erased_meter)
-    token = system.query("tokens", "new", "--name", "n3", "--scope", "read:accounts")["token"]
+    token = system.query("access", "add-token", "--name", "n3", "--scope", "read:accounts")["token"]
     link, days = service.invite("--usage-point", new_meter()), holder.days(account)
     system.query("backup", str(file))
     assert meter.encode() not in file.read_bytes()

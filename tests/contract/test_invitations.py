@@ -281,7 +281,7 @@ def test_revoking_leaves_a_used_invitation_used(setting: Setting) -> None:
 
 def test_revoking_an_unknown_invitation_does_not_repeat_what_was_typed(setting: Setting) -> None:
     _, secret = setting.invite_meter()
-    with pytest.raises(UnknownInvitation, match="releve invitations list") as error:
+    with pytest.raises(UnknownInvitation, match="releve consents --invitations") as error:
         setting.table.revoke(secret)
     assert secret not in str(error.value)
 

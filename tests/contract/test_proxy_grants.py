@@ -101,7 +101,7 @@ def test_a_revoked_client_opens_nothing_and_its_grants_end(tables: Tables) -> No
     assert not tables.is_in_force(before) and not tables.is_in_force(after) and tables.is_in_force(other)
     assert tables.grants.rotate(client.id, after.refresh, TODAY) is None
     assert tables.grants.list_grants(client.id)[0].end_reason == EndReason.CLIENT_REVOKED
-    with pytest.raises(UnknownProxyClient, match="releve proxy-clients list"):
+    with pytest.raises(UnknownProxyClient, match="releve access list --kind client"):
         tables.clients.revoke(secret)
 
 

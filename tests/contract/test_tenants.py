@@ -86,7 +86,7 @@ def test_an_unknown_tenant_is_refused_in_a_line_that_says_how_to_make_it(
         lambda: require_tenant(registry.database, THEIRS),
         lambda: table.save_webhook(THEIRS, HOOK),
     ):
-        with pytest.raises(UnknownTenant, match=f"`releve tenants set {THEIRS} --title"):
+        with pytest.raises(UnknownTenant, match=f"`releve tenants {THEIRS} --title"):
             call()
     with pytest.raises(UnknownTenant, match="--title"):
         table.save(THEIRS, None)

@@ -204,7 +204,9 @@ def test_nothing_is_changed_where_the_registry_can_not_be_saved(
 
 def test_only_migrate_changes_older_tables(kept: Installation, later: Later) -> None:
     later(**LATER)
-    assert "run `releve migrate`, which makes a backup first" in kept.run("tokens", "list").error_line
+    assert (
+        "run `releve migrate`, which makes a backup first" in kept.run("access", "list", "--kind", "token").error_line
+    )
     assert step_of(url_of(kept)) == load_kept("secrets")["step"]
 
 

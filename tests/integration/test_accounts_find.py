@@ -1,4 +1,4 @@
-"""`releve accounts find`: by the number of the meter, as an argument or on standard input."""
+"""`releve accounts list --meter`: by the number of the meter, as an argument or on standard input."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_the_number_of_a_meter_leads_to_state_reason_and_missing_days(
     parts.stores.registry.accounts.set_state(
         account, AccountState.ACTION_NEEDED, "USER_ACTION_NEEDED.OAUTH_OUTDATED", now=NOW
     )
-    lines = installation.releve("accounts", "find", METER).out.splitlines()
+    lines = installation.releve("accounts", "list", "--meter", METER).out.splitlines()
     assert lines[0] == f"account {account}: action_needed USER_ACTION_NEEDED.OAUTH_OUTDATED"
     assert lines[1].startswith("what to do: ")
     yesterday = parts.sync.history.today() - timedelta(days=1)
@@ -49,21 +49,21 @@ def test_a_dash_reads_the_number_from_standard_input(
     installation: Installation, account: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO("22516 914714 270\n"))
-    row = json.loads(installation.releve("accounts", "find", "-", "--json").out)
+    row = json.loads(installation.releve("accounts", "list", "--meter", "-", "--json").out)
     assert (row["account"], row["state"], row["invite"]) == (account, "ready", f"releve invite {account}")
 
 
 def test_an_unknown_or_mistyped_number_is_one_line_that_does_not_repeat_it(
     installation: Installation, account: str
 ) -> None:
-    unknown = installation.releve("accounts", "find", "22516914714271", code=1)
+    unknown = installation.releve("accounts", "list", "--meter", "22516914714271", code=1)
     assert unknown.err.splitlines()[-1].startswith("releve: no account has this meter: ") and not unknown.out
-    mistyped = installation.releve("accounts", "find", "225169147142", code=2)
+    mistyped = installation.releve("accounts", "list", "--meter", "225169147142", code=2)
     assert "14 digits" in mistyped.err
     assert "2251691" not in unknown.err + mistyped.err
 
 
 def test_a_search_is_recorded_without_the_number(installation: Installation, parts: Parts, account: str) -> None:
-    installation.releve("accounts", "find", METER)
+    installation.releve("accounts", "list", "--meter", METER)
     (entry,) = parts.stores.registry.audit.page(AuditFilter(action=AuditAction.ACCOUNT_FIND), 10)
     assert entry.account_id == account and METER not in repr(entry)

@@ -66,16 +66,20 @@ def test_d32_explain_takes_a_day_by_its_name_and_speaks_the_language_of_the_shel
 
 
 def test_history_shows_the_old_and_the_new_value(household: ExplainedHousehold, releve: Releve) -> None:
-    printed = lines(releve("history", household.account_id, "2024-07-23"))
+    printed = lines(releve("explain", "--corrections", household.account_id, "2024-07-23"))
     assert printed[0].startswith("changed 2024-07-25 09:00 in run ")
     assert "day 10.879 10.997 2024-07-25 09:00" in printed
-    (correction,) = json.loads(releve("history", household.account_id, "2024-07-23", "--json"))["corrections"]
+    (correction,) = json.loads(releve("explain", "--corrections", household.account_id, "2024-07-23", "--json"))[
+        "corrections"
+    ]
     assert (correction["was_kwh"], correction["became_kwh"]) == (10.879, 10.997)
-    assert "no value of 2024-07-22 was corrected" in releve("history", household.account_id, "2024-07-22")
+    assert "no value of 2024-07-22 was corrected" in releve(
+        "explain", "--corrections", household.account_id, "2024-07-22"
+    )
 
 
 def test_completeness_counts_days_and_a_rebuild_brings_them_back(household: ExplainedHousehold, releve: Releve) -> None:
-    printed = lines(releve("completeness", household.account_id))
+    printed = lines(releve("explain", "--days", household.account_id))
     assert printed[0] == f"{household.account_id} daily: from 2024-06-25 to 2024-07-24: 30 complete"
     assert printed[1] == (
         f"{household.account_id} load_curve: from 2024-07-18 to 2024-07-24: 5 complete, 2 late; "
@@ -90,21 +94,21 @@ def test_completeness_counts_days_and_a_rebuild_brings_them_back(household: Expl
         assert completeness.replace_if_unchanged(
             household.account_id, series, completeness.load_ledger(household.account_id, series), DayLedger()
         )
-    assert "nothing fetched yet" in releve("completeness", household.account_id)
-    rows = [json.loads(line) for line in releve("completeness", "--all", "--rebuild", "--json").splitlines()]
+    assert "nothing fetched yet" in releve("explain", "--days", household.account_id)
+    rows = [json.loads(line) for line in releve("verify", "--all", "--rebuild-days", "--json").splitlines()]
     (row,) = [row for row in rows if row["account"] == household.account_id]
     assert row["series"]["daily"]["complete"] == 30
     assert (row["series"]["load_curve"]["complete"], row["series"]["load_curve"]["late"]) == (5, 2)
 
 
 def test_freshness_is_told_now_and_by_the_hour(household: ExplainedHousehold, releve: Releve) -> None:
-    assert "no hour is recorded yet" in releve("freshness")
+    assert "no hour is recorded yet" in releve("status", "--freshness")
     household.parts.stores.registry.completeness.save_freshness(HourFreshness(NOW, Series.DAILY, 4, 3))
-    printed = lines(releve("freshness"))
+    printed = lines(releve("status", "--freshness"))
     assert printed[0] == "2024-07-24 daily: 100.0% (1 of 1 active accounts)"
     assert printed[1] == "2024-07-24 load_curve: 0.0% (0 of 1 active accounts)"
     assert "09 75.0%" in printed
-    freshness: dict[str, Any] = json.loads(releve("freshness", "--json"))
+    freshness: dict[str, Any] = json.loads(releve("status", "--freshness", "--json"))
     assert freshness["by_hour_of_day"]["daily"] == {"9": 0.75}
     assert [hour["share"] for hour in freshness["hours"]] == [0.75]
 
@@ -119,7 +123,7 @@ def test_status_says_what_the_holder_can_do_about_a_curve_that_is_not_collected(
         household.account_id, Series.LOAD_CURVE, known, DayLedger.parse("2024-07-18 7l@1")
     )
     assert "switched on" in " ".join(releve("status", household.account_id).split())
-    assert "no curve since 2024-07-18" in releve("completeness", household.account_id)
+    assert "no curve since 2024-07-18" in releve("explain", "--days", household.account_id)
     assert json.loads(releve("status", household.account_id, "--json"))["hint"] == "CURVE_NOT_ACTIVATED"
 
 

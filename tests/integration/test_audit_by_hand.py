@@ -35,7 +35,7 @@ def test_l3_what_is_done_to_an_account_by_hand_names_the_user(cli: Installation)
     cli.releve("accounts", "series", account)  # It only shows.
     cli.releve("accounts", "series", account, "--on", "max_power")
     invitation = cli.query("invite", account)["invitation"]
-    cli.releve("invitations", "revoke", invitation)
+    cli.releve("consents", "revoke", invitation)
     cli.releve("accounts", "add", "--usage-point", METER, code=1)
     cli.releve("accounts", "pause", "nobody", code=1)
     cli.releve("accounts", "pause", METER, code=1)
@@ -62,12 +62,12 @@ def test_l3_what_is_done_to_an_account_by_hand_names_the_user(cli: Installation)
 
 
 def test_l3_tokens_made_and_revoked_leave_their_ids(cli: Installation) -> None:
-    cli.releve("tenants", "set", "kilowatt", "--title", "Kilowatt Club")
-    token = cli.query("tokens", "new", "--name", "dash", "--scope", "read:accounts", "--tenant", "kilowatt")
-    cli.releve("tokens", "revoke", token["id"])
-    cli.releve("tokens", "revoke", token["token"], code=1)
-    client = cli.query("proxy-clients", "new", "Cozy", "--redirect-uri", "https://cozy.example/back")
-    cli.releve("proxy-clients", "revoke", client["id"])
+    cli.releve("tenants", "kilowatt", "--title", "Kilowatt Club")
+    token = cli.query("access", "add-token", "--name", "dash", "--scope", "read:accounts", "--tenant", "kilowatt")
+    cli.releve("access", "remove", "token", token["id"])
+    cli.releve("access", "remove", "token", token["token"], code=1)
+    client = cli.query("access", "add-client", "Cozy", "--redirect-uri", "https://cozy.example/back")
+    cli.releve("access", "remove", "client", client["id"])
     assert [row[:1] + row[2:] for row in told(cli)] == [
         ("tenant.set", "kilowatt", "ok"),
         ("token.create", token["id"], "ok"),
@@ -84,12 +84,12 @@ def test_l3_tokens_made_and_revoked_leave_their_ids(cli: Installation) -> None:
 def test_l3_a_secret_that_is_shown_leaves_an_entry(cli: Installation, tmp_path: Path) -> None:
     (tmp_path / "registry.db").unlink()
     folder = tmp_path / "secrets"
-    cli.releve("secrets", "make", str(folder))
+    cli.releve("secrets", "add", str(folder))
     nowhere = cli.releve("secrets", "show", "token_keys", "--folder", str(folder))
     # Where there is no registry, as in the container of the secrets, a line says so, and none is made.
     assert "not recorded in the audit trail: no registry was found" in nowhere.err
     assert not (tmp_path / "registry.db").exists()
-    cli.releve("tokens", "list")
+    cli.releve("access", "list", "--kind", "token")
     shown = cli.releve("secrets", "show", "token_keys", "--folder", str(folder))
     assert (shown.out, shown.err) == (nowhere.out, "")
     cli.releve("secrets", "show", "token_keys", "--folder", str(tmp_path / "empty"), code=2)
@@ -106,7 +106,9 @@ def test_l3_a_backup_and_its_restore_are_recorded(redis_url: str, tmp_path: Path
         fill(parts)  # It has an entry of the trail, too.
     old.releve("backup", str(tmp_path / "backup.zip"))
     assert [row["action"] for row in trail(old)] == ["account.pause", "backup.make"]
-    new.releve("tokens", "list")  # It makes a registry; without one, a refusal leaves nothing behind.
+    new.releve(
+        "access", "list", "--kind", "token"
+    )  # It makes a registry; without one, a refusal leaves nothing behind.
     new.releve("restore", str(tmp_path / "nothing.zip"), code=1)  # Its entry does not keep the next one from it.
     new.releve("restore", str(tmp_path / "backup.zip"))
     again = new.releve("restore", str(tmp_path / "backup.zip")).out  # As after an interruption.

@@ -341,9 +341,9 @@ def test_without_the_key_it_was_sealed_under_it_is_refused_and_no_key_is_made(ne
 
 def test_what_is_in_it_can_be_looked_at_without_restoring_it(new: Installation, archive: Path) -> None:
     (new.folder / "registry.db").unlink()
-    manifest = new.query("backup-info", str(archive))
+    manifest = new.query("backup", "--show", str(archive))
     assert manifest["members"]["registry/accounts"]["lines"] == 4
-    text = new.releve("backup-info", str(archive)).out
+    text = new.releve("backup", "--show", str(archive)).out
     assert manifest["made_at"] in text and "registry/accounts" in text and manifest["ledger"]["id"] in text
     assert not (new.folder / "registry.db").exists()
 

@@ -57,7 +57,23 @@ def test_every_command_explains_itself_with_an_example(releve: Releve, words: tu
         (("sync",), "give one ACCOUNT, or --all"),
         (("sync", "abc", "--all"), "give one ACCOUNT, or --all"),
         (("sync", "--all", "--inline", "--wait"), "give either --inline or --wait"),
-        (("backfill",), "Missing argument 'ACCOUNT'"),
+        (("sync", "--history"), "give one ACCOUNT, or --all"),
+        (("verify", "abc", "--repair", "--rebuild-days"), "give either --repair or --rebuild-days"),
+        (("explain", "abc", "--days", "--corrections"), "give --corrections or --days"),
+        (("explain", "--all"), "--all needs --days"),
+        (("explain",), "give one ACCOUNT, or --all"),
+        (("status", "abc", "--freshness"), "give one ACCOUNT"),
+        (("quarantine", "--raw"), "give an ID with --raw or --remove"),
+        (("backup",), "give a FILE or DIR to write, or --show FILE"),
+        (("migrate", "--account", "abc"), "--account needs --layout"),
+        (("consents", "--requests", "--invitations"), "give only one of"),
+        (("access", "list", "--kind", "token", "--account", "abc"), "--account is for sessions and grants"),
+        (("access", "remove", "token"), "give the ID"),
+        (("access", "remove", "token", "--all"), "give the ID"),
+        (("access", "remove", "session", "abc", "--all"), "give one of ID, --account and --all"),
+        (("tenants", "--title", "Club"), "give the NAME of the tenant"),
+        (("secrets", "add"), "give a FOLDER, or --key"),
+        (("accounts", "list", "--meter", METER, "--limit", "1"), "--meter needs no"),
         (("accounts", "add"), "Missing option '--usage-point'"),
         (("accounts", "add", "--usage-point", "123"), "14 digits"),
         (("accounts", "add", "--usage-point", "6000000000000x"), "14 digits"),
@@ -86,8 +102,8 @@ def test_misuse_is_told_in_one_line_with_exit_code_2(releve: Releve, words: tupl
         ("accounts", "remove", "nobody", "--yes"),
         ("sync", "nobody"),
         ("sync", "nobody", "--inline"),
-        ("backfill", "nobody"),
-        ("backfill", "nobody", "--inline"),
+        ("sync", "nobody", "--history"),
+        ("sync", "nobody", "--history", "--inline"),
         ("status", "nobody"),
         ("show", "nobody"),
         ("show", "nobody", "--format", "json"),
@@ -117,7 +133,7 @@ def test_a_wrong_setting_is_named_with_exit_code_2(releve: Releve, settings: dic
 
 
 def test_rotating_keys_names_a_wrong_registry_too(releve: Releve) -> None:
-    ended = releve("keys", "rotate", registry_url="nonsense")
+    ended = releve("secrets", "rotate", registry_url="nonsense")
     assert "RELEVE_REGISTRY_URL" in ended.error_line
     assert ended.code == 2
 
@@ -196,7 +212,7 @@ def test_a_consent_that_is_over_is_named_and_nothing_is_enqueued_for_it(
             "enedis", REGISTRY_METER, parts.stores.now(), consent_until=yesterday, token_needed=False
         )
         stop_consent(parts.stores, stopped)
-    for words in (("sync",), ("backfill",), ("accounts", "resume")):
+    for words in (("sync",), ("sync", "--history"), ("accounts", "resume")):
         ended = releve(*words, over)
         assert ended.code == 1 and "the consent ended on 2024-07-24" in ended.error_line
         ended = releve(*words, stopped)
@@ -210,9 +226,16 @@ def test_a_consent_that_is_over_is_named_and_nothing_is_enqueued_for_it(
     assert codes == {over: "CONSENT_ENDED", stopped: "CONSENT_STOPPED"}
 
 
+def test_the_history_of_all_active_accounts_is_queued(installation: Installation, releve: Releve) -> None:
+    with installation.open() as parts:
+        accounts = [add_ready(parts.stores.registry), add_ready(parts.stores.registry, OTHER_METER)]
+        stop_consent(parts.stores, add_ready(parts.stores.registry, "30001640000099"))
+    assert json.loads(releve("sync", "--all", "--history", "--json").out)["enqueued"] == sorted(accounts)
+
+
 def test_waiting_without_a_worker_says_so_at_once(releve: Releve) -> None:
     account = json.loads(releve("accounts", "add", "--usage-point", METER, "--json").out)["account"]
-    for words in (("sync", "--all"), ("backfill", account)):
+    for words in (("sync", "--all"), ("sync", "--history", account)):
         ended = releve(*words, "--wait")
         assert "no worker is running" in ended.error_line
         assert ended.code == 1
@@ -221,8 +244,8 @@ def test_waiting_without_a_worker_says_so_at_once(releve: Releve) -> None:
 def test_an_account_that_is_paused_is_not_enqueued_in_silence(releve: Releve) -> None:
     account = json.loads(releve("accounts", "add", "--usage-point", METER, "--json").out)["account"]
     assert releve("accounts", "pause", account).code == 0
-    for command in ("sync", "backfill"):
-        ended = releve(command, account)
+    for words in (("sync",), ("sync", "--history")):
+        ended = releve(*words, account)
         assert f"releve accounts resume {account}" in ended.error_line
         assert ended.code == 1
 

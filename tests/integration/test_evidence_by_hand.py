@@ -18,7 +18,7 @@ def test_h6_one_changed_byte_is_named_by_the_check_and_the_export(installation: 
         account = parts.stores.registry.accounts.add("enedis", METER, NOW, token_needed=False)[0].id
         record_consent(parts.stores.registry.consents, account, ConsentKind.AUTORISATION, NOW, reference="900001")
         assert installation.query("consents", "verify")["faults"] == []
-        exported = json.loads(installation.releve("consents", "export", account).out)
+        exported = json.loads(installation.releve("consents", "show", account).out)
         assert (exported["account"], exported["chain"]["verifies"]) == (account, True)
         (row,) = exported["rows"]
         assert (row["event"], row["meter"], row["reference"]) == ("given", METER, "900001")
@@ -27,5 +27,5 @@ def test_h6_one_changed_byte_is_named_by_the_check_and_the_export(installation: 
             checked = installation.releve("consents", "verify", code=code)
             changed = f"row {row['sequence']} was changed: it does not match its hash"
             assert (checked.out.splitlines()[0] == changed) is (code == 1)
-            exported = json.loads(installation.releve("consents", "export", account).out)
+            exported = json.loads(installation.releve("consents", "show", account).out)
             assert exported["chain"]["verifies"] is (code == 0)

@@ -161,10 +161,16 @@ def test_a_value_that_becomes_final_is_a_correction_only_where_its_energy_change
     changed = [gas_day("2024-07-01", "33", "final", volume=2.9), gas_day("2024-07-02", "34.5", "final", volume=3.1)]
     result = home.sync(DAILY, changed, DateWindow(TODAY.replace(day=1), TODAY.replace(day=3)))
     assert result["updated"] == 2 + 2, "two days, their month and their year"
-    assert "no value of 2024-07-01 was corrected" in installation.releve("history", home.account, "2024-07-01").out
-    [correction] = installation.query("history", home.account, "2024-07-02")["corrections"]
+    assert (
+        "no value of 2024-07-01 was corrected"
+        in installation.releve("explain", "--corrections", home.account, "2024-07-01").out
+    )
+    [correction] = installation.query("explain", "--corrections", home.account, "2024-07-02")["corrections"]
     assert (correction["was_kwh"], correction["became_kwh"]) == (33.0, 34.5)
-    assert installation.releve("history", home.account, "2024-07-02").out.splitlines()[2].split()[0] == "day"
+    assert (
+        installation.releve("explain", "--corrections", home.account, "2024-07-02").out.splitlines()[2].split()[0]
+        == "day"
+    )
     [stored] = json.loads(
         installation.releve(
             *("show", home.account, "--from", "2024-07-01", "--to", "2024-07-01", "--format", "json")
@@ -175,9 +181,9 @@ def test_a_value_that_becomes_final_is_a_correction_only_where_its_energy_change
 
 def test_a_period_that_changes_is_found_from_any_of_its_days(installation: Installation, home: GasHousehold) -> None:
     home.sync(PUBLISHED, [gas_period("2024-06-03", "2024-07-01", "900")], DateWindow(FIRST, TODAY))
-    [correction] = installation.query("history", home.account, "2024-06-20")["corrections"]
+    [correction] = installation.query("explain", "--corrections", home.account, "2024-06-20")["corrections"]
     assert (correction["key"], correction["was_kwh"], correction["became_kwh"]) == ("2024-06-03", 921.5, 900.0)
-    assert "2024-06-03" in installation.releve("history", home.account, "2024-06-20").out
+    assert "2024-06-03" in installation.releve("explain", "--corrections", home.account, "2024-06-20").out
 
 
 def test_no_sentence_of_an_account_of_gas_speaks_of_another_supplier(
@@ -186,11 +192,11 @@ def test_no_sentence_of_an_account_of_gas_speaks_of_another_supplier(
     for day in (str(ABSENT), "2024-07-24", "2024-06-05", "2019-01-01"):
         out = installation.releve("explain", home.account, day).out
         assert "Enedis" not in out and "curve" not in out and "half-hours" not in out
-    completeness = installation.releve("completeness", home.account).out
+    completeness = installation.releve("explain", "--days", home.account).out
     assert "from 2024-07-01 on: not published yet, waiting for the meter's next reading" in completeness
     assert f"{ABSENT}" in completeness
     assert "gas_daily" in installation.releve("status", home.account).out
-    assert "gas_daily" in installation.releve("freshness").out
+    assert "gas_daily" in installation.releve("status", "--freshness").out
 
 
 def test_a_plan_has_a_part_of_each_supplier(installation: Installation, home: GasHousehold, parts: Parts) -> None:

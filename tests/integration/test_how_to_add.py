@@ -185,7 +185,7 @@ def test_a_series_is_a_description_a_parser_and_a_path(
     assert [document["day"] for document in documents][-1] == 24
     months = built.run("show", account, "--series", "shared_daily", "--by", "month", "--format", "json")
     assert months[-1]["load"] == pytest.approx(sum(1.0 + day / 1000 for day in range(1, 25)))
-    assert "shared_daily" in json.dumps(built.run("completeness", account, "--json"))
+    assert "shared_daily" in json.dumps(built.run("explain", "--days", account, "--json"))
     built.run("verify", "--all")
 
 
@@ -219,7 +219,7 @@ def test_a_supplier_is_a_folder_and_six_places_more(
     shown = ("--series", "water_daily", "--format", "json")
     assert built.run("show", water, *shown)[-1]["load"] == pytest.approx(0.024)
     assert built.run("show", water, "--format", "json")[-1]["load"] == pytest.approx(0.024)
-    built.run("backfill", water, "--inline")
+    built.run("sync", "--history", water, "--inline")
     months = built.run("show", water, *shown, "--by", "month")
     assert [month["load"] for month in months[-2:]] == [
         pytest.approx(sum(day / 1000 for day in range(1, end))) for end in (31, 25)

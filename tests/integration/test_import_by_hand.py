@@ -140,7 +140,7 @@ def test_what_a_file_told_is_explained_so(installation: Installation, account: s
     curve = explanation["series"]["load_curve"]
     assert (curve["reason"], curve["state"]) == ("from_file", "file")
     assert curve["sentence"]["en"] == "We have the half-hour curve for 1 July 2024 in full, from an imported file."
-    coverage = installation.query_rows("completeness", account)[0]
+    coverage = installation.query_rows("explain", "--days", account)[0]
     assert "file" not in json.dumps(coverage), "a day of a file counts as complete"
 
 
@@ -198,7 +198,7 @@ def test_a_home_makes_the_account_of_a_new_meter_and_asks_nothing_for_it(
     (again,) = rows_of(installation, path, **HOME)
     assert again["days_same"] == 2
     advice = installation.releve("sync", account.id, code=1, **HOME).error_line
-    assert "`releve home token`" in advice and "resume" not in advice
+    assert "`releve home add`" in advice and "resume" not in advice
 
 
 def test_a_fresh_folder_becomes_a_homes(redis_url: str, tmp_path: Path) -> None:

@@ -193,18 +193,20 @@ def test_invitations_are_listed_without_secret_and_number_and_revoked(house: Ins
     account = add(parts)
     link = house.query("invite", account)["link"]
     house.releve("invite", "--usage-point", OTHER_METER)
-    for_meter, for_account = house.query_rows("invitations", "list")
+    for_meter, for_account = house.query_rows("consents", "--invitations")
     assert (for_meter["usage_point"], for_meter["account"], for_meter["state"]) == ("…0022", None, "sent")
     assert (for_account["usage_point"], for_account["account"]) == (None, account)
-    table = house.releve("invitations", "list").out
+    table = house.releve("consents", "--invitations").out
     assert for_account["invitation"] in table and account in table
     for text in (table, json.dumps([for_meter, for_account])):
         assert "invite_" not in text and OTHER_METER not in text
-    assert "is revoked" in house.releve("invitations", "revoke", for_account["invitation"]).out
-    assert "is revoked" in house.releve("invitations", "revoke", for_account["invitation"]).out
-    assert [one["invitation"] for one in house.query_rows("invitations", "list", "--open")] == [for_meter["invitation"]]
+    assert "is revoked" in house.releve("consents", "revoke", for_account["invitation"]).out
+    assert "is revoked" in house.releve("consents", "revoke", for_account["invitation"]).out
+    assert [one["invitation"] for one in house.query_rows("consents", "--invitations", "--open")] == [
+        for_meter["invitation"]
+    ]
     assert parts.stores.registry.invitations.open(link.partition("#")[2], "a" * 64) is None
-    refused = house.run("invitations", "revoke", link)
+    refused = house.run("consents", "revoke", link)
     assert refused.code == 1
     assert link not in refused.error_line
 
@@ -214,7 +216,7 @@ def test_a_used_invitation_is_not_said_to_be_revoked(house: Installation, parts:
     assert parts.stores.registry.invitations.open(link.partition("#")[2], "browser")
     with parts.stores.registry.database.writing() as connection:
         assert parts.stores.registry.invitations.use(connection, invitation.id)
-    assert house.releve("invitations", "revoke", invitation.id).out == f"invitation {invitation.id} was already used\n"
+    assert house.releve("consents", "revoke", invitation.id).out == f"invitation {invitation.id} was already used\n"
 
 
 # The mail

@@ -92,18 +92,18 @@ def test_replay_says_what_is_wrong_with_the_question(home: str, releve: Run, par
 
 
 def test_a_surprise_is_listed_shown_masked_and_cleared(home: str, releve: Run, parts: Parts) -> None:
-    row = json.loads(releve("quarantine", "list", "--json"))
+    row = json.loads(releve("quarantine", "--json"))
     assert (row["kind"], row["place"], row["times"]) == ("unknown_field", "meter_reading.holder", 1)
-    assert row["id"] in releve("quarantine", "list")
-    masked = releve("quarantine", "show", row["id"])
+    assert row["id"] in releve("quarantine")
+    masked = releve("quarantine", row["id"])
     assert "Dupont" not in masked and '"holder": "aaa aaaaaa"' in masked
-    raw = json.loads(releve("quarantine", "show", row["id"], "--raw", "--json"))["sample"]
+    raw = json.loads(releve("quarantine", row["id"], "--raw", "--json"))["sample"]
     assert raw["meter_reading"]["holder"] == "Mme Dupont"
     assert raw["meter_reading"]["usage_point_id"] == "0" * 14
-    assert releve("quarantine", "clear", row["id"]) == "cleared\n"
-    assert "no sample in quarantine has this id" in releve("quarantine", "clear", row["id"], code=1)
-    assert "no sample in quarantine has this id" in releve("quarantine", "show", row["id"], code=1)
-    assert releve("quarantine", "list") == "the quarantine is empty\n"
+    assert releve("quarantine", "--remove", row["id"]) == "cleared\n"
+    assert "no sample in quarantine has this id" in releve("quarantine", "--remove", row["id"], code=1)
+    assert "no sample in quarantine has this id" in releve("quarantine", row["id"], code=1)
+    assert releve("quarantine") == "the quarantine is empty\n"
 
 
 def test_nothing_is_kept_unless_it_is_asked_for(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The change of a key by `releve keys`, as an operator does it: nobody is signed out, and nothing is lost."""
+"""The change of a key by `releve secrets`, as an operator does it: nobody is signed out, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def sees_home(parts: Parts, text: str, form: str) -> bool:
 
 
 def test_households_stay_signed_in_while_the_session_key_is_replaced(installation: Installation) -> None:
-    old, new = (installation.releve("keys", "new").out.strip() for _ in range(2))
+    old, new = (installation.releve("secrets", "add", "--key").out.strip() for _ in range(2))
     assert old != new
     with installation.open(session_key=old) as parts:
         account, _ = parts.stores.registry.accounts.add("enedis", METER, NOW, token_needed=False)
@@ -34,7 +34,7 @@ def test_households_stay_signed_in_while_the_session_key_is_replaced(installatio
     with installation.open(session_key=both) as parts:
         assert sees_home(parts, text, form)
         newer_form = parts.access.signer.csrf_token(key.id)
-    rotated = installation.releve("keys", "rotate", session_key=both).out
+    rotated = installation.releve("secrets", "rotate", session_key=both).out
     assert "1 households encrypted again" in rotated and "1 sessions, codes and links encrypted again" in rotated
     with installation.open(session_key=new) as parts:
         assert sees_home(parts, text, newer_form)
@@ -46,10 +46,10 @@ def test_households_stay_signed_in_while_the_session_key_is_replaced(installatio
 def test_where_there_is_no_session_key_the_rotation_leaves_what_is_under_it_and_says_so(
     installation: Installation,
 ) -> None:
-    with installation.open(session_key=installation.releve("keys", "new").out.strip()) as parts:
+    with installation.open(session_key=installation.releve("secrets", "add", "--key").out.strip()) as parts:
         parts.access.keys.create(SESSION, "owner")
         before = parts.stores.registry.database.fetch(select(ACCESS_KEYS))
-    told = installation.releve("keys", "rotate").out
+    told = installation.releve("secrets", "rotate").out
     assert "0 tokens encrypted again" in told
     assert (
         "sessions, codes, mail addresses and operators were not changed, because RELEVE_SESSION_KEY is not set" in told

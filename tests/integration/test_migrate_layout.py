@@ -1,4 +1,4 @@
-"""The command `releve migrate-layout` in both directions on real stores, and the errors of who forgets it."""
+"""The command `releve migrate --layout` in both directions on real stores, and the errors of who forgets it."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def show_documents(installation: Installation, home: str, layout: str) -> list[A
 def test_what_people_are_shown_is_the_same_in_either_layout(installation: Installation, old: str, new: str) -> None:
     homes = sync_two_homes(installation, old)
     before = [show_documents(installation, home, old) for home in homes]
-    moved = installation.run("migrate-layout", "--to", new, "--json", layout=old)
+    moved = installation.run("migrate", "--layout", new, "--json", layout=old)
     assert moved.code == 0, moved.err
     report = json.loads(moved.out)
     documents = 2 * (len(FIRST_RUN) + 2 + 1 + sum(map(len, CURVE.values())) + 49)
@@ -79,7 +79,7 @@ def test_what_people_are_shown_is_the_same_in_either_layout(installation: Instal
     }
     assert report["kwh"]["day"] == 2 * sum(FIRST_RUN.values()) / 1000
     assert [show_documents(installation, home, new) for home in homes] == before
-    repeated = installation.run("migrate-layout", "--to", new, layout=new)
+    repeated = installation.run("migrate", "--layout", new, layout=new)
     assert (repeated.code, repeated.out[:17]) == (0, "moved 0 accounts ")
 
 
@@ -87,11 +87,11 @@ def test_who_is_told_the_wrong_layout_is_told_what_to_do_and_reads_no_empty_stor
     [home, _] = sync_two_homes(installation, "plain")
     refused = installation.run("show", home, "--by", "day", layout="packed")
     assert refused.code == 1
-    assert "releve migrate-layout --to packed" in refused.error_line and "RELEVE_LAYOUT=plain" in refused.error_line
+    assert "releve migrate --layout packed" in refused.error_line and "RELEVE_LAYOUT=plain" in refused.error_line
     with installation.open(guarded=True, layout="packed") as parts:
-        with pytest.raises(ConfigError, match="migrate-layout --to packed"):
+        with pytest.raises(ConfigError, match="migrate --layout packed"):
             startup._check_layout(parts.stores)
-        with pytest.raises(StoreUnavailable, match="migrate-layout") as refusal:
+        with pytest.raises(StoreUnavailable, match="migrate --layout") as refusal:
             sync_days(parts.stores.measures, FIRST_RUN, home)  # type: ignore[arg-type]
         waits = LONGEST_WAIT_S, 1.2 * LONGEST_DELAY_S
         assert (refusal.value.retry_after_s or 0) > max(waits), "waiting heals nothing: neither tries it again at once"
@@ -103,10 +103,10 @@ def test_measures_of_unknown_accounts_are_left_until_they_are_named(installation
     sync_two_homes(installation, "plain")
     with installation.open() as parts:
         sync_days(parts.stores.measures, {date(2024, 5, 9): 1000}, "stranger")  # type: ignore[arg-type]
-    result = installation.run("migrate-layout", "--to", "packed")
+    result = installation.run("migrate", "--layout", "packed")
     assert result.code == 1
     assert "the plain layout still has measures" in result.out
-    second_result = installation.run("migrate-layout", "--to", "packed", "--account", "stranger")
+    second_result = installation.run("migrate", "--layout", "packed", "--account", "stranger")
     assert (second_result.code, "moved 1 accounts" in second_result.out) == (0, True)
     assert not has_other_layout(installation, "packed")
 
@@ -114,7 +114,7 @@ def test_measures_of_unknown_accounts_are_left_until_they_are_named(installation
 def test_it_waits_for_no_worker_but_refuses(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
     sync_two_homes(installation, "plain")
     monkeypatch.setattr("worker.stores.redis.heartbeats.Heartbeats.living_workers", lambda _: ["host-1-abc"])
-    refused = installation.run("migrate-layout", "--to", "packed")
+    refused = installation.run("migrate", "--layout", "packed")
     assert refused.code == 1
     assert "1 workers are running (host-1-abc): stop workers, beat and web" in refused.error_line
     assert not has_other_layout(installation, "plain")

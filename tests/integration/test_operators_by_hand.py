@@ -1,4 +1,4 @@
-"""`releve operators` and the questions that commands ask on a terminal (L4)."""
+"""`releve access` and the questions that commands ask on a terminal (L4)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def add(
     installation: Installation, patch: pytest.MonkeyPatch, name: str, *options: str, password: str = PASSWORD
 ) -> CommandResult:
     patch.setattr(sys, "stdin", io.StringIO(f"{password}\n"))
-    return installation.run("operators", "add", name, "--password", "-", *options)
+    return installation.run("access", "add-operator", name, "--password", "-", *options)
 
 
 def test_a_script_adds_an_operator_and_gets_the_key_once(
@@ -48,7 +48,7 @@ def test_a_script_adds_an_operator_and_gets_the_key_once(
     row = json.loads(add(installation, monkeypatch, "Alice", "--json").out)
     assert row["name"] == "alice" and pyotp.TOTP(row["totp_key"]).now()
     assert row["totp_address"].startswith("otpauth://totp/Rel%C3%A8ve:alice?secret=")
-    (listed,) = installation.query_rows("operators", "list")
+    (listed,) = installation.query_rows("access", "list", "--kind", "operator")
     assert listed["has_second_factor"] and listed["sessions"] == 0 and listed["signed_in_at"] is None
     assert row["totp_key"] not in json.dumps(listed)
     again = add(installation, monkeypatch, "alice")
@@ -64,7 +64,7 @@ def test_l4_a_weak_password_makes_no_operator(
     refused = add(installation, monkeypatch, "alice", password=password)
     assert refused.code == 1 and said in refused.error_line
     assert len(password) < 2 or password not in refused.err
-    assert installation.query_rows("operators", "list") == []
+    assert installation.query_rows("access", "list", "--kind", "operator") == []
 
 
 def test_a_person_types_the_password_twice_and_a_first_code(
@@ -76,19 +76,19 @@ def test_a_person_types_the_password_twice_and_a_first_code(
     codes = iter(["000000", pyotp.TOTP(KEY).now()])
     monkeypatch.setattr("click.termui.visible_prompt_func", lambda _: next(codes))
     monkeypatch.setattr(sys, "stdin", Terminal())
-    answer = installation.releve("operators", "add", "alice")
+    answer = installation.releve("access", "add-operator", "alice")
     assert KEY in answer.out and "otpauth://totp/" in answer.out
     assert "wrong code" in answer.err and PASSWORD not in answer.out + answer.err
-    assert [row["name"] for row in installation.query_rows("operators", "list")] == ["alice"]
+    assert [row["name"] for row in installation.query_rows("access", "list", "--kind", "operator")] == ["alice"]
 
 
 def test_three_wrong_codes_make_no_operator(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("click.termui.hidden_prompt_func", lambda _: PASSWORD)
     monkeypatch.setattr("click.termui.visible_prompt_func", lambda _: "000000")
     monkeypatch.setattr(sys, "stdin", Terminal())
-    refused = installation.run("operators", "add", "alice")
+    refused = installation.run("access", "add-operator", "alice")
     assert refused.code == 1 and "no operator was added" in refused.err
-    assert installation.query_rows("operators", "list") == []
+    assert installation.query_rows("access", "list", "--kind", "operator") == []
 
 
 def test_one_without_a_second_factor_is_told_where_it_works(
@@ -100,47 +100,50 @@ def test_one_without_a_second_factor_is_told_where_it_works(
 def test_a_password_in_the_command_or_from_nowhere_is_refused(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = installation.run("operators", "add", "alice", "--password", PASSWORD)
+    seen = installation.run("access", "add-operator", "alice", "--password", PASSWORD)
     assert seen.code == 2 and "standard input" in seen.error_line and PASSWORD not in seen.err
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
-    nowhere = installation.run("operators", "add", "alice", "--no-second-factor")
+    nowhere = installation.run("access", "add-operator", "alice", "--no-second-factor")
     assert nowhere.code == 2 and "--password -" in nowhere.error_line
 
 
 def test_a_new_password_a_link_and_the_end(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
     row = json.loads(add(installation, monkeypatch, "alice", "--json").out)
-    link = installation.releve("operators", "link", "alice").out.strip()
+    link = installation.releve("access", "link", "alice").out.strip()
     assert re.fullmatch(r"http://127\.0\.0\.1:8000/operator/link#operator_link_[a-z0-9]{12}_[\w-]{43}", link)
     with Parts(installation.read_settings()) as parts:
         keys = parts.access.keys
         keys.create(KeyKind.OPERATOR_SESSION, row["id"])
-        assert installation.query_rows("operators", "list")[0]["sessions"] == 1
+        assert installation.query_rows("access", "list", "--kind", "operator")[0]["sessions"] == 1
         monkeypatch.setattr(sys, "stdin", io.StringIO("girafe lundi moquette 7\n"))
-        installation.releve("operators", "password", "alice", "--password", "-")
+        installation.releve("access", "password", "alice", "--password", "-")
         assert keys.list_keys([row["id"]], set(KeyKind)) == []
         assert parts.access.operators.check("alice", "girafe lundi moquette 7")
         keys.create(KeyKind.OPERATOR_SESSION, row["id"])
-        assert "is removed" in installation.releve("operators", "end", "alice").out
+        assert "is removed" in installation.releve("access", "remove", "operator", "alice").out
         assert keys.list_keys([row["id"]], set(KeyKind)) == []
-    gone = installation.run("operators", "end", "alice")
-    assert gone.code == 1 and "releve operators list" in gone.error_line
-    assert "add one with `releve operators add NAME`" in installation.releve("operators", "list").out
+    gone = installation.run("access", "remove", "operator", "alice")
+    assert gone.code == 1 and "releve access list --kind operator" in gone.error_line
+    assert (
+        "add one with `releve access add-operator NAME`"
+        in installation.releve("access", "list", "--kind", "operator").out
+    )
 
 
 def test_where_the_session_key_is_not_nothing_is_made(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     elsewhere = installation.but(registry_url=f"sqlite:///{installation.folder / 'registry.db'}")
-    refused = elsewhere.run("operators", "list")
-    assert refused.code == 2 and "docker compose exec web releve operators" in refused.error_line
+    refused = elsewhere.run("access", "list", "--kind", "operator")
+    assert refused.code == 2 and "docker compose exec web releve access" in refused.error_line
     assert not list(installation.folder.glob("session.key*"))
-    elsewhere.releve("operators", "list", session_key=generate_key())
+    elsewhere.releve("access", "list", "--kind", "operator", session_key=generate_key())
 
 
 @pytest.mark.parametrize(
     "words",
     [
-        ("operators", "end", "alice"),
+        ("access", "remove", "operator", "alice"),
         ("secrets", "show", "flower_password", "--folder", "secrets"),
         ("restore", "monday.zip"),
     ],
@@ -149,7 +152,7 @@ def test_on_a_terminal_a_command_asks_first_and_names_what_it_will_do(
     installation: Installation, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
 ) -> None:
     add(installation, monkeypatch, "alice")
-    installation.releve("secrets", "make", "secrets")
+    installation.releve("secrets", "add", "secrets")
     questions: list[str] = []
     monkeypatch.setattr("click.termui.visible_prompt_func", lambda text: questions.append(text) or "n")
     monkeypatch.setattr(sys, "stdin", Terminal())
@@ -167,6 +170,7 @@ def test_an_old_password_in_the_environment_is_named_with_what_replaces_it(monke
     for name in ("RELEVE_OPERATOR_PASSWORD", "RELEVE_OPERATOR_PASSWORD_FILE"):
         monkeypatch.setenv(name, "something")
         (line,) = removed_settings()
-        assert "has no effect any more" in line and "releve operators add NAME" in line and "something" not in line
+        assert "has no effect any more" in line and "releve access add-operator NAME" in line
+        assert "something" not in line
         monkeypatch.delenv(name)
     assert "operator_password" not in Settings.model_fields

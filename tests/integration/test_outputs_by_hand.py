@@ -103,7 +103,7 @@ def test_an_address_of_the_internet_without_tls_is_warned_of(
         (["--url", URL, "--secret", "-", "--option", "colour"], "NAME=VALUE"),
         (["--url", URL, "--secret", "-", "--tenant", "a", "--account", "b"], "either --tenant or --account"),
         (["--url", URL, "--secret", "-", "--no-check", "--account", "k0000000000x"], "releve accounts list"),
-        (["--url", URL, "--secret", "-", "--no-check", "--tenant", "nobody"], "releve tenants set"),
+        (["--url", URL, "--secret", "-", "--no-check", "--tenant", "nobody"], "releve tenants"),
     ],
 )
 def test_a_wrong_option_is_said_in_one_line(

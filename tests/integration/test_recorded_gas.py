@@ -223,7 +223,7 @@ def test_the_home_served_by_the_simulator_is_stored_exactly(
         installation.releve("migrate", **settings)
         account = installation.query("accounts", "add", "--pce", METER, "--own", **settings)["account"]
         installation.releve("sync", account, "--inline", **settings)
-        installation.releve("backfill", account, "--inline", **settings)
+        installation.releve("sync", "--history", account, "--inline", **settings)
         with installation.open(**settings) as parts:
             stored = parts.stores.measures.read(account, {DAILY.inputs: ALL_KEYS})[DAILY.inputs]
     # The last month is provisional until it has been billed.
@@ -240,7 +240,7 @@ def test_the_home_served_by_the_simulator_is_stored_exactly(
             assert parts.stores.registry.corrections.list_between(account, DAILY.inputs, "2017", "2022") == []
         again = installation.query("sync", account, "--inline", **settings)
         assert (again["created"], again["updated"], again["removed"]) == (0, 0, 0)
-        ledgers = installation.query("completeness", account, **settings)["series"]
+        ledgers = installation.query("explain", "--days", account, **settings)["series"]
         explained = installation.query("explain", account, str(ABSENT), **settings)
     assert ledgers[DAILY]["complete"] == len(home.measured)
     assert ledgers[PUBLISHED]["complete"] == home.billed_days

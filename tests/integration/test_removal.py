@@ -172,4 +172,4 @@ def test_the_commands_tell_the_calendar_and_the_receipt(installation: Installati
     assert (receipt["account"], receipt["kept"], receipt["erased"]["documents"]) == (account, {"consent_proofs": 1}, 3)
     assert "was removed" in installation.releve("invite", account, code=1).err
     assert "write it like 30" in installation.releve("consents", "--expiring", "soon", code=2).err
-    assert "proofs of consent encrypted again" in installation.releve("keys", "rotate").out
+    assert "proofs of consent encrypted again" in installation.releve("secrets", "rotate").out

@@ -490,7 +490,7 @@ def test_a_refused_restore_leaves_nothing_behind(lost: Lost, spoil: Callable[[Lo
 
 
 def test_a_homes_backup_is_restored_as_a_home(lost: Lost) -> None:
-    assert " by a home, " in lost.installation.releve("backup-info", str(back_up_home(lost))).out
+    assert " by a home, " in lost.installation.releve("backup", "--show", str(back_up_home(lost))).out
     new = lost.new.but(gateway_url=GATEWAY)
     assert not new.read_settings().is_home
     for again in (False, True):
@@ -524,7 +524,7 @@ def test_a_backup_that_says_nothing_of_a_home_is_restored_as_before(
         back_up(parts.stores, lost.file)
     out = lost.new.releve("restore", str(lost.file)).out
     assert "data folder" not in out and not lost.new.read_settings().is_home
-    assert lost.new.releve("backup-info", str(lost.file)).out.startswith("made ")
+    assert lost.new.releve("backup", "--show", str(lost.file)).out.startswith("made ")
 
 
 # -- Twice and interrupted
@@ -584,4 +584,4 @@ def test_the_command_says_what_is_ended_and_how_people_come_back(lost: Lost) -> 
     out = lost.new.releve("restore", str(lost.file)).out
     assert "applied the ledger of erasures: 1 accounts erased, 0 closed and 0 stopped" in out
     assert "ended: 1 API tokens, 1 invitations, 1 proxy clients with 1 grants, and all sessions" in out
-    assert "releve tokens new" in out and "releve invite ACCOUNT" in out
+    assert "releve access add-token" in out and "releve invite ACCOUNT" in out

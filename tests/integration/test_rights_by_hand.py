@@ -82,7 +82,8 @@ def test_where_there_is_none_it_is_declared_as_our_own(
 
 
 def test_without_gas_there_are_no_commands_for_it(installation: Installation) -> None:
-    assert "No such command" in installation.run("rights").err
+    assert "No such command" in installation.run("consents", "check").err
+    assert "gas is not set up here" in installation.run("rights", "--json").error_line
     assert "gas is not set up here" in installation.run("invite", "--pce", PCE).error_line
 
 
@@ -114,7 +115,7 @@ def test_a_right_that_waits_opens_later(house: Installation, parts: Parts, regis
     row = house.query(*OWN, "--postcode", "69001", "--name", "Durand")
     assert (row["account"], row["right_state"]) == (None, "pending")
     register.change(PCE, state=RightState.ACTIVE)
-    checked = house.query("rights", "check")
+    checked = house.query("consents", "check")
     assert (checked["checked"], len(checked["opened"]), checked["set_aside"]) == (1, 1, 0)
     (proof,) = parts.stores.registry.consents.list_proofs(checked["opened"][0])
     assert proof.proof is Proof.OWN
@@ -140,12 +141,12 @@ def test_an_own_meter_whose_right_has_ended_is_declared_anew_for_its_account(
     register.grant(PCE, role=RightRole.OWN)
     account = house.query(*OWN)["account"]
     register.change(PCE, state=ended)
-    assert house.query("rights", "check")["set_aside"] == 1
+    assert house.query("consents", "check")["set_aside"] == 1
     assert "--postcode" in house.run(*OWN).error_line
     again = house.query(*OWN, "--postcode", "69001", "--name", "Durand")
     assert (again["account"], again["state"]) == (account, "ready")
     assert [proof.open for proof in parts.stores.registry.consents.list_proofs(account)] == [True, False]
-    assert house.query("rights", "check") == {"checked": 2, "opened": [], "set_aside": 0}
+    assert house.query("consents", "check") == {"checked": 2, "opened": [], "set_aside": 0}
     assert "has this meter already" in house.run(*OWN).error_line
 
 
@@ -154,7 +155,7 @@ def test_a_households_account_is_no_own_meter_whatever_became_of_its_right(
 ) -> None:
     account = opened(parts, register)
     register.change(PCE, state=RightState.REVOKED)
-    assert house.query("rights", "check")["set_aside"] == 1
+    assert house.query("consents", "check")["set_aside"] == 1
     register.grant(PCE, role=RightRole.OWN)
     assert "has this meter already" in house.run(*OWN).error_line
     assert parts.stores.registry.accounts.get(account.id).reason == RightEnded.code
@@ -182,34 +183,35 @@ def test_a_gas_meter_without_an_invitation_is_listed_by_its_last_digits_and_acce
     power = electricity(parts)
     for meter, browser in ((PCE, BROWSER), (OTHER, STRANGER)):
         begin(parts, replace(TYPED, meter=meter), browser=browser, session={power.id: 1})
-    first, second = house.query_rows("requests", "list")
+    # Both are of the same moment.
+    first, second = sorted(house.query_rows("consents", "--requests"), key=lambda row: str(row["digits"]))
     assert [(row["meters"], row["digits"], row["accounts"]) for row in (first, second)] == [
         (1, ["…1234"], [power.id]),
         (1, ["…3456"], [power.id]),
     ]
-    listed = house.releve("requests", "list").out
+    listed = house.releve("consents", "--requests").out
     assert "…1234" in listed and power.id in listed and not [text for text in (PCE, OTHER, "Durand") if text in listed]
-    assert "a worker declares its right" in house.releve("requests", "accept", first["request"]).out
+    assert "a worker declares its right" in house.releve("consents", "accept", first["request"]).out
     accepted = parts.consent.requests.get(first["request"])
     assert accepted is not None and accepted.state is RequestState.ASKING
     assert (accepted.vouched_by or "").startswith("cli:") and register.declarations == []
     assert parts.stores.redis.llen("releve:celery:first_screen") == 1
-    house.releve("requests", "refuse", second["request"])
-    assert house.query_rows("requests", "list") == []
-    assert "no waiting request" in house.run("requests", "accept", second["request"]).error_line
+    house.releve("consents", "refuse", second["request"])
+    assert house.query_rows("consents", "--requests") == []
+    assert "no waiting request" in house.run("consents", "accept", second["request"]).error_line
 
 
 def test_rights_are_listed_without_their_meters(house: Installation, parts: Parts, register: RightRegister) -> None:
-    assert "no rights yet" in house.releve("rights").out
+    assert "no rights yet" in house.releve("consents", "--rights").out
     register.grant(PCE, role=RightRole.OWN)
     account = house.query(*OWN)["account"]
     register.grant(OTHER, proof=ProofState.AWAITED, proof_until=date(2024, 8, 1))
     parts.stores.registry.accounts.add("grdf", OTHER, NOW, token_needed=False)
-    house.releve("rights", "check")
-    listed = {row["meter"]: row for row in house.query_rows("rights")}
+    house.releve("consents", "check")
+    listed = {row["meter"]: row for row in house.query_rows("consents", "--rights")}
     assert listed["…1234"]["account"] == account and listed["…1234"]["state"] == "active"
     assert (listed["…3456"]["proof"], listed["…3456"]["proof_until"]) == ("awaited", "2024-08-01")
-    table = house.releve("rights").out
+    table = house.releve("consents", "--rights").out
     assert "…1234" in table and PCE not in table and OTHER not in table
 
 
@@ -218,7 +220,7 @@ def test_a_proof_is_sent_once_its_size_is_checked(
 ) -> None:
     register.grant(PCE, RightState.ACTIVE, proof=ProofState.AWAITED, proof_until=date(2024, 8, 1))
     house.query(*OWN)
-    (right,) = house.query_rows("rights")
+    (right,) = house.query_rows("consents", "--rights")
     small, large, empty = (tmp_path / name for name in ("consent.pdf", "large.pdf", "empty.pdf"))
     small.write_bytes(b"%PDF-1.4")
     empty.touch()
@@ -230,11 +232,11 @@ def test_a_proof_is_sent_once_its_size_is_checked(
         ([small] * 4, "3 files"),
         ([tmp_path / "none.pdf"], "does not exist"),
     ):
-        assert message in house.run("rights", "proof", right["right"], *map(str, files)).error_line
-    assert "no right has this id" in house.run("rights", "proof", "nothing", str(small)).error_line
-    assert house.query("rights", "proof", right["right"], str(small))["files"] == 1
+        assert message in house.run("consents", "proof", right["right"], *map(str, files)).error_line
+    assert "no right has this id" in house.run("consents", "proof", "nothing", str(small)).error_line
+    assert house.query("consents", "proof", right["right"], str(small))["files"] == 1
     assert register.uploads == [("uuid-1", [("consent.pdf", b"%PDF-1.4")])]
-    assert house.query_rows("rights")[0]["proof"] == "in_review"
+    assert house.query_rows("consents", "--rights")[0]["proof"] == "in_review"
 
 
 def test_an_account_is_explained_as_one_of_electricity_is(house: Installation, register: RightRegister) -> None:

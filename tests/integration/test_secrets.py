@@ -20,7 +20,7 @@ def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def make(folder: Path, *words: str, **variables: str) -> CommandResult:
-    return run_releve(folder, variables, "secrets", "make", str(folder / "secrets"), *words)
+    return run_releve(folder, variables, "secrets", "add", str(folder / "secrets"), *words)
 
 
 def files(folder: Path) -> dict[str, str]:
@@ -127,7 +127,7 @@ def test_a_refusal_leaves_all_as_it_was(tmp_path: Path, monkeypatch: pytest.Monk
 def test_one_is_shown_and_an_unknown_one_is_not(tmp_path: Path) -> None:
     folder = ("--folder", str(tmp_path / "secrets"))
     early = run_releve(tmp_path, {}, "secrets", "show", "flower_password", *folder)
-    assert early.code == 2 and "releve secrets make" in early.error_line
+    assert early.code == 2 and "releve secrets add" in early.error_line
     make(tmp_path)
     shown = run_releve(tmp_path, {}, "secrets", "show", "flower_password", *folder)
     assert shown.out.strip() == files(tmp_path)["kept/flower_password"]

@@ -26,26 +26,26 @@ def secret_file(tmp_path: Path) -> Path:
 
 
 def test_a_tenant_is_made_changed_and_listed_without_its_secrets(cli: Installation, secret_file: Path) -> None:
-    assert "default" in cli.releve("tenants", "list").out
-    cli.releve("tenants", "set", "kilowatt", "--title", "Kilowatt Club")
+    assert "default" in cli.releve("tenants").out
+    cli.releve("tenants", "kilowatt", "--title", "Kilowatt Club")
     url = "https://kilowatt.example/hook-with-a-secret/"
     webhook = ("--webhook-url", url, "--webhook-secret-file", str(secret_file))
-    said = cli.releve("tenants", "set", "kilowatt", *webhook)
+    said = cli.releve("tenants", "kilowatt", *webhook)
     assert "Kilowatt Club; with a webhook" in said.out
-    cli.releve("tenants", "set", "default", "--title", "Our service")
-    rows = cli.query_rows("tenants", "list")
+    cli.releve("tenants", "default", "--title", "Our service")
+    rows = cli.query_rows("tenants")
     assert [(row["id"], row["title"], row["has_webhook"]) for row in rows] == [
         ("default", "Our service", False),
         ("kilowatt", "Kilowatt Club", True),
     ]
-    listed = cli.releve("tenants", "list").out + str(rows)
+    listed = cli.releve("tenants").out + str(rows)
     assert "hook-with-a-secret" not in listed and "between them" not in listed
     with cli.open() as parts:
         assert parts.stores.registry.tenants.find_webhook("kilowatt") == WebhookTarget(
             url.rstrip("/"), "between them and us, and nobody else"
         )
         assert parts.stores.registry.tenants.title_of("default") == "Our service"
-    cli.releve("tenants", "set", "kilowatt", "--no-webhook")
+    cli.releve("tenants", "kilowatt", "--no-webhook")
     with cli.open() as parts:
         assert not parts.stores.registry.tenants.has_webhook("kilowatt")
 
@@ -71,34 +71,34 @@ def test_misuse_makes_no_tenant(
 ) -> None:
     (tmp_path / "empty").touch()
     files = {"file": str(secret_file), "empty": str(tmp_path / "empty")}
-    refused = cli.releve("tenants", "set", *(word.format(**files) for word in words), code=2)
+    refused = cli.releve("tenants", *(word.format(**files) for word in words), code=2)
     assert said in refused.err and "a-secret" not in refused.err
-    assert [row["id"] for row in cli.query_rows("tenants", "list")] == ["default"]
+    assert [row["id"] for row in cli.query_rows("tenants")] == ["default"]
 
 
 def test_a_new_tenant_needs_a_title(cli: Installation) -> None:
-    assert "--title" in cli.releve("tenants", "set", "kilowatt", code=1).err
+    assert "--title" in cli.releve("tenants", "kilowatt", code=1).err
 
 
 @pytest.mark.parametrize(
     "words",
     [
-        ["tokens", "new", "--name", "x", "--scope", "read:accounts"],
+        ["access", "add-token", "--name", "x", "--scope", "read:accounts"],
         ["accounts", "add", "--usage-point", METER],
         ["accounts", "list"],
         ["invite", "--usage-point", METER],
-        ["invitations", "list"],
+        ["consents", "--invitations"],
     ],
     ids=lambda words: " ".join(words[:2]),
 )
 def test_a_tenant_that_was_not_set_up_is_refused_in_one_line(cli: Installation, words: list[str]) -> None:
     refused = cli.releve(*words, "--tenant", "kilowatt", code=1)
     (line,) = [line for line in refused.err.splitlines() if "PRETENDING" not in line]
-    assert "`releve tenants set kilowatt --title" in line
+    assert "`releve tenants kilowatt --title" in line
     assert (
         cli.query_rows("accounts", "list")
-        == cli.query_rows("tokens", "list")
-        == cli.query_rows("invitations", "list")
+        == cli.query_rows("access", "list", "--kind", "token")
+        == cli.query_rows("consents", "--invitations")
         == []
     )
 
@@ -106,21 +106,21 @@ def test_a_tenant_that_was_not_set_up_is_refused_in_one_line(cli: Installation, 
 def test_tables_have_a_column_of_tenants_only_where_there_are_several_and_json_always(
     cli: Installation, parts: Parts
 ) -> None:
-    lists = (["accounts", "list"], ["tokens", "list"], ["invitations", "list"])
+    lists = (["accounts", "list"], ["access", "list", "--kind", "token"], ["consents", "--invitations"])
 
     def make(meter: str, *tenant: str) -> None:
         account, _ = parts.stores.registry.accounts.add(
             "enedis", meter, parts.stores.now(), tenant=tenant[1] if tenant else "default"
         )
         cli.releve("invite", account.id)
-        cli.releve("tokens", "new", "--name", "x", "--scope", "read:accounts,erase:accounts", *tenant)
+        cli.releve("access", "add-token", "--name", "x", "--scope", "read:accounts,erase:accounts", *tenant)
 
     make(METER)
     assert "tenant" not in cli.releve("accounts", "show", parts.stores.registry.accounts.list_accounts()[0].id).out
     for words in lists:
         assert "tenant" not in cli.releve(*words).out
         assert [row["tenant"] for row in cli.query_rows(*words)] == ["default"]
-    cli.releve("tenants", "set", "kilowatt", "--title", "Kilowatt Club")
+    cli.releve("tenants", "kilowatt", "--title", "Kilowatt Club")
     make(OTHER, "--tenant", "kilowatt")
     for words in lists:
         table = cli.releve(*words).out
@@ -138,7 +138,7 @@ def test_an_account_stays_in_its_tenant(cli: Installation, parts: Parts) -> None
 def test_the_operator_is_told_which_tenant_reads_a_meter_and_nothing_is_changed(
     cli: Installation, parts: Parts
 ) -> None:
-    cli.releve("tenants", "set", "kilowatt", "--title", "Kilowatt Club")
+    cli.releve("tenants", "kilowatt", "--title", "Kilowatt Club")
     account, _ = parts.stores.registry.accounts.add("enedis", METER, parts.stores.now(), tenant="kilowatt")
     for words in (["accounts", "add"], ["invite"], ["invite", "--new-holder"]):
         refused = cli.releve(*words, "--usage-point", METER, code=1)

@@ -17,7 +17,7 @@ STACK = "https://stack.example/accounts/enedis/redirect"  # Nobody answers there
 
 @dataclass(frozen=True)
 class OutsideStack:
-    """A client with the id and the secret that ``releve proxy-clients new`` printed."""
+    """A client with the id and the secret that ``releve access add-client`` printed."""
 
     service: Service
     client_id: str
@@ -25,7 +25,7 @@ class OutsideStack:
 
     @classmethod
     def register(cls, service: Service) -> OutsideStack:
-        made = service.system.query("proxy-clients", "new", "A stack", "--no-pkce", "--redirect-uri", STACK)
+        made = service.system.query("access", "add-client", "A stack", "--no-pkce", "--redirect-uri", STACK)
         return cls(service, made["id"], made["client_secret"])
 
     def begin(self, browser: HouseholdBrowser, meter: str) -> str:

@@ -191,7 +191,7 @@ def gas_from_simulator() -> Lines:
 
 
 def synced(installation: Installation, account: str, name: str) -> Lines:
-    installation.releve("backfill", account, "--inline")
+    installation.releve("sync", "--history", account, "--inline")
     installation.releve("sync", account, "--inline")
     again = installation.query("sync", account, "--inline")
     verified = installation.run("verify", account, "--json")

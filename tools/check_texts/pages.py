@@ -14,7 +14,7 @@ from config.settings import PREFIX, Settings
 from config.unknown_settings import REMOVED
 from tools.check_texts.project import Fault, Page, Project
 from worker.cli.gas_option import REFERENCE as WITH_GAS
-from worker.cli.main import cli
+from worker.cli.main import cli, find_alias
 
 SETTINGS = {PREFIX + name.upper() for name in Settings.model_fields}
 SECRET_FILES = {f"{setting}_FILE" for setting in SETTINGS}
@@ -37,7 +37,10 @@ def links(project: Project) -> Iterator[Fault]:
 def commands(project: Project) -> Iterator[Fault]:
     for page in project.pages:
         for position, line in _commands_of(page):
-            if problem := _problem_of(line):
+            words = shlex.split(line)[1:]
+            if page.name == "CHANGELOG.md" and (alias := find_alias(words)):
+                words = alias[1]
+            if problem := _problem_of(words):
                 yield page.fault(position, f"{line}: {problem}; docs/reference/cli.md has all commands")
 
 
@@ -57,9 +60,8 @@ def _code_of(page: Page) -> Iterator[tuple[int, str]]:
         yield from ((match.start(), match[1]) for match in re.finditer(code, page.text, re.MULTILINE))
 
 
-def _problem_of(line: str) -> str:
+def _problem_of(words: list[str]) -> str:
     """Return what is wrong with the words and options of a call, or nothing."""
-    words = shlex.split(line)[1:]
     command: click.Command = cli
     while isinstance(command, click.Group) and words and re.fullmatch(r"[a-z][a-z-]*", words[0]):
         name = words.pop(0)

@@ -183,7 +183,7 @@ class DeclarationNeeded(DataError):
 class UnknownRight(DataError):
     """No right has this id, or it is being withdrawn."""
 
-    remedy = "`releve rights` shows the rights."
+    remedy = "`releve consents --rights` shows the rights."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -310,7 +310,7 @@ class OwnRights:
         """
         right = self.rights.find(right_id)
         if right is None or right.supplier_id is None:
-            raise UnknownRight("no right has this id: `releve rights` shows the ids")
+            raise UnknownRight("no right has this id: `releve consents --rights` shows the ids")
         clients = self.clients_of(right.supplier)
         clients.rights.upload(clients.application_session(), right.supplier_id, files)
         self.rights.save_check(right, replace(right, proof=ProofState.IN_REVIEW))

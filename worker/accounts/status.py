@@ -209,7 +209,7 @@ def missing_days_of(account_id: str, history: History) -> dict[Series, list[date
 
 
 def coverage_to_json(account_id: str, coverage: Mapping[Series, Coverage]) -> dict[str, Any]:
-    """Return the coverage as ``releve completeness --json`` prints it."""
+    """Return the coverage as ``releve explain --days --json`` prints it."""
     curve = coverage.get(COMPARED_SERIES[1])
     return {
         "account": account_id,

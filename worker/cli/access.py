@@ -1,14 +1,14 @@
-"""Who may come in: `releve operators`, `sessions`, `tokens`, `proxy-clients` and `tenants`.
+"""Who may come in: `releve access` and `releve tenants`.
 
-Operators open the page /operator. Tenants are the services that share this Relève, each with accounts, tokens and a
-webhook of its own.
+Operators open the page /operator. Grants are what clients of the consent proxy may read, each of one meter; with v4
+the grants of all meters of a holder's token end together. Tenants are the services that share this Relève, each with
+accounts, tokens and a webhook of its own.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -18,23 +18,29 @@ import click
 from config.settings import ConfigError, Settings, get_settings
 from config.validation import check_http_url, check_webhook
 from worker.accounts.status import to_row
-from worker.cli.command_audit import note_result
+from worker.cli.command_audit import READS, Group, command, note_result, with_options
 from worker.cli.parameters import (
+    DAY_COUNT,
+    FILE,
+    FROM_INPUT,
     TENANT_NAME,
-    CheckedText,
-    DayCount,
+    Checked,
     confirm_on_terminal,
     json_option,
+    limit_option,
     open_registry_database,
+    open_stores,
     print_json,
     print_result,
-    print_rows,
-    tenant_column,
+    read_secret,
     tenant_option,
 )
 from worker.cli.printing import local_text
+from worker.cli.resources import Listing, Row, require_known
 from worker.domain.account import DEFAULT_TENANT, LONGEST_TITLE
+from worker.domain.audit_entry import AuditAction
 from worker.domain.clock import real_clock
+from worker.domain.consents import EndReason
 from worker.domain.oauth_proxy import check_redirect_uri
 from worker.domain.sessions import (
     PASSWORD_FAULTS,
@@ -48,8 +54,11 @@ from worker.domain.sessions import (
     totp_address,
 )
 from worker.ops.logging_setup import warn
+from worker.runtime.consent_parts import meters_of
 from worker.runtime.keys import build_sealer, has_session_keys
+from worker.runtime.sync_parts import build_sync
 from worker.runtime.web_access import OperatorAccess, WebAccess, build_operator_access
+from worker.stores.database import Database
 from worker.stores.encryption import Purpose
 from worker.stores.registry.access_keys import SESSIONS, OperatorRefused, SessionTable
 from worker.stores.registry.api_tokens import (
@@ -62,12 +71,13 @@ from worker.stores.registry.api_tokens import (
 )
 from worker.stores.registry.proxy import ProxyClientTable, ProxyGrantTable
 
-_FROM_STDIN: Final = "-"
 _CODE_TRIES: Final = 3
 _SCOPE_HELP: Final = f"What the token allows: {', '.join(Scope)}. Repeat it for several."
 _LONGEST_NAME: Final = 100  # Of tokens and clients.
 _password_option = click.option(
-    "--password", metavar="-", help="Give - to read the password from standard input. Default: a prompt asks for it."
+    "--password",
+    type=FROM_INPUT,
+    help="Give - to read it from standard input. Default: a prompt asks for it.",
 )
 _pkce_option = click.option(
     "--pkce/--no-pkce", default=True, show_default=True, help="Require a code challenge (S256) in each request."
@@ -79,11 +89,12 @@ _numbers_option = click.option(
     help="Put the numbers of meter and consent in the redirect URL, too; the token answer has them anyway.",
 )
 _SESSION_KINDS: Final = {"household": KeyKind.HOUSEHOLD_SESSION, "operator": KeyKind.OPERATOR_SESSION}
-_kind_option = click.option(
-    "--kind", type=click.Choice(list(_SESSION_KINDS)), help="Only sessions of households, or of operators."
-)
-_account_option = click.option(
-    "--account", "account_id", metavar="ACCOUNT", help="Only sessions that can show this account."
+_of_option = click.option(
+    "--of",
+    "kinds",
+    type=click.Choice(list(_SESSION_KINDS)),
+    callback=lambda _context, _option, value: frozenset({_SESSION_KINDS[value]}) if value else SESSIONS,
+    help="Of sessions: only those of households, or of operators.",
 )
 
 
@@ -97,29 +108,214 @@ def new_operator_link(access: OperatorAccess, operator: Operator, public_url: st
 def warn_without_operators(settings: Settings, access: WebAccess) -> None:
     """Print a line where there is no operator yet; a home has none."""
     if not settings.is_home and not access.operators.has_any():
-        warn("there is no operator yet: add one with `releve operators add NAME`, who then signs in at /operator")
+        warn("there is no operator yet: add one with `releve access add-operator NAME`, who then signs in at /operator")
 
 
-@click.group()
-def operators() -> None:
-    """Add, list and remove operators, the people who can open the page /operator.
+def _operator_access(database: Database) -> OperatorAccess:
+    """Return what operators are let in by.
 
-    Run these commands where the web application runs, because they need the session key.
+    Raises ConfigError where this is not the place of the web application: it could not read what is made here.
+    """
+    settings = get_settings()
+    # Where the registry is here too, the key may be made here.
+    if settings.registry_url is not None and not has_session_keys(settings):
+        raise ConfigError(
+            "the session key is missing: run this where the web application runs (`docker compose exec web releve "
+            "access …`), or set RELEVE_SESSION_KEY"
+        )
+    return build_operator_access(settings, database)
+
+
+_KINDS: Final = {
+    "operator": Listing(
+        "name, has_second_factor, created_at, signed_in_at, sessions",
+        "no operators yet: add one with `releve access add-operator NAME`",
+    ),
+    "session": Listing(
+        "session, kind, of=owner, device, signed in=created_at, last_seen_at, ends=expires_at", "no sessions"
+    ),
+    "token": Listing(
+        "token=id, name, scopes, tenant, created_at, last_used_at, expires_at, revoked_at", "no tokens yet"
+    ),
+    "client": Listing(
+        "id, name, tenant, addresses=redirect_uris, pkce, strict, grants=open_grants, created_at, revoked_at",
+        "no proxy clients yet",
+    ),
+    "grant": Listing(
+        "grant=id, client, tenant, since=granted_at, last used=last_used_on, until=consent_until", "no grants"
+    ),
+}
+_ENDS: Final = {
+    "operator": AuditAction.OPERATOR_END,
+    "session": AuditAction.SESSION_END,
+    "token": AuditAction.TOKEN_REVOKE,
+    "client": AuditAction.PROXY_CLIENT_REVOKE,
+    "grant": AuditAction.GRANT_END,
+}
+
+
+def _load(database: Database, kind: str, account_id: str | None, kinds: frozenset[KeyKind]) -> Iterator[Row]:
+    """Yield what is listed of one kind. Of grants, those in force."""
+    grants, clients = ProxyGrantTable(database), ProxyClientTable(database)
+    match kind:
+        case "operator":
+            access = _operator_access(database)
+            for operator in access.operators.list_operators():
+                yield {**to_row(operator), "sessions": len(access.keys.list_keys([operator.id]))}
+        case "session":
+            table, names = (
+                SessionTable(database),
+                ("kind", "owner", "device", "created_at", "last_seen_at", "expires_at"),
+            )
+            owners = None if account_id is None else table.households_of([account_id])
+            yield from ({"session": key.id, **to_row(key, *names)} for key in table.list_keys(owners, kinds))
+        case "token":
+            yield from map(to_row, ApiTokenTable(database).list_tokens())
+        case "client":
+            for client in clients.list_clients():
+                in_force = sum(grant.ended_at is None for grant in grants.list_grants(client.id))
+                yield {**to_row(client), "open_grants": in_force}
+        case "grant":
+            known = {client.id: client for client in clients.list_clients()}
+            with open_stores() as stores:
+                sync = build_sync(stores)
+                today = sync.history.today()
+                meters = (
+                    None if account_id is None else meters_of(stores, stores.registry.accounts.get_existing(account_id))
+                )
+            for grant in grants.list_grants(meter_digests=meters):
+                if not grant.is_over(today):
+                    row = {**to_row(grant), "client": known[grant.client_id].name}
+                    del row["meter"]
+                    yield {**row, "tenant": known[grant.client_id].tenant}
+
+
+def _end(database: Database, kind: str, item_id: str) -> str:
+    """End what has this id or name, and return how that is said."""
+    match kind:
+        case "operator":
+            operators = _operator_access(database).operators
+            operators.end(operators.find(item_id).id)
+            return "is removed"
+        case "token":
+            return f"of {ApiTokenTable(database).revoke(item_id).name} is revoked"
+        case "client":
+            return f"of {ProxyClientTable(database).revoke(item_id).name} is revoked"
+    require_known(ProxyGrantTable(database).end(item_id, EndReason.OPERATOR_ENDED), "grant", "access list --kind grant")
+    return "has ended"
+
+
+def _end_sessions(database: Database, session_id: str | None, account_id: str | None, kinds: frozenset[KeyKind]) -> int:
+    """End the session of this id, those of an account, or all; return how many."""
+    table = SessionTable(database)
+    if session_id is not None:
+        require_known(ended := table.end(session_id), "session", "access list --kind session")
+        return int(ended)
+    return table.end_all(kinds) if account_id is None else table.end_of(table.households_of([account_id]), kinds)
+
+
+@click.group(cls=Group)
+def access() -> None:
+    """Let operators, programs and clients of the consent proxy in; list and end what lets people in.
+
+    Run the commands for operators where the web application runs, because they need the session key.
 
     \b
     Example:
-      releve operators list
+      releve access list --kind operator
     """
 
 
-@operators.command()
+@access.command("list", audit=READS)
+@click.option("--kind", type=click.Choice(list(_KINDS)), help="Only these. Default: all, one kind after another.")
+@click.option("--account", "account_id", metavar="ACCOUNT", help="Only sessions and grants that show this account.")
+@_of_option
+@limit_option
+@tenant_option("Only tokens, clients and grants of this tenant.")
+@json_option
+def list_access(
+    kind: str | None,
+    account_id: str | None,
+    kinds: frozenset[KeyKind],
+    limit: int | None,
+    tenant: str | None,
+    as_json: bool,
+) -> None:
+    """List operators, sessions, tokens, clients and grants.
+
+    Secrets are not shown, and sessions have no names of people. Revoked tokens and clients are listed, too. Of grants
+    those in force are listed: `last used` is the day of the last read, with v4 of the last renewal of the token.
+
+    \b
+    Examples:
+      releve access list
+      releve access list --kind session --account k9xgwnz9gvp2
+      releve access list --kind token --json
+    """
+    if account_id and kind not in (None, "session", "grant"):
+        raise click.UsageError("--account is for sessions and grants")
+    shown = [kind] if kind else ["session", "grant"] if account_id else [*_KINDS]
+    with open_registry_database() as database:
+        for name in shown:
+            rows = _load(database, name, account_id, kinds)
+            if kind is None and not as_json:
+                click.echo(f"{name}s")
+            named = rows if kind else ({"access": name, **row} for row in rows)
+            _KINDS[name].print(named, as_json=as_json, limit=limit, tenant=tenant)
+
+
+@access.command(audit=lambda given: _ENDS[given["kind"]], subject="item_id")
+@click.argument("kind", type=click.Choice(list(_KINDS)))
+@click.argument("item_id", metavar="[ID]", required=False)
+@click.option("--account", "account_id", metavar="ACCOUNT", help="All sessions that can show this account.")
+@_of_option
+@click.option("--all", "everybody", is_flag=True, help="All sessions, or all of one --of.")
+@click.option("--yes", is_flag=True, help="Don't ask for confirmation.")
+@json_option
+def remove(
+    kind: str,
+    item_id: str | None,
+    account_id: str | None,
+    kinds: frozenset[KeyKind],
+    everybody: bool,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """End an operator, session, token, client or grant.
+
+    ID is that of the list; of an operator, the name. A browser is signed out at its next request; recovery codes stay
+    valid, so that a household can sign in again. An operator's sessions end, and the name can be used again. With a
+    client all its grants end. After a grant has ended, its client must ask the person again. With v4 an access token
+    stays valid for up to 3.5 hours.
+
+    \b
+    Examples:
+      releve access remove token 3kq7d0fr2m
+      releve access remove session --account k9xgwnz9gvp2
+      releve access remove session --all --of operator
+    """
+    given = [item_id is not None, account_id is not None, everybody].count(True)
+    if given != 1 or (kind != "session" and item_id is None):
+        raise click.UsageError("give the ID; of sessions, give one of ID, --account and --all")
+    if kind == "operator":
+        question = f"Remove operator {item_id} and end their sessions?"
+        confirm_on_terminal(question, yes, if_not="no operator was removed")
+    ended = 1
+    with open_registry_database() as database:
+        if kind == "session":
+            ended = _end_sessions(database, item_id, account_id, kinds)
+            line = f"{ended} session{'s' if ended != 1 else ''} ended"
+        else:
+            line = f"{kind} {item_id} {_end(database, kind, str(item_id))}"
+    print_result({"kind": kind, "id": item_id, "ended": ended}, line, as_json=as_json)
+
+
+@access.command(audit=AuditAction.OPERATOR_ADD, subject="name")
 @click.argument("name")
 @_password_option
-@click.option(
-    "--no-second-factor", is_flag=True, help="No second factor. The operator can sign in on this machine only."
-)
+@click.option("--no-second-factor", is_flag=True, help="No second factor. They can sign in on this machine only.")
 @json_option
-def add(name: str, password: str | None, no_second_factor: bool, as_json: bool) -> None:
+def add_operator(name: str, password: str | None, no_second_factor: bool, as_json: bool) -> None:
     """Add the operator NAME.
 
     They sign in with a password and the codes of an authenticator app (TOTP).
@@ -128,11 +324,11 @@ def add(name: str, password: str | None, no_second_factor: bool, as_json: bool) 
 
     \b
     Examples:
-      releve operators add alice
-      releve operators add alice --password - --json < password.txt
+      releve access add-operator alice
+      releve access add-operator alice --password - --json < password.txt
     """
-    _check_password_option(password)
-    with _open_access() as access:
+    with open_registry_database() as database:
+        access = _operator_access(database)
         text, key = _read_password(password, plain_name(name)), None if no_second_factor else new_totp_key()
         if key and not as_json:
             _show_key(key, plain_name(name))
@@ -144,50 +340,7 @@ def add(name: str, password: str | None, no_second_factor: bool, as_json: bool) 
     print_result(row, line, as_json=as_json)
 
 
-@operators.command("list")
-@json_option
-def list_operators(as_json: bool) -> None:
-    """List the operators, with their open sessions.
-
-    \b
-    Example:
-      releve operators list --json
-    """
-    with _open_access() as access:
-        found = access.operators.list_operators()
-        rows = [{**to_row(one), "sessions": len(access.keys.list_keys([one.id]))} for one in found]
-    columns = {
-        "name": "name",
-        "second factor": "has_second_factor",
-        "created": "created_at",
-        "signed in": "signed_in_at",
-        "sessions": "sessions",
-    }
-    print_rows(rows, columns, as_json=as_json, empty="no operators yet: add one with `releve operators add NAME`")
-
-
-@operators.command()
-@click.argument("name")
-@click.option("--yes", is_flag=True, help="Don't ask for confirmation.")
-def end(name: str, yes: bool) -> None:
-    """Remove the operator NAME and end their sessions.
-
-    The name can be used again.
-
-    \b
-    Example:
-      releve operators end alice
-    """
-    with _open_access() as access:
-        operator = access.operators.find(name)
-        confirm_on_terminal(
-            f"Remove operator {operator.name} and end their sessions?", yes, if_not="no operator was removed"
-        )
-        access.operators.end(operator.id)
-    click.echo(f"operator {operator.name} is removed")
-
-
-@operators.command("password")
+@access.command("password", audit=AuditAction.OPERATOR_PASSWORD, subject="name")
 @click.argument("name")
 @_password_option
 def set_password(name: str, password: str | None) -> None:
@@ -197,16 +350,16 @@ def set_password(name: str, password: str | None) -> None:
 
     \b
     Example:
-      releve operators password alice
+      releve access password alice
     """
-    _check_password_option(password)
-    with _open_access() as access:
+    with open_registry_database() as database:
+        access = _operator_access(database)
         operator = access.operators.find(name)
         access.operators.set_password(operator.id, _read_password(password, operator.name))
     click.echo(f"operator {operator.name} has a new password; the sessions have ended")
 
 
-@operators.command("link")
+@access.command("link", audit=AuditAction.OPERATOR_LINK, subject="name")
 @click.argument("name")
 def make_link(name: str) -> None:
     """Print a link that signs the operator NAME in.
@@ -216,50 +369,19 @@ def make_link(name: str) -> None:
 
     \b
     Example:
-      releve operators link alice
+      releve access link alice
     """
-    with _open_access() as access:
+    with open_registry_database() as database:
+        access = _operator_access(database)
         operator = access.operators.find(name)
         link = new_operator_link(access, operator, get_settings().public_url)
     warn(f"anyone with this link can sign in as operator {operator.name}: it works once, for 10 minutes")
     click.echo(link)
 
 
-@contextmanager
-def _open_access() -> Iterator[OperatorAccess]:
-    """Open what browsers are let in by.
-
-    Raises ConfigError where this is not the place of the web application: it could not read what is made here.
-    """
-    settings = get_settings()
-    # Where the registry is here too, the key may be made here.
-    if settings.registry_url is not None and not has_session_keys(settings):
-        raise ConfigError(
-            "the session key is missing: run this where the web application runs (`docker compose exec web releve "
-            "operators …`), or set RELEVE_SESSION_KEY"
-        )
-    with open_registry_database() as database:
-        yield build_operator_access(settings, database)
-
-
-def _check_password_option(password: str | None) -> None:
-    if password not in (None, _FROM_STDIN):
-        raise click.BadParameter(
-            "a password on the command line is visible to others: give - and write it to standard input",
-            param_hint="--password",
-        )
-
-
 def _read_password(option: str | None, name: str) -> str:
     """Return a good password, asked for twice or read from standard input. Raises OperatorRefused."""
-    if option == _FROM_STDIN:
-        password = sys.stdin.readline().rstrip("\r\n")
-    elif not sys.stdin.isatty():
-        raise click.UsageError(
-            "there is no terminal to ask on: give --password - and write the password to standard input"
-        )
-    else:
-        password = click.prompt("password (12 characters or more)", hide_input=True, confirmation_prompt=True, err=True)
+    password = read_secret(option, "password", "password (12 characters or more)", confirmed=True)
     if fault := find_password_fault(password, name):
         raise OperatorRefused(PASSWORD_FAULTS[fault])
     return password
@@ -280,118 +402,31 @@ def _confirm_code(key: str) -> None:
     raise click.ClickException("no operator was added: the codes of the app are wrong")
 
 
-@click.group()
-def sessions() -> None:
-    """List and end the sessions of signed-in browsers.
-
-    \b
-    Example:
-      releve sessions list
-    """
+def _to_scopes(text: str) -> frozenset[Scope]:
+    """Return the scopes, which have commas or spaces between them. Raises ValueError."""
+    with suppress(ValueError):
+        if scopes := frozenset(map(Scope, text.replace(",", " ").split())):
+            return scopes
+    raise ValueError(f"give one or more of {', '.join(Scope)}, with commas between them")
 
 
-@sessions.command("list")
-@_account_option
-@_kind_option
-@json_option
-def list_keys(account_id: str | None, kind: str | None, as_json: bool) -> None:
-    """List the sessions, last seen first.
-
-    No names of people are stored.
-
-    \b
-    Examples:
-      releve sessions list
-      releve sessions list --account k9xgwnz9gvp2
-    """
-    with open_registry_database() as database:
-        table = SessionTable(database)
-        owners = None if account_id is None else table.households_of([account_id])
-        keys = table.list_keys(owners, _chosen_kind(kind))
-    names = ("kind", "owner", "device", "created_at", "last_seen_at", "expires_at")
-    rows = [{"session": key.id, **to_row(key, *names)} for key in keys]
-    moments = {"signed in": "created_at", "last seen": "last_seen_at", "ends": "expires_at"}
-    columns = {"session": "session", "kind": "kind", "of": "owner", "device": "device", **moments}
-    print_rows(rows, columns, as_json=as_json, empty="no sessions")
+_SCOPES: Final = Checked("SCOPE,...", _to_scopes)
 
 
-@sessions.command("end")
-@click.argument("session_id", metavar="[SESSION]", required=False)
-@_account_option
-@_kind_option
-@click.option("--all", "everybody", is_flag=True, help="All sessions, or all of one --kind.")
-def end_sessions(session_id: str | None, account_id: str | None, kind: str | None, everybody: bool) -> None:
-    """End one session, an account's sessions, or all.
-
-    The browser is signed out at its next request.
-
-    Recovery codes stay valid, so that a household can sign in again.
-
-    \b
-    Examples:
-      releve sessions end h4t8q2mxk0ra
-      releve sessions end --account k9xgwnz9gvp2
-      releve sessions end --all --kind operator
-    """
-    if [session_id is not None, account_id is not None, everybody].count(True) != 1:
-        raise click.UsageError("give one of SESSION, --account and --all")
-    with open_registry_database() as database:
-        table = SessionTable(database)
-        if session_id is not None:
-            ended = int(table.end(session_id))
-        elif account_id is not None:
-            ended = table.end_of(table.households_of([account_id]), _chosen_kind(kind))
-        else:
-            ended = table.end_all(_chosen_kind(kind))
-    if session_id is not None and not ended:
-        raise click.ClickException("no session has this id: `releve sessions list` shows the ids")
-    click.echo(f"{ended} session{'s' if ended != 1 else ''} ended")
-
-
-def _chosen_kind(kind: str | None) -> frozenset[KeyKind]:
-    return frozenset({_SESSION_KINDS[kind]}) if kind else SESSIONS
-
-
-class Scopes(click.ParamType[Any]):
-    """One or more scopes with commas or spaces between them."""
-
-    name = "SCOPE,..."
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> frozenset[Scope]:
-        words = value.replace(",", " ").split()
-        try:
-            scopes = frozenset(Scope(word) for word in words)
-        except ValueError:
-            scopes = frozenset()
-        if not scopes:
-            self.fail(f"give one or more of {', '.join(Scope)}, with commas between them", param, ctx)
-        return scopes
-
-
-@click.group()
-def tokens() -> None:
-    """Create, list and revoke API tokens.
-
-    \b
-    Example:
-      releve tokens list
-    """
-
-
-@tokens.command()
+@access.command(audit=AuditAction.TOKEN_CREATE)
 @click.option("--name", required=True, help="Name for lists and logs, of up to 100 characters.")
-@click.option("--scope", "scopes", required=True, multiple=True, type=Scopes(), help=_SCOPE_HELP)
+@click.option("--scope", "scopes", required=True, multiple=True, type=_SCOPES, help=_SCOPE_HELP)
 @click.option(
     "--expires",
     "expires_in",
-    type=DayCount(),
+    type=DAY_COUNT,
     default=f"{USUAL_LIFE.days}d",
     show_default=True,
     help=f"Days until it expires, at most {LONGEST_LIFE.days}d.",
 )
 @tenant_option("Tenant whose accounts it opens; see `releve tenants`.", DEFAULT_TENANT)
 @json_option
-def new(name: str, scopes: Sequence[frozenset[Scope]], expires_in: timedelta, tenant: str, as_json: bool) -> None:
+def add_token(name: str, scopes: Sequence[frozenset[Scope]], expires_in: timedelta, tenant: str, as_json: bool) -> None:
     """Create a token and print it.
 
     It is shown once, because only its hash is stored.
@@ -401,8 +436,8 @@ def new(name: str, scopes: Sequence[frozenset[Scope]], expires_in: timedelta, te
 
     \b
     Examples:
-      releve tokens new --name dashboard --scope read:accounts,read:measures --expires 30d
-      releve tokens new --name billing --scope read:measures --tenant kilowatt
+      releve access add-token --name dashboard --scope read:accounts,read:measures --expires 30d
+      releve access add-token --name billing --scope read:measures --tenant kilowatt
     """
     name = _checked_name(name, "--name")
     if not timedelta(0) < expires_in <= LONGEST_LIFE:
@@ -419,39 +454,6 @@ def new(name: str, scopes: Sequence[frozenset[Scope]], expires_in: timedelta, te
         click.echo(text)
 
 
-@tokens.command("list")
-@json_option
-def list_tokens(as_json: bool) -> None:
-    """List all tokens, without their secrets.
-
-    Revoked and expired tokens are listed, too.
-
-    \b
-    Example:
-      releve tokens list --json
-    """
-    with open_registry_database() as database:
-        rows = [to_row(token) for token in ApiTokenTable(database).list_tokens()]
-    moments = ("created_at", "last_used_at", "expires_at", "revoked_at")
-    titles = {name.removesuffix("_at").replace("_", " "): name for name in moments}
-    columns = {"token": "id", "name": "name", "scopes": "scopes", **tenant_column(rows), **titles}
-    print_rows(rows, columns, as_json=as_json, empty="no tokens yet")
-
-
-@tokens.command()
-@click.argument("token_id", metavar="TOKEN_ID")
-def revoke(token_id: str) -> None:
-    """Revoke a token at once, by its id in the list.
-
-    \b
-    Example:
-      releve tokens revoke 3kq7d0fr2m
-    """
-    with open_registry_database() as database:
-        token = ApiTokenTable(database).revoke(token_id)
-    click.echo(f"token {token.id} of {token.name} is revoked")
-
-
 def _checked_name(name: str, hint: str) -> str:
     """Return a name without blanks around it. Raises BadParameter, for the parameter ``hint``."""
     if not 0 < len(name.strip()) <= _LONGEST_NAME:
@@ -459,31 +461,21 @@ def _checked_name(name: str, hint: str) -> str:
     return name.strip()
 
 
-@click.group()
-def proxy_clients() -> None:
-    """Create, change, list and revoke clients of the consent proxy, for instance a Cozy stack.
-
-    \b
-    Example:
-      releve proxy-clients list
-    """
-
-
-@proxy_clients.command("new")
+@access.command(audit=AuditAction.PROXY_CLIENT_CREATE)
 @click.argument("name")
 @click.option(
     "--redirect-uri",
     "redirect_uris",
     required=True,
     multiple=True,
-    type=CheckedText("URI", check_redirect_uri),
+    type=Checked("URI", check_redirect_uri),
     help="Exact URL that people are sent back to. Repeat it for several.",
 )
 @tenant_option("Tenant of the client. Invitations must be of the same tenant.", DEFAULT_TENANT)
 @_pkce_option
 @_numbers_option
 @json_option
-def new_client(
+def add_client(
     name: str, redirect_uris: tuple[str, ...], tenant: str, pkce: bool, numbers_in_redirect: bool, as_json: bool
 ) -> None:
     """Create a client, and print its id and secret.
@@ -494,7 +486,7 @@ def new_client(
 
     \b
     Example:
-      releve proxy-clients new "My app" --redirect-uri https://app.example.org/back
+      releve access add-client "My app" --redirect-uri https://app.example.org/back
     """
     name = _checked_name(name, "NAME")
     with open_registry_database() as database:
@@ -509,7 +501,7 @@ def new_client(
     click.echo(f"client_id {client.id}\nclient_secret {secret}")
 
 
-@proxy_clients.command("set")
+@access.command(audit=AuditAction.PROXY_CLIENT_SET, subject="client_id")
 @click.argument("client_id", metavar="CLIENT_ID")
 @_pkce_option
 @_numbers_option
@@ -520,8 +512,8 @@ def set_client(client_id: str, pkce: bool, numbers_in_redirect: bool) -> None:
 
     \b
     Examples:
-      releve proxy-clients set k3q7d0fr2mxx
-      releve proxy-clients set k3q7d0fr2mxx --no-pkce
+      releve access set-client k3q7d0fr2mxx
+      releve access set-client k3q7d0fr2mxx --no-pkce
     """
     with open_registry_database() as database:
         ways = {"pkce": pkce, "numbers_in_redirect": numbers_in_redirect}
@@ -529,48 +521,7 @@ def set_client(client_id: str, pkce: bool, numbers_in_redirect: bool) -> None:
     click.echo(f"client {client.id} of {client.name} follows the rules of new clients")
 
 
-@proxy_clients.command("list")
-@json_option
-def list_clients(as_json: bool) -> None:
-    """List all clients, without their secrets.
-
-    \b
-    Example:
-      releve proxy-clients list --json
-    """
-    with open_registry_database() as database:
-        grants = ProxyGrantTable(database)
-        rows = [
-            {**to_row(client), "open_grants": sum(grant.ended_at is None for grant in grants.list_grants(client.id))}
-            for client in ProxyClientTable(database).list_clients()
-        ]
-    columns = {
-        "id": "id",
-        "name": "name",
-        **tenant_column(rows),
-        "addresses": "redirect_uris",
-        "pkce": "pkce",
-        "strict": "strict",
-        "grants": "open_grants",
-    }
-    columns |= {"created": "created_at", "revoked": "revoked_at"}
-    print_rows(rows, columns, as_json=as_json, empty="no proxy clients yet")
-
-
-@proxy_clients.command("revoke")
-@click.argument("client_id", metavar="CLIENT_ID")
-def revoke_client(client_id: str) -> None:
-    """Revoke a client and all its grants at once.
-
-    With v4 an access token is the holder's own: it stays valid for up to 3.5 hours.
-
-    \b
-    Example:
-      releve proxy-clients revoke k3q7d0fr2mxx
-    """
-    with open_registry_database() as database:
-        client = ProxyClientTable(database).revoke(client_id)
-    click.echo(f"client {client.id} of {client.name} is revoked")
+_TENANTS: Final = Listing("tenant=id, title, webhook of its own=has_webhook, created_at", "no tenants")
 
 
 def _check_url(text: str) -> str:
@@ -579,42 +530,54 @@ def _check_url(text: str) -> str:
     return text.rstrip("/")
 
 
-@click.group()
-def tenants() -> None:
-    """Set up and list the tenants that share this installation; a single tenant needs no setup.
-
-    \b
-    Example:
-      releve tenants list
-    """
-
-
-@tenants.command("set")
-@click.argument("tenant", metavar="NAME", type=TENANT_NAME)
+@command(audit=with_options(tenant=AuditAction.TENANT_SET), subject="tenant")
+@click.argument("tenant", metavar="[NAME]", type=TENANT_NAME, required=False)
 @click.option("--title", help="Name of the tenant that households see.")
-@click.option(
-    "--webhook-url",
-    type=CheckedText("URL", _check_url),
-    help="URL that receives the notices about the tenant's accounts as signed POSTs.",
-)
-@click.option(
-    "--webhook-secret-file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="File with the secret that signs these POSTs.",
-)
+@click.option("--webhook-url", type=Checked("URL", _check_url), help="URL for the tenant's notices, as signed POSTs.")
+@click.option("--webhook-secret-file", type=FILE, help="File with the secret that signs these POSTs.")
 @click.option("--no-webhook", is_flag=True, help="Remove the webhook.")
-def set_tenant(
-    tenant: str, title: str | None, webhook_url: str | None, webhook_secret_file: Path | None, no_webhook: bool
+@json_option
+def tenants(
+    tenant: str | None,
+    title: str | None,
+    webhook_url: str | None,
+    webhook_secret_file: Path | None,
+    no_webhook: bool,
+    as_json: bool,
 ) -> None:
-    """Add the tenant NAME, or change it.
+    """List the tenants that share this installation, or add or change the tenant NAME; a single one needs no setup.
 
     Other commands take NAME with --tenant. NAME can't be changed. Accounts, tokens and invitations without a tenant
-    belong to `default`, whose webhook is RELEVE_WEBHOOK_URL.
+    belong to `default`, whose webhook is RELEVE_WEBHOOK_URL. Addresses and secrets of webhooks are not shown.
 
     \b
-    Example:
-      releve tenants set kilowatt --title "Kilowatt Club"
+    Examples:
+      releve tenants --json
+      releve tenants kilowatt --title "Kilowatt Club"
     """
+    _check_tenant(tenant, title, webhook_url, webhook_secret_file, no_webhook)
+    target = _read_target(webhook_url, webhook_secret_file) if webhook_url and webhook_secret_file else None
+    with open_registry_database() as database:
+        table = TenantTable(database, build_sealer(get_settings(), Purpose.REGISTRY))  # It seals webhooks.
+        if tenant:
+            table.save(tenant, title.strip() if title else None)
+        if tenant and (target or no_webhook):
+            table.save_webhook(tenant, target)
+        rows = table.list_tenants()
+    if tenant is None:
+        _TENANTS.print(map(to_row, rows), as_json=as_json)
+        return
+    saved = next(row for row in rows if row.id == tenant)
+    webhook = f"{'with' if saved.has_webhook else 'without'} a webhook of its own"
+    print_result(to_row(saved), f"tenant {saved.id}: {saved.title}; {webhook}", as_json=as_json)
+
+
+def _check_tenant(
+    tenant: str | None, title: str | None, webhook_url: str | None, webhook_secret_file: Path | None, no_webhook: bool
+) -> None:
+    """Raise UsageError for values that don't go together."""
+    if tenant is None and (title or webhook_url or webhook_secret_file or no_webhook):
+        raise click.UsageError("give the NAME of the tenant to add or change")
     if title is not None and not (0 < len(title.strip()) <= LONGEST_TITLE and title.isprintable()):
         raise click.BadParameter(f"it must be one line of 1 to {LONGEST_TITLE} characters", param_hint="--title")
     if bool(webhook_url) != bool(webhook_secret_file):
@@ -623,30 +586,6 @@ def set_tenant(
         raise click.UsageError("give either --webhook-url or --no-webhook")
     if tenant == DEFAULT_TENANT and (webhook_url or no_webhook):
         raise click.UsageError("the webhook of the tenant `default` is RELEVE_WEBHOOK_URL")
-    target = _read_target(webhook_url, webhook_secret_file) if webhook_url and webhook_secret_file else None
-    with _open_tenants() as table:
-        table.save(tenant, title.strip() if title else None)
-        if target or no_webhook:
-            table.save_webhook(tenant, target)
-        saved = next(row for row in table.list_tenants() if row.id == tenant)
-    click.echo(f"tenant {saved.id}: {saved.title}; {'with' if saved.has_webhook else 'without'} a webhook of its own")
-
-
-@tenants.command("list")
-@json_option
-def list_tenants(as_json: bool) -> None:
-    """List the tenants, `default` first.
-
-    Addresses and secrets of webhooks are not shown.
-
-    \b
-    Example:
-      releve tenants list --json
-    """
-    with _open_tenants() as table:
-        rows = [to_row(tenant) for tenant in table.list_tenants()]
-    columns = {"tenant": "id", "title": "title", "webhook of its own": "has_webhook", "created": "created_at"}
-    print_rows(rows, columns, as_json=as_json, empty="no tenants")
 
 
 def _read_target(url: str, secret_file: Path) -> WebhookTarget:
@@ -661,10 +600,3 @@ def _read_target(url: str, secret_file: Path) -> WebhookTarget:
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--webhook-url") from None
     return WebhookTarget(url, secret)
-
-
-@contextmanager
-def _open_tenants() -> Iterator[TenantTable]:
-    """Open the table of tenants, which needs the keys that seal webhooks."""
-    with open_registry_database() as database:
-        yield TenantTable(database, build_sealer(get_settings(), Purpose.REGISTRY))

@@ -1,13 +1,12 @@
-"""`releve accounts`: add, find, list, show, pause, resume and remove accounts, and choose their series.
+"""`releve accounts`: add, list, show, pause, resume and remove accounts, and choose their series.
 
-`find` is for the customer on the telephone: the account of a meter, its state, and what is missing.
+`list --meter` is for the customer on the telephone: the account of a meter, its state, and what is missing.
 `add --pce … --own` adds the operator's own gas meters, for which nobody has to consent.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -21,74 +20,52 @@ from worker.accounts.asserted_accounts import MeterErased
 from worker.accounts.right_sweep import OwnHolder
 from worker.accounts.series_choice import AccountSeries
 from worker.accounts.status import AccountSummary, missing_days_of
-from worker.cli.command_audit import note_result
+from worker.cli.command_audit import READS, Group, note_result, with_options
 from worker.cli.gas_option import SERIES, GasOption
 from worker.cli.parameters import (
-    Day,
-    GasMeterNumber,
-    UsagePoint,
+    ANY_METER,
+    FILE,
+    GAS_METER,
+    USAGE_POINT,
+    Checked,
+    enqueue_history,
     json_option,
     limit_option,
     open_stores,
-    print_json,
     print_result,
-    print_rows,
     require_confirmation,
     shell_user,
     state_option,
-    tenant_column,
     tenant_option,
+    to_day,
 )
 from worker.cli.printing import local_text, print_table
+from worker.cli.resources import Listing
 from worker.clients.enedis import ENEDIS
 from worker.clients.grdf import GRDF
 from worker.clients.supplier_session import Token
 from worker.clients.suppliers import SUPPLIERS
-from worker.domain.access_right import is_gas_meter, is_postcode
+from worker.domain.access_right import is_postcode
 from worker.domain.account import DEFAULT_TENANT, Account, AccountState
+from worker.domain.audit_entry import AuditAction
 from worker.domain.consents import ConsentProof
 from worker.domain.series import Series, SeriesSwitch
 from worker.domain.windows import ONE_DAY
 from worker.errors import RightRefused, StoreUnavailable, UnknownUsagePoint
+from worker.ops.logging_setup import warn
 from worker.runtime.consent_parts import Consent, build_consent, build_series_chooser, erase
 from worker.runtime.stores import Stores
 from worker.runtime.sync_parts import Sync, build_explainer, build_sync
 from worker.stores.registry.api_tokens import require_tenant
 from worker.texts import translate, translate_code
 
-_STDIN: Final = "-"
 _MOST_DAYS: Final = 5  # Named of each series; the others are counted.
 _TODAY: Final = "today"
+_ACCOUNTS: Final = Listing("account, state, tenant, supplier, created_at, reason", "no accounts yet")
 
 
-class MeterNumber(UsagePoint):
-    """A meter's number, of electricity or gas, with or without blanks; or a dash.  The error does not repeat it."""
-
-    name = "METER"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        number = "".join(str(value).split()).upper()
-        if number == _STDIN or is_gas_meter(number):  # 14 digits are a number of either energy.
-            return number
-        return super().convert(number, param, ctx)
-
-
-@click.command("find")
-@click.argument("meter", metavar="METER|-", type=MeterNumber())
-@json_option
-def find_account(meter: str, as_json: bool) -> int:
-    """Find the account of a meter, and show its state.
-
-    With - the number is read from standard input: it then stays out of the shell's history and the process list. With
-    --json each account is one object a line. The exit code is 1 if no account has this meter.
-
-    \b
-    Examples:
-      releve accounts find -
-      releve accounts find 12345678901234 --json
-    """
-    if meter == _STDIN:
-        meter = MeterNumber().convert(sys.stdin.readline(), None, click.get_current_context())
+def _find_by_meter(meter: str, as_json: bool) -> None:
+    """Show the accounts of a meter. Raises ClickException where there is none."""
     with open_stores() as stores:
         sync = build_sync(stores)
         accounts = stores.registry.accounts.find_by_meter(meter)
@@ -99,11 +76,7 @@ def find_account(meter: str, as_json: bool) -> int:
         note_result(account_id=accounts[0].id)
         rows = [_found_row(stores, sync, account) for account in accounts]
     for row in rows:
-        if as_json:
-            print_json(row)
-        else:
-            click.echo("\n".join(_found_lines(row)))
-    return 0
+        print_result(row, *_found_lines(row), as_json=as_json)
 
 
 def _found_row(stores: Stores, sync: Sync, account: Account) -> dict[str, Any]:
@@ -134,53 +107,6 @@ def _found_lines(row: dict[str, Any]) -> Iterator[str]:
         more = f" and {len(days) - _MOST_DAYS} more" if len(days) > _MOST_DAYS else ""
         yield f"missing of {series}: {', '.join(days[:_MOST_DAYS]) or 'nothing'}{more}"
     yield f"new link for its holder: `{row['invite']}`; why a day is missing: `releve explain {row['account']} DAY`"
-
-
-@click.command("series")
-@click.argument("account_id", metavar="ACCOUNT")
-@click.option("--on", type=SERIES, multiple=True, help="Fetch this series, also if the supplier ended it before.")
-@click.option("--off", type=SERIES, multiple=True, help="Stop fetching this series. Stored data stays.")
-@click.option("--fleet", type=SERIES, multiple=True, help="Follow RELEVE_SERIES again, like all accounts.")
-@json_option
-def account_series(
-    account_id: str, on: tuple[str, ...], off: tuple[str, ...], fleet: tuple[str, ...], as_json: bool
-) -> None:
-    """Show or choose the series of an account.
-
-    A series that you switch on is fetched at once.
-
-    \b
-    Examples:
-      releve accounts series 3kq7d0fr2m
-      releve accounts series 3kq7d0fr2m --on max_power --on registers --off load_curve
-    """
-    chosen = [(on, SeriesSwitch.ON), (off, SeriesSwitch.OFF), (fleet, SeriesSwitch.FLEET)]
-    switches = {Series(name): switch for names, switch in chosen for name in names}
-    if len(switches) < len({*on}) + len({*off}) + len({*fleet}):
-        raise click.UsageError("name a series in only one of --on, --off and --fleet")
-    with open_stores() as stores:
-        stores.registry.accounts.get_existing(account_id)
-        try:
-            begins = build_series_chooser(stores).choose(account_id, switches)
-        except ValueError as error:
-            raise click.UsageError(str(error)) from None
-        if begins:
-            _publish_history(stores, account_id)
-        result = build_series_chooser(stores).load(account_id)
-    if as_json:
-        print_result(result.model_dump(mode="json"), as_json=True)
-    else:
-        print_table(_series_rows(result))
-
-
-def _publish_history(stores: Stores, account_id: str) -> None:
-    """Enqueue the history; where the message is lost, beat repeats it."""
-    from worker.app import enqueue_backfill  # Imported late, for the other subcommands need no Celery.
-
-    try:
-        enqueue_backfill(account_id, broker_url=stores.broker_url)
-    except StoreUnavailable as error:
-        click.echo(f"releve: {error}: the history follows by itself", err=True)
 
 
 def _series_rows(result: AccountSeries) -> list[dict[str, str]]:
@@ -248,13 +174,10 @@ def add_own(
         raise click.ClickException(translate("connect.right_unknown_meter.text", "en")) from None
     note_result(right.id, account_id=account.id if account else None)
     if account is not None:
-        from worker.app import enqueue_backfill  # Imported late, for the other subcommands need no Celery.
-
-        # The account is committed; where the message is lost, beat's reconciler repeats it.
-        enqueue_backfill(account.id, broker_url=stores.broker_url)
+        enqueue_history(stores, account.id)
         line = f"account {account.id} added, state {account.state}"
     else:
-        line = f"right {right.id} is {right.state}: its account is added once it is active; see `releve rights`"
+        line = f"right {right.id} is {right.state}: its account is added once it is active (`releve consents --rights`)"
     row = {
         "account": account.id if account else None,
         "state": account.state.value if account else None,
@@ -265,14 +188,10 @@ def add_own(
     print_result(row, line, as_json=as_json)
 
 
-class _ConsentDay(Day):
-    """A civil day, or the word that stands for today."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return value if value == _TODAY else super().convert(value, param, ctx)
+_CONSENT_DAY: Final = Checked("YYYY-MM-DD", lambda text: text if text == _TODAY else to_day(text))
 
 
-@click.group()
+@click.group(cls=Group)
 def accounts() -> None:
     """Add, find, list, show, pause, resume and remove accounts, and choose their series.
 
@@ -282,35 +201,66 @@ def accounts() -> None:
     """
 
 
-accounts.add_command(account_series)
-accounts.add_command(find_account)
+_SERIES_ACTIONS: Final = dict.fromkeys(("on", "off", "fleet"), AuditAction.ACCOUNT_SERIES)
 
 
-@accounts.command()
-@click.option("--usage-point", type=UsagePoint(), help="The meter's 14-digit number (PDL, PRM).")
-@click.option("--pce", type=GasMeterNumber(), cls=GasOption, help="Number of a gas meter, with --own.")
+@accounts.command("series", audit=with_options(**_SERIES_ACTIONS))
+@click.argument("account_id", metavar="ACCOUNT")
+@click.option("--on", type=SERIES, multiple=True, help="Fetch this series, also if the supplier ended it before.")
+@click.option("--off", type=SERIES, multiple=True, help="Stop fetching this series. Stored data stays.")
+@click.option("--fleet", type=SERIES, multiple=True, help="Follow RELEVE_SERIES again, like all accounts.")
+@json_option
+def account_series(
+    account_id: str, on: tuple[str, ...], off: tuple[str, ...], fleet: tuple[str, ...], as_json: bool
+) -> None:
+    """Show or choose the series of an account.
+
+    A series that you switch on is fetched at once.
+
+    \b
+    Examples:
+      releve accounts series 3kq7d0fr2m
+      releve accounts series 3kq7d0fr2m --on max_power --on registers --off load_curve
+    """
+    chosen = [(on, SeriesSwitch.ON), (off, SeriesSwitch.OFF), (fleet, SeriesSwitch.FLEET)]
+    switches = {Series(name): switch for names, switch in chosen for name in names}
+    if len(switches) < len({*on}) + len({*off}) + len({*fleet}):
+        raise click.UsageError("name a series in only one of --on, --off and --fleet")
+    with open_stores() as stores:
+        stores.registry.accounts.get_existing(account_id)
+        try:
+            begins = build_series_chooser(stores).choose(account_id, switches)
+        except ValueError as error:
+            raise click.UsageError(str(error)) from None
+        if begins:
+            try:
+                enqueue_history(stores, account_id)
+            except StoreUnavailable as error:  # Where the message is lost, beat repeats it.
+                warn(f"{error}: the history follows by itself")
+        result = build_series_chooser(stores).load(account_id)
+    if as_json:
+        print_result(result.model_dump(mode="json"), as_json=True)
+    else:
+        print_table(_series_rows(result))
+
+
+@accounts.command(audit=AuditAction.ACCOUNT_ADD)
+@click.option("--usage-point", type=USAGE_POINT, help="The meter's 14-digit number (PDL, PRM).")
+@click.option("--pce", type=GAS_METER, cls=GasOption, help="Number of a gas meter, with --own.")
 @click.option("--own", is_flag=True, cls=GasOption, help="The gas contract is your own, so no consent is needed.")
 @click.option("--postcode", cls=GasOption, help="With --own, if GRDF has no active right yet: postcode of the meter.")
 @click.option("--name", "holder", cls=GasOption, help="With --postcode: surname of the contract's holder.")
 @click.option("--company", cls=GasOption, help="With --postcode: company that holds the contract.")
-@click.option(
-    "--token-file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help='v4 only: file with the token response, {"access_token": …, "refresh_token": …}.',
-)
+@click.option("--token-file", type=FILE, help='v4: JSON file with "access_token" and "refresh_token".')
 @click.option("--reference", help="Your reference of the consent, without the meter's number.")
 @click.option(
     "--consented",
-    type=_ConsentDay(),
+    type=_CONSENT_DAY,
     is_flag=False,
     flag_value=_TODAY,
     help="Day of the holder's consent, or `today`. The account is ready at once.",
 )
-@click.option(
-    "--anew",
-    is_flag=True,
-    help="The holder consented again after an erasure of this meter's data; you confirm it.",
-)
+@click.option("--anew", is_flag=True, help="You confirm that the holder consented again after its erasure.")
 @click.option("--by", "name", help="Who confirms the consent. Default: the user of this shell.")
 @click.option(
     "--supplier",
@@ -385,40 +335,49 @@ def add(
                 "makes a link for its holder"
             )
         if account.active:
-            from worker.app import enqueue_backfill  # Imported late, for the other subcommands need no Celery.
-
-            # The account is committed; where the message is lost, beat's reconciler repeats it.
-            enqueue_backfill(account.id, broker_url=stores.broker_url)
+            enqueue_history(stores, account.id)
         waits = ", waiting for the supplier's first answer" if account.unconfirmed else ""
         line = f"account {account.id} added, state {account.state}{waits}"
         row = {"account": account.id, "state": account.state.value, "tenant": account.tenant}
         print_result(row, line, as_json=as_json)
 
 
-@accounts.command("list")
+@accounts.command("list", audit=with_options(meter=AuditAction.ACCOUNT_FIND))
+@click.option("--meter", type=ANY_METER, help="Find the account of this meter, and show its state.")
 @state_option
 @limit_option
 @tenant_option("Only accounts of this tenant.")
 @json_option
-def list_accounts(state: AccountState | None, limit: int | None, tenant: str | None, as_json: bool) -> None:
-    """List the accounts, without removed ones.
+def list_accounts(
+    meter: str | None, state: AccountState | None, limit: int | None, tenant: str | None, as_json: bool
+) -> None:
+    """List the accounts, or find that of a meter.
+
+    Removed ones are left out.
+
+    With --meter - the number is read from standard input: it then stays out of the shell's history and the process
+    list. The exit code is 1 if no account has this meter.
 
     \b
     Examples:
-      releve accounts list --json
       releve accounts list --state paused --limit 20
+      releve accounts list --meter - --json
     """
+    if meter is not None:
+        if state or limit or tenant:
+            raise click.UsageError("--meter needs no --state, --limit or --tenant")
+        _find_by_meter(meter, as_json)
+        return
     with open_stores() as stores:
         if tenant:
             require_tenant(stores.registry.database, tenant)
         rows = map(_account_row, stores.registry.accounts.iterate(limit=limit, tenant=tenant, state=state))
-        tenants = tenant_column([{"tenant": one.id} for one in stores.registry.tenants.list_tenants()])
-        names = ("account", "state", *tenants, "supplier", "created_at", "reason")
-        empty = "no accounts in this state" if state else "no accounts yet"
-        print_rows(rows, {name.removesuffix("_at"): name for name in names}, as_json=as_json, empty=empty)
+        has_tenants = len(stores.registry.tenants.list_tenants()) > 1
+        empty = "no accounts in this state" if state else ""
+        _ACCOUNTS.print_all(rows, as_json=as_json, has_tenants=has_tenants, empty=empty)
 
 
-@accounts.command()
+@accounts.command(audit=READS)
 @click.argument("account_id", metavar="ACCOUNT")
 @json_option
 def show(account_id: str, as_json: bool) -> None:
@@ -438,7 +397,7 @@ def show(account_id: str, as_json: bool) -> None:
     print_result(row, *lines, as_json=as_json)
 
 
-@accounts.command()
+@accounts.command(audit=AuditAction.ACCOUNT_PAUSE)
 @click.argument("account_id", metavar="ACCOUNT")
 def pause(account_id: str) -> None:
     """Stop automatic runs of an account. Stored data stays.
@@ -450,7 +409,7 @@ def pause(account_id: str) -> None:
     _set_state(account_id, AccountState.PAUSED)
 
 
-@accounts.command()
+@accounts.command(audit=AuditAction.ACCOUNT_RESUME)
 @click.argument("account_id", metavar="ACCOUNT")
 def resume(account_id: str) -> None:
     """Resume automatic runs of an account.
@@ -462,7 +421,7 @@ def resume(account_id: str) -> None:
     _set_state(account_id, AccountState.READY)
 
 
-@accounts.command()
+@accounts.command(audit=AuditAction.ACCOUNT_ERASE)
 @click.argument("account_id", metavar="ACCOUNT")
 @click.option("--yes", is_flag=True, help="Don't ask for confirmation.")
 @json_option

@@ -8,25 +8,24 @@ from typing import Any, Final
 
 import click
 
-from worker.cli.parameters import Day, json_option, open_registry_database, print_rows, tenant_option
+from worker.cli.command_audit import READS, command
+from worker.cli.parameters import DAY, json_option, open_registry_database, tenant_option
 from worker.cli.printing import local_text
+from worker.cli.resources import Listing
 from worker.domain.audit_entry import AuditAction, AuditEntry, AuditFilter, days_of
 from worker.stores.registry.audit import AuditTable
 
 _MOST: Final = 10_000
+_ENTRIES: Final = Listing("when=at, who, action, account, to=subject, tenant, from=address, outcome", "no entries")
 _ACTIONS: Final = [action.value for action in AuditAction]
 
 
-@click.command()
+@command(audit=READS)
 @click.option("--account", "account_id", metavar="ACCOUNT", help="Only entries about this account.")
-@click.option(
-    "--actor", help="Only entries by this session, token, operator or user, or this kind of actor: household, token, …"
-)
-@click.option(
-    "--action", type=click.Choice(_ACTIONS), metavar="ACTION", help="Only entries of this action, like account.erase."
-)
-@click.option("--since", type=Day(), help="Only entries from this day on.")
-@click.option("--until", type=Day(), help="Only entries up to the end of this day.")
+@click.option("--actor", help="Only by this session, token, operator, user or kind: household, token, …")
+@click.option("--action", type=click.Choice(_ACTIONS), metavar="ACTION", help="Only this action, like account.erase.")
+@click.option("--since", type=DAY, help="Only entries from this day on.")
+@click.option("--until", type=DAY, help="Only entries up to the end of this day.")
 @click.option("--limit", type=click.IntRange(1, _MOST), default=50, show_default=True, help="Show at most this many.")
 @tenant_option("Only entries about this tenant.")
 @json_option
@@ -53,10 +52,7 @@ def audit(
     with open_registry_database() as database:
         entries = AuditTable(database).page(wanted, limit)
     rows = [_to_row(entry) for entry in entries] if as_json else [_to_cells(entry) for entry in entries]
-    columns = {"when": "at", "who": "who", "action": "action", "account": "account", "to": "subject"}
-    tenants = {"tenant": "tenant"} if any(entry.tenant not in (None, "default") for entry in entries) else {}
-    columns |= {**tenants, "from": "address", "outcome": "outcome"}
-    print_rows(rows, columns, as_json=as_json, empty="no entries")
+    _ENTRIES.print(rows, as_json=as_json)
 
 
 def _to_row(entry: AuditEntry) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`releve backup`, `backup-info` and `restore`: registry and measures in one sealed file, and back."""
+"""`releve backup` and `restore`: registry and measures in one sealed file, and back."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from typing import Final
 import click
 
 from config.settings import get_settings
+from worker.cli.command_audit import command, with_options
 from worker.cli.parameters import confirm_on_terminal, json_option, open_stores, print_json, print_result
 from worker.cli.printing import print_table
+from worker.domain.audit_entry import AuditAction
 from worker.ops.backup import BackupSummary, RestoreSummary, back_up
 from worker.ops.backup import restore as restore_backup
 from worker.ops.backup_format import Archive, BackupRefused
@@ -24,12 +26,13 @@ from worker.runtime.stores import announce_pretend_time
 FILE_PREFIX: Final = "releve-backup-"
 
 
-@click.command()
-@click.argument("target", metavar="FILE|DIR")  # As text, for a Path forgets the slash at its end.
+@command(audit=with_options(AuditAction.BACKUP_MAKE, shown=None))
+@click.argument("target", metavar="[FILE|DIR]", required=False)  # As text: a Path forgets the slash at its end.
+@click.option("--show", "shown", metavar="FILE", type=click.Path(path_type=Path), help="Check and show this backup.")
 @click.option("--allow-empty", is_flag=True, help="Also back up a registry without accounts.")
 @click.option("--without-ledger", is_flag=True, help="Back up even though the ledger of erasures has lost lines.")
 @json_option
-def backup(target: str, allow_empty: bool, without_ledger: bool, as_json: bool) -> None:
+def backup(target: str | None, shown: Path | None, allow_empty: bool, without_ledger: bool, as_json: bool) -> None:
     """Back up the registry and the measures to FILE, or to a new file in DIR; workers may keep running.
 
     The file is encrypted and signed with RELEVE_BACKUP_KEYS (or backup.keys in RELEVE_DATA_DIR). A restore also needs
@@ -37,11 +40,18 @@ def backup(target: str, allow_empty: bool, without_ledger: bool, as_json: bool) 
     ledger with it. After --without-ledger the ledger counts as whole again: delete older backups, because a restore of
     one could bring erased accounts back.
 
+    --show reads a whole backup, and needs no more than its keys; the databases are not opened.
+
     \b
     Examples:
       releve backup /var/backups/releve/
-      releve backup monday.zip --json
+      releve backup --show monday.zip
     """
+    if (target is None) == (shown is None):
+        raise click.UsageError("give a FILE or DIR to write, or --show FILE")
+    if target is None:
+        _show(Path(str(shown)), as_json)
+        return
     path = _file_in(target)
     with open_stores() as stores:
         summary = back_up(stores, path, allow_empty=allow_empty, without_ledger=without_ledger)
@@ -75,18 +85,7 @@ def describe_counts(summary: BackupSummary | RestoreSummary) -> str:
     return f"{summary.accounts} accounts ({summary.rows} rows of the registry) and {summary.documents} documents"
 
 
-@click.command()
-@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
-@json_option
-def backup_info(file: Path, as_json: bool) -> None:
-    """Check a whole backup, and show when it was made and what is in it; the databases are not opened.
-
-    It needs the keys of the backup (RELEVE_BACKUP_KEYS, or backup.keys in RELEVE_DATA_DIR).
-
-    \b
-    Example:
-      releve backup-info releve-backup-20240725T090000Z.zip
-    """
+def _show(file: Path, as_json: bool) -> None:
     with Archive.open(file, open_backup_sealer(get_settings())) as archive:
         archive.check()
         manifest = archive.manifest
@@ -104,7 +103,7 @@ def backup_info(file: Path, as_json: bool) -> None:
     print_table([{"member": name, "rows": member["lines"]} for name, member in manifest["members"].items()])
 
 
-@click.command()
+@command(audit=AuditAction.BACKUP_RESTORE)  # In the registry that it has filled.
 @click.argument("target", metavar="FILE|DIR", type=click.Path(path_type=Path))
 @click.option("--without-ledger", is_flag=True, help="Restore even though the ledger of erasures is lost.")
 @click.option("--yes", is_flag=True, help="Don't ask for confirmation.")
@@ -154,8 +153,8 @@ def _lines(summary: RestoreSummary) -> Iterator[str]:
             f"clients with {ended.proxy_grants} grants, and all sessions of households"
         )
         yield (
-            "create new tokens, clients and operators (`releve tokens new`, `releve proxy-clients new`, `releve "
-            "operators add NAME`); households get access again by an invitation (`releve invite ACCOUNT`), in v4 "
+            "create new tokens, clients and operators (`releve access add-token`, `add-client` and "
+            "`add-operator`); households get access again by an invitation (`releve invite ACCOUNT`), in v4 "
             "also by a new consent"
         )
     if summary.erasures_unknown_since:

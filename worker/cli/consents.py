@@ -1,4 +1,4 @@
-"""Consents and what leads to them: `releve consents`, `invite`, `invitations`, `requests` and `rights`.
+"""Consents and what leads to them: `releve consents` and `invite`.
 
 A link of `releve invite` is secret: by it one person consents, or opens the history of a closed account. Requests wait
 for the operator because too many accounts were new, a reading would close an account, or nobody has invited to gas.
@@ -8,9 +8,10 @@ Rights are those of access to gas meters.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -19,31 +20,32 @@ from worker.accounts.notice_services import is_mail_address
 from worker.accounts.opening import HELD_READING
 from worker.accounts.status import to_plain, to_row
 from worker.cli.accounts import proof_row
-from worker.cli.command_audit import note_result
+from worker.cli.command_audit import READS, Group, command, note_result
 from worker.cli.gas_option import GasOption, shows_gas
 from worker.cli.parameters import (
-    CheckedText,
-    DayCount,
-    GasMeterNumber,
-    UsagePoint,
+    DAY_COUNT,
+    FILE,
+    GAS_METER,
+    USAGE_POINT,
+    Checked,
+    enqueue_history,
     json_option,
     limit_option,
     open_stores,
     print_json,
     print_result,
-    print_rows,
     shell_user,
     state_option,
-    tenant_column,
     tenant_option,
 )
 from worker.cli.printing import local_text
+from worker.cli.resources import Listing
 from worker.clients.enedis import ENEDIS
-from worker.clients.enedis.client import USAGE_POINT
 from worker.clients.grdf import GRDF
 from worker.clients.grdf.consent import LARGEST_PROOF, MOST_PROOFS
 from worker.domain.access_right import OurState, Right
 from worker.domain.account import DEFAULT_TENANT, Account, AccountState
+from worker.domain.audit_entry import AuditAction
 from worker.domain.connection_request import ConnectionRequest
 from worker.domain.consents import ConsentProof
 from worker.domain.invitation import Invitation, InvitationState
@@ -55,42 +57,99 @@ from worker.stores.registry import Registry
 from worker.stores.registry.accounts import PAGE
 from worker.stores.registry.api_tokens import require_tenant
 
-
-@click.group(invoke_without_command=True)
-@click.option(
-    "--expiring",
-    type=DayCount(),
-    help="Only consents that end within this many days (30 or 30d), or have ended.",
+_OF_GAS: Final = ("check", "proof")
+_CONSENTS: Final = Listing(
+    "account, state, until=consent_until, days=days_left, proof, confirmed by=vouched_by, reason", "no accounts yet"
 )
+_INVITATIONS: Final = Listing(
+    "invitation, for=purpose, account, meter=usage_point, state, tenant, by=created_by, created_at, expires_at, "
+    "opened_at",
+    "no invitations",
+)
+_REQUESTS: Final = Listing("request, since, meters, reason, digits, closes, accounts", "no request waits")
+_RIGHTS: Final = Listing(
+    "id=right, account, tenant, meter, state, since, until, proof, proof until=proof_until", "no rights yet"
+)
+
+
+class _ConsentGroup(Group):
+    """The commands of consents; those of gas are there where gas is set up."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return None if cmd_name in _OF_GAS and not shows_gas(ctx) else super().get_command(ctx, cmd_name)
+
+
+@click.group(cls=_ConsentGroup, invoke_without_command=True)
+@click.option("--invitations", is_flag=True, help="List the invitations instead, newest first.")
+@click.option("--requests", is_flag=True, help="List the connection requests that wait for you instead, oldest first.")
+@click.option("--rights", is_flag=True, cls=GasOption, help="List the rights to gas meters instead, with proofs.")
+@click.option("--expiring", type=DAY_COUNT, help="Only consents that end within this many days, or have ended.")
+@click.option("--open", "open_only", is_flag=True, help="With --invitations: only those that can still be used.")
 @state_option
 @limit_option
+@tenant_option("Only consents, invitations or rights of this tenant.")
 @json_option
 @click.pass_context
 def consents(
-    context: click.Context, expiring: timedelta | None, state: AccountState | None, limit: int | None, as_json: bool
+    context: click.Context,
+    invitations: bool,
+    requests: bool,
+    rights: bool,
+    expiring: timedelta | None,
+    open_only: bool,
+    state: AccountState | None,
+    limit: int | None,
+    tenant: str | None,
+    as_json: bool,
 ) -> None:
-    """Show when consents end, the next to end first, with their proofs.
+    """Show when consents end, the next to end first, with their proofs; or what leads to consents.
 
-    `releve invite ACCOUNT` makes a link with which the holder consents again.
+    `releve invite ACCOUNT` makes a link with which the holder consents again. Secrets of invitations are not shown;
+    ended ones stay listed for a week.
+
+    Requests exceeded a limit of new accounts (RELEVE_NEW_ACCOUNTS_PER_…); or a person has typed the reading of a meter
+    with an account (ask that household, for `releve consents accept` closes its account); or they declare an access
+    right without an invitation. You see the last digits of the meters, and the accounts of the browser's session. A
+    request expires after seven days.
 
     \b
-    Example:
+    Examples:
       releve consents --expiring 30 --limit 20
+      releve consents --invitations --open
+      releve consents --requests
     """
     if context.invoked_subcommand is not None:
         return
+    if invitations + requests + rights > 1:
+        raise click.UsageError("give only one of --invitations, --requests and --rights")
+    if rights and not shows_gas(context):
+        raise click.UsageError("gas is not set up here: set RELEVE_GRDF_CLIENT_ID")
     with open_stores() as stores:
         sync = build_sync(stores)
-        today = sync.history.today()
-        until = today + expiring if expiring is not None else None
-        accounts = stores.registry.consents.list_accounts_by_consent_end(until, state=state, limit=limit)
-        columns = {"until": "consent_until", "days": "days_left", "proof": "proof", "confirmed by": "vouched_by"}
-        columns = {"account": "account", "state": "state", **columns, "reason": "reason"}
-        empty = "no consent ends within this time" if expiring is not None else "no accounts yet"
-        print_rows(_consent_rows(stores.registry, accounts, today), columns, as_json=as_json, empty=empty)
+        consent = build_consent(stores, sync)
+        if tenant:
+            require_tenant(stores.registry.database, tenant)
+        if requests:
+            rows = [_request_row(stores.registry, request) for request in consent.requests.list_held()]
+            _REQUESTS.print(rows, as_json=as_json, limit=limit)
+        elif rights:
+            rows = [_right_row(right, brief=not as_json) for right in _all_rights(stores.registry)]
+            _RIGHTS.print(rows, as_json=as_json, limit=limit, tenant=tenant)
+        elif invitations:
+            found = stores.registry.invitations.list_invitations(open_only, limit, tenant=tenant)
+            listed = replace(_INVITATIONS, empty="no open invitation") if open_only else _INVITATIONS
+            listed.print(map(_invitation_row, found), as_json=as_json)
+        else:
+            today = sync.history.today()
+            until = today + expiring if expiring is not None else None
+            accounts = stores.registry.consents.list_accounts_by_consent_end(
+                until, state=state, limit=limit, tenant=tenant
+            )
+            empty = "no consent ends within this time" if expiring is not None else ""
+            _CONSENTS.print_all(_consent_rows(stores.registry, accounts, today), as_json=as_json, empty=empty)
 
 
-@consents.command()
+@consents.command(audit=READS)
 @json_option
 def verify(as_json: bool) -> None:
     """Check the chain of consent proofs.
@@ -121,9 +180,9 @@ def verify(as_json: bool) -> None:
         raise SystemExit(1)
 
 
-@consents.command()
+@consents.command(audit=AuditAction.EVIDENCE_EXPORT)
 @click.argument("account_id", metavar="ACCOUNT")
-def export(account_id: str) -> None:
+def show(account_id: str) -> None:
     """Print an account's consent proofs as JSON.
 
     Use the output in a dispute. It has the stored rows with their hashes, and says whether the chain verifies. Meter
@@ -132,7 +191,7 @@ def export(account_id: str) -> None:
 
     \b
     Example:
-      releve consents export k3q7d0fr2mxx > evidence.json
+      releve consents show k3q7d0fr2mxx > evidence.json
     """
     with open_stores() as stores:
         rows = stores.registry.evidence.export(account_id)
@@ -167,17 +226,15 @@ def _check_address(text: str) -> str:
     return text
 
 
-@click.command()
+@command(audit=AuditAction.INVITATION_CREATE)
 @click.argument("account_id", metavar="[ACCOUNT]", required=False)
-@click.option("--usage-point", type=UsagePoint(), help="Invite the holder of this meter, which has no account yet.")
-@click.option(
-    "--pce", type=GasMeterNumber(), cls=GasOption, help="Invite the holder of this gas meter, which has no account yet."
-)
+@click.option("--usage-point", type=USAGE_POINT, help="Invite the holder of this meter, which has no account yet.")
+@click.option("--pce", type=GAS_METER, cls=GasOption, help="Invite the holder of this gas meter.")
 @click.option("--new-holder", is_flag=True, help="The meter has a new holder. Its account is closed when they connect.")
 @click.option(
     "--mail",
     "address",
-    type=CheckedText("ADDRESS", _check_address),
+    type=Checked("ADDRESS", _check_address),
     help="Mail the link to this address, through RELEVE_NOTIFY_URL.",
 )
 @tenant_option("With --usage-point: tenant of the new account; see `releve tenants`.")
@@ -242,43 +299,7 @@ def _mail(inviter: Inviter, invitation: Invitation, link: str, address: str) -> 
     return fault is None
 
 
-@click.group()
-def invitations() -> None:
-    """List and revoke invitations; `releve invite` creates one.
-
-    \b
-    Example:
-      releve invitations list --open
-    """
-
-
-@invitations.command("list")
-@click.option("--open", "open_only", is_flag=True, help="Only invitations that can still be used.")
-@tenant_option("Only invitations of this tenant.")
-@json_option
-def list_invitations(open_only: bool, tenant: str | None, as_json: bool) -> None:
-    """List the invitations, newest first.
-
-    Secrets are not shown. Ended invitations stay listed for a week.
-
-    \b
-    Example:
-      releve invitations list --open
-    """
-    with open_stores() as stores:
-        if tenant:
-            require_tenant(stores.registry.database, tenant)
-        rows = [
-            _invitation_row(invitation)
-            for invitation in stores.registry.invitations.list_invitations(open_only, tenant=tenant)
-        ]
-    moments = {name.replace("_at", "").replace("_", " "): name for name in ("created_at", "expires_at", "opened_at")}
-    columns = {"invitation": "invitation", "for": "purpose", "account": "account", "meter": "usage_point"}
-    columns |= {"state": "state", **tenant_column(rows), "by": "created_by", **moments}
-    print_rows(rows, columns, as_json=as_json, empty="no open invitation" if open_only else "no invitations")
-
-
-@invitations.command()
+@consents.command(audit=AuditAction.INVITATION_REVOKE, subject="invitation_id")
 @click.argument("invitation_id", metavar="ID")
 def revoke(invitation_id: str) -> None:
     """Revoke an invitation by its id.
@@ -287,7 +308,7 @@ def revoke(invitation_id: str) -> None:
 
     \b
     Example:
-      releve invitations revoke h4t8q2mxk0ra
+      releve consents revoke h4t8q2mxk0ra
     """
     with open_stores() as stores:
         invitation = stores.registry.invitations.revoke(invitation_id)
@@ -300,61 +321,28 @@ def _invitation_row(invitation: Invitation) -> dict[str, Any]:
     return {**row, "usage_point": invitation.last_digits, "tenant": invitation.tenant}
 
 
-@click.group()
-def requests() -> None:
-    """List, accept and refuse connection requests that wait for you; allow meter readings as proof again.
-
-    \b
-    Example:
-      releve requests list
-    """
-
-
-@requests.command("list")
-@json_option
-def list_requests(as_json: bool) -> None:
-    """List the waiting requests, oldest first.
-
-    They exceeded a limit of new accounts (RELEVE_NEW_ACCOUNTS_PER_…); or a person has typed the reading of a meter with
-    an account (ask that household, for `accept` closes its account); or they declare an access right without an
-    invitation. You see the last digits of the meters, and the accounts of the browser's session. A request expires
-    after seven days.
-
-    \b
-    Example:
-      releve requests list
-    """
-    with open_stores() as stores:
-        sync = build_sync(stores)
-        consent = build_consent(stores, sync)
-        rows = [_request_row(stores.registry, request) for request in consent.requests.list_held()]
-    columns = {name: name for name in ("request", "since", "meters", "reason", "digits", "closes", "accounts")}
-    print_rows(rows, columns, as_json=as_json, empty="no request waits")
-
-
-@requests.command()
+@consents.command(audit=AuditAction.REQUEST_ACCEPT, subject="request_id")
 @click.argument("request_id", metavar="REQUEST")
 def accept(request_id: str) -> None:
     """Connect the meters of a request.
 
-    The person finds them at their next visit, in the same browser. The account in the column `closes` of
-    `releve requests list` is closed. You vouch for the meter of an access right: a worker declares it to the supplier,
+    The person finds them at their next visit, in the same browser. The account in the column `closes` of `releve
+    consents --requests` is closed. You vouch for the meter of an access right: a worker declares it to the supplier,
     which asks the holder.
 
     \b
     Example:
-      releve requests accept 1f0c…
+      releve consents accept 1f0c…
     """
-    from worker.app import enqueue_backfill, enqueue_request  # Imported late: the others need no Celery.
+    from worker.app import enqueue_request  # Imported late: the others need no Celery.
 
     with open_stores() as stores:
         sync = build_sync(stores)
         consent = build_consent(stores, sync)
         accepted = consent.connector.let_in(request_id, by=shell_user())
         if accepted is None:
-            raise UnknownRequest("no waiting request has this id: `releve requests list` shows the ids")
-        for account in accepted.accounts:
-            enqueue_backfill(account.id, broker_url=stores.broker_url)
+            raise UnknownRequest("no waiting request has this id: `releve consents --requests` shows the ids")
+        enqueue_history(stores, *(account.id for account in accepted.accounts))
         if accepted.asks_supplier:
             enqueue_request(accepted.id, vouched=accepted.vouched, broker_url=stores.broker_url)
     if accepted.asks_supplier:
@@ -365,36 +353,34 @@ def accept(request_id: str) -> None:
         click.echo(f"request {request_id} is {accepted.state}: its meter got another person's account in the meantime")
 
 
-@requests.command()
+@consents.command(audit=AuditAction.REQUEST_REFUSE, subject="request_id")
 @click.argument("request_id", metavar="REQUEST")
 def refuse(request_id: str) -> None:
     """Refuse a request and delete it.
 
     \b
     Example:
-      releve requests refuse 1f0c…
+      releve consents refuse 1f0c…
     """
     with open_stores() as stores:
         sync = build_sync(stores)
         consent = build_consent(stores, sync)
         if consent.connector.turn_away(request_id) is None:
-            raise UnknownRequest("no waiting request has this id: `releve requests list` shows the ids")
+            raise UnknownRequest("no waiting request has this id: `releve consents --requests` shows the ids")
     click.echo(f"request {request_id} refused")
 
 
-@requests.command("open-reading")
-@click.argument("usage_point", metavar="METER")
-def open_reading(usage_point: str) -> None:
+@consents.command(audit=AuditAction.READING_OPEN)
+@click.argument("usage_point", metavar="METER", type=USAGE_POINT)
+def unblock(usage_point: str) -> None:
     """Allow a meter reading as proof for METER again.
 
     After too many wrong readings, Relève accepts no more.
 
     \b
     Example:
-      releve requests open-reading 12345678901234
+      releve consents unblock 12345678901234
     """
-    if not USAGE_POINT.fullmatch(usage_point):
-        raise click.UsageError("METER is the meter's number: 14 digits")
     with open_stores() as stores:
         there_were = stores.registry.reading_tries.forget(ENEDIS.name, usage_point)
     click.echo("its wrong readings are cleared" if there_were else "this meter has no wrong readings")
@@ -417,34 +403,9 @@ def _request_row(registry: Registry, request: ConnectionRequest) -> dict[str, An
     }
 
 
-@click.group(invoke_without_command=True)
-@json_option
-@click.pass_context
-def rights(context: click.Context, as_json: bool) -> None:
-    """Show the access rights to gas meters, with their state, the proof that GRDF wants, and its deadline.
-
-    GRDF registers a right, and asks the meter's holder by mail. Only the last digits of a meter are shown.
-
-    \b
-    Example:
-      releve rights --json
-    """
-    if context.invoked_subcommand is not None:
-        return
-    with open_stores() as stores:
-        rows = [_right_row(right) for right in _all_rights(stores.registry)]
-    columns = {"id": "right", "account": "account", **tenant_column(rows), "meter": "meter", "state": "state"}
-    columns |= {"since": "since", "until": "until", "proof": "proof", "proof until": "proof_until"}
-    if not as_json:
-        rows = [{**row, "since": row["since"][:10]} for row in rows]
-    print_rows(rows, columns, as_json=as_json, empty="no rights yet")
-
-
-@rights.command()
+@consents.command(audit=AuditAction.RIGHT_PROOF, subject="right_id")
 @click.argument("right_id", metavar="RIGHT")
-@click.argument(
-    "files", metavar="FILE…", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
-)
+@click.argument("files", metavar="FILE…", nargs=-1, required=True, type=FILE)
 @json_option
 def proof(right_id: str, files: Sequence[Path], as_json: bool) -> None:
     """Send GRDF the proof of a consent.
@@ -453,7 +414,7 @@ def proof(right_id: str, files: Sequence[Path], as_json: bool) -> None:
 
     \b
     Example:
-      releve rights proof 1f0c8a6e5d4b3a291807 consent.pdf
+      releve consents proof 1f0c8a6e5d4b3a291807 consent.pdf
     """
     if len(files) > MOST_PROOFS:
         raise click.UsageError(f"give at most {MOST_PROOFS} files")
@@ -466,7 +427,7 @@ def proof(right_id: str, files: Sequence[Path], as_json: bool) -> None:
     print_result({"right": right_id, "files": len(contents)}, f"{sent} sent for right {right_id}", as_json=as_json)
 
 
-@rights.command()
+@consents.command(audit=AuditAction.RIGHT_CHECK)
 @json_option
 def check(as_json: bool) -> None:
     """Ask GRDF now for the state of all rights.
@@ -476,17 +437,13 @@ def check(as_json: bool) -> None:
 
     \b
     Example:
-      releve rights check
+      releve consents check
     """
     with open_stores() as stores:
         sync = build_sync(stores)
         consent = build_consent(stores, sync)
         summary = consent.right_sweep.run()
-        if summary.opened:
-            from worker.app import enqueue_backfill  # Imported late, for the other subcommands need no Celery.
-
-            for account_id in summary.opened:
-                enqueue_backfill(account_id, broker_url=stores.broker_url)
+        enqueue_history(stores, *summary.opened)
     row = {"checked": summary.checked, "opened": summary.opened, "set_aside": summary.ended}
     line = (
         f"{summary.checked} rights checked: {len(summary.opened)} accounts added, {summary.ended} accounts wait for "
@@ -515,7 +472,8 @@ def _read_proof(file: Path) -> bytes:
         raise click.BadParameter(f"{file.name} can't be read ({error.strerror})", param_hint="FILE") from None
 
 
-def _right_row(right: Right) -> dict[str, Any]:
+def _right_row(right: Right, *, brief: bool) -> dict[str, Any]:
+    since = (right.withdraw_since or right.state_since).isoformat(timespec="seconds")
     return {
         "right": right.id,
         "account": right.account_id,
@@ -523,7 +481,7 @@ def _right_row(right: Right) -> dict[str, Any]:
         "meter": right.last_digits,
         "role": right.role.value,
         "state": (right.ours if right.ours is OurState.WITHDRAWING else right.state).value,
-        "since": (right.withdraw_since or right.state_since).isoformat(timespec="seconds"),
+        "since": since[:10] if brief else since,
         "until": right.last_day.isoformat() if right.last_day else None,
         "proof": right.proof.value if right.proof else None,
         "proof_until": right.proof_until.isoformat() if right.proof_until else None,

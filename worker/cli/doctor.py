@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 
-import click
-
 from config.settings import ConfigError, get_settings
+from worker.cli.command_audit import READS, command
 from worker.cli.parameters import json_option, print_result
 from worker.ops.check_results import CheckConnections, CheckResult, fail
 from worker.ops.health_checks import run_checks
 
 
-@click.command()
+@command(audit=READS)
 @json_option
 def doctor(as_json: bool) -> int:
     """Check settings, clocks, keys, servers, workers and beat; print one line each, and how to fix a fault.

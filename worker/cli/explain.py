@@ -1,8 +1,4 @@
-"""What is stored of an account's days, and why: `releve explain`, `history` and `completeness`.
-
-`history` shows which values of one day the supplier corrected; `completeness` also when the open days are asked for
-again.
-"""
+"""What is stored of an account's days, and why: `releve explain`."""
 
 from __future__ import annotations
 
@@ -23,8 +19,9 @@ from worker.accounts.status import (
     explanation_to_json,
     to_plain,
 )
+from worker.cli.command_audit import READS, Command
 from worker.cli.parameters import (
-    Day,
+    Checked,
     chosen_accounts,
     describe_amount,
     describe_month,
@@ -35,15 +32,18 @@ from worker.cli.parameters import (
     print_result,
     require_one_or_all,
     shell_language,
+    to_day,
 )
 from worker.cli.printing import describe_output, local_text, print_table
+from worker.domain.account import Account
 from worker.domain.completeness import Coverage, DayState, Hole, MissingCurve, half_hours_of
 from worker.domain.documents import REMOVED, Entry, format_kwh
 from worker.domain.exports import to_plain_number
 from worker.domain.messages import is_file_run
 from worker.domain.series import Doctype, Period, Series, curve_of, daily_of
 from worker.domain.windows import ONE_DAY, PARIS
-from worker.runtime.sync_parts import build_explainer, build_rebuilder, build_sync
+from worker.runtime.stores import Stores
+from worker.runtime.sync_parts import Sync, build_explainer, build_sync
 from worker.stores.registry.supplier_answers import Correction
 from worker.texts import LANGUAGES, translate, translate_cause
 
@@ -51,7 +51,7 @@ _DAYS_AGO: Final = re.compile(r"-([0-9]{1,4})")
 _NEGATIVE: Final = "\N{MINUS SIGN}"  # Stands for the sign of a number, which click would take for an option.
 
 
-class _CommandOfDay(click.Command):
+class _CommandOfDay(Command):
     """A command of which an argument may be a negative number."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -60,38 +60,58 @@ class _CommandOfDay(click.Command):
         )
 
 
-class _DayOrDaysAgo(Day):
-    """A civil day, ``yesterday``, or a number of days ago like -1, which is what it becomes."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if value == "yesterday" or isinstance(value, int):
-            return 1 if value == "yesterday" else value
-        if match := _DAYS_AGO.fullmatch(str(value).replace(_NEGATIVE, "-")):
-            return int(match[1])
-        return super().convert(value, param, ctx)
+def _to_day_or_days_ago(text: str) -> date | int:
+    """Return a civil day; for ``yesterday`` and numbers like -1 how many days ago it was."""
+    if match := _DAYS_AGO.fullmatch(text.replace(_NEGATIVE, "-")):
+        return int(match[1])
+    return 1 if text == "yesterday" else to_day(text)
 
 
-@click.command(cls=_CommandOfDay)
-@click.argument("account_id", metavar="ACCOUNT")
-@click.argument("day", type=_DayOrDaysAgo(), default="yesterday", metavar="[DAY]")
+@click.command(cls=_CommandOfDay, audit=READS)
+@click.argument("account_id", metavar="[ACCOUNT]", required=False)
+@click.argument("day", type=Checked("DAY", _to_day_or_days_ago), default="yesterday", metavar="[DAY]")
+@click.option("--days", "all_days", is_flag=True, help="Count the days of each series, and list the open ones instead.")
+@click.option("--all", "everybody", is_flag=True, help="With --days: all accounts.")
+@click.option("--corrections", "only_corrections", is_flag=True, help="Show only the corrections of DAY.")
 @click.option("--lang", type=click.Choice(LANGUAGES), help="Language of the sentences. Default: that of LANG.")
 @json_option
-def explain(account_id: str, day: date | int, lang: str | None, as_json: bool) -> None:
+def explain(
+    account_id: str | None,
+    day: date | int,
+    all_days: bool,
+    everybody: bool,
+    only_corrections: bool,
+    lang: str | None,
+    as_json: bool,
+) -> None:
     """Explain why the data of DAY is missing or incomplete, in a sentence for the household and with all details.
 
     DAY is like 2024-07-10, yesterday, or -2 for two days ago. Default: yesterday. The sentences are in French if
     LC_ALL, LC_MESSAGES or LANG says so, otherwise in English.
 
+    With --days: complete, partial, late and missing days of each series, and the open ones with their next try. With
+    --corrections: old and new value, when each was first seen, and the run of the change.
+
     \b
     Examples:
       releve explain 3kq7d0fr2m
-      releve explain 3kq7d0fr2m 2024-07-10
       releve explain 3kq7d0fr2m 2024-07-10 --lang fr
+      releve explain 3kq7d0fr2m 2024-07-10 --corrections
+      releve explain --all --days --json
     """
+    if (all_days and only_corrections) or (everybody and not all_days):
+        raise click.UsageError("give --corrections or --days; --all needs --days")
+    require_one_or_all(account_id, everybody)
     with open_stores() as stores:
         sync = build_sync(stores)
-        account = stores.registry.accounts.get_existing(account_id)
+        if all_days:
+            print_days(sync, chosen_accounts(stores.registry, account_id), brief=everybody, as_json=as_json)
+            return
+        account = stores.registry.accounts.get_existing(str(account_id))
         wanted = day if isinstance(day, date) else sync.history.today() - day * ONE_DAY
+        if only_corrections:
+            _print_corrections(stores, sync, account, wanted, as_json)
+            return
         explanation = build_explainer(stores, sync).explain(account, wanted)
     lines = _lines(explanation, lang or shell_language())
     print_result(explanation_to_json(explanation), *lines, as_json=as_json)
@@ -194,38 +214,19 @@ def _clock(at: datetime) -> str:
     return at.strftime("%H:%M%z")
 
 
-@click.command()
-@click.argument("account_id", metavar="ACCOUNT")
-@click.argument("day", type=Day())
-@json_option
-def history(account_id: str, day: date, as_json: bool) -> None:
-    """Show each correction of DAY: old and new value, when each was first seen, and the run of the change.
-
-    \b
-    Example:
-      releve history 3kq7d0fr2m 2024-07-10
-    """
-    with open_stores() as stores:
-        sync = build_sync(stores)
-        account = stores.registry.accounts.get_existing(account_id)
-        corrections = list(build_explainer(stores, sync).list_corrections(account, day))
-        kept_days = stores.settings.keep_corrections_days
+def _print_corrections(stores: Stores, sync: Sync, account: Account, day: date, as_json: bool) -> None:
+    """Print a table for each run that changed something, below its time and id; the oldest run first."""
+    corrections = sorted(build_explainer(stores, sync).list_corrections(account, day), key=_run_of)
     if as_json:
         rows = [correction_to_json(correction) for correction in corrections]
         print_json({"account": account.id, "day": day.isoformat(), "corrections": rows})
-    elif corrections:
-        _print(corrections)
-    else:
-        click.echo(
-            f"no value of {day} was corrected in the last {kept_days} days (corrections are kept for so many days)"
-        )
-
-
-def _print(corrections: Iterable[Correction]) -> None:
-    """Print a table for each run that changed something, below its time and id; the oldest run first."""
-    for (changed_at, run_id), changed in groupby(sorted(corrections, key=_run_of), _run_of):
+        return
+    for (changed_at, run_id), changed in groupby(corrections, _run_of):
         click.echo(f"changed {changed_at} in run {run_id}")
         print_table(map(_to_row, changed))
+    if not corrections:
+        kept = stores.settings.keep_corrections_days
+        click.echo(f"no value of {day} was corrected in the last {kept} days (corrections are kept for so many days)")
 
 
 def _run_of(correction: Correction) -> tuple[str, str]:
@@ -262,33 +263,14 @@ def _name(correction: Correction) -> str:
     return clock if series is curve_of(daily_of()) else f"{series.value} {clock}"
 
 
-@click.command()
-@click.argument("account_id", metavar="[ACCOUNT]", required=False)
-@click.option("--all", "everybody", is_flag=True, help="All accounts.")
-@click.option("--rebuild", is_flag=True, help="First recompute each day's state from the stored documents.")
-@json_option
-def completeness(account_id: str | None, everybody: bool, rebuild: bool, as_json: bool) -> None:
-    """Count complete, partial, late and missing days of each series; list the open ones with their next try.
-
-    With --json each account is one object a line.
-
-    \b
-    Examples:
-      releve completeness 3kq7d0fr2m
-      releve completeness --all --rebuild --json
-    """
-    require_one_or_all(account_id, everybody)
-    with open_stores() as stores:
-        sync = build_sync(stores)
-        for account in chosen_accounts(stores.registry, account_id):
-            if rebuild:
-                for series in stores.registry.outcomes.known(account.id):
-                    build_rebuilder(stores, sync).rebuild(account.id, series)
-            covered = coverage_of(account.id, sync.history)
-            if as_json:
-                print_json(coverage_to_json(account.id, covered))
-            else:
-                _print_account(account.id, covered, brief=everybody)
+def print_days(sync: Sync, accounts: Iterable[Account], *, brief: bool, as_json: bool) -> None:
+    """Print how many days of each series are in which state, and unless it is brief the open ones."""
+    for account in accounts:
+        covered = coverage_of(account.id, sync.history)
+        if as_json:
+            print_json(coverage_to_json(account.id, covered))
+        else:
+            _print_account(account.id, covered, brief)
 
 
 def _print_account(account_id: str, coverage: Mapping[Series, Coverage], brief: bool) -> None:

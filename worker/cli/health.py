@@ -8,6 +8,7 @@ from contextlib import ExitStack
 import click
 
 from config.settings import get_settings
+from worker.cli.command_audit import READS, Group
 from worker.ops.check_results import CheckConnections, CheckResult
 from worker.ops.liveness import ROLE_CHECKS, check_liveness
 from worker.ops.quick_health import USUAL_ADDRESSES
@@ -16,7 +17,7 @@ _role = click.option("--role", required=True, type=click.Choice(list(ROLE_CHECKS
 _url = click.option("--url", help="URL of web, flower or metrics, if it differs from the default.")
 
 
-@click.group()
+@click.group(cls=Group)
 def health() -> None:
     """Check whether a container is alive, and ready for work.
 
@@ -28,7 +29,7 @@ def health() -> None:
     """
 
 
-@health.command()
+@health.command(audit=READS)
 @_role
 @_url
 def live(role: str, url: str | None) -> int:
@@ -43,7 +44,7 @@ def live(role: str, url: str | None) -> int:
     return _run_checks(check_liveness, role, url)
 
 
-@health.command()
+@health.command(audit=READS)
 @_role
 @_url
 def ready(role: str, url: str | None) -> int:

@@ -5,20 +5,30 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
-from typing import Any, Final
+from contextlib import ExitStack, suppress
+from typing import Any
 
 import click
 
 from config.settings import ConfigError, Settings, get_settings
 from worker.accounts.asserted_accounts import MeterConnected, MeterErased, TokenAccount, choose_meters
 from worker.accounts.status import HomeAccount, HomeSummary, summarize_home
-from worker.cli.command_audit import note_result
-from worker.cli.parameters import UsagePoint, json_option, open_stores, print_result, shell_language, shell_user
+from worker.cli.command_audit import Group, note_result
+from worker.cli.parameters import (
+    FROM_INPUT,
+    USAGE_POINT,
+    enqueue_history,
+    json_option,
+    open_stores,
+    print_result,
+    read_secret,
+    shell_language,
+    shell_user,
+)
 from worker.cli.printing import local_text, print_table
 from worker.clients.enedis import ENEDIS
+from worker.domain.audit_entry import AuditAction
 from worker.domain.clock import clock_from
 from worker.domain.windows import civil_date
 from worker.errors import FilesOnly, StoreUnavailable
@@ -30,18 +40,6 @@ from worker.runtime.sync_parts import Sync, build_inline, build_sync
 from worker.runtime.web_access import build_web
 from worker.stores.registry.fleet_counts import Overview
 from worker.texts import translate, translate_code
-
-_FROM_STDIN: Final = "-"
-_token_option = click.option(
-    "--token", metavar="-", help="Give - to read the token from standard input. Default: a prompt asks for it."
-)
-_usage_point_option = click.option(
-    "--usage-point",
-    "usage_points",
-    type=UsagePoint(),
-    multiple=True,
-    help="Number of a meter, if the token does not name its meters. Repeat it for each meter.",
-)
 
 
 def make_home(settings: Settings) -> Settings:
@@ -71,7 +69,7 @@ def _has_accounts_of_enedis(settings: Settings) -> bool:
         return overview.count_active_accounts(ENEDIS.name, civil_date(clock_from(settings.pretend_now)())) > 0
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Group, invoke_without_command=True)
 @click.pass_context
 @json_option
 def home(context: click.Context, as_json: bool) -> None:
@@ -101,9 +99,15 @@ def home(context: click.Context, as_json: bool) -> None:
         _print_summary(summary, shell_language())
 
 
-@home.command()
-@_token_option
-@_usage_point_option
+@home.command(audit=AuditAction.ACCOUNT_ADD)
+@click.option("--token", type=FROM_INPUT, help="Give - to read it from standard input. Default: a prompt asks for it.")
+@click.option(
+    "--usage-point",
+    "usage_points",
+    type=USAGE_POINT,
+    multiple=True,
+    help="Number of a meter, if the token does not name its meters. Repeat it for each meter.",
+)
 @json_option
 def add(token: str | None, usage_points: Sequence[str], as_json: bool) -> None:
     """Add your meters with the gateway's token.
@@ -117,9 +121,8 @@ def add(token: str | None, usage_points: Sequence[str], as_json: bool) -> None:
       releve home add
       releve home add --token - < token.txt
     """
-    _check_token_option(token)
     refuse_fleet(get_settings())
-    text = _read_token(token)
+    text = read_secret(token, "token", "token of the gateway (hidden)").strip()
     try:
         choose_meters(text, usage_points)  # A text that is no token makes no home.
     except ValueError as error:
@@ -131,41 +134,13 @@ def add(token: str | None, usage_points: Sequence[str], as_json: bool) -> None:
         _show_added(stores, sync, _add(consent, text, usage_points), as_json)
 
 
-@home.command("token")
-@_token_option
-@_usage_point_option
-@json_option
-def replace_token(token: str | None, usage_points: Sequence[str], as_json: bool) -> None:
-    """Replace the gateway's token of your meters.
-
-    \b
-    Examples:
-      releve home token
-      releve home token --token - < token.txt
-    """
-    _check_token_option(token)
-    refuse_fleet(get_settings())
-    _require_home()
-    text = _read_token(token)
-    with open_stores() as stores:
-        sync = build_sync(stores)
-        consent = build_consent(stores, sync)
-        try:
-            missing = consent.assertion.count_missing(text, usage_points)
-        except ValueError as error:
-            raise click.ClickException(str(error)) from None
-        if missing:
-            raise click.ClickException("the token names a meter that has no account yet: `releve home add` adds it")
-        _show_added(stores, sync, _add(consent, text, usage_points), as_json)
-
-
-@home.command()
+@home.command(audit=AuditAction.RECOVERY_CODE)
 @json_option
 def password(as_json: bool) -> None:
     """Create and print a new password for the pages.
 
     Other machines in your network, and browsers that reach a container, need it. The old password stops working.
-    Browsers that are signed in stay so (`releve sessions`). The password can't be shown again.
+    Browsers that are signed in stay so (`releve access list --kind session`). The password can't be shown again.
 
     \b
     Example:
@@ -185,24 +160,6 @@ def _require_home() -> None:
         raise click.ClickException("no home is set up here yet: run `releve home add` with the gateway's token")
 
 
-def _check_token_option(token: str | None) -> None:
-    if token not in (None, _FROM_STDIN):
-        raise click.BadParameter(
-            "a token on the command line is visible to others and stays in the shell's history: give - and write it "
-            "to standard input",
-            param_hint="--token",
-        )
-
-
-def _read_token(option: str | None) -> str:
-    """Return the token, asked for once or read from standard input."""
-    if option == _FROM_STDIN:
-        return sys.stdin.read(10_000).strip()
-    if not sys.stdin.isatty():
-        raise click.UsageError("there is no terminal to ask on: give --token - and write the token to standard input")
-    return str(click.prompt("token of the gateway (hidden)", hide_input=True, err=True)).strip()
-
-
 def _add(consent: Consent, token: str, usage_points: Sequence[str]) -> list[TokenAccount]:
     try:
         return consent.assertion.add_by_token(token, shell_user(), usage_points)
@@ -215,15 +172,11 @@ def _add(consent: Consent, token: str, usage_points: Sequence[str]) -> list[Toke
 
 
 def _show_added(stores: Stores, sync: Sync, added: Sequence[TokenAccount], as_json: bool) -> None:
-    from worker.app import enqueue_backfill  # Imported late, for the other subcommands need no Celery.
-
     note_result(account_id=added[0].account.id)
     code = build_inline(stores, sync, print_line=lambda line: None).ask_once(added[0].account.id)
     for one in added:
-        try:
-            enqueue_backfill(one.account.id, broker_url=stores.broker_url)
-        except StoreUnavailable:
-            continue  # The account is committed, and beat's reconciler finds it.
+        with suppress(StoreUnavailable):
+            enqueue_history(stores, one.account.id)
     rows = [_added_row(one) for one in added]
     language = shell_language()
     lines = [_added_line(one, language) for one in added]

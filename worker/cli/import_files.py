@@ -7,18 +7,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from worker.accounts.asserted_accounts import MeterErased
-from worker.cli.accounts import MeterNumber
-from worker.cli.command_audit import note_result
+from worker.cli.command_audit import command, note_result, with_options
 from worker.cli.home import make_home
-from worker.cli.parameters import counts_line, json_option, open_stores, print_json
+from worker.cli.parameters import ANY_METER, FILE, counts_line, json_option, open_stores, print_json
 from worker.domain.account import Account
+from worker.domain.audit_entry import AuditAction
 from worker.domain.documents import format_kwh
 from worker.domain.files import read_file
 from worker.domain.files.cells import FileRefused, FileSeries
@@ -28,31 +28,16 @@ from worker.runtime.stores import Stores
 from worker.runtime.sync_parts import build_importer, build_sync
 from worker.sync.file_import import FileAccounts, FileComparison, FileImporter, describe_counts, mask, number_of
 
-_STDIN: Final = "-"
 
-
-class _Meter(MeterNumber):
-    """A meter's number, of electricity or gas; a dash stands for a line of standard input."""
-
-    name = "NUMBER"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        number = super().convert(value, param, ctx)
-        return super().convert(sys.stdin.readline(), param, ctx) if number == _STDIN else number
-
-
-@click.command("import")
-@click.argument(
-    "files", metavar="FILE…", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
-)
+@command("import", audit=with_options(AuditAction.ACCOUNT_IMPORT, dry_run=None))
+@click.argument("files", metavar="FILE…", nargs=-1, required=True, type=FILE)
+@click.option("--account", "account_id", metavar="ACCOUNT", help="Account of the files. Default: their meter's.")
 @click.option(
-    "--account",
-    "account_id",
-    metavar="ACCOUNT",
-    help="Account of the files. Default: the account of the meter in the file.",
-)
-@click.option(
-    "--usage-point", "meter", type=_Meter(), help="Meter of files that don't name one; - reads it from standard input."
+    "--usage-point",
+    "meter",
+    metavar="NUMBER",
+    type=ANY_METER,
+    help="Meter of files that don't name one; - reads it from standard input.",
 )
 @click.option("--dry-run", is_flag=True, help="Only show what the files hold and what is new; write nothing.")
 @json_option

@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from worker.accounts.status import to_row
-from worker.cli.parameters import json_option, open_stores, print_rows
+from worker.cli.command_audit import command, with_options
+from worker.cli.parameters import json_option, open_stores
+from worker.cli.resources import Listing
+from worker.domain.audit_entry import AuditAction
 from worker.domain.incident import Incident
 from worker.runtime.stores import Stores
 from worker.runtime.sync_parts import Sync, build_prober, build_sync
 
 _MOST_ROWS = 20
-_COLUMNS = {name: name for name in ("began", "kind", "series", "ended")} | {
-    "failed calls": "failed_calls",
-    "failed": "windows_failed",
-    "held": "windows_held",
-    "accounts": "accounts",
-    "rounds": "rounds",
-}
-
-
-@click.command()
-@click.option(
-    "--open", "opening", is_flag=True, help="Open an incident: make no calls to the supplier, for a day at most."
+_INCIDENTS: Final = Listing(
+    "began, kind, series, ended, failed_calls, failed=windows_failed, held=windows_held, accounts, rounds",
+    "no incident, open or closed",
 )
+
+
+@command(audit=with_options(opening=AuditAction.INCIDENT_OPEN, closing=AuditAction.INCIDENT_CLOSE))
+@click.option("--open", "opening", is_flag=True, help="Open an incident: no calls, for a day at most.")
 @click.option(
     "--close",
     "closing",
@@ -59,7 +57,7 @@ def incidents(opening: bool, closing: bool, as_json: bool) -> None:
         if as_json
         else [_to_cells(incident) for incident in shown[:_MOST_ROWS]]
     )
-    print_rows(rows, _COLUMNS, as_json=as_json, empty="no incident, open or closed")
+    _INCIDENTS.print(rows, as_json=as_json)
 
 
 def _close(stores: Stores, sync: Sync) -> None:

@@ -9,9 +9,8 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import click
@@ -24,22 +23,21 @@ FAILED: Final = 1
 MISUSE: Final = 2
 INTERRUPTED: Final = 130
 _SAY_IT_THEMSELVES: Final = ("doctor", "health")  # Or nothing, as containers ask every few seconds.
-_GAS_SETTING: Final = "RELEVE_GRDF_CLIENT_ID"
+_HELP: Final = ["-h", "--help"]
 
 
 class ListedCommand(NamedTuple):
-    """Where a command is, in a function of its name or another, and the line that `releve --help` prints of it.
+    """The module of a command, and the line that `releve --help` prints of it.
 
     The line stands here, so that no command is imported for it; it must fit into 80 columns.
     """
 
     module: str
     line: str
-    function: str = ""
 
     def load(self, name: str) -> click.Command:
-        command: click.Command = getattr(import_module(self.module), self.function or name.replace("-", "_"))
-        return command
+        found = vars(import_module(self.module)).values()
+        return next(one for one in found if isinstance(one, click.Command) and one.name == name)
 
 
 GROUPS: Final[Mapping[str, Mapping[str, ListedCommand]]] = {
@@ -47,9 +45,6 @@ GROUPS: Final[Mapping[str, Mapping[str, ListedCommand]]] = {
         "status": ListedCommand("worker.cli.status", "Show the state of all accounts, or of one."),
         "explain": ListedCommand("worker.cli.explain", "Explain why a day's data is missing."),
         "show": ListedCommand("worker.cli.show", "Print the stored data of an account."),
-        "history": ListedCommand("worker.cli.explain", "Show the corrections of a day."),
-        "completeness": ListedCommand("worker.cli.explain", "Count complete and missing days of an account."),
-        "freshness": ListedCommand("worker.cli.status", "Show how many accounts have yesterday's data."),
         "incidents": ListedCommand("worker.cli.incidents", "Show incidents; open or close one."),
         "doctor": ListedCommand("worker.cli.doctor", "Check settings, servers, workers and beat."),
         "audit": ListedCommand("worker.cli.audit", "Show who did what, by page, API or command."),
@@ -58,16 +53,12 @@ GROUPS: Final[Mapping[str, Mapping[str, ListedCommand]]] = {
     "Accounts and consents": {
         "home": ListedCommand("worker.cli.home", "Set up your own home; show its state."),
         "accounts": ListedCommand("worker.cli.accounts", "Add, list, pause, resume and remove accounts."),
-        "consents": ListedCommand("worker.cli.consents", "Show when consents end; check their proofs."),
+        "consents": ListedCommand("worker.cli.consents", "Show consents, and what leads to them."),
         "invite": ListedCommand("worker.cli.consents", "Print a link with which a person consents."),
-        "invitations": ListedCommand("worker.cli.consents", "List and revoke invitation links."),
-        "requests": ListedCommand("worker.cli.consents", "Accept or refuse connection requests."),
-        "rights": ListedCommand("worker.cli.consents", "Show the access rights to gas meters."),
     },
     "Fetch and check data": {
-        "sync": ListedCommand("worker.cli.sync", "Fetch the last days of an account."),
-        "backfill": ListedCommand("worker.cli.sync", "Fetch the missing history of an account."),
-        "import": ListedCommand("worker.cli.import_files", "Import downloaded files.", "import_files"),
+        "sync": ListedCommand("worker.cli.sync", "Fetch the last days of an account, or its history."),
+        "import": ListedCommand("worker.cli.import_files", "Import downloaded files."),
         "verify": ListedCommand("worker.cli.sync", "Compare stored readings and totals; repair them."),
         "replay": ListedCommand("worker.cli.sync", "Parse kept answers again, after a bug fix."),
         "quarantine": ListedCommand("worker.cli.sync", "Show supplier answers of an unknown form."),
@@ -82,74 +73,152 @@ GROUPS: Final[Mapping[str, Mapping[str, ListedCommand]]] = {
         "health": ListedCommand("worker.cli.health", "Check a container's health."),
         "plan": ListedCommand("worker.cli.plan", "Compute whether nightly syncs fit the quota."),
         "migrate": ListedCommand("worker.cli.migrate", "Update the databases to this version."),
-        "migrate-layout": ListedCommand("worker.cli.migrate", "Move the measures to another layout."),
         "backup": ListedCommand("worker.cli.backup", "Back up the registry and the measures."),
-        "backup-info": ListedCommand("worker.cli.backup", "Check a backup and show what is in it."),
         "restore": ListedCommand("worker.cli.backup", "Restore a backup."),
     },
     "Access and secrets": {
-        "operators": ListedCommand("worker.cli.access", "Add, list and remove operators."),
-        "sessions": ListedCommand("worker.cli.access", "List and end browser sessions."),
-        "tokens": ListedCommand("worker.cli.access", "Create, list and revoke API tokens."),
-        "proxy-clients": ListedCommand("worker.cli.access", "Create, change, list and revoke proxy clients."),
-        "grants": ListedCommand("worker.cli.grants", "List and end grants of proxy clients."),
+        "access": ListedCommand("worker.cli.access", "Operators, sessions, tokens and proxy clients."),
         "tenants": ListedCommand("worker.cli.access", "Set up tenants that share an installation."),
-        "keys": ListedCommand("worker.cli.secrets", "Create a key, or rotate the keys."),
-        "secrets": ListedCommand("worker.cli.secrets", "Create an installation's secrets."),
+        "secrets": ListedCommand("worker.cli.secrets", "Create an installation's secrets and keys."),
     },
     "Try it out": {
         "demo": ListedCommand("drill.demo", "Connect three pretend homes and show a week."),
-        "pretend-homes": ListedCommand("drill.demo", "Connect three pretend homes."),
         "simulate": ListedCommand("worker.cli.simulate_and_drill", "Run a simulator of the suppliers."),
         "drill": ListedCommand("worker.cli.simulate_and_drill", "Test fault tolerance: kill parts, then compare."),
     },
 }
 COMMANDS: Final[Mapping[str, ListedCommand]] = {name: one for group in GROUPS.values() for name, one in group.items()}
-OF_GAS: Final = frozenset({"rights"})  # Shown where gas is set up.
+
+# The words of 0.2.0 and what they stand for; the first that fit count. An option behind the old words becomes the
+# last of the new ones, where it stands. New words that end in "=" take the first argument as their value.
+ALIASES: Final[Mapping[str, str]] = {
+    "history": "explain --corrections",
+    "completeness --rebuild": "verify --rebuild-days",
+    "completeness": "explain --days",
+    "freshness": "status --freshness",
+    "home token": "home add",
+    "accounts find": "accounts list --meter=",
+    "consents export": "consents show",
+    "invitations revoke": "consents revoke",
+    "invitations list": "consents --invitations",
+    "invitations": "consents --invitations",
+    "requests accept": "consents accept",
+    "requests refuse": "consents refuse",
+    "requests open-reading": "consents unblock",
+    "requests list": "consents --requests",
+    "requests": "consents --requests",
+    "rights check": "consents check",
+    "rights proof": "consents proof",
+    "rights": "consents --rights",
+    "backfill": "sync --history",
+    "quarantine list": "quarantine",
+    "quarantine show": "quarantine",
+    "quarantine clear": "quarantine --remove",
+    "migrate-layout --to": "migrate --layout",
+    "migrate-layout": "migrate --layout=",
+    "backup-info": "backup --show=",
+    "operators add": "access add-operator",
+    "operators list": "access list --kind operator",
+    "operators end": "access remove operator",
+    "operators link": "access link",
+    "operators password": "access password",
+    "operators": "access",
+    "sessions list --kind": "access list --kind session --of",
+    "sessions list": "access list --kind session",
+    "sessions end --kind": "access remove session --of",
+    "sessions end": "access remove session",
+    "sessions": "access",
+    "tokens new": "access add-token",
+    "tokens list": "access list --kind token",
+    "tokens revoke": "access remove token",
+    "tokens": "access",
+    "proxy-clients new": "access add-client",
+    "proxy-clients set": "access set-client",
+    "proxy-clients list": "access list --kind client",
+    "proxy-clients revoke": "access remove client",
+    "proxy-clients": "access",
+    "grants list": "access list --kind grant",
+    "grants remove": "access remove grant",
+    "grants": "access",
+    "tenants list": "tenants",
+    "tenants set": "tenants",
+    "keys new": "secrets add --key",
+    "keys rotate": "secrets rotate",
+    "keys": "secrets",
+    "secrets make": "secrets add",
+    "pretend-homes": "demo --homes-only",
+}
+
+
+def find_alias(words: Sequence[str]) -> tuple[str, list[str]] | None:
+    """Return the key of the alias that a call begins with, and the call in new words; None for one in new words."""
+    for old, target in ALIASES.items():
+        first, _, option = old.partition(" --")
+        number = first.count(" ") + 1
+        arguments = [*words[number:]]
+        if [*words[:number]] != first.split() or (option and f"--{option}" not in _names(arguments)):
+            continue
+        new = target
+        if option:
+            new, _, last = target.rpartition(" ")
+            arguments = [
+                f"{last}{word[len(option) + 2 :]}" if name == f"--{option}" else word
+                for name, word in zip(_names(arguments), arguments, strict=True)
+            ]
+        elif target.endswith("="):
+            new, _, last = target.rpartition(" ")
+            arguments = _give_value(last, arguments)
+        return old, [*new.split(), *arguments]
+    return None
+
+
+def _names(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments, those like ``--option=value`` without the value."""
+    return [word.partition("=")[0] for word in arguments]
+
+
+def _give_value(option: str, arguments: list[str]) -> list[str]:
+    """Put an option that ends in ``=`` before the first argument; its value is missing where there is none."""
+    for place, word in enumerate(arguments):
+        if word == "-" or not word.startswith("-"):
+            return [*arguments[:place], option + word, *arguments[place + 1 :]]
+    return arguments if {*_HELP}.intersection(arguments) else [*arguments, option.removesuffix("=")]
 
 
 class LazyGroup(click.Group):
     """The group of all commands; each is imported when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(COMMANDS if _shows_gas(ctx) else COMMANDS.keys() - OF_GAS)
+        return sorted(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in self.list_commands(ctx):
+        if cmd_name not in COMMANDS:
             return None
-        from worker.cli.command_audit import record_command
-
         listed = COMMANDS[cmd_name]
         command = listed.load(cmd_name)
         command.short_help = listed.line  # The completion of a shell shows it.
-        return record_command(command, cmd_name)
+        return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        if alias := find_alias(args):
+            old, args = alias
+            if "--json" not in args and not ctx.resilient_parsing:
+                new = ALIASES[old].removesuffix("=")
+                click.echo(
+                    f"releve: `releve {old}` is now `releve {new}`: the old words end with this release", err=True
+                )
         try:
             return super().resolve_command(ctx, args)
         except NoSuchCommand as error:  # Click looks for similar names in ``commands``, which is empty here.
             raise NoSuchCommand(error.command_name, possibilities=self.list_commands(ctx), ctx=ctx) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        listed = set(self.list_commands(ctx))
         width = max(map(len, COMMANDS))
         for title, group in GROUPS.items():
-            rows = [(name.ljust(width), one.line) for name, one in group.items() if name in listed]
             with formatter.section(title):
-                formatter.write_dl(rows)
-
-
-def _shows_gas(context: click.Context) -> bool:
-    """Return ``shows_gas``; the settings are not loaded where nothing mentions the one that counts."""
-    if context.obj is None and not any(name.upper().startswith(_GAS_SETTING) for name in os.environ):
-        file = Path(".env")
-        if not (file.is_file() and _GAS_SETTING in file.read_text(encoding="utf-8", errors="replace").upper()):
-            return False
-    from worker.cli.gas_option import shows_gas
-
-    return shows_gas(context)
+                formatter.write_dl([(name.ljust(width), one.line) for name, one in group.items()])
 
 
 def _print_version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
@@ -159,7 +228,7 @@ def _print_version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
         ctx.exit()
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, context_settings={"help_option_names": _HELP})
 @click.option(
     "--version",
     is_flag=True,
@@ -178,7 +247,7 @@ def cli(verbose: bool) -> None:
     Examples:
       releve demo
       releve accounts add --usage-point 12345678901234
-      releve backfill ACCOUNT --inline
+      releve sync ACCOUNT --history --inline
       releve show ACCOUNT --by day --from 2024-07-01
     """
     from config.unknown_settings import removed_settings, unknown_settings

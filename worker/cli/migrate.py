@@ -1,7 +1,6 @@
-"""`releve migrate` and `migrate-layout`: stores made ready for this version, measures in another layout.
+"""`releve migrate`: stores made ready for this version, or with --layout measures in another layout.
 
-The former makes what the servers need before the first worker starts: tables, databases, users and rights. The latter
-moves the measures of every account.
+The former makes what the servers need before the first worker starts: tables, databases, users and rights.
 """
 
 from __future__ import annotations
@@ -16,7 +15,9 @@ from typing import Final
 import click
 
 from config.settings import ConfigError, Settings, get_settings
+from worker.cli.command_audit import command, with_options
 from worker.cli.parameters import json_option, print_json, print_result
+from worker.domain.audit_entry import AuditAction
 from worker.domain.series import Series
 from worker.domain.windows import DateWindow
 from worker.errors import StoreUnavailable
@@ -57,9 +58,13 @@ class MigrationStep:
     done: str
 
 
-@click.command()
+@command(audit=with_options(AuditAction.SCHEMA_MIGRATE, layout=AuditAction.LAYOUT_MIGRATE))
+@click.option(
+    "--layout", type=click.Choice([layout.value for layout in Layout]), help="Move the measures to this layout."
+)
+@click.option("--account", "account_ids", metavar="ACCOUNT", multiple=True, help="With --layout: only these accounts.")
 @json_option
-def migrate(as_json: bool) -> None:
+def migrate(layout: str | None, account_ids: tuple[str, ...], as_json: bool) -> int:
     """Update registry and measure store to this version; run it before you start workers of a new version.
 
     It first backs up an older registry into RELEVE_DATA_DIR, encrypted like other backups, so that you can return to
@@ -69,12 +74,23 @@ def migrate(as_json: bool) -> None:
     RELEVE_MEASURES_URL. They can read and write rows and documents, nothing else. It also finishes the setup of a new
     CouchDB. You can repeat the command safely.
 
+    --layout moves the measures in CouchDB to another layout; stop workers, beat and web first. Each account is copied,
+    read back and compared by counts, sums and documents. Only then is the old copy erased. If interrupted, run the same
+    command again. Then set RELEVE_LAYOUT and start the workers. The exit code is 1 if the old layout still has measures
+    of accounts that are unknown.
+
     \b
-    Example:
+    Examples:
       releve migrate
+      releve migrate --layout packed
     """
+    if layout is not None:
+        return _move(get_settings(), Layout(layout), account_ids, as_json)
+    if account_ids:
+        raise click.UsageError("--account needs --layout")
     for step in _steps(get_settings()):
         print_result(asdict(step), f"{step.done:7} {step.what}", as_json=as_json)
+    return 0
 
 
 def _steps(settings: Settings) -> Iterator[MigrationStep]:
@@ -177,25 +193,8 @@ def _database(settings: Settings) -> Database:
         raise ConfigError(f"{variable}: {error}") from None
 
 
-@click.command()
-@click.option(
-    "--to", "layout", type=click.Choice([layout.value for layout in Layout]), required=True, help="The new layout."
-)
-@click.option("--account", "account_ids", metavar="ACCOUNT", multiple=True, help="Move only these accounts.")
-@json_option
-def migrate_layout(layout: str, account_ids: tuple[str, ...], as_json: bool) -> int:
-    """Move measures in CouchDB to another layout; stop workers, beat and web first.
-
-    Each account is copied, read back and compared by counts, sums and documents. Only then is the old copy erased. If
-    interrupted, run the same command again. Then set RELEVE_LAYOUT and start the workers.
-
-    The exit code is 1 if the old layout still has measures: those of accounts that were not named or are unknown.
-
-    \b
-    Example:
-      releve migrate-layout --to packed
-    """
-    settings, new = get_settings(), Layout(layout)
+def _move(settings: Settings, new: Layout, account_ids: Sequence[str], as_json: bool) -> int:
+    """Move the measures of the named accounts, or of all, and return the exit code."""
     announce_pretend_time(settings, warn)
     moved = MigrationCounts()
     with open_stores(settings, guarded=False) as stores, ExitStack() as opened:

@@ -7,25 +7,28 @@ import sys
 from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Final
 from urllib.parse import urlsplit
 
 import click
 
 from worker.accounts.status import output_to_json
-from worker.cli.command_audit import note_result
+from worker.cli.command_audit import READS, Group, note_result
 from worker.cli.parameters import (
-    Day,
+    DAY,
+    FILE,
+    FROM_INPUT,
+    Checked,
     json_option,
     open_stores,
     print_result,
-    print_rows,
     require_confirmation,
-    tenant_column,
     tenant_option,
 )
 from worker.cli.printing import local_text
+from worker.cli.resources import Listing
 from worker.domain.account import DEFAULT_TENANT
+from worker.domain.audit_entry import AuditAction
 from worker.domain.networks import is_public_host
 from worker.domain.windows import local_midnight
 from worker.errors import NotDelivered, OperatorFault, UnknownAccount
@@ -34,6 +37,11 @@ from worker.outputs.kinds import KINDS
 from worker.outputs.output import OutputKind, OutputOptions
 from worker.runtime.output_parts import build_outputs
 from worker.stores.registry.outputs import BEGINNING
+
+_OUTPUTS: Final = Listing(
+    "id, kind, tenant, account=account_id, sent=last_sent_at, waiting, since=waiting_since, error",
+    "no outputs yet: `releve outputs add --help` lists the kinds",
+)
 
 
 def _describe_kinds() -> str:
@@ -49,21 +57,15 @@ def _kind_lines(kind: OutputKind) -> Iterator[str]:
     yield from (f"  --option {name}=…  {text}" for name, text in kind.options.items())
 
 
-class OptionPair(click.ParamType[Any]):
-    """A further option of a kind, NAME=VALUE. The error does not repeat the value."""
-
-    name = "NAME=VALUE"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
-        if isinstance(value, tuple):
-            return value
-        name, equals, text = str(value).partition("=")
-        if not equals or not name.strip():
-            self.fail("write it as NAME=VALUE", param, ctx)
-        return name.strip(), text
+def _to_pair(text: str) -> tuple[str, str]:
+    """Return the name and the value of a further option. The ValueError does not repeat the value."""
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        raise ValueError("write it as NAME=VALUE")
+    return name.strip(), value
 
 
-@click.group()
+@click.group(cls=Group)
 def outputs() -> None:
     """Send new and changed measures to Home Assistant, MQTT, a time series database or a webhook.
 
@@ -73,19 +75,15 @@ def outputs() -> None:
     """
 
 
-@outputs.command(epilog=_describe_kinds())
+@outputs.command(epilog=_describe_kinds(), audit=AuditAction.OUTPUT_ADD)
 @click.argument("kind", type=click.Choice(list(KINDS)))
 @click.option("--url", help="Address of the output. Default: a prompt asks for it.")
-@click.option("--secret", metavar="-", help="Give - to read the secret from standard input.")
-@click.option(
-    "--secret-file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="File with the secret. Default: a hidden prompt asks for it.",
-)
+@click.option("--secret", type=FROM_INPUT, help="Give - to read the secret from standard input.")
+@click.option("--secret-file", type=FILE, help="File with the secret. Default: a hidden prompt asks for it.")
 @click.option(
     "--option",
     "options",
-    type=OptionPair(),
+    type=Checked("NAME=VALUE", _to_pair),
     multiple=True,
     help="Option of this kind of output. Repeat it for several.",
 )
@@ -144,10 +142,10 @@ def add(
     print_result({"id": output_id, "kind": kind, "check": checked, "series": number}, *lines, as_json=as_json)
 
 
-@outputs.command("list")
+@outputs.command("list", audit=READS)
 @json_option
 def list_all(as_json: bool) -> None:
-    """List the outputs, with their waiting data, last error and days to delete.
+    """List the outputs, with what waits and the last error.
 
     Addresses and secrets are not shown.
 
@@ -159,15 +157,13 @@ def list_all(as_json: bool) -> None:
         days = stores.registry.outbox.days_to_delete()
         states = stores.registry.outputs.list_outputs()
     rows = [{**output_to_json(state), "days_to_delete": days.get(state.id, {})} for state in states]
-    columns = {"id": "id", "kind": "kind", **tenant_column(rows), "account": "account_id", "sent": "last_sent_at"}
-    columns |= {"waiting": "waiting", "since": "waiting_since", "error": "error"}
-    print_rows(rows, columns, as_json=as_json, empty="no outputs yet: `releve outputs add --help` lists the kinds")
+    _OUTPUTS.print(rows, as_json=as_json)
     for row in () if as_json else rows:
         if number := sum(map(len, row["days_to_delete"].values())):
             click.echo(f"output {row['id']}: {number} {'day' if number == 1 else 'days'} to delete and resend")
 
 
-@outputs.command()
+@outputs.command(audit=READS)
 @click.argument("output_id", metavar="OUTPUT")
 @json_option
 def test(output_id: str, as_json: bool) -> None:
@@ -186,9 +182,9 @@ def test(output_id: str, as_json: bool) -> None:
     print_result({"id": output_id, "check": checked}, f"output {output_id}: {checked}", as_json=as_json)
 
 
-@outputs.command()
+@outputs.command(audit=AuditAction.OUTPUT_RESEND, subject="output_id")
 @click.argument("output_id", metavar="OUTPUT")
-@click.option("--from", "first", type=Day(), help="Send from this day on. Default: everything.")
+@click.option("--from", "first", type=DAY, help="Send from this day on. Default: everything.")
 @click.option("--deleted", is_flag=True, help="You deleted the listed days there: take them off the list.")
 @json_option
 def resend(output_id: str, first: date | None, deleted: bool, as_json: bool) -> None:
@@ -207,7 +203,7 @@ def resend(output_id: str, first: date | None, deleted: bool, as_json: bool) -> 
     print_result({"id": output_id, "series": number}, _describe_enqueued(number), as_json=as_json)
 
 
-@outputs.command()
+@outputs.command(audit=AuditAction.OUTPUT_REMOVE, subject="output_id")
 @click.argument("output_id", metavar="OUTPUT")
 @click.option("--yes", is_flag=True, help="Don't ask for confirmation.")
 @json_option
@@ -255,8 +251,6 @@ def _ask_url(url: str | None, kind: OutputKind) -> str:
 
 def _read_secret(secret: str | None, file: Path | None, kind: OutputKind) -> str | None:
     """Return the secret; None for an empty one, and for a kind that has none."""
-    if secret not in (None, "-"):
-        raise click.UsageError("a secret on the command line stays in the shell's history: give --secret -")
     if secret and file:
         raise click.UsageError("give either --secret - or --secret-file")
     if kind.secret is None:

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import date, timedelta
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
 from config.settings import get_settings
+from worker.cli.command_audit import shell_user_name
 from worker.cli.gas_option import shows_gas
 from worker.cli.printing import print_table
 from worker.domain.access_right import is_gas_meter
-from worker.domain.account import DEFAULT_TENANT, Account, AccountState, check_tenant
+from worker.domain.account import Account, AccountState, check_tenant
 from worker.domain.documents import format_kwh
 from worker.domain.series import Series, parse_series, usual_series
 from worker.ops.logging_setup import warn
@@ -34,6 +35,7 @@ _DAY_COUNT: Final = re.compile(r"([0-9]{1,4})d?")
 _FOURTEEN_DIGITS: Final = re.compile(r"[0-9]{14}")
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 PORT: Final = click.IntRange(0, 65_535)
+FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 limit_option = click.option("--limit", type=click.IntRange(1), metavar="N", help="Show at most this many.")
 state_option = click.option(
@@ -89,81 +91,95 @@ def chosen_accounts(registry: Registry, account_id: str | None) -> Iterator[Acco
         yield from all_accounts(registry.accounts)
 
 
-class Day(click.ParamType[Any]):
-    """A civil day in ISO form, like 2024-07-25."""
+def enqueue_history(stores: Stores, *account_ids: str) -> None:
+    """Enqueue the history of accounts that are committed: where a message is lost, beat's reconciler repeats it.
 
-    name = "YYYY-MM-DD"
+    Raises StoreUnavailable.
+    """
+    from worker.app import enqueue_backfill  # Imported late: most commands need no Celery.
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
-        try:
-            return date.fromisoformat(value)
-        except ValueError:
-            self.fail(f"{value!r} is not a day: write it like 2024-07-25", param, ctx)
-
-
-class DayCount(click.ParamType[Any]):
-    """A number of days of at most four digits, like 30 or 30d."""
-
-    name = "DAYS"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        match = _DAY_COUNT.fullmatch(value)
-        if match is None:
-            self.fail(f"{value!r} is not a number of days: write it like 30", param, ctx)
-        return timedelta(days=int(match[1]))
+    for account_id in account_ids:
+        enqueue_backfill(account_id, broker_url=stores.broker_url)
 
 
-class UsagePoint(click.ParamType[Any]):
-    """A meter's number of 14 digits.  The error does not repeat it: it is personal data, and terminals are logged."""
+class Checked(click.ParamType[Any]):
+    """A value as ``check`` makes it of its text; its ValueError says what is wrong."""
 
-    name = "14DIGITS"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if not _FOURTEEN_DIGITS.fullmatch(str(value)):
-            self.fail("a usage point has 14 digits, as on the meter and the bill (PDL or PRM)", param, ctx)
-        return str(value)
-
-
-class GasMeterNumber(click.ParamType[Any]):
-    """A gas meter's number (PCE).  The error does not repeat it, as that of ``UsagePoint``."""
-
-    name = "PCE"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        number = re.sub(r"\s", "", str(value)).upper()
-        if not is_gas_meter(number):
-            self.fail("a gas meter (PCE) has 14 digits, or GI and six digits, as on the bill", param, ctx)
-        if not shows_gas(ctx):
-            self.fail("gas is not set up here: set RELEVE_GRDF_CLIENT_ID", param, ctx)
-        return number
-
-
-class SeriesNames(click.ParamType[Any]):
-    """Names of series with commas between."""
-
-    name = "NAMES"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Series, ...]:
-        try:
-            return value if isinstance(value, tuple) else parse_series(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
-class CheckedText(click.ParamType[Any]):
-    """A text as ``check`` returns it; its ValueError says what is wrong."""
-
-    def __init__(self, name: str, check: Callable[[str], str]) -> None:
+    def __init__(self, name: str, check: Callable[[str], Any]) -> None:
         self.name, self._check = name, check
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         try:
-            return self._check(str(value))
+            return self._check(value) if isinstance(value, str) else value
         except ValueError as error:
             self.fail(str(error), param, ctx)
 
 
-TENANT_NAME: Final = CheckedText("TENANT", check_tenant)  # It need not exist.
+def to_day(text: str) -> date:
+    """Return a civil day in ISO form, like 2024-07-25. Raises ValueError."""
+    with suppress(ValueError):
+        return date.fromisoformat(text)
+    raise ValueError(f"{text!r} is not a day: write it like 2024-07-25")
+
+
+def _to_days(text: str) -> timedelta:
+    """Return a number of days of at most four digits, like 30 or 30d. Raises ValueError."""
+    match = _DAY_COUNT.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is not a number of days: write it like 30")
+    return timedelta(days=int(match[1]))
+
+
+def _to_usage_point(text: str) -> str:
+    """Return a meter's number.  The ValueError does not repeat it: it is personal data, and terminals are logged."""
+    if not _FOURTEEN_DIGITS.fullmatch(text):
+        raise ValueError("a usage point has 14 digits, as on the meter and the bill (PDL or PRM)")
+    return text
+
+
+def _to_gas_meter(text: str) -> str:
+    """Return a gas meter's number (PCE).  The ValueError does not repeat it, as that of a usage point."""
+    number = re.sub(r"\s", "", text).upper()
+    if not is_gas_meter(number):
+        raise ValueError("a gas meter (PCE) has 14 digits, or GI and six digits, as on the bill")
+    if not shows_gas(click.get_current_context(silent=True)):
+        raise ValueError("gas is not set up here: set RELEVE_GRDF_CLIENT_ID")
+    return number
+
+
+def _read_meter(text: str) -> str:
+    """Return a meter's number, of electricity or gas, without blanks; for a dash that of a line of standard input."""
+    number = "".join((sys.stdin.readline() if text == "-" else text).split()).upper()
+    return number if is_gas_meter(number) else _to_usage_point(number)  # 14 digits are a number of either energy.
+
+
+DAY: Final = Checked("YYYY-MM-DD", to_day)
+DAY_COUNT: Final = Checked("DAYS", _to_days)
+USAGE_POINT: Final = Checked("14DIGITS", _to_usage_point)
+SERIES_NAMES: Final = Checked("NAMES", parse_series)
+TENANT_NAME: Final = Checked("TENANT", check_tenant)  # It need not exist.
+GAS_METER: Final = Checked("PCE", _to_gas_meter)
+ANY_METER: Final = Checked("METER|-", _read_meter)
+
+
+def _check_dash(text: str) -> str:
+    """Return the dash with which a secret is read from standard input. Raises ValueError for the secret itself."""
+    if text != "-":
+        seen = "here it is visible to others and stays in the shell's history"
+        raise ValueError(f"{seen}: give - and write it to standard input")
+    return text
+
+
+FROM_INPUT: Final = Checked("-", _check_dash)
+
+
+def read_secret(option: str | None, name: str, prompt: str, *, confirmed: bool = False) -> str:
+    """Return the secret, a line of standard input where the option is given, else asked for at the terminal."""
+    if option is not None:
+        return sys.stdin.readline().rstrip("\r\n")
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"there is no terminal to ask on: give --{name} - and write it to standard input")
+    return str(click.prompt(prompt, hide_input=True, confirmation_prompt=confirmed, err=True))
 
 
 def tenant_option(text: str, default: str | None = None) -> Callable[[_Command], _Command]:
@@ -171,17 +187,9 @@ def tenant_option(text: str, default: str | None = None) -> Callable[[_Command],
     return click.option("--tenant", type=TENANT_NAME, default=default, help=text)
 
 
-def tenant_column(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Return the column of tenants, which a table has only where there is another than the default one."""
-    return {"tenant": "tenant"} if any(row["tenant"] != DEFAULT_TENANT for row in rows) else {}
-
-
 def shell_user() -> str:
     """Return who vouches for what is done on the command line, like ``cli:alice``."""
-    try:
-        return f"cli:{getpass.getuser()}"
-    except (KeyError, OSError):  # A container may run under a number that has no name.
-        return f"cli:uid {os.getuid()}"
+    return f"cli:{shell_user_name()}"
 
 
 def confirm_on_terminal(question: str, yes: bool, *, if_not: str) -> None:

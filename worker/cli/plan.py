@@ -12,10 +12,12 @@ import click
 
 from config.settings import Settings, get_settings
 from worker.accounts.status import to_row
+from worker.cli.command_audit import command, with_options
 from worker.cli.gas_option import ChoiceWithGas
-from worker.cli.parameters import SeriesNames, json_option, print_result
+from worker.cli.parameters import SERIES_NAMES, json_option, print_result
 from worker.clients.grdf import GRDF
 from worker.clients.suppliers import SUPPLIERS
+from worker.domain.audit_entry import AuditAction
 from worker.domain.clock import clock_from
 from worker.domain.planning import HOURS_A_DAY, Fleet, Plan, QuotaBudget, plan_fleet
 from worker.domain.schedule import FleetPolicy
@@ -33,19 +35,11 @@ _MOST_CALLS: Final = 1_000_000_000
 _PRESETS: Final = [preset for supplier in SUPPLIERS.values() for preset in supplier.presets]
 
 
-@click.command()
-@click.option(
-    "--accounts",
-    type=click.IntRange(1, _MOST_ACCOUNTS),
-    help="Number of active accounts. Default: those in the registry.",
-)
+@command(audit=with_options(to_apply=AuditAction.POLICY_SET, to_reset=AuditAction.POLICY_SET))
+@click.option("--accounts", type=click.IntRange(1, _MOST_ACCOUNTS), help="Active accounts. Default: the registry's.")
 @click.option("--without-curve", type=click.IntRange(0), help="Number of --accounts without a load curve. Default: 0.")
-@click.option(
-    "--preset", type=ChoiceWithGas(_PRESETS, GRDF.presets), help="Preset whose limits apply. Default: RELEVE_PRESET."
-)
-@click.option(
-    "--calls-per-hour", type=click.IntRange(0, _MOST_CALLS), help="Limit to use instead of the preset's. 0: no limit."
-)
+@click.option("--preset", type=ChoiceWithGas(_PRESETS, GRDF.presets), help="Its limits apply. Default: RELEVE_PRESET.")
+@click.option("--calls-per-hour", type=click.IntRange(0, _MOST_CALLS), help="Limit, if not the preset's. 0: no limit.")
 @click.option(
     "--night-hours",
     type=click.IntRange(1, HOURS_A_DAY),
@@ -58,14 +52,10 @@ _PRESETS: Final = [preset for supplier in SUPPLIERS.values() for preset in suppl
     type=click.IntRange(0, MAX_LOAD_CURVE_HISTORY_DAYS),
     help="Days of load curve in the backfill. Default: RELEVE_HISTORY_LOAD_DAYS.",
 )
-@click.option(
-    "--series", type=SeriesNames(), help="Series of all --accounts, like daily,load_curve. Default: RELEVE_SERIES."
-)
+@click.option("--series", type=SERIES_NAMES, help="Series of all --accounts, with commas. Default: RELEVE_SERIES.")
 @click.option("--apply", "to_apply", is_flag=True, help="Use this plan, from the next night on.")
 @click.option("--show", "to_show", is_flag=True, help="Show the plan in use, and how it was computed.")
-@click.option(
-    "--reset", "to_reset", is_flag=True, help="Drop the plan: ask for all series of all accounts every night."
-)
+@click.option("--reset", "to_reset", is_flag=True, help="Drop the plan: ask for everything every night.")
 @json_option
 def plan(
     accounts: int | None,

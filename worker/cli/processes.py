@@ -17,6 +17,7 @@ import click
 from pydantic import SecretStr
 
 from config.settings import UP_ADDRESS, ConfigError, Settings, get_settings
+from worker.cli.command_audit import SERVES, command
 from worker.cli.parameters import PORT, refusing_taken_port
 from worker.ops.logging_setup import configure_process, warn
 from worker.ops.startup import (
@@ -45,7 +46,7 @@ _METRICS_PORT: Final = 9808
 _POLL_S: Final = 0.1
 
 
-@click.command()
+@command(audit=SERVES)
 @click.option("--host", default=LOOPBACK, show_default=True, help="Address of the web service.")
 @click.option("--port", type=PORT, default=WEB_PORT, show_default=True, help="Port of the web service.")
 @click.option(
@@ -163,7 +164,7 @@ def _plan_parts(settings: Settings, address: str, host: str, port: int, flower_p
     return PartPlan(parts, logs, settings.supplier_timeout_s + 10, lines, redis_in)
 
 
-@click.command()
+@command(audit=SERVES)
 @click.option("--host", default=LOOPBACK, show_default=True, help="Address to listen on.")
 @click.option("--port", type=PORT, default=WEB_PORT, show_default=True, help="Port to listen on; 0 picks a free one.")
 def web(host: str, port: int) -> None:
@@ -197,7 +198,7 @@ def web(host: str, port: int) -> None:
             serve(app, host, port, on_start=lambda where: click.echo(f"serving at {where}"), proxies=proxies)
 
 
-@click.command()
+@command(audit=SERVES)
 @click.option("--host", default=LOOPBACK, show_default=True, help="Address to listen on.")
 @click.option("--port", type=PORT, default=_METRICS_PORT, show_default=True, help="Port to listen on.")
 @click.option("--once", is_flag=True, help="Print the metrics and exit, with 1 if a part does not answer.")

@@ -1,4 +1,4 @@
-"""`releve keys` and `releve secrets`: encryption keys, and the secrets of an installation.
+"""`releve secrets`: the secrets of an installation, and encryption keys.
 
 Secrets are made once, and each service's own are put into its folder.
 """
@@ -14,7 +14,9 @@ from typing import Final
 import click
 
 from config.settings import ConfigError, get_settings
-from worker.cli.parameters import confirm_on_terminal, json_option, print_result
+from worker.cli.command_audit import Group
+from worker.cli.parameters import FILE, confirm_on_terminal, json_option, print_result
+from worker.domain.audit_entry import AuditAction
 from worker.ops.installation_secrets import (
     RELEVE_USER,
     SECRETS,
@@ -36,32 +38,17 @@ _FOLDER_TYPE: Final = click.Path(file_okay=False, path_type=Path)
 _DEFAULT: Final = Addresses()
 
 
-@click.group()
-def keys() -> None:
-    """Create a key, or encrypt everything again with the newest one.
+@click.group(cls=Group)
+def secrets() -> None:
+    """Create the secrets of an installation or a key, encrypt everything again with the newest key, or show a secret.
 
     \b
     Example:
-      releve keys new
+      releve secrets add /run/secrets
     """
 
 
-@keys.command()
-def new() -> None:
-    """Print a new key.
-
-    Put it FIRST in RELEVE_TOKEN_KEYS. Keep the old ones until you have run `keys rotate`.
-
-    RELEVE_SESSION_KEY and RELEVE_BACKUP_KEYS take such keys, too.
-
-    \b
-    Example:
-      RELEVE_TOKEN_KEYS="$(releve keys new),$RELEVE_TOKEN_KEYS"
-    """
-    click.echo(generate_key())
-
-
-@keys.command()
+@secrets.command(audit=AuditAction.KEYS_ROTATE)
 def rotate() -> None:
     """Encrypt everything with the first key of each setting.
 
@@ -73,8 +60,8 @@ def rotate() -> None:
 
     \b
     Examples:
-      releve keys rotate
-      docker compose exec web releve keys rotate
+      releve secrets rotate
+      docker compose exec web releve secrets rotate
     """
     settings = get_settings()
     sealer = build_sealer(settings, Purpose.REGISTRY)
@@ -93,45 +80,46 @@ def rotate() -> None:
             click.echo(f"{rotate_seals(database, web_sealer, column)} {column.label} encrypted again")
 
 
-@click.group()
-def secrets() -> None:
-    """Create the secrets of an installation, or show one.
-
-    \b
-    Example:
-      releve secrets make /run/secrets
-    """
-
-
-@secrets.command()
-@click.argument("folder", type=_FOLDER_TYPE)
-@click.option("--redis", default=_DEFAULT.redis, show_default=True, help="HOST:PORT at which services reach Redis.")
-@click.option(
-    "--postgres", default=_DEFAULT.postgres, show_default=True, help="HOST:PORT at which services reach PostgreSQL."
-)
-@click.option(
-    "--couchdb", default=_DEFAULT.couchdb, show_default=True, help="HOST:PORT at which services reach CouchDB."
-)
-@click.option(
-    "--env-file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Take the operator's secrets from this file, like .env. Default: from the environment.",
-)
+@secrets.command(audit="it runs at each start, before there is a registry, and stores no key that it makes up")
+@click.argument("folder", type=_FOLDER_TYPE, metavar="[FOLDER]", required=False)
+@click.option("--key", "only_key", is_flag=True, help="Print a new key instead, and store nothing.")
+@click.option("--redis", default=_DEFAULT.redis, show_default=True, help="HOST:PORT of Redis for services.")
+@click.option("--postgres", default=_DEFAULT.postgres, show_default=True, help="HOST:PORT of PostgreSQL for services.")
+@click.option("--couchdb", default=_DEFAULT.couchdb, show_default=True, help="HOST:PORT of CouchDB for services.")
+@click.option("--env-file", type=FILE, help="The operator's secrets, like .env. Default: the environment.")
 @json_option
-def make(folder: Path, redis: str, postgres: str, couchdb: str, env_file: Path | None, as_json: bool) -> None:
-    """Create the secrets that FOLDER does not have yet.
+def add(
+    folder: Path | None,
+    only_key: bool,
+    redis: str,
+    postgres: str,
+    couchdb: str,
+    env_file: Path | None,
+    as_json: bool,
+) -> None:
+    """Create the secrets of FOLDER, or print a new key.
 
-    Each service gets its own folder with its secrets.
+    Secrets that FOLDER has already stay. Each service gets its own folder with its secrets.
 
     If the environment has a secret (REDIS_PASSWORD, RELEVE_TOKEN_KEYS, …), it is stored instead of a new or an
     earlier one. It is refused if that would lock you out. If the environment has none, an existing secret stays. An
     empty RELEVE_WEBHOOK_SECRET or RELEVE_NOTIFY_URL deletes the stored one. If root runs the command, each file belongs
     to the user that reads it.
 
+    Put a new key FIRST in RELEVE_TOKEN_KEYS. Keep the old ones until you have run `releve secrets rotate`.
+    RELEVE_SESSION_KEY and RELEVE_BACKUP_KEYS take such keys, too.
+
     \b
-    Example:
-      releve secrets make /secrets
+    Examples:
+      releve secrets add /secrets
+      RELEVE_TOKEN_KEYS="$(releve secrets add --key),$RELEVE_TOKEN_KEYS"
     """
+    if only_key == (folder is not None):
+        raise click.UsageError("give a FOLDER, or --key")
+    if folder is None:
+        key = generate_key()
+        print_result({"key": key}, key, as_json=as_json)
+        return
     known = os.environ.get("SECRETS_SET", "").split()
     given = read_env_file(env_file.read_text(encoding="utf-8"), known) if env_file else dict(os.environ)
     sources: dict[str, str] = {}
@@ -152,7 +140,7 @@ def make(folder: Path, redis: str, postgres: str, couchdb: str, env_file: Path |
     print_result(sources, *lines, "`releve secrets show NAME` prints one", as_json=as_json)
 
 
-@secrets.command()
+@secrets.command(audit=AuditAction.SECRET_SHOW, subject="name")
 @click.argument("name", type=click.Choice([secret.name for secret in SECRETS]), metavar="NAME")
 @click.option("--folder", type=_FOLDER_TYPE, default=_FOLDER, show_default=True, help="Folder of the secrets.")
 @click.option("--yes", is_flag=True, help="Don't ask for confirmation.")
@@ -167,7 +155,7 @@ def show(name: str, folder: Path, yes: bool) -> None:
     """
     value = _read(folder, next(secret for secret in SECRETS if secret.name == name))
     if value is None:
-        raise ConfigError(f"{folder} has no {name}: run `releve secrets make {folder}` first")
+        raise ConfigError(f"{folder} has no {name}: run `releve secrets add {folder}` first")
     confirm_on_terminal(f"Print {name} here, where others may read it?", yes, if_not="nothing was printed")
     click.echo(value)
 

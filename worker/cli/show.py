@@ -14,8 +14,9 @@ from rich.bar import Bar
 from rich.console import Console
 from rich.table import Table
 
+from worker.cli.command_audit import READS, command
 from worker.cli.gas_option import SERIES
-from worker.cli.parameters import Day, open_stores
+from worker.cli.parameters import DAY, open_stores
 from worker.cli.printing import print_table
 from worker.domain.documents import (
     DAY_PLACES,
@@ -51,19 +52,14 @@ _BAR_WIDTH: Final = 48
 _DEFAULT_DAYS: Final = {Period.MINUTE: 7, Period.HOUR: 7, Period.DAY: 31}
 
 
-@click.command()
+@command(audit=READS)
 @click.argument("account_id", metavar="ACCOUNT")
-@click.option(
-    "--series",
-    "name",
-    type=SERIES,
-    help="Series to show. Default: consumption. Daily values and load curve are shown together.",
-)
+@click.option("--series", "name", type=SERIES, help="Default: consumption, daily values and load curve together.")
 @click.option(
     "--by", type=click.Choice([period.value for period in Period]), default="day", help="Period of the documents."
 )
-@click.option("--from", "first", type=Day(), help="First day.")
-@click.option("--to", "last", type=Day(), help="Last day (included).")
+@click.option("--from", "first", type=DAY, help="First day.")
+@click.option("--to", "last", type=DAY, help="Last day (included).")
 @click.option("--format", "form", type=click.Choice(_FORMATS), default="table", help="Format of the output.")
 def show(account_id: str, name: str | None, by: str, first: date | None, last: date | None, form: str) -> None:
     """Print the stored data of ACCOUNT in time order; `load` is in kWh, or in kVA for power.

@@ -17,7 +17,8 @@ import click
 from config.settings import PREFIX, ConfigError, Settings
 from config.validation import is_suppliers
 from simulator.application import DEFAULT_HOST, DEFAULT_PORT, serve
-from worker.cli.parameters import PORT, SeriesNames, json_option, print_json, refusing_taken_port
+from worker.cli.command_audit import OWN_DATA, command
+from worker.cli.parameters import PORT, SERIES_NAMES, json_option, print_json, refusing_taken_port
 from worker.domain.series import USUAL_SERIES, Series
 from worker.ops.logging_setup import configure_process, warn
 
@@ -32,11 +33,9 @@ _ACCOUNTS: Final = 12
 _PRESETS: Final = ("enedis-2026", "enedis-2026", "enedis-v4", "enedis-v4")
 
 
-@click.command()
+@command(audit=OWN_DATA)
 @click.option("--host", default=DEFAULT_HOST, show_default=True, help="Address to listen on.")
-@click.option(
-    "--port", type=PORT, default=DEFAULT_PORT, show_default=True, help="Port to listen on; 0 picks a free one."
-)
+@click.option("--port", type=PORT, default=DEFAULT_PORT, show_default=True, help="Port to listen on; 0: a free one.")
 @click.option(
     "--data",
     "data_dir",
@@ -54,14 +53,8 @@ _PRESETS: Final = ("enedis-2026", "enedis-2026", "enedis-v4", "enedis-v4")
     "--data, GRDF's test meters are known too.",
 )
 @click.option("--consent-page", is_flag=True, help="Show a consent page instead of consenting at once.")
-@click.option(
-    "--per-second",
-    type=click.IntRange(1),
-    help="Calls a second that Enedis' simulated quota allows. Default: no quota.",
-)
-@click.option(
-    "--per-hour", type=click.IntRange(1), help="Calls an hour that Enedis' simulated quota allows. Default: no quota."
-)
+@click.option("--per-second", type=click.IntRange(1), help="Calls a second of Enedis' quota. Default: no quota.")
+@click.option("--per-hour", type=click.IntRange(1), help="Calls an hour of Enedis' quota. Default: no quota.")
 @click.option("--client-id", help="Client id of the only known application. Default: any id and secret are accepted.")
 @click.option("--client-secret", default="", help="That application's secret.")
 @click.option(
@@ -135,7 +128,7 @@ def _tell(recordings: RecordedFolder) -> None:
         warn(f"skipped {passed_over}")
 
 
-@click.command()
+@command(audit=OWN_DATA)
 @click.option(
     "--minutes",
     default=2.0,
@@ -156,10 +149,8 @@ def _tell(recordings: RecordedFolder) -> None:
     type=click.Choice(["enedis-v4", "enedis-2026"]),
     help="API of the simulator. By default the seed decides: seeds 2, 3, 6, 7, … use v4, with rotating tokens.",
 )
-@click.option("--series", type=SeriesNames(), default=USUAL_SERIES, help="Series to collect, like daily,max_power.")
-@click.option(
-    "--measures-url", help="URL of a CouchDB server to use, couchdb+http://…. Default: the drill starts its own."
-)
+@click.option("--series", type=SERIES_NAMES, default=USUAL_SERIES, help="Series to collect, like daily,max_power.")
+@click.option("--measures-url", help="URL of a CouchDB server, couchdb+http://…. Default: the drill starts its own.")
 @click.option(
     "--accounts", default=_ACCOUNTS, show_default=True, type=click.IntRange(1, 200), help="Number of pretend homes."
 )

@@ -1,4 +1,4 @@
-"""How accounts do: `releve status`, `freshness` and `support-bundle`, and the progress bars of `sync` and `backfill`.
+"""How accounts do: `releve status` and `support-bundle`, and the progress bars of `sync`.
 
 The summary of `releve status` names no account, and the number of its queries does not depend on the number of
 accounts. Freshness is the share of active accounts whose yesterday is complete, now and by hour of the day.
@@ -19,7 +19,8 @@ from typing import Any, Final
 import click
 
 from config.settings import Settings
-from worker.accounts.status import AccountStatus, output_to_json, status_of, to_plain
+from worker.accounts.status import AccountStatus, output_to_json, status_of, to_plain, to_row
+from worker.cli.command_audit import READS, command
 from worker.cli.parameters import (
     json_option,
     limit_option,
@@ -31,6 +32,7 @@ from worker.cli.parameters import (
 )
 from worker.cli.printing import describe_output, local_text, print_table
 from worker.domain.account import Account, AccountState
+from worker.domain.audit_entry import AuditAction
 from worker.domain.documents import format_percent, round_share
 from worker.domain.incident import Incident
 from worker.domain.series import Series
@@ -61,12 +63,13 @@ ProgressCounter = Callable[[Account], tuple[int, int]]  # Returns the numbers do
 
 @dataclass(frozen=True, slots=True)
 class StatusSummary:
-    """``freshness``: by series, for the newest day that should be stored. ``measures``: what is wrong with CouchDB."""
+    """``fresh``: of each series that is asked for every night. ``measures``: what is wrong with CouchDB."""
 
     at: datetime
+    today: date
     states: dict[AccountState, int]  # Removed accounts are left out.
     errors: list[ErrorCount]
-    freshness: dict[Series, tuple[date, HourFreshness]]
+    fresh: list[HourFreshness]
     quotas: dict[str, QuotaState]  # By supplier.
     incidents: list[Incident]
     outputs: list[OutputState]
@@ -80,13 +83,13 @@ class StatusSummary:
         return {
             "at": to_plain(self.at),
             "accounts": {state.value: number for state, number in self.states.items()},
-            "errors": [
-                {"code": error.code, "accounts": error.accounts, "last_at": to_plain(error.last_at)}
-                for error in self.errors
-            ],
+            "errors": [to_row(error, "code", "accounts", "last_at") for error in self.errors],
             "freshness": {
-                series.value: {"day": day.isoformat(), "active": row.active, "complete": row.complete}
-                for series, (day, row) in self.freshness.items()
+                row.series.value: {
+                    "day": newest_wanted_day(self.today, row.series).isoformat(),
+                    **to_row(row, "active", "complete"),
+                }
+                for row in self.fresh
             },
             "quota": {
                 supplier: {
@@ -98,10 +101,7 @@ class StatusSummary:
                 }
                 for supplier, quota in self.quotas.items()
             },
-            "incidents": [
-                {"kind": str(one.kind), "series": [*map(str, one.series)], "began_at": to_plain(one.began_at)}
-                for one in self.incidents
-            ],
+            "incidents": [to_row(one, "kind", "series", "began_at") for one in self.incidents],
             "outputs": [output_to_json(output) for output in self.outputs],
             "measures": self.measures,
         }
@@ -109,20 +109,15 @@ class StatusSummary:
 
 def load_summary(stores: Stores, sync: Sync) -> StatusSummary:
     """Count the accounts, their errors and what is fresh; read gates and incidents. Raises StoreUnavailable."""
-    overview, now, today = Overview(stores.registry.database), stores.now(), sync.history.today()
+    overview = Overview(stores.registry.database)
     states = overview.count_accounts_by_state()
     del states[AccountState.DELETED]
-    days = {series: newest_wanted_day(today, series) for series in stores.registry.outcomes.list_in_use()}
-    count = stores.registry.completeness.count_complete_since
     return StatusSummary(
-        at=now,
+        at=stores.now(),
+        today=sync.history.today(),
         states=states,
         errors=overview.count_errors(),
-        freshness={
-            series: (day, HourFreshness(now, series, *count(series, day)))
-            for series, day in days.items()
-            if series.is_nightly
-        },
+        fresh=[row for row in _count_fresh(stores, sync) if row.series.is_nightly],
         quotas={
             name: sync.ledgers[name].state(clients.endpoints.preset.quota_names)
             for name, clients in sync.suppliers.items()
@@ -147,9 +142,8 @@ def print_summary(summary: StatusSummary) -> None:
     """Print the summary for people, with the commands that tell more."""
     states = [f"{number} {state.value}" for state, number in summary.states.items() if number]
     click.echo(f"accounts   {', '.join(states)}")
-    for series, (day, row) in summary.freshness.items():
-        share = format_percent(row.complete, row.active) if row.active else "no account yet"
-        click.echo(f"fresh      {day} {series.value}: {share} ({row.complete} of {row.active} active accounts)")
+    for row in summary.fresh:
+        click.echo(f"fresh      {_describe_fresh(summary.today, row)}")
     for supplier, quota in summary.quotas.items():
         limit = f" of {quota.limit}" if quota.limit else ""
         for api, number in quota.used.items():
@@ -174,7 +168,7 @@ def print_summary(summary: StatusSummary) -> None:
     click.echo(f"`releve status --error {summary.errors[0].code}` lists the accounts of an error")
 
 
-@click.command()
+@command(audit=READS)
 @click.argument("account_id", metavar="[ACCOUNT]", required=False)
 @click.option(
     "--error",
@@ -185,6 +179,8 @@ def print_summary(summary: StatusSummary) -> None:
 @state_option
 @limit_option
 @click.option("--all", "everybody", is_flag=True, help="List all accounts.")
+@click.option("--freshness", "by_hour", is_flag=True, help="Show the share of accounts with all of yesterday's data.")
+@click.option("--days", default=7, show_default=True, type=click.IntRange(1, 400), help="Days of --freshness.")
 @json_option
 def status(
     account_id: str | None,
@@ -192,6 +188,8 @@ def status(
     state: AccountState | None,
     limit: int | None,
     everybody: bool,
+    by_hour: bool,
+    days: int,
     as_json: bool,
 ) -> None:
     """Show the state of all accounts in numbers, or one account in detail with its last error and what to do.
@@ -199,19 +197,25 @@ def status(
     The numbers are: accounts by state and by error, how many have yesterday's data, the quota and open incidents. Up to
     20 accounts are listed below them. --error, --state, --limit and --all list accounts instead.
 
+    --freshness shows the share of active accounts with all of yesterday's data: now, and by hour over the last days.
+    Series that are asked for once a week, or come some days later, count with the newest day that should be there.
+
     \b
     Examples:
       releve status
       releve status 3kq7d0fr2m
       releve status --error VENDOR_DOWN --limit 20
       releve status --all --json
+      releve status --freshness --days 30
     """
     lists = code is not None or state is not None or limit is not None or everybody
-    if account_id and lists:
+    if bool(account_id) + lists + by_hour > 1:
         raise click.UsageError("give one ACCOUNT, or list accounts with --error, --state, --limit or --all")
     with open_stores() as stores:
         sync = build_sync(stores)
-        if account_id:
+        if by_hour:
+            _show_freshness(stores, sync, days, as_json)
+        elif account_id:
             one = status_of(stores.registry.accounts.get_existing(account_id), sync.history)
             print_json(one.model_dump(mode="json")) if as_json else _print_one(one)
         elif lists:
@@ -320,54 +324,52 @@ def _codes(row: AccountStatus) -> list[str]:
     return [*codes, *([row.hint] if row.hint else [])]
 
 
-@click.command()
-@click.option("--days", default=7, show_default=True, type=click.IntRange(1, 400), help="Days to look back.")
-@json_option
-def freshness(days: int, as_json: bool) -> None:
-    """Show the share of active accounts with all of yesterday's data: now, and by hour over the last days.
+def _count_fresh(stores: Stores, sync: Sync) -> list[HourFreshness]:
+    """Count, for each series in use, the accounts that have its newest day that should be stored."""
+    now, today, completeness = stores.now(), sync.history.today(), stores.registry.completeness
+    return [
+        HourFreshness(now, series, *completeness.count_complete_since(series, newest_wanted_day(today, series)))
+        for series in stores.registry.outcomes.list_in_use()
+    ]
 
-    Series that are asked for once a week, or come some days later, count with the newest day that should be there.
 
-    \b
-    Example:
-      releve freshness --days 30
-    """
-    with open_stores() as stores:
-        sync = build_sync(stores)
-        completeness, today = stores.registry.completeness, sync.history.today()
-        now = [
-            HourFreshness(
-                stores.now(), series, *completeness.count_complete_since(series, newest_wanted_day(today, series))
-            )
-            for series in stores.registry.outcomes.list_in_use()
-        ]
-        hours = completeness.list_freshness_since(stores.now() - timedelta(days=days))
-    figures = {
-        "yesterday": (today - ONE_DAY).isoformat(),
-        "now": {row.series.value: _counts(row) for row in now},
-        "by_hour_of_day": {
-            series.value: {hour: complete / active for hour, (complete, active) in counts.items()}
-            for series, counts in _counts_by_hour(hours).items()
-        },
-        "hours": [{"hour": row.hour.isoformat(), "series": row.series.value, **_counts(row)} for row in hours],
-    }
-    if as_json:
-        print_json(figures)
-    else:
+def _show_freshness(stores: Stores, sync: Sync, days: int, as_json: bool) -> None:
+    today, now = sync.history.today(), _count_fresh(stores, sync)
+    hours = stores.registry.completeness.list_freshness_since(stores.now() - timedelta(days=days))
+    if not as_json:
         print_freshness(today, now, hours)
+        return
+    shares = {
+        series.value: {hour: complete / active for hour, (complete, active) in counts.items()}
+        for series, counts in _counts_by_hour(hours).items()
+    }
+    print_json(
+        {
+            "yesterday": (today - ONE_DAY).isoformat(),
+            "now": {row.series.value: _counts(row) for row in now},
+            "by_hour_of_day": shares,
+            "hours": [{"hour": row.hour.isoformat(), "series": row.series.value, **_counts(row)} for row in hours],
+        }
+    )
 
 
 def _counts(row: HourFreshness) -> dict[str, Any]:
-    return {"active": row.active, "complete": row.complete, "share": row.share}
+    return to_row(row, "active", "complete", "share")
+
+
+def _describe_fresh(today: date, row: HourFreshness) -> str:
+    share = format_percent(row.complete, row.active) if row.active else "no account yet"
+    day = newest_wanted_day(today, row.series)
+    return f"{day} {row.series.value}: {share} ({row.complete} of {row.active} active accounts)"
 
 
 def _counts_by_hour(hours: Sequence[HourFreshness]) -> dict[Series, dict[int, Counts]]:
-    return {series: count_by_hour_of_day(row for row in hours if row.series is series) for series in _series_in(hours)}
-
-
-def _series_in(hours: Sequence[HourFreshness]) -> list[Series]:
     found = {row.series for row in hours}
-    return [series for series in Series if series in found]
+    return {
+        series: count_by_hour_of_day(row for row in hours if row.series is series)
+        for series in Series
+        if series in found
+    }
 
 
 def count_by_hour_of_day(hours: Iterable[HourFreshness]) -> dict[int, Counts]:
@@ -393,9 +395,7 @@ def sparkline(counts: Sequence[Counts | None]) -> str:
 def print_freshness(today: date, now: Sequence[HourFreshness], hours: Sequence[HourFreshness]) -> None:
     """Print the share of each series now, then those by hour of the day as a line of bars and as a table."""
     for row in now:
-        share = format_percent(row.complete, row.active) if row.active else "no account yet"
-        day, number = newest_wanted_day(today, row.series), f"{row.complete} of {row.active} active accounts"
-        click.echo(f"{day} {row.series.value}: {share} ({number})")
+        click.echo(_describe_fresh(today, row))
     if not hours:
         click.echo("no hour is recorded yet: beat records one at five past each hour")
         return
@@ -414,11 +414,11 @@ def print_freshness(today: date, now: Sequence[HourFreshness], hours: Sequence[H
 
 
 def look_back_progress(
-    registry: Registry, account: Account, asked_before: Mapping[Series, datetime | None]
+    registry: Registry, asked_before: Mapping[str, Mapping[Series, datetime | None]], account: Account
 ) -> tuple[int, int]:
     """Count the series that were asked since ``asked_before`` was read, with or without success."""
-    now = asked_at(registry, account)
-    return sum(now.get(series) != asked for series, asked in asked_before.items()), len(asked_before)
+    now, before = asked_at(registry, account), asked_before[account.id]
+    return sum(now.get(series) != asked for series, asked in before.items()), len(before)
 
 
 def asked_at(registry: Registry, account: Account) -> dict[Series, datetime | None]:
@@ -508,7 +508,7 @@ def _failures(registry: Registry, account: Account) -> Iterator[str]:
         yield f"account {account.id} is {now.state} {now.reason}: `releve status {account.id}` says what to do"
 
 
-@click.command("support-bundle")
+@command("support-bundle", audit=AuditAction.SUPPORT_BUNDLE)
 @click.argument("account_id", metavar="ACCOUNT")
 @click.argument("path", metavar="FILE.zip", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--days", default=30, show_default=True, type=click.IntRange(1, 400), help="Number of days to explain.")

@@ -1,12 +1,12 @@
-"""Data fetched and checked: `releve sync`, `backfill`, `verify`, `replay` and `quarantine`.
+"""Data fetched and checked: `releve sync`, `verify`, `replay` and `quarantine`.
 
-`sync` and `backfill` run through the queue, where --wait shows their progress, or in this process (--inline).
+`sync` runs through the queue, where --wait shows their progress, or in this process (--inline).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from datetime import date, timedelta
 from functools import partial
@@ -15,8 +15,10 @@ from typing import Any, Final
 import click
 
 from worker.accounts.status import break_to_json, discrepancy_to_json, month_to_json, to_row
+from worker.cli.command_audit import command, with_options
+from worker.cli.explain import print_days
 from worker.cli.parameters import (
-    Day,
+    DAY,
     chosen_accounts,
     counts_line,
     describe_amount,
@@ -26,19 +28,20 @@ from worker.cli.parameters import (
     open_stores,
     print_json,
     print_result,
-    print_rows,
     require_one_or_all,
 )
+from worker.cli.resources import Listing
 from worker.cli.status import ProgressCounter, asked_at, history_progress, look_back_progress, wait_with_progress
 from worker.domain.account import Account
 from worker.domain.answers import to_masked
+from worker.domain.audit_entry import AuditAction
 from worker.domain.consistency import Law
 from worker.domain.messages import WindowResult, new_run_id
 from worker.domain.series import is_gateway
 from worker.domain.windows import DateWindow
 from worker.errors import FilesOnly, TokenNeeded, TokenRefused
 from worker.runtime.stores import Stores
-from worker.runtime.sync_parts import Sync, build_auditor, build_inline, build_sync
+from worker.runtime.sync_parts import Sync, build_auditor, build_inline, build_rebuilder, build_sync
 from worker.stores.redis.heartbeats import Heartbeats
 from worker.stores.registry.supplier_answers import QuarantineEntry
 from worker.sync.inline import Inline
@@ -47,19 +50,11 @@ from worker.sync.verification import AuditResult, AuditSummary, sample_accounts
 
 _NEED_TOKEN: Final = (TokenNeeded.code, TokenRefused.code, FilesOnly.code)
 _NO_WORKER: Final = "no worker is running: start one with `releve up` or `celery -A worker worker`, or use --inline"
-inline_option = click.option("--inline", is_flag=True, help="Run now in this process, without the queue.")
-wait_option = click.option("--wait", is_flag=True, help="Queue it, then show progress until it is done.")
 _FIRST_DAY, _LAST_DAY = date(2000, 1, 1), date(2100, 1, 1)
-_NO_SAMPLE = "no sample in quarantine has this id: `releve quarantine list` shows the ids"
+_SAMPLES: Final = Listing("id, kind, place, detail, times, last_seen", "the quarantine is empty")
 
 
-def refuse_inline_with_wait(inline: bool, wait: bool) -> None:
-    """Raise UsageError where both options are set."""
-    if inline and wait:
-        raise click.UsageError("give either --inline or --wait")
-
-
-def run_queued(
+def _run_queued(
     stores: Stores,
     sync: Sync,
     accounts: list[Account],
@@ -93,11 +88,11 @@ def _require_active(sync: Sync, account: Account) -> None:
         reason = f" ({account.reason})" if account.reason else ""
         ways = f"`releve accounts resume {account.id}`, or --inline to try once by hand"
         if is_gateway(account.supplier) and account.reason in _NEED_TOKEN:
-            ways = "give it a token of the gateway with `releve home token`"
+            ways = "give it a token of the gateway with `releve home add`"
         raise click.ClickException(f"account {account.id} is {account.state}{reason}: {ways}")
 
 
-def run_inline(stores: Stores, sync: Sync, run: Callable[[Inline], Iterator[WindowResult]], as_json: bool) -> int:
+def _run_inline(stores: Stores, sync: Sync, run: Callable[[Inline], Iterator[WindowResult]], as_json: bool) -> int:
     """Run the windows in this process and return the exit code, 1 where an account failed.
 
     A failure is printed at once; the other accounts still get their turn.
@@ -122,24 +117,30 @@ def _result_line(result: WindowResult) -> str:
     return f"{result['account_id']} {result['series']:10} {result['start']}/{result['end']}: {counts_line(result)}"
 
 
-@click.command()
+@command(audit=with_options(AuditAction.ACCOUNT_SYNC, history=AuditAction.ACCOUNT_BACKFILL))
 @click.argument("account_id", metavar="[ACCOUNT]", required=False)
 @click.option("--all", "everybody", is_flag=True, help="All active accounts.")
-@inline_option
-@wait_option
+@click.option("--history", is_flag=True, help="Fetch the missing history instead.")
+@click.option("--inline", is_flag=True, help="Run now in this process, without the queue.")
+@click.option("--wait", is_flag=True, help="Queue it, then show progress until it is done.")
 @json_option
-def sync(account_id: str | None, everybody: bool, inline: bool, wait: bool, as_json: bool) -> int:
+def sync(account_id: str | None, everybody: bool, history: bool, inline: bool, wait: bool, as_json: bool) -> int:
     """Fetch the last days of every series of an account again: 30 of daily values, 7 of load curves.
+
+    With --history: 36 months of daily values, then the other series. If stopped, it continues where it stopped.
+    RELEVE_HISTORY_LOAD_DAYS limits the days of load curve.
 
     \b
     Examples:
       releve sync 3kq7d0fr2m --inline
       releve sync --all --wait
+      releve sync 3kq7d0fr2m --history
     """
-    from worker.app import enqueue_look_back  # Imported late, for not every command here needs Celery.
+    from worker.app import enqueue_backfill, enqueue_look_back  # Imported late, for not every command needs Celery.
 
     require_one_or_all(account_id, everybody)
-    refuse_inline_with_wait(inline, wait)
+    if inline and wait:
+        raise click.UsageError("give either --inline or --wait")
     with open_stores() as stores:
         sync = build_sync(stores)
         accounts = [*chosen_accounts(stores.registry, account_id)]
@@ -147,59 +148,35 @@ def sync(account_id: str | None, everybody: bool, inline: bool, wait: bool, as_j
             today = sync.history.today()
             accounts = [account for account in accounts if account.active and not account.refusal_on(today)]
         if inline:
-            return run_inline(stores, sync, lambda runs: runs.look_back(*(account.id for account in accounts)), as_json)
-        asked_before = {account.id: asked_at(stores.registry, account) for account in accounts}
-        return run_queued(
+            ids = [account.id for account in accounts]
+            return _run_inline(
+                stores, sync, lambda runs: runs.history(*ids) if history else runs.look_back(*ids), as_json
+            )
+        enqueue, count_progress = enqueue_backfill, partial(history_progress, stores, sync)
+        if not history:
+            asked_before = {account.id: asked_at(stores.registry, account) for account in accounts}
+            enqueue, count_progress = enqueue_look_back, partial(look_back_progress, stores.registry, asked_before)
+        return _run_queued(
             stores,
             sync,
             accounts,
-            lambda account_id: enqueue_look_back(account_id, broker_url=stores.broker_url),
-            lambda account: look_back_progress(stores.registry, account, asked_before[account.id]),
+            partial(enqueue, broker_url=stores.broker_url),
+            count_progress,
             wait=wait,
             as_json=as_json,
         )
 
 
-@click.command()
-@click.argument("account_id", metavar="ACCOUNT")
-@inline_option
-@wait_option
-@json_option
-def backfill(account_id: str, inline: bool, wait: bool, as_json: bool) -> int:
-    """Fetch the missing history of an account: 36 months of daily values, then the other series.
-
-    A stopped backfill continues where it stopped. RELEVE_HISTORY_LOAD_DAYS limits the days of load curve.
-
-    \b
-    Example:
-      releve backfill 3kq7d0fr2m --inline
-    """
-    from worker.app import enqueue_backfill
-
-    refuse_inline_with_wait(inline, wait)
-    with open_stores() as stores:
-        sync = build_sync(stores)
-        account = stores.registry.accounts.get_existing(account_id)
-        if inline:
-            return run_inline(stores, sync, lambda runs: runs.history(account.id), as_json)
-        return run_queued(
-            stores,
-            sync,
-            [account],
-            lambda account_id: enqueue_backfill(account_id, broker_url=stores.broker_url),
-            lambda account: history_progress(stores, sync, account),
-            wait=wait,
-            as_json=as_json,
-        )
-
-
-@click.command()
+@command(audit=with_options(rebuild_days=AuditAction.ACCOUNT_REBUILD, repair=AuditAction.ACCOUNT_REPAIR))
 @click.argument("account_id", metavar="[ACCOUNT]", required=False)
 @click.option("--all", "everybody", is_flag=True, help="All accounts.")
 @click.option("--sample", type=click.IntRange(1), help="Check this many accounts, chosen at random.")
 @click.option("--repair", is_flag=True, help="Recompute wrong totals, and ask again for missing or doubtful readings.")
+@click.option("--rebuild-days", is_flag=True, help="Recompute each day's state from the stored documents instead.")
 @json_option
-def verify(account_id: str | None, everybody: bool, sample: int | None, repair: bool, as_json: bool) -> int:
+def verify(
+    account_id: str | None, everybody: bool, sample: int | None, repair: bool, rebuild_days: bool, as_json: bool
+) -> int:
     """Check that readings and totals agree: minutes with hours, load curve with days, days with months and years.
 
     Registers are compared with daily values, and the maximum power with the load curve. Days are reported, too, if the
@@ -207,7 +184,7 @@ def verify(account_id: str | None, everybody: bool, sample: int | None, repair: 
     are differences in the supplier's own data (docs/explanation/data-quality.md).
 
     The exit code is 1 if something is wrong. After --repair, readings that were asked for again count as wrong until
-    they arrive.
+    they arrive. With --rebuild-days it checks nothing, and counts the days as `releve explain --days`.
 
     \b
     Examples:
@@ -218,15 +195,20 @@ def verify(account_id: str | None, everybody: bool, sample: int | None, repair: 
 
     if sum((bool(account_id), everybody, sample is not None)) != 1:
         raise click.UsageError("give one ACCOUNT, --all or --sample N")
+    if repair and rebuild_days:
+        raise click.UsageError("give either --repair or --rebuild-days")
     with open_stores() as stores:
         sync = build_sync(stores)
-        auditor = build_auditor(stores, sync, partial(enqueue_window, broker_url=stores.broker_url))
-        totals, rows, notes = AuditSummary(), list[dict[str, Any]](), list[dict[str, Any]]()
         accounts = (
             sample_accounts(stores.registry.accounts, sample)
             if sample
             else chosen_accounts(stores.registry, account_id)
         )
+        if rebuild_days:
+            print_days(sync, _rebuild(stores, sync, accounts), brief=account_id is None, as_json=as_json)
+            return 0
+        auditor = build_auditor(stores, sync, partial(enqueue_window, broker_url=stores.broker_url))
+        totals, rows, notes = AuditSummary(), list[dict[str, Any]](), list[dict[str, Any]]()
         for account in accounts:
             result = auditor.verify_account(account.id)
             repairs: dict[str, int] = {}
@@ -243,6 +225,14 @@ def verify(account_id: str | None, everybody: bool, sample: int | None, repair: 
         line += f", {totals.deviations} months differ" if totals.deviations else ""
         print_result({**totals.as_json(), "faults": rows, "notes": notes}, line, as_json=as_json)
     return 1 if totals.accounts_at_fault else 0
+
+
+def _rebuild(stores: Stores, sync: Sync, accounts: Iterable[Account]) -> Iterator[Account]:
+    """Yield each account once the states of its days are recomputed."""
+    for account in accounts:
+        for series in stores.registry.outcomes.known(account.id):
+            build_rebuilder(stores, sync).rebuild(account.id, series)
+        yield account
 
 
 def _fault_row(result: AuditResult) -> dict[str, Any]:
@@ -289,11 +279,11 @@ def _print_result(result: AuditResult, repairs: dict[str, int]) -> None:
         click.echo(f"{result.account_id} repaired: {written} documents written, {asked} windows asked for again")
 
 
-@click.command()
+@command(audit=AuditAction.ACCOUNT_REPLAY)
 @click.argument("account_id", metavar="[ACCOUNT]", required=False)
 @click.option("--all", "everybody", is_flag=True, help="All accounts.")
-@click.option("--from", "first", type=Day(), help="First day to replay.")
-@click.option("--to", "last", type=Day(), help="Last day to replay.")
+@click.option("--from", "first", type=DAY, help="First day to replay.")
+@click.option("--to", "last", type=DAY, help="Last day to replay.")
 @json_option
 def replay(account_id: str | None, everybody: bool, first: date | None, last: date | None, as_json: bool) -> int:
     """Parse kept answers again after a bug fix in a parser, without calls to the supplier.
@@ -341,49 +331,35 @@ def _replayed_line(result: ReplayCounts) -> str:
     return f"{result.account_id}: {result.answers} answers replayed: {counts_line(asdict(result))}{unreadable}"
 
 
-@click.group()
-def quarantine() -> None:
-    """Show and clear supplier answers that Relève does not understand.
-
-    \b
-    Example:
-      releve quarantine list
-    """
-
-
-@quarantine.command("list")
-@json_option
-def list_samples(as_json: bool) -> None:
-    """List the samples, newest first, without values.
-
-    \b
-    Example:
-      releve quarantine list
-    """
-    with open_stores() as stores:
-        rows = [_sample_row(entry) for entry in stores.registry.quarantine.list_entries()]
-    columns = {name.replace("_", " "): name for name in ("id", "kind", "place", "detail", "times", "last_seen")}
-    print_rows(rows, columns, as_json=as_json, empty="the quarantine is empty")
-
-
-@quarantine.command()
-@click.argument("surprise_id", metavar="ID")
+@command(audit=with_options(to_remove=AuditAction.SAMPLE_CLEAR, raw=AuditAction.SAMPLE_SHOW), subject="sample_id")
+@click.argument("sample_id", metavar="[ID]", required=False)
 @click.option("--raw", is_flag=True, help="Show the values. They are personal data of a household, which is not named.")
+@click.option("--remove", "to_remove", is_flag=True, help="Delete the sample. It is reported if it comes again.")
 @json_option
-def show(surprise_id: str, raw: bool, as_json: bool) -> None:
-    """Show the form of an answer in quarantine.
+def quarantine(sample_id: str | None, raw: bool, to_remove: bool, as_json: bool) -> None:
+    """List supplier answers that Relève does not understand, newest first; show the form of one, or delete it.
 
-    Each digit is shown as 9, and each letter is shown as `a`.
+    In the form of an answer each digit is shown as 9, and each letter is shown as `a`. The list has no values.
 
     \b
     Examples:
-      releve quarantine show 5f0c2a9d41e7b863
-      releve quarantine show 5f0c2a9d41e7b863 --raw
+      releve quarantine
+      releve quarantine 5f0c2a9d41e7b863 --raw
+      releve quarantine 5f0c2a9d41e7b863 --remove
     """
+    if ((raw or to_remove) and sample_id is None) or (raw and to_remove):
+        raise click.UsageError("give an ID with --raw or --remove")
     with open_stores() as stores:
-        row = stores.registry.quarantine.get(surprise_id)
-    if row is None:
-        raise click.ClickException(_NO_SAMPLE)
+        samples = stores.registry.quarantine
+        if sample_id is None:
+            _SAMPLES.print(map(_sample_row, samples.list_entries()), as_json=as_json)
+            return
+        row = samples.get(sample_id)
+        if row is None or (to_remove and not samples.delete(sample_id)):
+            raise click.ClickException("no sample in quarantine has this id: `releve quarantine` shows the ids")
+    if to_remove:
+        print_result({"id": sample_id}, "cleared", as_json=as_json)
+        return
     entry, sample = row
     # Without --raw no value of the household is shown, only the form.
     shown = _parse(sample) if raw else to_masked(sample)
@@ -391,21 +367,6 @@ def show(surprise_id: str, raw: bool, as_json: bool) -> None:
     lines = [f"{name:11} {value}" for name, value in facts.items()]
     text = shown if isinstance(shown, str) else json.dumps(shown, ensure_ascii=False, indent=1)
     print_result({**facts, "sample": shown}, *lines, text, as_json=as_json)
-
-
-@quarantine.command()
-@click.argument("surprise_id", metavar="ID")
-def clear(surprise_id: str) -> None:
-    """Delete a sample. It is reported if it comes again.
-
-    \b
-    Example:
-      releve quarantine clear 5f0c2a9d41e7b863
-    """
-    with open_stores() as stores:
-        if not stores.registry.quarantine.delete(surprise_id):
-            raise click.ClickException(_NO_SAMPLE)
-    click.echo("cleared")
 
 
 def _parse(sample: str) -> Any:

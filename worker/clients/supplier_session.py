@@ -49,7 +49,7 @@ DEFAULT_TIMEOUTS: Final[Timeouts] = (5.0, 20.0)
 SHORT_ANSWER: Final = StreamLimits(stream_bytes=64 * 1024)
 # Of the API gateway that stands before many suppliers (WSO2), and of OAuth.
 BAD_TOKEN_CODES: Final = {"900901", "900902", "900903", "unauthorized", "invalid-token"}
-REFUSED_FOR_GOOD: Final = "the gateway refuses the token: make a new one on its page, then run `releve home token`"
+REFUSED_FOR_GOOD: Final = "the gateway refuses the token: make a new one on its page, then run `releve home add`"
 _LONGEST_PAGE: Final = 20_000
 _CHUNK: Final = 16 * 1024
 # Texts are passed over. The possessive repetitions need no memory by the length of a text, and one without its end goes

@@ -35,8 +35,8 @@ _CONSENT_AGAIN: Final = "this account has no usable token: its holder must conse
 _ANSWER_LOST: Final = (
     "Enedis used up the refresh token, but its answer with the next one was lost: the holder must consent again"
 )
-_NO_TOKEN: Final = "this account has no gateway token: add one with `releve home token`"  # noqa: S105
-_TOKEN_ENDED: Final = "the gateway's token has expired: make a new one on its page, then run `releve home token`"  # noqa: S105
+_NO_TOKEN: Final = "this account has no gateway token: add one with `releve home add`"  # noqa: S105
+_TOKEN_ENDED: Final = "the gateway's token has expired: make a new one on its page, then run `releve home add`"  # noqa: S105
 _METER: Final = re.compile(r"[0-9]{14}|GI[0-9]{6}")
 _METER_CLAIMS: Final = ("usage_point_id", "usage_points_id", "pce_id", "pce", "id_pce")
 _CONSENT_CLAIMS: Final = ("consentements", "consents")

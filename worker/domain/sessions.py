@@ -88,7 +88,7 @@ class AccessKey:
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """An operator without the secrets. One without a password signs in by a link of ``releve operators link``."""
+    """An operator without the secrets. One without a password signs in by a link of ``releve access link``."""
 
     id: str
     name: str

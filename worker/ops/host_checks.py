@@ -71,7 +71,7 @@ def check_token_keys(connections: CheckConnections) -> Found:
         )
     if old := sum(not sealer.is_newest(seal, place) for seal, place in readable):
         yield warn(
-            f"{old} of {len(seals)} stored texts are encrypted with an old key: run `releve keys rotate`, then "
+            f"{old} of {len(seals)} stored texts are encrypted with an old key: run `releve secrets rotate`, then "
             "remove that key"
         )
     yield from _find_unread(connections)
@@ -83,7 +83,7 @@ def _find_unread(connections: CheckConnections) -> Found:
     back = "go back to version 0.2.0, which reads"
     if connections.registry_is_current:
         if unread := count_old_form(connections.registry):
-            yield fail(f"{unread} Fernet texts: {back} them, run its `releve keys rotate`, and upgrade again")
+            yield fail(f"{unread} Fernet texts: {back} them, run its `releve secrets rotate`, and upgrade again")
         with connections.registry.reading() as connection:
             yield from map(fail, find_left_behind(connection))
     for path in filter(is_older_format, sorted(connections.settings.data_dir.glob("*.zip"))):
@@ -104,7 +104,7 @@ def check_session_key(connections: CheckConnections) -> Found:
         yield fail(f"RELEVE_SESSION_KEY: {error}")
     yield from () if settings.session_key else _check_private(file)
     where = "in RELEVE_SESSION_KEY" if settings.session_key else f"in {file}, {_age(file)}"
-    rotating = "" if len(keys) == 1 else f": {len(keys)}; remove the old ones after `releve keys rotate`"
+    rotating = "" if len(keys) == 1 else f": {len(keys)}; remove the old ones after `releve secrets rotate`"
     yield ok(f"{where}{rotating}")
 
 

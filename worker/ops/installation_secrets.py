@@ -214,7 +214,7 @@ def choose_value(secret: Secret, stored_value: str | None, operator_value: str |
     if secret.change is KeyChange.OVERLAPPING and not _split_keys(stored_value) & _split_keys(operator_value):
         raise ConfigError(
             f"{secret.variable} lacks the keys in use, so stored data could not be decrypted: put the new key before "
-            f"the old ones (`releve secrets show {secret.name}`), and remove those after `releve keys rotate`"
+            f"the old ones (`releve secrets show {secret.name}`), and remove those after `releve secrets rotate`"
         )
     return operator_value
 

@@ -208,8 +208,8 @@ def check_api_tokens(connections: CheckConnections) -> Found:
         endless = f", created on {civil_date(token.created_at)}, never expires"
         fault = f" expires on {civil_date(token.expires_at)}" if token.expires_at else endless
         yield warn(
-            f"token {token.id} of {token.name}{fault}: replace it with `releve tokens new`, then `releve tokens revoke "
-            f"{token.id}`"
+            f"token {token.id} of {token.name}{fault}: replace it with `releve access add-token`, then `releve access "
+            f"remove token {token.id}`"
         )
     yield ok(f"{tokens.count_open()} open")
 
@@ -221,7 +221,7 @@ def check_proxy_clients(connections: CheckConnections) -> Found:
     for client in in_force:
         if not client.strict:
             yield warn(
-                f"client {client.id} of {client.name} keeps the rules of version 0.2.0: run `releve proxy-clients set "
+                f"client {client.id} of {client.name} keeps the rules of version 0.2.0: run `releve access set-client "
                 f"{client.id}`, with --no-pkce for a Cozy stack"
             )
     yield ok(f"{len(in_force)} in force")

@@ -15,9 +15,9 @@ so that no number of texts wears a key out. A sealed text is URL-safe base64 of:
     content   …          AES-256-GCM with its tag of 16 bytes; associated data: version, time, and the place
 
 Versions before 0.2.0 sealed with Fernet (``gAAAA…``), which binds a text to no place. Release 0.2.0 still reads such a
-text, and its ``releve keys rotate`` seals it again; this version refuses it.
+text, and its ``releve secrets rotate`` seals it again; this version refuses it.
 
-To change the key, put the new one first, run ``releve keys rotate``, then remove the old one.
+To change the key, put the new one first, run ``releve secrets rotate``, then remove the old one.
 """
 
 from __future__ import annotations
@@ -84,12 +84,12 @@ def check_keys(keys: Sequence[str]) -> None:
     An older one that can be guessed still opens what it has sealed, so that it can be replaced.
     """
     if not keys:
-        raise ValueError("the key is missing: make one with `releve keys new`")
+        raise ValueError("the key is missing: make one with `releve secrets add --key`")
     for number, key in enumerate(keys, start=1):
         if len(key) < MIN_KEY_LENGTH:
             raise ValueError(f"key {number} has {len(key)} characters and needs at least {MIN_KEY_LENGTH}")
     if len(set(keys[0])) < _MIN_DIFFERENT_CHARACTERS:
-        raise ValueError("the first key is not random: put a key from `releve keys new` before it")
+        raise ValueError("the first key is not random: put a key from `releve secrets add --key` before it")
 
 
 def generate_key() -> str:
@@ -164,7 +164,7 @@ class Sealer:
         if (opened := self._find_key(sealed, place)) is None:
             raise OperatorFault(
                 "a stored text can't be decrypted: its key is missing, or it was moved; put the old key back into "
-                f"{self._purpose.setting}, after the new one, until `releve keys rotate` has run"
+                f"{self._purpose.setting}, after the new one, until `releve secrets rotate` has run"
             )
         return opened
 

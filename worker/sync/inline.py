@@ -48,15 +48,17 @@ class Inline:
                 self.claims.manual_look_back(account_id, series) for series in self.collected(account_id)
             )
 
-    def history(self, account_id: str) -> Iterator[WindowResult]:
-        """Sync all missing windows, daily values first, newest window first."""
-        for series in self.collected(account_id):
-            yield from self._run(
-                self.claims.to_job(account_id, series, window)
-                for window in self.windows.missing_windows(account_id, series)
-                # Once the supplier's floor is known, the windows before it are done.
-                if not self.windows.covers(account_id, series, window)
-            )
+    def history(self, *account_ids: str) -> Iterator[WindowResult]:
+        """Sync all missing windows, account after account, daily values first, newest window first."""
+        for account_id in account_ids:
+            for series in self.collected(account_id):
+                windows = self.windows.missing_windows(account_id, series)
+                yield from self._run(
+                    self.claims.to_job(account_id, series, window)
+                    for window in windows
+                    # Once the supplier's floor is known, the windows before it are done.
+                    if not self.windows.covers(account_id, series, window)
+                )
 
     def ask_once(self, account_id: str) -> str:
         """Sync the last days of an account's first series with one try; return the code of a failure, or nothing."""

@@ -100,7 +100,7 @@ class AnswerWatch:
             return
         if result is not QuarantineResult.KNOWN:
             log.error(
-                "the supplier sent an unknown field, shape or value kind=%s fingerprint=%s%s: `releve quarantine list`",
+                "the supplier sent an unknown field, shape or value kind=%s fingerprint=%s%s: `releve quarantine`",
                 deviation.kind,
                 deviation.fingerprint,
                 " (the quarantine is full)" if result is QuarantineResult.FULL else "",

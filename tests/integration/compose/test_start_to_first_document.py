@@ -98,5 +98,5 @@ def _saves_a_backup(processes: ComposeProcesses) -> None:
     assert saved.code == 0, saved.err
     assert json.loads(saved.out)["accounts"] == 3
     assert (processes.folder / "ledger/ledger.ndjson").exists()
-    shown = processes.ask("backup", "backup-info", f"/backups/{Path(json.loads(saved.out)['file']).name}")
+    shown = processes.ask("backup", "backup", "--show", f"/backups/{Path(json.loads(saved.out)['file']).name}")
     assert shown.code == 0, shown.err

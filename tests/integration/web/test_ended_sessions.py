@@ -15,7 +15,7 @@ from worker.stores.registry.households import HouseholdTable
 
 
 def end_by_command(service: ConnectService, lost: TestClient, phone: TestClient) -> None:
-    """As `releve sessions end --account` does."""
+    """As `releve access remove session --account` does."""
     (account,) = service.accounts()
     assert service.parts.stores.registry.sessions.end_of(
         service.parts.stores.registry.sessions.households_of([account.id])

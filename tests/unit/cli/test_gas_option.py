@@ -15,6 +15,7 @@ from worker.cli.main import cli
 from worker.domain.series import of_supplier
 
 WORDS = ("gas", "grdf", "pce")
+OF_GAS = {("consents", "check"), ("consents", "proof")}
 PRETENDING = {("demo",), ("simulate",)}  # They have gas wherever they run.
 
 
@@ -43,9 +44,10 @@ def help_of(*path: str) -> str:
 
 def test_without_gas_no_help_speaks_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RELEVE_GRDF_CLIENT_ID", raising=False)
-    paths = [path for path in commands(cli) if path[:1] != ("rights",) and path not in PRETENDING]
+    paths = [path for path in commands(cli) if path not in (*PRETENDING, *OF_GAS)]
     said = {" ".join(path): words for path in paths if (words := words_of_gas(path))}
-    assert said == {} and len(paths) > 80
+    assert said == {} and len(paths) > 50
+    assert not any(f"  {name} " in help_of("consents") for _, name in OF_GAS)
 
 
 def words_of_gas(path: tuple[str, ...]) -> list[str]:
@@ -56,7 +58,8 @@ def words_of_gas(path: tuple[str, ...]) -> list[str]:
 def test_with_gas_help_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RELEVE_GRDF_CLIENT_ID", "id")
     assert all(series.value in help_of("show") for series in of_supplier("grdf"))
-    assert "--pce" in help_of("invite") and "rights" in help_of()
+    assert "--pce" in help_of("invite") and "--rights" in help_of("consents")
+    assert all(f"  {name} " in help_of("consents") for _, name in OF_GAS)
 
 
 def test_a_wrong_series_is_answered_with_those_that_there_are(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -113,19 +113,18 @@ def test_d32_the_shell_completes_commands_as_the_reference_says(shell: str) -> N
     assert f"_RELEVE_COMPLETE={shell}_source releve" in page and "_RELEVE_COMPLETE=bash_source releve" in page
 
     def complete(instruction: str) -> str:
-        words = {"COMP_WORDS": "releve comp", "COMP_CWORD": "comp" if shell == "fish" else "1"}
+        words = {"COMP_WORDS": "releve quar", "COMP_CWORD": "quar" if shell == "fish" else "1"}
         env = {"_RELEVE_COMPLETE": f"{shell}_{instruction}", **words}
         return CliRunner().invoke(cli, prog_name="releve", env=env).output
 
     assert f"_RELEVE_COMPLETE={shell}_complete" in complete("source")
-    assert "completeness" in complete("complete") and COMMANDS["completeness"].line in complete("complete")
+    assert "quarantine" in complete("complete") and COMMANDS["quarantine"].line in complete("complete")
 
 
 def test_d32_the_program_itself_answers_the_shell(tmp_path: Path) -> None:
-    words = {"_RELEVE_COMPLETE": "zsh_complete", "COMP_WORDS": "releve comp", "COMP_CWORD": "1"}
+    words = {"_RELEVE_COMPLETE": "zsh_complete", "COMP_WORDS": "releve quar", "COMP_CWORD": "1"}
     env = {"PYTHONPATH": str(Path(__file__).parents[3]), **words}
     argv = [sys.executable, "-m", "worker"]
     assert (
-        "completeness"
-        in subprocess.run(argv, check=False, env=env, cwd=tmp_path, capture_output=True, text=True).stdout
+        "quarantine" in subprocess.run(argv, check=False, env=env, cwd=tmp_path, capture_output=True, text=True).stdout
     )

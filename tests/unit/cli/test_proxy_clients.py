@@ -1,4 +1,4 @@
-"""`releve proxy-clients`: a client is made, listed and revoked; its secret is shown once."""
+"""`releve access`: a client is made, listed and revoked; its secret is shown once."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CliRunner]:
 
 
 def test_a_client_is_made_listed_and_revoked(run: CliRunner) -> None:
-    made = run.invoke(cli, ["proxy-clients", "new", " My Cozy ", "--redirect-uri", ADDRESS])
+    made = run.invoke(cli, ["access", "add-client", " My Cozy ", "--redirect-uri", ADDRESS])
     assert made.exit_code == 0 and "can't be shown again" in made.stderr
     (id_name, client_id), (secret_name, secret) = [line.split() for line in made.stdout.splitlines()]
     assert (id_name, secret_name) == ("client_id", "client_secret") and secret.startswith(f"proxyclient_{client_id}_")
-    row = json.loads(run.invoke(cli, ["proxy-clients", "list", "--json"]).stdout)
+    row = json.loads(run.invoke(cli, ["access", "list", "--kind", "client", "--json"]).stdout)
     assert row["redirect_uris"] == [ADDRESS] and row["tenant"] == "default"
     assert (row["pkce"], row["strict"], row["numbers_in_redirect"]) == (True, True, False)
     assert row["name"] == "My Cozy" and "secret" not in json.dumps(row)
-    revoked = run.invoke(cli, ["proxy-clients", "revoke", client_id])
+    revoked = run.invoke(cli, ["access", "remove", "client", client_id])
     assert revoked.exit_code == 0 and "is revoked" in revoked.stdout
-    row = json.loads(run.invoke(cli, ["proxy-clients", "list", "--json"]).stdout)
+    row = json.loads(run.invoke(cli, ["access", "list", "--kind", "client", "--json"]).stdout)
     assert row["revoked_at"] is not None
-    table = run.invoke(cli, ["proxy-clients", "list"])
+    table = run.invoke(cli, ["access", "list", "--kind", "client"])
     assert table.exit_code == 0 and client_id in table.stdout
 
 
 def test_a_client_of_a_tenant_with_several_addresses(run: CliRunner) -> None:
     addresses = ["--redirect-uri", ADDRESS, "--redirect-uri", "http://localhost:8080/back"]
-    words = ["proxy-clients", "new", "Stack", *addresses, "--tenant", "energy", "--json"]
+    words = ["access", "add-client", "Stack", *addresses, "--tenant", "energy", "--json"]
     assert run.invoke(cli, words).exit_code == 1, "there is no such tenant yet"
-    assert run.invoke(cli, ["tenants", "set", "energy", "--title", "Energy"]).exit_code == 0
+    assert run.invoke(cli, ["tenants", "energy", "--title", "Energy"]).exit_code == 0
     made = run.invoke(cli, words)
     client = json.loads(made.stdout)
     assert client["tenant"] == "energy" and client["redirect_uris"] == addresses[1::2]
@@ -62,15 +62,15 @@ def test_a_client_of_a_tenant_with_several_addresses(run: CliRunner) -> None:
 )
 def test_new_and_set_have_the_same_switches(run: CliRunner, options: list[str], pkce: bool, numbers: bool) -> None:
     def shown() -> tuple[bool, bool, bool]:
-        row = json.loads(run.invoke(cli, ["proxy-clients", "list", "--json"]).stdout)
+        row = json.loads(run.invoke(cli, ["access", "list", "--kind", "client", "--json"]).stdout)
         return row["strict"], row["pkce"], row["numbers_in_redirect"]
 
-    made = run.invoke(cli, ["proxy-clients", "new", "Cozy", "--redirect-uri", ADDRESS, "--json", *options])
+    made = run.invoke(cli, ["access", "add-client", "Cozy", "--redirect-uri", ADDRESS, "--json", *options])
     assert shown() == (True, pkce, numbers)
     client_id = json.loads(made.stdout)["id"]
-    assert run.invoke(cli, ["proxy-clients", "set", client_id, "--no-pkce"]).exit_code == 0
+    assert run.invoke(cli, ["access", "set-client", client_id, "--no-pkce"]).exit_code == 0
     assert shown() == (True, False, False)
-    done = run.invoke(cli, ["proxy-clients", "set", client_id, *options])
+    done = run.invoke(cli, ["access", "set-client", client_id, *options])
     assert "follows the rules of new clients" in done.stdout and shown() == (True, pkce, numbers)
 
 
@@ -86,8 +86,8 @@ def test_new_and_set_have_the_same_switches(run: CliRunner, options: list[str], 
     ],
 )
 def test_what_can_be_no_client_is_refused(run: CliRunner, words: list[str]) -> None:
-    assert run.invoke(cli, ["proxy-clients", "new", *words]).exit_code == 2
-    assert run.invoke(cli, ["proxy-clients", "list"]).stdout == "no proxy clients yet\n"
+    assert run.invoke(cli, ["access", "add-client", *words]).exit_code == 2
+    assert run.invoke(cli, ["access", "list", "--kind", "client"]).stdout == "no proxy clients yet\n"
 
 
 def test_an_unknown_client_is_told_so_without_its_text(run: CliRunner) -> None:

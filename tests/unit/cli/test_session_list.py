@@ -1,4 +1,4 @@
-"""`releve sessions list`: one JSON object a line for scripts, and moments in Europe/Paris for people."""
+"""`releve access list --kind session`: one JSON object a line for scripts, and moments in Europe/Paris for people."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def test_an_open_session_is_listed_as_json_and_in_local_time(tmp_path: Path, mon
         keys = AccessKeyTable(database, registry_sealer())
         key, _ = keys.create(KeyKind.OPERATOR_SESSION, "alice", device="Firefox")
     run = CliRunner()
-    row = json.loads(run.invoke(cli, ["sessions", "list", "--json"]).stdout)
+    row = json.loads(run.invoke(cli, ["access", "list", "--kind", "session", "--json"]).stdout)
     assert (row["session"], row["kind"], row["owner"]) == (key.id, "operator", "alice")
     assert datetime.fromisoformat(row["created_at"]) == key.created_at
-    table = run.invoke(cli, ["sessions", "list"], env={"COLUMNS": "200"}).stdout
+    table = run.invoke(cli, ["access", "list", "--kind", "session"], env={"COLUMNS": "200"}).stdout
     assert local_text(key.created_at) in table
     get_settings.cache_clear()

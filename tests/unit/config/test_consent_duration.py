@@ -24,4 +24,4 @@ def test_a_setting_that_is_gone_is_told_with_what_replaces_it(monkeypatch: pytes
     assert removed_settings() == []
     monkeypatch.setenv("RELEVE_PROXY_ORIGINS", "https://*.cozy.example")
     (line,) = removed_settings()
-    assert "RELEVE_PROXY_ORIGINS has no effect" in line and "releve proxy-clients new" in line
+    assert "RELEVE_PROXY_ORIGINS has no effect" in line and "releve access add-client" in line

@@ -79,7 +79,7 @@ def test_d10_d30_the_lines_can_be_typed_and_no_address_is_cut(program: Path, mon
     lines = out.getvalue().splitlines()
     line = f"set -a; . {FOLDER}/demo.env; set +a; .venv/bin/releve status"
     assert f"in another terminal, in this folder: {line}" in lines
-    assert any("`.venv/bin/releve operators link demo`" in line for line in lines)
+    assert any("`.venv/bin/releve access link demo`" in line for line in lines)
     assert [line for line in lines if line.endswith(LINK)] and all(" " in line for line in lines)
 
 

@@ -152,14 +152,14 @@ def test_a_short_key_is_named_by_its_number_and_not_shown(bad: str) -> None:
 
 @pytest.mark.parametrize("bad", ["a" * 64, "abab" * 16, "1234567" * 8])
 def test_a_first_key_that_can_be_guessed_is_refused_and_an_older_one_is_replaced(bad: str) -> None:
-    with pytest.raises(ValueError, match="not random: put a key from `releve keys new` before it") as caught:
+    with pytest.raises(ValueError, match="not random: put a key from `releve secrets add --key` before it") as caught:
         sealer(bad, OLD)
     assert bad not in str(caught.value)
     assert sealer(NEW, bad).key_count == 2
 
 
 def test_without_a_key_nothing_is_sealed() -> None:
-    with pytest.raises(ValueError, match="the key is missing: make one with `releve keys new`"):
+    with pytest.raises(ValueError, match="the key is missing: make one with `releve secrets add --key`"):
         Sealer([], Purpose.REGISTRY)
 
 

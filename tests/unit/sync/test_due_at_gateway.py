@@ -330,7 +330,7 @@ def test_an_account_without_a_token_is_set_aside_before_any_call(home: GatewayHo
     state = home.registry.accounts.get(account)
     assert (state.state, state.reason) == (AccountState.ACTION_NEEDED, "USER_ACTION_NEEDED.TOKEN_NEEDED")
     explained = home.build_explainer().explain(state, BEGUN.date() - 3 * ONE_DAY)
-    assert explained.reason is Reason.TOKEN_NEEDED and "releve home token" in explained.sentences["fr"]
+    assert explained.reason is Reason.TOKEN_NEEDED and "releve home add" in explained.sentences["fr"]
     assert {call.account_id for call in home.calls} == {other}
     (notice,) = home.claim_due_notices()
     home.live_until(BEGUN + timedelta(days=1))
@@ -371,6 +371,6 @@ def test_a_token_that_ends_soon_is_told_a_month_before(home: GatewayHome) -> Non
     (notice,) = home.refusals.insert_reminders()
     message = compose_message(notice)
     assert (notice.kind, notice.account_id) == (NoticeKind.CONSENT_ENDS_30, account.id)
-    assert "1 octobre 2026" in message.texts["fr"].replace("1er", "1") and "releve home token" in message.texts["fr"]
+    assert "1 octobre 2026" in message.texts["fr"].replace("1er", "1") and "releve home add" in message.texts["fr"]
     assert not message.new_consent_helps, "no consent page of ours helps"
     assert home.refusals.insert_reminders() == []

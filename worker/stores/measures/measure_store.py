@@ -108,5 +108,5 @@ def wrong_layout(layout: Layout) -> str:
     """Return the error text that says what to do where the other layout holds measures."""
     return (
         f"the store has measures in the {layout.other.value} layout, but RELEVE_LAYOUT is {layout.value}: run "
-        f"`releve migrate-layout --to {layout.value}`, or set RELEVE_LAYOUT={layout.other.value}"
+        f"`releve migrate --layout {layout.value}`, or set RELEVE_LAYOUT={layout.other.value}"
     )

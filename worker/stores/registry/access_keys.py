@@ -313,7 +313,7 @@ class OperatorTable(SealedTable):
             self._database.change(insert(OPERATORS).values(**row))
         except IntegrityError:
             raise OperatorRefused(
-                f"there is an operator {name} already: `releve operators password {name}` sets a new password"
+                f"there is an operator {name} already: `releve access password {name}` sets a new password"
             ) from None
         return Operator(operator_id, name, now, None, hash_ is not None, totp_key is not None)
 
@@ -336,7 +336,7 @@ class OperatorTable(SealedTable):
         name = plain_name(name)
         rows = self._database.fetch(select(OPERATORS).where(_LIVING, OPERATORS.c.name == name))
         if not rows:
-            raise UnknownOperator("no operator has this name: `releve operators list` shows the operators")
+            raise UnknownOperator("no operator has this name: `releve access list --kind operator` shows the operators")
         return _to_operator(rows[0], self._unseal(rows[0]) or _Sealed(name))
 
     def check(self, name: str, password: str) -> Operator | None:

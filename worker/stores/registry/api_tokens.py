@@ -122,7 +122,7 @@ class ApiTokenTable(ClockedTable):
             row = connection.execute(select(API_TOKENS).where(has_id)).one_or_none()
         if row is None:
             # The message doesn't repeat the id: a user may have passed the whole token.
-            raise UnknownToken("no token has this id: `releve tokens list` shows the ids")
+            raise UnknownToken("no token has this id: `releve access list --kind token` shows the ids")
         return _to_token(row)
 
     def _load(self, token_id: str) -> ApiToken | None:
@@ -226,4 +226,4 @@ def _place_of(tenant: str) -> str:
 
 
 def _unknown(tenant: str) -> UnknownTenant:
-    return UnknownTenant(f"no tenant {tenant}: add it with `releve tenants set {tenant} --title …`")
+    return UnknownTenant(f"no tenant {tenant}: add it with `releve tenants {tenant} --title …`")

@@ -150,16 +150,23 @@ class ConsentTable(SealedTable):
         )
 
     def list_accounts_by_consent_end(
-        self, until: date | None = None, *, state: AccountState | None = None, limit: int | None = None
+        self,
+        until: date | None = None,
+        *,
+        state: AccountState | None = None,
+        limit: int | None = None,
+        tenant: str | None = None,
     ) -> list[Account]:
         """Return the accounts by the end of their consent, up to ``until``, without removed ones.
 
-        Without ``until``, accounts without an end date come last. ``state``: only those in it; ``limit``: so many at
-        most.
+        Without ``until``, accounts without an end date come last. ``state`` and ``tenant``: only those in it;
+        ``limit``: so many at most.
         """
         query = ACCOUNT_QUERY.where(NOT_REMOVED if state is None else ACCOUNTS.c.state == state)
         if until is not None:
             query = query.where(ACCOUNTS.c.consent_until <= until)
+        if tenant is not None:
+            query = query.where(ACCOUNTS.c.tenant == tenant)
         sort_keys = (ACCOUNTS.c.consent_until.is_(None), ACCOUNTS.c.consent_until, ACCOUNTS.c.id)
         return [Account(**row._asdict()) for row in self._database.fetch(query.order_by(*sort_keys).limit(limit))]
 

@@ -144,7 +144,7 @@ class InvitationTable(SealedTable):
         with self._database.writing() as connection:
             if connection.execute(select(INVITATIONS.c.id).where(*is_it)).first() is None:
                 # The message doesn't repeat the id: a user may have passed the whole secret.
-                raise UnknownInvitation("no invitation has this id: `releve invitations list` shows the ids")
+                raise UnknownInvitation("no invitation has this id: `releve consents --invitations` shows the ids")
             now = self._now()
             revoking = update(INVITATIONS).where(*is_it, _may_be(InvitationEvent.REVOKED, now))
             connection.execute(revoking.values(revoked_at=now, sealed_usage_point=null()))

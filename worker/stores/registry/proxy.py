@@ -124,7 +124,7 @@ def _get_client(connection: Connection, client_id: str) -> ProxyClient:
     row = connection.execute(select(PROXY_CLIENTS).where(PROXY_CLIENTS.c.id == client_id)).one_or_none()
     if row is None:
         # The message doesn't repeat the id: a user may have passed the whole secret.
-        raise UnknownProxyClient("no client has this id: `releve proxy-clients list` shows the ids")
+        raise UnknownProxyClient("no client has this id: `releve access list --kind client` shows the ids")
     return _to_client(row)
 
 

@@ -13,8 +13,8 @@ from worker.web.error_pages import HttpRefusal
 
 _DESCRIPTION = """Measures of Linky meters, as kept by this Relève.
 
-A client sends `Authorization: Bearer TOKEN`, made with `releve tokens new`; tokens are never read from an address.
-A household's browser session sees its own accounts alone. Everything else is refused.
+A client sends `Authorization: Bearer TOKEN`, made with `releve access add-token`; tokens are never read from an
+address. A household's browser session sees its own accounts alone. Everything else is refused.
 
 Refusals and failures all have the shape `{"error": code, "message": text}`. Calls are limited by token, session and
 address: 429 says in `Retry-After` when to come back. Lists come in pages; follow `next` until it is null.

@@ -50,7 +50,7 @@ BAD_TOKENS: Final = Rate("bad-token", calls=10, window_s=300)  # By address.
 BAD_TOKENS_OF_ID: Final = Rate("bad-token-id", calls=50, window_s=300)  # By the id of the token that is tried.
 ANONYMOUS_CALLS: Final = Rate("stranger", calls=60)  # Calls without a token or session, by address.
 # For the OpenAPI description alone: the headers are read below, so that each refusal has its reason.
-_bearer = HTTPBearer(auto_error=False, scheme_name="token", description="Create one with `releve tokens new`.")
+_bearer = HTTPBearer(auto_error=False, scheme_name="token", description="Create one with `releve access add-token`.")
 _cookie = APIKeyCookie(
     name=SESSION_COOKIE,
     auto_error=False,

@@ -9,7 +9,7 @@
    token never leaves us.
 
 The supplier takes 100 characters of state and knows one callback address, so the client's state and address wait in
-Redis. A client is one that ``releve proxy-clients new`` has made.
+Redis. A client is one that ``releve access add-client`` has made.
 """
 
 from __future__ import annotations

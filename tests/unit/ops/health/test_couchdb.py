@@ -139,9 +139,7 @@ def test_documents_in_the_other_layout_are_a_fault(build_connections: BuildConne
     packed = len(doctypes_of(Layout.PACKED))
     filled = answer(200, {"db_name": "x", "doc_count": 3, "cluster": {}})
     with site(build_connections, *[MISSING] * packed, database(), filled, layout="packed") as (connections, server):
-        assert_result(
-            check_measures(connections), Level.FAIL, "releve migrate-layout --to packed", "RELEVE_LAYOUT=plain"
-        )
+        assert_result(check_measures(connections), Level.FAIL, "releve migrate --layout packed", "RELEVE_LAYOUT=plain")
     assert [path for _, path, _ in server.requests][packed:] == [
         f"/com-grandlyon-enedis-{name}" for name in ("day", "minute")
     ]

@@ -55,7 +55,7 @@ def test_a_token_under_a_key_of_old_is_to_be_sealed_anew(build_connections: Buil
     connections = build_connections(
         token_keys=f"{generate_key()},{old}", registry_url=registry_with_token(tmp_path, old)
     )
-    assert_result(check_token_keys(connections), Level.WARN, "1 of 1 stored texts", "`releve keys rotate`")
+    assert_result(check_token_keys(connections), Level.WARN, "1 of 1 stored texts", "`releve secrets rotate`")
 
 
 def test_what_only_release_0_2_0_reads_is_a_fault_in_registry_and_backups(
@@ -67,7 +67,7 @@ def test_what_only_release_0_2_0_reads_is_a_fault_in_registry_and_backups(
     with opened_registry(url, key) as registry:
         registry.database.change(update(TOKENS).values(sealed=seal_as_before("a token", key)))
         assert_result(
-            check_token_keys(connections), Level.FAIL, "1 Fernet texts", "version 0.2.0", "`releve keys rotate`"
+            check_token_keys(connections), Level.FAIL, "1 Fernet texts", "version 0.2.0", "`releve secrets rotate`"
         )
         registry.database.change(update(TOKENS).values(sealed=registry_sealer(key).seal("a token", "tokens.sealed/x")))
         account, given = (

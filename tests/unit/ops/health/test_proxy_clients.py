@@ -31,7 +31,7 @@ def test_doctor_names_clients_that_keep_the_rules_of_before(
         )
         table.revoke(gone.id)
         notes = list(check_proxy_clients(build_connections(registry_url=url)))
-        assert_result(notes, Level.WARN, f"client {old.id} of Old", f"`releve proxy-clients set {old.id}`")
+        assert_result(notes, Level.WARN, f"client {old.id} of Old", f"`releve access set-client {old.id}`")
         assert gone.id not in str(notes) and "of New" not in str(notes)
         table.set_ways(old.id, pkce=True, numbers_in_redirect=False)
         assert_result(check_proxy_clients(build_connections(registry_url=url)), Level.OK, "2 in force")

@@ -36,7 +36,7 @@ def test_l8_doctor_names_the_tokens_that_end_soon_and_those_without_an_end(
             f"token {soon.id} of dashboard expires on {soon.expires_at.year}-",
             f"token {endless.id} of of before, created on",
             "never expires",
-            "`releve tokens new`",
+            "`releve access add-token`",
         )
         notes = list(check_api_tokens(build_connections(registry_url=url)))
         assert_result(notes, Level.WARN, *words)

@@ -147,13 +147,13 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CliRunner]:
 
 def test_a_new_token_is_printed_alone_and_once(run: CliRunner) -> None:
     result = run.invoke(
-        cli, ["tokens", "new", "--name", "dash", "--scope", "read:measures,read:accounts", "--expires", "90d"]
+        cli, ["access", "add-token", "--name", "dash", "--scope", "read:measures,read:accounts", "--expires", "90d"]
     )
     assert result.exit_code == 0
     text = result.stdout.strip()
     assert text.startswith("releve_")
     assert text not in result.stderr
-    listed = run.invoke(cli, ["tokens", "list", "--json"])
+    listed = run.invoke(cli, ["access", "list", "--kind", "token", "--json"])
     assert text.split("_", 2)[2] not in listed.stdout
     row = json.loads(listed.stdout)
     assert (row["name"], row["scopes"]) == ("dash", ["read:accounts", "read:measures"])
@@ -171,22 +171,24 @@ def test_a_new_token_is_printed_alone_and_once(run: CliRunner) -> None:
     ],
 )
 def test_s4_a_token_gets_all_scopes_that_are_given(run: CliRunner, words: list[str]) -> None:
-    result = run.invoke(cli, ["tokens", "new", "--name", "d", "--json", *words])
+    result = run.invoke(cli, ["access", "add-token", "--name", "d", "--json", *words])
     assert json.loads(result.stdout)["scopes"] == ["read:accounts", "read:measures"]
 
 
 def test_l8_a_token_ends_after_ninety_days_unless_another_number_is_given(run: CliRunner) -> None:
     for words, days in ([], 90), (["--expires", "366d"], 366):
-        result = run.invoke(cli, ["tokens", "new", "--name", "d", "--scope", "read:accounts", "--json", *words])
+        result = run.invoke(cli, ["access", "add-token", "--name", "d", "--scope", "read:accounts", "--json", *words])
         token = json.loads(result.stdout)
         life = datetime.fromisoformat(token["expires_at"]) - datetime.fromisoformat(token["created_at"])
         assert life == timedelta(days=days)
 
 
 def test_a_token_is_revoked_by_its_id(run: CliRunner) -> None:
-    token = json.loads(run.invoke(cli, ["tokens", "new", "--name", "d", "--scope", "write:accounts", "--json"]).stdout)
-    assert run.invoke(cli, ["tokens", "revoke", token["id"]]).exit_code == 0
-    row = json.loads(run.invoke(cli, ["tokens", "list", "--json"]).stdout)
+    token = json.loads(
+        run.invoke(cli, ["access", "add-token", "--name", "d", "--scope", "write:accounts", "--json"]).stdout
+    )
+    assert run.invoke(cli, ["access", "remove", "token", token["id"]]).exit_code == 0
+    row = json.loads(run.invoke(cli, ["access", "list", "--kind", "token", "--json"]).stdout)
     assert row["revoked_at"] is not None
 
 
@@ -205,5 +207,5 @@ def test_a_token_is_revoked_by_its_id(run: CliRunner) -> None:
     ],
 )
 def test_misuse_makes_no_token(run: CliRunner, arguments: list[str]) -> None:
-    assert run.invoke(cli, ["tokens", "new", *arguments]).exit_code == 2
-    assert run.invoke(cli, ["tokens", "list", "--json"]).stdout == ""
+    assert run.invoke(cli, ["access", "add-token", *arguments]).exit_code == 2
+    assert run.invoke(cli, ["access", "list", "--kind", "token", "--json"]).stdout == ""

@@ -90,7 +90,7 @@ def hashings(patch: pytest.MonkeyPatch) -> list[str]:
 
 def test_without_an_operator_the_page_is_closed_and_says_which_command_makes_the_first(service: ApiService) -> None:
     page = browser_at(service.app).get("/operator")
-    assert page.status_code == 404 and "releve operators add NAME" in page.text
+    assert page.status_code == 404 and "releve access add-operator NAME" in page.text
 
 
 def test_name_password_and_code_let_in_and_none_of_them_alone(door: Door) -> None:
@@ -210,7 +210,7 @@ def test_s2_beyond_twenty_codes_with_the_right_password_one_a_step_is_looked_at(
     assert guess_codes(door, 3) == [403, 429, 429]
     late = sign_in(door.browser(), PASSWORD, door.code())
     assert late.status_code == 429 and 0 < int(late.headers["Retry-After"]) <= 30
-    assert "releve operators link" in late.text
+    assert "releve access link" in late.text
     wait(door, "operator-codes-late")
     door.let_in()
 
