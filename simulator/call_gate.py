@@ -24,7 +24,7 @@ from starlette.routing import Route
 
 from simulator.electricity_meters import Meter
 from simulator.enedis_refusals import ERROR_TABLE, Generation, Refusal, Refused, invalid_request, throttled
-from simulator.running_state import Consent, ReachedLimit, SimulatorState
+from simulator.running_state import HolderConsent, ReachedLimit, SimulatorState
 from simulator.switches import take_fault
 from worker.domain.series import Direction, Series
 
@@ -164,7 +164,7 @@ def _read_day(word: str, text: str | None) -> date:
         raise Refused(invalid_request(f"{word} date parameter must be in the format YYYY-MM-DD")) from None
 
 
-def check_query(simulator: SimulatorState, query: MeasureQuery, consent: Consent | None) -> Meter:
+def check_query(simulator: SimulatorState, query: MeasureQuery, consent: HolderConsent | None) -> Meter:
     """Return the meter.  Raises Refused for the first rule that the query breaks.
 
     ``consent`` is that of a user's token.
@@ -186,7 +186,7 @@ def check_query(simulator: SimulatorState, query: MeasureQuery, consent: Consent
     return meter
 
 
-def check_meter(simulator: SimulatorState, usage_point: str, consent: Consent | None) -> Meter:
+def check_meter(simulator: SimulatorState, usage_point: str, consent: HolderConsent | None) -> Meter:
     """Return the meter.  Raises Refused where its holder does not consent, or the supplier refuses it."""
     meter = simulator.meters.get(usage_point)
     is_of_another = consent is not None and usage_point not in consent.usage_points
@@ -251,7 +251,9 @@ def gateway_route(
     return Route(path, endpoint, methods=list(methods))
 
 
-def authorize_call(simulator: SimulatorState, request: Request, generation: Generation, api: str) -> Consent | None:
+def authorize_call(
+    simulator: SimulatorState, request: Request, generation: Generation, api: str
+) -> HolderConsent | None:
     """Return the consent of a user's token, which v4 asks for, or None for the application's.
 
     Checks the token, then whether the application may call this API, then the quota.  Raises Refused.

@@ -36,7 +36,7 @@ from simulator.enedis_refusals import (
     Refused,
     oauth_error,
 )
-from simulator.running_state import Consent, SimulatorState
+from simulator.running_state import HolderConsent, SimulatorState
 from worker.domain.answers import Json
 from worker.domain.consents import last_day_of
 from worker.domain.series import Direction
@@ -145,7 +145,7 @@ def _finish_consent(
     return _redirect_back(consent_request, _success_parameters(simulator, consent, generation))
 
 
-def _success_parameters(simulator: SimulatorState, consent: Consent, generation: Generation) -> Mapping[str, str]:
+def _success_parameters(simulator: SimulatorState, consent: HolderConsent, generation: Generation) -> Mapping[str, str]:
     if generation is Generation.V2026:
         return {"autorisation_id": str(consent.autorisation_id)}
     joined = simulator.switches.usage_point_separator.join(consent.usage_points)
@@ -223,7 +223,7 @@ async def _read_client_form(simulator: SimulatorState, request: Request, *needed
     return form
 
 
-def _redeem(simulator: SimulatorState, request: Request, form: Mapping[str, str]) -> Consent:
+def _redeem(simulator: SimulatorState, request: Request, form: Mapping[str, str]) -> HolderConsent:
     """Return the consent behind a code or a refresh token and use that up.  Raises Refused."""
     by_code = form["grant_type"] == "authorization_code"
     secret = form.get("code" if by_code else "refresh_token")
@@ -240,7 +240,7 @@ def _redeem(simulator: SimulatorState, request: Request, form: Mapping[str, str]
     return consent
 
 
-def _user_body(simulator: SimulatorState, consent: Consent) -> Json:
+def _user_body(simulator: SimulatorState, consent: HolderConsent) -> Json:
     issued_at = str(int(simulator.clock.now().timestamp() * 1000))
     meters = {} if simulator.switches.token_without_meter else {"usage_points_id": ",".join(consent.usage_points)}
     return {
@@ -338,7 +338,9 @@ def _kinds(simulator: SimulatorState, usage_point: str, direction: Direction | N
     return [kind for kind, has in kinds.items() if has]
 
 
-def _service(consent: Consent, usage_point: str, direction: Direction | None, kind: str, step: str, rank: int) -> Json:
+def _service(
+    consent: HolderConsent, usage_point: str, direction: Direction | None, kind: str, step: str, rank: int
+) -> Json:
     return {
         "id": str(consent.autorisation_id * 100 + rank),
         "pointId": usage_point,

@@ -36,7 +36,7 @@ from simulator.call_gate import (
 from simulator.electricity_homes import Contract, Number, RegisterReading, to_label
 from simulator.electricity_meters import Meter
 from simulator.enedis_refusals import ERROR_TABLE, OUTSIDE_THE_SWAGGER, Generation, Refused
-from simulator.running_state import Consent, SimulatorState
+from simulator.running_state import HolderConsent, SimulatorState
 from worker.domain.answers import Json
 from worker.domain.series import Direction, Granularity, Series
 from worker.domain.windows import DateWindow, local_midnight
@@ -206,7 +206,7 @@ def _data_route(simulator: SimulatorState, resource: Resource) -> Route:
     return gateway_route(simulator, ["GET"], resource.path, answer, generation, api)
 
 
-def measures_of(simulator: SimulatorState, query: MeasureQuery, consent: Consent | None) -> Json:
+def measures_of(simulator: SimulatorState, query: MeasureQuery, consent: HolderConsent | None) -> Json:
     """Return the answer to a query; ``consent`` is that of a user's token. Raises Refused."""
     resource, meter = query.resource, check_query(simulator, query, consent)
     if resource.measure.series.description.granularity is Granularity.REGISTER:

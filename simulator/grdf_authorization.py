@@ -28,7 +28,7 @@ from starlette.routing import Route
 from simulator.call_gate import gateway_route
 from simulator.enedis_refusals import Generation, Refusal, Refused, oauth_error
 from simulator.grdf_endpoints import BASES, is_pce
-from simulator.running_state import CLIENT_CONNECT, Consent, SimulatorState
+from simulator.running_state import CLIENT_CONNECT, HolderConsent, SimulatorState
 from worker.domain.answers import Json
 
 TOKEN_PATH: Final = "/oauth2/aus5y2ta2uEHjCWIR417/v1/token"  # noqa: S105 - an address
@@ -96,7 +96,7 @@ def _application_body(simulator: SimulatorState, form: Mapping[str, str]) -> Jso
     return {"access_token": token, "scope": _SCOPES[form["scope"]], "token_type": "Bearer", "expires_in": life_s}
 
 
-def _redeem(simulator: SimulatorState, form: Mapping[str, str]) -> Consent:
+def _redeem(simulator: SimulatorState, form: Mapping[str, str]) -> HolderConsent:
     code = form.get("code", "")
     callback = simulator.gas.grants.pop(code, None)
     consent = simulator.gas.tokens.redeem_code(code)
@@ -105,7 +105,7 @@ def _redeem(simulator: SimulatorState, form: Mapping[str, str]) -> Consent:
     return consent
 
 
-def _user_body(simulator: SimulatorState, form: Mapping[str, str], consent: Consent) -> Json:
+def _user_body(simulator: SimulatorState, form: Mapping[str, str], consent: HolderConsent) -> Json:
     life_s = simulator.gas.switches.token_life_s
     return {
         "access_token": simulator.gas.tokens.issue(consent, life_s),
@@ -116,7 +116,7 @@ def _user_body(simulator: SimulatorState, form: Mapping[str, str], consent: Cons
     }
 
 
-def _id_token(simulator: SimulatorState, form: Mapping[str, str], consent: Consent) -> str:
+def _id_token(simulator: SimulatorState, form: Mapping[str, str], consent: HolderConsent) -> str:
     """Return the signed claims; ``consentements`` is a text that holds JSON, unless a switch says otherwise."""
     issued_at = int(simulator.clock.now().timestamp())
     claims = {
@@ -143,7 +143,7 @@ def _id_token(simulator: SimulatorState, form: Mapping[str, str], consent: Conse
     return f"{signed}.{_base64url(signature)}"
 
 
-def _consents(simulator: SimulatorState, consent: Consent) -> dict[str, Json]:
+def _consents(simulator: SimulatorState, consent: HolderConsent) -> dict[str, Json]:
     kind = simulator.gas.switches.consents
     if kind == "none":
         return {}

@@ -45,7 +45,7 @@ USUAL_LIMIT: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Consent:
+class HolderConsent:
     """Consent of one holder for some meters, from ``start`` to ``end`` (excluded)."""
 
     autorisation_id: int
@@ -57,7 +57,7 @@ class Consent:
 class IssuedToken(NamedTuple):
     """Consent behind a code or token, None behind the application's token, and when that secret expires."""
 
-    consent: Consent | None
+    consent: HolderConsent | None
     expires_at: datetime
 
 
@@ -70,12 +70,12 @@ class Consents:
     def __init__(self, clock: SimulatedClock, seed: int, usage_points: Sequence[str] = ()) -> None:
         self._clock = clock
         self._seed = seed
-        self._by_usage_point: dict[str, Consent] = {}
-        self._by_autorisation: dict[int, Consent] = {}
+        self._by_usage_point: dict[str, HolderConsent] = {}
+        self._by_autorisation: dict[int, HolderConsent] = {}
         self._given = usage_points
         self._usage_points = cycle(usage_points) if usage_points else self._generate_usage_points()
 
-    def grant(self, usage_points: tuple[str, ...] | None, last_day: date) -> Consent:
+    def grant(self, usage_points: tuple[str, ...] | None, last_day: date) -> HolderConsent:
         """Record a holder's consent until ``last_day`` and return it; the same holder gets the same id again.
 
         Without ``usage_points`` it is for the meter of the next holder.
@@ -83,12 +83,12 @@ class Consents:
         consent_usage_points = usage_points or (next(self._usage_points),)
         existing = self._by_usage_point.get(consent_usage_points[0])
         number = existing.autorisation_id if existing else _FIRST_AUTORISATION_ID + len(self._by_autorisation)
-        consent = Consent(number, consent_usage_points, self._clock.today(), last_day + ONE_DAY)
+        consent = HolderConsent(number, consent_usage_points, self._clock.today(), last_day + ONE_DAY)
         self._by_autorisation[number] = consent
         self._by_usage_point.update(dict.fromkeys(consent_usage_points, consent))
         return consent
 
-    def find(self, autorisation_id: int) -> Consent | None:
+    def find(self, autorisation_id: int) -> HolderConsent | None:
         """Return the consent with this id, or None."""
         return self._by_autorisation.get(autorisation_id)
 
@@ -122,30 +122,30 @@ class Tokens:
         self._refresh: dict[str, IssuedToken] = {}
         self._access: dict[str, IssuedToken] = {}
 
-    def issue_code(self, consent: Consent) -> str:
+    def issue_code(self, consent: HolderConsent) -> str:
         """Return a new code for the callback of ``consent``."""
         code = secrets.token_urlsafe(24)
         self._codes[code] = IssuedToken(consent, self._clock.now() + _CODE_LIFE)
         return code
 
-    def issue_refresh_token(self, consent: Consent) -> str:
+    def issue_refresh_token(self, consent: HolderConsent) -> str:
         """Return a new refresh token, valid as long as the consent."""
         token = secrets.token_urlsafe(40)
         self._refresh[token] = IssuedToken(consent, self._clock.now() + (consent.end - consent.start))
         return token
 
-    def issue(self, consent: Consent | None, life_s: int) -> str:
+    def issue(self, consent: HolderConsent | None, life_s: int) -> str:
         """Return a new access token; the application's looks like the JWT that Enedis sends, and carries no claims."""
         token = ("" if consent else "eyJhbGciOiJSUzI1NiJ9.e30.") + secrets.token_urlsafe(40)
         self._access[token] = IssuedToken(consent, self._clock.now() + timedelta(seconds=life_s))
         return token
 
-    def redeem_code(self, code: str) -> Consent | None:
+    def redeem_code(self, code: str) -> HolderConsent | None:
         """Return the consent behind a code and use the code up; None where it is unknown or expired."""
         token = self._unless_expired(self._codes.pop(code, None))
         return token and token.consent
 
-    def redeem_refresh_token(self, refresh_token: str) -> Consent | None:
+    def redeem_refresh_token(self, refresh_token: str) -> HolderConsent | None:
         """Return the consent behind a refresh token and use the token up; None where it is unknown or expired."""
         token = self._unless_expired(self._refresh.pop(refresh_token, None))
         return token and token.consent

@@ -24,17 +24,17 @@ _SET_UP: Final = """
 import json, sys
 from concurrent.futures import ThreadPoolExecutor
 from config.settings import get_settings
-from tests.support.parts import Parts, open_parts
+from worker.runtime.process import Runtime
 from worker.stores.database import Database
 from worker.stores.registry.migrations import upgrade_schema
 
 upgrade_schema(Database(get_settings().registry_url.get_secret_value()))
-with open_parts(get_settings()) as parts:
-    parts.stores.measures.prepare()
-    added = [parts.stores.registry.add("enedis", meter, parts.stores.now(), token_needed=False)[0].id for meter in sys.argv[1:]]
+with Runtime(get_settings()) as runtime:
+    runtime.measures.prepare()
+    added = [runtime.registry.add("enedis", meter, runtime.now(), token_needed=False)[0].id for meter in sys.argv[1:]]
 
     def load(account):
-        inline = build_inline(parts.stores, parts.sync, print_line=lambda line: print(line, file=sys.stderr))
+        inline = runtime.inline(print_line=lambda line: print(line, file=sys.stderr))
         assert list(inline.history(account)) and not inline.failures
 
     with ThreadPoolExecutor(4) as pool:
