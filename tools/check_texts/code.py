@@ -52,6 +52,7 @@ _WORDS_WE_DO_NOT_USE = {
 }
 # Interfaces stand at four places: what is asked of a supplier, a measure store, what records a window's end, an output.
 _PROTOCOLS = {
+    "worker/accounts/notice_channels.py": {"Channel"},
     "worker/clients/supplier_session.py": {"Permits", "TokenProvider"},
     "worker/clients/supplier.py": {"SupplierClient"},
     "worker/clients/tokens.py": {"RotatingTokenStore", "TokenStore"},

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from worker.accounts import notice_services
 from worker.clients.http_calls import TIMEOUTS_S, GuardedHttp, open_session, post_signed
@@ -32,7 +32,6 @@ from worker.logs import fields
 from worker.texts import LANGUAGES, format_day, has_text, translate, translate_all, translate_code
 
 if TYPE_CHECKING:
-    from worker.accounts.household_access import HouseholdMails
     from worker.stores.registry.api_tokens import TenantTable
 
 # This is no error code: it follows from the completeness of the account's days.
@@ -89,7 +88,10 @@ class NoticeLog:
         log.warning("notice: %s", message.texts["en"], extra=extra)
 
 
-Channel = Webhook | NotifyService | NoticeLog
+class Channel(Protocol):
+    """What takes a message once, or raises NotDelivered with a reason that contains no secret."""
+
+    def send(self, message: Message) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +105,7 @@ class NoticeChannels:
     of_settings: Mapping[str, Channel]
     tenants: TenantTable | None = None
     networks: Sequence[Network] = ()  # Private ones that webhooks may call.
-    household: HouseholdMails | None = None
+    household: Channel | None = None
 
     def names(self, tenant: str = DEFAULT_TENANT) -> tuple[str, ...]:
         """Return the channels on which a notice is sent to the operator, or to the tenant about its account."""
@@ -119,7 +121,7 @@ class NoticeChannels:
         is_mail = any(notice_services.is_mail(service.url) for service in services)
         return (*self.names(tenant), *([HOUSEHOLD_CHANNEL] if is_mail else []))
 
-    def find(self, name: str, tenant: str = DEFAULT_TENANT) -> Channel | HouseholdMails | None:
+    def find(self, name: str, tenant: str = DEFAULT_TENANT) -> Channel | None:
         """Return a channel; None where it is not set up any more. Raises NotDelivered where its key is missing."""
         if name == HOUSEHOLD_CHANNEL:
             return self.household
