@@ -18,7 +18,7 @@ from starlette.routing import Match, Mount
 from worker.domain.retry import CLIENT_DELAY_S
 from worker.errors import IncidentOpen, MeterElsewhere, RateLimited, TransientError, UnknownAccount, WorkerError
 from worker.logs import fields
-from worker.web.dependencies import FormRefused
+from worker.web.dependencies import EarlyAnswer, FormRefused
 from worker.web.rendering import SIGN_IN, refuse_form, render_message, set_security_headers
 from worker.web.request_audit import note_refusal
 
@@ -69,15 +69,18 @@ def meter_elsewhere() -> HttpRefusal:
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    for kind in (FormRefused, HttpRefusal, WorkerError, RequestValidationError, HTTPException, Exception):
+    for kind in (EarlyAnswer, FormRefused, HttpRefusal, WorkerError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, _answer_error)
 
 
 async def _answer_error(request: Request, error: Exception) -> Response:
-    if isinstance(error, FormRefused):
-        response: Response = refuse_form(request, error.back)
-    else:
-        response = to_response(request, _to_refusal(error))
+    match error:
+        case EarlyAnswer():
+            response = error.response
+        case FormRefused():
+            response = refuse_form(request, error.back)
+        case _:
+            response = to_response(request, _to_refusal(error))
     if _HTTP_CODES.get(response.status_code) == "method_not_allowed":
         response.headers["Allow"] = _find_methods(request)
     # The answer to a bug of ours is sent outside all middleware, which else adds the headers.

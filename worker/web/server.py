@@ -432,10 +432,10 @@ def deliver_household_notices(sender: NoticeSender) -> int:
 @contextmanager
 def mailing_notices(access: WebAccess) -> Iterator[None]:
     """Send what is due once a minute within the block, where there is a mail service."""
-    access, stop = access, threading.Event()
     if not access.mail_links.sends_mail:
         yield
         return
+    stop = threading.Event()
 
     def run() -> None:
         while not stop.wait(_NOTICES_EVERY_S):

@@ -320,7 +320,7 @@ def test_a_store_that_is_away_is_a_503_that_names_no_server(
     def away(*_: object) -> None:
         raise StoreUnavailable("db.internal does not serve")
 
-    monkeypatch.setattr(service.parts.stores.registry, "get", away)
+    monkeypatch.setattr(service.parts.stores.registry.accounts, "get", away)
     for path in ("", "/measures", "/status", "/progress"):
         answer = client.get(f"/api/accounts/{account_id}{path}")
         assert (answer.status_code, answer.json()["error"]) == (503, "unavailable")

@@ -98,7 +98,7 @@ def test_behind_a_proxy_that_adds_no_header_everybody_is_asked(
 ) -> None:
     """As it is shipped, nginx asks for the address that it passes requests on to, and says nothing of the browser's."""
     monkeypatch.setattr("worker.web.asgi.in_container", lambda: False)
-    home.parts.stores.settings = home.parts.stores.settings.model_copy(update={"public_url": public_url})
+    home.parts.change_settings(public_url=public_url)
     passed_on = browser(ApiService(home.parts, home.parts.create_app()))
     assert asks_password(passed_on.get("/")) is not is_open
 
