@@ -230,7 +230,8 @@ class Visit:
     def __init__(self, request: Request) -> None:
         state, self.request = request.app.state, request
         self.stores: Stores = state.stores
-        self.settings, self.registry = self.stores.settings, self.stores.registry
+        self.settings: Settings = self.stores.settings
+        self.registry: Registry = self.stores.registry
         self.sync: Sync = state.sync
         self.consent: Consent = state.consent
         self.access: WebAccess = state.access

@@ -142,7 +142,7 @@ def download_file(
     form: Annotated[FileForm, Query(alias="format")] = FileForm.CSV,
     columns: Columns = Columns.TIMES,
 ) -> Response:
-    caller = count_household(visit.stores, visit.session)
+    caller = count_household(visit)
     series = series or daily_of(supplier=account.supplier)
     doctype = find_asked_doctype(series, by)
     days = check_days(first, last, visit.sync.history.today())

@@ -132,7 +132,7 @@ def test_a_session_shows_an_account_that_came_later(empty_home: ApiService) -> N
     phone = phone_of(empty_home)
     enter(phone, empty_home.parts.access.home.create_password())
     assert "/accounts/" not in phone.get("/").text
-    empty_home.parts.consent.assertion.add(gateway_token(), "cli:anna")
+    empty_home.parts.consent.assertion.add_by_token(gateway_token(), "cli:anna")
     assert "/accounts/" in phone.get("/").text
 
 
