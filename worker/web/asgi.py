@@ -109,7 +109,7 @@ class RequestGuard:
 
 
 def _refuse_body(request: Request) -> HttpRefusal | None:
-    """Return the refusal of a body that isn't to be read.
+    """Return why the body must not be read; None where it may be.
 
     The server reads no more than Content-Length says, so the header can be trusted.
     """

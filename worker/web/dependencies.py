@@ -99,7 +99,7 @@ class Session:
         return self.accounts.get(account.id) == account.session_number
 
     def own(self, accounts: Mapping[str, Account]) -> list[Account]:
-        """Return those of the accounts, by id, that this session may see, in its order."""
+        """Return the accounts that this session may see, in its order. ``accounts``: by id."""
         return [accounts[id_] for id_ in self.accounts if id_ in accounts and self.shows(accounts[id_])]
 
 
@@ -262,7 +262,7 @@ def _session_of_home(request: Request, access: WebAccess, session: Session) -> S
 
 
 def _refuse_number(value: object) -> object:
-    """Return what is no number, of which a day would be made as of seconds since 1970. Raises ValueError."""
+    """Refuse a number, which pydantic would take for seconds since 1970. Raises ValueError."""
     if isinstance(value, (int, float)) or (isinstance(value, str) and re.fullmatch(r"\s*[-+]?[\d.]*\s*", value)):
         raise ValueError("write a day like 2024-07-25")
     return value
@@ -323,17 +323,17 @@ def show_accounts(
     opened, text = open_session(access, joined, accounts, visit.device, joins=_has_https(request))
     if session.key is not None and not joins:
         access.keys.end(session.key.id)
-    set_session_cookie(request, response, text)
+    set_session_cookie(request, response, SESSION_COOKIE, text)
     note_household(request, opened)
     note_event(request, AuditAction.SESSION_OPEN)
     return opened.sid
 
 
-def set_session_cookie(request: Request, response: Response, text: str) -> None:
-    """Give a browser the cookie of a session; it lives as long as the session may at most."""
-    longest = KEY_LIVES[KeyKind.HOUSEHOLD_SESSION].longest
+def set_session_cookie(request: Request, response: Response, name: str, text: str) -> None:
+    """Give a browser the cookie of a household's or operator's session; it lives as long as the session may at most."""
+    longest = KEY_LIVES[KeyKind.OPERATOR_SESSION if name == OPERATOR_COOKIE else KeyKind.HOUSEHOLD_SESSION].longest
     assert longest is not None  # noqa: S101 - each session has an end
-    set_cookie(request, response, SESSION_COOKIE, text, int(longest.total_seconds()))
+    set_cookie(request, response, name, text, int(longest.total_seconds()))
 
 
 def new_form(request: Request) -> tuple[str, str]:

@@ -53,7 +53,7 @@ class HttpRefusal(Exception):
 
 
 class AbortedAnswer(Exception):
-    """The end of an answer whose first part is sent: the server closes the connection before the body's end.
+    """Breaks off an answer whose first part has been sent: the server closes the connection before the body's end.
 
     Who raises it has logged why. It is no WorkerError, for nothing can be answered any more.
     """
@@ -94,7 +94,7 @@ def answers_head(path: str) -> bool:
 
 
 def _find_methods(request: Request) -> str:
-    """Return the methods of the path; the router itself names those of the first route that has it."""
+    """Return all methods of the path; the router would name only those of its first route."""
     routes = [route for route in request.app.routes if not isinstance(route, Mount)]
     asked = {name: {**request.scope, "method": name} for name in ("GET", "POST", "PUT", "PATCH", "DELETE")}
     found = [name for name in asked if any(route.matches(asked[name])[0] is Match.FULL for route in routes)] or ["GET"]

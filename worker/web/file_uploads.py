@@ -100,8 +100,6 @@ class RefusedUpload:
 
 @dataclass
 class ImportReport:
-    """What came of an import."""
-
     series: list[FileComparison] = field(default_factory=list)
     refused: list[RefusedUpload] = field(default_factory=list)
 

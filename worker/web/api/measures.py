@@ -161,7 +161,6 @@ class ImportedSeries(BaseModel):
 
     @classmethod
     def of(cls, found: FileComparison, digits: str | None) -> ImportedSeries:
-        """Return what was found in a file."""
         return cls(
             file=found.file.file,
             format=found.file.format,

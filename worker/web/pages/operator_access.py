@@ -26,7 +26,7 @@ from fastapi.responses import RedirectResponse
 
 from worker.domain.audit_entry import TOO_MANY_CODES, ActorKind
 from worker.domain.clock import real_clock
-from worker.domain.sessions import KEY_LIVES, AccessKey, KeyKind, Operator, plain_name
+from worker.domain.sessions import AccessKey, KeyKind, Operator, plain_name
 from worker.logs import fields
 from worker.stores.redis.locks import Rate, RateLimiter
 from worker.web.client_addresses import is_on_this_machine
@@ -40,7 +40,7 @@ from worker.web.dependencies import (
     check_own_form,
     delete_cookie,
     read_cookie,
-    set_cookie,
+    set_session_cookie,
 )
 from worker.web.rendering import render_message, render_with_form
 from worker.web.request_audit import note_actor, note_refusal
@@ -95,7 +95,7 @@ def require_operator(visit: VisitDep) -> OperatorVisit:
     return operator
 
 
-def check_operator_form(visit: Visit, csrf: str) -> OperatorVisit:
+def require_form(visit: VisitDep, csrf: Csrf = "") -> OperatorVisit:
     """Return the operator whose page has sent this form. Raises FormRefused."""
     operator = load_operator(visit)
     if operator is None or not visit.access.signer.is_valid_csrf_token(operator.key.id, csrf):
@@ -103,12 +103,8 @@ def check_operator_form(visit: Visit, csrf: str) -> OperatorVisit:
     return operator
 
 
-def require_operator_form(visit: VisitDep, csrf: Csrf = "") -> OperatorVisit:
-    return check_operator_form(visit, csrf)
-
-
 OperatorDep = Annotated[OperatorVisit, Depends(require_operator)]
-OperatorForm = Annotated[OperatorVisit, Depends(require_operator_form)]  # By a form of the operator's own page.
+OperatorForm = Annotated[OperatorVisit, Depends(require_form)]  # By a form of the operator's own page.
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,10 +198,8 @@ def open_operator_session(visit: Visit, operator: Operator, *, to: str = PATH) -
     _, text = keys.create(KeyKind.OPERATOR_SESSION, operator.id, device=visit.device)
     if before is not None:
         keys.end(before.key.id)
-    longest = KEY_LIVES[KeyKind.OPERATOR_SESSION].longest
-    assert longest is not None  # noqa: S101 - each session has an end
     response = RedirectResponse(to, 303)
-    set_cookie(visit.request, response, OPERATOR_COOKIE, text, int(longest.total_seconds()))
+    set_session_cookie(visit.request, response, OPERATOR_COOKIE, text)
     return response
 
 

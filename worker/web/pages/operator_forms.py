@@ -33,7 +33,6 @@ from worker.errors import MeterElsewhere, StoreUnavailable, UnknownAccount, Unkn
 from worker.logs import fields
 from worker.runtime.consent_parts import build_inviter, erase
 from worker.stores.redis.pending_consents import ProofFile
-from worker.stores.registry import Registry
 from worker.stores.registry.api_tokens import require_tenant
 from worker.stores.registry.invitations import UnknownInvitation
 from worker.web.dependencies import FormRefused, Visit, VisitDep, publish_revocation
@@ -44,11 +43,11 @@ from worker.web.pages.operator_access import (
     OperatorForm,
     check_again,
     check_fresh,
-    check_operator_form,
     load_operator,
     open_operator_session,
+    require_form,
 )
-from worker.web.pages.operator_overview import operator_page
+from worker.web.pages.operator_overview import find_account, operator_page
 from worker.web.rendering import render, render_message
 from worker.web.request_audit import note_refusal, note_subject
 
@@ -81,13 +80,12 @@ def erase_account(
     password: Annotated[str, Form()] = "",
     code: Annotated[str, Form()] = "",
 ) -> Response:
-    """Erase an account and show the receipt."""
     request, account_id = visit.request, account.strip()
 
     def show_again(fault: str, status: int, wait_s: int = 0) -> Response:
         return operator_page(visit, status, erase_fault=fault, wait_s=wait_s, erase_account=account_id)
 
-    if not _exists(visit.registry, account_id):
+    if find_account(visit.registry, account_id[:_LONGEST_ID]) is None:
         note_refusal(request, "operator.erase.unknown")
         return show_again("operator.erase.unknown", 404)
     note_subject(request, account_id=account_id)
@@ -97,14 +95,6 @@ def erase_account(
     publish_revocation(visit.stores, visit.sync)
     now = visit.stores.now()
     return render(request, "operator_erased.html", account_id=account_id, receipt=receipt, moment=now)
-
-
-def _exists(registry: Registry, account_id: str) -> bool:
-    try:
-        registry.accounts.get_existing(account_id[:_LONGEST_ID])
-    except UnknownAccount:
-        return False
-    return True
 
 
 @router.post("/invitations")
@@ -184,7 +174,7 @@ async def upload(right_id: str, visit: VisitDep) -> Response:
 
 
 def _take_proofs(visit: Visit, right_id: str, form: FormData) -> Response:
-    check_operator_form(visit, str(form.get("csrf", "")))
+    require_form(visit, str(form.get("csrf", "")))
     proof_uploads = visit.consent.proof_uploads
     if right_id not in {awaited.right_id for awaited in proof_uploads.list_awaited()}:
         return _refuse_proofs(visit, "not_awaited", 404)
@@ -234,6 +224,5 @@ def change_password(
 
 @router.post("/sessions/end-others")
 def end_other_sessions(visit: OperatorForm) -> Response:
-    """End the operator's sessions in all other browsers."""
     visit.access.keys.end_of([visit.operator.id], [KeyKind.OPERATOR_SESSION], but=visit.key.id)
     return RedirectResponse(_OWN_ACCESS, 303)

@@ -65,8 +65,6 @@ _FILTERS: Final = ("account", "actor", "action", "since", "until")  # Of the aud
 
 @dataclass(frozen=True, slots=True)
 class SupplierQuota:
-    """The quota and gate of one supplier."""
-
     supplier: str
     preset: str
     state: QuotaState
@@ -166,7 +164,7 @@ def _invitations(stores: Stores, consent: Consent) -> dict[str, Any]:
 
 
 def _fresh_hours(stores: Stores, nightly: Sequence[Series]) -> dict[datetime, dict[Series, HourFreshness | None]]:
-    """Return how many active accounts had a complete yesterday, at each stored hour of the last day."""
+    """Return, for each stored hour of the last day, how many active accounts had the whole day before."""
     rows = stores.registry.completeness.list_freshness_since(stores.now() - timedelta(hours=24))
     hours: dict[datetime, dict[Series, HourFreshness | None]] = {}
     for row in rows:
@@ -228,10 +226,8 @@ def _query_text(visit: OperatorVisit, name: str) -> str:
 @router.get("/accounts/{account_id}")
 def show_account(visit: OperatorDep, account_id: str) -> Response:
     """Show state, reason and missing days of an account, and a button that makes an invitation."""
-    history = visit.sync.history
-    try:
-        account = visit.registry.accounts.get_existing(account_id)
-    except UnknownAccount:
+    history, account = visit.sync.history, find_account(visit.registry, account_id)
+    if account is None:
         return render_message(visit.request, "failure.not_found", 404, (PATH, "operator.invited.back"))
     standing, yesterday = status_of(account, history), history.today() - ONE_DAY
     sentences = build_explainer(visit.stores, visit.sync).explain(account, yesterday).sentences
@@ -252,10 +248,14 @@ def show_account(visit: OperatorDep, account_id: str) -> Response:
 def _find(registry: Registry, text: str) -> Sequence[Account]:
     if is_gas_meter(text.upper()):
         return registry.accounts.find_by_meter(text.upper())
+    return [account] if (account := find_account(registry, text.lower())) else []
+
+
+def find_account(registry: Registry, account_id: str) -> Account | None:
     try:
-        return [registry.accounts.get_existing(text.lower())]
+        return registry.accounts.get_existing(account_id)
     except UnknownAccount:
-        return []
+        return None
 
 
 def _name_tenant(registry: Registry, account: Account) -> str:

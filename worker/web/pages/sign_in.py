@@ -140,7 +140,6 @@ def end_other_sessions(visit: VisitDep, household: HouseholdDep) -> Response:
 
 @router.post("/access/log-out", dependencies=[session_form(_SESSIONS)])
 def log_out(visit: VisitDep) -> Response:
-    """End this browser's session."""
     visit.registry.sessions.end(visit.session.sid)
     return _after_end(visit)
 
@@ -162,7 +161,7 @@ def _enter(visit: Visit, household: Household, details: Mapping[str, str], to: s
     """Give the browser a new session of the household; the one that it had ends."""
     response = RedirectResponse(to, 303)
     opened, text = replace_session(visit.access, visit.session, household, details, visit.device)
-    set_session_cookie(visit.request, response, text)
+    set_session_cookie(visit.request, response, SESSION_COOKIE, text)
     note_household(visit.request, opened)
     return response
 
