@@ -62,6 +62,7 @@ OPERATOR_COOKIE: Final = "releve_operator"
 FORM_COOKIE: Final = "releve_form"
 RIGHT_STATE: Final = "/connect/right/state"  # Where a browser sees what has become of the right that it declared.
 DEVICE: Final = "127.0.0.1"  # How the page of sessions names the home's own computer.
+_NUMBER: Final = re.compile(r"\s*[-+]?[\d.]*(e[-+]?\d+)?\s*", re.IGNORECASE)
 _FORWARDED: Final = ("forwarded", "via", "x-real-ip", "true-client-ip", "cf-connecting-ip")
 _FORWARDED_PREFIX: Final = "x-forwarded"
 
@@ -263,7 +264,7 @@ def _session_of_home(request: Request, access: WebAccess, session: Session) -> S
 
 def _refuse_number(value: object) -> object:
     """Refuse a number, which pydantic would take for seconds since 1970. Raises ValueError."""
-    if isinstance(value, (int, float)) or (isinstance(value, str) and re.fullmatch(r"\s*[-+]?[\d.]*\s*", value)):
+    if isinstance(value, (int, float)) or _NUMBER.fullmatch(str(value)):
         raise ValueError("write a day like 2024-07-25")
     return value
 

@@ -194,7 +194,7 @@ def test_unknown_accounts_and_paths_and_methods_are_told_in_one_shape(client: Te
         assert METER not in answer.text
 
 
-@pytest.mark.parametrize("number", ["0", "20240725", "1721865600", "-1", "1.5", " 0"])
+@pytest.mark.parametrize("number", ["0", "20240725", "1721865600", "-1", "1.5", " 0", "3e-101"])
 def test_a_number_is_no_day(service: ApiService, client: TestClient, number: str) -> None:
     account_id, metered = service.add(), {"usage_point": "30001640000012"}
     answers = [
