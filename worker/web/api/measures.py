@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date
-from enum import StrEnum
 from functools import partial
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode
@@ -33,6 +32,7 @@ from worker.web.error_pages import HttpRefusal
 from worker.web.file_formats import (
     CSV_TYPE,
     FieldsCsv,
+    Form,
     attachment_header,
     check_days,
     find_asked_doctype,
@@ -59,11 +59,6 @@ _BODY_WITH_FILES: Final[dict[str, Any]] = {
         },
     }
 }
-
-
-class Form(StrEnum):
-    JSON = "json"
-    CSV = "csv"
 
 
 @router.get(

@@ -41,6 +41,7 @@ from worker.web.error_pages import HttpRefusal
 from worker.web.file_formats import (
     FieldsCsv,
     FileFormat,
+    Form,
     JsonFile,
     SpreadsheetCsv,
     check_days,
@@ -65,11 +66,6 @@ class FileGroup:
 
     title: str
     files: list[tuple[str, str]]
-
-
-class FileForm(StrEnum):
-    CSV = "csv"
-    JSON = "json"
 
 
 class Columns(StrEnum):
@@ -139,7 +135,7 @@ def download_file(
     by: Period = Period.DAY,
     first: Annotated[Day | None, Query(alias="from")] = None,
     last: Annotated[Day | None, Query(alias="to")] = None,
-    form: Annotated[FileForm, Query(alias="format")] = FileForm.CSV,
+    form: Annotated[Form, Query(alias="format")] = Form.CSV,
     columns: Columns = Columns.TIMES,
 ) -> Response:
     caller = count_household(visit)
@@ -149,7 +145,7 @@ def download_file(
     stored = find_stored_range(visit.stores.measures, account.id, doctype, days)
     name = name_file(account.id, series, by, days)
     file_format: FileFormat
-    if form is FileForm.JSON:
+    if form is Form.JSON:
         file_format = JsonFile(doctype, _name_fields(account, series, by, doctype))
     elif columns is Columns.FIELDS:
         file_format, name = FieldsCsv.of(doctype, stored.read_tariff_periods()), f"{name}-fields"

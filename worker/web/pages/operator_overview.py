@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode
@@ -32,7 +31,6 @@ from worker.ops.capacity import capacity_of
 from worker.ops.check_results import CheckResult, summarize
 from worker.ops.liveness import judge_beat
 from worker.ops.supplier_checks import judge_workers
-from worker.quota.ledger import QuotaState
 from worker.runtime.consent_parts import Consent, build_inviter
 from worker.runtime.stores import Stores
 from worker.runtime.sync_parts import Sync, build_explainer
@@ -61,14 +59,6 @@ ENDING_WITHIN: Final = timedelta(days=30)
 _MOST_DAYS: Final = 10
 _LONGEST: Final = 100  # Of a text that is searched for.
 _FILTERS: Final = ("account", "actor", "action", "since", "until")  # Of the audit trail.
-
-
-@dataclass(frozen=True, slots=True)
-class SupplierQuota:
-    supplier: str
-    preset: str
-    state: QuotaState
-    gate_s: int
 
 
 @router.get("")
@@ -139,16 +129,15 @@ def _check_processes(stores: Stores, queues: Mapping[str, int] | None) -> list[C
     ]
 
 
-def _further_quotas(sync: Sync) -> list[SupplierQuota]:
-    """Return the quota of each supplier beside the first one, by day where it has a limit a day; none where none is."""
-    quotas = []
-    for name, clients in sync.suppliers.items():
-        if name == sync.suppliers.main.supplier.name:
-            continue
-        preset = clients.endpoints.preset
-        state = sync.ledgers[name].state(preset.quota_names)
-        quotas.append(SupplierQuota(name, preset.name, state, math.ceil(state.opens_in_s)))
-    return quotas
+def _further_quotas(sync: Sync) -> list[dict[str, Any]]:
+    """Return quota and gate of each supplier beside the first one, by day where it has a limit a day."""
+    presets = {name: clients.endpoints.preset for name, clients in sync.suppliers.items()}
+    del presets[sync.suppliers.main.supplier.name]
+    states = {name: sync.ledgers[name].state(preset.quota_names) for name, preset in presets.items()}
+    return [
+        {"supplier": name, "preset": presets[name].name, "state": state, "gate_s": math.ceil(state.opens_in_s)}
+        for name, state in states.items()
+    ]
 
 
 def _invitations(stores: Stores, consent: Consent) -> dict[str, Any]:
