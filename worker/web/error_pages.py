@@ -74,13 +74,11 @@ def add_error_handlers(app: FastAPI) -> None:
 
 
 async def _answer_error(request: Request, error: Exception) -> Response:
-    match error:
-        case EarlyAnswer():
-            response = error.response
-        case FormRefused():
-            response = refuse_form(request, error.back)
-        case _:
-            response = to_response(request, _to_refusal(error))
+    if isinstance(error, EarlyAnswer):
+        return error.response
+    if isinstance(error, FormRefused):
+        return refuse_form(request, error.back)
+    response = to_response(request, _to_refusal(error))
     if _HTTP_CODES.get(response.status_code) == "method_not_allowed":
         response.headers["Allow"] = _find_methods(request)
     # The answer to a bug of ours is sent outside all middleware, which else adds the headers.

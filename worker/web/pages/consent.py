@@ -196,11 +196,12 @@ def show_outcome(visit: ConsentVisitDep) -> Response:
     return visit.page("no_reading") if own is None else answer_request(visit, own)
 
 
-@router.get("/connect/{supplier}", dependencies=[Depends(require_person)])
+@router.get("/connect/{supplier}")
 def start_consent(supplier: str, visit: ConsentVisitDep, usage_point_id: str | None = None) -> Response:
     """Redirect to the supplier's page. ``?usage_point_id=`` chooses a home of the simulator."""
     if supplier != visit.sync.suppliers.main.supplier.name:
         return visit.page("unknown_supplier")
+    require_person(visit.request)
     return redirect_to_supplier(visit, supplier, usage_point_id)
 
 

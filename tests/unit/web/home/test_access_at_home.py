@@ -103,6 +103,14 @@ def test_behind_a_proxy_that_adds_no_header_everybody_is_asked(
     assert asks_password(passed_on.get("/")) is not is_open
 
 
+def test_a_redirect_and_a_refused_form_let_a_browser_name_its_page_as_all_answers_of_a_home(home: ApiService) -> None:
+    """Without a referrer, a browser hides the origin of our own forms too."""
+    phone = phone_of(home)
+    answers = [phone.get("/sign-in"), phone.get("/"), phone.post("/home/password"), phone.post("/access/log-out")]
+    assert [answer.status_code for answer in answers] == [200, 303, 303, 403]
+    assert {answer.headers["Referrer-Policy"] for answer in answers} == {"same-origin"}
+
+
 def test_the_password_opens_as_often_as_it_is_typed_until_it_is_renewed(home: ApiService) -> None:
     first = home.parts.access.home.create_password()
     phones = [phone_of(home), phone_of(home)]
