@@ -200,7 +200,6 @@ StoresDep = Annotated[Stores, _part("stores")]
 SettingsDep = Annotated[Settings, _part("stores.settings")]
 RegistryDep = Annotated[Registry, _part("stores.registry")]
 SyncDep = Annotated[Sync, _part("sync")]
-ConsentDep = Annotated[Consent, _part("consent")]
 AccessDep = Annotated[WebAccess, _part("access")]
 
 
