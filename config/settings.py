@@ -133,8 +133,8 @@ class Settings(BaseSettings):
     RELEVE_MEASURES_URL. Also as …_FILE."""
 
     token_keys: SecretStr | None = None
-    """Keys that encrypt tokens, with commas between them, the newest first. `releve secrets add --key` makes one. Unset:
-    a key file in RELEVE_DATA_DIR. Also as …_FILE."""
+    """Keys that encrypt tokens, with commas between them, the newest first. `releve secrets add --key` makes one.
+    Unset: a key file in RELEVE_DATA_DIR. Also as …_FILE."""
 
     erasure_keys: SecretStr | None = None
     """Keys that sign the ledger of erasures and hash the erased meters, each of 32 characters or more, with commas
@@ -145,8 +145,8 @@ class Settings(BaseSettings):
     backups. Unset: ledger.ndjson in RELEVE_DATA_DIR."""
 
     backup_keys: SecretStr | None = None
-    """Keys that encrypt backups, with commas between them, the newest first. `releve secrets add --key` makes one. Unset:
-    a key file in RELEVE_DATA_DIR. Also as …_FILE."""
+    """Keys that encrypt backups, with commas between them, the newest first. `releve secrets add --key` makes one.
+    Unset: a key file in RELEVE_DATA_DIR. Also as …_FILE."""
 
     series: validation.SeriesNames = Field(
         ",".join(USUAL_SERIES),
@@ -206,7 +206,8 @@ class Settings(BaseSettings):
 
     session_key: SecretStr | None = None
     """Keys that protect sessions, codes, operators and forms, with commas between them, the newest first. `releve
-    secrets add --key` makes one. Only the web application needs them. Unset: a key file in RELEVE_DATA_DIR. Also as …_FILE."""
+    secrets add --key` makes one. Only the web application needs them. Unset: a key file in RELEVE_DATA_DIR. Also as
+    …_FILE."""
 
     pretend_homes: bool = False
     """Offer every visitor a simulated home on the first page. Never use it with real meters behind RELEVE_ENEDIS_URL:

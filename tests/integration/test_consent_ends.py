@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -11,11 +10,10 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from sqlalchemy import select
 
-import worker.runtime.current
 from tasks.nightly import backfill_account, catch_up, nightly_sync, resume_backfills, resume_night, sync_account
 from tasks.upkeep import audit_sample, expire_consents, probe_incidents, renew_tokens, repair_open_days
 from tests.support.connect_service import METER, PUBLIC, ConnectServers, ConnectService, open_connect_service
-from tests.support.parts import Parts
+from tests.support.parts import Parts, use_parts
 from worker.domain.account import AccountState
 from worker.domain.messages import REPAIR, WindowJob
 from worker.domain.series import USUAL_SERIES, Series
@@ -35,7 +33,7 @@ def service(request: pytest.FixtureRequest, servers: ConnectServers, tmp_path: P
 
 @pytest.fixture(autouse=True)
 def current_runtime(service: ConnectService, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker.runtime.current, "_parts", (os.getpid(), service.parts))
+    use_parts(monkeypatch, service.parts)
 
 
 def add(service: ConnectService, until: date | None = None) -> str:

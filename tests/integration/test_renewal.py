@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -12,9 +11,9 @@ from threading import Event, Thread
 import pytest
 from fastapi.testclient import TestClient
 
-import worker.runtime.current
 from tasks.upkeep import renew_tokens
 from tests.support.connect_service import METER, OTHER, ConnectServers, ConnectService, open_connect_service
+from tests.support.parts import use_parts
 from worker.clients.supplier_session import TokenProvider
 from worker.domain.account import AccountState
 from worker.errors import RefreshAnswerLost, SupplierUnavailable
@@ -47,7 +46,7 @@ def count_renewals(service: ConnectService) -> int:
 
 
 def test_beat_renews_what_ends_soon_and_nothing_else(service: ConnectService, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker.runtime.current, "_parts", (os.getpid(), service.parts))
+    use_parts(monkeypatch, service.parts)
     (account,) = connect(service, METER)
     before = service.parts.stores.registry.tokens.load(account)
     service.simulate("POST", "switches", {"token_life_s": 12_600})

@@ -91,7 +91,9 @@ def test_no_object_of_a_running_house_shows_a_secret(parts: Parts, secrets: dict
     token_store = UserTokenStore(account.id, parts.stores.registry, parts.stores.windows)
     assert token_store.load() == token.to_text()
     objects = [
-        parts,
+        parts.stores,
+        parts.sync,
+        parts.consent,
         token_store,
         UserTokens(token_store, parts.sync.suppliers.main.oauth),
         parts.sync.suppliers.main.application_session(),
@@ -113,7 +115,7 @@ def test_no_object_of_a_running_house_shows_a_secret(parts: Parts, secrets: dict
     ours = {type(item).__name__ for item in items if type(item).__module__.partition(".")[0] in OURS}
     assert {
         "Settings",
-        "Parts",
+        "Stores",
         "Sealer",
         "OAuthClient",
         "NotifyService",

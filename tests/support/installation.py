@@ -91,9 +91,11 @@ class KeptParts:
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
         # What is made at first use is made once.
-        assert parts.access
         parts.stores.measures.read("nobody", {})
-        self._memory, self._secrets = KeptState(parts), vars(REDACTOR).copy()
+        self._memory, self._secrets = (
+            KeptState(parts.stores, parts.sync, parts.consent, parts.access),
+            vars(REDACTOR).copy(),
+        )
 
     def empty(self) -> None:
         """Delete all rows, measures and keys of Redis, and the ledger; forget what was kept in memory."""

@@ -46,6 +46,10 @@ class Parts:
     def outputs(self) -> OutputDelivery:
         return build_outputs(self.stores)
 
+    def change_settings(self, **changes: Any) -> None:
+        """Change settings of parts that are built already."""
+        object.__setattr__(self.stores, "settings", self.stores.settings.model_copy(update=changes))
+
     def create_app(self) -> FastAPI:
         """Return the web application over these parts."""
         from worker.web.asgi import create_app

@@ -21,7 +21,7 @@ from worker.runtime.stores import Stores
 from worker.runtime.sync_parts import Sync
 from worker.runtime.web_access import WebAccess
 from worker.web import api
-from worker.web.dependencies import LocalSession, names_proxy
+from worker.web.dependencies import LocalSession, names_proxy, settings_of
 from worker.web.error_pages import HttpRefusal, add_error_handlers, answers_head, to_response
 from worker.web.file_uploads import UPLOADS
 from worker.web.pages import (
@@ -81,7 +81,7 @@ class RequestGuard:
         if scope["method"] == "HEAD" and answers_head(scope["path"]):
             scope = {**scope, "method": "GET"}  # The server sends no body of it.
         request, is_answered = Request(scope, receive), False
-        settings = request.app.state.settings
+        settings = settings_of(request)
 
         async def send_guarded(message: Message) -> None:
             nonlocal is_answered
@@ -109,7 +109,7 @@ class RequestGuard:
 
 
 def _refuse_body(request: Request) -> HttpRefusal | None:
-    """Return the refusal of a body that isn't to be read.
+    """Return why the body must not be read; None where it may be.
 
     The server reads no more than Content-Length says, so the header can be trusted.
     """
@@ -129,8 +129,7 @@ def _refuse_body(request: Request) -> HttpRefusal | None:
 
 def create_app(stores: Stores, sync: Sync, consent: Consent, access: WebAccess) -> FastAPI:
     app, settings = api.create_described_app(), stores.settings
-    app.state.stores, app.state.settings, app.state.registry = stores, settings, stores.registry
-    app.state.sync, app.state.consent, app.state.access = sync, consent, access
+    app.state.stores, app.state.sync, app.state.consent, app.state.access = stores, sync, consent, access
     app.add_middleware(RequestGuard)
     app.mount("/static", StaticFiles(directory=_FOLDER / "static"), name="static")
     add_error_handlers(app)

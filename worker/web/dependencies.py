@@ -1,7 +1,8 @@
 """What routes ask for: the parts of this process, the session, its own account; cookies, forms, tasks to publish.
 
-``app.state`` holds the parts (``asgi.create_app``). A route names those that it needs: ``StoresDep`` and the like. Every
-page of an account gets it by ``OwnAccount``, which lets a browser see its own accounts alone.
+``app.state`` holds the parts (``asgi.create_app``). A route names those that it needs, ``StoresDep`` and the like, or
+the browser's ``Visit`` where its helpers need several. Every page of an account gets it by ``OwnAccount``, which lets a
+browser see its own accounts alone.
 
 A session is a row of the registry, opened by the text in the browser's cookie. A household's session shows the accounts
 of its household, each under the session number that the account had when the household got it. Where the number was
@@ -21,13 +22,15 @@ import logging
 import re
 import secrets
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
+from operator import attrgetter
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
 from fastapi import Depends, Form, Query, Request, Response
+from fastapi.responses import RedirectResponse
 from pydantic import BeforeValidator
 
 from config.settings import Settings
@@ -46,9 +49,10 @@ from worker.runtime.consent_parts import Consent, build_series_chooser
 from worker.runtime.stores import Stores
 from worker.runtime.sync_parts import Sync
 from worker.runtime.web_access import WebAccess
+from worker.stores.redis.locks import Rate, RateLimiter
 from worker.stores.registry import Registry
 from worker.stores.registry.households import Household
-from worker.web.client_addresses import name_device
+from worker.web.client_addresses import client_address, name_device
 from worker.web.request_audit import note_actor, note_event
 from worker.web.texts import Words
 
@@ -58,6 +62,7 @@ OPERATOR_COOKIE: Final = "releve_operator"
 FORM_COOKIE: Final = "releve_form"
 RIGHT_STATE: Final = "/connect/right/state"  # Where a browser sees what has become of the right that it declared.
 DEVICE: Final = "127.0.0.1"  # How the page of sessions names the home's own computer.
+_NUMBER: Final = re.compile(r"\s*[-+]?[\d.]*(e[-+]?\d+)?\s*", re.IGNORECASE)
 _FORWARDED: Final = ("forwarded", "via", "x-real-ip", "true-client-ip", "cf-connecting-ip")
 _FORWARDED_PREFIX: Final = "x-forwarded"
 
@@ -80,12 +85,22 @@ class Session:
         """The accounts of the household with their session numbers, in the order in which they came."""
         return self.household.accounts if self.household else {}
 
+    @property
+    def own_key(self) -> AccessKey:
+        """The key of a session that is not empty."""
+        assert self.key is not None  # noqa: S101 - what asks for it has checked that there is a household
+        return self.key
+
+    @property
+    def details(self) -> dict[str, str]:
+        return dict(self.key.details) if self.key else {}
+
     def shows(self, account: Account | ConnectedAccount) -> bool:
         """Return whether this session may see the account."""
         return self.accounts.get(account.id) == account.session_number
 
     def own(self, accounts: Mapping[str, Account]) -> list[Account]:
-        """Return those of the accounts, by id, that this session may see, in its order."""
+        """Return the accounts that this session may see, in its order. ``accounts``: by id."""
         return [accounts[id_] for id_ in self.accounts if id_ in accounts and self.shows(accounts[id_])]
 
 
@@ -120,7 +135,7 @@ def open_session(
     """
     numbers = {account.id: account.session_number for account in accounts}
     household = access.households.add(session.household.id, numbers) if session.household and joins else None
-    details = dict(session.key.details) if session.key else {}
+    details = session.details
     if household is None:
         household = access.households.create({**session.accounts, **numbers})
         details[CODE] = access.ways_back.create_code(household.id)
@@ -173,31 +188,69 @@ def is_local(request: Request) -> bool:
 
 
 def _part(name: str) -> Any:
-    def find(request: Request) -> Any:
-        return getattr(request.app.state, name)
+    find = attrgetter(name)
 
-    return Depends(find)
+    def find_part(request: Request) -> Any:
+        return find(request.app.state)
+
+    return Depends(find_part)
 
 
 StoresDep = Annotated[Stores, _part("stores")]
-SettingsDep = Annotated[Settings, _part("settings")]
-RegistryDep = Annotated[Registry, _part("registry")]
+SettingsDep = Annotated[Settings, _part("stores.settings")]
+RegistryDep = Annotated[Registry, _part("stores.registry")]
 SyncDep = Annotated[Sync, _part("sync")]
-ConsentDep = Annotated[Consent, _part("consent")]
 AccessDep = Annotated[WebAccess, _part("access")]
+
+
+def settings_of(request: Request) -> Settings:
+    stores: Stores = request.app.state.stores
+    return stores.settings
 
 
 def get_session(request: Request) -> Session:
     """Return the session of the browser, loaded once a request."""
     session = getattr(request.state, "session", None)
     if session is None:
-        settings, access = request.app.state.settings, request.app.state.access
+        access = request.app.state.access
         session = load_session(access, read_cookie(request, SESSION_COOKIE))
-        if settings.is_home:
+        if settings_of(request).is_home:
             session = _session_of_home(request, access, session)
         request.state.session = session
         note_household(request, session)
     return session
+
+
+class Visit:
+    """A browser's request for a page, with the parts of this process: what pages and their helpers hand on.
+
+    A helper that needs one part, such as the registry, takes that alone.
+    """
+
+    def __init__(self, request: Request) -> None:
+        state, self.request = request.app.state, request
+        self.stores: Stores = state.stores
+        self.settings: Settings = self.stores.settings
+        self.registry: Registry = self.stores.registry
+        self.sync: Sync = state.sync
+        self.consent: Consent = state.consent
+        self.access: WebAccess = state.access
+
+    @property
+    def session(self) -> Session:
+        return get_session(self.request)
+
+    @property
+    def device(self) -> str:
+        return name_device(self.request.headers.get("User-Agent", ""))
+
+    @property
+    def address(self) -> str:
+        return client_address(self.request)
+
+    def count_call(self, rate: Rate, subject: str) -> int:
+        """Count a call. Return 0 where it may go on, else the seconds until the next may."""
+        return RateLimiter(self.stores.redis).count_call(rate, subject)
 
 
 def _session_of_home(request: Request, access: WebAccess, session: Session) -> Session:
@@ -209,8 +262,8 @@ def _session_of_home(request: Request, access: WebAccess, session: Session) -> S
 
 
 def _refuse_number(value: object) -> object:
-    """Return what is no number, of which a day would be made as of seconds since 1970. Raises ValueError."""
-    if isinstance(value, (int, float)) or (isinstance(value, str) and re.fullmatch(r"\s*[-+]?[\d.]*\s*", value)):
+    """Refuse a number, which pydantic would take for seconds since 1970. Raises ValueError."""
+    if isinstance(value, (int, float)) or _NUMBER.fullmatch(str(value)):
         raise ValueError("write a day like 2024-07-25")
     return value
 
@@ -219,6 +272,7 @@ Day = Annotated[date, BeforeValidator(_refuse_number)]
 Csrf = Annotated[str, Form()]  # The hidden field of a form.
 LastId = Annotated[str, Query(max_length=32, pattern=r"^[a-z0-9]*$", description="The last id of the page before.")]
 SessionDep = Annotated[Session, Depends(get_session)]
+VisitDep = Annotated[Visit, Depends(Visit)]
 
 
 def note_household(request: Request, session: Session) -> None:
@@ -234,17 +288,17 @@ def set_cookie(request: Request, response: Response, name: str, value: str, max_
     plain connection can plant one.
     """
     is_https = _has_https(request)
-    name = cookie_name(request.app.state.settings, name)
+    name = cookie_name(settings_of(request), name)
     response.set_cookie(name, value, max_age=max_age_s, secure=is_https, httponly=True, samesite="lax")
 
 
 def delete_cookie(request: Request, response: Response, name: str) -> None:
-    name = cookie_name(request.app.state.settings, name)
+    name = cookie_name(settings_of(request), name)
     response.delete_cookie(name, secure=_has_https(request), httponly=True, samesite="lax")
 
 
 def read_cookie(request: Request, name: str) -> str | None:
-    return request.cookies.get(cookie_name(request.app.state.settings, name))
+    return request.cookies.get(cookie_name(settings_of(request), name))
 
 
 def cookie_name(settings: Settings, name: str) -> str:
@@ -253,43 +307,39 @@ def cookie_name(settings: Settings, name: str) -> str:
 
 
 def _has_https(request: Request) -> bool:
-    return bool(request.app.state.settings.public_url.startswith("https://"))
+    return settings_of(request).public_url.startswith("https://")
 
 
 def show_accounts(
-    request: Request,
-    response: Response,
-    session: Session,
-    accounts: Iterable[Account | ConnectedAccount],
-    *,
-    joins: bool,
+    visit: Visit, response: Response, accounts: Iterable[Account | ConnectedAccount], *, joins: bool
 ) -> str:
     """Let the browser see these accounts from now on, and return the id of its new session.
 
     ``joins``: beside those of its session; otherwise alone, and that session ends. Without https a cookie can be
     planted, so that they join no household that was there before.
     """
-    access, device = request.app.state.access, name_device(request.headers.get("User-Agent", ""))
-    opened, text = open_session(access, session if joins else Session(), accounts, device, joins=_has_https(request))
+    request, access, session = visit.request, visit.access, visit.session
+    joined = session if joins else Session()
+    opened, text = open_session(access, joined, accounts, visit.device, joins=_has_https(request))
     if session.key is not None and not joins:
         access.keys.end(session.key.id)
-    set_session_cookie(request, response, text)
+    set_session_cookie(request, response, SESSION_COOKIE, text)
     note_household(request, opened)
     note_event(request, AuditAction.SESSION_OPEN)
     return opened.sid
 
 
-def set_session_cookie(request: Request, response: Response, text: str) -> None:
-    """Give a browser the cookie of a session; it lives as long as the session may at most."""
-    longest = KEY_LIVES[KeyKind.HOUSEHOLD_SESSION].longest
+def set_session_cookie(request: Request, response: Response, name: str, text: str) -> None:
+    """Give a browser the cookie of a household's or operator's session; it lives as long as the session may at most."""
+    longest = KEY_LIVES[KeyKind.OPERATOR_SESSION if name == OPERATOR_COOKIE else KeyKind.HOUSEHOLD_SESSION].longest
     assert longest is not None  # noqa: S101 - each session has an end
-    set_cookie(request, response, SESSION_COOKIE, text, int(longest.total_seconds()))
+    set_cookie(request, response, name, text, int(longest.total_seconds()))
 
 
 def new_form(request: Request) -> tuple[str, str]:
     """Return the value of the cookie and of the hidden field of a form for a browser that has no session.
 
-    The page sets the cookie (``FORM_COOKIE``), and what the form leads to asks ``is_own_form``.
+    The page sets the cookie (``FORM_COOKIE``), and what the form leads to asks ``check_own_form``.
     """
     value = read_cookie(request, FORM_COOKIE) or secrets.token_urlsafe(18)
     return value, request.app.state.access.signer.csrf_token(value)
@@ -300,6 +350,19 @@ def is_session_form(access: WebAccess, session: Session, csrf: str | None) -> bo
     return session.key is not None and access.signer.is_valid_csrf_token(session.sid, csrf)
 
 
+def load_accounts(registry: Registry, session: Session) -> list[Account]:
+    """Return the accounts that the session shows, by one query: a cookie may be older than the registry."""
+    return session.own(registry.accounts.get_many(list(session.accounts)))
+
+
+class EarlyAnswer(Exception):
+    """The answer that a check gives in the place of its route."""
+
+    def __init__(self, response: Response) -> None:
+        super().__init__()
+        self.response = response
+
+
 class FormRefused(Exception):
     """The error for a form that is not of a page of this session; ``back`` is the page that has it."""
 
@@ -308,20 +371,45 @@ class FormRefused(Exception):
         self.back = back
 
 
-def is_own_form(request: Request, csrf: str) -> bool:
-    """Return whether a form without a session is one that this browser has loaded from us."""
+def check_own_form(request: Request, csrf: str, back: str) -> None:
+    """Check that a form without a session is one that this browser has loaded from us. Raises FormRefused."""
     value = read_cookie(request, FORM_COOKIE)
-    return value is not None and request.app.state.access.signer.is_valid_csrf_token(value, csrf)
+    if value is None or not request.app.state.access.signer.is_valid_csrf_token(value, csrf):
+        raise FormRefused(back)
 
 
 def browser_form(back: str) -> Any:
-    """Return the dependency of a route that takes the form of ``is_own_form`` alone: it raises FormRefused."""
+    """Return the dependency of a route that takes the form of ``check_own_form`` alone."""
 
     def check(request: Request, csrf: Csrf = "") -> None:
-        if not is_own_form(request, csrf):
-            raise FormRefused(back)
+        check_own_form(request, csrf, back)
 
     return Depends(check)
+
+
+def check_session_form(access: WebAccess, session: Session, csrf: str, back: str) -> None:
+    """Check that a form is of a page of this session. Raises FormRefused."""
+    if not is_session_form(access, session, csrf):
+        raise FormRefused(back)
+
+
+def session_form(back: str) -> Any:
+    """Return the dependency of a route that takes the form of ``check_session_form`` alone."""
+
+    def check(access: AccessDep, session: SessionDep, csrf: Csrf = "") -> None:
+        check_session_form(access, session, csrf, back)
+
+    return Depends(check)
+
+
+def require_household(session: SessionDep) -> Household:
+    """Return the household of the browser's session; a browser without one is led to signing in."""
+    if session.household is None:
+        raise EarlyAnswer(RedirectResponse("/sign-in", 303))
+    return session.household
+
+
+HouseholdDep = Annotated[Household, Depends(require_household)]
 
 
 def name_service(stores: Stores, tenant: str, words: Words) -> str:
@@ -397,11 +485,21 @@ def load_own_account(account_id: str, registry: RegistryDep, session: SessionDep
 OwnAccount = Annotated[Account, Depends(load_own_account)]
 
 
+def own_account(may: Callable[[Account], bool], page: str = "") -> Callable[..., Account]:
+    """Return the dependency of a route for an account of which this is true; others lead to their ``page``."""
+
+    def check(account: OwnAccount) -> Account:
+        if not may(account):
+            raise EarlyAnswer(RedirectResponse(f"/accounts/{account.id}{page}", 303))
+        return account
+
+    return check
+
+
 def account_form(page: str = "") -> Any:
-    """Return the dependency of a route that takes the form of this page of its account alone: it raises FormRefused."""
+    """Return the dependency of a route that takes the form of this page of its account alone."""
 
     def check(access: AccessDep, session: SessionDep, account: OwnAccount, csrf: Csrf = "") -> None:
-        if not is_session_form(access, session, csrf):
-            raise FormRefused(f"/accounts/{account.id}{page}")
+        check_session_form(access, session, csrf, f"/accounts/{account.id}{page}")
 
     return Depends(check)

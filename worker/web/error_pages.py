@@ -18,7 +18,7 @@ from starlette.routing import Match, Mount
 from worker.domain.retry import CLIENT_DELAY_S
 from worker.errors import IncidentOpen, MeterElsewhere, RateLimited, TransientError, UnknownAccount, WorkerError
 from worker.logs import fields
-from worker.web.dependencies import FormRefused
+from worker.web.dependencies import EarlyAnswer, FormRefused
 from worker.web.rendering import SIGN_IN, refuse_form, render_message, set_security_headers
 from worker.web.request_audit import note_refusal
 
@@ -53,7 +53,7 @@ class HttpRefusal(Exception):
 
 
 class AbortedAnswer(Exception):
-    """The end of an answer whose first part is sent: the server closes the connection before the body's end.
+    """Breaks off an answer whose first part has been sent: the server closes the connection before the body's end.
 
     Who raises it has logged why. It is no WorkerError, for nothing can be answered any more.
     """
@@ -69,15 +69,16 @@ def meter_elsewhere() -> HttpRefusal:
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    for kind in (FormRefused, HttpRefusal, WorkerError, RequestValidationError, HTTPException, Exception):
+    for kind in (EarlyAnswer, FormRefused, HttpRefusal, WorkerError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, _answer_error)
 
 
 async def _answer_error(request: Request, error: Exception) -> Response:
+    if isinstance(error, EarlyAnswer):
+        return error.response
     if isinstance(error, FormRefused):
-        response: Response = refuse_form(request, error.back)
-    else:
-        response = to_response(request, _to_refusal(error))
+        return refuse_form(request, error.back)
+    response = to_response(request, _to_refusal(error))
     if _HTTP_CODES.get(response.status_code) == "method_not_allowed":
         response.headers["Allow"] = _find_methods(request)
     # The answer to a bug of ours is sent outside all middleware, which else adds the headers.
@@ -91,7 +92,7 @@ def answers_head(path: str) -> bool:
 
 
 def _find_methods(request: Request) -> str:
-    """Return the methods of the path; the router itself names those of the first route that has it."""
+    """Return all methods of the path; the router would name only those of its first route."""
     routes = [route for route in request.app.routes if not isinstance(route, Mount)]
     asked = {name: {**request.scope, "method": name} for name in ("GET", "POST", "PUT", "PATCH", "DELETE")}
     found = [name for name in asked if any(route.matches(asked[name])[0] is Match.FULL for route in routes)] or ["GET"]

@@ -19,6 +19,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from enum import StrEnum
 from typing import Any, Final
 
 from fastapi import Response
@@ -48,6 +49,11 @@ _FIRST_DAY, _LAST_DAY = date(2000, 1, 1), date(2099, 12, 31)  # Between these, k
 _BYTE_ORDER_MARK: Final = "\ufeff"
 _SEPARATORS: Final = {"fr": ";", "en": ","}  # Of cells.
 _DECIMAL_SIGNS: Final = {"fr": ",", "en": "."}
+
+
+class Form(StrEnum):
+    JSON = "json"
+    CSV = "csv"
 
 
 class FileFormat(ABC):

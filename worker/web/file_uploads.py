@@ -21,13 +21,12 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from worker.clients.grdf.consent import LARGEST_PROOF, MOST_PROOFS
 from worker.domain.account import Account
 from worker.domain.files import read_file
-from worker.domain.files.cells import FileFault, FileRefused, FileSeries
+from worker.domain.files.cells import FileFault, FileRefused
 from worker.runtime.consent_parts import build_file_accounts
-from worker.runtime.stores import Stores
-from worker.runtime.sync_parts import Sync, build_importer
-from worker.stores.redis.locks import Rate, RateLimiter
+from worker.runtime.sync_parts import build_importer
+from worker.stores.redis.locks import Rate
 from worker.sync.file_import import FileComparison, describe_counts
-from worker.web.dependencies import Session
+from worker.web.dependencies import Session, Visit
 from worker.web.error_pages import HttpRefusal
 from worker.web.request_audit import leave_out, note_refusal, note_subject
 
@@ -101,8 +100,6 @@ class RefusedUpload:
 
 @dataclass
 class ImportReport:
-    """What came of an import."""
-
     series: list[FileComparison] = field(default_factory=list)
     refused: list[RefusedUpload] = field(default_factory=list)
 
@@ -113,55 +110,43 @@ async def read_files(request: Request) -> FormData:
 
 
 def import_files(
-    request: Request,
-    stores: Stores,
-    sync: Sync,
-    account: Account,
-    form: FormData,
-    session: Session | None,
-    *,
-    dry_run: bool,
+    visit: Visit, account: Account, form: FormData, *, holder: Session | None, dry_run: bool
 ) -> ImportReport:
     """Compare the files of a form with what is stored and, unless it is a dry run, store them.
 
     A file that is refused stops no other. What was stored is noted for the audit trail, in days. Raises HttpRefusal 429
-    after too many imports, and 503 while two others run, or one of the same household, which ``session`` is of, or
+    after too many imports, and 503 while two others run, or one of the same household, which ``holder`` is of, or
     account; StoreUnavailable, and then the same import goes on where it was.
     """
-    if wait_s := RateLimiter(stores.redis).count_call(IMPORTS, account.id):
+    if wait_s := visit.count_call(IMPORTS, account.id):
         raise HttpRefusal(429, "too_many_requests", f"too many imports: try again in {wait_s} s", wait_s=wait_s)
-    report = ImportReport()
-    with _slot(session.household.id if session and session.household else account.id):
+    report, importer = ImportReport(), build_importer(visit.stores, visit.sync)
+    check = build_file_accounts(visit.stores).check
+    with _slot(holder.household.id if holder and holder.household else account.id):
         for part in form.getlist(FIELD):
             if not isinstance(part, UploadFile) or not part.filename:
                 continue
             try:
                 for file in read_file(PurePath(part.filename).name, part.file):
-                    _take(stores, sync, account, file, report, dry_run=dry_run)
+                    try:
+                        check(file, account)
+                    except FileRefused as error:  # Another series of the same file may be of this meter.
+                        report.refused.append(RefusedUpload.of(error))
+                        continue
+                    report.series.append(importer.compare(file, account.id, account.data_from))
+                    if not dry_run:
+                        importer.store(file, account.id, account.data_from)
             except FileRefused as error:
                 report.refused.append(RefusedUpload.of(error))
     if dry_run:
-        leave_out(request)
+        leave_out(visit.request)
     elif not report.series:
-        note_refusal(request, "file_refused")
+        note_refusal(visit.request, "file_refused")
     new, same, different = (
         sum(getattr(found, name) for found in report.series) for name in ("days_new", "days_same", "days_different")
     )
-    note_subject(request, describe_counts(new, same, different), account_id=account.id)
+    note_subject(visit.request, describe_counts(new, same, different), account_id=account.id)
     return report
-
-
-def _take(
-    stores: Stores, sync: Sync, account: Account, file: FileSeries, report: ImportReport, *, dry_run: bool
-) -> None:
-    try:
-        build_file_accounts(stores).check(file, account)
-    except FileRefused as error:  # Another series of the same file may be of this meter.
-        report.refused.append(RefusedUpload.of(error))
-        return
-    report.series.append(build_importer(stores, sync).compare(file, account.id, account.data_from))
-    if not dry_run:
-        build_importer(stores, sync).store(file, account.id, account.data_from)
 
 
 @contextmanager

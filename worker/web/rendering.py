@@ -7,7 +7,7 @@ household's pages says that its code waits to be kept, that it has no way back, 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -24,7 +24,7 @@ from config.settings import Settings
 from worker.errors import StoreUnavailable
 from worker.runtime.web_access import WebAccess
 from worker.texts import LANGUAGES
-from worker.web.dependencies import FORM_COOKIE, Session, gas_suffix, get_session, new_form, set_cookie
+from worker.web.dependencies import FORM_COOKIE, Session, gas_suffix, get_session, new_form, set_cookie, settings_of
 from worker.web.request_audit import note_refusal
 from worker.web.texts import LANGUAGE_COOKIE, LANGUAGE_LIFE_S, LANGUAGE_PARAMETER, Words, chosen_language, language_of
 
@@ -66,14 +66,25 @@ ENVIRONMENT: Final = Environment(
 )
 
 
-def render(request: Request, name: str, status: int = 200, **values: Any) -> HTMLResponse:
+def render(
+    request: Request,
+    name: str,
+    status: int = 200,
+    *,
+    wait_s: int = 0,
+    form_to: Iterable[str | None] = (),
+    **values: Any,
+) -> HTMLResponse:
     """Render the template ``name`` with ``values``.
+
+    ``wait_s``: when the reader may come again, which is a value of the template too. ``form_to``: the addresses of
+    other sites that the page's form leads on to.
 
     Every template also has ``t`` (Words), ``session``, ``csrf`` of the session, ``languages`` (each with the address
     of this page in it), ``static``, ``about``: the key of what the service is for, ``contact``: the operator's with its
     link, and ``access_notice``: what the household should know of its access.
     """
-    state, session = request.app.state, _session_of(request)
+    state, settings, session = request.app.state, settings_of(request), _session_of(request)
     words = words_of(request)
     base = {
         "t": words,
@@ -82,12 +93,17 @@ def render(request: Request, name: str, status: int = 200, **values: Any) -> HTM
         "languages": [(language, _address_in_language(request, language)) for language in LANGUAGES],
         "static": static_address,
         "about": f"app.about{gas_suffix(state.sync)}",
-        "contact": (state.settings.contact, state.settings.contact_link()),
-        "access_notice": find_access_notice(state.settings, state.access, session, request.url.path),
+        "contact": (settings.contact, settings.contact_link()),
+        "access_notice": find_access_notice(settings, state.access, session, request.url.path),
+        "wait_s": wait_s,
     }
     response = HTMLResponse(ENVIRONMENT.get_template(name).render(base | values), status)
     response.headers["Content-Language"] = words.language
     response.headers["Vary"] = "Accept-Language, Cookie"
+    if wait_s:
+        response.headers["Retry-After"] = str(wait_s)
+    if form_to:
+        response.headers["Content-Security-Policy"] = _policy_with_form_to(form_to)
     if language := chosen_language(request):
         set_cookie(request, response, LANGUAGE_COOKIE, language, LANGUAGE_LIFE_S)
     return response
@@ -113,6 +129,7 @@ def render_message(
     action: tuple[str, str] | None = None,
     words: Mapping[str, str] | None = None,
     *,
+    wait_s: int = 0,
     reload_s: int = 0,
 ) -> HTMLResponse:
     """Render a page of one message: the texts ``<name>.title`` and ``<name>.text`` with ``words``, and what to do.
@@ -121,13 +138,14 @@ def render_message(
     """
     if status >= 400:
         note_refusal(request, name)
-    values = {"title": f"{name}.title", "text": f"{name}.text", "action": action, "words": words or {}}
+    values: dict[str, Any] = {"title": f"{name}.title", "text": f"{name}.text", "action": action, "words": words or {}}
     # A visitor who isn't let in, and shows nothing, may be a household that has lost its session.
     is_households = not _session_of(request).accounts and not request.url.path.startswith("/operator")
     offers_sign_in = status in _NOT_LET_IN and is_households and action != SIGN_IN
-    response = render(request, "message.html", status, **values, reloads=bool(reload_s), offers_sign_in=offers_sign_in)
+    values |= {"reloads": bool(reload_s), "offers_sign_in": offers_sign_in}
+    response = render(request, "message.html", status, wait_s=wait_s or reload_s, **values)
     if reload_s:
-        response.headers["Retry-After"] = response.headers["Refresh"] = str(reload_s)
+        response.headers["Refresh"] = str(reload_s)
     return response
 
 
@@ -169,7 +187,7 @@ def _address_in_language(request: Request, language: str) -> str:
     return f"{path}?{urlencode([*query, (LANGUAGE_PARAMETER, language)])}"
 
 
-def policy_with_form_to(*addresses: str | None) -> str:
+def _policy_with_form_to(addresses: Iterable[str | None]) -> str:
     """Return the content policy of a page with a form that leads on to other sites.
 
     Browsers count the redirects that answer a form as targets of the form.

@@ -97,8 +97,6 @@ _WITHOUT_REDIS: Final = deque[datetime](maxlen=TRIES.calls)
 
 
 class AuditEvent(NamedTuple):
-    """Something that a request has done."""
-
     action: AuditAction
     account_id: str | None = None
     subject: str | None = None
@@ -119,7 +117,7 @@ class AuditNote:
 
 
 def note_actor(request: Request, kind: ActorKind, actor: str, tenant: str | None = None) -> None:
-    """Note who acts, for what has authenticated the request. ``tenant``: whose program it is.
+    """Note who acts, once the request is authenticated. ``tenant``: whose program it is.
 
     A household's session is loaded for every page, so it does not take the place of another actor.
     """
@@ -151,7 +149,7 @@ def note_event(
 
 
 def leave_out(request: Request) -> None:
-    """Keep a request out of the trail, where it is not refused and changes nothing that counts."""
+    """Keep a request out of the trail unless it is refused: it changes nothing that counts."""
     _note_of(request).is_left_out = True
 
 

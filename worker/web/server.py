@@ -190,7 +190,7 @@ class Phase:
 
 
 class LimitedConnection(ABC):
-    """A connection as the register sees it. ``peer``: its address. ``received``: how much of the present body came."""
+    """A connection as the register sees it. ``peer``: its address. ``received``: bytes of the present body so far."""
 
     peer: str
     received: int
@@ -334,7 +334,7 @@ class BoundedProtocol(H11Protocol, LimitedConnection):
             self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer a request that is none. Where its answer has begun or is over, only the end is left.
+        """Answer what is not valid HTTP; where an answer has begun or is over, only close the connection.
 
         The application, which may be at work on it, is told that nobody listens.
         """
@@ -432,10 +432,10 @@ def deliver_household_notices(sender: NoticeSender) -> int:
 @contextmanager
 def mailing_notices(access: WebAccess) -> Iterator[None]:
     """Send what is due once a minute within the block, where there is a mail service."""
-    access, stop = access, threading.Event()
     if not access.mail_links.sends_mail:
         yield
         return
+    stop = threading.Event()
 
     def run() -> None:
         while not stop.wait(_NOTICES_EVERY_S):

@@ -178,7 +178,7 @@ def language_of(request: Request) -> str:
 
 
 def preferred_language(header: str) -> str:
-    """Return the language of ours with the largest weight in an Accept-Language header, else French.
+    """Return the supported language with the largest weight in an Accept-Language header, else French.
 
     Source: RFC 9110, 12.5.4.
     """

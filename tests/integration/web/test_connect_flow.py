@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
 from datetime import date
 
 import pytest
 
-import worker.runtime.current
 from tasks.nightly import resume_backfills
 from tests.support.connect_service import (
     INVITED_PRESETS,
@@ -19,6 +17,7 @@ from tests.support.connect_service import (
     changed,
     query_of,
 )
+from tests.support.parts import use_parts
 from worker.app import app
 from worker.domain.account import AccountState
 from worker.domain.consents import ConsentKind, Proof
@@ -331,7 +330,7 @@ def test_a_crash_before_the_backfill_was_enqueued_heals(
         service.come_back(browser, back)
     (account,) = service.accounts()
     assert account.active and service.queued() == 0
-    monkeypatch.setattr(worker.runtime.current, "_parts", (os.getpid(), service.parts))
+    use_parts(monkeypatch, service.parts)
     speak_to_broker_of(service, monkeypatch)
     resume_backfills()
     assert any(service.parts.stores.redis.llen(f"{BROKER_PREFIX}{queue}") for queue in QUEUES)

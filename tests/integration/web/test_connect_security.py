@@ -88,7 +88,7 @@ def test_a_state_of_one_house_is_forgotten_after_a_quarter_of_an_hour(service: C
 
 
 def test_cookies_insist_on_https_where_browsers_come_so(v5: ConnectService) -> None:
-    v5.parts.stores.settings = v5.parts.stores.settings.model_copy(update={"public_url": "https://releve.example"})
+    v5.parts.change_settings(public_url="https://releve.example")
     assert "Secure" in v5.browser().get("/connect/enedis").headers["set-cookie"]
 
 
@@ -127,8 +127,7 @@ def test_a_hint_that_is_no_meter_is_dropped_and_a_real_supplier_gets_none(v4: Co
     for hint in ("1", f"{METER}&state=x", f"{METER},{OTHER}", "é" * 14):
         page = browser.get("/connect/enedis", params={"usage_point_id": hint}).headers["location"]
         assert set(query_of(page)) == {"client_id", "response_type", "state", "duration", "redirect_uri"}
-    real = {"enedis_url": "https://gw.prd.api.enedis.fr"}
-    v4.parts.stores.settings = v4.parts.stores.settings.model_copy(update=real)
+    v4.parts.change_settings(enedis_url="https://gw.prd.api.enedis.fr")
     page = browser.get("/connect/enedis", params={"usage_point_id": METER}).headers["location"]
     assert set(query_of(page)) == {"client_id", "response_type", "state", "duration"}
 

@@ -259,7 +259,7 @@ def test_a_first_invitation_does_not_take_a_meter_that_has_got_an_account_since(
 def steps_of(service: ConnectService) -> list[tuple[Any, str]]:
     """Return what a consent does after the supplier's answer, in order: the process may die before each."""
     return [
-        (service.parts.stores.registry, "add_all"),
+        (service.parts.stores.registry.accounts, "add_all"),
         (service.parts.stores.registry.consents, "record"),
         (service.parts.consent.requests, "save"),
     ]

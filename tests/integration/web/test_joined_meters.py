@@ -24,7 +24,7 @@ QUESTIONS = (
 def service(request: pytest.FixtureRequest, kept_services: ConnectServices) -> ConnectService:
     service = kept_services.empty()
     if request.param:
-        service.parts.stores.settings = service.parts.stores.settings.model_copy(update={"public_url": HTTPS})
+        service.parts.change_settings(public_url=HTTPS)
     return service
 
 
@@ -133,7 +133,7 @@ def test_nobody_is_asked_in_a_home(service: ConnectService, monkeypatch: pytest.
     browser = new_browser(service)
     service.connect(browser)
     back = service.begin(browser, OTHER)
-    service.parts.stores.settings = service.parts.stores.settings.model_copy(update={"home": True})
+    service.parts.change_settings(home=True)
     service.app.state.local_session = LocalSession(service.parts.access, is_open=False)
     monkeypatch.setattr(worker.web.dependencies, "_session_of_home", lambda request, parts, session: session)
     assert service.come_back(browser, back).status_code == 303

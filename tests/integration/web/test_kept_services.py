@@ -40,7 +40,7 @@ def test_nothing_of_a_test_is_in_the_service_of_the_next(kept_services: ConnectS
     assert parts.sync.suppliers.client_of(account)
     store_day(before, NOBODYS)
     parts.stores.erasure_ledger.file.path.mkdir()
-    parts.stores.settings = parts.stores.settings.model_copy(update={"public_url": "https://releve.example"})
+    parts.change_settings(public_url="https://releve.example")
     object.__setattr__(parts.sync.suppliers.main.endpoints, "authorize_url", None)
     vars(REDACTOR).update(vars(type(REDACTOR)()))  # As each test's end forgets what it has added.
     used = what_is_in(before)

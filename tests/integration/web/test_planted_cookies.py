@@ -168,8 +168,7 @@ def test_the_newest_names_are_kept_each_for_a_week(v4: ConnectService, monkeypat
 @pytest.fixture(params=PRESETS[:2])
 def https(request: pytest.FixtureRequest, kept_services: ConnectServices) -> ConnectService:
     service = kept_services.empty(request.param)
-    settings = service.parts.stores.settings
-    service.parts.stores.settings = settings.model_copy(update={"public_url": PUBLIC.replace("http", "https")})
+    service.parts.change_settings(public_url=PUBLIC.replace("http", "https"))
     return service
 
 

@@ -167,7 +167,7 @@ def test_a_tenant_that_adds_the_meter_meanwhile_gets_no_second_account(
         return found
 
     callback = service.begin(browser)
-    monkeypatch.setattr(type(parts.stores.registry), "find", lambda _, *words: find_and_be_late(*words))
+    monkeypatch.setattr(type(parts.stores.registry.accounts), "find", lambda _, *words: find_and_be_late(*words))
     with suppress(StoreUnavailable):  # Worker and page try again.
         service.come_back(browser, callback)
     assert service.come_back(browser, callback).status_code == 403

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Annotated, Final
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Query, Response
 
 from worker.accounts.asserted_accounts import MeterErased
 from worker.accounts.series_choice import AccountSeries
@@ -37,12 +37,13 @@ from worker.web.api.schemas import (
     error_responses,
 )
 from worker.web.dependencies import (
-    ConsentDep,
     Day,
     LastId,
     RegistryDep,
     StoresDep,
     SyncDep,
+    VisitDep,
+    load_accounts,
     publish_backfills,
     publish_revocation,
     switch_series,
@@ -75,7 +76,7 @@ def _page_accounts(caller: Caller, registry: Registry, after: str, limit: int) -
     """Return the next page by id of the accounts that the caller may see, without removed ones."""
     if caller.session is None:
         return registry.accounts.page(after, limit, tenant=caller.tenant)
-    own = caller.session.own(registry.accounts.get_many(list(caller.session.accounts)))
+    own = load_accounts(registry, caller.session)
     existing = (account for account in own if account.state is not AccountState.DELETED and account.id > after)
     return sorted(existing, key=lambda account: account.id)[:limit]
 
@@ -98,15 +99,7 @@ def read_account(account_id: AccountId, registry: RegistryDep, caller: ReadAccou
 
 
 @router.post("/accounts", summary="Add an account", status_code=201, responses=error_responses(400, 409, 411, 413, 422))
-def add_account(
-    new: NewAccount,
-    request: Request,
-    stores: StoresDep,
-    sync: SyncDep,
-    consent: ConsentDep,
-    caller: WriteAccounts,
-    response: Response,
-) -> AccountSummary:
+def add_account(new: NewAccount, visit: VisitDep, caller: WriteAccounts, response: Response) -> AccountSummary:
     """Add the account of a meter whose holder has consented to your application, and start its first sync.
 
     You vouch for the consent: your token's name, `reference` and `consented_on` are kept as its evidence. A meter that
@@ -116,12 +109,12 @@ def add_account(
     is a day after the erasure. Where each holder has a token of its own (enedis-v4), only the consent page can add an
     account: 409 `consent_needed`.
     """
-    if sync.suppliers.main.account_tokens:
+    if visit.sync.suppliers.main.account_tokens:
         raise HttpRefusal(
             409, "consent_needed", "with this supplier, an account is added through the consent page, /connect"
         )
     try:
-        account, created = consent.assertion.add(
+        account, created = visit.consent.assertion.add(
             new.usage_point,
             f"token:{caller.token_id}",
             reference=new.reference,
@@ -135,11 +128,11 @@ def add_account(
         raise HttpRefusal(422, "invalid_request", str(error)) from None
     except MeterErased as error:
         raise HttpRefusal(409, "meter_erased", f"{error} (consented_on)") from None
-    note_subject(request, account_id=account.id)
+    note_subject(visit.request, account_id=account.id)
     if not created:
         message = f"account {account.id} has this meter already, nothing was changed: invite its holder to the account"
         raise HttpRefusal(409, "account_exists", message)
-    publish_backfills(stores, [account.id])
+    publish_backfills(visit.stores, [account.id])
     response.headers["Location"] = f"/api/accounts/{account.id}"
     return _summarize(account, caller)
 
@@ -256,7 +249,7 @@ def read_audit(
     wanted = AuditFilter(account, actor, action, None, *days_of(since, until))
     # One entry more than asked for tells whether there is a next page.
     entries = caller.page_audit(registry, wanted, limit + 1, before)
-    page = [AuditRow.from_entry(entry) for entry in entries[:limit]]
+    page = [AuditRow.model_validate(entry) for entry in entries[:limit]]
     facts = {"account": account, "actor": actor, "action": action, "since": since, "until": until, "limit": limit}
     query = urlencode({name: value for name, value in facts.items() if value is not None})
     more = len(entries) > limit

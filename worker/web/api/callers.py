@@ -24,17 +24,15 @@ from worker.domain.invitation import Invitation
 from worker.domain.sessions import Scope
 from worker.errors import UnknownAccount
 from worker.logs import fields
-from worker.runtime.stores import Stores
 from worker.runtime.web_access import WebAccess
 from worker.stores.redis.locks import Rate, RateLimiter
 from worker.stores.registry import Registry
-from worker.web.client_addresses import client_address
 from worker.web.dependencies import (
     SESSION_COOKIE,
     AccessDep,
     Session,
-    StoresDep,
-    get_session,
+    Visit,
+    VisitDep,
     is_session_form,
     reload_session,
 )
@@ -122,55 +120,51 @@ class Caller:
 
 
 def _identify(
-    request: Request,
-    stores: StoresDep,
-    _: Annotated[object, Depends(_bearer)],
-    __: Annotated[object, Depends(_cookie)],
+    visit: VisitDep, _: Annotated[object, Depends(_bearer)], __: Annotated[object, Depends(_cookie)]
 ) -> Caller:
     """Return the caller and count the call. Raises HttpRefusal 401 or 429."""
-    limiter, address = RateLimiter(stores.redis), client_address(request)
-    if authorization := request.headers.get("Authorization"):
-        caller = _identify_client(stores, limiter, address, authorization)
-        note_actor(request, ActorKind.TOKEN, str(caller.token_id), caller.tenant)
+    if authorization := visit.request.headers.get("Authorization"):
+        caller = _identify_client(visit, authorization)
+        note_actor(visit.request, ActorKind.TOKEN, str(caller.token_id), caller.tenant)
         return caller
-    session = get_session(request)
-    if not session.accounts:
-        _count_call(limiter, ANONYMOUS_CALLS, address)
+    if not visit.session.accounts:
+        _count_call(visit, ANONYMOUS_CALLS, visit.address)
         raise _unauthorized("send a token as `Authorization: Bearer …`, never in the URL; or connect a meter")
-    return count_household(stores, session)
+    return count_household(visit)
 
 
-def count_household(stores: Stores, session: Session) -> Caller:
+def count_household(visit: Visit) -> Caller:
     """Count a call of a household, and return it as a caller. Raises HttpRefusal 429."""
-    _count_call(RateLimiter(stores.redis), _api_rate(stores.settings), f"session:{session.sid}")
-    return Caller(_HOUSEHOLD_SCOPES, session)
+    _count_call(visit, _api_rate(visit.settings), f"session:{visit.session.sid}")
+    return Caller(_HOUSEHOLD_SCOPES, visit.session)
 
 
-def _identify_client(stores: Stores, limiter: RateLimiter, address: str, authorization: str) -> Caller:
+def _identify_client(visit: Visit, authorization: str) -> Caller:
     """Return the client of a bearer token. Raises HttpRefusal 401, or 429 after too many bad ones or calls.
 
     A good token is looked for first: what others try from its address, or with its id, can't lock it out.
     """
     scheme, text = get_authorization_scheme_param(authorization)
     text = text.strip() if scheme.lower() == "bearer" else ""
-    token = stores.registry.api_tokens.find(text)
+    token = visit.registry.api_tokens.find(text)
     if token is None:
-        _count_bad_token(stores.registry, limiter, address, text)
+        _count_bad_token(visit, text)
         raise _unauthorized("this token is unknown, revoked or expired", ', error="invalid_token"')
-    _count_call(limiter, _api_rate(stores.settings), f"token:{token.id}")
+    _count_call(visit, _api_rate(visit.settings), f"token:{token.id}")
     return Caller(token.scopes, token_id=token.id, tenant=token.tenant)
 
 
-def _count_bad_token(registry: Registry, limiter: RateLimiter, address: str, text: str) -> None:
+def _count_bad_token(visit: Visit, text: str) -> None:
     """Count a bad token by its address, and by the token that it names where there is one. Raises HttpRefusal 429."""
-    subjects = [(BAD_TOKENS, address)]
-    if (token_id := registry.api_tokens.find_named(text)) is not None:  # Made-up ids would fill Redis.
+    subjects = [(BAD_TOKENS, visit.address)]
+    if (token_id := visit.registry.api_tokens.find_named(text)) is not None:  # Made-up ids would fill Redis.
         subjects.append((BAD_TOKENS_OF_ID, token_id))
     for rate, subject in subjects:
-        _count_call(limiter, rate, subject)
+        _count_call(visit, rate, subject)
+    limiter = RateLimiter(visit.stores.redis)
     blocked = any(limiter.closed_for_s(rate, subject) for rate, subject in subjects)
     # Never the token itself. Beyond the limit nothing is logged: the log must not grow with the tries.
-    log.warning("api token refused", extra=fields(address=address, token=token_id, blocked=blocked))
+    log.warning("api token refused", extra=fields(address=visit.address, token=token_id, blocked=blocked))
 
 
 CallerDep = Annotated[Caller, Depends(_identify)]
@@ -226,8 +220,8 @@ def _api_rate(settings: Settings) -> Rate:
     return Rate("api", settings.api_calls_per_minute)
 
 
-def _count_call(limiter: RateLimiter, rate: Rate, subject: str) -> None:
-    if wait_s := limiter.count_call(rate, subject):
+def _count_call(visit: Visit, rate: Rate, subject: str) -> None:
+    if wait_s := visit.count_call(rate, subject):
         raise HttpRefusal(429, "too_many_requests", f"too many calls: try again in {wait_s} s", wait_s=wait_s)
 
 

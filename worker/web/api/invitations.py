@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Path, Query
 
 from worker.accounts.invitations import (
     InvitationSummary,
+    Inviter,
     MeterHasAccount,
     MeterHasNoAccount,
     NoMailService,
@@ -19,12 +20,10 @@ from worker.clients.grdf import GRDF
 from worker.domain.invitation import Invitation
 from worker.errors import MeterElsewhere
 from worker.runtime.consent_parts import build_inviter
-from worker.runtime.stores import Stores
-from worker.runtime.sync_parts import Sync
 from worker.stores.registry.invitations import UnknownInvitation
 from worker.web.api.callers import Caller, ReadAsClient, WriteAccounts
 from worker.web.api.schemas import Fault, InvitationPage, NewInvitation, error_responses
-from worker.web.dependencies import LastId, RegistryDep, StoresDep, SyncDep
+from worker.web.dependencies import LastId, RegistryDep, Visit, VisitDep
 from worker.web.error_pages import HttpRefusal, meter_elsewhere
 from worker.web.request_audit import note_subject
 
@@ -47,19 +46,17 @@ _UNKNOWN: Final[dict[int | str, dict[str, Any]]] = {404: {"model": Fault, "descr
     status_code=201,
     responses={**error_responses(400, 404, 411, 413, 422), **_REFUSALS},
 )
-def invite(
-    new: NewInvitation, request: Request, stores: StoresDep, sync: SyncDep, caller: WriteAccounts
-) -> SentInvitation:
+def invite(new: NewInvitation, visit: VisitDep, caller: WriteAccounts) -> SentInvitation:
     """Make a secret link, good once and for 72 hours, by which one person consents. You vouch for who gets it.
 
     With `account` it is the same person as before, and the history is kept; a closed account only opens its history.
     With `usage_point` or `pce` the meter gets an account. Unfinished older invitations for the same are revoked.
     """
-    inviter = build_inviter(stores)
+    inviter = build_inviter(visit.stores)
     try:
         if new.mail:
             inviter.check_mail()
-        invitation, link = _create(stores, sync, new, caller)
+        invitation, link = _create(inviter, visit, new, caller)
     except MeterElsewhere:
         raise meter_elsewhere() from None
     except MeterHasAccount as error:
@@ -70,7 +67,7 @@ def invite(
         raise HttpRefusal(409, "meter_has_no_account", "this meter has no account: leave out new_holder") from None
     except NoMailService:
         raise HttpRefusal(409, "no_mail_service", "no mail service is set up: send the link yourself") from None
-    note_subject(request, invitation.id, account_id=invitation.account_id)
+    note_subject(visit.request, invitation.id, account_id=invitation.account_id)
     mailed = bool(new.mail) and inviter.mail(invitation, link, str(new.mail)) is None
     return SentInvitation.from_invitation(invitation, link, mailed=mailed)
 
@@ -109,16 +106,14 @@ def revoke_invitation(
         raise HttpRefusal(404, "unknown_invitation", "no such invitation") from None
 
 
-def _create(stores: Stores, sync: Sync, new: NewInvitation, caller: Caller) -> tuple[Invitation, str]:
+def _create(inviter: Inviter, visit: Visit, new: NewInvitation, caller: Caller) -> tuple[Invitation, str]:
     by = f"token:{caller.token_id}"
-    for supplier, meter in ((ENEDIS.name, new.usage_point), (GRDF.name, new.pce)):
-        if meter is not None:
-            if supplier not in sync.suppliers:
-                raise HttpRefusal(422, "invalid_request", "pce: gas is not set up")
-            return build_inviter(stores).invite_meter(
-                supplier, meter, by, new_holder=new.new_holder, tenant=caller.tenant
-            )
-    return build_inviter(stores).invite_account(caller.load_account(stores.registry, str(new.account)).id, by)
+    supplier, meter = (GRDF.name, new.pce) if new.pce else (ENEDIS.name, new.usage_point)
+    if meter is not None:
+        if supplier not in visit.sync.suppliers:
+            raise HttpRefusal(422, "invalid_request", "pce: gas is not set up")
+        return inviter.invite_meter(supplier, meter, by, new_holder=new.new_holder, tenant=caller.tenant)
+    return inviter.invite_account(caller.load_account(visit.registry, str(new.account)).id, by)
 
 
 def _summarize(invitation: Invitation) -> InvitationSummary:

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date
-from enum import StrEnum
 from functools import partial
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
@@ -28,11 +27,12 @@ from worker.stores.measures.stored_range import MOST_DOCUMENTS, find_stored_rang
 from worker.sync.file_import import FileComparison
 from worker.web.api.callers import MayImport, ReadMeasures
 from worker.web.api.schemas import AccountId, MeasurePage, SchemaList, error_responses
-from worker.web.dependencies import AccessDep, Day, StoresDep, SyncDep
+from worker.web.dependencies import AccessDep, Day, StoresDep, SyncDep, VisitDep
 from worker.web.error_pages import HttpRefusal
 from worker.web.file_formats import (
     CSV_TYPE,
     FieldsCsv,
+    Form,
     attachment_header,
     check_days,
     find_asked_doctype,
@@ -59,11 +59,6 @@ _BODY_WITH_FILES: Final[dict[str, Any]] = {
         },
     }
 }
-
-
-class Form(StrEnum):
-    JSON = "json"
-    CSV = "csv"
 
 
 @router.get(
@@ -161,7 +156,6 @@ class ImportedSeries(BaseModel):
 
     @classmethod
     def of(cls, found: FileComparison, digits: str | None) -> ImportedSeries:
-        """Return what was found in a file."""
         return cls(
             file=found.file.file,
             format=found.file.format,
@@ -198,9 +192,7 @@ class ImportAnswer(BaseModel):
 )
 async def import_measures(
     account_id: AccountId,
-    request: Request,
-    stores: StoresDep,
-    sync: SyncDep,
+    visit: VisitDep,
     caller: MayImport,
     dry_run: Annotated[bool, Query(description="Only show what is new in the files; store nothing.")] = False,
 ) -> ImportAnswer:
@@ -210,15 +202,13 @@ async def import_measures(
     deleted, and a second import changes nothing. A file of another meter is refused, and stops no other one. Where all
     are refused, the answer is 422 `file_refused`. Of a household's session the page's CSRF value is needed.
     """
-    account = await run_in_threadpool(caller.load_account, stores.registry, account_id)
+    account = await run_in_threadpool(caller.load_account, visit.registry, account_id)
     try:
-        form = await read_files(request)
+        form = await read_files(visit.request)
     except MultiPartException as error:
         raise HttpRefusal(422, "invalid_request", f"send the files as parts `{FIELD}`: {error.message}") from None
     try:
-        report = await run_in_threadpool(
-            import_files, request, stores, sync, account, form, caller.session, dry_run=dry_run
-        )
+        report = await run_in_threadpool(import_files, visit, account, form, holder=caller.session, dry_run=dry_run)
     finally:
         await form.close()
     if not report.series:

@@ -12,7 +12,6 @@ from worker.accounts.asserted_accounts import MAX_REFERENCE_LENGTH
 from worker.accounts.invitations import InvitationSummary
 from worker.accounts.notice_services import is_mail_address
 from worker.accounts.status import EXAMPLE_ID, AccountSummary
-from worker.domain.audit_entry import AuditEntry
 from worker.domain.exports import detail_schema
 from worker.domain.series import Doctype, Period, Series, SeriesSwitch
 from worker.web.dependencies import Day
@@ -154,6 +153,8 @@ class InvitationPage(BaseModel):
 class AuditRow(BaseModel):
     """One entry of the audit trail."""
 
+    model_config = ConfigDict(from_attributes=True)
+
     id: str = Field(description="Sorts by time.", examples=["0064f0b1a3c2d81f3a9c0b7e5d"])
     at: datetime
     actor_kind: str = Field(
@@ -165,26 +166,12 @@ class AuditRow(BaseModel):
         examples=["k3q7d0fr2mxx"],
     )
     action: str = Field(examples=["account.erase"])
-    account: str | None = Field(examples=[EXAMPLE_ID])
+    account: str | None = Field(validation_alias="account_id", examples=[EXAMPLE_ID])
     subject: str | None = Field(description="Other target, such as the id of an invitation.", examples=[None])
     address: str | None = Field(
         description="Origin: an IPv4 address or an IPv6 network; null for a command.", examples=["192.0.2.7"]
     )
     outcome: str = Field(description="`ok`, or the code of the refusal or failure.", examples=["ok"])
-
-    @classmethod
-    def from_entry(cls, entry: AuditEntry) -> Self:
-        return cls(
-            id=entry.id,
-            at=entry.at,
-            actor_kind=entry.actor_kind,
-            actor=entry.actor,
-            action=entry.action,
-            account=entry.account_id,
-            subject=entry.subject,
-            address=entry.address,
-            outcome=entry.outcome,
-        )
 
 
 class AuditPage(BaseModel):

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import MAXYEAR, MINYEAR, date, timedelta
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Query, Response
 
 from worker.accounts.account_days import AccountDays
-from worker.accounts.explanations import SeriesExplanation
+from worker.accounts.explanations import Explainer, SeriesExplanation
 from worker.accounts.notice_channels import CURVE_NOT_ACTIVATED
 from worker.accounts.status import AccountStatus, coverage_of, status_of
 from worker.clients.grdf import GRDF
@@ -29,16 +29,9 @@ from worker.errors import ConsentStopped, FilesOnly
 from worker.runtime.stores import Stores
 from worker.runtime.sync_parts import Sync, build_explainer
 from worker.stores.measures.measure_store import MeasureStore
+from worker.sync.history import History
 from worker.texts import has_text
-from worker.web.dependencies import (
-    Day,
-    OwnAccount,
-    SessionDep,
-    StoresDep,
-    SyncDep,
-    name_service,
-    needs_invitation,
-)
+from worker.web.dependencies import Day, OwnAccount, VisitDep, name_service, needs_invitation
 from worker.web.pages.account_forms import build_sum, describe_grants, find_home
 from worker.web.pages.cards import build_cards
 from worker.web.pages.chart_values import (
@@ -95,12 +88,19 @@ class Reader:
     until: date | None
 
 
+@dataclass(frozen=True, slots=True)
+class AskedSpan:
+    """What a reader asks for: the length of a span, a day in it, and with what it is compared."""
+
+    view: View
+    at: date | None
+    against: Against
+    today: date
+
+
 @router.get("/accounts/{account_id}")
 def show_account(
-    request: Request,
-    stores: StoresDep,
-    sync: SyncDep,
-    session: SessionDep,
+    visit: VisitDep,
     account: OwnAccount,
     by: Annotated[View | None, Query()] = None,
     at: Annotated[Day | None, Query()] = None,
@@ -108,22 +108,22 @@ def show_account(
     with_sum: Annotated[bool, Query(alias="sum")] = False,
 ) -> Response:
     """Show the page; ``?sum=1`` asks for the sum of a home's energies, which is never shown unasked."""
-    words = words_of(request)
-    status = status_of(account, sync.history)
-    today = sync.history.today()
+    stores, sync, registry, words = visit.stores, visit.sync, visit.registry, words_of(visit.request)
+    explainer, status, today = build_explainer(stores, sync), status_of(account, sync.history), sync.history.today()
     supplier, daily = words(f"supplier.{account.supplier}"), daily_of(supplier=account.supplier)
     no_days = _explain_lack_of_days(stores.measures, sync, account, words, supplier)
     bars = {name: one for name, one in status.series.items() if one.total and not (no_days and name is daily)}
-    known = stores.registry.outcomes.known(account.id)
+    known = registry.outcomes.known(account.id)
     flows = find_flows(stores, account, known)
     shown_daily = flows[0].daily if flows else daily
-    why_late = "" if no_days else explain_lateness(stores, sync, account, shown_daily, status, words)
+    why_late = "" if no_days else explain_lateness(explainer, account, shown_daily, status, today, words)
     kind, connection = connection_of(account, status, why_late)
-    chart = build_chart(stores, sync, account, words, flows, view=by, at=at, against=compare)
-    shown = chart.span if chart else Span.containing(by or View.MONTH, at or today - ONE_DAY)
-    home = find_home(stores.registry, session, account)
+    asked = AskedSpan(by or View.MONTH, at, compare, today)
+    chart = build_chart(stores, explainer, account, words, flows, asked)
+    shown = chart.span if chart else Span.containing(asked.view, at or today - ONE_DAY)
+    home = find_home(registry, visit.session, account)
     return render(
-        request,
+        visit.request,
         "account.html",
         home=home,
         with_sum=with_sum,
@@ -140,22 +140,19 @@ def show_account(
         loading=account.active and any(bar.done < bar.total for bar in bars.values()),
         chart=chart,
         figures=build_figures(stores.measures, account.id, flows, words),
-        cards=build_cards(stores.measures, sync, account.id, known, shown, words),
+        cards=build_cards(stores.measures, account.id, known, shown, words, today),
         kind=kind,
         connection=connection,
         why_late=why_late,
-        is_home=stores.settings.is_home,
+        is_home=visit.settings.is_home,
         needs_invitation=needs_invitation(sync, account.supplier),
         may_declare=account.supplier in REGISTERING and account.supplier in sync.suppliers,
         cause=words.cause(status.failure, account.supplier) if connection == RETRYING else "",
         next_try=status.next_try if connection == RATE_LIMITED else None,
         last_day=status.last_day,
-        may_stop=account.may_be_stopped,
-        may_choose=account.may_choose_series,
         reader=_find_reader(stores, account, today, words),
-        may_renew=account.state is not AccountState.CLOSED,
         curve_missing=status.hint == CURVE_NOT_ACTIVATED,
-        **_count_gaps(sync, account, today),
+        **_count_gaps(sync.history, account, today),
         **describe_grants(stores, sync, account),
     )
 
@@ -231,9 +228,9 @@ def connection_of(account: Account, status: AccountStatus, why_late: str) -> tup
     return "good", "state.good" if daily_of(supplier=account.supplier).catches_up else "state.as_published"
 
 
-def _count_gaps(sync: Sync, account: Account, today: date) -> dict[str, int]:
+def _count_gaps(history: History, account: Account, today: date) -> dict[str, Any]:
     """Return how many days of the last month have no total yet, and how many a total but no transmitted curve."""
-    coverage = coverage_of(account.id, sync.history)
+    coverage = coverage_of(account.id, history)
     first, series = today - _GAP_REACH, daily_of(supplier=account.supplier)
     daily, curves = coverage.get(series), find_curve(series)
     curve = coverage.get(curves) if curves else None
@@ -261,45 +258,36 @@ def find_flows(stores: Stores, account: Account, known: Sequence[Series]) -> lis
 
 
 def build_chart(
-    stores: Stores,
-    sync: Sync,
-    account: Account,
-    words: Words,
-    flows: Sequence[StoredFlow],
-    *,
-    view: View | None,
-    at: date | None,
-    against: Against,
+    stores: Stores, explainer: Explainer, account: Account, words: Words, flows: Sequence[StoredFlow], asked: AskedSpan
 ) -> Chart | None:
-    """Return the chart of the span that holds ``at``, or None while nothing is stored.
+    """Return the chart of the span that was asked for, or None while nothing is stored.
 
     A day before the first stored one has an empty chart that says why. A day after yesterday, or after the last stored
     day of an account that is not asked for, gives that one, and says why.
     """
     if not flows:
         return None
-    first, last = min(flow.first for flow in flows), max(flow.last for flow in flows)
-    newest = max(last, sync.history.today() - ONE_DAY) if account.active else last
+    first, last, at = min(flow.first for flow in flows), max(flow.last for flow in flows), asked.at
+    newest = max(last, asked.today - ONE_DAY) if account.active else last
     # At the beginning of the calendar there is nothing to compare with.
     shown = first if at and at.year < MINYEAR + 2 else min(at or last, newest)
-    span, daily = Span.containing(view or View.MONTH, shown), flows[0].daily
-    measures, *fed = (_read_flow(stores, sync, account, flow, span, against, words) for flow in flows)
-    if at is not None and not span.start <= at < span.end:
-        reason = explain_asked_day(stores, sync, account, daily, at, words)
+    span, daily = Span.containing(asked.view, shown), flows[0].daily
+
+    def read(flow: StoredFlow) -> SpanMeasures:
+        # Of a home of files nothing is missing: the next file may have it.
+        next_day = date.min if account.files_only and span.view is not View.DAY else flow.last + ONE_DAY
+        found = read_measures(stores.measures, account.id, span, next_day, flow.daily, asked.against)
+        ledger = stores.registry.completeness.load_ledger(account.id, flow.daily)
+        set_aside = [day for day in span.days() if ledger.mark_of(day).state is DayState.SET_ASIDE]
+        reasons = tuple(explain_gaps(explainer, account, flow.daily, found, asked.today, words))
+        return replace(found, days_set_aside=tuple(set_aside[:_MOST_NAMED]), reasons=reasons)
+
+    measures, *fed = map(read, flows)
+    # At the ends of the calendar nothing is told of the day.
+    if at is not None and not span.start <= at < span.end and at.year not in (MINYEAR, MAXYEAR):
+        reason = words.choose(explainer.explain_days(account, daily, [at])[at].sentences)
         measures = replace(measures, reasons=tuple(filter(None, (reason, *measures.reasons))))
     return to_chart(measures, words, first, newest, daily=daily, fed=fed[0] if fed else None)
-
-
-def _read_flow(
-    stores: Stores, sync: Sync, account: Account, flow: StoredFlow, span: Span, against: Against, words: Words
-) -> SpanMeasures:
-    # Of a home of files nothing is missing: the next file may have it.
-    next_day = date.min if account.files_only and span.view is not View.DAY else flow.last + ONE_DAY
-    measures = read_measures(stores.measures, account.id, span, next_day, flow.daily, against)
-    ledger = stores.registry.completeness.load_ledger(account.id, flow.daily)
-    set_aside = [day for day in span.days() if ledger.mark_of(day).state is DayState.SET_ASIDE]
-    reasons = explain_gaps(stores, sync, account, flow.daily, measures, words)
-    return replace(measures, days_set_aside=tuple(set_aside[:_MOST_NAMED]), reasons=reasons)
 
 
 def build_figures(measures: MeasureStore, account_id: str, flows: Sequence[StoredFlow], words: Words) -> list[Summary]:
@@ -320,58 +308,48 @@ def build_figures(measures: MeasureStore, account_id: str, flows: Sequence[Store
 
 
 def explain_gaps(
-    stores: Stores, sync: Sync, account: Account, daily: Series, measures: SpanMeasures, words: Words
-) -> tuple[str, ...]:
-    """Return why values of the chart are missing, a sentence for each reason. Raises StoreUnavailable.
+    explainer: Explainer, account: Account, daily: Series, measures: SpanMeasures, today: date, words: Words
+) -> Iterator[str]:
+    """Yield why values of the chart are missing, a sentence for each reason. Raises StoreUnavailable.
 
     The months of a year have none: their days do.
     """
-    match measures.span.view:
-        case View.DAY:
-            return tuple(_explain_day(stores, sync, account, daily, measures, words))
-        case View.YEAR:
-            return ()
-        case _:
-            return tuple(_explain_days(stores, sync, account, daily, measures, words))
-
-
-def explain_asked_day(stores: Stores, sync: Sync, account: Account, daily: Series, day: date, words: Words) -> str:
-    """Return why nothing is there of a day outside of the stored ones; empty at the ends of the calendar."""
-    if day.year in (MINYEAR, MAXYEAR):
-        return ""
-    return words.choose(build_explainer(stores, sync).explain_days(account, daily, [day])[day].sentences)
+    if measures.span.view is View.DAY:
+        yield from _explain_day(explainer, account, daily, measures, words)
+    elif measures.span.view is not View.YEAR:
+        yield from _explain_days(explainer, account, daily, measures, today, words)
 
 
 def explain_lateness(
-    stores: Stores, sync: Sync, account: Account, daily: Series, status: AccountStatus, words: Words
+    explainer: Explainer, account: Account, daily: Series, status: AccountStatus, today: date, words: Words
 ) -> str:
     """Return why the newest day that should be stored is not; empty where it is, or where nobody could have asked yet.
 
     Raises StoreUnavailable.
     """
-    series, today = status.series.get(daily), sync.history.today()
+    series = status.series.get(daily)
     if series is None or series.last_day is None:
         return ""
     due = today - daily.description.published_after_days * ONE_DAY - (_TOLERANCE if daily.comes_late else timedelta())
     if series.last_day >= due:
         return ""
-    explanation = build_explainer(stores, sync).explain_days(account, daily, [due])[due]
+    explanation = explainer.explain_days(account, daily, [due])[due]
     waits_for_tonight = explanation.reason is Reason.NOT_ASKED_YET and series.last_day >= due - ONE_DAY
     return "" if waits_for_tonight or explanation.reason.is_complete else words.choose(explanation.sentences)
 
 
 def _explain_day(
-    stores: Stores, sync: Sync, account: Account, daily: Series, measures: SpanMeasures, words: Words
+    explainer: Explainer, account: Account, daily: Series, measures: SpanMeasures, words: Words
 ) -> Iterator[str]:
     """Yield why a day has no total, or else why it has no whole curve; of a whole one what a file has told."""
     curve, day = find_curve(daily), measures.span.start
     lacks_curve = curve is not None and (measures.empty or measures.gaps > 0)
     series = daily if measures.total is None else (curve if lacks_curve else None)
     if series is None:
-        told = (build_explainer(stores, sync).explain_days(account, one, [day])[day] for one in (daily, curve) if one)
+        told = (explainer.explain_days(account, one, [day])[day] for one in (daily, curve) if one)
         yield from (words.choose(one.sentences) for one in told if one.reason is Reason.FROM_FILE)
         return
-    explanation = build_explainer(stores, sync).explain(account, day).series.get(series)
+    explanation = explainer.explain(account, day).series.get(series)
     if explanation is None or explanation.reason.is_complete:
         return
     if explanation.reason is Reason.NOT_ASKED_YET and explanation.stored.amount is not None:
@@ -380,12 +358,11 @@ def _explain_day(
 
 
 def _explain_days(
-    stores: Stores, sync: Sync, account: Account, daily: Series, measures: SpanMeasures, words: Words
+    explainer: Explainer, account: Account, daily: Series, measures: SpanMeasures, today: date, words: Words
 ) -> Iterator[str]:
     """Yield for each reason how many days of a week or month are missing, and why."""
-    today = sync.history.today()
     days = [slot.start.date() for slot in measures.slots if slot.gap or (measures.empty and slot.energy is None)]
-    explanations = build_explainer(stores, sync).explain_days(account, daily, [day for day in days if day < today])
+    explanations = explainer.explain_days(account, daily, [day for day in days if day < today])
     by_reason: dict[Reason, list[date]] = {}
     for day, explanation in explanations.items():
         by_reason.setdefault(explanation.reason, []).append(day)

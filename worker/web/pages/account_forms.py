@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Form, Query, Request, Response
+from fastapi import APIRouter, Depends, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from worker.domain.account import Account, AccountState
@@ -24,7 +24,7 @@ from worker.errors import UnknownAccount
 from worker.runtime.consent_parts import build_series_chooser, erase, meters_of, stop_consent
 from worker.runtime.stores import Stores
 from worker.runtime.sync_parts import Sync
-from worker.stores.redis.locks import Rate, RateLimiter
+from worker.stores.redis.locks import Rate
 from worker.stores.registry import Registry
 from worker.web.dependencies import (
     OwnAccount,
@@ -34,9 +34,12 @@ from worker.web.dependencies import (
     SettingsDep,
     StoresDep,
     SyncDep,
+    VisitDep,
     account_form,
     has_shares,
+    load_accounts,
     needs_invitation,
+    own_account,
     publish_revocation,
     switch_series,
 )
@@ -96,43 +99,40 @@ class SummedSpan:
     note: str
 
 
+# An account that another person has taken over is shown as it is, and so is one that can't be stopped.
+Choosable = Annotated[Account, Depends(own_account(lambda account: account.may_choose_series))]
+Stoppable = Annotated[Account, Depends(own_account(lambda account: account.may_be_stopped, "#connection"))]
+
+
 @router.get("/accounts/{account_id}/series")
 def show_series_form(
-    request: Request, stores: StoresDep, account: OwnAccount, saved: Annotated[str, Query()] = ""
+    request: Request, stores: StoresDep, account: Choosable, saved: Annotated[str, Query()] = ""
 ) -> Response:
-    """Show the form; an account that another person has taken over is shown as it is."""
-    if not account.may_choose_series:
-        return RedirectResponse(f"/accounts/{account.id}", 303)
     return render(request, "series.html", account=account, boxes=_load_boxes(stores, account), saved=bool(saved))
 
 
 @router.post("/accounts/{account_id}/series", dependencies=[account_form("/series")])
 def save_series(
-    request: Request,
-    stores: StoresDep,
-    account: OwnAccount,
+    visit: VisitDep,
+    account: Choosable,
     series: Annotated[list[str] | None, Form()] = None,
     before: Annotated[list[str] | None, Form()] = None,
 ) -> Response:
-    """Switch the series whose box was changed, only from our own form. ``before``: what the form showed as ticked.
+    """Switch the series whose box was changed. ``before``: what the form showed as ticked.
 
     A series that was not touched goes on following the service's setting.
     """
-    page = f"/accounts/{account.id}/series"
-    if not account.may_choose_series:
-        return RedirectResponse(f"/accounts/{account.id}", 303)
-    changed = set(series or ()) ^ set(before or ())
+    page, ticked = f"/accounts/{account.id}/series", set(series or ())
+    changed = ticked ^ set(before or ())
     switches = {
-        box.series: SeriesSwitch.ON if box.series in (series or ()) else SeriesSwitch.OFF
-        for box in _load_boxes(stores, account)
+        box.series: SeriesSwitch.ON if box.series in ticked else SeriesSwitch.OFF
+        for box in _load_boxes(visit.stores, account)
         if box.series in changed and not box.kept
     }
     if switches:
-        if wait_s := RateLimiter(stores.redis).count_call(_CHANGES, account.id):
-            refusal = render_message(request, "choose.too_many", 429, (page, "message.again"))
-            refusal.headers["Retry-After"] = str(wait_s)
-            return refusal
-        switch_series(stores, account.id, switches)
+        if wait_s := visit.count_call(_CHANGES, account.id):
+            return render_message(visit.request, "choose.too_many", 429, (page, "message.again"), wait_s=wait_s)
+        switch_series(visit.stores, account.id, switches)
     return RedirectResponse(f"{page}?saved=yes", 303)
 
 
@@ -156,19 +156,14 @@ def _name_state(switch: SeriesSwitch, collected: bool) -> str:
 
 
 @router.get("/accounts/{account_id}/stop")
-def show_stop_form(request: Request, stores: StoresDep, sync: SyncDep, account: OwnAccount) -> Response:
-    """Show the form; an account without a consent to stop is shown as it is."""
-    if not account.may_be_stopped:
-        return RedirectResponse(f"/accounts/{account.id}#connection", 303)
+def show_stop_form(request: Request, stores: StoresDep, sync: SyncDep, account: Stoppable) -> Response:
     return render(request, "stop.html", account=account, **describe_grants(stores, sync, account))
 
 
 @router.post("/accounts/{account_id}/stop", dependencies=[account_form("/stop")])
-def stop_account(stores: StoresDep, sync: SyncDep, account: OwnAccount) -> Response:
-    """Stop the consent."""
-    if account.may_be_stopped:
-        stop_consent(stores, account.id)
-        publish_revocation(stores, sync)
+def stop_account(stores: StoresDep, sync: SyncDep, account: Stoppable) -> Response:
+    stop_consent(stores, account.id)
+    publish_revocation(stores, sync)
     return RedirectResponse(f"/accounts/{account.id}#connection", 303)
 
 
@@ -219,8 +214,7 @@ def receipt_of(erased: Mapping[str, int]) -> list[tuple[str, int]]:
 
 def find_home(registry: Registry, session: Session, account: Account) -> Home:
     """Return the home of an account that the session shows. Raises StoreUnavailable."""
-    own = session.own(registry.accounts.get_many(list(session.accounts)))
-    existing = [other for other in own if other.state is not AccountState.DELETED]
+    existing = [one for one in load_accounts(registry, session) if one.state is not AccountState.DELETED]
     partners = _share_home(account, existing)
     suppliers = {account.supplier, *(partner.supplier for partner in partners)}
     joinable = [

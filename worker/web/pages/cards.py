@@ -36,7 +36,6 @@ from worker.domain.totals import (
     to_peaks,
 )
 from worker.domain.windows import ONE_DAY, DateWindow, day_length, local_midnight
-from worker.runtime.sync_parts import Sync
 from worker.stores.measures.measure_store import MeasureStore
 from worker.texts import load_texts
 from worker.web.pages.chart_values import Slot, Span, SpanMeasures, View, quality_of, read_entries, with_unit
@@ -172,10 +171,9 @@ Card = PowerCard | RegistersCard | BilledCard | ContractCard
 
 
 def build_cards(
-    measures: MeasureStore, sync: Sync, account_id: str, known: Sequence[Series], at: Span, words: Words
+    measures: MeasureStore, account_id: str, known: Sequence[Series], at: Span, words: Words, today: date
 ) -> list[tuple[str, Card]]:
     """Return the cards of the account's series with their templates; ``at``: the span that the page shows."""
-    measures, today = measures, sync.history.today()
     by_series = {series: series.description.granularity for series in known}
     states = [series for series, granularity in by_series.items() if granularity is Granularity.STATE]
     contracts = {series: read_entries(measures, account_id, series) for series in states}

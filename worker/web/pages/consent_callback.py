@@ -25,9 +25,10 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from functools import cached_property
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Form, Request, Response
+from fastapi import APIRouter, Depends, Form, Response
 from fastapi.responses import RedirectResponse
 
 from worker.app import enqueue_request
@@ -49,19 +50,14 @@ from worker.errors import OperatorFault, StoreUnavailable
 from worker.logs import fields
 from worker.runtime.consent_parts import Consent
 from worker.runtime.stores import Stores
-from worker.runtime.web_access import WebAccess
 from worker.stores.redis.locks import Rate, RateLimiter
 from worker.stores.redis.pending_consents import ConsentFlow, ConsentFlows
 from worker.stores.registry import Registry
-from worker.web.client_addresses import client_address
 from worker.web.dependencies import (
     RIGHT_STATE,
-    AccessDep,
-    ConsentDep,
+    FormRefused,
     Session,
-    SessionDep,
-    StoresDep,
-    SyncDep,
+    Visit,
     browser_form,
     needs_invitation,
     publish_backfills,
@@ -69,7 +65,7 @@ from worker.web.dependencies import (
     set_cookie,
     show_accounts,
 )
-from worker.web.rendering import SIGN_IN, refuse_form, render, render_message, render_with_form, words_of
+from worker.web.rendering import SIGN_IN, render, render_message, render_with_form, words_of
 from worker.web.request_audit import note_event
 
 router = APIRouter()
@@ -162,126 +158,128 @@ class BrowserNames:
         return BrowserNames((name, *self.texts)[:MOST_NAMES])
 
 
+class ConsentVisit(Visit):
+    """A visit of the pages of consent, which know a browser by its names."""
+
+    @cached_property
+    def names(self) -> BrowserNames:
+        """The names in the browser's cookie. One that is older than a request may be counts as none.
+
+        Names need no signature: nothing is bound to one that we have not made. The time in a name is a part of what is
+        hashed, so nobody can prolong it.
+        """
+        texts = (read_cookie(self.request, BROWSER_COOKIE) or "").split(".", MOST_NAMES)[:MOST_NAMES]
+        return BrowserNames(tuple(text for text in texts if _is_current(text)))
+
+    @cached_property
+    def renamed(self) -> BrowserNames:
+        """The browser's names with a new one, which it gets by ``rename``."""
+        return self.names.with_new()
+
+    def rename(self, response: Response) -> Response:
+        """Return the answer with the cookie of the new name."""
+        value, life_s = ".".join(self.renamed.texts), int(REQUEST_LIFE.total_seconds())
+        set_cookie(self.request, response, BROWSER_COOKIE, value, life_s)
+        return response
+
+    def find_request(self) -> ConnectionRequest | None:
+        """Return the browser's last connection request."""
+        return self.consent.requests.of_browser(self.names.hashes)
+
+    def page(self, name: str, wait_s: int = 0, *, supplier: str = ENEDIS.name, **words: str) -> Response:
+        """Return the page of an outcome, which with ``wait_s`` comes again after so many seconds.
+
+        ``supplier``: whose consent it is about; ``words``: further facts of its texts.
+        """
+        status, action = _PAGES[name]
+        if action is _START_AGAIN and needs_invitation(self.sync, supplier):
+            action = _INVITATION  # Without one, a new start would lead to no account.
+        facts = {"supplier": words_of(self.request)(f"supplier.{supplier}"), "digits": "…", **words}
+        return render_message(self.request, f"connect.{name}", status, action, facts, reload_s=wait_s)
+
+
+ConsentVisitDep = Annotated[ConsentVisit, Depends(ConsentVisit)]
+
+
 @router.get("/callback/{supplier}")
-def receive_callback(
-    request: Request,
-    supplier: str,
-    stores: StoresDep,
-    sync: SyncDep,
-    consent: ConsentDep,
-    access: AccessDep,
-    session: SessionDep,
-) -> Response:
+def receive_callback(supplier: str, visit: ConsentVisitDep) -> Response:
     """Receive a person who comes back from the supplier's page."""
     name = supplier.removesuffix(PORTAL_SUFFIX)
-    if name not in sync.suppliers:
-        return consent_page(request, "unknown_supplier")
-    return answer_callback(request, stores, consent, access, session, name)
+    return answer_callback(visit, name) if name in visit.sync.suppliers else visit.page("unknown_supplier")
 
 
 @router.post("/connect/new-holder", dependencies=[browser_form("/")])
-def confirm_new_holder(
-    request: Request,
-    stores: StoresDep,
-    consent: ConsentDep,
-    access: AccessDep,
-    session: SessionDep,
-    connection: Annotated[str, Form(max_length=64)] = "",
-) -> Response:
+def confirm_new_holder(visit: ConsentVisitDep, connection: Annotated[str, Form(max_length=64)] = "") -> Response:
     """Go on with a proven request whose meter has another person's account, which is closed by it."""
-    own = consent.connector.choose_new_holder(connection, read_browser_names(request).hashes)
+    own = visit.consent.connector.choose_new_holder(connection, visit.names.hashes)
     if own is None:
-        return consent_page(request, "unknown_state")
-    publish_backfills(stores, [account.id for account in own.accounts])
-    return answer_request(request, stores, consent, access, session, own)
+        return visit.page("unknown_state")
+    publish_backfills(visit.stores, [account.id for account in own.accounts])
+    return answer_request(visit, own)
 
 
-def answer_callback(
-    request: Request, stores: Stores, consent: Consent, access: WebAccess, session: Session, supplier: str
-) -> Response:
+def answer_callback(visit: ConsentVisit, supplier: str) -> Response:
     """Answer a callback of a supplier that has a consent page here, whichever of our addresses it came to."""
-    if len(request.scope["query_string"]) > LONGEST_QUERY:
-        return consent_page(request, "too_long")
-    callback = consent.supplier_of(supplier).read_callback(request.query_params.multi_items())
+    if len(visit.request.scope["query_string"]) > LONGEST_QUERY:
+        return visit.page("too_long")
+    callback = visit.consent.supplier_of(supplier).read_callback(visit.request.query_params.multi_items())
     if len(callback.usage_points) > MOST_METERS:
-        return consent_page(request, "too_many_meters")
-    flows, state = ConsentFlows(stores.redis), callback.state
-    if not _STATE.fullmatch(state):
-        return _stateless_page(request, callback, supplier)
-    flow, names = flows.read(state), read_browser_names(request)
+        return visit.page("too_many_meters")
+    if not _STATE.fullmatch(callback.state):
+        return _stateless_page(visit, callback, supplier)
+    flows = ConsentFlows(visit.stores.redis)
+    flow = flows.read(callback.state)
     if flow is None or flow.supplier != supplier:
-        return _answer_repeated(request, stores, consent, access, session, callback, supplier)
-    if flow.browser not in names.hashes:
+        return _answer_repeated(visit, callback, supplier)
+    if flow.browser not in visit.names.hashes:
         # The flow isn't ended: it stays for the browser that it belongs to.
-        return consent_page(request, "foreign_state")
-    renamed = names.with_new()
-    own = _receive(request, consent, session, callback, flow, names, renamed)
-    if not consent.requests.create(own):  # Another load of the same callback was faster.
-        return _answer_repeated(request, stores, consent, access, session, callback, supplier)
-    flows.end(state)
+        return visit.page("foreign_state")
+    own = _receive(visit, callback, flow)
+    if not visit.consent.requests.create(own):  # Another load of the same callback was faster.
+        return _answer_repeated(visit, callback, supplier)
+    flows.end(callback.state)
     if own.asks_supplier:
-        _publish(stores, own)
+        _publish(visit.stores, own)
     # What comes of it comes with the next load: a crash on the way must not leave it to a name that nobody has got.
-    is_asking = own.state is RequestState.ASKING
-    response = (
-        _waiting_page(request, own) if is_asking else answer_request(request, stores, consent, access, session, own)
-    )
-    set_browser_names(request, response, renamed)
-    return response
+    return visit.rename(_waiting_page(visit, own) if own.state is RequestState.ASKING else answer_request(visit, own))
 
 
-def _receive(
-    request: Request,
-    consent: Consent,
-    session: Session,
-    callback: Callback,
-    flow: ConsentFlow,
-    names: BrowserNames,
-    renamed: BrowserNames,
-) -> ConnectionRequest:
-    """Return the request that a callback makes, bound to the newest name of ``renamed``."""
-    return consent.connector.receive(
+def _receive(visit: ConsentVisit, callback: Callback, flow: ConsentFlow) -> ConnectionRequest:
+    """Return the request that a callback makes, bound to the browser's new name."""
+    return visit.consent.connector.receive(
         callback,
         ConnectionRequest(
             id=_request_id(callback.state),
             supplier=flow.supplier,
-            browser=renamed.newest,
-            known_as=names.hashes,
+            browser=visit.renamed.newest,
+            known_as=visit.names.hashes,
             begun_on=date.fromisoformat(flow.begun_on),
             created_at=datetime.now(UTC),
             begun_at=datetime.fromisoformat(flow.begun_at) if flow.begun_at else None,
-            address=client_address(request),
+            address=visit.address,
             invitation_id=flow.invitation,
             tenant=flow.tenant,
-            session=session.accounts,
+            session=visit.session.accounts,
             caller=flow.caller,
         ),
     )
 
 
-def _answer_repeated(
-    request: Request,
-    stores: Stores,
-    consent: Consent,
-    access: WebAccess,
-    session: Session,
-    callback: Callback,
-    supplier: str,
-) -> Response:
+def _answer_repeated(visit: ConsentVisit, callback: Callback, supplier: str) -> Response:
     """Answer a callback whose state is used: with what came of it, for the browser that it belongs to.
 
     A browser that has only a name of before has loaded the callback twice at once, and gets the new one by the other
     answer; or somebody has planted the name.
     """
-    names = read_browser_names(request).hashes
-    own = consent.requests.get(_request_id(callback.state))
-    if own is not None and (own.browser in names or _is_shown(own, session)):
-        return answer_request(request, stores, consent, access, session, own)
+    names = visit.names.hashes
+    own = visit.consent.requests.get(_request_id(callback.state))
+    if own is not None and (own.browser in names or _is_shown(own, visit.session)):
+        return answer_request(visit, own)
     if own is None or not set(own.known_as) & set(names):
-        return _stateless_page(request, callback, supplier)
+        return _stateless_page(visit, callback, supplier)
     if own.state is not RequestState.ASKING:
-        return consent_page(request, "ended_elsewhere")
-    return consent_page(request, "working", _SHORTEST_WAIT_S, supplier=supplier)
+        return visit.page("ended_elsewhere")
+    return visit.page("working", _SHORTEST_WAIT_S, supplier=supplier)
 
 
 def _is_shown(own: ConnectionRequest, session: Session) -> bool:
@@ -289,30 +287,28 @@ def _is_shown(own: ConnectionRequest, session: Session) -> bool:
     return own.state is RequestState.CONNECTED and all(session.shows(account) for account in own.accounts)
 
 
-def _stateless_page(request: Request, callback: Callback, supplier: str) -> Response:
+def _stateless_page(visit: ConsentVisit, callback: Callback, supplier: str) -> Response:
     """Return the page of a callback whose state leads to nothing that is this browser's."""
     page = _failure_page(callback.failure) if callback.failure else "unknown_state"
-    return consent_page(request, page, supplier=supplier)
+    return visit.page(page, supplier=supplier)
 
 
-def answer_request(
-    request: Request, stores: Stores, consent: Consent, access: WebAccess, session: Session, own: ConnectionRequest
-) -> Response:
+def answer_request(visit: ConsentVisit, own: ConnectionRequest) -> Response:
     """Answer with what came of the browser's own request, and take it on where its next step is due."""
     if own.is_due(datetime.now(UTC)):
-        own = _take_on(stores, consent, own)
+        own = _take_on(visit.stores, visit.consent, own)
     match own.state:
         case RequestState.ASKING:
-            return _waiting_page(request, own)
+            return _waiting_page(visit, own)
         case RequestState.HANDED_OVER:
             return RedirectResponse(own.returns_to, 302)
         case RequestState.CONNECTED:
-            return open_accounts(request, stores, consent, access, session, own.accounts, own.browser)
+            return open_accounts(visit, own.accounts, own.browser)
         case RequestState.CHOICE:
-            supplier = words_of(request)(f"supplier.{own.supplier}")
-            return render_with_form(request, "choice.html", request_id=own.id, supplier=supplier)
+            supplier = words_of(visit.request)(f"supplier.{own.supplier}")
+            return render_with_form(visit.request, "choice.html", request_id=own.id, supplier=supplier)
         case RequestState.UNPROVEN:
-            return _unproven_page(request, consent, own)
+            return _unproven_page(visit, own)
         case RequestState.REFUSED if own.caller is not None and own.page != "invitation_over":
             # The caller must hear that nothing comes of it, in OAuth's words where there is one.
             error = "server_error" if own.page in _PAGES_WITHOUT_ERROR else own.page
@@ -321,7 +317,7 @@ def answer_request(
             return RedirectResponse(RIGHT_STATE, 303)
         case RequestState.HELD | RequestState.REFUSED:
             page = own.page if own.page in _PAGES else _failure_page(own.page)
-            return consent_page(request, page, supplier=own.supplier)
+            return visit.page(page, supplier=own.supplier)
 
 
 def _take_on(stores: Stores, consent: Consent, own: ConnectionRequest) -> ConnectionRequest:
@@ -346,31 +342,22 @@ def _publish(stores: Stores, own: ConnectionRequest) -> None:
             log.warning("connection request not published", extra=fields(request=own.id, reason=str(error)))
 
 
-def _unproven_page(request: Request, consent: Consent, own: ConnectionRequest) -> Response:
+def _unproven_page(visit: ConsentVisit, own: ConnectionRequest) -> Response:
     """Return the page of a request without a proof: the same for every meter, with the way to P4 where there is one."""
     if own.page == "reading_wrong":
-        return consent_page(request, own.page)
-    invited = consent.connector.outcomes.find_invited(own) if own.page == OTHER_METER else None
+        return visit.page(own.page)
+    connector = visit.consent.connector
+    invited = connector.outcomes.find_invited(own) if own.page == OTHER_METER else None
     if invited is not None and invited.usage_point_id is not None:
         chosen = ", ".join(f"…{number[-4:]}" for number in own.usage_points)
-        page = OTHER_METER if chosen else "unknown_meter"
-        return consent_page(
-            request, page, supplier=own.supplier, chosen=chosen, digits=f"…{invited.usage_point_id[-4:]}"
-        )
-    if consent.connector.find_unproven([own.browser]) is not None:
-        return render(request, "unproven.html", 403)
-    return consent_page(request, "unproven")
+        page, digits = OTHER_METER if chosen else "unknown_meter", f"…{invited.usage_point_id[-4:]}"
+        return visit.page(page, supplier=own.supplier, chosen=chosen, digits=digits)
+    if connector.find_unproven([own.browser]) is not None:
+        return render(visit.request, "unproven.html", 403)
+    return visit.page("unproven")
 
 
-def open_accounts(
-    request: Request,
-    stores: Stores,
-    consent: Consent,
-    access: WebAccess,
-    session: Session,
-    accounts: Sequence[Account | ConnectedAccount],
-    name: str,
-) -> Response:
+def open_accounts(visit: ConsentVisit, accounts: Sequence[Account | ConnectedAccount], name: str) -> Response:
     """Lead to the accounts, in a session that shows them; who has none of these yet gets it once.
 
     ``name``: what it opens by, the hash of a browser's name or the id of an invitation. A person who copies that
@@ -381,15 +368,16 @@ def open_accounts(
     account that the session had, that household's session ends in this browser, and nobody is asked. Nor is anybody
     in a home, or for accounts that the household has had before.
     """
+    session = visit.session
     if all(session.shows(account) for account in accounts):
-        consent.requests.note_session(name, session.sid)
+        visit.consent.requests.note_session(name, session.sid)
         return RedirectResponse(f"/accounts/{accounts[0].id}", 303)
-    joins = stores.settings.is_home or all(account.id in session.accounts for account in accounts)
-    if joins or not (shown := _find_asked_about(stores.registry, session, accounts)):
-        return _open(request, stores, consent, session, accounts, name, joins=joins)
+    joins = visit.settings.is_home or all(account.id in session.accounts for account in accounts)
+    if joins or not (shown := _find_asked_about(visit.registry, session, accounts)):
+        return _open(visit, accounts, name, joins=joins)
     content = json.dumps([name, [[account.id, account.session_number] for account in accounts]])
-    offer = access.sealer.seal(content, f"offer/{session.sid}")
-    return render(request, "join.html", shown=shown, offer=offer)
+    offer = visit.access.sealer.seal(content, f"offer/{session.sid}")
+    return render(visit.request, "join.html", shown=shown, offer=offer)
 
 
 def _find_asked_about(
@@ -409,11 +397,7 @@ def _find_asked_about(
 
 @router.post("/connect/join")
 def join_meters(
-    request: Request,
-    stores: StoresDep,
-    consent: ConsentDep,
-    access: AccessDep,
-    session: SessionDep,
+    visit: ConsentVisitDep,
     offer: Annotated[str, Form(max_length=4000)] = "",
     choice: Annotated[str, Form(max_length=10)] = "",
 ) -> Response:
@@ -422,31 +406,21 @@ def join_meters(
     ``offer`` is sealed for this session, so that no other page can send it.
     """
     try:
-        name, accounts = json.loads(access.sealer.unseal(offer, f"offer/{session.sid}"))
+        name, accounts = json.loads(visit.access.sealer.unseal(offer, f"offer/{visit.session.sid}"))
     except OperatorFault:
-        return refuse_form(request, "/")
-    connected = [ConnectedAccount(*account) for account in accounts]
-    return _open(request, stores, consent, session, connected, name, joins=choice == "join")
+        raise FormRefused("/") from None
+    return _open(visit, [ConnectedAccount(*account) for account in accounts], name, joins=choice == "join")
 
 
-def _open(
-    request: Request,
-    stores: Stores,
-    consent: Consent,
-    session: Session,
-    accounts: Sequence[Account | ConnectedAccount],
-    name: str,
-    *,
-    joins: bool,
-) -> Response:
-    requests, response = consent.requests, RedirectResponse(f"/accounts/{accounts[0].id}", 303)
+def _open(visit: ConsentVisit, accounts: Sequence[Account | ConnectedAccount], name: str, *, joins: bool) -> Response:
+    requests, response = visit.consent.requests, RedirectResponse(f"/accounts/{accounts[0].id}", 303)
     if not requests.mark_opened(name):
-        return consent_page(request, "ended_elsewhere")
+        return visit.page("ended_elsewhere")
     try:
-        session_id = show_accounts(request, response, session, accounts, joins=joins)
+        session_id = show_accounts(visit, response, accounts, joins=joins)
         for account in accounts:
-            if stores.registry.consents.browser_of(account.id) is not None:  # A closed account has no consent.
-                note_event(request, AuditAction.CONSENT_CONNECT, account_id=account.id)
+            if visit.registry.consents.browser_of(account.id) is not None:  # A closed account has no consent.
+                note_event(visit.request, AuditAction.CONSENT_CONNECT, account_id=account.id)
     except StoreUnavailable:
         requests.unmark_opened(name)
         raise
@@ -454,28 +428,13 @@ def _open(
     return response
 
 
-def _waiting_page(request: Request, own: ConnectionRequest) -> Response:
+def _waiting_page(visit: ConsentVisit, own: ConnectionRequest) -> Response:
     """Return a page that reloads itself when the next try is over."""
     if own.next_try_at is None or not own.page:
-        return consent_page(request, "working", _SHORTEST_WAIT_S, supplier=own.supplier)
+        return visit.page("working", _SHORTEST_WAIT_S, supplier=own.supplier)
     left_s = (own.next_try_at - datetime.now(UTC)).total_seconds() + _SHORTEST_WAIT_S
     wait_s = round(min(max(left_s, _SHORTEST_WAIT_S), _LONGEST_WAIT_S))
-    at = words_of(request).clock(own.next_try_at)
-    return consent_page(request, own.page, wait_s, supplier=own.supplier, at=at)
-
-
-def consent_page(
-    request: Request, name: str, wait_s: int = 0, *, supplier: str = ENEDIS.name, **words: str
-) -> Response:
-    """Return the page of an outcome, which with ``wait_s`` comes again after so many seconds.
-
-    ``supplier``: whose consent it is about; ``words``: further facts of its texts.
-    """
-    status, action = _PAGES[name]
-    if action is _START_AGAIN and needs_invitation(request.app.state.sync, supplier):
-        action = _INVITATION  # Without one, a new start would lead to no account.
-    facts = {"supplier": words_of(request)(f"supplier.{supplier}"), "digits": "…", **words}
-    return render_message(request, f"connect.{name}", status, action, words=facts, reload_s=wait_s)
+    return visit.page(own.page, wait_s, supplier=own.supplier, at=words_of(visit.request).clock(own.next_try_at))
 
 
 def _failure_page(failure: str) -> str:
@@ -486,21 +445,6 @@ def _failure_page(failure: str) -> str:
 def _request_id(state: str) -> str:
     """Return the id of the request that a state leads to. It may stand in a log, because it opens nothing."""
     return hashlib.sha256(state.encode()).hexdigest()[:32]
-
-
-def read_browser_names(request: Request) -> BrowserNames:
-    """Return the names in the browser's cookie. One that is older than a request may be counts as none.
-
-    Names need no signature: nothing is bound to one that we have not made. The time in a name is a part of what is
-    hashed, so nobody can prolong it.
-    """
-    texts = (read_cookie(request, BROWSER_COOKIE) or "").split(".", MOST_NAMES)[:MOST_NAMES]
-    return BrowserNames(tuple(text for text in texts if _is_current(text)))
-
-
-def set_browser_names(request: Request, response: Response, names: BrowserNames) -> None:
-    """Set the cookie with the browser's names."""
-    set_cookie(request, response, BROWSER_COOKIE, ".".join(names.texts), int(REQUEST_LIFE.total_seconds()))
 
 
 def _is_current(text: str) -> bool:

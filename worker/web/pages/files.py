@@ -32,27 +32,16 @@ from worker.domain.series import (
     periods_of,
     with_days,
 )
-from worker.runtime.stores import Stores
-from worker.runtime.sync_parts import Sync
-from worker.runtime.web_access import WebAccess
 from worker.stores.measures.measure_store import MeasureStore
 from worker.stores.measures.stored_range import find_stored_range
 from worker.sync.file_import import FileComparison
 from worker.web.api.callers import count_household
-from worker.web.dependencies import (
-    AccessDep,
-    Day,
-    OwnAccount,
-    Session,
-    SessionDep,
-    StoresDep,
-    SyncDep,
-    is_session_form,
-)
+from worker.web.dependencies import Day, OwnAccount, Visit, VisitDep, check_session_form
 from worker.web.error_pages import HttpRefusal
 from worker.web.file_formats import (
     FieldsCsv,
     FileFormat,
+    Form,
     JsonFile,
     SpreadsheetCsv,
     check_days,
@@ -61,7 +50,8 @@ from worker.web.file_formats import (
     stream_file,
 )
 from worker.web.file_uploads import FIELD, LARGEST_IMPORT, ImportReport, import_files, read_files
-from worker.web.rendering import refuse_form, render, render_message, words_of
+from worker.web.pages.account_forms import Choosable
+from worker.web.rendering import render, render_message, words_of
 from worker.web.texts import Words, language_of
 
 router = APIRouter()
@@ -76,11 +66,6 @@ class FileGroup:
 
     title: str
     files: list[tuple[str, str]]
-
-
-class FileForm(StrEnum):
-    CSV = "csv"
-    JSON = "json"
 
 
 class Columns(StrEnum):
@@ -99,9 +84,9 @@ class Found:
 
 
 @router.get("/accounts/{account_id}/download")
-def show_download(request: Request, stores: StoresDep, sync: SyncDep, account: OwnAccount) -> Response:
-    known = with_days(stores.registry.outcomes.known(account.id))
-    first = _first_days(stores.measures, account.id, known)
+def show_download(visit: VisitDep, account: OwnAccount) -> Response:
+    known = with_days(visit.registry.outcomes.known(account.id))
+    first = _first_days(visit.stores.measures, account.id, known)
     energies = {daily: found for daily in dailies_of(account.supplier) if (found := _periods_of(daily, first))}
     groups = [_energy_files(daily, periods) for daily, periods in energies.items()]
     operator = grid_operator_of(account.supplier)
@@ -109,7 +94,7 @@ def show_download(request: Request, stores: StoresDep, sync: SyncDep, account: O
         files = [(f"series.{series}.name", f"series={series}&by={series.inputs.period}") for series in others]
         groups.append(FileGroup(f"download.others.{operator}", files))
     return render(
-        request,
+        visit.request,
         "download.html",
         account=account,
         groups=groups,
@@ -117,7 +102,7 @@ def show_download(request: Request, stores: StoresDep, sync: SyncDep, account: O
         units=f"download.units.{operator}",
         periods=[period for period in Period if any(period in found for found in energies.values())],
         first=min(filter(None, first.values()), default=None),
-        today=sync.history.today(),
+        today=visit.sync.history.today(),
     )
 
 
@@ -144,33 +129,30 @@ def _energy_files(daily: Series, periods: list[Period]) -> FileGroup:
 
 @router.get("/accounts/{account_id}/download/file")
 def download_file(
-    request: Request,
-    stores: StoresDep,
-    sync: SyncDep,
-    access: AccessDep,
-    session: SessionDep,
+    visit: VisitDep,
     account: OwnAccount,
     series: Series | None = None,
     by: Period = Period.DAY,
     first: Annotated[Day | None, Query(alias="from")] = None,
     last: Annotated[Day | None, Query(alias="to")] = None,
-    form: Annotated[FileForm, Query(alias="format")] = FileForm.CSV,
+    form: Annotated[Form, Query(alias="format")] = Form.CSV,
     columns: Columns = Columns.TIMES,
 ) -> Response:
-    caller = count_household(stores, session)
+    caller = count_household(visit)
     series = series or daily_of(supplier=account.supplier)
     doctype = find_asked_doctype(series, by)
-    days = check_days(first, last, sync.history.today())
-    stored = find_stored_range(stores.measures, account.id, doctype, days)
+    days = check_days(first, last, visit.sync.history.today())
+    stored = find_stored_range(visit.stores.measures, account.id, doctype, days)
     name = name_file(account.id, series, by, days)
     file_format: FileFormat
-    if form is FileForm.JSON:
+    if form is Form.JSON:
         file_format = JsonFile(doctype, _name_fields(account, series, by, doctype))
     elif columns is Columns.FIELDS:
         file_format, name = FieldsCsv.of(doctype, stored.read_tariff_periods()), f"{name}-fields"
     else:
-        file_format = SpreadsheetCsv(doctype, stored.read_tariff_periods(), language_of(request))
-    return stream_file(stored, file_format, name, partial(caller.reload_account, stores.registry, access, account.id))
+        file_format = SpreadsheetCsv(doctype, stored.read_tariff_periods(), language_of(visit.request))
+    check = partial(caller.reload_account, visit.registry, visit.access, account.id)
+    return stream_file(stored, file_format, name, check)
 
 
 def _name_fields(account: Account, series: Series, by: Period, doctype: Doctype) -> dict[str, str]:
@@ -180,48 +162,39 @@ def _name_fields(account: Account, series: Series, by: Period, doctype: Doctype)
 
 
 @router.get("/accounts/{account_id}/import")
-def show_import_form(request: Request, account: OwnAccount) -> Response:
-    """Show the form; an account that another person has taken over is shown as it is."""
-    if not account.may_choose_series:
-        return RedirectResponse(f"/accounts/{account.id}", 303)
+def show_import_form(request: Request, account: Choosable) -> Response:
     return _import_page(request, account)
 
 
 @router.post("/accounts/{account_id}/import")
-async def import_into_account(
-    request: Request, stores: StoresDep, sync: SyncDep, access: AccessDep, session: SessionDep, account: OwnAccount
-) -> Response:
+async def import_into_account(visit: VisitDep, account: OwnAccount) -> Response:
     """Take files, only from our own form, and show what was found in them."""
     try:
-        form = await read_files(request)
+        form = await read_files(visit.request)
     except MultiPartException:
-        return await run_in_threadpool(_refuse_import, request, account, "too_many")
+        return await run_in_threadpool(_refuse_import, visit.request, account, "too_many")
     try:
-        return await run_in_threadpool(_take_files, request, stores, sync, access, session, account, form)
+        return await run_in_threadpool(_take_files, visit, account, form)
     finally:
         await form.close()
 
 
-def _take_files(
-    request: Request, stores: Stores, sync: Sync, access: WebAccess, session: Session, account: Account, form: FormData
-) -> Response:
-    page = f"/accounts/{account.id}/import"
-    if not is_session_form(access, session, str(form.get("csrf", ""))):
-        return refuse_form(request, page)
+def _take_files(visit: Visit, account: Account, form: FormData) -> Response:
+    check_session_form(visit.access, visit.session, str(form.get("csrf", "")), f"/accounts/{account.id}/import")
     if not account.may_choose_series:
         return RedirectResponse(f"/accounts/{account.id}", 303)
     looks = _LOOK in form
     try:
-        report = import_files(request, stores, sync, account, form, session, dry_run=looks)
+        report = import_files(visit, account, form, holder=visit.session, dry_run=looks)
     except HttpRefusal as refusal:
         if refusal.code not in ("too_many_requests", "busy"):
             raise
-        answer = _refuse_import(request, account, refusal.code, refusal.status)
+        answer = _refuse_import(visit.request, account, refusal.code, refusal.status)
         answer.headers.update(refusal.headers)
         return answer
     if not report.series and not report.refused:
-        return _refuse_import(request, account, "none")
-    return _import_page(request, account, report, looks=looks)
+        return _refuse_import(visit.request, account, "none")
+    return _import_page(visit.request, account, report, looks=looks)
 
 
 def _import_page(

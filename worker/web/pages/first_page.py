@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Query, Response
 
 from worker.domain.series import Series
 from worker.domain.windows import history_length
 from worker.runtime.supplier_settings import is_offered
-from worker.web.dependencies import ConsentDep, SessionDep, StoresDep, SyncDep, gas_suffix, needs_invitation
+from worker.web.dependencies import VisitDep, gas_suffix, load_accounts, needs_invitation
 from worker.web.pages.account import KINDS
-from worker.web.rendering import policy_with_form_to, render, words_of
+from worker.web.rendering import render, words_of
 from worker.web.texts import Words
 
 router = APIRouter()
@@ -19,45 +19,29 @@ ACCOUNTS_A_PAGE: Final = 20
 
 
 @router.get("/")
-def show_home(
-    request: Request,
-    stores: StoresDep,
-    sync: SyncDep,
-    consent: ConsentDep,
-    session: SessionDep,
-    page: Annotated[int, Query(ge=1, le=100)] = 1,
-) -> Response:
-    settings, words = stores.settings, words_of(request)
-    # One query; a cookie may be older than the registry.
-    accounts = [
-        account
-        for account in session.own(stores.registry.accounts.get_many(list(session.accounts)))
-        if account.state in KINDS
-    ]
-    first = (page - 1) * ACCOUNTS_A_PAGE
-    collected = stores.registry.outcomes.fleet
-    response = render(
-        request,
+def show_home(visit: VisitDep, page: Annotated[int, Query(ge=1, le=100)] = 1) -> Response:
+    settings, sync, words = visit.settings, visit.sync, words_of(visit.request)
+    accounts = [account for account in load_accounts(visit.registry, visit.session) if account.state in KINDS]
+    first, main = (page - 1) * ACCOUNTS_A_PAGE, sync.suppliers.main
+    collected = visit.registry.outcomes.fleet
+    on_request = [series for series in Series if series not in collected and is_offered(settings, series)]
+    return render(
+        visit.request,
         "home.html",
-        suppliers={name: needs_invitation(sync, name) for name in consent.suppliers},
+        # The form of pretend homes leads to the supplier's page.
+        form_to=[main.endpoints.authorize_url] if settings.pretend_homes else (),
+        suppliers={name: needs_invitation(sync, name) for name in visit.consent.suppliers},
         several=gas_suffix(sync),
         accounts=accounts[first : first + ACCOUNTS_A_PAGE],
         previous_page=page - 1,
         next_page=page + 1 if len(accounts) > first + ACCOUNTS_A_PAGE else 0,
-        needs_invitation=needs_invitation(sync, sync.suppliers.main.supplier.name),
+        needs_invitation=needs_invitation(sync, main.supplier.name),
         pretend=settings.pretend_homes,
         kinds=KINDS,
-        duration=words.duration(settings.consent_duration or sync.suppliers.main.endpoints.preset.consent_duration),
+        duration=words.duration(settings.consent_duration or main.endpoints.preset.consent_duration),
         read={series: _past_of(series, settings.history_load_days, words) for series in collected},
-        on_request=[
-            words(f"series.{series}.name")
-            for series in Series
-            if series not in collected and is_offered(stores.settings, series)
-        ],
+        on_request=[words(f"series.{series}.name") for series in on_request],
     )
-    if settings.pretend_homes:  # Its form leads to the supplier's page.
-        response.headers["Content-Security-Policy"] = policy_with_form_to(sync.suppliers.main.endpoints.authorize_url)
-    return response
 
 
 def _past_of(series: Series, curve_days: int, words: Words) -> str:

@@ -23,9 +23,10 @@ from urllib.parse import parse_qsl
 from fastapi import APIRouter, Depends, Form, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBasic, HTTPBasicCredentials, HTTPBearer
+from pydantic import BaseModel, Field
 from starlette.requests import ClientDisconnect
 
-from worker.accounts.proxy_grants import InvalidGrant, OtherMeter, TokenAnswer, TooEarly, read_query
+from worker.accounts.proxy_grants import InvalidGrant, OtherMeter, ProxyGrants, TokenAnswer, TooEarly, read_query
 from worker.clients.enedis import ENEDIS
 from worker.domain.answers import Answer, AnswerKind
 from worker.domain.audit_entry import ActorKind
@@ -43,29 +44,25 @@ from worker.domain.oauth_proxy import (
 from worker.domain.retry import CLIENT_DELAY_S
 from worker.errors import AccountError, RateLimited, RequestRefused, SeriesNotOffered, TransientError, WorkerError
 from worker.logs import fields
-from worker.runtime.consent_parts import Consent
-from worker.runtime.stores import Stores
-from worker.runtime.sync_parts import Sync
-from worker.stores.redis.locks import Rate, RateLimiter
+from worker.stores.redis.locks import Rate
 from worker.stores.redis.pending_consents import ConsentFlow
-from worker.stores.registry import Registry
-from worker.web.client_addresses import client_address
-from worker.web.dependencies import AccessDep, ConsentDep, SessionDep, StoresDep, SyncDep, is_own_form
+from worker.web.dependencies import EarlyAnswer, Visit, VisitDep, check_own_form
 from worker.web.error_pages import HttpRefusal
-from worker.web.pages.consent import begin_flow, count_start, count_wrong_invitation
-from worker.web.pages.consent_callback import (
-    PORTAL_SUFFIX,
-    BrowserNames,
-    answer_callback,
-    consent_page,
-    read_browser_names,
-    set_browser_names,
-)
-from worker.web.rendering import policy_with_form_to, refuse_form, render_message, render_with_form
+from worker.web.pages.consent import begin_flow, count_start, refuse_invitation
+from worker.web.pages.consent_callback import PORTAL_SUFFIX, ConsentVisit, ConsentVisitDep, answer_callback
+from worker.web.rendering import render_message, render_with_form
 from worker.web.request_audit import leave_out, note_actor, note_subject
 
 log = logging.getLogger("releve.proxy")
-router = APIRouter(prefix="/proxy")
+
+
+def check_supplier(supplier: str) -> None:
+    """Check that the proxy knows the supplier. Raises HttpRefusal 404."""
+    if supplier != ENEDIS.name:
+        raise HttpRefusal(404, "not_found", "there is no proxy here")
+
+
+router = APIRouter(prefix="/proxy", dependencies=[Depends(check_supplier)])
 _FIELDS: Final = ("client_id", "redirect_uri", "response_type", "state", "code_challenge", "code_challenge_method")
 _FORM_TYPE: Final = "application/x-www-form-urlencoded"
 _REALM: Final = 'Bearer realm="releve"'
@@ -98,116 +95,88 @@ class AuthorizationRequest:
         return ConsentFlow(supplier, browser, invitation=invitation_id, tenant=self.client.tenant, caller=self.caller)
 
 
+class AuthorizationForm(BaseModel):
+    """The form of the page that names the client: the parameters of the request, and an invitation."""
+
+    client_id: str = Field("", max_length=64)
+    redirect_uri: str = Field("", max_length=LONGEST_ADDRESS)
+    response_type: str = Field("code", max_length=64)
+    state: str = Field("", max_length=2000)
+    code_challenge: str = Field("", max_length=200)
+    code_challenge_method: str = Field("", max_length=64)
+    usage_point_id: str = Field("", max_length=64)
+    invitation: str = Field("", max_length=2000)
+    csrf: str = Field("", max_length=200)
+
+
 @router.get("/{supplier}/auth")
-def show_client(request: Request, supplier: str, stores: StoresDep, sync: SyncDep) -> Response:
+def show_client(visit: ConsentVisitDep, supplier: str) -> Response:
     """Show who asks for the data, and the button that leads on. Nothing is stored before it is pressed."""
-    check_supplier(supplier)
-    asked = read_authorization_request(request, stores, request.query_params.multi_items())
-    if not isinstance(asked, AuthorizationRequest):
-        return asked
-    response = render_with_form(
-        request,
+    asked, main = read_authorization_request(visit, visit.request.query_params.multi_items()), visit.sync.suppliers.main
+    return render_with_form(
+        visit.request,
         "proxy.html",
+        # Where the supplier shows no page, the same chain of redirects leads on to the client.
+        form_to=[main.endpoints.authorize_url, asked.caller.redirect_uri],
         action=f"/proxy/{supplier}/auth",
         client=asked.client.name,
         host=host_of(asked.caller.redirect_uri),
         parameters={name: text for name in (*_FIELDS, "usage_point_id") if (text := asked.parameters.get(name))},
-        needs_invitation=not sync.suppliers.main.account_tokens,
-        opened=_find_opened(stores.registry, sync, asked, read_browser_names(request)) is not None,
+        needs_invitation=not main.account_tokens,
+        opened=not main.account_tokens and _find_opened(visit, asked) is not None,
     )
-    # Where the supplier shows no page, the same chain of redirects leads on to the client.
-    response.headers["Content-Security-Policy"] = policy_with_form_to(
-        sync.suppliers.main.endpoints.authorize_url, asked.caller.redirect_uri
-    )
-    return response
 
 
 @router.post("/{supplier}/auth")
-def lead_on(
-    request: Request,
-    supplier: str,
-    stores: StoresDep,
-    sync: SyncDep,
-    consent: ConsentDep,
-    session: SessionDep,
-    client_id: Annotated[str, Form(max_length=64)] = "",
-    redirect_uri: Annotated[str, Form(max_length=LONGEST_ADDRESS)] = "",
-    response_type: Annotated[str, Form(max_length=64)] = "code",
-    state: Annotated[str, Form(max_length=2000)] = "",
-    code_challenge: Annotated[str | None, Form(max_length=200)] = None,
-    code_challenge_method: Annotated[str | None, Form(max_length=64)] = None,
-    usage_point_id: Annotated[str, Form(max_length=64)] = "",
-    invitation: Annotated[str, Form(max_length=2000)] = "",
-    csrf: Annotated[str, Form(max_length=200)] = "",
-) -> Response:
+def lead_on(visit: ConsentVisitDep, supplier: str, form: Annotated[AuthorizationForm, Form()]) -> Response:
     """Begin the consent that the person agreed to, in this browser, and lead on to the supplier's page."""
-    check_supplier(supplier)
-    if not is_own_form(request, csrf):
-        return refuse_form(request, "/")
-    texts = (client_id, redirect_uri, response_type, state, code_challenge, code_challenge_method)
-    pairs = [(name, text) for name, text in zip(_FIELDS, texts, strict=True) if text]
-    asked = read_authorization_request(request, stores, [*pairs, ("usage_point_id", usage_point_id)])
-    if not isinstance(asked, AuthorizationRequest):
-        return asked
-    names = read_browser_names(request)
-    renamed, invited, meter = names.with_new(), None, asked.hint
-    if not sync.suppliers.main.account_tokens:
-        invited = _open_invitation(stores.registry, sync, asked, names, renamed, invitation.strip().rpartition("#")[2])
-        meter = None if invited is None else stores.registry.accounts.meter_of(invited)
-        if invited is None or meter is None:
-            wait_s = count_wrong_invitation(request, stores)
-            return consent_page(request, "too_many", wait_s) if wait_s else consent_page(request, "invitation_over")
-    if wait_s := count_start(request, stores, session, names, invited):
-        response = consent_page(request, "too_many", wait_s)
-    else:
-        if invited is not None:
-            note_subject(request, invited.id, account_id=invited.account_id, tenant=invited.tenant)
-        flow = asked.flow(supplier, renamed.newest, invited.id if invited else None)
-        response = begin_flow(request, stores, sync, consent, flow, f"/proxy/{supplier}/redirect", meter)
-    set_browser_names(request, response, renamed)
-    return response
+    check_own_form(visit.request, form.csrf, "/")
+    sent = form.model_dump(include={*_FIELDS})
+    pairs = [(name, sent[name]) for name in _FIELDS if sent[name]]
+    asked = read_authorization_request(visit, [*pairs, ("usage_point_id", form.usage_point_id)])
+    invited, meter = None, asked.hint
+    if not visit.sync.suppliers.main.account_tokens:
+        invited = _open_invitation(visit, asked, form.invitation.strip().rpartition("#")[2])
+        meter = visit.registry.accounts.meter_of(invited) if invited else None
+        if meter is None:
+            return refuse_invitation(visit)
+    if wait_s := count_start(visit, invited):
+        return visit.rename(visit.page("too_many", wait_s))
+    if invited is not None:
+        note_subject(visit.request, invited.id, account_id=invited.account_id, tenant=invited.tenant)
+    flow = asked.flow(supplier, visit.renamed.newest, invited.id if invited else None)
+    return begin_flow(visit, flow, f"/proxy/{supplier}/redirect", meter)
 
 
 @router.get("/{supplier}/redirect")
 @router.get(f"/{{supplier}}/redirect{PORTAL_SUFFIX}")
-def receive_callback(
-    request: Request,
-    supplier: str,
-    stores: StoresDep,
-    sync: SyncDep,
-    consent: ConsentDep,
-    access: AccessDep,
-    session: SessionDep,
-) -> Response:
+def receive_callback(visit: ConsentVisitDep) -> Response:
     """Receive a person who comes back from the supplier's page.
 
     The supplier knows one address of ours, so a household of our own may come here too.
     """
-    check_supplier(supplier)
-    return answer_callback(request, stores, consent, access, session, sync.suppliers.main.supplier.name)
+    return answer_callback(visit, visit.sync.suppliers.main.supplier.name)
 
 
-def read_authorization_request(
-    request: Request, stores: Stores, pairs: list[tuple[str, str]]
-) -> AuthorizationRequest | Response:
-    """Return the request for a consent in these parameters, or the answer that refuses it.
+def read_authorization_request(visit: Visit, pairs: list[tuple[str, str]]) -> AuthorizationRequest:
+    """Return the request for a consent in these parameters. Raises EarlyAnswer.
 
     Where client or address are wrong, the person stays here; for the rest the client hears of it (RFC 6749, 4.1.2.1).
     """
     parameters = dict(pairs)
-    client = stores.registry.proxy_clients.find(parameters.get("client_id", ""))
+    client = visit.registry.proxy_clients.find(parameters.get("client_id", ""))
     redirect_uri = parameters.get("redirect_uri", "")
     # A parameter that is named twice may mean its other value to another reader.
     if client is None or redirect_uri not in client.redirect_uris or len(parameters) < len(pairs):
-        return render_message(request, "proxy.unknown", 400, ("/", "connect.home"))
+        raise EarlyAnswer(render_message(visit.request, "proxy.unknown", 400, ("/", "connect.home")))
     state, challenge = parameters.get("state", ""), parameters.get("code_challenge") or None
     has_state = 0 < len(state) <= LONGEST_STATE
-    issuer = f"{stores.settings.public_url}/proxy/{request.path_params['supplier']}" if client.strict else None
+    issuer = f"{visit.settings.public_url}/proxy/{visit.request.path_params['supplier']}" if client.strict else None
     state = state if has_state else ""
     caller = ProxyCaller(client.id, redirect_uri, state, challenge, issuer, client.numbers_in_redirect)
     if fault := _find_fault(client, parameters, has_state=has_state, challenge=challenge):
         error, description = fault
-        return RedirectResponse(caller.address(error=error, error_description=description), 302)
+        raise EarlyAnswer(RedirectResponse(caller.address(error=error, error_description=description), 302))
     return AuthorizationRequest(client, caller, parameters.get("usage_point_id"), parameters)
 
 
@@ -229,32 +198,22 @@ def _find_fault(
     return None
 
 
-def check_supplier(supplier: str) -> None:
-    """Check that the proxy knows the supplier. Raises HttpRefusal 404."""
-    if supplier != ENEDIS.name:
-        raise HttpRefusal(404, "not_found", "there is no proxy here")
+def _find_opened(visit: ConsentVisit, asked: AuthorizationRequest) -> Invitation | None:
+    """Return the invitation of the client's tenant that this browser has opened before."""
+    return visit.registry.invitations.find_opened(visit.names.hashes, asked.client.tenant)
 
 
-def _find_opened(registry: Registry, sync: Sync, asked: AuthorizationRequest, names: BrowserNames) -> Invitation | None:
-    """Return the invitation of the client's tenant that this browser has opened before, where one is needed."""
-    if sync.suppliers.main.account_tokens:
-        return None
-    return registry.invitations.find_opened(names.hashes, asked.client.tenant)
-
-
-def _open_invitation(
-    registry: Registry, sync: Sync, asked: AuthorizationRequest, names: BrowserNames, renamed: BrowserNames, secret: str
-) -> Invitation | None:
+def _open_invitation(visit: ConsentVisit, asked: AuthorizationRequest, secret: str) -> Invitation | None:
     """Bind the invitation to the browser's new name and return it, or the one that the browser has opened before.
 
     None for an invitation of another tenant, as for one that nobody has made; it stays as it was.
     """
     if not secret:
-        return _find_opened(registry, sync, asked, names)
-    invitation = registry.invitations.find(secret)
+        return _find_opened(visit, asked)
+    invitation = visit.registry.invitations.find(secret)
     if invitation is None or invitation.tenant != asked.client.tenant:
         return None
-    return registry.invitations.open(secret, renamed.newest, names.hashes)
+    return visit.registry.invitations.open(secret, visit.renamed.newest, visit.names.hashes)
 
 
 async def read_form(request: Request) -> dict[str, str]:
@@ -273,29 +232,23 @@ async def read_form(request: Request) -> dict[str, str]:
 
 @router.post("/{supplier}/token")
 def issue_token(
-    request: Request,
-    supplier: str,
-    stores: StoresDep,
-    consent: ConsentDep,
+    visit: VisitDep,
     form: Annotated[dict[str, str], Depends(read_form)],
     basic: Annotated[HTTPBasicCredentials | None, Depends(_basic)],
 ) -> Response:
     """Answer the exchange of a code, and each renewal of a token."""
-    check_supplier(supplier)
-    client = authenticate_client(request, stores, form, basic)
-    note_actor(request, ActorKind.CLIENT, client.id, client.tenant)
+    client = authenticate_client(visit, form, basic)
+    note_actor(visit.request, ActorKind.CLIENT, client.id, client.tenant)
     try:
-        answer = JSONResponse(_answer(consent, client, form), headers={"Pragma": "no-cache"})
+        answer = JSONResponse(_answer(visit.consent.proxy_grants, client, form), headers={"Pragma": "no-cache"})
     except WorkerError as error:
         raise to_refusal(error) from error
     if form.get("grant_type") == "refresh_token":
-        leave_out(request)  # A client comes each hour, and reads nothing more than before.
+        leave_out(visit.request)  # A client comes each hour, and reads nothing more than before.
     return answer
 
 
-def authenticate_client(
-    request: Request, stores: Stores, form: Mapping[str, str], basic: HTTPBasicCredentials | None
-) -> ProxyClient:
+def authenticate_client(visit: Visit, form: Mapping[str, str], basic: HTTPBasicCredentials | None) -> ProxyClient:
     """Return the client whose id and secret came in a Basic header or in the form (RFC 6749, 2.3.1).
 
     Raises HttpRefusal 400 where it came in both, 401, or 429 after too many wrong ones of an address or a client.
@@ -303,28 +256,30 @@ def authenticate_client(
     if basic and form.get("client_secret"):
         raise HttpRefusal(400, "invalid_request", "authenticate the client in the header or in the form, not in both")
     sent = (basic.username, basic.password) if basic else (form.get("client_id", ""), form.get("client_secret", ""))
-    client = stores.registry.proxy_clients.authenticate(*sent)
+    client = visit.registry.proxy_clients.authenticate(*sent)
     if client is not None:
         return client
-    limiter, address = RateLimiter(stores.redis), client_address(request)
-    known = stores.registry.proxy_clients.find(sent[0])  # Made-up ids would fill Redis.
-    waits_s = [limiter.count_call(_WRONG_OF_ADDRESS, address)]
-    waits_s += [limiter.count_call(_WRONG_OF_CLIENT, known.id)] if known else []
-    log.warning("proxy client refused", extra=fields(address=address, client=known.id if known else None))
+    known = visit.registry.proxy_clients.find(sent[0])  # Made-up ids would fill Redis.
+    waits_s = [visit.count_call(_WRONG_OF_ADDRESS, visit.address)]
+    waits_s += [visit.count_call(_WRONG_OF_CLIENT, known.id)] if known else []
+    log.warning("proxy client refused", extra=fields(address=visit.address, client=known.id if known else None))
     if wait_s := max(waits_s):
-        raise HttpRefusal(429, "temporarily_unavailable", "too many wrong secrets: try again later", wait_s=wait_s)
+        raise _slow_down("too many wrong secrets", wait_s)
     headers = {"WWW-Authenticate": 'Basic realm="releve"'} if basic else None
     raise HttpRefusal(401, "invalid_client", "client_id or client_secret is wrong", headers)
 
 
-def _answer(consent: Consent, client: ProxyClient, form: Mapping[str, str]) -> TokenAnswer:
+def _slow_down(message: str, wait_s: float) -> HttpRefusal:
+    return HttpRefusal(429, "temporarily_unavailable", f"{message}: try again later", wait_s=wait_s)
+
+
+def _answer(grants: ProxyGrants, client: ProxyClient, form: Mapping[str, str]) -> TokenAnswer:
     match form.get("grant_type"):
         case "authorization_code":
-            code = _required_field(form, "code")
-            verifier = form.get("code_verifier") or None
-            return consent.proxy_grants.exchange(client, code, form.get("redirect_uri"), verifier)
+            code, verifier = _required_field(form, "code"), form.get("code_verifier") or None
+            return grants.exchange(client, code, form.get("redirect_uri"), verifier)
         case "refresh_token":
-            return consent.proxy_grants.refresh(client, _required_field(form, "refresh_token"))
+            return grants.refresh(client, _required_field(form, "refresh_token"))
         case None | "":
             raise HttpRefusal(400, "invalid_request", "grant_type is missing")
         case _:
@@ -340,8 +295,7 @@ def to_refusal(error: WorkerError) -> HttpRefusal:
     if isinstance(error, TransientError):
         wait_s = error.retry_after_s or CLIENT_DELAY_S
         if isinstance(error, RateLimited):
-            message = "the supplier's rate limit is reached: try again later"
-            return HttpRefusal(429, "temporarily_unavailable", message, wait_s=wait_s)
+            return _slow_down("the supplier's rate limit is reached", wait_s)
         return HttpRefusal(503, "temporarily_unavailable", "the supplier does not answer: try again", wait_s=wait_s)
     if isinstance(error, AccountError):
         return HttpRefusal(400, "invalid_grant", "the supplier refuses the code or refresh token: consent again")
@@ -358,23 +312,16 @@ def _required_field(form: Mapping[str, str], name: str) -> str:
 
 @router.get("/{supplier}/data/{path:path}")
 def read_data(
-    request: Request,
-    supplier: str,
-    path: str,
-    stores: StoresDep,
-    sync: SyncDep,
-    consent: ConsentDep,
-    bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+    visit: VisitDep, path: str, bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 ) -> Response:
     """Return the supplier's answer for a meter that the access token's grant is for."""
-    check_supplier(supplier)
-    if sync.suppliers.main.account_tokens:
-        message = "the token is the supplier's: use it there directly"
-        raise HttpRefusal(404, "not_found", message)
-    grant = _find_grant(request, stores, consent, bearer)
-    pairs = request.query_params.multi_items()
+    main = visit.sync.suppliers.main
+    if main.account_tokens:
+        raise HttpRefusal(404, "not_found", "the token is the supplier's: use it there directly")
+    grant = _find_grant(visit, bearer)
+    pairs = visit.request.query_params.multi_items()
     try:
-        query = read_query(sync.suppliers.main.endpoints.preset, f"/{path}", dict(pairs))
+        query = read_query(main.endpoints.preset, f"/{path}", dict(pairs))
         if query is not None and len(dict(pairs)) < len(pairs):
             raise ValueError("a parameter is given twice")
     except ValueError as error:
@@ -382,7 +329,7 @@ def read_data(
     if query is None:
         raise HttpRefusal(404, "not_found", "no series of the supplier has this path")
     try:
-        return _to_response(consent.proxy_data.read(grant, query))
+        return _to_response(visit.consent.proxy_data.read(grant, query))
     except OtherMeter:
         # The same for every other meter, known here or not.
         message = "this token is not for this meter"
@@ -399,20 +346,16 @@ def read_data(
         raise to_refusal(error) from error
 
 
-def _find_grant(
-    request: Request, stores: Stores, consent: Consent, bearer: HTTPAuthorizationCredentials | None
-) -> ProxyGrant:
+def _find_grant(visit: Visit, bearer: HTTPAuthorizationCredentials | None) -> ProxyGrant:
     """Return the grant of the call's token, and count the call. Raises HttpRefusal 401 or 429."""
-    limiter = RateLimiter(stores.redis)
-    grant = consent.proxy_data.find_grant(bearer.credentials) if bearer else None
+    grant = visit.consent.proxy_data.find_grant(bearer.credentials) if bearer else None
     if grant is None:
-        if wait_s := limiter.count_call(_WRONG_TOKENS, client_address(request)):
-            raise HttpRefusal(429, "temporarily_unavailable", "too many wrong tokens: try again later", wait_s=wait_s)
+        if wait_s := visit.count_call(_WRONG_TOKENS, visit.address):
+            raise _slow_down("too many wrong tokens", wait_s)
         message = "send an access token as `Authorization: Bearer …`; this one is unknown or has expired"
         raise HttpRefusal(401, "invalid_token", message, _challenge("invalid_token" if bearer else ""))
-    rate = Rate("proxy-grant", stores.settings.api_calls_per_minute)
-    if wait_s := limiter.count_call(rate, grant.id):
-        raise HttpRefusal(429, "temporarily_unavailable", "too many calls: try again later", wait_s=wait_s)
+    if wait_s := visit.count_call(Rate("proxy-grant", visit.settings.api_calls_per_minute), grant.id):
+        raise _slow_down("too many calls", wait_s)
     return grant
 
 

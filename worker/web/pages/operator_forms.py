@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, Form, Request, Response
+from fastapi import APIRouter, Depends, Form, Response
 from fastapi.responses import RedirectResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
@@ -27,39 +28,27 @@ from worker.clients.grdf import GRDF
 from worker.clients.grdf.consent import LARGEST_PROOF, MOST_PROOFS
 from worker.domain.access_right import is_gas_meter
 from worker.domain.account import DEFAULT_TENANT
-from worker.domain.invitation import Invitation
 from worker.domain.sessions import KeyKind, find_password_fault
 from worker.errors import MeterElsewhere, StoreUnavailable, UnknownAccount, UnknownTenant
 from worker.logs import fields
-from worker.runtime.consent_parts import Consent, build_inviter, erase
-from worker.runtime.stores import Stores
-from worker.runtime.web_access import WebAccess
+from worker.runtime.consent_parts import build_inviter, erase
 from worker.stores.redis.pending_consents import ProofFile
-from worker.stores.registry import Registry
 from worker.stores.registry.api_tokens import require_tenant
 from worker.stores.registry.invitations import UnknownInvitation
-from worker.web.dependencies import (
-    AccessDep,
-    ConsentDep,
-    RegistryDep,
-    StoresDep,
-    SyncDep,
-    publish_revocation,
-)
+from worker.web.dependencies import FormRefused, Visit, VisitDep, publish_revocation
 from worker.web.file_uploads import LARGEST_UPLOAD, read_upload
 from worker.web.pages.account_forms import receipt_of
 from worker.web.pages.operator_access import (
     PATH,
-    FormSession,
+    OperatorForm,
     check_again,
     check_fresh,
-    load_form_session,
-    load_operator_session,
+    load_operator,
     open_operator_session,
-    require_form_session,
+    require_form,
 )
-from worker.web.pages.operator_overview import operator_page
-from worker.web.rendering import refuse_form, render, render_message
+from worker.web.pages.operator_overview import find_account, operator_page
+from worker.web.rendering import render, render_message
 from worker.web.request_audit import note_refusal, note_subject
 
 log = logging.getLogger("releve.web")
@@ -71,61 +60,46 @@ _LONGEST_ID: Final = 32
 _METER: Final = re.compile(r"[0-9]{14}")  # Of electricity; one of gas may have the same form.
 _UNUSUAL: Final = re.compile(r"[^A-Za-z0-9._-]+")  # In the name of a file.
 _MOST_FIELDS: Final = 2
+_FAULTS: Final[Mapping[type[Exception], tuple[str, int]]] = {
+    UnknownAccount: ("operator.invite.unknown", 404),
+    UnknownTenant: ("operator.invite.no_tenant", 422),
+    MeterHasNoAccount: ("operator.invite.no_account", 409),
+}
+
+
+def require_uploader(visit: VisitDep) -> None:
+    """Check that an operator sends the body, before it is read. Raises FormRefused."""
+    if load_operator(visit) is None:
+        raise FormRefused(PATH)
 
 
 @router.post("/erase")
 def erase_account(
-    request: Request,
-    stores: StoresDep,
-    sync: SyncDep,
-    consent: ConsentDep,
-    access: AccessDep,
-    session: FormSession,
+    visit: OperatorForm,
     account: Annotated[str, Form()] = "",
     password: Annotated[str, Form()] = "",
     code: Annotated[str, Form()] = "",
 ) -> Response:
-    """Erase an account and show the receipt."""
-    account_id = account.strip()
-    if not _exists(stores.registry, account_id):
+    request, account_id = visit.request, account.strip()
+
+    def show_again(fault: str, status: int, wait_s: int = 0) -> Response:
+        return operator_page(visit, status, erase_fault=fault, wait_s=wait_s, erase_account=account_id)
+
+    if find_account(visit.registry, account_id[:_LONGEST_ID]) is None:
         note_refusal(request, "operator.erase.unknown")
-        return operator_page(
-            request,
-            stores,
-            sync,
-            consent,
-            access,
-            session,
-            404,
-            erase_fault="operator.erase.unknown",
-            erase_account=account_id,
-        )
+        return show_again("operator.erase.unknown", 404)
     note_subject(request, account_id=account_id)
-    if refusal := check_again(request, stores, access, session, password, code):
-        shown = {"erase_fault": refusal.text, "wait_s": refusal.wait_s, "erase_account": account_id}
-        return refusal.mark(operator_page(request, stores, sync, consent, access, session, refusal.status, **shown))
-    erased = erase(stores, account_id, session.operator.actor)
-    publish_revocation(stores, sync)
-    receipt = receipt_of(erased)
-    return render(request, "operator_erased.html", account_id=account_id, receipt=receipt, moment=stores.now())
-
-
-def _exists(registry: Registry, account_id: str) -> bool:
-    try:
-        registry.accounts.get_existing(account_id[:_LONGEST_ID])
-    except UnknownAccount:
-        return False
-    return True
+    if refusal := check_again(visit, password, code):
+        return show_again(refusal.text, refusal.status, refusal.wait_s)
+    receipt = receipt_of(erase(visit.stores, account_id, visit.operator.actor))
+    publish_revocation(visit.stores, visit.sync)
+    now = visit.stores.now()
+    return render(request, "operator_erased.html", account_id=account_id, receipt=receipt, moment=now)
 
 
 @router.post("/invitations")
 def invite(
-    request: Request,
-    stores: StoresDep,
-    sync: SyncDep,
-    consent: ConsentDep,
-    access: AccessDep,
-    session: FormSession,
+    visit: OperatorForm,
     whom: Annotated[str, Form()] = "",
     new_holder: Annotated[str, Form()] = "",
     address: Annotated[str, Form()] = "",
@@ -139,50 +113,46 @@ def invite(
     ``energy``: the supplier of the meter. Password and code are asked for once an hour.
     """
     whom, address, is_new = whom.replace(" ", "").strip(), address.strip(), bool(new_holder)
-    energy = energy if energy in consent.suppliers else ENEDIS.name
+    energy = energy if energy in visit.consent.suppliers else ENEDIS.name
+    inviter, by, is_meter = build_inviter(visit.stores), visit.operator.actor, _is_meter(whom, energy)
 
     def show_again(fault: str, status: int, **facts: Any) -> Response:
-        note_refusal(request, fault)
+        note_refusal(visit.request, fault)
         form = {"whom": whom, "new_holder": is_new, "address": address, "tenant": tenant, "energy": energy, **facts}
-        return operator_page(request, stores, sync, consent, access, session, status, invite_fault=fault, **form)
+        return operator_page(visit, status, invite_fault=fault, **form)
 
-    if address and not (build_inviter(stores).sends_mail and is_mail_address(address)):
+    if address and not (inviter.sends_mail and is_mail_address(address)):
         return show_again("operator.invite.no_address", 422)
-    if is_new and not _is_meter(whom, energy):
+    if is_new and not is_meter:
         return show_again("operator.invite.needs_meter", 422)
-    if refusal := check_fresh(request, stores, access, session, password, code):
-        return refusal.mark(show_again(refusal.text, refusal.status, wait_s=refusal.wait_s))
+    if refusal := check_fresh(visit, password, code):
+        return show_again(refusal.text, refusal.status, wait_s=refusal.wait_s)
     try:
-        require_tenant(stores.registry.database, tenant)
-        by = session.operator.actor
-        invitation, link = _create_invitation(stores, whom, energy, by, new_holder=is_new, tenant=tenant)
-    except UnknownAccount:
-        return show_again("operator.invite.unknown", 404)
+        require_tenant(visit.registry.database, tenant)
+        if is_meter:
+            invitation, link = inviter.invite_meter(energy, whom.upper(), by, new_holder=is_new, tenant=tenant)
+        else:
+            invitation, link = inviter.invite_account(whom, by)
     except MeterHasAccount as error:
         return show_again("operator.invite.has_account", 409, invite_account=error.account_id)
     except MeterElsewhere as error:
-        return show_again(
-            "operator.invite.elsewhere",
-            409,
-            invite_tenant=stores.registry.tenants.title_of(error.tenant) or error.tenant,
-        )
-    except UnknownTenant:
-        return show_again("operator.invite.no_tenant", 422)
-    except MeterHasNoAccount:
-        return show_again("operator.invite.no_account", 409)
-    note_subject(request, invitation.id, account_id=invitation.account_id, tenant=invitation.tenant)
-    fault = build_inviter(stores).mail(invitation, link, address) if address else None
+        title = visit.registry.tenants.title_of(error.tenant) or error.tenant
+        return show_again("operator.invite.elsewhere", 409, invite_tenant=title)
+    except (UnknownAccount, UnknownTenant, MeterHasNoAccount) as error:
+        return show_again(*_FAULTS[type(error)])
+    note_subject(visit.request, invitation.id, account_id=invitation.account_id, tenant=invitation.tenant)
+    fault = inviter.mail(invitation, link, address) if address else None
     values: dict[str, Any] = {"invitation": invitation, "link": link, "mailed": bool(address), "mail_fault": fault}
-    return render(request, "operator_invitation.html", **values)
+    return render(visit.request, "operator_invitation.html", **values)
 
 
-@router.post("/invitations/{invitation_id}/revoke", dependencies=[Depends(require_form_session)])
-def revoke(request: Request, invitation_id: str, registry: RegistryDep) -> Response:
+@router.post("/invitations/{invitation_id}/revoke")
+def revoke(visit: OperatorForm, invitation_id: str) -> Response:
     try:
-        revoked = registry.invitations.revoke(invitation_id)
+        revoked = visit.registry.invitations.revoke(invitation_id)
     except UnknownInvitation:
-        return render_message(request, "failure.not_found", 404, (_INVITATIONS, "operator.invited.back"))
-    note_subject(request, account_id=revoked.account_id, tenant=revoked.tenant)
+        return render_message(visit.request, "failure.not_found", 404, (_INVITATIONS, "operator.invited.back"))
+    note_subject(visit.request, account_id=revoked.account_id, tenant=revoked.tenant)
     return RedirectResponse(_INVITATIONS, 303)
 
 
@@ -190,48 +160,34 @@ def _is_meter(whom: str, energy: str) -> bool:
     return is_gas_meter(whom.upper()) if energy == GRDF.name else _METER.fullmatch(whom) is not None
 
 
-def _create_invitation(
-    stores: Stores, whom: str, energy: str, by: str, *, new_holder: bool, tenant: str
-) -> tuple[Invitation, str]:
-    if _is_meter(whom, energy):
-        return build_inviter(stores).invite_meter(energy, whom.upper(), by, new_holder=new_holder, tenant=tenant)
-    return build_inviter(stores).invite_account(whom, by)
-
-
-@router.post("/rights/{right_id}/proofs")
-async def upload(
-    request: Request, right_id: str, stores: StoresDep, consent: ConsentDep, access: AccessDep
-) -> Response:
+@router.post("/rights/{right_id}/proofs", dependencies=[Depends(require_uploader)])
+async def upload(right_id: str, visit: VisitDep) -> Response:
     """Take one to three files of a proof."""
-    if await run_in_threadpool(load_operator_session, request, access) is None:
-        return await run_in_threadpool(refuse_form, request, PATH)
     try:
-        form = await read_upload(request, LARGEST_UPLOAD, most_files=MOST_PROOFS, most_fields=_MOST_FIELDS)
+        form = await read_upload(visit.request, LARGEST_UPLOAD, most_files=MOST_PROOFS, most_fields=_MOST_FIELDS)
     except MultiPartException:
-        return await run_in_threadpool(_refuse_proofs, request, "too_many")
+        return await run_in_threadpool(_refuse_proofs, visit, "too_many")
     try:
-        return await run_in_threadpool(_take_proofs, request, stores, consent, access, right_id, form)
+        return await run_in_threadpool(_take_proofs, visit, right_id, form)
     finally:
         await form.close()
 
 
-def _take_proofs(
-    request: Request, stores: Stores, consent: Consent, access: WebAccess, right_id: str, form: FormData
-) -> Response:
-    if load_form_session(request, access, str(form.get("csrf", ""))) is None:
-        return refuse_form(request, PATH)
-    if right_id not in {awaited.right_id for awaited in consent.proof_uploads.list_awaited()}:
-        return _refuse_proofs(request, "not_awaited", 404)
+def _take_proofs(visit: Visit, right_id: str, form: FormData) -> Response:
+    require_form(visit, str(form.get("csrf", "")))
+    proof_uploads = visit.consent.proof_uploads
+    if right_id not in {awaited.right_id for awaited in proof_uploads.list_awaited()}:
+        return _refuse_proofs(visit, "not_awaited", 404)
     uploads = [part for part in form.getlist("proof") if isinstance(part, UploadFile) and part.filename]
     if not uploads:
-        return _refuse_proofs(request, "none")
+        return _refuse_proofs(visit, "none")
     if any(not 0 < (part.size or 0) <= LARGEST_PROOF for part in uploads):
-        return _refuse_proofs(request, "size")
+        return _refuse_proofs(visit, "size")
     files: list[ProofFile] = [(_plain_name(part.filename or ""), part.file.read()) for part in uploads]
-    consent.proof_uploads.files.put(right_id, files)
+    proof_uploads.files.put(right_id, files)
     log.info("proof taken", extra=fields(right=right_id, files=len(files)))
     try:
-        enqueue_proofs(broker_url=stores.broker_url)
+        enqueue_proofs(broker_url=visit.stores.broker_url)
     except StoreUnavailable as error:  # Beat's task sends it a little later.
         log.warning("proof not published", extra=fields(right=right_id, reason=str(error)))
     return RedirectResponse(_PROOFS, 303)
@@ -243,52 +199,30 @@ def _plain_name(name: str) -> str:
     return f"proof{suffix}"
 
 
-def _refuse_proofs(request: Request, fault: str, status: int = 422) -> Response:
-    return render_message(request, f"operator.proofs.{fault}", status, (_PROOFS, "operator.proofs.back"))
+def _refuse_proofs(visit: Visit, fault: str, status: int = 422) -> Response:
+    return render_message(visit.request, f"operator.proofs.{fault}", status, (_PROOFS, "operator.proofs.back"))
 
 
 @router.post("/password")
 def change_password(
-    request: Request,
-    stores: StoresDep,
-    sync: SyncDep,
-    consent: ConsentDep,
-    access: AccessDep,
-    session: FormSession,
+    visit: OperatorForm,
     password: Annotated[str, Form()] = "",
     code: Annotated[str, Form()] = "",
     new: Annotated[str, Form()] = "",
     again: Annotated[str, Form()] = "",
 ) -> Response:
     """Set a new password. All sessions end, copies of this one too; this browser gets a new one."""
-    operator = session.operator
-    if new != again:
-        return operator_page(
-            request, stores, sync, consent, access, session, 422, access_fault="operator.password.differ"
-        )
-    if fault := find_password_fault(new, operator.name):
-        return operator_page(
-            request, stores, sync, consent, access, session, 422, access_fault=f"operator.password.{fault}"
-        )
-    if refusal := check_again(request, stores, access, session, password, code):
-        page = operator_page(
-            request,
-            stores,
-            sync,
-            consent,
-            access,
-            session,
-            refusal.status,
-            access_fault=refusal.text,
-            wait_s=refusal.wait_s,
-        )
-        return refusal.mark(page)
-    access.operators.set_password(operator.id, new)
-    return open_operator_session(request, access, operator, to=_OWN_ACCESS)
+    operator = visit.operator
+    fault = "differ" if new != again else find_password_fault(new, operator.name)
+    if fault:
+        return operator_page(visit, 422, access_fault=f"operator.password.{fault}")
+    if refusal := check_again(visit, password, code):
+        return operator_page(visit, refusal.status, access_fault=refusal.text, wait_s=refusal.wait_s)
+    visit.access.operators.set_password(operator.id, new)
+    return open_operator_session(visit, operator, to=_OWN_ACCESS)
 
 
 @router.post("/sessions/end-others")
-def end_other_sessions(access: AccessDep, session: FormSession) -> Response:
-    """End the operator's sessions in all other browsers."""
-    access.keys.end_of([session.operator.id], [KeyKind.OPERATOR_SESSION], but=session.key.id)
+def end_other_sessions(visit: OperatorForm) -> Response:
+    visit.access.keys.end_of([visit.operator.id], [KeyKind.OPERATOR_SESSION], but=visit.key.id)
     return RedirectResponse(_OWN_ACCESS, 303)

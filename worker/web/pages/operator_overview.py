@@ -10,15 +10,13 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Form, Request, Response
+from fastapi import APIRouter, Form, Response
 from fastapi.responses import RedirectResponse
 
-from config.settings import Settings
 from worker.accounts.status import missing_days_of, status_of
 from worker.app import queue_lengths
 from worker.domain.access_right import is_gas_meter
@@ -33,24 +31,20 @@ from worker.ops.capacity import capacity_of
 from worker.ops.check_results import CheckResult, summarize
 from worker.ops.liveness import judge_beat
 from worker.ops.supplier_checks import judge_workers
-from worker.quota.ledger import QuotaState
 from worker.runtime.consent_parts import Consent, build_inviter
 from worker.runtime.stores import Stores
 from worker.runtime.sync_parts import Sync, build_explainer
-from worker.runtime.web_access import WebAccess
 from worker.stores.redis.heartbeats import Heartbeats
 from worker.stores.registry import Registry
 from worker.stores.registry.fleet_counts import Overview
 from worker.stores.registry.outcomes import HourFreshness
-from worker.web.dependencies import AccessDep, ConsentDep, StoresDep, SyncDep
+from worker.web.dependencies import VisitDep
 from worker.web.pages.operator_access import (
     PATH,
-    FormSession,
-    OperatorSession,
-    form_token,
-    is_fresh,
-    load_operator_session,
-    needs_code,
+    OperatorDep,
+    OperatorForm,
+    OperatorVisit,
+    load_operator,
     sign_in_page,
 )
 from worker.web.rendering import render, render_message, words_of
@@ -67,69 +61,30 @@ _LONGEST: Final = 100  # Of a text that is searched for.
 _FILTERS: Final = ("account", "actor", "action", "since", "until")  # Of the audit trail.
 
 
-@dataclass(frozen=True, slots=True)
-class SupplierQuota:
-    """The quota and gate of one supplier."""
-
-    supplier: str
-    preset: str
-    state: QuotaState
-    gate_s: int
-
-
 @router.get("")
-def show_operator(
-    request: Request, stores: StoresDep, sync: SyncDep, consent: ConsentDep, access: AccessDep
-) -> Response:
-    if not access.operators.has_any():
-        return render_message(request, "operator.closed", 404)
-    session = load_operator_session(request, access)
-    return (
-        operator_page(request, stores, sync, consent, access, session)
-        if session
-        else sign_in_page(request, stores.settings)
-    )
+def show_operator(visit: VisitDep) -> Response:
+    if not visit.access.operators.has_any():
+        return render_message(visit.request, "operator.closed", 404)
+    operator = load_operator(visit)
+    return operator_page(operator) if operator else sign_in_page(visit)
 
 
-def operator_page(
-    request: Request,
-    stores: Stores,
-    sync: Sync,
-    consent: Consent,
-    access: WebAccess,
-    session: OperatorSession,
-    status: int = 200,
-    **form: Any,
-) -> Response:
+def operator_page(visit: OperatorVisit, status: int = 200, **form: Any) -> Response:
     """Return the page of an operator who has signed in. ``form``: what a refused form shows again."""
-    fields_of_forms: dict[str, Any] = {
+    forms: dict[str, Any] = {
         "whom": "",
         "new_holder": False,
         "address": "",
         "tenant": DEFAULT_TENANT,
-        "energy": sync.suppliers.main.supplier.name,
+        "energy": visit.sync.suppliers.main.supplier.name,
         **dict.fromkeys(("invite_fault", "access_fault", "erase_fault", "search_fault")),
         **dict.fromkeys(("invite_account", "invite_tenant", "erase_account"), ""),
-        "wait_s": 0,
+        "operator": visit.operator,
+        "session_id": visit.key.id,
+        "sessions": visit.access.keys.list_keys([visit.operator.id]),
     }
-    values = {
-        **_page_values(stores, sync, consent),
-        **_invitations(stores, consent),
-        **_own_access(request, stores.settings, access, session),
-    }
-    csrf = form_token(access, session)
-    return render(request, "operator.html", status, operator_csrf=csrf, **values, **(fields_of_forms | form))
-
-
-def _own_access(request: Request, settings: Settings, access: WebAccess, session: OperatorSession) -> dict[str, Any]:
-    """Return the operator, its sessions, and what is asked for again."""
-    return {
-        "operator": session.operator,
-        "session_id": session.key.id,
-        "sessions": access.keys.list_keys([session.operator.id]),
-        "asks_code": needs_code(request, settings),
-        "is_fresh": is_fresh(session),
-    }
+    values = _page_values(visit.stores, visit.sync, visit.consent) | _invitations(visit.stores, visit.consent)
+    return render(visit.request, "operator.html", status, **values, **visit.describe(), **(forms | form))
 
 
 def _page_values(stores: Stores, sync: Sync, consent: Consent) -> dict[str, Any]:
@@ -174,16 +129,15 @@ def _check_processes(stores: Stores, queues: Mapping[str, int] | None) -> list[C
     ]
 
 
-def _further_quotas(sync: Sync) -> list[SupplierQuota]:
-    """Return the quota of each supplier beside the first one, by day where it has a limit a day; none where none is."""
-    quotas = []
-    for name, clients in sync.suppliers.items():
-        if name == sync.suppliers.main.supplier.name:
-            continue
-        preset = clients.endpoints.preset
-        state = sync.ledgers[name].state(preset.quota_names)
-        quotas.append(SupplierQuota(name, preset.name, state, math.ceil(state.opens_in_s)))
-    return quotas
+def _further_quotas(sync: Sync) -> list[dict[str, Any]]:
+    """Return quota and gate of each supplier beside the first one, by day where it has a limit a day."""
+    presets = {name: clients.endpoints.preset for name, clients in sync.suppliers.items()}
+    del presets[sync.suppliers.main.supplier.name]
+    states = {name: sync.ledgers[name].state(preset.quota_names) for name, preset in presets.items()}
+    return [
+        {"supplier": name, "preset": presets[name].name, "state": state, "gate_s": math.ceil(state.opens_in_s)}
+        for name, state in states.items()
+    ]
 
 
 def _invitations(stores: Stores, consent: Consent) -> dict[str, Any]:
@@ -199,7 +153,7 @@ def _invitations(stores: Stores, consent: Consent) -> dict[str, Any]:
 
 
 def _fresh_hours(stores: Stores, nightly: Sequence[Series]) -> dict[datetime, dict[Series, HourFreshness | None]]:
-    """Return how many active accounts had a complete yesterday, at each stored hour of the last day."""
+    """Return, for each stored hour of the last day, how many active accounts had the whole day before."""
     rows = stores.registry.completeness.list_freshness_since(stores.now() - timedelta(hours=24))
     hours: dict[datetime, dict[Series, HourFreshness | None]] = {}
     for row in rows:
@@ -218,36 +172,25 @@ def _queues(stores: Stores) -> dict[str, int] | None:
 
 
 @router.post("/search")
-def search(
-    request: Request,
-    stores: StoresDep,
-    sync: SyncDep,
-    consent: ConsentDep,
-    access: AccessDep,
-    session: FormSession,
-    wanted: Annotated[str, Form(max_length=_LONGEST)] = "",
-) -> Response:
+def search(visit: OperatorForm, wanted: Annotated[str, Form(max_length=_LONGEST)] = "") -> Response:
     """Lead to the account of a meter or id; where a number is that of two meters, to both."""
-    accounts = _find(stores.registry, "".join(wanted.split()))
+    accounts = _find(visit.registry, "".join(wanted.split()))
     if not accounts:
-        note_refusal(request, "operator.search.unknown")
-        return operator_page(
-            request, stores, sync, consent, access, session, 404, search_fault="operator.search.unknown"
-        )
-    note_subject(request, account_id=accounts[0].id)
+        note_refusal(visit.request, "operator.search.unknown")
+        return operator_page(visit, 404, search_fault="operator.search.unknown")
+    note_subject(visit.request, account_id=accounts[0].id)
     if len(accounts) > 1:
         rows = [{"account": account.id, "supplier": account.supplier} for account in accounts]
-        return render(request, "operator_accounts.html", title="operator.search.both", code="", rows=rows, older=None)
+        values: dict[str, Any] = {"title": "operator.search.both", "code": "", "rows": rows, "older": None}
+        return render(visit.request, "operator_accounts.html", **values)
     return RedirectResponse(f"{PATH}/accounts/{accounts[0].id}#state", 303)
 
 
 @router.get("/accounts")
-def list_accounts(request: Request, stores: StoresDep, sync: SyncDep, access: AccessDep) -> Response:
+def list_accounts(visit: OperatorDep) -> Response:
     """List the accounts with an error code, or without one those whose consent ends within a month."""
-    if load_operator_session(request, access) is None:
-        return RedirectResponse(PATH, 303)
-    code, after = (request.query_params.get(name, "")[:_LONGEST].replace("\x00", "") for name in ("code", "after"))
-    overview, most = Overview(stores.registry.database), ACCOUNTS_A_PAGE + 1
+    code, after = _query_text(visit, "code"), _query_text(visit, "after")
+    overview, most = Overview(visit.registry.database), ACCOUNTS_A_PAGE + 1
     rows: Sequence[Mapping[str, Any]]
     if code:
         failing = overview.page_failing(code, after, most)
@@ -256,49 +199,52 @@ def list_accounts(request: Request, stores: StoresDep, sync: SyncDep, access: Ac
             for one in failing
         ]
     else:
-        today = sync.history.today()
+        today = visit.sync.history.today()
         ending = overview.page_ending(today, today + ENDING_WITHIN, after, most)
         rows = [{"account": account_id, "until": until} for account_id, until in ending]
     shown, kept = rows[:ACCOUNTS_A_PAGE], {"code": code} if code else {}
     more = f"{PATH}/accounts?{urlencode({**kept, 'after': shown[-1]['account']})}" if len(rows) > len(shown) else None
     title = "operator.accounts.failing" if code else "operator.accounts.ending"
-    return render(request, "operator_accounts.html", title=title, code=code, rows=shown, older=more)
+    return render(visit.request, "operator_accounts.html", title=title, code=code, rows=shown, older=more)
+
+
+def _query_text(visit: OperatorVisit, name: str) -> str:
+    return visit.request.query_params.get(name, "")[:_LONGEST].replace("\x00", "")
 
 
 @router.get("/accounts/{account_id}")
-def show_account(request: Request, account_id: str, stores: StoresDep, sync: SyncDep, access: AccessDep) -> Response:
+def show_account(visit: OperatorDep, account_id: str) -> Response:
     """Show state, reason and missing days of an account, and a button that makes an invitation."""
-    if (session := load_operator_session(request, access)) is None:
-        return RedirectResponse(PATH, 303)
-    try:
-        account = stores.registry.accounts.get_existing(account_id)
-    except UnknownAccount:
-        return render_message(request, "failure.not_found", 404, (PATH, "operator.invited.back"))
-    standing, today = status_of(account, sync.history), sync.history.today()
-    sentences = build_explainer(stores, sync).explain(account, today - ONE_DAY).sentences
-    missing = missing_days_of(account.id, sync.history)
+    history, account = visit.sync.history, find_account(visit.registry, account_id)
+    if account is None:
+        return render_message(visit.request, "failure.not_found", 404, (PATH, "operator.invited.back"))
+    standing, yesterday = status_of(account, history), history.today() - ONE_DAY
+    sentences = build_explainer(visit.stores, visit.sync).explain(account, yesterday).sentences
+    missing = missing_days_of(account.id, history)
     return render(
-        request,
+        visit.request,
         "operator_account.html",
         account=account,
         standing=standing,
         codes=list(dict.fromkeys(filter(None, (account.reason, *(one.error for one in standing.series.values()))))),
-        yesterday=sentences[words_of(request).language],
+        yesterday=sentences[words_of(visit.request).language],
         missing={series: (days[:_MOST_DAYS], max(0, len(days) - _MOST_DAYS)) for series, days in missing.items()},
-        tenant=_name_tenant(stores.registry, account),
-        operator_csrf=form_token(access, session),
-        is_fresh=is_fresh(session),
-        asks_code=needs_code(request, stores.settings),
+        tenant=_name_tenant(visit.registry, account),
+        **visit.describe(),
     )
 
 
 def _find(registry: Registry, text: str) -> Sequence[Account]:
     if is_gas_meter(text.upper()):
         return registry.accounts.find_by_meter(text.upper())
+    return [account] if (account := find_account(registry, text.lower())) else []
+
+
+def find_account(registry: Registry, account_id: str) -> Account | None:
     try:
-        return [registry.accounts.get_existing(text.lower())]
+        return registry.accounts.get_existing(account_id)
     except UnknownAccount:
-        return []
+        return None
 
 
 def _name_tenant(registry: Registry, account: Account) -> str:
@@ -314,17 +260,16 @@ def _titles_of_tenants(registry: Registry) -> dict[str, str]:
 
 
 @router.get("/audit")
-def show_audit(request: Request, stores: StoresDep, access: AccessDep) -> Response:
+def show_audit(visit: OperatorDep) -> Response:
     """Show a page of the trail; a filter that can't be understood is left out, as an empty one is."""
-    if load_operator_session(request, access) is None:
-        return RedirectResponse(PATH, 303)
+    request = visit.request
     typed = {name: request.query_params.get(name, "").strip()[:_LONGEST] for name in _FILTERS}
     days = _parse_day(typed["since"]), _parse_day(typed["until"])
     action = typed["action"] if typed["action"] in set(AuditAction) else ""
     wanted = AuditFilter(_to_text(typed["account"]), _to_text(typed["actor"]), action or None, None, *days_of(*days))
-    before = request.query_params.get("before", "")[:_LONGEST].replace("\x00", "")
+    before = _query_text(visit, "before")
     # One entry more than shown tells whether there are older ones.
-    entries = stores.registry.audit.page(wanted, ENTRIES_A_PAGE + 1, before=before)
+    entries = visit.registry.audit.page(wanted, ENTRIES_A_PAGE + 1, before=before)
     shown, more = entries[:ENTRIES_A_PAGE], len(entries) > ENTRIES_A_PAGE
     kept = {name: text for name, text in typed.items() if text}
     return render(
@@ -335,7 +280,7 @@ def show_audit(request: Request, stores: StoresDep, access: AccessDep) -> Respon
         kinds=list(ActorKind),
         actions=list(AuditAction),
         typed={**typed, "since": days[0] or "", "until": days[1] or ""},
-        tenants=_titles_of_tenants(stores.registry),
+        tenants=_titles_of_tenants(visit.registry),
         newest=f"{PATH}/audit?{urlencode(kept)}" if before else None,
         older=f"{PATH}/audit?{urlencode({**kept, 'before': shown[-1].id})}" if more else None,
     )

@@ -10,30 +10,25 @@ from __future__ import annotations
 from typing import Annotated, Final
 from urllib.parse import urlsplit
 
-from fastapi import APIRouter, Form, Request, Response
+from fastapi import APIRouter, Depends, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
 from worker.accounts.asserted_accounts import MeterConnected, MeterErased
 from worker.domain.evidence import HOUSEHOLD
 from worker.domain.networks import is_public_host
-from worker.runtime.sync_parts import Sync, build_inline
-from worker.runtime.web_access import WebAccess
-from worker.stores.registry import Registry
+from worker.runtime.sync_parts import build_inline
 from worker.web.dependencies import (
-    AccessDep,
-    ConsentDep,
-    RegistryDep,
-    Session,
-    SessionDep,
-    StoresDep,
-    SyncDep,
+    Visit,
+    VisitDep,
     gas_suffix,
-    is_session_form,
+    load_accounts,
     publish_backfills,
+    require_household,
+    session_form,
 )
 from worker.web.error_pages import HttpRefusal
 from worker.web.pages.account import KINDS
-from worker.web.rendering import refuse_form, render
+from worker.web.rendering import render
 from worker.web.request_audit import note_subject
 
 router = APIRouter()
@@ -41,91 +36,61 @@ router = APIRouter()
 OWN_PAGES: Final = "same-origin"
 _SAFE_METHODS: Final = ("GET", "HEAD", "OPTIONS")
 _FOREIGN_SITES: Final = ("cross-site", "same-site")  # The latter: another port or name below one domain.
-_SIGN_IN: Final = "/sign-in"
+_OWN_FORM: Final = (Depends(require_household), session_form("/"))
 _LONGEST_TOKEN: Final = 8000
-Csrf = Annotated[str, Form()]
 
 
-@router.get("/")
-def show_own_home(
-    request: Request, registry: RegistryDep, sync: SyncDep, access: AccessDep, session: SessionDep
-) -> Response:
-    """Show the meters; a browser of another machine is asked for the password first."""
-    if session.household is None:
-        return RedirectResponse(_SIGN_IN, 303)
-    return _page(request, registry, sync, access, session)
+# A browser of another machine is asked for the password first.
+@router.get("/", dependencies=[Depends(require_household)])
+def show_own_home(visit: VisitDep) -> Response:
+    return _page(visit)
 
 
-@router.post("/home/token")
+@router.post("/home/token", dependencies=_OWN_FORM)
 def add_token(
-    request: Request,
-    stores: StoresDep,
-    sync: SyncDep,
-    consent: ConsentDep,
-    access: AccessDep,
-    session: SessionDep,
+    visit: VisitDep,
     token: Annotated[str, Form(max_length=_LONGEST_TOKEN)] = "",
     usage_point: Annotated[str, Form(max_length=20)] = "",
-    csrf: Csrf = "",
 ) -> Response:
     """Add the accounts of a gateway's token, or give them this one, as `releve home add` does."""
-    if session.household is None:
-        return RedirectResponse(_SIGN_IN, 303)
-    if not is_session_form(access, session, csrf):
-        return refuse_form(request, "/")
     meter = usage_point.replace(" ", "")
     if meter and not (len(meter) == 14 and meter.isdecimal() and meter.isascii()):
-        return _page(request, stores.registry, sync, access, session, 422, fault="own_home.token.meter")
+        return _page(visit, 422, fault="own_home.token.meter")
     try:
-        added = consent.assertion.add_by_token(token, HOUSEHOLD, [meter] if meter else [])
+        added = visit.consent.assertion.add_by_token(token, HOUSEHOLD, [meter] if meter else [])
     except ValueError:  # Its text is the command's; the page says what the token has to be.
-        return _page(request, stores.registry, sync, access, session, 422, fault="own_home.token.bad")
+        return _page(visit, 422, fault="own_home.token.bad")
     except MeterErased:
-        return _page(request, stores.registry, sync, access, session, 409, fault="own_home.token.erased")
+        return _page(visit, 409, fault="own_home.token.erased")
     except MeterConnected:
-        return _page(request, stores.registry, sync, access, session, 409, fault="own_home.token.connected")
-    note_subject(request, account_id=added[0].account.id)
+        return _page(visit, 409, fault="own_home.token.connected")
+    ids = [one.account.id for one in added]
+    note_subject(visit.request, account_id=ids[0])
     # The account's page says what came of it.
-    build_inline(stores, sync, print_line=lambda line: None).ask_once(added[0].account.id)
-    publish_backfills(stores, [one.account.id for one in added])
-    return RedirectResponse(f"/accounts/{added[0].account.id}" if len(added) == 1 else "/", 303)
+    build_inline(visit.stores, visit.sync, print_line=lambda line: None).ask_once(ids[0])
+    publish_backfills(visit.stores, ids)
+    return RedirectResponse(f"/accounts/{ids[0]}" if len(ids) == 1 else "/", 303)
 
 
-@router.post("/home/password")
-def make_password(
-    request: Request, registry: RegistryDep, sync: SyncDep, access: AccessDep, session: SessionDep, csrf: Csrf = ""
-) -> Response:
+@router.post("/home/password", dependencies=_OWN_FORM)
+def make_password(visit: VisitDep) -> Response:
     """Make the home's password and show it, once; the one before ends."""
-    if session.household is None:
-        return RedirectResponse(_SIGN_IN, 303)
-    if not is_session_form(access, session, csrf):
-        return refuse_form(request, "/")
-    return _page(request, registry, sync, access, session, password=access.home.create_password())
+    return _page(visit, password=visit.access.home.create_password())
 
 
-def _page(
-    request: Request,
-    registry: Registry,
-    sync: Sync,
-    access: WebAccess,
-    session: Session,
-    status: int = 200,
-    *,
-    fault: str = "",
-    password: str = "",
-) -> Response:
+def _page(visit: Visit, status: int = 200, *, fault: str = "", password: str = "") -> Response:
     """Return the page. ``fault``: the key of what is wrong with the token; ``password``: a new one, to be kept."""
-    accounts = session.own(registry.accounts.get_many(list(session.accounts)))
+    accounts = load_accounts(visit.registry, visit.session)
     return render(
-        request,
+        visit.request,
         "own_home.html",
         status,
         accounts=[account for account in accounts if account.state in KINDS],
-        several=gas_suffix(sync),
+        several=gas_suffix(visit.sync),
         kinds=KINDS,
         fault=fault,
         password=password,
-        has_password=bool(password) or access.home.has_password(),
+        has_password=bool(password) or visit.access.home.has_password(),
     )
 
 

@@ -12,44 +12,38 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
-from fastapi import APIRouter, Form, Request, Response
+from fastapi import APIRouter, Depends, Form, Request, Response
 from fastapi.responses import RedirectResponse
 from starlette.background import BackgroundTask
 
-from config.settings import Settings
 from worker.accounts.household_access import CODE
 from worker.accounts.notice_services import is_mail_address
 from worker.domain.sessions import KeyKind
 from worker.logs import fields
-from worker.runtime.stores import Stores
 from worker.runtime.web_access import WebAccess
-from worker.stores.redis.locks import Rate, RateLimiter
-from worker.stores.registry import Registry
+from worker.stores.redis.locks import Rate
 from worker.stores.registry.access_keys import RecoveryTexts
 from worker.stores.registry.households import Household
-from worker.web.client_addresses import client_address, name_device
 from worker.web.dependencies import (
     SESSION_COOKIE,
     AccessDep,
-    Csrf,
-    RegistryDep,
+    HouseholdDep,
     Session,
-    SessionDep,
-    SettingsDep,
-    StoresDep,
+    Visit,
+    VisitDep,
     browser_form,
     delete_cookie,
-    is_own_form,
-    is_session_form,
+    load_accounts,
     note_household,
     replace_session,
+    session_form,
     set_session_cookie,
 )
 from worker.web.error_pages import HttpRefusal
 from worker.web.pages.consent_callback import BROWSER_COOKIE
-from worker.web.rendering import refuse_form, render, render_message, render_with_form
+from worker.web.rendering import render, render_message, render_with_form
 
 log = logging.getLogger("releve.access")
 router = APIRouter()
@@ -63,55 +57,40 @@ _WRONG_OF_CODE: Final = Rate("sign-in-code", calls=5, window_s=300)
 _MAILS_OF_CLIENT: Final = Rate("sign-in-mail", calls=10, window_s=3600)
 
 
+def require_mail(access: AccessDep) -> None:
+    """Check that this service can send mails. Raises HttpRefusal 404."""
+    if not access.mail_links.sends_mail:
+        raise HttpRefusal(404, "not_found", "no mail service is set")
+
+
 @router.get("/sign-in")
-def show_sign_in(request: Request, settings: SettingsDep, access: AccessDep) -> Response:
-    return _sign_in_page(request, settings, access)
+def show_sign_in(visit: VisitDep) -> Response:
+    return _sign_in_page(visit, 200)
 
 
 @router.post("/sign-in/code", dependencies=[browser_form(PATH)])
-def sign_in_by_code(
-    request: Request,
-    stores: StoresDep,
-    access: AccessDep,
-    session: SessionDep,
-    code: Annotated[str, Form(max_length=200)] = "",
-) -> Response:
+def sign_in_by_code(visit: VisitDep, code: Annotated[str, Form(max_length=200)] = "") -> Response:
     """Open a session of the household whose code this is; the page that it leads to shows the next code."""
-    if stores.settings.is_home and (own := access.home.check_password(code)):
-        response = RedirectResponse("/", 303)
-        _enter(access, request, response, session, own, {})
-        return response
-    used = None if stores.settings.is_home else access.ways_back.use_code(code)
+    if visit.settings.is_home:
+        own = visit.access.home.check_password(code)
+        return _enter(visit, own, {}, "/") if own else _refuse_code(visit, code, "own_home.wrong")
+    used = visit.access.ways_back.use_code(code)
     if used is None:
-        wait_s = _count_wrong_code(stores, request, code)
-        fault = "own_home.wrong" if stores.settings.is_home else "sign_in.wrong"
-        return _sign_in_page(request, stores.settings, access, fault=fault, wait_s=wait_s, code=code)
+        return _refuse_code(visit, code, "sign_in.wrong")
     household, new_code = used
-    response = RedirectResponse("/access", 303)
-    _enter(access, request, response, session, household, {CODE: new_code})
-    return response
+    return _enter(visit, household, {CODE: new_code}, "/access")
 
 
-@router.post("/sign-in/mail")
-def mail_sign_in_link(
-    request: Request,
-    stores: StoresDep,
-    access: AccessDep,
-    address: Annotated[str, Form(max_length=LONGEST_ADDRESS)] = "",
-    csrf: Csrf = "",
-) -> Response:
+@router.post("/sign-in/mail", dependencies=[Depends(require_mail), browser_form(PATH)])
+def mail_sign_in_link(visit: VisitDep, address: Annotated[str, Form(max_length=LONGEST_ADDRESS)] = "") -> Response:
     """Answer the same for every address. Whether it is known is looked up after the answer has been sent."""
-    if not access.mail_links.sends_mail:
-        raise HttpRefusal(404, "not_found", "no mail service is set")
-    if not is_own_form(request, csrf):
-        return refuse_form(request, PATH)
     address = address.strip()
     if not is_mail_address(address):
-        return _sign_in_page(request, stores.settings, access, 422, fault="sign_in.no_address", address=address)
-    if wait_s := RateLimiter(stores.redis).count_call(_MAILS_OF_CLIENT, client_address(request)):
-        return _sign_in_page(request, stores.settings, access, wait_s=wait_s, address=address)
-    response = render_message(request, "sign_in.sent", 200, (PATH, "sign_in.back"))
-    response.background = BackgroundTask(access.mail_links.mail_sign_in, address)
+        return _sign_in_page(visit, 422, "sign_in.no_address", address=address)
+    if wait_s := visit.count_call(_MAILS_OF_CLIENT, visit.address):
+        return _sign_in_page(visit, wait_s=wait_s, address=address)
+    response = render_message(visit.request, "sign_in.sent", 200, (PATH, "sign_in.back"))
+    response.background = BackgroundTask(visit.access.mail_links.mail_sign_in, address)
     return response
 
 
@@ -122,67 +101,47 @@ def show_link_form(request: Request) -> Response:
 
 
 @router.post("/sign-in/link", dependencies=[browser_form(PATH)])
-def sign_in_by_link(
-    request: Request,
-    stores: StoresDep,
-    access: AccessDep,
-    session: SessionDep,
-    link: Annotated[str, Form(max_length=2000)] = "",
-) -> Response:
+def sign_in_by_link(visit: VisitDep, link: Annotated[str, Form(max_length=2000)] = "") -> Response:
     """Open a session of the household to which this link was mailed, in whichever browser it is used."""
-    household = access.ways_back.use_sign_in_link(link)
+    household, session = visit.access.ways_back.use_sign_in_link(link), visit.session
     if household is None:
-        return refuse_link(request, stores, "sign_in.link_over", (PATH, "sign_in.again"))
+        return refuse_link(visit, "sign_in.link_over", (PATH, "sign_in.again"))
     is_same = session.household is not None and session.household.id == household.id
     details = session.key.details if session.key and is_same else {}  # A code that isn't kept yet stays shown.
-    own = Session(household=household).own(stores.registry.accounts.get_many(list(household.accounts)))
-    response = RedirectResponse(f"/accounts/{own[0].id}" if len(own) == 1 else "/", 303)
-    _enter(access, request, response, session, household, details)
-    return response
+    own = load_accounts(visit.registry, Session(household=household))
+    return _enter(visit, household, details, f"/accounts/{own[0].id}" if len(own) == 1 else "/")
 
 
 @router.get("/access/sessions")
-def show_sessions(request: Request, stores: StoresDep, access: AccessDep, session: SessionDep) -> Response:
+def show_sessions(visit: VisitDep) -> Response:
     """Show the browsers that see the household's meters; a browser without a session is sent to the first page."""
+    session, list_keys = visit.session, visit.registry.sessions.list_keys
     if session.household is None:
         return RedirectResponse("/", 303)
-    mine = stores.registry.sessions.list_keys([session.household.id], _HOUSEHOLD)
-    others = stores.registry.sessions.list_keys(_other_households(stores.registry, access, session), _HOUSEHOLD)
-    this = [key for key in mine if key.id == session.sid]
-    own = [*this, *(key for key in mine if key.id != session.sid)]
-    return render(request, "sessions.html", own=own, others=others, is_home=stores.settings.is_home)
+    mine = sorted(list_keys([session.household.id], _HOUSEHOLD), key=lambda key: key.id != session.sid)
+    others = list_keys(_other_households(visit, session.household), _HOUSEHOLD)
+    return render(visit.request, "sessions.html", own=mine, others=others, is_home=visit.settings.is_home)
 
 
-@router.post("/access/sessions/{key_id}/end")
-def end_session(
-    request: Request, key_id: str, stores: StoresDep, access: AccessDep, session: SessionDep, csrf: Csrf = ""
-) -> Response:
+@router.post("/access/sessions/{key_id}/end", dependencies=[session_form(_SESSIONS)])
+def end_session(visit: VisitDep, household: HouseholdDep, key_id: str) -> Response:
     """End one session of the household; one that has ended already is no error."""
-    if not is_session_form(access, session, csrf) or session.household is None:
-        return refuse_form(request, _SESSIONS)
-    stores.registry.sessions.end(key_id, owners=[session.household.id])
-    return _after_end(request, ended_own=key_id == session.sid)
+    visit.registry.sessions.end(key_id, owners=[household.id])
+    return _after_end(visit) if key_id == visit.session.sid else RedirectResponse(_SESSIONS, 303)
 
 
-@router.post("/access/sessions/end-others")
-def end_other_sessions(
-    request: Request, registry: RegistryDep, access: AccessDep, session: SessionDep, csrf: Csrf = ""
-) -> Response:
+@router.post("/access/sessions/end-others", dependencies=[session_form(_SESSIONS)])
+def end_other_sessions(visit: VisitDep, household: HouseholdDep) -> Response:
     """End all sessions that see a meter of this household but this one, and what else lets other households see it."""
-    if not is_session_form(access, session, csrf) or session.household is None:
-        return refuse_form(request, _SESSIONS)
-    access.households.remove_from_others(list(session.accounts), session.household.id)
-    registry.sessions.end_of([session.household.id], _HOUSEHOLD, but=session.sid)
+    visit.access.households.remove_from_others(list(visit.session.accounts), household.id)
+    visit.registry.sessions.end_of([household.id], _HOUSEHOLD, but=visit.session.sid)
     return RedirectResponse(_SESSIONS, 303)
 
 
-@router.post("/access/log-out")
-def log_out(request: Request, stores: StoresDep, access: AccessDep, session: SessionDep, csrf: Csrf = "") -> Response:
-    """End this browser's session."""
-    if not is_session_form(access, session, csrf):
-        return refuse_form(request, _SESSIONS)
-    stores.registry.sessions.end(session.sid)
-    return _after_end(request, ended_own=True)
+@router.post("/access/log-out", dependencies=[session_form(_SESSIONS)])
+def log_out(visit: VisitDep) -> Response:
+    visit.registry.sessions.end(visit.session.sid)
+    return _after_end(visit)
 
 
 def link_page(request: Request, name: str, action: str) -> Response:
@@ -190,80 +149,58 @@ def link_page(request: Request, name: str, action: str) -> Response:
     return render_with_form(request, "link.html", form_life_s=_FORM_LIFE_S, texts=name, action=action)
 
 
-def refuse_link(request: Request, stores: Stores, name: str, action: tuple[str, str]) -> Response:
+def refuse_link(visit: Visit, name: str, action: tuple[str, str]) -> Response:
     """Return the page of a link that isn't valid, counted by address."""
-    if wait_s := RateLimiter(stores.redis).count_call(WRONG_OF_ADDRESS, client_address(request)):
-        response = render_message(request, "sign_in.slow", 429, action, {"minutes": str(math.ceil(wait_s / 60))})
-        response.headers["Retry-After"] = str(wait_s)
-        return response
-    return render_message(request, name, 410, action)
+    if wait_s := visit.count_call(WRONG_OF_ADDRESS, visit.address):
+        minutes = {"minutes": str(math.ceil(wait_s / 60))}
+        return render_message(visit.request, "sign_in.slow", 429, action, minutes, wait_s=wait_s)
+    return render_message(visit.request, name, 410, action)
 
 
-def _enter(
-    access: WebAccess,
-    request: Request,
-    response: Response,
-    session: Session,
-    household: Household,
-    details: Any,
-) -> None:
+def _enter(visit: Visit, household: Household, details: Mapping[str, str], to: str) -> Response:
     """Give the browser a new session of the household; the one that it had ends."""
-    device = name_device(request.headers.get("User-Agent", ""))
-    opened, text = replace_session(access, session, household, details, device)
-    set_session_cookie(request, response, text)
-    note_household(request, opened)
+    response = RedirectResponse(to, 303)
+    opened, text = replace_session(visit.access, visit.session, household, details, visit.device)
+    set_session_cookie(visit.request, response, SESSION_COOKIE, text)
+    note_household(visit.request, opened)
+    return response
 
 
-def _count_wrong_code(stores: Stores, request: Request, code: str) -> int:
-    """Count a wrong code by the address, and by the address and the code that it names; return the wait beyond."""
-    limiter, address = RateLimiter(stores.redis), client_address(request)
+def _refuse_code(visit: Visit, code: str, fault: str) -> Response:
+    """Return the page of a wrong code, which is counted by the address, and by the address and the code's id."""
     code_id = RecoveryTexts().read_id(code)
-    wait_s = limiter.count_call(WRONG_OF_ADDRESS, address)
+    wait_s = visit.count_call(WRONG_OF_ADDRESS, visit.address)
     if not wait_s and code_id is not None:  # Beyond the first limit, made-up codes must not fill Redis.
-        wait_s = limiter.count_call(_WRONG_OF_CODE, f"{address}/{code_id}")
-    log.warning("recovery code refused", extra=fields(address=address, blocked=bool(wait_s)))
-    return wait_s
+        wait_s = visit.count_call(_WRONG_OF_CODE, f"{visit.address}/{code_id}")
+    log.warning("recovery code refused", extra=fields(address=visit.address, blocked=bool(wait_s)))
+    return _sign_in_page(visit, 403, fault, wait_s=wait_s, code=code)
 
 
 def _sign_in_page(
-    request: Request,
-    settings: Settings,
-    access: WebAccess,
-    status: int = 200,
-    *,
-    fault: str = "",
-    wait_s: int = 0,
-    code: str = "",
-    address: str = "",
+    visit: Visit, status: int = 429, fault: str = "", *, wait_s: int = 0, code: str = "", address: str = ""
 ) -> Response:
     """Return the page with its forms. ``fault``: the key of what is wrong; ``code`` and ``address``: as typed."""
     if wait_s:
         status, fault = 429, "sign_in.slow.text"
-    elif fault and status == 200:
-        status = 403
-    response = render_with_form(
-        request,
-        "home_sign_in.html" if settings.is_home else "sign_in.html",
+    return render_with_form(
+        visit.request,
+        "home_sign_in.html" if visit.settings.is_home else "sign_in.html",
         status,
         form_life_s=_FORM_LIFE_S,
         fault=fault,
+        wait_s=wait_s,
         minutes=math.ceil(wait_s / 60),
         code=code,
         address=address,
-        sends_mail=access.mail_links.sends_mail,
+        sends_mail=visit.access.mail_links.sends_mail,
     )
-    if wait_s:
-        response.headers["Retry-After"] = str(wait_s)
-    return response
 
 
-def _other_households(registry: Registry, access: WebAccess, session: Session) -> list[str]:
+def _other_households(visit: Visit, own: Household) -> list[str]:
     """Return the other households that see an account of this one, under its present session number."""
-    accounts = registry.accounts.get_many(list(session.accounts))
-    numbers = {account.id: account.session_number for account in session.own(accounts)}
-    ids = registry.sessions.households_of(numbers)
-    own = session.household.id if session.household else ""
-    return [id_ for id_ in ids if id_ != own and _sees_one(access, id_, numbers)]
+    numbers = {account.id: account.session_number for account in load_accounts(visit.registry, visit.session)}
+    ids = visit.registry.sessions.households_of(numbers)
+    return [id_ for id_ in ids if id_ != own.id and _sees_one(visit.access, id_, numbers)]
 
 
 def _sees_one(access: WebAccess, household_id: str, numbers: Mapping[str, int]) -> bool:
@@ -271,10 +208,9 @@ def _sees_one(access: WebAccess, household_id: str, numbers: Mapping[str, int]) 
     return household is not None and any(numbers.get(id_) == number for id_, number in household.accounts.items())
 
 
-def _after_end(request: Request, *, ended_own: bool) -> Response:
-    if not ended_own:
-        return RedirectResponse(_SESSIONS, 303)
+def _after_end(visit: Visit) -> Response:
+    """Return the answer to the end of the browser's own session."""
     response = RedirectResponse("/", 303, {"Clear-Site-Data": '"cache", "storage"'})
     for cookie in (SESSION_COOKIE, BROWSER_COOKIE):  # The names of what it has begun may open an account again.
-        delete_cookie(request, response, cookie)
+        delete_cookie(visit.request, response, cookie)
     return response

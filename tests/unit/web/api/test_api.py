@@ -195,7 +195,7 @@ def test_unknown_accounts_and_paths_and_methods_are_told_in_one_shape(client: Te
         assert METER not in answer.text
 
 
-@pytest.mark.parametrize("number", ["0", "20240725", "1721865600", "-1", "1.5", " 0"])
+@pytest.mark.parametrize("number", ["0", "20240725", "1721865600", "-1", "1.5", " 0", "3e-101"])
 def test_a_number_is_no_day(service: ApiService, client: TestClient, number: str) -> None:
     account_id, metered = service.add(), {"usage_point": "30001640000012"}
     answers = [
@@ -320,7 +320,7 @@ def test_a_store_that_is_away_is_a_503_that_names_no_server(
     def away(*_: object) -> None:
         raise StoreUnavailable("db.internal does not serve")
 
-    monkeypatch.setattr(service.parts.stores.registry, "get", away)
+    monkeypatch.setattr(service.parts.stores.registry.accounts, "get", away)
     for path in ("", "/measures", "/status", "/progress"):
         answer = client.get(f"/api/accounts/{account_id}{path}")
         assert (answer.status_code, answer.json()["error"]) == (503, "unavailable")

@@ -56,9 +56,8 @@ def test_a_series_that_the_supplier_does_not_have_is_a_409(
 ) -> None:
     account_id = service.add()
     chooser = build_series_chooser(service.parts.stores)
-    monkeypatch.setattr(
-        service.parts, "series_chooser", type(chooser)(outcomes=chooser.outcomes, is_offered=_no, now=chooser.now)
-    )
+    without = type(chooser)(outcomes=chooser.outcomes, is_offered=_no, now=chooser.now)
+    monkeypatch.setattr("worker.web.dependencies.build_series_chooser", lambda stores: without)
     answer = client.patch(f"/api/accounts/{account_id}/series", json={"series": {"registers": "on"}})
     assert (answer.status_code, answer.json()["error"]) == (409, "not_offered")
     assert collected(service, account_id) == of_supplier("enedis", USUAL_SERIES)

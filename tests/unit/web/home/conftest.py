@@ -19,5 +19,5 @@ def empty_home(services_with: Callable[..., ApiServices]) -> ApiService:
 
 @pytest.fixture
 def home(empty_home: ApiService) -> ApiService:
-    empty_home.parts.consent.assertion.add(gateway_token(), "cli:anna")
+    empty_home.parts.consent.assertion.add_by_token(gateway_token(), "cli:anna")
     return empty_home

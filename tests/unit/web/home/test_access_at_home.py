@@ -98,9 +98,17 @@ def test_behind_a_proxy_that_adds_no_header_everybody_is_asked(
 ) -> None:
     """As it is shipped, nginx asks for the address that it passes requests on to, and says nothing of the browser's."""
     monkeypatch.setattr("worker.web.asgi.in_container", lambda: False)
-    home.parts.stores.settings = home.parts.stores.settings.model_copy(update={"public_url": public_url})
+    home.parts.change_settings(public_url=public_url)
     passed_on = browser(ApiService(home.parts, home.parts.create_app()))
     assert asks_password(passed_on.get("/")) is not is_open
+
+
+def test_a_redirect_and_a_refused_form_let_a_browser_name_its_page_as_all_answers_of_a_home(home: ApiService) -> None:
+    """Without a referrer, a browser hides the origin of our own forms too."""
+    phone = phone_of(home)
+    answers = [phone.get("/sign-in"), phone.get("/"), phone.post("/home/password"), phone.post("/access/log-out")]
+    assert [answer.status_code for answer in answers] == [200, 303, 303, 403]
+    assert {answer.headers["Referrer-Policy"] for answer in answers} == {"same-origin"}
 
 
 def test_the_password_opens_as_often_as_it_is_typed_until_it_is_renewed(home: ApiService) -> None:
@@ -132,7 +140,7 @@ def test_a_session_shows_an_account_that_came_later(empty_home: ApiService) -> N
     phone = phone_of(empty_home)
     enter(phone, empty_home.parts.access.home.create_password())
     assert "/accounts/" not in phone.get("/").text
-    empty_home.parts.consent.assertion.add(gateway_token(), "cli:anna")
+    empty_home.parts.consent.assertion.add_by_token(gateway_token(), "cli:anna")
     assert "/accounts/" in phone.get("/").text
 
 

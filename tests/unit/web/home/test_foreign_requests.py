@@ -41,9 +41,7 @@ def test_names_and_addresses_of_the_network_lead_here(home: ApiService, host: st
 
 
 def test_the_host_of_the_public_address_leads_here(home: ApiService) -> None:
-    home.parts.stores.settings = home.parts.stores.settings.model_copy(
-        update={"public_url": "https://home.example.org"}
-    )
+    home.parts.change_settings(public_url="https://home.example.org")
     assert browser(home, "home.example.org").get("/sign-in").status_code == 200
     assert browser(home, "other.example.org").get("/sign-in").status_code == 421
 

@@ -162,7 +162,7 @@ def test_a_file_of_production_is_explained_without_the_consumption(empty_home: A
 
 
 def test_a_home_of_files_has_its_days_asked_for_once_it_gets_a_token(empty_home: ApiService, of_files: Account) -> None:
-    empty_home.parts.consent.assertion.add(gateway_token(), "cli:anna")
+    empty_home.parts.consent.assertion.add_by_token(gateway_token(), "cli:anna")
     assert "Active" in text_of(empty_home, "/")
     (account,) = summary_of(empty_home).accounts
     assert account.has_token and account.series[Series.LOAD_CURVE].missing > 300
@@ -170,7 +170,7 @@ def test_a_home_of_files_has_its_days_asked_for_once_it_gets_a_token(empty_home:
 
 def test_an_account_that_had_a_token_is_to_be_reconnected(empty_home: ApiService, of_files: Account) -> None:
     parts = empty_home.parts
-    parts.consent.assertion.add(gateway_token(), "cli:anna")
+    parts.consent.assertion.add_by_token(gateway_token(), "cli:anna")
     parts.stores.registry.accounts.set_state(
         of_files.id, AccountState.ACTION_NEEDED, TokenNeeded.code, now=parts.stores.now()
     )

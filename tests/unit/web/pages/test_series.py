@@ -81,7 +81,8 @@ def test_what_the_supplier_does_not_have_is_not_on_the_page(
 ) -> None:
     chooser = build_series_chooser(service.parts.stores)
     usual = type(chooser)(outcomes=chooser.outcomes, is_offered=lambda one: one in USUAL_SERIES, now=chooser.now)
-    monkeypatch.setattr(service.parts, "series_chooser", usual)
+    for module in ("worker.web.dependencies", "worker.web.pages.account_forms"):
+        monkeypatch.setattr(f"{module}.build_series_chooser", lambda stores: usual)
     form = Form(service, account)
     assert form.page.count('type="checkbox"') == len(USUAL_SERIES)
     assert form.save(tick=Series.REGISTERS).status_code == 200

@@ -33,7 +33,7 @@ from worker.domain.audit_entry import AuditAction, AuditFilter
 from worker.domain.clock import real_clock
 from worker.domain.sessions import KeyKind
 from worker.stores.registry import access_keys as operator_table
-from worker.web.dependencies import OPERATOR_COOKIE
+from worker.web.dependencies import OPERATOR_COOKIE, Visit
 from worker.web.pages.operator_access import refuse_try
 
 LOOPBACK = "127.0.0.1"
@@ -295,9 +295,10 @@ def test_m6_two_passwords_are_hashed_at_once_and_no_more(door: Door, monkeypatch
 
 def test_one_address_makes_redis_keep_a_bounded_number_of_counts(door: Door) -> None:
     path = {"path": "/operator/login", "query_string": b""}
-    request = Request({"type": "http", "client": (ELSEWHERE, 50_000), "headers": [(b"host", b"testserver")], **path})
+    scope = {"type": "http", "client": (ELSEWHERE, 50_000), "headers": [(b"host", b"testserver")], **path}
+    visit = Visit(Request({**scope, "app": door.service.app}))
     for rank in range(300):
-        assert refuse_try(request, door.service.parts.stores, f"name{rank}").status in (403, 429)
+        assert refuse_try(visit, f"name{rank}").status in (403, 429)
     assert len(list(door.service.parts.stores.redis.scan_iter("releve:limit:operator-login:*"))) == 16
 
 
