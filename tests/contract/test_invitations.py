@@ -287,8 +287,8 @@ def test_revoking_an_unknown_invitation_does_not_repeat_what_was_typed(setting: 
 
 
 def test_the_removal_of_an_account_ends_all_that_name_it_or_its_meter(setting: Setting) -> None:
-    account, other = add_ready(setting.registry), add_ready(setting.registry, OTHER_METER)
     setting.registry.invitations = setting.table
+    account, other = add_ready(setting.registry), add_ready(setting.registry, OTHER_METER)
     named, _ = setting.invite_account(account)
     used, secret = setting.invite_meter()
     assert setting.table.open(secret, ALICE) and setting.use(used)
