@@ -75,9 +75,9 @@ def changes(project: Project) -> Iterator[Fault]:
         sections = re.findall(r"^### (.+)$", text, re.MULTILINE)
         if sections != [section for section in _SECTIONS if section in sections]:
             yield page.fault(at, f"sections of {heading}, each at most once and in this order: {', '.join(_SECTIONS)}")
-        for line in (line for line in text.splitlines() if line and not line.startswith("#")):
+        for line in (line for line in text.splitlines() if line and not line.startswith(("#", "  | "))):
             if not line.startswith("- "):
-                yield page.fault(line, "a change is one line and begins with “- ”")
+                yield page.fault(line, "a change is one line and begins with “- ”, or a table belongs to it")
             elif len(line.removeprefix("- ").split()) > _LONGEST:
                 yield page.fault(line, f"a change has at most {_LONGEST} words")
 
