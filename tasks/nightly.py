@@ -16,7 +16,6 @@ from tasks.pipeline import publish
 from worker.domain.schedule import night_start
 from worker.domain.windows import PARIS, civil_date
 from worker.logs import fields
-from worker.ops.capacity import log_capacity
 from worker.runtime import current
 from worker.sync.due import Due
 
@@ -42,6 +41,8 @@ def nightly_sync(before: str | None = None) -> None:
         start = min(_moment(before), stores.now())
     run = f"nightly:{civil_date(start)}"
     if stores.windows.slot(f"fit:{run}", _A_DAY_S):
+        from worker.ops.capacity import log_capacity
+
         log_capacity(stores.registry.database, stores.settings, run, civil_date(start))
     if _publish(current.sync().due.night(start), run) and _only_once(f"nightly_sync:{start}"):
         nightly_sync.apply_async(args=(start.isoformat(),), countdown=MORE_SOON_S)

@@ -41,10 +41,9 @@ from worker.domain.connection_request import (
     ProvenMeters,
     RequestEvent,
     RequestState,
-    SharedMeter,
     find_proof,
 )
-from worker.domain.consents import ConsentKind, Proof, confirms
+from worker.domain.consents import ConsentKind, Proof, SharedMeter, confirms
 from worker.domain.parsing import parse
 from worker.domain.series import registers_of
 from worker.domain.windows import DateWindow, civil_date

@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from worker.clients.answer_shapes import AnswerShape
 from worker.clients.endpoints import Callback, Endpoints, Preset
@@ -25,11 +25,13 @@ from worker.clients.supplier_session import SupplierSession
 from worker.domain.access_right import DeclaredRight, RightDeclaration, RightRecord
 from worker.domain.answers import Answer, Deviation
 from worker.domain.clock import Clock
-from worker.domain.connection_request import ConnectionRequest, SharedMeter
-from worker.domain.consents import ConsentKind, without_years
+from worker.domain.consents import ConsentKind, SharedMeter, without_years
 from worker.domain.series import Series
 from worker.domain.windows import DateWindow, civil_date
 from worker.errors import UnknownUsagePoint
+
+if TYPE_CHECKING:
+    from worker.domain.connection_request import ConnectionRequest
 
 
 class SupplierClient(Protocol):

@@ -15,7 +15,7 @@ from typing import Any, Final, Self
 
 from worker.domain.access_right import HouseholdDeclaration
 from worker.domain.account import DEFAULT_TENANT
-from worker.domain.consents import ConsentKind, Proof
+from worker.domain.consents import ConsentKind, Proof, SharedMeter
 from worker.domain.oauth_proxy import ProxyCaller
 from worker.domain.series import Series
 from worker.domain.transitions import Transitions, WrongState
@@ -231,23 +231,6 @@ class ConnectionRequest:
         declared = (self.declaration.meter,) if self.declaration else ()
         proven = self.proven.usage_points if self.proven else ()
         return tuple(dict.fromkeys((*self.usage_points, *proven, *declared)))
-
-
-@dataclass(frozen=True, slots=True)
-class SharedMeter:
-    """A meter of a consent as the supplier tells it, with the consent's first and last day.
-
-    ``offered``: the series that the consent covers; None where the supplier does not say.
-    """
-
-    usage_point_id: str = field(repr=False)
-    since: date | None = None
-    until: date | None = None
-    offered: frozenset[Series] | None = None
-
-    def is_since(self, day: date) -> bool:
-        """Return whether the consent is known to begin on this day or after it."""
-        return self.since is not None and self.since >= day
 
 
 def find_proof(

@@ -23,6 +23,7 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import Final
 
+from worker.domain.series import Series
 from worker.domain.windows import civil_date
 
 REQUEST_LIFE: Final = timedelta(days=7)
@@ -223,3 +224,20 @@ def _highest_day_wh(midnights: Mapping[datetime, Mapping[str, int]]) -> int:
         if civil_date(after) - civil_date(before) == _DAY and midnights[before].keys() == midnights[after].keys()
     ]
     return max((sum(used) for used in days if min(used, default=0) >= 0), default=0)
+
+
+@dataclass(frozen=True, slots=True)
+class SharedMeter:
+    """A meter of a consent as the supplier tells it, with the consent's first and last day.
+
+    ``offered``: the series that the consent covers; None where the supplier does not say.
+    """
+
+    usage_point_id: str = field(repr=False)
+    since: date | None = None
+    until: date | None = None
+    offered: frozenset[Series] | None = None
+
+    def is_since(self, day: date) -> bool:
+        """Return whether the consent is known to begin on this day or after it."""
+        return self.since is not None and self.since >= day

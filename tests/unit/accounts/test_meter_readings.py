@@ -14,7 +14,8 @@ from tests.support.factories import PretendSupplier, calendar_2026, registers_20
 from tests.support.fakes import NoLocks
 from tests.support.registries import METER, new_registry
 from worker.accounts.connect import MeterReadings
-from worker.domain.connection_request import ConnectionRequest, SharedMeter
+from worker.domain.connection_request import ConnectionRequest
+from worker.domain.consents import SharedMeter
 from worker.domain.series import registers_of
 from worker.domain.windows import DateWindow
 from worker.errors import OperatorFault, SeriesNotOffered, SupplierUnavailable, WorkerError

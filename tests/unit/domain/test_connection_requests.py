@@ -14,10 +14,9 @@ from worker.domain.connection_request import (
     ConnectionRequest,
     RequestEvent,
     RequestState,
-    SharedMeter,
     find_proof,
 )
-from worker.domain.consents import REQUEST_LIFE, ConsentKind, Proof
+from worker.domain.consents import REQUEST_LIFE, ConsentKind, Proof, SharedMeter
 from worker.domain.transitions import WrongState
 
 NOW = datetime(2024, 7, 25, 7, tzinfo=UTC)

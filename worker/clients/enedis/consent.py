@@ -23,7 +23,7 @@ from worker.clients.oauth import Grant
 from worker.clients.supplier_session import Reply, SupplierSession
 from worker.clients.tokens import split_meters, usage_points_from_id_token
 from worker.domain.answers import Json
-from worker.domain.connection_request import SharedMeter
+from worker.domain.consents import SharedMeter
 from worker.domain.series import Direction, Series
 from worker.domain.windows import ONE_DAY
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Connection, Select, delete, or_, select
 from sqlalchemy.exc import IntegrityError
@@ -23,10 +23,12 @@ from worker.errors import ConsentEnded, ConsentStopped, StoreUnavailable, Unknow
 from worker.stores.database import Database, SqlTable
 from worker.stores.registry import account_rows, series_switches
 from worker.stores.registry.account_rows import ACCOUNT_QUERY, IS_ACTIVE, NOT_REMOVED
-from worker.stores.registry.invitations import InvitationTable
 from worker.stores.registry.rights import withdraw_rights
 from worker.stores.registry.tables import ACCOUNTS, PERSONAL, RAW_ANSWERS, SERIES_OUTCOMES, USAGE_POINTS, belongs_to
 from worker.stores.registry.user_tokens import TokenTable, detach_token
+
+if TYPE_CHECKING:
+    from worker.stores.registry.invitations import InvitationTable
 
 PAGE = 500
 _SET_BY = {

@@ -22,7 +22,7 @@ from worker.clients.enedis.presets import PRESETS
 from worker.clients.oauth import Grant
 from worker.clients.supplier_session import Token
 from worker.clients.tokens import usage_points_from_id_token
-from worker.domain.connection_request import SharedMeter
+from worker.domain.consents import SharedMeter
 from worker.domain.series import Direction, Series, of_supplier
 from worker.errors import ConsentRevoked, MalformedAnswer, RequestRefused, SupplierUnavailable
 
