@@ -27,6 +27,7 @@ def conclude(request_id: str) -> None:
 def conclude_due() -> None:
     """Publish the requests whose next try has come: a browser may be closed, and a message lost."""
     requests = current.consent().requests
+    requests.clean_held()
     for request_id in requests.list_due(real_clock(), _PAGE):
         request = requests.get(request_id)
         if request is None:

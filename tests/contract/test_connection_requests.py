@@ -204,6 +204,16 @@ def test_those_that_wait_for_the_operator_are_listed_until_somebody_decides(requ
     assert requests.list_held() == []
 
 
+def test_a_held_request_that_is_over_leaves_the_index_by_no_look(requests: ConnectionRequests) -> None:
+    held = NEW.after(RequestEvent.TOO_MANY, page="held")
+    requests.save(held)
+    requests._redis.delete(requests._key("connection_request", held.id))
+    index = requests._key("connection_requests", "held")
+    assert requests.list_held() == [] and requests._redis.zcard(index) == 1
+    requests.clean_held()
+    assert requests._redis.zcard(index) == 0
+
+
 def test_a_request_whose_key_is_gone_is_nobodys(requests: ConnectionRequests, redis_url: str) -> None:
     requests.create(NEW)
     rotated = ConnectionRequests(requests._redis, Sealer([generate_key()], Purpose.REGISTRY), str)

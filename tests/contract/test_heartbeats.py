@@ -32,6 +32,8 @@ def test_a_worker_lives_as_long_as_it_says_so_and_is_listed_for_a_while(heartbea
     assert 0 < heartbeats._redis.ttl(heartbeats._key("heartbeat")) <= 24 * 3600
     heartbeats.forget_worker("one-1")
     assert heartbeats.dead_workers(["one-1"]) == ["one-1"]
+    assert "three-1" in heartbeats._redis.hkeys(heartbeats._key("heartbeat")), "a look deletes nothing"
+    heartbeats.forget_vanished()
     assert heartbeats._redis.hkeys(heartbeats._key("heartbeat")) == ["two-1", "one-0"]
 
 

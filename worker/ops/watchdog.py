@@ -154,6 +154,7 @@ def requeue_orphans(heartbeats: Heartbeats, deliveries: BrokerMessages) -> int:
         total += count
         MESSAGES_GIVEN_BACK.inc(count)
         heartbeat_log.warning("worker gone worker=%s messages_requeued=%d", worker, count)
+    heartbeats.forget_vanished()
     return total
 
 

@@ -85,16 +85,24 @@ class Heartbeats(PrefixedKeys):
     def workers(self) -> list[WorkerHeartbeat]:
         """Return the heartbeats of the last 15 minutes, sorted by name; of processes of one name the newest."""
         now, newest = self.now(), dict[str, WorkerHeartbeat]()
-        for process, raw in self._redis.hgetall(self._key("heartbeat")).items():
-            if process in (_BEAT, _TICK):
-                continue
-            fields = json.loads(raw)
-            heartbeat = WorkerHeartbeat(**{**fields, "queues": tuple(fields["queues"])})
-            if now - heartbeat.seen_at > FORGET_S:
-                self._redis.hdel(self._key("heartbeat"), process)
-            elif heartbeat.name not in newest or newest[heartbeat.name].seen_at < heartbeat.seen_at:
+        for heartbeat in self._processes().values():
+            is_newest = heartbeat.name not in newest or newest[heartbeat.name].seen_at < heartbeat.seen_at
+            if is_newest and now - heartbeat.seen_at <= FORGET_S:
                 newest[heartbeat.name] = heartbeat
         return [newest[name] for name in sorted(newest)]
+
+    def forget_vanished(self) -> None:
+        """Delete the heartbeats that are older."""
+        now = self.now()
+        for process, heartbeat in self._processes().items():
+            if now - heartbeat.seen_at > FORGET_S:
+                self.forget_worker(process)
+
+    def _processes(self) -> dict[str, WorkerHeartbeat]:
+        """Return all heartbeats, by process."""
+        stored = self._redis.hgetall(self._key("heartbeat")).items()
+        rows = {str(name): json.loads(raw) for name, raw in stored if name not in (_BEAT, _TICK)}
+        return {name: WorkerHeartbeat(**{**row, "queues": tuple(row["queues"])}) for name, row in rows.items()}
 
     def living_workers(self) -> list[str]:
         """Return the names of the workers that are alive, sorted; a home's writes once a minute."""

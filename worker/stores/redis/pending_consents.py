@@ -165,16 +165,18 @@ class ConnectionRequests(PrefixedKeys):
 
     def list_held(self) -> list[ConnectionRequest]:
         """Return the requests that wait for the operator, the oldest first."""
-        return list(self._load_held())
+        return [request for _, request in self._index_of_held() if request is not None]
 
-    def _load_held(self) -> Iterator[ConnectionRequest]:
-        key = self._key("connection_requests", "held")
-        for request_id in map(str, self._redis.zrange(key, 0, -1)):
+    def clean_held(self) -> None:
+        """Take out of the index of held requests those that wait for the operator no more."""
+        for request_id in [request_id for request_id, request in self._index_of_held() if request is None]:
+            self._redis.zrem(self._key("connection_requests", "held"), request_id)
+
+    def _index_of_held(self) -> Iterator[tuple[str, ConnectionRequest | None]]:
+        """Yield the ids of the index, each with its request; None where that waits for the operator no more."""
+        for request_id in map(str, self._redis.zrange(self._key("connection_requests", "held"), 0, -1)):
             request = self.get(request_id)
-            if request is not None and request.state is RequestState.HELD:
-                yield request
-            else:
-                self._redis.zrem(key, request_id)
+            yield request_id, request if request is not None and request.state is RequestState.HELD else None
 
     def forget(self, request_id: str) -> None:
         """Take an id that is gone out of the index of those that are due."""
