@@ -6,15 +6,19 @@ aborted, and a part of a file would look like the whole.
 
 from __future__ import annotations
 
+import logging
 from functools import cache
 from pathlib import Path
 from typing import Final
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.staticfiles import StaticFiles
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from worker.errors import StoreUnavailable
+from worker.logs import fields
 from worker.ops.machine import in_container
 from worker.runtime.consent_parts import Consent
 from worker.runtime.stores import Stores
@@ -43,6 +47,7 @@ from worker.web.pages import (
 from worker.web.rendering import set_security_headers
 from worker.web.request_audit import record_request
 
+log = logging.getLogger("releve.web")
 _FOLDER: Final = Path(__file__).parent
 # Modules of routes, which are asked in this order.
 _OF_BOTH: Final = (first_page, account, account_forms, files, sign_in)
@@ -96,6 +101,8 @@ class RequestGuard:
                     headers.setdefault("Referrer-Policy", own_home.OWN_PAGES)
                 set_security_headers(request, headers, message["status"])
             await send(message)
+            if message["type"] == "http.response.start":
+                await _record_visits(request)
 
         refusal = own_home.refuse_foreign(request, settings.public_url) if settings.is_home else None
         refusal = refusal or _refuse_body(request)
@@ -106,6 +113,15 @@ class RequestGuard:
             if not is_answered:
                 await record_request(request, 500)
             raise
+
+
+async def _record_visits(request: Request) -> None:
+    """Record who came, which the answer doesn't wait for, and which costs it nothing where it fails."""
+    for record in getattr(request.state, "visits", ()):
+        try:
+            await run_in_threadpool(record)
+        except StoreUnavailable as error:
+            log.warning("visit not recorded", extra=fields(reason=str(error)))
 
 
 def _refuse_body(request: Request) -> HttpRefusal | None:

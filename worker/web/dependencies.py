@@ -25,6 +25,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
+from functools import partial
 from operator import attrgetter
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
@@ -112,7 +113,7 @@ def load_session(access: WebAccess, cookie: str | None) -> Session:
 
 
 def reload_session(access: WebAccess, session: Session) -> Session | None:
-    """Return a session as it is now; None where it has ended. Records no visit."""
+    """Return a session as it is now; None where it has ended."""
     if session.key is None or not access.keys.is_open(session.key):
         return None
     household = access.households.load(session.key.owner)
@@ -208,6 +209,11 @@ def settings_of(request: Request) -> Settings:
     return stores.settings
 
 
+def note_visit(request: Request, record: Callable[[], None]) -> None:
+    """Let a visit be recorded once the request is answered (``asgi.RequestGuard``)."""
+    request.state.visits = [*getattr(request.state, "visits", ()), record]
+
+
 def get_session(request: Request) -> Session:
     """Return the session of the browser, loaded once a request."""
     session = getattr(request.state, "session", None)
@@ -218,6 +224,8 @@ def get_session(request: Request) -> Session:
             session = _session_of_home(request, access, session)
         request.state.session = session
         note_household(request, session)
+        if session.key is not None:
+            note_visit(request, partial(access.keys.record_visit, session.key))
     return session
 
 

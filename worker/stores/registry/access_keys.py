@@ -147,13 +147,15 @@ class AccessKeyTable(SessionTable):
         return key, text
 
     def find(self, kind: KeyKind, text: str | None) -> AccessKey | None:
-        """Return the valid key of this kind with this text, and record the visit; None for any other text."""
+        """Return the valid key of this kind with this text; None for any other text."""
         with self._database.reading() as connection:
-            key = self._open(connection, kind, text)
-        if key is not None and key.last_seen_at <= self._now() - _VISIT_RECORDED_EVERY:
+            return self._open(connection, kind, text)
+
+    def record_visit(self, key: AccessKey) -> None:
+        """Record that a key was just used, to the minute."""
+        if key.last_seen_at <= self._now() - _VISIT_RECORDED_EVERY:
             visit = update(ACCESS_KEYS).where(ACCESS_KEYS.c.id == key.id).values(last_seen_at=self._now())
             self._database.change(visit)
-        return key
 
     def use(self, kind: KeyKind, text: str | None) -> AccessKey | None:
         """Return the valid key of this kind with this text, and end it: it opens once. None for any other text."""
@@ -167,7 +169,7 @@ class AccessKeyTable(SessionTable):
             return key
 
     def is_open(self, key: AccessKey) -> bool:
-        """Return whether a key that was found earlier is still valid; records no visit."""
+        """Return whether a key that was found earlier is still valid."""
         with self._database.reading() as connection:
             row = _get_row(connection, key.id)
         return row is not None and replace(key, last_seen_at=row.last_seen_at).is_valid(self._now())
@@ -183,7 +185,7 @@ class AccessKeyTable(SessionTable):
                 connection.execute(update(ACCESS_KEYS).where(ACCESS_KEYS.c.id == key.id).values(sealed=sealed))
 
     def list_opened(self, owner: str, kind: KeyKind) -> list[AccessKey]:
-        """Return the owner's valid keys of this kind with their details, the newest first; records no visit."""
+        """Return the owner's valid keys of this kind with their details, the newest first."""
         query = select(ACCESS_KEYS).where(ACCESS_KEYS.c.owner == owner, ACCESS_KEYS.c.kind == kind)
         unsealed = [self._unseal(row) for row in self._database.fetch(query)]
         keys = [opened[0] for opened in unsealed if opened is not None]

@@ -95,10 +95,7 @@ class ApiTokenTable(ClockedTable):
         if not _TEXTS.matches(text, row.hash if row else None) or row is None:
             return None
         token = _to_token(row)
-        if not token.is_valid(self._now()):
-            return None
-        self._record_use(token)
-        return token
+        return token if token.is_valid(self._now()) else None
 
     def find_named(self, text: str) -> str | None:
         """Return the id of the token, if any, that a text names, whether or not its secret is right.
@@ -132,8 +129,8 @@ class ApiTokenTable(ClockedTable):
     def _get_row(self, token_id: str) -> Row[Any] | None:
         return self._database.first(select(API_TOKENS).where(API_TOKENS.c.id == token_id))
 
-    def _record_use(self, token: ApiToken) -> None:
-        """Record when the token was last used, to the minute."""
+    def record_use(self, token: ApiToken) -> None:
+        """Record that a token was just used, to the minute."""
         now = self._now()
         before = now - _USE_RECORDED_EVERY
         if token.last_used_at is not None and token.last_used_at > before:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated, Final
 
 from fastapi import Depends, Request
@@ -34,6 +35,7 @@ from worker.web.dependencies import (
     Visit,
     VisitDep,
     is_session_form,
+    note_visit,
     reload_session,
 )
 from worker.web.error_pages import HttpRefusal
@@ -151,6 +153,7 @@ def _identify_client(visit: Visit, authorization: str) -> Caller:
         _count_bad_token(visit, text)
         raise _unauthorized("this token is unknown, revoked or expired", ', error="invalid_token"')
     _count_call(visit, _api_rate(visit.settings), f"token:{token.id}")
+    note_visit(visit.request, partial(visit.registry.api_tokens.record_use, token))
     return Caller(token.scopes, token_id=token.id, tenant=token.tenant)
 
 

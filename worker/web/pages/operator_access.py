@@ -19,6 +19,7 @@ import hashlib
 import logging
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Form, Request, Response
@@ -39,6 +40,7 @@ from worker.web.dependencies import (
     VisitDep,
     check_own_form,
     delete_cookie,
+    note_visit,
     read_cookie,
     set_session_cookie,
 )
@@ -84,6 +86,7 @@ def load_operator(visit: Visit) -> OperatorVisit | None:
     if key is None or operator is None:
         return None
     note_actor(visit.request, ActorKind.OPERATOR, operator.name)
+    note_visit(visit.request, partial(visit.access.keys.record_visit, key))
     return OperatorVisit(visit.request, key, operator)
 
 

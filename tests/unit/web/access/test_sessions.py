@@ -12,6 +12,7 @@ from sqlalchemy import delete, update
 from tests.support.api_service import ApiService
 from tests.support.household_pages import FRENCH, csrf_of
 from worker.domain.sessions import KeyKind
+from worker.errors import StoreUnavailable
 from worker.stores.registry.tables import ACCESS_KEYS, ACCOUNTS, HOUSEHOLDS
 from worker.web.client_addresses import name_device
 from worker.web.dependencies import SESSION_COOKIE, Session, load_session, open_session
@@ -168,3 +169,24 @@ def test_a_device_is_named_as_its_person_would(service: ApiService) -> None:
     windows = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 Chrome/140.0.0.0 Safari/537.36 Edg/140.0"
     names = [name_device(agent) for agent in (PHONE, windows, "curl/8.1", "")]
     assert names == ["Safari, iPhone", "Edge, Windows", "", ""]
+
+
+def test_a_visit_is_recorded_after_the_answer_and_one_that_is_not_costs_the_page_nothing(
+    service: ApiService, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    account = service.add()
+    browser, hour_ago = service.browser(account), datetime.now(UTC) - timedelta(hours=1)
+    keys = service.parts.access.keys
+
+    def seen_at() -> datetime:
+        session = load_session(service.parts.access, browser.cookies[SESSION_COOKIE])
+        assert session.key is not None
+        return session.key.last_seen_at
+
+    service.parts.stores.registry.database.change(update(ACCESS_KEYS).values(last_seen_at=hour_ago))
+    with monkeypatch.context() as patch:
+        patch.setattr(type(keys), "record_visit", lambda *_: (_ for _ in ()).throw(StoreUnavailable("it is read-only")))
+        assert browser.get(f"/accounts/{account}").status_code == 200
+    assert seen_at() == hour_ago and "visit not recorded" in caplog.text
+    assert browser.get(f"/accounts/{account}").status_code == 200
+    assert seen_at() > hour_ago

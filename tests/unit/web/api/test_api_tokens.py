@@ -106,7 +106,9 @@ def test_last_use_is_noted_to_the_minute(tokens: ApiTokenTable, clock: Clock) ->
     _, text = tokens.create("dashboard", READING)
     for seconds, stored in ((0, 0), (30, 0), (61, 61), (100, 61)):
         clock.at = NOW + timedelta(seconds=seconds)
-        tokens.find(text)
+        token = tokens.find(text)
+        assert token is not None
+        tokens.record_use(token)
         assert tokens.list_tokens()[0].last_used_at == NOW + timedelta(seconds=stored)
 
 
