@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
@@ -240,13 +240,21 @@ class HomeAccess:
     households: HouseholdTable
     registry: Registry
 
-    def household(self) -> Household:
-        """Return the home's household, which shows every account that there is now; the first call makes it."""
-        numbers = {account.id: account.session_number for account in self.registry.accounts.list_accounts()}
+    def find_household(self) -> Household | None:
+        """Return the home's household, which shows every account that there is now; None where there is none yet."""
+        household = self.households.find_first()
+        return household and replace(household, accounts=self._numbers())
+
+    def ensure_household(self) -> Household:
+        """Return the same, made where there was none, with its accounts stored: notices go by what is stored."""
+        numbers = self._numbers()
         household = self.households.find_first() or self.households.create(numbers)
         if dict(household.accounts) != numbers:
             household = self.households.add(household.id, numbers) or household
         return household
+
+    def _numbers(self) -> dict[str, int]:
+        return {account.id: account.session_number for account in self.registry.accounts.list_accounts()}
 
     def has_password(self) -> bool:
         """Return whether there is a password; without one nobody comes in from other machines."""
@@ -255,15 +263,15 @@ class HomeAccess:
 
     def create_password(self) -> str:
         """Create the home's password, end the one before, and return its text."""
-        household = self.household()
+        household = self.ensure_household()
         key, text = self.keys.create(KeyKind.RECOVERY_CODE, household.id)
         self.keys.end_of([household.id], [KeyKind.RECOVERY_CODE], but=key.id)
         return text
 
     def check_password(self, text: str) -> Household | None:
         """Return the home's household where this is its password; None for any other text."""
-        key, household = self.keys.find(KeyKind.RECOVERY_CODE, text), self.household()
-        return household if key is not None and key.owner == household.id else None
+        key, household = self.keys.find(KeyKind.RECOVERY_CODE, text), self.find_household()
+        return household if key and household and key.owner == household.id else None
 
 
 @dataclass(frozen=True, kw_only=True)

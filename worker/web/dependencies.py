@@ -168,7 +168,7 @@ class LocalSession:
         with self._lock:
             session = load_session(self._access, self._text)
             if session.key is None:
-                household = self._access.home.household()
+                household = self._access.home.ensure_household()
                 key, self._text = self._access.keys.create(KeyKind.HOUSEHOLD_SESSION, household.id, device=DEVICE)
                 session = Session(key, household)
             return session
@@ -266,7 +266,7 @@ def _session_of_home(request: Request, access: WebAccess, session: Session) -> S
     local: LocalSession = request.app.state.local_session
     if session.key is None and local.is_open and is_local(request):
         session = local.load()
-    return session if session.key is None else replace(session, household=access.home.household())
+    return session if session.key is None else replace(session, household=access.home.find_household())
 
 
 def _refuse_number(value: object) -> object:

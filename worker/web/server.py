@@ -430,7 +430,7 @@ def deliver_household_notices(sender: NoticeSender) -> int:
 
 
 @contextmanager
-def mailing_notices(access: WebAccess) -> Iterator[None]:
+def mailing_notices(access: WebAccess, *, is_home: bool = False) -> Iterator[None]:
     """Send what is due once a minute within the block, where there is a mail service."""
     if not access.mail_links.sends_mail:
         yield
@@ -440,6 +440,8 @@ def mailing_notices(access: WebAccess) -> Iterator[None]:
     def run() -> None:
         while not stop.wait(_NOTICES_EVERY_S):
             try:
+                if is_home:  # A worker may have added accounts.
+                    access.home.ensure_household()
                 deliver_household_notices(access.notice_sender)
             except WorkerError as error:
                 notices_log.warning("household notices not sent", extra=fields(reason=str(error)))

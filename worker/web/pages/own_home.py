@@ -64,6 +64,7 @@ def add_token(
         return _page(visit, 409, fault="own_home.token.erased")
     except MeterConnected:
         return _page(visit, 409, fault="own_home.token.connected")
+    visit.access.home.ensure_household()
     ids = [one.account.id for one in added]
     note_subject(visit.request, account_id=ids[0])
     # The account's page says what came of it.
