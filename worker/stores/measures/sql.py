@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from operator import itemgetter
 from typing import Any, Final
 
@@ -61,6 +61,7 @@ def _table(doctype: Doctype) -> sa.Table:
 
 
 TABLES: Final = {doctype: _table(doctype) for doctype in Doctype}
+_TABLE_NAMES: Final = frozenset(table.name for table in TABLES.values())
 
 
 class _Statements:
@@ -90,7 +91,7 @@ class SqlStore:
     def __init__(self, url: str, timeout_s: float) -> None:
         """Take the URL without opening it.  Raises ValueError, in one line that does not repeat the URL."""
         self._database = Database(url, _USE, timeout_s)
-        self._has_tables = False
+        self._existing = frozenset[str]()
         self._statements = {
             doctype: _Statements(doctype, table, self._database.dialect) for doctype, table in TABLES.items()
         }
@@ -99,10 +100,14 @@ class SqlStore:
         return f"SqlStore({self._database.address})"
 
     def read(self, account_id: str, ranges: Ranges, limit: int | None = None) -> DocumentsByDoctype:
-        """Read doctype after doctype, one statement each."""
-        documents: DocumentsByDoctype = {}
-        with self._transaction(self._database.reading) as connection:
+        """Read doctype after doctype, one statement each; what has no table yet is empty."""
+        documents: DocumentsByDoctype = {doctype: [] for doctype in ranges}
+        with self._refusing(), self._database.reading() as connection:
+            if not self._existing.issuperset(_TABLE_NAMES):
+                self._existing = frozenset(sa.inspect(connection).get_table_names())
             for doctype, (first_key, end_key) in ranges.items():
+                if TABLES[doctype].name not in self._existing:
+                    continue
                 statements = self._statements[doctype]
                 query = statements.read if limit is None else statements.read.limit(limit)
                 bounds = {"of_account": account_id, "first_key": first_key, "end_key": end_key}
@@ -116,7 +121,7 @@ class SqlStore:
         lost: DocumentsByDoctype = {doctype: [] for doctype in (*documents, *removals)}
         if not any(documents.values()) and not any(removals.values()):
             return lost
-        with self._transaction(self._database.writing) as connection:
+        with self._writing() as connection:
             for doctype in lost:
                 rows = [*documents.get(doctype, ()), *removals.get(doctype, ())]
                 if lost.get(doctype.series.inputs):  # Its readings lost their race.
@@ -147,7 +152,7 @@ class SqlStore:
         return won
 
     def erase(self, account_id: str) -> int:
-        with self._transaction(self._database.writing) as connection:
+        with self._writing() as connection:
             parameters = {"of_account": account_id}
             erased = sum(connection.execute(table.erase, parameters).rowcount for table in self._statements.values())
         self.empty_log()
@@ -170,17 +175,19 @@ class SqlStore:
         self._database.close()
 
     @contextmanager
-    def _transaction(self, begin: Callable[[], AbstractContextManager[sa.Connection]]) -> Iterator[sa.Connection]:
-        """Give a connection in a transaction, with all tables created.
-
-        Raises StoreUnavailable, and WriteRefused where a value is at fault, so that another try would fail too.
-        """
-        if not self._has_tables:
+    def _writing(self) -> Iterator[sa.Connection]:
+        """Give a connection in a transaction, with all tables created. Raises StoreUnavailable, and WriteRefused."""
+        if not self._existing.issuperset(_TABLE_NAMES):
             self.prepare()
-            self._has_tables = True
+            self._existing = _TABLE_NAMES
+        with self._refusing(), self._database.writing() as connection:
+            yield connection
+
+    @contextmanager
+    def _refusing(self) -> Iterator[None]:
+        """Raise WriteRefused where a value is at fault, so that another try would fail too."""
         try:
-            with begin() as connection:
-                yield connection
+            yield
         except SQLAlchemyError as error:
             cause = getattr(error, "orig", None) or error
             raise WriteRefused(f"{self._database.address} refuses a value ({type(cause).__name__})") from error
