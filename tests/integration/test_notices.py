@@ -425,8 +425,8 @@ def test_d16_a_name_that_leads_into_a_private_network_is_not_called(monkeypatch:
 def test_two_web_processes_of_one_data_folder_know_the_same_sessions(open_runtime: Any, tmp_path: Path) -> None:
     with open_runtime() as one, open_runtime() as other:
         assert not (tmp_path / "session.key").exists(), "a process that opens no session makes no key"
-        key, text = one.web_access.keys.create(KeyKind.HOUSEHOLD_SESSION, "owner")
-        assert other.web_access.keys.find(KeyKind.HOUSEHOLD_SESSION, text) == key
+        key, text = one.access.keys.create(KeyKind.HOUSEHOLD_SESSION, "owner")
+        assert other.access.keys.find(KeyKind.HOUSEHOLD_SESSION, text) == key
     assert (tmp_path / "session.key").stat().st_mode & 0o077 == 0
 
 

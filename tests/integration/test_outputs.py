@@ -391,7 +391,7 @@ def test_the_tasks_of_beat_publish_one_delivery_for_each_output_that_is_due(
     output, idle = ScriptedOutput(), ScriptedOutput()
     output_id = fleet.add_output(output)
     fleet.add_output(idle, account_id=add_ready(fleet.parts.stores.registry, OTHER_METER))
-    fleet.parts.__dict__["output_delivery"] = fleet.delivery  # In the place of the cached one.
+    fleet.parts.__dict__["outputs"] = fleet.delivery  # In the place of the cached one.
     use_parts(monkeypatch, fleet.parts)
     published: list[tuple[str]] = []
     monkeypatch.setattr(

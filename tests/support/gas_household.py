@@ -23,7 +23,7 @@ TODAY = date(2024, 7, 25)
 
 @dataclass
 class GasHousehold:
-    """``service``: a household of unit tests or a parts, with its window_sync, claims and registry."""
+    """``service``: a household of unit tests, or ``Parts``."""
 
     service: Any
     frequency: str = "1M"
@@ -32,10 +32,10 @@ class GasHousehold:
     days: list[Entry] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        now = self.service.now()
-        account, _ = self.service.registry.accounts.add("grdf", GAS_METER, now, token_needed=False)
+        now = self.service.stores.now()
+        account, _ = self.service.stores.registry.accounts.add("grdf", GAS_METER, now, token_needed=False)
         self.account = account.id
-        switch_on(self.service.registry, self.account, *of_supplier("grdf"))
+        switch_on(self.service.stores.registry, self.account, *of_supplier("grdf"))
         days = [FIRST + number * ONE_DAY for number in range((NEWEST - FIRST).days + 1)]
         self.days = [gas_day(day, "33", _status(day), volume=2.9) for day in days if day != ABSENT]
         rest = f"{float(self.june_kwh) - 66:.3f}"
@@ -50,8 +50,8 @@ class GasHousehold:
 
     def sync(self, series: Series, entries: Iterable[Entry], window: DateWindow) -> WindowResult:
         """Store these entries as the answer for a window."""
-        window_sync = self.service.window_sync
-        fetched = fetched_of(self.service.claims.to_job(self.account, series, window), list(entries), window_sync)
+        window_sync = getattr(self.service, "window_sync", self.service.sync.window)
+        fetched = fetched_of(self.service.sync.claims.to_job(self.account, series, window), list(entries), window_sync)
         result: WindowResult = window_sync.store(window_sync.aggregate(window_sync.filter_known(fetched)))
         return result
 

@@ -10,7 +10,7 @@ import pytest
 from fastapi import FastAPI
 
 from config.settings import Settings
-from worker.outputs.delivery import OutputDelivery
+from worker.outputs.delivery import DeliveryThreads, OutputDelivery
 from worker.runtime import current
 from worker.runtime.consent_parts import Consent, build_consent
 from worker.runtime.output_parts import build_outputs
@@ -61,3 +61,5 @@ def use_parts(patch: pytest.MonkeyPatch, parts: Any) -> None:
     """Let tasks in this process work with these parts, of which a test may give some alone."""
     for name in ("stores", "sync", "consent", "outputs"):
         patch.setattr(current, name, partial(getattr, parts, name))
+    deliveries = DeliveryThreads(lambda output_id: parts.outputs.deliver(output_id))  # noqa: PLW0108 - asked late
+    patch.setattr(current, "deliveries", lambda: deliveries)

@@ -75,6 +75,9 @@ _RIGHTS: Final = Listing(
 class _ConsentGroup(Group):
     """The commands of consents; those of gas are there where gas is set up."""
 
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [name for name in super().list_commands(ctx) if name not in _OF_GAS or shows_gas(ctx)]
+
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         return None if cmd_name in _OF_GAS and not shows_gas(ctx) else super().get_command(ctx, cmd_name)
 
