@@ -28,7 +28,7 @@ from worker.cli.parameters import (
     confirm_on_terminal,
     json_option,
     limit_option,
-    open_registry_database,
+    open_registry,
     open_stores,
     print_json,
     print_result,
@@ -55,21 +55,17 @@ from worker.domain.sessions import (
 )
 from worker.ops.logging_setup import warn
 from worker.runtime.consent_parts import meters_of
-from worker.runtime.keys import build_sealer, has_session_keys
+from worker.runtime.keys import has_session_keys
 from worker.runtime.sync_parts import build_sync
 from worker.runtime.web_access import OperatorAccess, WebAccess, build_operator_access
-from worker.stores.database import Database
-from worker.stores.encryption import Purpose
-from worker.stores.registry.access_keys import SESSIONS, OperatorRefused, SessionTable
+from worker.stores.registry import Registry
+from worker.stores.registry.access_keys import SESSIONS, OperatorRefused
 from worker.stores.registry.api_tokens import (
     LONGEST_LIFE,
     USUAL_LIFE,
-    ApiTokenTable,
-    TenantTable,
     WebhookTarget,
     require_tenant,
 )
-from worker.stores.registry.proxy import ProxyClientTable, ProxyGrantTable
 
 _CODE_TRIES: Final = 3
 _SCOPE_HELP: Final = f"What the token allows: {', '.join(Scope)}. Repeat it for several."
@@ -111,7 +107,7 @@ def warn_without_operators(settings: Settings, access: WebAccess) -> None:
         warn("there is no operator yet: add one with `releve access add-operator NAME`, who then signs in at /operator")
 
 
-def _operator_access(database: Database) -> OperatorAccess:
+def _operator_access(registry: Registry) -> OperatorAccess:
     """Return what operators are let in by.
 
     Raises ConfigError where this is not the place of the web application: it could not read what is made here.
@@ -123,7 +119,7 @@ def _operator_access(database: Database) -> OperatorAccess:
             "the session key is missing: run this where the web application runs (`docker compose exec web releve "
             "access …`), or set RELEVE_SESSION_KEY"
         )
-    return build_operator_access(settings, database)
+    return build_operator_access(settings, registry.database)
 
 
 _KINDS: Final = {
@@ -154,23 +150,20 @@ _ENDS: Final = {
 }
 
 
-def _load(database: Database, kind: str, account_id: str | None, kinds: frozenset[KeyKind]) -> Iterator[Row]:
+def _load(registry: Registry, kind: str, account_id: str | None, kinds: frozenset[KeyKind]) -> Iterator[Row]:
     """Yield what is listed of one kind. Of grants, those in force."""
-    grants, clients = ProxyGrantTable(database), ProxyClientTable(database)
+    grants, clients = registry.proxy_grants, registry.proxy_clients
     match kind:
         case "operator":
-            access = _operator_access(database)
+            access = _operator_access(registry)
             for operator in access.operators.list_operators():
                 yield {**to_row(operator), "sessions": len(access.keys.list_keys([operator.id]))}
         case "session":
-            table, names = (
-                SessionTable(database),
-                ("kind", "owner", "device", "created_at", "last_seen_at", "expires_at"),
-            )
+            table, names = registry.sessions, ("kind", "owner", "device", "created_at", "last_seen_at", "expires_at")
             owners = None if account_id is None else table.households_of([account_id])
             yield from ({"session": key.id, **to_row(key, *names)} for key in table.list_keys(owners, kinds))
         case "token":
-            yield from map(to_row, ApiTokenTable(database).list_tokens())
+            yield from map(to_row, registry.api_tokens.list_tokens())
         case "client":
             for client in clients.list_clients():
                 in_force = sum(grant.ended_at is None for grant in grants.list_grants(client.id))
@@ -190,24 +183,24 @@ def _load(database: Database, kind: str, account_id: str | None, kinds: frozense
                     yield {**row, "tenant": known[grant.client_id].tenant}
 
 
-def _end(database: Database, kind: str, item_id: str) -> str:
+def _end(registry: Registry, kind: str, item_id: str) -> str:
     """End what has this id or name, and return how that is said."""
     match kind:
         case "operator":
-            operators = _operator_access(database).operators
+            operators = _operator_access(registry).operators
             operators.end(operators.find(item_id).id)
             return "is removed"
         case "token":
-            return f"of {ApiTokenTable(database).revoke(item_id).name} is revoked"
+            return f"of {registry.api_tokens.revoke(item_id).name} is revoked"
         case "client":
-            return f"of {ProxyClientTable(database).revoke(item_id).name} is revoked"
-    require_known(ProxyGrantTable(database).end(item_id, EndReason.OPERATOR_ENDED), "grant", "access list --kind grant")
+            return f"of {registry.proxy_clients.revoke(item_id).name} is revoked"
+    require_known(registry.proxy_grants.end(item_id, EndReason.OPERATOR_ENDED), "grant", "access list --kind grant")
     return "has ended"
 
 
-def _end_sessions(database: Database, session_id: str | None, account_id: str | None, kinds: frozenset[KeyKind]) -> int:
+def _end_sessions(registry: Registry, session_id: str | None, account_id: str | None, kinds: frozenset[KeyKind]) -> int:
     """End the session of this id, those of an account, or all; return how many."""
-    table = SessionTable(database)
+    table = registry.sessions
     if session_id is not None:
         require_known(ended := table.end(session_id), "session", "access list --kind session")
         return int(ended)
@@ -255,9 +248,9 @@ def list_access(
     if account_id and kind not in (None, "session", "grant"):
         raise click.UsageError("--account is for sessions and grants")
     shown = [kind] if kind else ["session", "grant"] if account_id else [*_KINDS]
-    with open_registry_database() as database:
+    with open_registry() as registry:
         for name in shown:
-            rows = _load(database, name, account_id, kinds)
+            rows = _load(registry, name, account_id, kinds)
             if kind is None and not as_json:
                 click.echo(f"{name}s")
             named = rows if kind else ({"access": name, **row} for row in rows)
@@ -301,12 +294,12 @@ def remove(
         question = f"Remove operator {item_id} and end their sessions?"
         confirm_on_terminal(question, yes, if_not="no operator was removed")
     ended = 1
-    with open_registry_database() as database:
+    with open_registry() as registry:
         if kind == "session":
-            ended = _end_sessions(database, item_id, account_id, kinds)
+            ended = _end_sessions(registry, item_id, account_id, kinds)
             line = f"{ended} session{'s' if ended != 1 else ''} ended"
         else:
-            line = f"{kind} {item_id} {_end(database, kind, str(item_id))}"
+            line = f"{kind} {item_id} {_end(registry, kind, str(item_id))}"
     print_result({"kind": kind, "id": item_id, "ended": ended}, line, as_json=as_json)
 
 
@@ -327,8 +320,8 @@ def add_operator(name: str, password: str | None, no_second_factor: bool, as_jso
       releve access add-operator alice
       releve access add-operator alice --password - --json < password.txt
     """
-    with open_registry_database() as database:
-        access = _operator_access(database)
+    with open_registry() as registry:
+        access = _operator_access(registry)
         text, key = _read_password(password, plain_name(name)), None if no_second_factor else new_totp_key()
         if key and not as_json:
             _show_key(key, plain_name(name))
@@ -352,8 +345,8 @@ def set_password(name: str, password: str | None) -> None:
     Example:
       releve access password alice
     """
-    with open_registry_database() as database:
-        access = _operator_access(database)
+    with open_registry() as registry:
+        access = _operator_access(registry)
         operator = access.operators.find(name)
         access.operators.set_password(operator.id, _read_password(password, operator.name))
     click.echo(f"operator {operator.name} has a new password; the sessions have ended")
@@ -371,8 +364,8 @@ def make_link(name: str) -> None:
     Example:
       releve access link alice
     """
-    with open_registry_database() as database:
-        access = _operator_access(database)
+    with open_registry() as registry:
+        access = _operator_access(registry)
         operator = access.operators.find(name)
         link = new_operator_link(access, operator, get_settings().public_url)
     warn(f"anyone with this link can sign in as operator {operator.name}: it works once, for 10 minutes")
@@ -442,9 +435,9 @@ def add_token(name: str, scopes: Sequence[frozenset[Scope]], expires_in: timedel
     name = _checked_name(name, "--name")
     if not timedelta(0) < expires_in <= LONGEST_LIFE:
         raise click.BadParameter(f"a token expires after 1 to {LONGEST_LIFE.days} days", param_hint="--expires")
-    with open_registry_database() as database:
-        require_tenant(database, tenant)
-        token, text = ApiTokenTable(database).create(name, frozenset().union(*scopes), expires_in, tenant=tenant)
+    with open_registry() as registry:
+        require_tenant(registry.database, tenant)
+        token, text = registry.api_tokens.create(name, frozenset().union(*scopes), expires_in, tenant=tenant)
     note_result(token.id)
     if as_json:
         print_json({**to_row(token), "token": text})
@@ -489,9 +482,9 @@ def add_client(
       releve access add-client "My app" --redirect-uri https://app.example.org/back
     """
     name = _checked_name(name, "NAME")
-    with open_registry_database() as database:
-        tenant = require_tenant(database, tenant)
-        table = ProxyClientTable(database)
+    with open_registry() as registry:
+        tenant = require_tenant(registry.database, tenant)
+        table = registry.proxy_clients
         client, secret = table.create(name, redirect_uris, tenant, pkce=pkce, numbers_in_redirect=numbers_in_redirect)
     note_result(client.id)
     if as_json:
@@ -515,9 +508,9 @@ def set_client(client_id: str, pkce: bool, numbers_in_redirect: bool) -> None:
       releve access set-client k3q7d0fr2mxx
       releve access set-client k3q7d0fr2mxx --no-pkce
     """
-    with open_registry_database() as database:
+    with open_registry() as registry:
         ways = {"pkce": pkce, "numbers_in_redirect": numbers_in_redirect}
-        client = ProxyClientTable(database).set_ways(client_id, **ways)
+        client = registry.proxy_clients.set_ways(client_id, **ways)
     click.echo(f"client {client.id} of {client.name} follows the rules of new clients")
 
 
@@ -557,8 +550,8 @@ def tenants(
     """
     _check_tenant(tenant, title, webhook_url, webhook_secret_file, no_webhook)
     target = _read_target(webhook_url, webhook_secret_file) if webhook_url and webhook_secret_file else None
-    with open_registry_database() as database:
-        table = TenantTable(database, build_sealer(get_settings(), Purpose.REGISTRY))  # It seals webhooks.
+    with open_registry() as registry:
+        table = registry.tenants
         if tenant:
             table.save(tenant, title.strip() if title else None)
         if tenant and (target or no_webhook):

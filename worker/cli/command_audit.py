@@ -139,11 +139,10 @@ def _append(entry: AuditEntry) -> None:
 def _append_to_registry(entry: AuditEntry) -> None:
     # Imported late: most commands need no database driver before they begin.
     from worker.ops.check_results import missing_sqlite_file
-    from worker.runtime.stores import open_database
-    from worker.stores.registry.audit import AuditTable
+    from worker.runtime.stores import open_registry
 
     settings = get_settings()
     if missing_sqlite_file(settings.registry()):
         raise OperatorFault("no registry was found")
     with ExitStack() as stack:
-        AuditTable(open_database(settings, stack)).append(entry)
+        open_registry(settings, stack).audit.append(entry)

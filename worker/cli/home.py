@@ -35,10 +35,9 @@ from worker.errors import FilesOnly, StoreUnavailable
 from worker.ops.check_results import missing_sqlite_file
 from worker.runtime.consent_parts import Consent, build_consent
 from worker.runtime.keys import mark_home, refuse_fleet
-from worker.runtime.stores import Stores, open_current_database
+from worker.runtime.stores import Stores, open_current_registry
 from worker.runtime.sync_parts import Sync, build_inline, build_sync
 from worker.runtime.web_access import build_web
-from worker.stores.registry.fleet_counts import Overview
 from worker.texts import translate, translate_code
 
 
@@ -65,7 +64,7 @@ def _has_accounts_of_enedis(settings: Settings) -> bool:
     if missing_sqlite_file(settings.registry()):
         return False
     with ExitStack() as opened:
-        overview = Overview(open_current_database(settings, opened))
+        overview = open_current_registry(settings, opened).overview
         return overview.count_active_accounts(ENEDIS.name, civil_date(clock_from(settings.pretend_now)())) > 0
 
 

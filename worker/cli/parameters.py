@@ -28,7 +28,6 @@ from worker.ops.logging_setup import warn
 if TYPE_CHECKING:
     from worker.domain.consistency import MonthComparison
     from worker.runtime.stores import Stores
-    from worker.stores.database import Database
     from worker.stores.registry import Registry
 
 _DAY_COUNT: Final = re.compile(r"([0-9]{1,4})d?")
@@ -58,12 +57,12 @@ def open_stores() -> Iterator[Stores]:
 
 
 @contextmanager
-def open_registry_database() -> Iterator[Database]:
-    """Open the registry's database and nothing else: some tables need no Redis and no measures."""
-    from worker.runtime.stores import open_current_database
+def open_registry() -> Iterator[Registry]:
+    """Open the registry and nothing else: some commands need no Redis and no measures."""
+    from worker.runtime.stores import open_current_registry
 
     with ExitStack() as stack:
-        yield open_current_database(get_settings(), stack)
+        yield open_current_registry(get_settings(), stack)
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from worker.ops.installation_secrets import (
     read_env_file,
 )
 from worker.runtime.keys import build_sealer, has_session_keys
-from worker.runtime.stores import open_current_database
+from worker.runtime.stores import open_current_registry
 from worker.stores.encryption import Purpose, generate_key
 from worker.stores.registry.key_rotation import SEALED_COLUMNS, WEB_SEALS, rotate_seals
 
@@ -66,7 +66,7 @@ def rotate() -> None:
     settings = get_settings()
     sealer = build_sealer(settings, Purpose.REGISTRY)
     with ExitStack() as stack:
-        database = open_current_database(settings, stack)
+        database = open_current_registry(settings, stack).database
         for column in SEALED_COLUMNS:
             click.echo(f"{rotate_seals(database, sealer, column)} {column.label} encrypted again")
         if not has_session_keys(settings):

@@ -45,7 +45,7 @@ from worker.runtime.stores import Stores
 from worker.runtime.sync_parts import Sync, build_sync
 from worker.stores.redis.claims import member_of
 from worker.stores.registry import Registry
-from worker.stores.registry.fleet_counts import ErrorCount, Overview
+from worker.stores.registry.fleet_counts import ErrorCount
 from worker.stores.registry.outcomes import HourFreshness
 from worker.stores.registry.outputs import OutputState
 from worker.sync.claims import LANES, WindowClaims
@@ -109,7 +109,7 @@ class StatusSummary:
 
 def load_summary(stores: Stores, sync: Sync) -> StatusSummary:
     """Count the accounts, their errors and what is fresh; read gates and incidents. Raises StoreUnavailable."""
-    overview = Overview(stores.registry.database)
+    overview = stores.registry.overview
     states = overview.count_accounts_by_state()
     del states[AccountState.DELETED]
     return StatusSummary(

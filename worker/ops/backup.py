@@ -47,14 +47,13 @@ from worker.ops.check_results import missing_sqlite_file
 from worker.runtime.consent_parts import build_requests
 from worker.runtime.keys import (
     build_backup_sealer,
-    build_erasure_hashes,
     build_sealer,
     has_registry_keys,
     mark_home,
     open_backup_sealer,
     refuse_fleet,
 )
-from worker.runtime.stores import Stores, open_database, open_stores
+from worker.runtime.stores import Stores, ledger_file, open_registry, open_stores
 from worker.runtime.sync_parts import Sync, build_sync
 from worker.stores.database import Database
 from worker.stores.encryption import Purpose, Sealer
@@ -73,7 +72,6 @@ from worker.stores.registry.dump import (
     restore_rows,
 )
 from worker.stores.registry.key_rotation import TEXT_SEALS
-from worker.stores.registry.outcomes import CompletenessTable
 from worker.stores.registry.rights import withdraw_waiting
 from worker.stores.registry.tables import AUDIT_LOG
 from worker.sync.history import LedgerRebuilder
@@ -129,7 +127,7 @@ def back_up_older_registry(settings: Settings, database: Database, path: Path) -
     The version before restores it into an empty registry, beside the measures as they are. Raises as ``back_up`` does.
     """
     made_at = datetime.now(UTC).isoformat(timespec="seconds")
-    ledger = LedgerFile(settings.ledger(), build_erasure_hashes(settings)).position()
+    ledger = ledger_file(settings).position()
     with write_archive(path, build_backup_sealer(settings), made_at) as archive:
         with database.snapshot() as connection:
             older = describe_older_tables(connection)
@@ -219,7 +217,7 @@ def open_checked(settings: Settings, path: Path, *, without_ledger: bool) -> Ite
             )
         archive.check()
         _check_keys(archive, build_sealer(settings, Purpose.REGISTRY, keep_new=False))
-        ledger = LedgerFile(settings.ledger(), build_erasure_hashes(settings, keep_new=False))
+        ledger = ledger_file(settings, keep_new=False)
         backup = CheckedBackup(archive, *_read_ledger(ledger, archive, without_ledger=without_ledger))
         if backup.is_home and not settings.is_home:
             refuse_fleet(settings)
@@ -265,7 +263,7 @@ def _check_registry(settings: Settings) -> None:
     if has_registry_keys(settings) or missing_sqlite_file(settings.registry()):
         return
     with ExitStack() as opened:
-        database = open_database(settings, opened)
+        database = open_registry(settings, opened).database
         if migrations.find_step(database) != migrations.newest_step():
             return
         with database.snapshot() as connection:
@@ -305,9 +303,8 @@ class _Replay:
     """The tables that take part in the transaction, and what came of it."""
 
     def __init__(self, stores: Stores, connection: Connection) -> None:
-        database = stores.registry.database.join(connection)
         self.effect = LedgerEffect()
-        self.registry = Registry(database, stores.keys.registry, stores.keys.hashes, fleet=stores.registry.fleet)
+        self.registry = stores.registry.join(connection)
         self._connection = connection
         self._keep_days = stores.settings.keep_consent_proof_days
         self._now = stores.now()
@@ -476,7 +473,7 @@ def _fill_registry(
 
 def _rebuild_newest(stores: Stores, sync: Sync, archive: Archive, connection: Connection) -> None:
     """Rebuild the days of what was stored while the backup was made: its measures were saved before its registry."""
-    ledgers = CompletenessTable(stores.registry.database.join(connection))
+    ledgers = stores.registry.join(connection).completeness
     rebuilder = LedgerRebuilder(measures=stores.measures, ledgers=ledgers, today=sync.history.today)
     saved_from = datetime.fromisoformat(archive.manifest["made_at"]) - _CLOCK_SKEW
     for account_id, series in ledgers.list_updated_since(saved_from):

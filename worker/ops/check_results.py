@@ -19,8 +19,8 @@ from worker.ops.machine import describe_machine_fault
 if TYPE_CHECKING:
     from redis import Redis
 
-    from worker.stores.database import Database
     from worker.stores.measures.couchdb import CouchServer
+    from worker.stores.registry import Registry
 
 
 class CheckConnections:
@@ -62,17 +62,15 @@ class CheckConnections:
 
     @cached_property
     def redis(self) -> Redis:
-        from worker.stores.redis.connection import connect
+        from worker.runtime.stores import open_redis
 
-        redis = connect(self.redis_url)
-        self.stack.callback(redis.close)
-        return redis
+        return open_redis(self.redis_url, self.stack)
 
     @cached_property
-    def registry(self) -> Database:
-        from worker.runtime.stores import open_database
+    def registry(self) -> Registry:
+        from worker.runtime.stores import open_registry
 
-        return open_database(self.settings, self.stack)
+        return open_registry(self.settings, self.stack)
 
     @property
     def registry_is_current(self) -> bool:
@@ -81,7 +79,7 @@ class CheckConnections:
 
         if missing_sqlite_file(self.settings.registry()):
             return False
-        with self.registry.reading() as connection:
+        with self.registry.database.reading() as connection:
             return migrations.current_step(connection) == migrations.newest_step()
 
     @cached_property

@@ -37,12 +37,12 @@ from worker.ops.broker import check_broker_access
 from worker.ops.machine import describe_machine_fault
 from worker.runtime import current
 from worker.runtime.keys import stored_secret
-from worker.runtime.stores import Stores, announce_pretend_time, redis_address
+from worker.runtime.stores import Stores, announce_pretend_time, open_redis, redis_address
 from worker.runtime.supplier_settings import build_endpoints
 from worker.stores.measures import open_couchdb
 from worker.stores.measures.measure_store import Layout, wrong_layout
 from worker.stores.redis import parse_sentinels
-from worker.stores.redis.connection import check_eviction, connect
+from worker.stores.redis.connection import check_eviction
 from worker.stores.redis.heartbeats import Heartbeats
 
 log = logging.getLogger("releve")
@@ -212,8 +212,7 @@ def prepare_beat(stack: ExitStack) -> Callable[..., None]:
     settings = get_settings()
     announce_pretend_time(settings, log.warning)
     warn_of_unknown_settings()
-    redis = connect(redis_address(settings, stack))
-    stack.callback(redis.close)
+    redis = open_redis(redis_address(settings, stack), stack)
     check_eviction(redis)
     check_broker_access(current_app)
     heartbeats, thread = Heartbeats(redis), threading.get_ident()

@@ -44,10 +44,8 @@ from worker.stores.redis.claims import ProgressStore
 from worker.stores.redis.connection import redis_errors
 from worker.stores.redis.heartbeats import Heartbeats, WorkerHeartbeat
 from worker.stores.redis.incidents import IncidentStore
-from worker.stores.registry.api_tokens import ApiTokenTable
-from worker.stores.registry.fleet_counts import ErrorCount, Overview
+from worker.stores.registry.fleet_counts import ErrorCount
 from worker.stores.registry.outputs import list_outputs
-from worker.stores.registry.proxy import ProxyClientTable
 from worker.stores.token_store import ApplicationTokenStore
 
 IDLE_AFTER_S: Final = 300.0
@@ -162,7 +160,7 @@ def _check_without_supplier(connections: CheckConnections) -> Found:
         return
     today = civil_date(clock_from(connections.settings.pretend_now)())
     for supplier in SUPPLIERS.keys() - chosen_presets(connections.settings).keys():
-        if accounts := Overview(connections.registry).count_active_accounts(supplier, today):
+        if accounts := connections.registry.overview.count_active_accounts(supplier, today):
             setting = "RELEVE_HOME" if is_gateway(supplier) else f"RELEVE_{supplier.upper()}_CLIENT_ID"
             yield warn(
                 f"{accounts} active accounts of {supplier} are not synced, because it is not set up: set {setting}"
@@ -203,7 +201,7 @@ def check_api_tokens(connections: CheckConnections) -> Found:
     if not connections.registry_is_current:
         yield ok("none yet")
         return
-    tokens = ApiTokenTable(connections.registry)
+    tokens = connections.registry.api_tokens
     for token in [*tokens.list_ending(), *tokens.list_endless()]:
         endless = f", created on {civil_date(token.created_at)}, never expires"
         fault = f" expires on {civil_date(token.expires_at)}" if token.expires_at else endless
@@ -216,7 +214,7 @@ def check_api_tokens(connections: CheckConnections) -> Found:
 
 def check_proxy_clients(connections: CheckConnections) -> Found:
     """Check that each client of the proxy follows the rules of new ones."""
-    clients = ProxyClientTable(connections.registry).list_clients() if connections.registry_is_current else []
+    clients = connections.registry.proxy_clients.list_clients() if connections.registry_is_current else []
     in_force = [client for client in clients if client.revoked_at is None]
     for client in in_force:
         if not client.strict:
@@ -229,7 +227,7 @@ def check_proxy_clients(connections: CheckConnections) -> Found:
 
 def check_outputs(connections: CheckConnections) -> Found:
     """Check that no output fails."""
-    outputs = list_outputs(connections.registry) if connections.registry_is_current else []
+    outputs = list_outputs(connections.registry.database) if connections.registry_is_current else []
     for output in outputs:
         if output.failing_since is not None:
             since = output.failing_since.astimezone(PARIS)
@@ -244,7 +242,7 @@ def check_workers(connections: CheckConnections) -> Found:
     """Check that workers are alive and take the messages that wait.  Raises StoreUnavailable."""
     heartbeats = Heartbeats(connections.redis)
     if connections.registry_is_current:
-        yield from judge_errors(Overview(connections.registry).count_errors())
+        yield from judge_errors(connections.registry.overview.count_errors())
     yield from judge_workers(heartbeats.workers(), queue_lengths(connections.broker_url), heartbeats.now())
 
 

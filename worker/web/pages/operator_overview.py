@@ -40,7 +40,6 @@ from worker.runtime.sync_parts import Sync, build_explainer
 from worker.runtime.web_access import WebAccess
 from worker.stores.redis.heartbeats import Heartbeats
 from worker.stores.registry import Registry
-from worker.stores.registry.fleet_counts import Overview
 from worker.stores.registry.outcomes import HourFreshness
 from worker.web.dependencies import AccessDep, ConsentDep, StoresDep, SyncDep
 from worker.web.pages.operator_access import (
@@ -133,7 +132,7 @@ def _own_access(request: Request, settings: Settings, access: WebAccess, session
 
 
 def _page_values(stores: Stores, sync: Sync, consent: Consent) -> dict[str, Any]:
-    overview, now = Overview(stores.registry.database), stores.now()
+    overview, now = stores.registry.overview, stores.now()
     completeness, today = stores.registry.completeness, sync.history.today()
     has_begun = night_start(now, sync.history.nightly_at).astimezone(PARIS).date() == today
     # Before the night's run nobody has yesterday, which would look as if all were lost.
@@ -149,7 +148,7 @@ def _page_values(stores: Stores, sync: Sync, consent: Consent) -> dict[str, Any]
         "fresh_hours": _fresh_hours(stores, nightly),
         "yesterday": told_day - ONE_DAY,
         "fresh_from": None if has_begun else f"{sync.history.nightly_at:%H:%M}",
-        "tomorrow": capacity_of(stores.registry.database, stores.settings, today).describe(),
+        "tomorrow": capacity_of(stores.registry, stores.settings, today).describe(),
         "quota": quota,
         "gate_s": math.ceil(quota.opens_in_s),
         "further_quotas": _further_quotas(sync),
@@ -247,7 +246,7 @@ def list_accounts(request: Request, stores: StoresDep, sync: SyncDep, access: Ac
     if load_operator_session(request, access) is None:
         return RedirectResponse(PATH, 303)
     code, after = (request.query_params.get(name, "")[:_LONGEST].replace("\x00", "") for name in ("code", "after"))
-    overview, most = Overview(stores.registry.database), ACCOUNTS_A_PAGE + 1
+    overview, most = stores.registry.overview, ACCOUNTS_A_PAGE + 1
     rows: Sequence[Mapping[str, Any]]
     if code:
         failing = overview.page_failing(code, after, most)
