@@ -60,20 +60,13 @@ from worker.runtime.sync_parts import build_sync
 from worker.runtime.web_access import OperatorAccess, WebAccess, build_operator_access
 from worker.stores.registry import Registry
 from worker.stores.registry.access_keys import SESSIONS, OperatorRefused
-from worker.stores.registry.api_tokens import (
-    LONGEST_LIFE,
-    USUAL_LIFE,
-    WebhookTarget,
-    require_tenant,
-)
+from worker.stores.registry.api_tokens import LONGEST_LIFE, USUAL_LIFE, WebhookTarget, require_tenant
 
 _CODE_TRIES: Final = 3
 _SCOPE_HELP: Final = f"What the token allows: {', '.join(Scope)}. Repeat it for several."
 _LONGEST_NAME: Final = 100  # Of tokens and clients.
 _password_option = click.option(
-    "--password",
-    type=FROM_INPUT,
-    help="Give - to read it from standard input. Default: a prompt asks for it.",
+    "--password", type=FROM_INPUT, help="Give - to read it from standard input. Default: a prompt asks for it."
 )
 _pkce_option = click.option(
     "--pkce/--no-pkce", default=True, show_default=True, help="Require a code challenge (S256) in each request."

@@ -124,12 +124,7 @@ def _series_rows(result: AccountSeries) -> list[dict[str, str]]:
 
 
 def check_gas(
-    usage_point: str | None,
-    pce: str | None,
-    own: bool,
-    postcode: str | None,
-    holder: str | None,
-    company: str | None,
+    usage_point: str | None, pce: str | None, own: bool, postcode: str | None, holder: str | None, company: str | None
 ) -> OwnHolder | None:
     """Return who holds the contract of an own gas meter, where that is said. Raises UsageError for a wrong mixture."""
     if usage_point is None and pce is None:

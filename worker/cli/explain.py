@@ -12,13 +12,7 @@ import click
 
 from worker.accounts.explanations import Explanation, SeriesExplanation, StoredDay
 from worker.accounts.notice_channels import CURVE_NOT_ACTIVATED
-from worker.accounts.status import (
-    correction_to_json,
-    coverage_of,
-    coverage_to_json,
-    explanation_to_json,
-    to_plain,
-)
+from worker.accounts.status import correction_to_json, coverage_of, coverage_to_json, explanation_to_json, to_plain
 from worker.cli.command_audit import READS, Command
 from worker.cli.parameters import (
     Checked,

@@ -63,9 +63,7 @@ GROUPS: Final[Mapping[str, Mapping[str, ListedCommand]]] = {
         "replay": ListedCommand("worker.cli.sync", "Parse kept answers again, after a bug fix."),
         "quarantine": ListedCommand("worker.cli.sync", "Show supplier answers of an unknown form."),
     },
-    "Outputs": {
-        "outputs": ListedCommand("worker.cli.outputs", "Send measures to Home Assistant, MQTT and others."),
-    },
+    "Outputs": {"outputs": ListedCommand("worker.cli.outputs", "Send measures to Home Assistant, MQTT and others.")},
     "Run": {
         "up": ListedCommand("worker.cli.processes", "Run worker, beat, web and Flower."),
         "web": ListedCommand("worker.cli.processes", "Serve the web pages and the API."),

@@ -89,13 +89,7 @@ def rotate() -> None:
 @click.option("--env-file", type=FILE, help="The operator's secrets, like .env. Default: the environment.")
 @json_option
 def add(
-    folder: Path | None,
-    only_key: bool,
-    redis: str,
-    postgres: str,
-    couchdb: str,
-    env_file: Path | None,
-    as_json: bool,
+    folder: Path | None, only_key: bool, redis: str, postgres: str, couchdb: str, env_file: Path | None, as_json: bool
 ) -> None:
     """Create the secrets of FOLDER, or print a new key.
 

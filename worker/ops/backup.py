@@ -370,10 +370,7 @@ def restore(settings: Settings, path: Path, *, without_ledger: bool = False) -> 
     Raises BackupRefused, LedgerRefused or ConfigError when nothing was changed, and StoreUnavailable when the restore
     can be run again.
     """
-    with (
-        open_checked(settings, path, without_ledger=without_ledger) as backup,
-        open_stores(settings) as stores,
-    ):
+    with open_checked(settings, path, without_ledger=without_ledger) as backup, open_stores(settings) as stores:
         sync = build_sync(stores)
         summary = _restore(stores, sync, backup)
         stores.erasure_ledger.accept()
