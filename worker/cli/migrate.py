@@ -35,16 +35,7 @@ from worker.runtime.stores import (
 )
 from worker.runtime.sync_parts import Sync, build_sync
 from worker.stores.database import Database
-from worker.stores.measures import couchdb_user, open_couchdb
-from worker.stores.measures.couchdb import (
-    SYSTEM_DATABASES,
-    CouchServer,
-    check_server,
-    create_system_database,
-    grant_access,
-    limit_revisions,
-    set_up_user,
-)
+from worker.stores.measures import couchdb, couchdb_user, open_couchdb
 from worker.stores.measures.measure_store import Layout, MeasureStore, database_name, doctypes_of, nightly_doctypes
 from worker.stores.redis.heartbeats import Heartbeats
 from worker.stores.registry import Registry
@@ -152,11 +143,11 @@ def _measures(settings: Settings, registry: Registry, opened: ExitStack) -> Iter
     if settings.measures_admin_url and (admin is None or user is None):
         raise ConfigError("RELEVE_MEASURES_ADMIN_URL is for CouchDB, but RELEVE_MEASURES_URL is not: unset it")
     if owner is not None:
-        check_server(owner)
+        couchdb.check_server(owner)
     if admin is not None:
-        for name in SYSTEM_DATABASES:
+        for name in couchdb.SYSTEM_DATABASES:
             yield MigrationStep(
-                f"CouchDB's database {name}", create_system_database(admin, name, settings.couchdb_replicas)
+                f"CouchDB's database {name}", couchdb.create_system_database(admin, name, settings.couchdb_replicas)
             )
     prepared, layout = store.prepare(), Layout(settings.layout)
     lost = find_lost(registry, [*filter(prepared.get, prepared)], layout)
@@ -172,10 +163,10 @@ def _measures(settings: Settings, registry: Registry, opened: ExitStack) -> Iter
         yield MigrationStep(f"what was stored of {series} is lost: {REPAIR} asks the suppliers for it again", "left")
 
 
-def _revisions(owner: CouchServer, settings: Settings) -> MigrationStep:
+def _revisions(owner: couchdb.CouchServer, settings: Settings) -> MigrationStep:
     """Limit the old revisions of the documents that are rewritten every night."""
     count, doctypes = settings.couchdb_revisions, nightly_doctypes(Layout(settings.layout))
-    results = {limit_revisions(owner, database_name(doctype), count) for doctype in doctypes}
+    results = {couchdb.limit_revisions(owner, database_name(doctype), count) for doctype in doctypes}
     if "left" in results:
         return MigrationStep(
             "old revisions: not limited, because this server has no such limit or this user may not set it", "left"
@@ -184,12 +175,14 @@ def _revisions(owner: CouchServer, settings: Settings) -> MigrationStep:
     return MigrationStep(f"{count} old revisions of {' and '.join(doctypes)}", done)
 
 
-def _couchdb_user(admin: CouchServer, user: CouchServer, url: str, names: Sequence[str]) -> Iterator[MigrationStep]:
+def _couchdb_user(
+    admin: couchdb.CouchServer, user: couchdb.CouchServer, url: str, names: Sequence[str]
+) -> Iterator[MigrationStep]:
     if (credentials := couchdb_user(url)) is None:
         raise ConfigError("RELEVE_MEASURES_URL names no user: write it as couchdb+http://USER:PASSWORD@HOST:5984/")
-    yield MigrationStep("CouchDB user of the workers", set_up_user(admin, user, *credentials))
+    yield MigrationStep("CouchDB user of the workers", couchdb.set_up_user(admin, user, *credentials))
     for name in names:
-        yield MigrationStep(f"its access to {name}", grant_access(admin, name, credentials[0]))
+        yield MigrationStep(f"its access to {name}", couchdb.grant_access(admin, name, credentials[0]))
 
 
 def _move(settings: Settings, new: Layout, account_ids: Sequence[str], as_json: bool) -> int:
