@@ -207,8 +207,9 @@ def account_series(
         raise click.UsageError("name a series in only one of --on, --off and --fleet")
     with parameters.open_stores() as stores:
         stores.registry.accounts.get_existing(account_id)
+        chooser = build_series_chooser(stores)
         try:
-            begins = build_series_chooser(stores).choose(account_id, switches)
+            begins = chooser.choose(account_id, switches)
         except ValueError as error:
             raise click.UsageError(str(error)) from None
         if begins:
@@ -216,7 +217,7 @@ def account_series(
                 parameters.enqueue_history(stores, account_id)
             except StoreUnavailable as error:  # Where the message is lost, beat repeats it.
                 warn(f"{error}: the history follows by itself")
-        result = build_series_chooser(stores).load(account_id)
+        result = chooser.load(account_id)
     if as_json:
         parameters.print_result(result.model_dump(mode="json"), as_json=True)
     else:

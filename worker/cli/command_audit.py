@@ -28,7 +28,7 @@ Audit = AuditAction | Finder | str
 
 
 def with_options(otherwise: AuditAction | None = None, **actions: AuditAction | None) -> Finder:
-    """Return what finds the action of the first of these options that is given."""
+    """Return a finder of the action: that of the first of these options that is given, or else ``otherwise``."""
     return lambda given: next((action for name, action in actions.items() if given[name]), otherwise)
 
 

@@ -326,8 +326,7 @@ def accept(request_id: str) -> None:
     from worker.app import enqueue_request  # Imported late: the others need no Celery.
 
     with parameters.open_stores() as stores:
-        sync = build_sync(stores)
-        consent = build_consent(stores, sync)
+        consent = build_consent(stores, build_sync(stores))
         accepted = consent.connector.let_in(request_id, by=parameters.shell_user())
         if accepted is None:
             raise UnknownRequest("no waiting request has this id: `releve consents --requests` shows the ids")
@@ -352,8 +351,7 @@ def refuse(request_id: str) -> None:
       releve consents refuse 1f0c…
     """
     with parameters.open_stores() as stores:
-        sync = build_sync(stores)
-        consent = build_consent(stores, sync)
+        consent = build_consent(stores, build_sync(stores))
         if consent.connector.turn_away(request_id) is None:
             raise UnknownRequest("no waiting request has this id: `releve consents --requests` shows the ids")
     click.echo(f"request {request_id} refused")
@@ -409,8 +407,7 @@ def proof(right_id: str, files: Sequence[Path], as_json: bool) -> None:
         raise click.UsageError(f"give at most {MOST_PROOFS} files")
     contents = [(file.name, _read_proof(file)) for file in files]
     with parameters.open_stores() as stores:
-        sync = build_sync(stores)
-        consent = build_consent(stores, sync)
+        consent = build_consent(stores, build_sync(stores))
         consent.own_rights.upload_proof(right_id, contents)
     sent = f"{len(contents)} file{'s' if len(contents) > 1 else ''}"
     parameters.print_result(
@@ -431,8 +428,7 @@ def check(as_json: bool) -> None:
       releve consents check
     """
     with parameters.open_stores() as stores:
-        sync = build_sync(stores)
-        consent = build_consent(stores, sync)
+        consent = build_consent(stores, build_sync(stores))
         summary = consent.right_sweep.run()
         parameters.enqueue_history(stores, *summary.opened)
     row = {"checked": summary.checked, "opened": summary.opened, "set_aside": summary.ended}

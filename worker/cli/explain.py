@@ -17,7 +17,7 @@ from worker.cli import parameters
 from worker.cli.command_audit import READS, Command
 from worker.cli.printing import describe_output, local_text, print_table
 from worker.domain.account import Account
-from worker.domain.completeness import Coverage, DayState, Hole, MissingCurve, half_hours_of
+from worker.domain.completeness import Coverage, DayState, Hole, half_hours_of
 from worker.domain.documents import REMOVED, Entry, format_kwh
 from worker.domain.exports import to_plain_number
 from worker.domain.messages import is_file_run
@@ -241,8 +241,7 @@ def _name(correction: Correction) -> str:
         if series.has_intervals:
             return correction.key
         return "day" if series is daily_of(supplier=series.description.supplier) else series.value
-    # The offset tells the two passes of the autumn hour apart.
-    clock = datetime.fromisoformat(correction.key).astimezone(PARIS).strftime("%H:%M%z")
+    clock = _clock(datetime.fromisoformat(correction.key).astimezone(PARIS))
     return clock if series is curve_of(daily_of()) else f"{series.value} {clock}"
 
 
@@ -260,7 +259,8 @@ def _print_account(account_id: str, coverage: Mapping[Series, Coverage], brief: 
     for series, series_coverage in coverage.items():
         click.echo(f"{account_id} {series.value}: {_counts(series_coverage)}")
         if series_coverage.missing:
-            click.echo(_advice(series_coverage.missing))
+            advice = translate(f"code.{CURVE_NOT_ACTIVATED}.what_to_do", "en")
+            click.echo(f"  no curve since {series_coverage.missing.since}: {advice}")
         if awaited := awaited_days(series_coverage):
             click.echo(f"  from {awaited[0]} on: not published yet, waiting for the meter's next reading")
     open_days = [
@@ -295,7 +295,3 @@ def _counts(coverage: Coverage) -> str:
     counts = [f"{coverage.counts[state]} {state.name.lower()}" for state in DayState if coverage.counts.get(state)]
     next_request = f"; next try {local_text(coverage.asked_next)}" if coverage.asked_next else ""
     return f"from {coverage.first} to {coverage.last}: {', '.join(counts)}{next_request}"
-
-
-def _advice(missing: MissingCurve) -> str:
-    return f"  no curve since {missing.since}: {translate(f'code.{CURVE_NOT_ACTIVATED}.what_to_do', 'en')}"

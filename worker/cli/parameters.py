@@ -102,7 +102,7 @@ def enqueue_history(stores: Stores, *account_ids: str) -> None:
 
 
 class Checked(click.ParamType[Any]):
-    """A value as ``check`` makes it of its text; its ValueError says what is wrong."""
+    """A type of parameter: ``check`` turns its text into a value, or says in a ValueError what is wrong."""
 
     def __init__(self, name: str, check: Callable[[str], Any]) -> None:
         self.name, self._check = name, check
@@ -234,7 +234,7 @@ def print_result(value: Mapping[str, Any], *lines: str, as_json: bool) -> None:
 
 
 def print_rows(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str], *, as_json: bool, empty: str) -> None:
-    """Print each row when it comes, as a line of JSON or of a table; ``empty``: what a person reads without any."""
+    """Print each row when it comes, as a line of JSON or of a table; ``empty`` is said where there is none."""
     rows = iter(rows)
     if as_json:
         print_json_lines(rows)

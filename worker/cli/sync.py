@@ -206,7 +206,9 @@ def verify(
                 repairs = {"documents_written": written, "windows_asked_again": asked}
                 result = auditor.verify_account(account.id)
             totals.add(result)
-            rows += [{**_fault_row(result), **repairs}] if result.findings or repairs else []
+            if result.findings or repairs:
+                findings = [discrepancy_to_json(finding) for finding in result.findings]
+                rows.append({"account": result.account_id, "findings": findings, **repairs})
             notes += _notes(result)
             if not as_json:
                 _print_result(result, repairs)
@@ -222,10 +224,6 @@ def _rebuild(stores: Stores, sync: Sync, accounts: Iterable[Account]) -> Iterato
         for series in stores.registry.outcomes.known(account.id):
             build_rebuilder(stores, sync).rebuild(account.id, series)
         yield account
-
-
-def _fault_row(result: AuditResult) -> dict[str, Any]:
-    return {"account": result.account_id, "findings": [discrepancy_to_json(finding) for finding in result.findings]}
 
 
 def _notes(result: AuditResult) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """Backup of the registry and of the accounts' measures in one sealed file, and its restore.
 
-**Backup.** Redis is left out, because nothing in it can't be lost. The measures are saved first and the registry last,
+**Backup.** Redis is left out, because all of it may be lost. The measures are saved first and the registry last,
 so that its refresh tokens are as fresh as possible: one that was spent after the backup is worthless.
 
 **Restore.** The measures come first, then the registry in one transaction, because a worker starts from it.

@@ -48,7 +48,7 @@ class CheckConnections:
 
     @cached_property
     def stopped_servers(self) -> Set[str]:
-        """The checks of what the embedded Redis would serve, where it doesn't run: it needn't without `releve up`."""
+        """The checks that need the embedded Redis, where it doesn't run: it runs only with `releve up`."""
         from worker.stores.redis.embedded import UP_LOCK, is_locked
 
         folder = self.settings.data_dir
@@ -115,7 +115,7 @@ class Level(Enum):
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """One thing that a check found, or with the name of the check all of it, as one line of `releve doctor`."""
+    """One finding of a check; with the name of the check, its whole result, as one line of `releve doctor`."""
 
     level: Level
     text: str

@@ -125,7 +125,7 @@ def check_measures(connections: CheckConnections) -> Found:
 
 
 def check_databases(connections: CheckConnections) -> Found:
-    """Tell the databases of CouchDB that are missing, as a fault where they had measures.  Raises StoreUnavailable.
+    """Find the databases that CouchDB lacks; a fault where they had measures.  Raises StoreUnavailable.
 
     A worker is ready without one of them, because it stores all other series.
     """
