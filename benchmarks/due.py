@@ -28,11 +28,11 @@ sys.path.insert(0, str(ROOT))
 from sqlalchemy import func, select, text  # noqa: E402
 
 from benchmarks.fleet_seed import NIGHT, seed_registry  # noqa: E402
+from config.settings import Settings  # noqa: E402
 from drill.embedded_redis import EmbeddedRedis  # noqa: E402
 from worker.domain.messages import WindowJob  # noqa: E402
 from worker.domain.series import USUAL_SERIES, Series  # noqa: E402
-from worker.stores.database import Database  # noqa: E402
-from worker.stores.encryption import KeyedHashes, Purpose, Sealer, generate_key  # noqa: E402
+from worker.runtime.stores import open_registry  # noqa: E402
 from worker.stores.redis.claims import ProgressStore  # noqa: E402
 from worker.stores.redis.connection import connect  # noqa: E402
 from worker.stores.registry import Registry  # noqa: E402
@@ -122,12 +122,8 @@ def main() -> None:
     args = parser.parse_args()
     with ExitStack() as opened:
         folder = Path(opened.enter_context(tempfile.TemporaryDirectory()))
-        registry = Registry(
-            Database(args.registry or f"sqlite:///{folder / 'registry.db'}"),
-            Sealer([generate_key()], Purpose.REGISTRY),
-            KeyedHashes([generate_key()]),
-        )
-        opened.callback(registry.database.close)
+        settings = Settings.from_env(_env_file=None, data_dir=folder, registry_url=args.registry)
+        registry = open_registry(settings, opened)
         upgrade_schema(registry.database)
         seconds = seed_registry(registry, args.accounts)
         with registry.database.writing() as connection:

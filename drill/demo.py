@@ -38,6 +38,7 @@ from drill.expected_documents import (
     loads_by_key,
     read_stored,
 )
+from drill.parts import shown_command, start_part, use_pretend_settings
 from worker.app import RIGHTS_TASK, enqueue, enqueue_backfill, enqueue_request
 from worker.cli.access import new_operator_link
 from worker.cli.command_audit import OWN_DATA, command
@@ -52,7 +53,7 @@ from worker.domain.series import Direction, Doctype, Series, SeriesSwitch, curve
 from worker.domain.windows import plan_look_back
 from worker.errors import PageNotReady, ProcessFailed
 from worker.ops.startup import FLOWER_USER
-from worker.ops.supervisor import public_url, shown_command, start_part, use_pretend_settings
+from worker.ops.supervisor import public_url
 from worker.runtime.consent_parts import build_consent, build_inviter
 from worker.runtime.stores import Stores, open_stores
 from worker.runtime.sync_parts import Sync, build_sync

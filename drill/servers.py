@@ -39,6 +39,7 @@ from redis.retry import Retry
 from config.settings import PREFIX, get_settings
 from drill.crash_worker import CLOCK_AHEAD_VARIABLE, CRASH_FOLDER_VARIABLE, LATE_FILE, set_clock
 from drill.faults import CouchdbRelay
+from drill.parts import process_exists, start_part, use_pretend_settings
 from worker.clients.http_calls import SIGNATURE_HEADER, sign_body
 from worker.domain.clock import real_clock
 from worker.domain.documents import ALL_KEYS, key_of, start_of
@@ -46,7 +47,6 @@ from worker.domain.lanes import BROKER_PREFIX
 from worker.domain.series import Series
 from worker.domain.windows import PARIS
 from worker.errors import PageNotReady, ProcessFailed
-from worker.ops.supervisor import start_part, use_pretend_settings
 from worker.outputs.delivery import OutputDelivery
 from worker.runtime.stores import Stores, open_stores
 from worker.runtime.sync_parts import Sync, build_sync
@@ -57,7 +57,6 @@ from worker.stores.child_processes import (
     answers,
     free_port,
     last_log_line,
-    process_exists,
 )
 from worker.stores.measures.measure_store import MeasureStore
 from worker.stores.redis.connection import connect

@@ -43,7 +43,7 @@ def nightly_sync(before: str | None = None) -> None:
     if stores.windows.slot(f"fit:{run}", _A_DAY_S):
         from worker.ops.capacity import log_capacity
 
-        log_capacity(stores.registry.database, stores.settings, run, civil_date(start))
+        log_capacity(stores.registry, stores.settings, run, civil_date(start))
     if _publish(current.sync().due.night(start), run) and _only_once(f"nightly_sync:{start}"):
         nightly_sync.apply_async(args=(start.isoformat(),), countdown=MORE_SOON_S)
 

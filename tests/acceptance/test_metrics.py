@@ -11,10 +11,11 @@ import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
+from drill.parts import process_exists
 from tests.support.system import QUICK_START, System, open_system, until
 from tests.support.waiting import DEADLINE_S
 from worker.domain.series import Doctype
-from worker.stores.child_processes import free_port, process_exists
+from worker.stores.child_processes import free_port
 
 METER = "12345678901299"
 Samples = dict[str, dict[tuple[str, ...], float]]

@@ -15,7 +15,12 @@ from redis import Redis
 from sqlalchemy import create_engine
 
 from tests.support.fakes import ByDoctype, memory_measures, packed_memory_measures
-from tests.support.registries import HASHES, empty_registry, opened_registry, prepare_registry, registry_sealer
+from tests.support.registries import (
+    empty_registry,
+    opened_registry,
+    prepare_registry,
+    registry_keys,
+)
 from worker.stores.database import Database
 from worker.stores.measures import open_measures
 from worker.stores.measures.sql import METADATA as MEASURES
@@ -99,7 +104,7 @@ def url(opened: OpenDatabase) -> str:
 def registry(opened: OpenDatabase) -> Registry:
     """An empty registry."""
     empty_registry(opened[1])
-    return Registry(opened[1], registry_sealer(), HASHES)
+    return Registry(opened[1], registry_keys())
 
 
 @pytest.fixture(params=STORES, ids="-".join)

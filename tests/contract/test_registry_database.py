@@ -16,14 +16,13 @@ from sqlalchemy import create_engine, inspect
 from tests.support.kept_installation import create_kept_tables
 from tests.support.processes import NEW_PROCESSES
 from tests.support.registries import (
-    HASHES,
     METER,
     NOW,
     add_ready,
     chain_of,
     open_registry,
     record_outcome,
-    registry_sealer,
+    registry_keys,
 )
 from worker.domain.series import Series
 from worker.errors import StoreUnavailable
@@ -155,7 +154,7 @@ def test_many_threads_at_once_lose_nothing(registry: Registry) -> None:
     ],
 )
 def test_a_database_that_is_not_there_is_an_outage_told_in_one_line(bad: str) -> None:
-    registry = Registry(Database(bad), registry_sealer(), HASHES)
+    registry = Registry(Database(bad), registry_keys())
     calls = (
         registry.accounts.list_accounts,
         lambda: upgrade_schema(registry.database),
@@ -200,5 +199,5 @@ def test_a_file_that_is_no_database_is_an_outage(tmp_path: Path) -> None:
 )
 def test_a_url_that_can_not_serve_is_refused_without_being_shown(bad: str) -> None:
     with pytest.raises(ValueError, match="the registry's URL") as caught:
-        Registry(Database(bad), registry_sealer(), HASHES)
+        Registry(Database(bad), registry_keys())
     assert all("pass-word" not in str(error) for error in chain_of(caught.value))

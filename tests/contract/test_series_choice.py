@@ -7,7 +7,15 @@ from datetime import date, timedelta
 import pytest
 from sqlalchemy import delete, select
 
-from tests.support.registries import HASHES, LATER, METER, NOW, OTHER_METER, add_ready, record_outcome, registry_sealer
+from tests.support.registries import (
+    LATER,
+    METER,
+    NOW,
+    OTHER_METER,
+    add_ready,
+    record_outcome,
+    registry_keys,
+)
 from worker.domain.account import AccountState
 from worker.domain.series import USUAL_SERIES, Series, SeriesSwitch
 from worker.errors import SeriesNotOffered, UnknownAccount
@@ -21,7 +29,7 @@ ALL = tuple(Series)
 
 def collecting(registry: Registry, *fleet: Series) -> Registry:
     """Return the same registry in a process whose setting has these series."""
-    return Registry(registry.database, registry_sealer(), HASHES, fleet=fleet)
+    return Registry(registry.database, registry_keys(), fleet=fleet)
 
 
 def active(registry: Registry, account_id: str) -> list[Series]:

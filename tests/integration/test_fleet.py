@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.commands import CommandResult
 from tests.support.installation import new_installation
-from tests.support.registries import HASHES, registry_sealer
+from tests.support.registries import FixedKeys, registry_sealer
 from worker.domain.account import AccountState
 from worker.domain.answers import Deviation, DeviationKind
 from worker.domain.completeness import COMPLETE, DayMark, DayState
@@ -46,7 +46,7 @@ class Fleet:
     def __init__(self, folder: Path, redis_url: str) -> None:
         self.folder, self.redis_url = folder, redis_url.rsplit("/", 1)[0] + "/10"
         self.releve = new_installation(folder, self.redis_url).run
-        registry = Registry(Database(f"sqlite:///{folder}/registry.db"), SEALER, HASHES)
+        registry = Registry(Database(f"sqlite:///{folder}/registry.db"), FixedKeys(SEALER))
         upgrade_schema(registry.database)
         self.accounts = [registry.accounts.add("enedis", meter, NOW, token_needed=False)[0].id for meter in METERS]
         registry.accounts.set_state(self.accounts[2], AccountState.ACTION_NEEDED, "LOGIN_FAILED", now=NOW)

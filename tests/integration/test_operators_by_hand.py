@@ -72,7 +72,7 @@ def test_a_person_types_the_password_twice_and_a_first_code(
 ) -> None:
     typed = iter([PASSWORD, PASSWORD])
     monkeypatch.setattr("click.termui.hidden_prompt_func", lambda _: next(typed))
-    monkeypatch.setattr("worker.cli.access.new_totp_key", lambda: KEY)
+    monkeypatch.setattr("worker.domain.sessions.new_totp_key", lambda: KEY)
     codes = iter(["000000", pyotp.TOTP(KEY).now()])
     monkeypatch.setattr("click.termui.visible_prompt_func", lambda _: next(codes))
     monkeypatch.setattr(sys, "stdin", Terminal())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -75,7 +76,7 @@ def _empty_copy() -> sqlite3.Connection:
 
 def open_registry(url: str, *keys: str) -> Registry:
     """Return the registry at ``url``, with KEY unless other keys are passed."""
-    return Registry(Database(url), registry_sealer(*keys), HASHES)
+    return Registry(Database(url), registry_keys(*keys))
 
 
 def follow_fleet(registry: Registry, fleet: Sequence[Series]) -> None:
@@ -88,6 +89,19 @@ def follow_fleet(registry: Registry, fleet: Sequence[Series]) -> None:
 def registry_sealer(*keys: str) -> Sealer:
     """Return what seals in a registry, under KEY unless other keys are passed."""
     return Sealer(keys or [KEY], Purpose.REGISTRY)
+
+
+@dataclass(frozen=True)
+class FixedKeys:
+    """Keys of a registry that are there from the beginning."""
+
+    registry: Sealer
+    hashes: KeyedHashes = HASHES
+
+
+def registry_keys(*keys: str) -> FixedKeys:
+    """Return the keys of a registry: KEY unless others are passed, and those of HASHES."""
+    return FixedKeys(registry_sealer(*keys))
 
 
 def seal_as_before(text: str, key: str = KEY) -> str:

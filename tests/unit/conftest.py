@@ -17,7 +17,7 @@ from redis import Redis
 from config.settings import Settings
 from tests.support.factories import NOW, PretendSupplier, memory_measures
 from tests.support.fakes import MemoryStore
-from tests.support.registries import HASHES, empty_registry, prepare_registry, registry_sealer
+from tests.support.registries import empty_registry, prepare_registry, registry_keys
 from worker.accounts.explanations import Explainer
 from worker.clients.supplier import SupplierClient
 from worker.clients.suppliers import Suppliers
@@ -207,7 +207,7 @@ def new_household(redis_url: str, database: Database, kind: type[Service] = Hous
     empty_registry(database)
     with connect(redis_url) as redis:
         redis.flushdb()
-        service = kind(Registry(database, registry_sealer(generate_key()), HASHES), redis)
+        service = kind(Registry(database, registry_keys(generate_key())), redis)
         yield service
         service.lose_redis()
 

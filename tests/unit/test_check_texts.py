@@ -338,6 +338,23 @@ CASES: dict[Any, tuple[dict[str, str], list[str]]] = {
         {"tasks/a.py": "raise DataError('x')\n", "worker/a.py": "raise WrongUnit('x')\n\nraise WorkerError('x')"},
         ["tasks/a.py:1: DataError says no cause", "worker/a.py:3: WorkerError says no cause"],
     ),
+    code.places_of_stores: (
+        {
+            "worker/ops/a.py": (
+                "from worker.stores.registry.due import DueTable\nfrom worker.stores import database as db\n"
+                "from worker.stores.redis.connection import connect as open_it\nDueTable(x)\nopen_it(url)\n"
+                "db.Database(url)\ndef connect(): ...\nconnect()\n"
+            ),
+            "worker/runtime/a.py": "from worker.stores.database import Database\nDatabase(url)",
+            "worker/cli/b.py": "def late():\n    from redis import Redis\n    Redis.from_url(url)\n",
+        },
+        [
+            "worker/cli/b.py:3: redis.Redis.from_url: worker.runtime opens the stores",
+            "worker/ops/a.py:4: worker.stores.registry.due.DueTable: worker.runtime opens the stores",
+            "worker/ops/a.py:5: worker.stores.redis.connection.connect: worker.runtime opens the stores",
+            "worker/ops/a.py:6: worker.stores.database.Database: worker.runtime opens the stores",
+        ],
+    ),
     code.requirements: (
         {"setup.cfg": SETUP, "worker/a.py": "import json, worker.b\nimport requests\nfrom redis import Redis"},
         ["setup.cfg:8: pytest>=9999 is asked for, and installed is", "worker/a.py:3: redis is imported"],

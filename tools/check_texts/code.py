@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tools.check_texts.project import PACKAGES, Fault, Project
+from tools.check_texts.project import PACKAGES, Fault, Module, Project
 from worker.domain.series import Series
 
 _SUPPLIER_FILES = {"__init__", "client", "presets", "consent"}
@@ -50,7 +50,8 @@ _WORDS_WE_DO_NOT_USE = {
     "witness",
     "world",
 }
-# Interfaces stand at four places: what is asked of a supplier, a measure store, what records a window's end, an output.
+# Interfaces stand at few places: what is asked of a supplier, a measure store, what records a window's end, an output,
+# and the keys of a registry.
 _PROTOCOLS = {
     "worker/accounts/notice_channels.py": {"Channel"},
     "worker/clients/supplier_session.py": {"Permits", "TokenProvider"},
@@ -58,8 +59,14 @@ _PROTOCOLS = {
     "worker/clients/tokens.py": {"RotatingTokenStore", "TokenStore"},
     "worker/outputs/output.py": {"Output"},
     "worker/stores/measures/measure_store.py": {"MeasureStore"},
+    "worker/stores/registry/__init__.py": {"RegistryKeys"},
     "worker/sync/window.py": {"Recorder"},
 }
+_MAKES_STORES = ("worker/stores/", "worker/runtime/")
+_STORES = re.compile(
+    r"worker\.stores\.(?:\w+\.)*(?:Database|Registry|Overview|\w+Table|connect|open_measures|LedgerFile|KnownLedger"
+    r"|(?:Sql|Couch|Packed|Instrumented)Store)|redis\.Redis(?:\.from_url)?"
+)
 _TESTED = ("domain", "clients", "stores", "sync", "accounts", "ops", "cli", "web")
 # Where a series may be named: its description, what reads and asks for it, and the simulator, which has homes with all.
 _NAMES_SERIES = ("worker/domain/series.py", "worker/domain/parsing/", "simulator/")
@@ -178,6 +185,27 @@ def raised_families(project: Project) -> Iterator[Fault]:
                     yield Fault(module.path, line, f"{name} says no cause: raise one of its subclasses")
 
 
+def places_of_stores(project: Project) -> Iterator[Fault]:
+    """Find where a store is made: what works with one gets it from ``worker.runtime``."""
+    for module in project.modules:
+        if module.path.startswith(("worker/", "tasks/")) and not module.path.startswith(_MAKES_STORES):
+            yield from _made_stores(module)
+
+
+def _made_stores(module: Module) -> Iterator[Fault]:
+    nodes = list(ast.walk(ast.parse(module.text)))
+    names: dict[str, str] = {}
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom):
+            names |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+    for node in nodes:
+        if isinstance(node, ast.Call):
+            first, dot, further = ast.unparse(node.func).partition(".")
+            name = names.get(first, first) + dot + further
+            if _STORES.fullmatch(name):
+                yield Fault(module.path, node.lineno, f"{name}: worker.runtime opens the stores, ask there for it")
+
+
 def requirements(project: Project) -> Iterator[Fault]:
     """Find imports of what setup.cfg doesn't ask for by name: it may disappear with another package's next version."""
     setup = project.page("setup.cfg")
@@ -221,5 +249,6 @@ CHECKS = (
     places_of_unit_tests,
     decisions_by_series,
     raised_families,
+    places_of_stores,
     requirements,
 )

@@ -18,65 +18,31 @@ import click
 from config.settings import ConfigError, Settings, get_settings
 from config.validation import check_http_url, check_webhook
 from worker.accounts.status import to_row
+from worker.cli import parameters
 from worker.cli.command_audit import READS, Group, command, note_result, with_options
-from worker.cli.parameters import (
-    DAY_COUNT,
-    FILE,
-    FROM_INPUT,
-    TENANT_NAME,
-    Checked,
-    confirm_on_terminal,
-    json_option,
-    limit_option,
-    open_registry_database,
-    open_stores,
-    print_json,
-    print_result,
-    read_secret,
-    tenant_option,
-)
 from worker.cli.printing import local_text
 from worker.cli.resources import Listing, Row, require_known
+from worker.domain import sessions
 from worker.domain.account import DEFAULT_TENANT, LONGEST_TITLE
 from worker.domain.audit_entry import AuditAction
 from worker.domain.clock import real_clock
 from worker.domain.consents import EndReason
 from worker.domain.oauth_proxy import check_redirect_uri
-from worker.domain.sessions import (
-    PASSWORD_FAULTS,
-    KeyKind,
-    Operator,
-    Scope,
-    find_password_fault,
-    find_totp_step,
-    new_totp_key,
-    plain_name,
-    totp_address,
-)
 from worker.ops.logging_setup import warn
 from worker.runtime.consent_parts import meters_of
-from worker.runtime.keys import build_sealer, has_session_keys
+from worker.runtime.keys import has_session_keys
 from worker.runtime.sync_parts import build_sync
 from worker.runtime.web_access import OperatorAccess, WebAccess, build_operator_access
-from worker.stores.database import Database
-from worker.stores.encryption import Purpose
-from worker.stores.registry.access_keys import SESSIONS, OperatorRefused, SessionTable
-from worker.stores.registry.api_tokens import (
-    LONGEST_LIFE,
-    USUAL_LIFE,
-    ApiTokenTable,
-    TenantTable,
-    WebhookTarget,
-    require_tenant,
-)
-from worker.stores.registry.proxy import ProxyClientTable, ProxyGrantTable
+from worker.stores.registry import Registry
+from worker.stores.registry.access_keys import SESSIONS, OperatorRefused
+from worker.stores.registry.api_tokens import LONGEST_LIFE, USUAL_LIFE, WebhookTarget, require_tenant
 
 _CODE_TRIES: Final = 3
-_SCOPE_HELP: Final = f"What the token allows: {', '.join(Scope)}. Repeat it for several."
+_SCOPE_HELP: Final = f"What the token allows: {', '.join(sessions.Scope)}. Repeat it for several."
 _LONGEST_NAME: Final = 100  # Of tokens and clients.
 _password_option = click.option(
     "--password",
-    type=FROM_INPUT,
+    type=parameters.FROM_INPUT,
     help="Give - to read it from standard input. Default: a prompt asks for it.",
 )
 _pkce_option = click.option(
@@ -88,7 +54,7 @@ _numbers_option = click.option(
     show_default=True,
     help="Put the numbers of meter and consent in the redirect URL, too; the token answer has them anyway.",
 )
-_SESSION_KINDS: Final = {"household": KeyKind.HOUSEHOLD_SESSION, "operator": KeyKind.OPERATOR_SESSION}
+_SESSION_KINDS: Final = {"household": sessions.KeyKind.HOUSEHOLD_SESSION, "operator": sessions.KeyKind.OPERATOR_SESSION}
 _of_option = click.option(
     "--of",
     "kinds",
@@ -98,10 +64,10 @@ _of_option = click.option(
 )
 
 
-def new_operator_link(access: OperatorAccess, operator: Operator, public_url: str) -> str:
+def new_operator_link(access: OperatorAccess, operator: sessions.Operator, public_url: str) -> str:
     """Return a link that opens a session of the operator, once and within 10 minutes; older ones end."""
-    access.keys.end_of([operator.id], [KeyKind.OPERATOR_LINK])
-    _, text = access.keys.create(KeyKind.OPERATOR_LINK, operator.id)
+    access.keys.end_of([operator.id], [sessions.KeyKind.OPERATOR_LINK])
+    _, text = access.keys.create(sessions.KeyKind.OPERATOR_LINK, operator.id)
     return f"{public_url}/operator/link#{text}"
 
 
@@ -111,7 +77,7 @@ def warn_without_operators(settings: Settings, access: WebAccess) -> None:
         warn("there is no operator yet: add one with `releve access add-operator NAME`, who then signs in at /operator")
 
 
-def _operator_access(database: Database) -> OperatorAccess:
+def _operator_access(registry: Registry) -> OperatorAccess:
     """Return what operators are let in by.
 
     Raises ConfigError where this is not the place of the web application: it could not read what is made here.
@@ -123,7 +89,7 @@ def _operator_access(database: Database) -> OperatorAccess:
             "the session key is missing: run this where the web application runs (`docker compose exec web releve "
             "access …`), or set RELEVE_SESSION_KEY"
         )
-    return build_operator_access(settings, database)
+    return build_operator_access(settings, registry.database)
 
 
 _KINDS: Final = {
@@ -154,30 +120,27 @@ _ENDS: Final = {
 }
 
 
-def _load(database: Database, kind: str, account_id: str | None, kinds: frozenset[KeyKind]) -> Iterator[Row]:
+def _load(registry: Registry, kind: str, account_id: str | None, kinds: frozenset[sessions.KeyKind]) -> Iterator[Row]:
     """Yield what is listed of one kind. Of grants, those in force."""
-    grants, clients = ProxyGrantTable(database), ProxyClientTable(database)
+    grants, clients = registry.proxy_grants, registry.proxy_clients
     match kind:
         case "operator":
-            access = _operator_access(database)
+            access = _operator_access(registry)
             for operator in access.operators.list_operators():
                 yield {**to_row(operator), "sessions": len(access.keys.list_keys([operator.id]))}
         case "session":
-            table, names = (
-                SessionTable(database),
-                ("kind", "owner", "device", "created_at", "last_seen_at", "expires_at"),
-            )
+            table, names = registry.sessions, ("kind", "owner", "device", "created_at", "last_seen_at", "expires_at")
             owners = None if account_id is None else table.households_of([account_id])
             yield from ({"session": key.id, **to_row(key, *names)} for key in table.list_keys(owners, kinds))
         case "token":
-            yield from map(to_row, ApiTokenTable(database).list_tokens())
+            yield from map(to_row, registry.api_tokens.list_tokens())
         case "client":
             for client in clients.list_clients():
                 in_force = sum(grant.ended_at is None for grant in grants.list_grants(client.id))
                 yield {**to_row(client), "open_grants": in_force}
         case "grant":
             known = {client.id: client for client in clients.list_clients()}
-            with open_stores() as stores:
+            with parameters.open_stores() as stores:
                 sync = build_sync(stores)
                 today = sync.history.today()
                 meters = (
@@ -190,24 +153,26 @@ def _load(database: Database, kind: str, account_id: str | None, kinds: frozense
                     yield {**row, "tenant": known[grant.client_id].tenant}
 
 
-def _end(database: Database, kind: str, item_id: str) -> str:
+def _end(registry: Registry, kind: str, item_id: str) -> str:
     """End what has this id or name, and return how that is said."""
     match kind:
         case "operator":
-            operators = _operator_access(database).operators
+            operators = _operator_access(registry).operators
             operators.end(operators.find(item_id).id)
             return "is removed"
         case "token":
-            return f"of {ApiTokenTable(database).revoke(item_id).name} is revoked"
+            return f"of {registry.api_tokens.revoke(item_id).name} is revoked"
         case "client":
-            return f"of {ProxyClientTable(database).revoke(item_id).name} is revoked"
-    require_known(ProxyGrantTable(database).end(item_id, EndReason.OPERATOR_ENDED), "grant", "access list --kind grant")
+            return f"of {registry.proxy_clients.revoke(item_id).name} is revoked"
+    require_known(registry.proxy_grants.end(item_id, EndReason.OPERATOR_ENDED), "grant", "access list --kind grant")
     return "has ended"
 
 
-def _end_sessions(database: Database, session_id: str | None, account_id: str | None, kinds: frozenset[KeyKind]) -> int:
+def _end_sessions(
+    registry: Registry, session_id: str | None, account_id: str | None, kinds: frozenset[sessions.KeyKind]
+) -> int:
     """End the session of this id, those of an account, or all; return how many."""
-    table = SessionTable(database)
+    table = registry.sessions
     if session_id is not None:
         require_known(ended := table.end(session_id), "session", "access list --kind session")
         return int(ended)
@@ -230,13 +195,13 @@ def access() -> None:
 @click.option("--kind", type=click.Choice(list(_KINDS)), help="Only these. Default: all, one kind after another.")
 @click.option("--account", "account_id", metavar="ACCOUNT", help="Only sessions and grants that show this account.")
 @_of_option
-@limit_option
-@tenant_option("Only tokens, clients and grants of this tenant.")
-@json_option
+@parameters.limit_option
+@parameters.tenant_option("Only tokens, clients and grants of this tenant.")
+@parameters.json_option
 def list_access(
     kind: str | None,
     account_id: str | None,
-    kinds: frozenset[KeyKind],
+    kinds: frozenset[sessions.KeyKind],
     limit: int | None,
     tenant: str | None,
     as_json: bool,
@@ -255,9 +220,9 @@ def list_access(
     if account_id and kind not in (None, "session", "grant"):
         raise click.UsageError("--account is for sessions and grants")
     shown = [kind] if kind else ["session", "grant"] if account_id else [*_KINDS]
-    with open_registry_database() as database:
+    with parameters.open_registry() as registry:
         for name in shown:
-            rows = _load(database, name, account_id, kinds)
+            rows = _load(registry, name, account_id, kinds)
             if kind is None and not as_json:
                 click.echo(f"{name}s")
             named = rows if kind else ({"access": name, **row} for row in rows)
@@ -271,12 +236,12 @@ def list_access(
 @_of_option
 @click.option("--all", "everybody", is_flag=True, help="All sessions, or all of one --of.")
 @click.option("--yes", is_flag=True, help="Don't ask for confirmation.")
-@json_option
+@parameters.json_option
 def remove(
     kind: str,
     item_id: str | None,
     account_id: str | None,
-    kinds: frozenset[KeyKind],
+    kinds: frozenset[sessions.KeyKind],
     everybody: bool,
     yes: bool,
     as_json: bool,
@@ -299,22 +264,22 @@ def remove(
         raise click.UsageError("give the ID; of sessions, give one of ID, --account and --all")
     if kind == "operator":
         question = f"Remove operator {item_id} and end their sessions?"
-        confirm_on_terminal(question, yes, if_not="no operator was removed")
+        parameters.confirm_on_terminal(question, yes, if_not="no operator was removed")
     ended = 1
-    with open_registry_database() as database:
+    with parameters.open_registry() as registry:
         if kind == "session":
-            ended = _end_sessions(database, item_id, account_id, kinds)
+            ended = _end_sessions(registry, item_id, account_id, kinds)
             line = f"{ended} session{'s' if ended != 1 else ''} ended"
         else:
-            line = f"{kind} {item_id} {_end(database, kind, str(item_id))}"
-    print_result({"kind": kind, "id": item_id, "ended": ended}, line, as_json=as_json)
+            line = f"{kind} {item_id} {_end(registry, kind, str(item_id))}"
+    parameters.print_result({"kind": kind, "id": item_id, "ended": ended}, line, as_json=as_json)
 
 
 @access.command(audit=AuditAction.OPERATOR_ADD, subject="name")
 @click.argument("name")
 @_password_option
 @click.option("--no-second-factor", is_flag=True, help="No second factor. They can sign in on this machine only.")
-@json_option
+@parameters.json_option
 def add_operator(name: str, password: str | None, no_second_factor: bool, as_json: bool) -> None:
     """Add the operator NAME.
 
@@ -327,17 +292,24 @@ def add_operator(name: str, password: str | None, no_second_factor: bool, as_jso
       releve access add-operator alice
       releve access add-operator alice --password - --json < password.txt
     """
-    with open_registry_database() as database:
-        access = _operator_access(database)
-        text, key = _read_password(password, plain_name(name)), None if no_second_factor else new_totp_key()
+    with parameters.open_registry() as registry:
+        access = _operator_access(registry)
+        text, key = (
+            _read_password(password, sessions.plain_name(name)),
+            None if no_second_factor else sessions.new_totp_key(),
+        )
         if key and not as_json:
-            _show_key(key, plain_name(name))
+            _show_key(key, sessions.plain_name(name))
         if key and password is None:
             _confirm_code(key)
         operator = access.operators.add(name, text, key)
-    row = {**to_row(operator), "totp_key": key, "totp_address": totp_address(key, operator.name) if key else None}
+    row = {
+        **to_row(operator),
+        "totp_key": key,
+        "totp_address": sessions.totp_address(key, operator.name) if key else None,
+    }
     line = f"operator {operator.name} can sign in at /operator{'' if key else ', on this machine only (loopback)'}"
-    print_result(row, line, as_json=as_json)
+    parameters.print_result(row, line, as_json=as_json)
 
 
 @access.command("password", audit=AuditAction.OPERATOR_PASSWORD, subject="name")
@@ -352,8 +324,8 @@ def set_password(name: str, password: str | None) -> None:
     Example:
       releve access password alice
     """
-    with open_registry_database() as database:
-        access = _operator_access(database)
+    with parameters.open_registry() as registry:
+        access = _operator_access(registry)
         operator = access.operators.find(name)
         access.operators.set_password(operator.id, _read_password(password, operator.name))
     click.echo(f"operator {operator.name} has a new password; the sessions have ended")
@@ -371,8 +343,8 @@ def make_link(name: str) -> None:
     Example:
       releve access link alice
     """
-    with open_registry_database() as database:
-        access = _operator_access(database)
+    with parameters.open_registry() as registry:
+        access = _operator_access(registry)
         operator = access.operators.find(name)
         link = new_operator_link(access, operator, get_settings().public_url)
     warn(f"anyone with this link can sign in as operator {operator.name}: it works once, for 10 minutes")
@@ -381,36 +353,36 @@ def make_link(name: str) -> None:
 
 def _read_password(option: str | None, name: str) -> str:
     """Return a good password, asked for twice or read from standard input. Raises OperatorRefused."""
-    password = read_secret(option, "password", "password (12 characters or more)", confirmed=True)
-    if fault := find_password_fault(password, name):
-        raise OperatorRefused(PASSWORD_FAULTS[fault])
+    password = parameters.read_secret(option, "password", "password (12 characters or more)", confirmed=True)
+    if fault := sessions.find_password_fault(password, name):
+        raise OperatorRefused(sessions.PASSWORD_FAULTS[fault])
     return password
 
 
 def _show_key(key: str, name: str) -> None:
     warn("add this key to an authenticator app; it can't be shown again")
-    click.echo(f"key      {key}\naddress  {totp_address(key, name)}")
+    click.echo(f"key      {key}\naddress  {sessions.totp_address(key, name)}")
 
 
 def _confirm_code(key: str) -> None:
     """Ask for a code of the app that has the new key. Raises ClickException where none is right."""
     for _ in range(_CODE_TRIES):
         code: Any = click.prompt("code that the app shows now", err=True)
-        if find_totp_step(key, str(code), real_clock()) is not None:
+        if sessions.find_totp_step(key, str(code), real_clock()) is not None:
             return
         warn("wrong code: check the clocks of this machine and of the phone")
     raise click.ClickException("no operator was added: the codes of the app are wrong")
 
 
-def _to_scopes(text: str) -> frozenset[Scope]:
+def _to_scopes(text: str) -> frozenset[sessions.Scope]:
     """Return the scopes, which have commas or spaces between them. Raises ValueError."""
     with suppress(ValueError):
-        if scopes := frozenset(map(Scope, text.replace(",", " ").split())):
+        if scopes := frozenset(map(sessions.Scope, text.replace(",", " ").split())):
             return scopes
-    raise ValueError(f"give one or more of {', '.join(Scope)}, with commas between them")
+    raise ValueError(f"give one or more of {', '.join(sessions.Scope)}, with commas between them")
 
 
-_SCOPES: Final = Checked("SCOPE,...", _to_scopes)
+_SCOPES: Final = parameters.Checked("SCOPE,...", _to_scopes)
 
 
 @access.command(audit=AuditAction.TOKEN_CREATE)
@@ -419,14 +391,16 @@ _SCOPES: Final = Checked("SCOPE,...", _to_scopes)
 @click.option(
     "--expires",
     "expires_in",
-    type=DAY_COUNT,
+    type=parameters.DAY_COUNT,
     default=f"{USUAL_LIFE.days}d",
     show_default=True,
     help=f"Days until it expires, at most {LONGEST_LIFE.days}d.",
 )
-@tenant_option("Tenant whose accounts it opens; see `releve tenants`.", DEFAULT_TENANT)
-@json_option
-def add_token(name: str, scopes: Sequence[frozenset[Scope]], expires_in: timedelta, tenant: str, as_json: bool) -> None:
+@parameters.tenant_option("Tenant whose accounts it opens; see `releve tenants`.", DEFAULT_TENANT)
+@parameters.json_option
+def add_token(
+    name: str, scopes: Sequence[frozenset[sessions.Scope]], expires_in: timedelta, tenant: str, as_json: bool
+) -> None:
     """Create a token and print it.
 
     It is shown once, because only its hash is stored.
@@ -442,12 +416,12 @@ def add_token(name: str, scopes: Sequence[frozenset[Scope]], expires_in: timedel
     name = _checked_name(name, "--name")
     if not timedelta(0) < expires_in <= LONGEST_LIFE:
         raise click.BadParameter(f"a token expires after 1 to {LONGEST_LIFE.days} days", param_hint="--expires")
-    with open_registry_database() as database:
-        require_tenant(database, tenant)
-        token, text = ApiTokenTable(database).create(name, frozenset().union(*scopes), expires_in, tenant=tenant)
+    with parameters.open_registry() as registry:
+        require_tenant(registry.database, tenant)
+        token, text = registry.api_tokens.create(name, frozenset().union(*scopes), expires_in, tenant=tenant)
     note_result(token.id)
     if as_json:
-        print_json({**to_row(token), "token": text})
+        parameters.print_json({**to_row(token), "token": text})
     else:
         until = local_text(token.expires_at)
         warn(f"token {token.id} of {token.name}, valid until {until}; copy it now, it can't be shown again")
@@ -468,13 +442,13 @@ def _checked_name(name: str, hint: str) -> str:
     "redirect_uris",
     required=True,
     multiple=True,
-    type=Checked("URI", check_redirect_uri),
+    type=parameters.Checked("URI", check_redirect_uri),
     help="Exact URL that people are sent back to. Repeat it for several.",
 )
-@tenant_option("Tenant of the client. Invitations must be of the same tenant.", DEFAULT_TENANT)
+@parameters.tenant_option("Tenant of the client. Invitations must be of the same tenant.", DEFAULT_TENANT)
 @_pkce_option
 @_numbers_option
-@json_option
+@parameters.json_option
 def add_client(
     name: str, redirect_uris: tuple[str, ...], tenant: str, pkce: bool, numbers_in_redirect: bool, as_json: bool
 ) -> None:
@@ -489,13 +463,13 @@ def add_client(
       releve access add-client "My app" --redirect-uri https://app.example.org/back
     """
     name = _checked_name(name, "NAME")
-    with open_registry_database() as database:
-        tenant = require_tenant(database, tenant)
-        table = ProxyClientTable(database)
+    with parameters.open_registry() as registry:
+        tenant = require_tenant(registry.database, tenant)
+        table = registry.proxy_clients
         client, secret = table.create(name, redirect_uris, tenant, pkce=pkce, numbers_in_redirect=numbers_in_redirect)
     note_result(client.id)
     if as_json:
-        print_json({**to_row(client), "client_secret": secret})
+        parameters.print_json({**to_row(client), "client_secret": secret})
         return
     warn(f"client {client.id} of {client.name}; copy the secret now, it can't be shown again")
     click.echo(f"client_id {client.id}\nclient_secret {secret}")
@@ -515,9 +489,9 @@ def set_client(client_id: str, pkce: bool, numbers_in_redirect: bool) -> None:
       releve access set-client k3q7d0fr2mxx
       releve access set-client k3q7d0fr2mxx --no-pkce
     """
-    with open_registry_database() as database:
+    with parameters.open_registry() as registry:
         ways = {"pkce": pkce, "numbers_in_redirect": numbers_in_redirect}
-        client = ProxyClientTable(database).set_ways(client_id, **ways)
+        client = registry.proxy_clients.set_ways(client_id, **ways)
     click.echo(f"client {client.id} of {client.name} follows the rules of new clients")
 
 
@@ -531,12 +505,14 @@ def _check_url(text: str) -> str:
 
 
 @command(audit=with_options(tenant=AuditAction.TENANT_SET), subject="tenant")
-@click.argument("tenant", metavar="[NAME]", type=TENANT_NAME, required=False)
+@click.argument("tenant", metavar="[NAME]", type=parameters.TENANT_NAME, required=False)
 @click.option("--title", help="Name of the tenant that households see.")
-@click.option("--webhook-url", type=Checked("URL", _check_url), help="URL for the tenant's notices, as signed POSTs.")
-@click.option("--webhook-secret-file", type=FILE, help="File with the secret that signs these POSTs.")
+@click.option(
+    "--webhook-url", type=parameters.Checked("URL", _check_url), help="URL for the tenant's notices, as signed POSTs."
+)
+@click.option("--webhook-secret-file", type=parameters.FILE, help="File with the secret that signs these POSTs.")
 @click.option("--no-webhook", is_flag=True, help="Remove the webhook.")
-@json_option
+@parameters.json_option
 def tenants(
     tenant: str | None,
     title: str | None,
@@ -557,8 +533,8 @@ def tenants(
     """
     _check_tenant(tenant, title, webhook_url, webhook_secret_file, no_webhook)
     target = _read_target(webhook_url, webhook_secret_file) if webhook_url and webhook_secret_file else None
-    with open_registry_database() as database:
-        table = TenantTable(database, build_sealer(get_settings(), Purpose.REGISTRY))  # It seals webhooks.
+    with parameters.open_registry() as registry:
+        table = registry.tenants
         if tenant:
             table.save(tenant, title.strip() if title else None)
         if tenant and (target or no_webhook):
@@ -569,7 +545,7 @@ def tenants(
         return
     saved = next(row for row in rows if row.id == tenant)
     webhook = f"{'with' if saved.has_webhook else 'without'} a webhook of its own"
-    print_result(to_row(saved), f"tenant {saved.id}: {saved.title}; {webhook}", as_json=as_json)
+    parameters.print_result(to_row(saved), f"tenant {saved.id}: {saved.title}; {webhook}", as_json=as_json)
 
 
 def _check_tenant(

@@ -20,25 +20,9 @@ from worker.accounts.asserted_accounts import MeterErased
 from worker.accounts.right_sweep import OwnHolder
 from worker.accounts.series_choice import AccountSeries
 from worker.accounts.status import AccountSummary, missing_days_of
+from worker.cli import parameters
 from worker.cli.command_audit import READS, Group, note_result, with_options
 from worker.cli.gas_option import SERIES, GasOption
-from worker.cli.parameters import (
-    ANY_METER,
-    FILE,
-    GAS_METER,
-    USAGE_POINT,
-    Checked,
-    enqueue_history,
-    json_option,
-    limit_option,
-    open_stores,
-    print_result,
-    require_confirmation,
-    shell_user,
-    state_option,
-    tenant_option,
-    to_day,
-)
 from worker.cli.printing import local_text, print_table
 from worker.cli.resources import Listing
 from worker.clients.enedis import ENEDIS
@@ -66,7 +50,7 @@ _ACCOUNTS: Final = Listing("account, state, tenant, supplier, created_at, reason
 
 def _find_by_meter(meter: str, as_json: bool) -> None:
     """Show the accounts of a meter. Raises ClickException where there is none."""
-    with open_stores() as stores:
+    with parameters.open_stores() as stores:
         sync = build_sync(stores)
         accounts = stores.registry.accounts.find_by_meter(meter)
         if not accounts:
@@ -76,7 +60,7 @@ def _find_by_meter(meter: str, as_json: bool) -> None:
         note_result(account_id=accounts[0].id)
         rows = [_found_row(stores, sync, account) for account in accounts]
     for row in rows:
-        print_result(row, *_found_lines(row), as_json=as_json)
+        parameters.print_result(row, *_found_lines(row), as_json=as_json)
 
 
 def _found_row(stores: Stores, sync: Sync, account: Account) -> dict[str, Any]:
@@ -124,12 +108,7 @@ def _series_rows(result: AccountSeries) -> list[dict[str, str]]:
 
 
 def check_gas(
-    usage_point: str | None,
-    pce: str | None,
-    own: bool,
-    postcode: str | None,
-    holder: str | None,
-    company: str | None,
+    usage_point: str | None, pce: str | None, own: bool, postcode: str | None, holder: str | None, company: str | None
 ) -> OwnHolder | None:
     """Return who holds the contract of an own gas meter, where that is said. Raises UsageError for a wrong mixture."""
     if usage_point is None and pce is None:
@@ -174,7 +153,7 @@ def add_own(
         raise click.ClickException(translate("connect.right_unknown_meter.text", "en")) from None
     note_result(right.id, account_id=account.id if account else None)
     if account is not None:
-        enqueue_history(stores, account.id)
+        parameters.enqueue_history(stores, account.id)
         line = f"account {account.id} added, state {account.state}"
     else:
         line = f"right {right.id} is {right.state}: its account is added once it is active (`releve consents --rights`)"
@@ -185,10 +164,10 @@ def add_own(
         "right": right.id,
         "right_state": right.state.value,
     }
-    print_result(row, line, as_json=as_json)
+    parameters.print_result(row, line, as_json=as_json)
 
 
-_CONSENT_DAY: Final = Checked("YYYY-MM-DD", lambda text: text if text == _TODAY else to_day(text))
+_CONSENT_DAY: Final = parameters.Checked("YYYY-MM-DD", lambda text: text if text == _TODAY else parameters.to_day(text))
 
 
 @click.group(cls=Group)
@@ -209,7 +188,7 @@ _SERIES_ACTIONS: Final = dict.fromkeys(("on", "off", "fleet"), AuditAction.ACCOU
 @click.option("--on", type=SERIES, multiple=True, help="Fetch this series, also if the supplier ended it before.")
 @click.option("--off", type=SERIES, multiple=True, help="Stop fetching this series. Stored data stays.")
 @click.option("--fleet", type=SERIES, multiple=True, help="Follow RELEVE_SERIES again, like all accounts.")
-@json_option
+@parameters.json_option
 def account_series(
     account_id: str, on: tuple[str, ...], off: tuple[str, ...], fleet: tuple[str, ...], as_json: bool
 ) -> None:
@@ -226,32 +205,33 @@ def account_series(
     switches = {Series(name): switch for names, switch in chosen for name in names}
     if len(switches) < len({*on}) + len({*off}) + len({*fleet}):
         raise click.UsageError("name a series in only one of --on, --off and --fleet")
-    with open_stores() as stores:
+    with parameters.open_stores() as stores:
         stores.registry.accounts.get_existing(account_id)
+        chooser = build_series_chooser(stores)
         try:
-            begins = build_series_chooser(stores).choose(account_id, switches)
+            begins = chooser.choose(account_id, switches)
         except ValueError as error:
             raise click.UsageError(str(error)) from None
         if begins:
             try:
-                enqueue_history(stores, account_id)
+                parameters.enqueue_history(stores, account_id)
             except StoreUnavailable as error:  # Where the message is lost, beat repeats it.
                 warn(f"{error}: the history follows by itself")
-        result = build_series_chooser(stores).load(account_id)
+        result = chooser.load(account_id)
     if as_json:
-        print_result(result.model_dump(mode="json"), as_json=True)
+        parameters.print_result(result.model_dump(mode="json"), as_json=True)
     else:
         print_table(_series_rows(result))
 
 
 @accounts.command(audit=AuditAction.ACCOUNT_ADD)
-@click.option("--usage-point", type=USAGE_POINT, help="The meter's 14-digit number (PDL, PRM).")
-@click.option("--pce", type=GAS_METER, cls=GasOption, help="Number of a gas meter, with --own.")
+@click.option("--usage-point", type=parameters.USAGE_POINT, help="The meter's 14-digit number (PDL, PRM).")
+@click.option("--pce", type=parameters.GAS_METER, cls=GasOption, help="Number of a gas meter, with --own.")
 @click.option("--own", is_flag=True, cls=GasOption, help="The gas contract is your own, so no consent is needed.")
 @click.option("--postcode", cls=GasOption, help="With --own, if GRDF has no active right yet: postcode of the meter.")
 @click.option("--name", "holder", cls=GasOption, help="With --postcode: surname of the contract's holder.")
 @click.option("--company", cls=GasOption, help="With --postcode: company that holds the contract.")
-@click.option("--token-file", type=FILE, help='v4: JSON file with "access_token" and "refresh_token".')
+@click.option("--token-file", type=parameters.FILE, help='v4: JSON file with "access_token" and "refresh_token".')
 @click.option("--reference", help="Your reference of the consent, without the meter's number.")
 @click.option(
     "--consented",
@@ -269,8 +249,8 @@ def account_series(
     metavar="NAME",
     help="Supplier of the meter's data.",
 )
-@tenant_option("Tenant of the account; see `releve tenants`.", DEFAULT_TENANT)
-@json_option
+@parameters.tenant_option("Tenant of the account; see `releve tenants`.", DEFAULT_TENANT)
+@parameters.json_option
 def add(
     usage_point: str | None,
     pce: str | None,
@@ -303,11 +283,11 @@ def add(
       releve accounts add --usage-point 12345678901234 --consented 2024-07-25 --reference "contract 4711"
     """
     own_holder = check_gas(usage_point, pce, own, postcode, holder, company)
-    with open_stores() as stores:
+    with parameters.open_stores() as stores:
         sync = build_sync(stores)
         consent = build_consent(stores, sync)
         require_tenant(stores.registry.database, tenant)
-        by = f"cli:{name}" if name else shell_user()
+        by = f"cli:{name}" if name else parameters.shell_user()
         if usage_point is None:
             add_own(stores, consent, str(pce), by, tenant=tenant, holder=own_holder, anew=anew, as_json=as_json)
             return
@@ -335,19 +315,19 @@ def add(
                 "makes a link for its holder"
             )
         if account.active:
-            enqueue_history(stores, account.id)
+            parameters.enqueue_history(stores, account.id)
         waits = ", waiting for the supplier's first answer" if account.unconfirmed else ""
         line = f"account {account.id} added, state {account.state}{waits}"
         row = {"account": account.id, "state": account.state.value, "tenant": account.tenant}
-        print_result(row, line, as_json=as_json)
+        parameters.print_result(row, line, as_json=as_json)
 
 
 @accounts.command("list", audit=with_options(meter=AuditAction.ACCOUNT_FIND))
-@click.option("--meter", type=ANY_METER, help="Find the account of this meter, and show its state.")
-@state_option
-@limit_option
-@tenant_option("Only accounts of this tenant.")
-@json_option
+@click.option("--meter", type=parameters.ANY_METER, help="Find the account of this meter, and show its state.")
+@parameters.state_option
+@parameters.limit_option
+@parameters.tenant_option("Only accounts of this tenant.")
+@parameters.json_option
 def list_accounts(
     meter: str | None, state: AccountState | None, limit: int | None, tenant: str | None, as_json: bool
 ) -> None:
@@ -368,7 +348,7 @@ def list_accounts(
             raise click.UsageError("--meter needs no --state, --limit or --tenant")
         _find_by_meter(meter, as_json)
         return
-    with open_stores() as stores:
+    with parameters.open_stores() as stores:
         if tenant:
             require_tenant(stores.registry.database, tenant)
         rows = map(_account_row, stores.registry.accounts.iterate(limit=limit, tenant=tenant, state=state))
@@ -379,7 +359,7 @@ def list_accounts(
 
 @accounts.command(audit=READS)
 @click.argument("account_id", metavar="ACCOUNT")
-@json_option
+@parameters.json_option
 def show(account_id: str, as_json: bool) -> None:
     """Show an account and its newest consent proof.
 
@@ -389,12 +369,12 @@ def show(account_id: str, as_json: bool) -> None:
     Example:
       releve accounts show 3kq7d0fr2m
     """
-    with open_stores() as stores:
+    with parameters.open_stores() as stores:
         row = _account_row(stores.registry.accounts.get(account_id))
         row |= proof_row(stores.registry.consents.newest_proofs([account_id]).get(account_id))
     shown = {name: value for name, value in row.items() if (name, value) != ("tenant", DEFAULT_TENANT)}
     lines = [f"{name:15} {value if value is not None else '-'}" for name, value in shown.items()]
-    print_result(row, *lines, as_json=as_json)
+    parameters.print_result(row, *lines, as_json=as_json)
 
 
 @accounts.command(audit=AuditAction.ACCOUNT_PAUSE)
@@ -424,7 +404,7 @@ def resume(account_id: str) -> None:
 @accounts.command(audit=AuditAction.ACCOUNT_ERASE)
 @click.argument("account_id", metavar="ACCOUNT")
 @click.option("--yes", is_flag=True, help="Don't ask for confirmation.")
-@json_option
+@parameters.json_option
 def remove(account_id: str, yes: bool, as_json: bool) -> None:
     """Erase an account: its measures, tokens and state.
 
@@ -438,15 +418,17 @@ def remove(account_id: str, yes: bool, as_json: bool) -> None:
     Example:
       releve accounts remove 3kq7d0fr2m --yes
     """
-    with open_stores() as stores:
+    with parameters.open_stores() as stores:
         sync = build_sync(stores)
         stores.registry.accounts.get(account_id)
-        require_confirmation(f"Erase account {account_id} and all its measures?", yes, if_not="nothing was erased")
-        erased = erase(stores, account_id, shell_user())
+        parameters.require_confirmation(
+            f"Erase account {account_id} and all its measures?", yes, if_not="nothing was erased"
+        )
+        erased = erase(stores, account_id, parameters.shell_user())
         _publish_revocation(stores, sync)
     proofs = erased.pop("consent_proofs_kept")
     counts = ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in erased.items())
-    print_result(
+    parameters.print_result(
         {"account": account_id, "erased": erased, "kept": {"consent_proofs": proofs}},
         f"account {account_id} removed; erased: {counts}; kept: {proofs} consent proofs, without meter and reference",
         as_json=as_json,
@@ -463,7 +445,7 @@ def proof_row(proof: ConsentProof | None) -> dict[str, str | None]:
 
 
 def _set_state(account_id: str, state: AccountState) -> None:
-    with open_stores() as stores:
+    with parameters.open_stores() as stores:
         stores.registry.accounts.get_existing(account_id)
         try:
             stores.registry.accounts.set_state(account_id, state, now=stores.now())

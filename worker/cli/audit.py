@@ -9,11 +9,10 @@ from typing import Any, Final
 import click
 
 from worker.cli.command_audit import READS, command
-from worker.cli.parameters import DAY, json_option, open_registry_database, tenant_option
+from worker.cli.parameters import DAY, json_option, open_registry, tenant_option
 from worker.cli.printing import local_text
 from worker.cli.resources import Listing
 from worker.domain.audit_entry import AuditAction, AuditEntry, AuditFilter, days_of
-from worker.stores.registry.audit import AuditTable
 
 _MOST: Final = 10_000
 _ENTRIES: Final = Listing("when=at, who, action, account, to=subject, tenant, from=address, outcome", "no entries")
@@ -49,8 +48,8 @@ def audit(
       releve audit --action account.erase --since 2026-11-01 --json
     """
     wanted = AuditFilter(account_id, actor, action, tenant, *days_of(since, until))
-    with open_registry_database() as database:
-        entries = AuditTable(database).page(wanted, limit)
+    with open_registry() as registry:
+        entries = registry.audit.page(wanted, limit)
     rows = [_to_row(entry) for entry in entries] if as_json else [_to_cells(entry) for entry in entries]
     _ENTRIES.print(rows, as_json=as_json)
 

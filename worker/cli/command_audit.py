@@ -28,7 +28,7 @@ Audit = AuditAction | Finder | str
 
 
 def with_options(otherwise: AuditAction | None = None, **actions: AuditAction | None) -> Finder:
-    """Return what finds the action of the first of these options that is given."""
+    """Return a finder of the action: that of the first of these options that is given, or else ``otherwise``."""
     return lambda given: next((action for name, action in actions.items() if given[name]), otherwise)
 
 
@@ -139,11 +139,10 @@ def _append(entry: AuditEntry) -> None:
 def _append_to_registry(entry: AuditEntry) -> None:
     # Imported late: most commands need no database driver before they begin.
     from worker.ops.check_results import missing_sqlite_file
-    from worker.runtime.stores import open_database
-    from worker.stores.registry.audit import AuditTable
+    from worker.runtime.stores import open_registry
 
     settings = get_settings()
     if missing_sqlite_file(settings.registry()):
         raise OperatorFault("no registry was found")
     with ExitStack() as stack:
-        AuditTable(open_database(settings, stack)).append(entry)
+        open_registry(settings, stack).audit.append(entry)

@@ -19,25 +19,10 @@ from worker.accounts.invitations import InvitationSummary, Inviter, SentInvitati
 from worker.accounts.notice_services import is_mail_address
 from worker.accounts.opening import HELD_READING
 from worker.accounts.status import to_plain, to_row
+from worker.cli import parameters
 from worker.cli.accounts import proof_row
 from worker.cli.command_audit import READS, Group, command, note_result
 from worker.cli.gas_option import GasOption, shows_gas
-from worker.cli.parameters import (
-    DAY_COUNT,
-    FILE,
-    GAS_METER,
-    USAGE_POINT,
-    Checked,
-    enqueue_history,
-    json_option,
-    limit_option,
-    open_stores,
-    print_json,
-    print_result,
-    shell_user,
-    state_option,
-    tenant_option,
-)
 from worker.cli.printing import local_text
 from worker.cli.resources import Listing
 from worker.clients.enedis import ENEDIS
@@ -86,12 +71,14 @@ class _ConsentGroup(Group):
 @click.option("--invitations", is_flag=True, help="List the invitations instead, newest first.")
 @click.option("--requests", is_flag=True, help="List the connection requests that wait for you instead, oldest first.")
 @click.option("--rights", is_flag=True, cls=GasOption, help="List the rights to gas meters instead, with proofs.")
-@click.option("--expiring", type=DAY_COUNT, help="Only consents that end within this many days, or have ended.")
+@click.option(
+    "--expiring", type=parameters.DAY_COUNT, help="Only consents that end within this many days, or have ended."
+)
 @click.option("--open", "open_only", is_flag=True, help="With --invitations: only those that can still be used.")
-@state_option
-@limit_option
-@tenant_option("Only consents, invitations or rights of this tenant.")
-@json_option
+@parameters.state_option
+@parameters.limit_option
+@parameters.tenant_option("Only consents, invitations or rights of this tenant.")
+@parameters.json_option
 @click.pass_context
 def consents(
     context: click.Context,
@@ -127,7 +114,7 @@ def consents(
         raise click.UsageError("give only one of --invitations, --requests and --rights")
     if rights and not shows_gas(context):
         raise click.UsageError("gas is not set up here: set RELEVE_GRDF_CLIENT_ID")
-    with open_stores() as stores:
+    with parameters.open_stores() as stores:
         sync = build_sync(stores)
         consent = build_consent(stores, sync)
         if tenant:
@@ -153,7 +140,7 @@ def consents(
 
 
 @consents.command(audit=READS)
-@json_option
+@parameters.json_option
 def verify(as_json: bool) -> None:
     """Check the chain of consent proofs.
 
@@ -173,12 +160,12 @@ def verify(as_json: bool) -> None:
         else:
             click.echo(fault)
 
-    with open_stores() as stores:
+    with parameters.open_stores() as stores:
         summary = stores.registry.evidence.verify(report)
     row = {"rows": summary.rows, "last_row": summary.head.sequence, "hash": summary.head.hash, "faults": faults}
     last = f"the last row is {summary.head.sequence}, with hash {summary.head.hash}"
     state = "the chain verifies" if not summary.faults else f"{summary.faults} faults"
-    print_result(row, f"{summary.rows} rows of consent proofs, {last}: {state}", as_json=as_json)
+    parameters.print_result(row, f"{summary.rows} rows of consent proofs, {last}: {state}", as_json=as_json)
     if summary.faults:
         raise SystemExit(1)
 
@@ -196,13 +183,13 @@ def show(account_id: str) -> None:
     Example:
       releve consents show k3q7d0fr2mxx > evidence.json
     """
-    with open_stores() as stores:
+    with parameters.open_stores() as stores:
         rows = stores.registry.evidence.export(account_id)
         faults: list[str] = []
         summary = stores.registry.evidence.verify(faults.append)
         made_at = to_plain(stores.now())
     chain = {"verifies": not faults, "last_row": summary.head.sequence, "hash": summary.head.hash, "faults": faults}
-    print_json({"account": account_id, "made_at": made_at, "rows": rows, "chain": chain})
+    parameters.print_json({"account": account_id, "made_at": made_at, "rows": rows, "chain": chain})
 
 
 def _consent_rows(registry: Registry, accounts: Sequence[Account], today: date) -> Iterator[dict[str, Any]]:
@@ -231,17 +218,19 @@ def _check_address(text: str) -> str:
 
 @command(audit=AuditAction.INVITATION_CREATE)
 @click.argument("account_id", metavar="[ACCOUNT]", required=False)
-@click.option("--usage-point", type=USAGE_POINT, help="Invite the holder of this meter, which has no account yet.")
-@click.option("--pce", type=GAS_METER, cls=GasOption, help="Invite the holder of this gas meter.")
+@click.option(
+    "--usage-point", type=parameters.USAGE_POINT, help="Invite the holder of this meter, which has no account yet."
+)
+@click.option("--pce", type=parameters.GAS_METER, cls=GasOption, help="Invite the holder of this gas meter.")
 @click.option("--new-holder", is_flag=True, help="The meter has a new holder. Its account is closed when they connect.")
 @click.option(
     "--mail",
     "address",
-    type=Checked("ADDRESS", _check_address),
+    type=parameters.Checked("ADDRESS", _check_address),
     help="Mail the link to this address, through RELEVE_NOTIFY_URL.",
 )
-@tenant_option("With --usage-point: tenant of the new account; see `releve tenants`.")
-@json_option
+@parameters.tenant_option("With --usage-point: tenant of the new account; see `releve tenants`.")
+@parameters.json_option
 def invite(
     account_id: str | None,
     usage_point: str | None,
@@ -269,21 +258,21 @@ def invite(
         raise click.UsageError(f"--new-holder needs {options}")
     if tenant and not meter:
         raise click.UsageError(f"--tenant needs {options}: an account stays in its tenant")
-    with open_stores() as stores:
+    with parameters.open_stores() as stores:
         inviter = build_inviter(stores)
         if address:
             inviter.check_mail()
         if meter:
             tenant = require_tenant(stores.registry.database, tenant or DEFAULT_TENANT)
             invitation, link = inviter.invite_meter(
-                GRDF.name if pce else ENEDIS.name, meter, shell_user(), new_holder=new_holder, tenant=tenant
+                GRDF.name if pce else ENEDIS.name, meter, parameters.shell_user(), new_holder=new_holder, tenant=tenant
             )
         else:
-            invitation, link = inviter.invite_account(str(account_id), shell_user())
+            invitation, link = inviter.invite_account(str(account_id), parameters.shell_user())
         note_result(invitation.id, account_id=invitation.account_id)
         mailed = bool(address) and _mail(inviter, invitation, link, str(address))
     if as_json:
-        print_json(SentInvitation.from_invitation(invitation, link, mailed=mailed).model_dump(mode="json"))
+        parameters.print_json(SentInvitation.from_invitation(invitation, link, mailed=mailed).model_dump(mode="json"))
     else:
         sent = "it was mailed; " if mailed else ""
         warn(
@@ -313,7 +302,7 @@ def revoke(invitation_id: str) -> None:
     Example:
       releve consents revoke h4t8q2mxk0ra
     """
-    with open_stores() as stores:
+    with parameters.open_stores() as stores:
         invitation = stores.registry.invitations.revoke(invitation_id)
     used = invitation.state_at(datetime.now(UTC)) is InvitationState.USED
     click.echo(f"invitation {invitation.id} was already used" if used else f"invitation {invitation.id} is revoked")
@@ -339,13 +328,12 @@ def accept(request_id: str) -> None:
     """
     from worker.app import enqueue_request  # Imported late: the others need no Celery.
 
-    with open_stores() as stores:
-        sync = build_sync(stores)
-        consent = build_consent(stores, sync)
-        accepted = consent.connector.let_in(request_id, by=shell_user())
+    with parameters.open_stores() as stores:
+        consent = build_consent(stores, build_sync(stores))
+        accepted = consent.connector.let_in(request_id, by=parameters.shell_user())
         if accepted is None:
             raise UnknownRequest("no waiting request has this id: `releve consents --requests` shows the ids")
-        enqueue_history(stores, *(account.id for account in accepted.accounts))
+        parameters.enqueue_history(stores, *(account.id for account in accepted.accounts))
         if accepted.asks_supplier:
             enqueue_request(accepted.id, vouched=accepted.vouched, broker_url=stores.broker_url)
     if accepted.asks_supplier:
@@ -365,16 +353,15 @@ def refuse(request_id: str) -> None:
     Example:
       releve consents refuse 1f0c…
     """
-    with open_stores() as stores:
-        sync = build_sync(stores)
-        consent = build_consent(stores, sync)
+    with parameters.open_stores() as stores:
+        consent = build_consent(stores, build_sync(stores))
         if consent.connector.turn_away(request_id) is None:
             raise UnknownRequest("no waiting request has this id: `releve consents --requests` shows the ids")
     click.echo(f"request {request_id} refused")
 
 
 @consents.command(audit=AuditAction.READING_OPEN)
-@click.argument("usage_point", metavar="METER", type=USAGE_POINT)
+@click.argument("usage_point", metavar="METER", type=parameters.USAGE_POINT)
 def unblock(usage_point: str) -> None:
     """Allow a meter reading as proof for METER again.
 
@@ -384,7 +371,7 @@ def unblock(usage_point: str) -> None:
     Example:
       releve consents unblock 12345678901234
     """
-    with open_stores() as stores:
+    with parameters.open_stores() as stores:
         there_were = stores.registry.reading_tries.forget(ENEDIS.name, usage_point)
     click.echo("its wrong readings are cleared" if there_were else "this meter has no wrong readings")
 
@@ -408,8 +395,8 @@ def _request_row(registry: Registry, request: ConnectionRequest) -> dict[str, An
 
 @consents.command(audit=AuditAction.RIGHT_PROOF, subject="right_id")
 @click.argument("right_id", metavar="RIGHT")
-@click.argument("files", metavar="FILE…", nargs=-1, required=True, type=FILE)
-@json_option
+@click.argument("files", metavar="FILE…", nargs=-1, required=True, type=parameters.FILE)
+@parameters.json_option
 def proof(right_id: str, files: Sequence[Path], as_json: bool) -> None:
     """Send GRDF the proof of a consent.
 
@@ -422,16 +409,17 @@ def proof(right_id: str, files: Sequence[Path], as_json: bool) -> None:
     if len(files) > MOST_PROOFS:
         raise click.UsageError(f"give at most {MOST_PROOFS} files")
     contents = [(file.name, _read_proof(file)) for file in files]
-    with open_stores() as stores:
-        sync = build_sync(stores)
-        consent = build_consent(stores, sync)
+    with parameters.open_stores() as stores:
+        consent = build_consent(stores, build_sync(stores))
         consent.own_rights.upload_proof(right_id, contents)
     sent = f"{len(contents)} file{'s' if len(contents) > 1 else ''}"
-    print_result({"right": right_id, "files": len(contents)}, f"{sent} sent for right {right_id}", as_json=as_json)
+    parameters.print_result(
+        {"right": right_id, "files": len(contents)}, f"{sent} sent for right {right_id}", as_json=as_json
+    )
 
 
 @consents.command(audit=AuditAction.RIGHT_CHECK)
-@json_option
+@parameters.json_option
 def check(as_json: bool) -> None:
     """Ask GRDF now for the state of all rights.
 
@@ -442,17 +430,16 @@ def check(as_json: bool) -> None:
     Example:
       releve consents check
     """
-    with open_stores() as stores:
-        sync = build_sync(stores)
-        consent = build_consent(stores, sync)
+    with parameters.open_stores() as stores:
+        consent = build_consent(stores, build_sync(stores))
         summary = consent.right_sweep.run()
-        enqueue_history(stores, *summary.opened)
+        parameters.enqueue_history(stores, *summary.opened)
     row = {"checked": summary.checked, "opened": summary.opened, "set_aside": summary.ended}
     line = (
         f"{summary.checked} rights checked: {len(summary.opened)} accounts added, {summary.ended} accounts wait for "
         "their holder"
     )
-    print_result(row, line, as_json=as_json)
+    parameters.print_result(row, line, as_json=as_json)
 
 
 def _all_rights(registry: Registry) -> Iterator[Right]:

@@ -12,31 +12,12 @@ import click
 
 from worker.accounts.explanations import Explanation, SeriesExplanation, StoredDay
 from worker.accounts.notice_channels import CURVE_NOT_ACTIVATED
-from worker.accounts.status import (
-    correction_to_json,
-    coverage_of,
-    coverage_to_json,
-    explanation_to_json,
-    to_plain,
-)
+from worker.accounts.status import correction_to_json, coverage_of, coverage_to_json, explanation_to_json, to_plain
+from worker.cli import parameters
 from worker.cli.command_audit import READS, Command
-from worker.cli.parameters import (
-    Checked,
-    chosen_accounts,
-    describe_amount,
-    describe_month,
-    json_option,
-    name_beside_key,
-    open_stores,
-    print_json,
-    print_result,
-    require_one_or_all,
-    shell_language,
-    to_day,
-)
 from worker.cli.printing import describe_output, local_text, print_table
 from worker.domain.account import Account
-from worker.domain.completeness import Coverage, DayState, Hole, MissingCurve, half_hours_of
+from worker.domain.completeness import Coverage, DayState, Hole, half_hours_of
 from worker.domain.documents import REMOVED, Entry, format_kwh
 from worker.domain.exports import to_plain_number
 from worker.domain.messages import is_file_run
@@ -64,17 +45,17 @@ def _to_day_or_days_ago(text: str) -> date | int:
     """Return a civil day; for ``yesterday`` and numbers like -1 how many days ago it was."""
     if match := _DAYS_AGO.fullmatch(text.replace(_NEGATIVE, "-")):
         return int(match[1])
-    return 1 if text == "yesterday" else to_day(text)
+    return 1 if text == "yesterday" else parameters.to_day(text)
 
 
 @click.command(cls=_CommandOfDay, audit=READS)
 @click.argument("account_id", metavar="[ACCOUNT]", required=False)
-@click.argument("day", type=Checked("DAY", _to_day_or_days_ago), default="yesterday", metavar="[DAY]")
+@click.argument("day", type=parameters.Checked("DAY", _to_day_or_days_ago), default="yesterday", metavar="[DAY]")
 @click.option("--days", "all_days", is_flag=True, help="Count the days of each series, and list the open ones instead.")
 @click.option("--all", "everybody", is_flag=True, help="With --days: all accounts.")
 @click.option("--corrections", "only_corrections", is_flag=True, help="Show only the corrections of DAY.")
 @click.option("--lang", type=click.Choice(LANGUAGES), help="Language of the sentences. Default: that of LANG.")
-@json_option
+@parameters.json_option
 def explain(
     account_id: str | None,
     day: date | int,
@@ -101,11 +82,11 @@ def explain(
     """
     if (all_days and only_corrections) or (everybody and not all_days):
         raise click.UsageError("give --corrections or --days; --all needs --days")
-    require_one_or_all(account_id, everybody)
-    with open_stores() as stores:
+    parameters.require_one_or_all(account_id, everybody)
+    with parameters.open_stores() as stores:
         sync = build_sync(stores)
         if all_days:
-            print_days(sync, chosen_accounts(stores.registry, account_id), brief=everybody, as_json=as_json)
+            print_days(sync, parameters.chosen_accounts(stores.registry, account_id), brief=everybody, as_json=as_json)
             return
         account = stores.registry.accounts.get_existing(str(account_id))
         wanted = day if isinstance(day, date) else sync.history.today() - day * ONE_DAY
@@ -113,8 +94,8 @@ def explain(
             _print_corrections(stores, sync, account, wanted, as_json)
             return
         explanation = build_explainer(stores, sync).explain(account, wanted)
-    lines = _lines(explanation, lang or shell_language())
-    print_result(explanation_to_json(explanation), *lines, as_json=as_json)
+    lines = _lines(explanation, lang or parameters.shell_language())
+    parameters.print_result(explanation_to_json(explanation), *lines, as_json=as_json)
 
 
 def _lines(explanation: Explanation, language: str) -> Iterator[str]:
@@ -153,7 +134,7 @@ def _consent(explanation: Explanation) -> str:
 
 def _series_lines(day: date, series: Series, details: SeriesExplanation, language: str) -> Iterator[str]:
     stored, expected = details.stored, half_hours_of(day)
-    value = describe_amount(stored.amount, series)
+    value = parameters.describe_amount(stored.amount, series)
     slots = f", {stored.half_hours} of {expected} half-hours" if series.has_steps else ""
     yield f"{series.value}: {details.mark.state.name.lower()} ({details.reason}), {value} stored{slots}"
     yield f"  {details.sentences[language]}"
@@ -202,11 +183,13 @@ def _totals(explanation: Explanation) -> Iterator[str]:
     elif not explanation.discrepancies:
         yield "totals: correct"
     for finding in explanation.discrepancies or ():
-        expected, stored = (describe_amount(value, finding.series) for value in (finding.expected, finding.stored))
-        name = f"{name_beside_key(finding.series)}{finding.key}"
+        expected, stored = (
+            parameters.describe_amount(value, finding.series) for value in (finding.expected, finding.stored)
+        )
+        name = f"{parameters.name_beside_key(finding.series)}{finding.key}"
         yield f"totals: {name}: {finding.law}, expected {expected}, found {stored}: {finding.cause.told}"
     if explanation.month:
-        yield f"published: {describe_month(explanation.month)}"
+        yield f"published: {parameters.describe_month(explanation.month)}"
 
 
 def _clock(at: datetime) -> str:
@@ -219,7 +202,7 @@ def _print_corrections(stores: Stores, sync: Sync, account: Account, day: date, 
     corrections = sorted(build_explainer(stores, sync).list_corrections(account, day), key=_run_of)
     if as_json:
         rows = [correction_to_json(correction) for correction in corrections]
-        print_json({"account": account.id, "day": day.isoformat(), "corrections": rows})
+        parameters.print_json({"account": account.id, "day": day.isoformat(), "corrections": rows})
         return
     for (changed_at, run_id), changed in groupby(corrections, _run_of):
         click.echo(f"changed {changed_at} in run {run_id}")
@@ -246,7 +229,7 @@ def _to_row(correction: Correction) -> dict[str, Any]:
 def _describe_value(amount: int, doctype: Doctype) -> str:
     """Return the amount, or where a removed reading went: a step's energy is in others, a day's was impossible."""
     if amount != REMOVED:
-        return describe_amount(amount, doctype.series)
+        return parameters.describe_amount(amount, doctype.series)
     if doctype.series.has_intervals:
         return "part of other periods"
     return "nothing (set aside)" if doctype.period is Period.DAY else "part of other steps"
@@ -258,8 +241,7 @@ def _name(correction: Correction) -> str:
         if series.has_intervals:
             return correction.key
         return "day" if series is daily_of(supplier=series.description.supplier) else series.value
-    # The offset tells the two passes of the autumn hour apart.
-    clock = datetime.fromisoformat(correction.key).astimezone(PARIS).strftime("%H:%M%z")
+    clock = _clock(datetime.fromisoformat(correction.key).astimezone(PARIS))
     return clock if series is curve_of(daily_of()) else f"{series.value} {clock}"
 
 
@@ -268,7 +250,7 @@ def print_days(sync: Sync, accounts: Iterable[Account], *, brief: bool, as_json:
     for account in accounts:
         covered = coverage_of(account.id, sync.history)
         if as_json:
-            print_json(coverage_to_json(account.id, covered))
+            parameters.print_json(coverage_to_json(account.id, covered))
         else:
             _print_account(account.id, covered, brief)
 
@@ -277,7 +259,8 @@ def _print_account(account_id: str, coverage: Mapping[Series, Coverage], brief: 
     for series, series_coverage in coverage.items():
         click.echo(f"{account_id} {series.value}: {_counts(series_coverage)}")
         if series_coverage.missing:
-            click.echo(_advice(series_coverage.missing))
+            advice = translate(f"code.{CURVE_NOT_ACTIVATED}.what_to_do", "en")
+            click.echo(f"  no curve since {series_coverage.missing.since}: {advice}")
         if awaited := awaited_days(series_coverage):
             click.echo(f"  from {awaited[0]} on: not published yet, waiting for the meter's next reading")
     open_days = [
@@ -312,7 +295,3 @@ def _counts(coverage: Coverage) -> str:
     counts = [f"{coverage.counts[state]} {state.name.lower()}" for state in DayState if coverage.counts.get(state)]
     next_request = f"; next try {local_text(coverage.asked_next)}" if coverage.asked_next else ""
     return f"from {coverage.first} to {coverage.last}: {', '.join(counts)}{next_request}"
-
-
-def _advice(missing: MissingCurve) -> str:
-    return f"  no curve since {missing.since}: {translate(f'code.{CURVE_NOT_ACTIVATED}.what_to_do', 'en')}"

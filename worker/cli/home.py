@@ -14,18 +14,8 @@ import click
 from config.settings import ConfigError, Settings, get_settings
 from worker.accounts.asserted_accounts import MeterConnected, MeterErased, TokenAccount, choose_meters
 from worker.accounts.status import HomeAccount, HomeSummary, summarize_home
+from worker.cli import parameters
 from worker.cli.command_audit import Group, note_result
-from worker.cli.parameters import (
-    FROM_INPUT,
-    USAGE_POINT,
-    enqueue_history,
-    json_option,
-    open_stores,
-    print_result,
-    read_secret,
-    shell_language,
-    shell_user,
-)
 from worker.cli.printing import local_text, print_table
 from worker.clients.enedis import ENEDIS
 from worker.domain.audit_entry import AuditAction
@@ -35,10 +25,9 @@ from worker.errors import FilesOnly, StoreUnavailable
 from worker.ops.check_results import missing_sqlite_file
 from worker.runtime.consent_parts import Consent, build_consent
 from worker.runtime.keys import mark_home, refuse_fleet
-from worker.runtime.stores import Stores, open_current_database
+from worker.runtime.stores import Stores, open_current_registry
 from worker.runtime.sync_parts import Sync, build_inline, build_sync
 from worker.runtime.web_access import build_web
-from worker.stores.registry.fleet_counts import Overview
 from worker.texts import translate, translate_code
 
 
@@ -65,13 +54,13 @@ def _has_accounts_of_enedis(settings: Settings) -> bool:
     if missing_sqlite_file(settings.registry()):
         return False
     with ExitStack() as opened:
-        overview = Overview(open_current_database(settings, opened))
+        overview = open_current_registry(settings, opened).overview
         return overview.count_active_accounts(ENEDIS.name, civil_date(clock_from(settings.pretend_now)())) > 0
 
 
 @click.group(cls=Group, invoke_without_command=True)
 @click.pass_context
-@json_option
+@parameters.json_option
 def home(context: click.Context, as_json: bool) -> None:
     """Show your home: what is stored, what is missing, the next sync, and when tokens expire.
 
@@ -84,7 +73,7 @@ def home(context: click.Context, as_json: bool) -> None:
     if context.invoked_subcommand is not None:
         return
     _require_home()
-    with open_stores() as stores:
+    with parameters.open_stores() as stores:
         sync = build_sync(stores)
         access = build_web(stores)
         summary = summarize_home(
@@ -94,21 +83,23 @@ def home(context: click.Context, as_json: bool) -> None:
             gate_code=sync.ledger.state(()).gate_code,
         )
     if as_json:
-        print_result(summary.as_json(), as_json=True)
+        parameters.print_result(summary.as_json(), as_json=True)
     else:
-        _print_summary(summary, shell_language())
+        _print_summary(summary, parameters.shell_language())
 
 
 @home.command(audit=AuditAction.ACCOUNT_ADD)
-@click.option("--token", type=FROM_INPUT, help="Give - to read it from standard input. Default: a prompt asks for it.")
+@click.option(
+    "--token", type=parameters.FROM_INPUT, help="Give - to read it from standard input. Default: a prompt asks for it."
+)
 @click.option(
     "--usage-point",
     "usage_points",
-    type=USAGE_POINT,
+    type=parameters.USAGE_POINT,
     multiple=True,
     help="Number of a meter, if the token does not name its meters. Repeat it for each meter.",
 )
-@json_option
+@parameters.json_option
 def add(token: str | None, usage_points: Sequence[str], as_json: bool) -> None:
     """Add your meters with the gateway's token.
 
@@ -122,20 +113,20 @@ def add(token: str | None, usage_points: Sequence[str], as_json: bool) -> None:
       releve home add --token - < token.txt
     """
     refuse_fleet(get_settings())
-    text = read_secret(token, "token", "token of the gateway (hidden)").strip()
+    text = parameters.read_secret(token, "token", "token of the gateway (hidden)").strip()
     try:
         choose_meters(text, usage_points)  # A text that is no token makes no home.
     except ValueError as error:
         raise click.ClickException(str(error)) from None
     make_home(get_settings())
-    with open_stores() as stores:
+    with parameters.open_stores() as stores:
         sync = build_sync(stores)
         consent = build_consent(stores, sync)
         _show_added(stores, sync, _add(consent, text, usage_points), as_json)
 
 
 @home.command(audit=AuditAction.RECOVERY_CODE)
-@json_option
+@parameters.json_option
 def password(as_json: bool) -> None:
     """Create and print a new password for the pages.
 
@@ -147,10 +138,10 @@ def password(as_json: bool) -> None:
       releve home password
     """
     _require_home()
-    with open_stores() as stores:
+    with parameters.open_stores() as stores:
         access = build_web(stores)
         text = access.home.create_password()
-        print_result({"password": text}, text, as_json=as_json)
+        parameters.print_result({"password": text}, text, as_json=as_json)
 
 
 def _require_home() -> None:
@@ -162,7 +153,7 @@ def _require_home() -> None:
 
 def _add(consent: Consent, token: str, usage_points: Sequence[str]) -> list[TokenAccount]:
     try:
-        return consent.assertion.add_by_token(token, shell_user(), usage_points)
+        return consent.assertion.add_by_token(token, parameters.shell_user(), usage_points)
     except MeterErased:
         raise click.ClickException(
             "this meter's data were erased after the token was made: make a new token on the gateway's page"
@@ -176,15 +167,15 @@ def _show_added(stores: Stores, sync: Sync, added: Sequence[TokenAccount], as_js
     code = build_inline(stores, sync, print_line=lambda line: None).ask_once(added[0].account.id)
     for one in added:
         with suppress(StoreUnavailable):
-            enqueue_history(stores, one.account.id)
+            parameters.enqueue_history(stores, one.account.id)
     rows = [_added_row(one) for one in added]
-    language = shell_language()
+    language = parameters.shell_language()
     lines = [_added_line(one, language) for one in added]
     advice = translate_code(code, "what_to_do", language)
     lines.append(translate(f"home_cli.{'failed' if code else 'answered'}", language, code=code, advice=advice))
     if any(one.created for one in added):
         lines.append(translate("home_cli.next", language))
-    print_result({"accounts": rows, "error": code or None}, *lines, as_json=as_json)
+    parameters.print_result({"accounts": rows, "error": code or None}, *lines, as_json=as_json)
 
 
 def _added_row(one: TokenAccount) -> dict[str, Any]:

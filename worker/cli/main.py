@@ -63,9 +63,7 @@ GROUPS: Final[Mapping[str, Mapping[str, ListedCommand]]] = {
         "replay": ListedCommand("worker.cli.sync", "Parse kept answers again, after a bug fix."),
         "quarantine": ListedCommand("worker.cli.sync", "Show supplier answers of an unknown form."),
     },
-    "Outputs": {
-        "outputs": ListedCommand("worker.cli.outputs", "Send measures to Home Assistant, MQTT and others."),
-    },
+    "Outputs": {"outputs": ListedCommand("worker.cli.outputs", "Send measures to Home Assistant, MQTT and others.")},
     "Run": {
         "up": ListedCommand("worker.cli.processes", "Run worker, beat, web and Flower."),
         "web": ListedCommand("worker.cli.processes", "Serve the web pages and the API."),
@@ -83,8 +81,8 @@ GROUPS: Final[Mapping[str, Mapping[str, ListedCommand]]] = {
     },
     "Try it out": {
         "demo": ListedCommand("drill.demo", "Connect three pretend homes and show a week."),
-        "simulate": ListedCommand("worker.cli.simulate_and_drill", "Run a simulator of the suppliers."),
-        "drill": ListedCommand("worker.cli.simulate_and_drill", "Test fault tolerance: kill parts, then compare."),
+        "simulate": ListedCommand("worker.cli.simulate", "Run a simulator of the suppliers."),
+        "drill": ListedCommand("drill.command", "Test fault tolerance: kill parts, then compare."),
     },
 }
 COMMANDS: Final[Mapping[str, ListedCommand]] = {name: one for group in GROUPS.values() for name, one in group.items()}
@@ -276,36 +274,41 @@ def _run() -> int:
         outcome: Any = cli.main(prog_name="releve", standalone_mode=False)
     except click.exceptions.Exit as exit_:
         return exit_.exit_code
-    except NoArgsIsHelpError as error:  # A group without a subcommand: its help, with the exit code of a misuse.
-        click.echo(error.format_message(), err=True)
-        return MISUSE
-    except click.UsageError as error:
-        hint = f" (see: {error.ctx.command_path} --help)" if error.ctx else ""
-        return _fail(error.format_message() + hint, MISUSE)
     except click.ClickException as error:
-        return _fail(error.format_message(), error.exit_code)
+        return _explain_misuse(error)
     except (KeyboardInterrupt, click.Abort):
         return _fail("interrupted: what is stored stays; run the command again to continue", INTERRUPTED)
-    except WorkerError as error:
-        return _fail(str(error), FAILED)
     except BrokenPipeError:  # Whatever reads our output has closed it, like `head`.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
-    except Exception as error:
-        from config.settings import ConfigError
-
-        if isinstance(error, ConfigError):
-            for line in str(error).splitlines():
-                _fail(line, MISUSE)
-            return MISUSE
-        if isinstance(error, OSError) and (fault := describe_machine_fault(error)):
-            return _fail(fault, FAILED)
-        logging.getLogger("releve").info("unforeseen", exc_info=error)
-        return _fail(
-            f"unexpected {type(error).__name__}, a bug in Relève: please report it with the output of `releve -v …`",
-            FAILED,
-        )
+    except Exception as error:  # noqa: BLE001 - Each is told in a line, and one that nobody foresaw is logged.
+        return _explain(error)
     return outcome if isinstance(outcome, int) else 0
+
+
+def _explain_misuse(error: click.ClickException) -> int:
+    if isinstance(error, NoArgsIsHelpError):  # A group without a subcommand: its help, with the exit code of a misuse.
+        click.echo(error.format_message(), err=True)
+        return MISUSE
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    hint = f" (see: {context.command_path} --help)" if context else ""
+    return _fail(error.format_message() + hint, error.exit_code)
+
+
+def _explain(error: Exception) -> int:
+    from config.settings import ConfigError
+
+    if isinstance(error, WorkerError):
+        return _fail(str(error), FAILED)
+    if isinstance(error, ConfigError):
+        for line in str(error).splitlines():
+            _fail(line, MISUSE)
+        return MISUSE
+    if isinstance(error, OSError) and (fault := describe_machine_fault(error)):
+        return _fail(fault, FAILED)
+    logging.getLogger("releve").info("unforeseen", exc_info=error)
+    unexpected = f"unexpected {type(error).__name__}, a bug in Relève"
+    return _fail(f"{unexpected}: please report it with the output of `releve -v …`", FAILED)
 
 
 def _fail(text: str, code: int) -> int:

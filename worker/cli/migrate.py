@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
@@ -24,24 +24,21 @@ from worker.errors import StoreUnavailable
 from worker.ops.backup import back_up_older_registry
 from worker.ops.logging_setup import warn
 from worker.ops.store_checks import REPAIR, find_lost
-from worker.runtime.keys import build_erasure_hashes, has_backup_keys, has_erasure_keys
-from worker.runtime.stores import Stores, announce_pretend_time, build_measures, open_stores
+from worker.runtime.keys import has_backup_keys, has_erasure_keys
+from worker.runtime.stores import (
+    Stores,
+    announce_pretend_time,
+    build_measures,
+    known_ledger,
+    open_registry,
+    open_stores,
+)
 from worker.runtime.sync_parts import Sync, build_sync
 from worker.stores.database import Database
-from worker.stores.erasure_ledger import LedgerFile
-from worker.stores.measures import couchdb_user, open_couchdb, open_measures
-from worker.stores.measures.couchdb import (
-    SYSTEM_DATABASES,
-    CouchServer,
-    check_server,
-    create_system_database,
-    grant_access,
-    limit_revisions,
-    set_up_user,
-)
+from worker.stores.measures import couchdb, couchdb_user, open_couchdb
 from worker.stores.measures.measure_store import Layout, MeasureStore, database_name, doctypes_of, nightly_doctypes
 from worker.stores.redis.heartbeats import Heartbeats
-from worker.stores.registry.known_ledger import KnownLedger
+from worker.stores.registry import Registry
 from worker.stores.registry.migrations import find_step, grant_rows, newest_step, set_up_role, upgrade_schema
 from worker.sync.layout_migration import LayoutMigrator, MigrationCounts, RecomputeTotals
 from worker.sync.verification import all_accounts
@@ -96,64 +93,65 @@ def migrate(layout: str | None, account_ids: tuple[str, ...], as_json: bool) -> 
 def _steps(settings: Settings) -> Iterator[MigrationStep]:
     """Do the steps in order and yield each once it is done.  Raises ConfigError or a WorkerError."""
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    with closing(_database(settings)) as registry:
-        step = find_step(registry)
+    with ExitStack() as opened:
+        registry = open_registry(settings, opened, as_owner=True)
+        database = registry.database
+        step = find_step(database)
         if step not in (None, newest_step()):
-            yield _save_registry(settings, registry, f"step-{step}")
-        before, after = upgrade_schema(registry)
+            yield _save_registry(settings, database, f"step-{step}")
+        before, after = upgrade_schema(database)
         yield MigrationStep(
             f"registry tables at step {after}", "there" if before == after else "changed" if before else "made"
         )
         if settings.registry_admin_url:
-            if registry.dialect != "postgresql":
+            if database.dialect != "postgresql":
                 raise ConfigError("RELEVE_REGISTRY_ADMIN_URL is for PostgreSQL: unset it")
-            yield MigrationStep("registry user of the workers", set_up_role(registry, settings.registry()))
-            yield MigrationStep("its rights: rows, no tables", grant_rows(registry, settings.registry()))
-        ledger = KnownLedger(registry, LedgerFile(settings.ledger(), build_erasure_hashes(settings, keep_new=False)))
+            yield MigrationStep("registry user of the workers", set_up_role(database, settings.registry()))
+            yield MigrationStep("its rights: rows, no tables", grant_rows(database, settings.registry()))
+        ledger = known_ledger(settings, registry, keep_new=False)
         if ledger.file.path.exists() and has_erasure_keys(settings):
             known = ledger.find()
             entries = (known or ledger.accept()).entries
             yield MigrationStep(f"ledger of erasures: {entries} entries", "there" if known else "made")
-        yield from _measures(settings, registry)
+        yield from _measures(settings, registry, opened)
 
 
-def _save_registry(settings: Settings, registry: Database, label: str) -> MigrationStep:
+def _save_registry(settings: Settings, database: Database, label: str) -> MigrationStep:
     """Save the registry before it is changed.  Raises BackupRefused, and what a backup raises.
 
     The keys of a SQLite registry are in its folder, or made there; beside a PostgreSQL there may be none.
     """
-    if registry.dialect == "postgresql" and not has_backup_keys(settings):
+    if database.dialect == "postgresql" and not has_backup_keys(settings):
         return MigrationStep(
             "backup of the registry: not made, because there is no backup key here; run `releve backup` where it is",
             "left",
         )
     # Not named as `releve backup` names its files: `releve restore DIR` takes the newest of those.
     path = settings.data_dir / f"releve-registry-{label}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.zip"
-    rows = back_up_older_registry(settings, registry, path)
+    rows = back_up_older_registry(settings, database, path)
     return MigrationStep(f"backup of the registry ({rows} rows), for a rollback: {path}", "made")
 
 
-def _measures(settings: Settings, registry: Database) -> Iterator[MigrationStep]:
-    url, timeout_s = settings.measures_owner(), settings.store_timeout_s
+def _measures(settings: Settings, registry: Registry, opened: ExitStack) -> Iterator[MigrationStep]:
     try:
-        owner = open_couchdb(url, timeout_s)
-        admin = owner if settings.measures_admin_url else None
-        user = open_couchdb(settings.measures(), timeout_s)
-        shards, replicas = settings.couchdb_shards, settings.couchdb_replicas
-        store = open_measures(url, timeout_s=timeout_s, shards=shards, replicas=replicas, layout=settings.layout)
+        owner = open_couchdb(settings.measures_owner(), settings.store_timeout_s)
+        user = open_couchdb(settings.measures(), settings.store_timeout_s)
     except ValueError as error:
         raise ConfigError(f"RELEVE_MEASURES_URL or RELEVE_MEASURES_ADMIN_URL: {error}") from None
+    store = build_measures(settings, opened, as_owner=True)
+    admin = owner if settings.measures_admin_url else None
     if settings.measures_admin_url and (admin is None or user is None):
         raise ConfigError("RELEVE_MEASURES_ADMIN_URL is for CouchDB, but RELEVE_MEASURES_URL is not: unset it")
     if owner is not None:
-        check_server(owner)
+        couchdb.check_server(owner)
     if admin is not None:
-        for name in SYSTEM_DATABASES:
-            yield MigrationStep(f"CouchDB's database {name}", create_system_database(admin, name, replicas))
-    with closing(store):
-        prepared, layout = store.prepare(), Layout(settings.layout)
-        lost = find_lost(registry, [*filter(prepared.get, prepared)], layout)
-        is_lost = bool(lost) and not store.has_other_layout()  # Else they are to be moved here from it.
+        for name in couchdb.SYSTEM_DATABASES:
+            yield MigrationStep(
+                f"CouchDB's database {name}", couchdb.create_system_database(admin, name, settings.couchdb_replicas)
+            )
+    prepared, layout = store.prepare(), Layout(settings.layout)
+    lost = find_lost(registry, [*filter(prepared.get, prepared)], layout)
+    is_lost = bool(lost) and not store.has_other_layout()  # Else they are to be moved here from it.
     for doctype, was_missing in prepared.items():
         yield MigrationStep(f"measures {doctype}", "made" if was_missing else "there")
     if owner is not None:
@@ -165,10 +163,10 @@ def _measures(settings: Settings, registry: Database) -> Iterator[MigrationStep]
         yield MigrationStep(f"what was stored of {series} is lost: {REPAIR} asks the suppliers for it again", "left")
 
 
-def _revisions(owner: CouchServer, settings: Settings) -> MigrationStep:
+def _revisions(owner: couchdb.CouchServer, settings: Settings) -> MigrationStep:
     """Limit the old revisions of the documents that are rewritten every night."""
     count, doctypes = settings.couchdb_revisions, nightly_doctypes(Layout(settings.layout))
-    results = {limit_revisions(owner, database_name(doctype), count) for doctype in doctypes}
+    results = {couchdb.limit_revisions(owner, database_name(doctype), count) for doctype in doctypes}
     if "left" in results:
         return MigrationStep(
             "old revisions: not limited, because this server has no such limit or this user may not set it", "left"
@@ -177,20 +175,14 @@ def _revisions(owner: CouchServer, settings: Settings) -> MigrationStep:
     return MigrationStep(f"{count} old revisions of {' and '.join(doctypes)}", done)
 
 
-def _couchdb_user(admin: CouchServer, user: CouchServer, url: str, names: Sequence[str]) -> Iterator[MigrationStep]:
+def _couchdb_user(
+    admin: couchdb.CouchServer, user: couchdb.CouchServer, url: str, names: Sequence[str]
+) -> Iterator[MigrationStep]:
     if (credentials := couchdb_user(url)) is None:
         raise ConfigError("RELEVE_MEASURES_URL names no user: write it as couchdb+http://USER:PASSWORD@HOST:5984/")
-    yield MigrationStep("CouchDB user of the workers", set_up_user(admin, user, *credentials))
+    yield MigrationStep("CouchDB user of the workers", couchdb.set_up_user(admin, user, *credentials))
     for name in names:
-        yield MigrationStep(f"its access to {name}", grant_access(admin, name, credentials[0]))
-
-
-def _database(settings: Settings) -> Database:
-    try:
-        return Database(settings.registry_owner())
-    except ValueError as error:
-        variable = "RELEVE_REGISTRY_ADMIN_URL" if settings.registry_admin_url else "RELEVE_REGISTRY_URL"
-        raise ConfigError(f"{variable}: {error}") from None
+        yield MigrationStep(f"its access to {name}", couchdb.grant_access(admin, name, credentials[0]))
 
 
 def _move(settings: Settings, new: Layout, account_ids: Sequence[str], as_json: bool) -> int:

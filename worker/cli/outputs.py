@@ -13,18 +13,8 @@ from urllib.parse import urlsplit
 import click
 
 from worker.accounts.status import output_to_json
+from worker.cli import parameters
 from worker.cli.command_audit import READS, Group, note_result
-from worker.cli.parameters import (
-    DAY,
-    FILE,
-    FROM_INPUT,
-    Checked,
-    json_option,
-    open_stores,
-    print_result,
-    require_confirmation,
-    tenant_option,
-)
 from worker.cli.printing import local_text
 from worker.cli.resources import Listing
 from worker.domain.account import DEFAULT_TENANT
@@ -78,19 +68,19 @@ def outputs() -> None:
 @outputs.command(epilog=_describe_kinds(), audit=AuditAction.OUTPUT_ADD)
 @click.argument("kind", type=click.Choice(list(KINDS)))
 @click.option("--url", help="Address of the output. Default: a prompt asks for it.")
-@click.option("--secret", type=FROM_INPUT, help="Give - to read the secret from standard input.")
-@click.option("--secret-file", type=FILE, help="File with the secret. Default: a hidden prompt asks for it.")
+@click.option("--secret", type=parameters.FROM_INPUT, help="Give - to read the secret from standard input.")
+@click.option("--secret-file", type=parameters.FILE, help="File with the secret. Default: a hidden prompt asks for it.")
 @click.option(
     "--option",
     "options",
-    type=Checked("NAME=VALUE", _to_pair),
+    type=parameters.Checked("NAME=VALUE", _to_pair),
     multiple=True,
     help="Option of this kind of output. Repeat it for several.",
 )
-@tenant_option("Send all accounts of this tenant. Default: the tenant `default`.")
+@parameters.tenant_option("Send all accounts of this tenant. Default: the tenant `default`.")
 @click.option("--account", "account_id", metavar="ACCOUNT", help="Send only this account.")
 @click.option("--no-check", is_flag=True, help="Add it even if it can't be reached now.")
-@json_option
+@parameters.json_option
 def add(
     kind: str,
     url: str | None,
@@ -119,7 +109,7 @@ def add(
     given = OutputOptions(
         url=_ask_url(url, described), secret=_read_secret(secret, secret_file, described), more=dict(options)
     )
-    with open_stores() as stores:
+    with parameters.open_stores() as stores:
         outputs = build_outputs(stores)
         output = outputs.build(kind, given)
         address = urlsplit(given.url)
@@ -139,11 +129,13 @@ def add(
     note_result(output_id, account_id=account_id)
     said = f"; {checked}" if checked else ""
     lines = [f"output {output_id} ({kind}) is set up{said}", _describe_enqueued(number)]
-    print_result({"id": output_id, "kind": kind, "check": checked, "series": number}, *lines, as_json=as_json)
+    parameters.print_result(
+        {"id": output_id, "kind": kind, "check": checked, "series": number}, *lines, as_json=as_json
+    )
 
 
 @outputs.command("list", audit=READS)
-@json_option
+@parameters.json_option
 def list_all(as_json: bool) -> None:
     """List the outputs, with what waits and the last error.
 
@@ -153,7 +145,7 @@ def list_all(as_json: bool) -> None:
     Example:
       releve outputs list --json
     """
-    with open_stores() as stores:
+    with parameters.open_stores() as stores:
         days = stores.registry.outbox.days_to_delete()
         states = stores.registry.outputs.list_outputs()
     rows = [{**output_to_json(state), "days_to_delete": days.get(state.id, {})} for state in states]
@@ -165,7 +157,7 @@ def list_all(as_json: bool) -> None:
 
 @outputs.command(audit=READS)
 @click.argument("output_id", metavar="OUTPUT")
-@json_option
+@parameters.json_option
 def test(output_id: str, as_json: bool) -> None:
     """Test an output's address and secret.
 
@@ -175,18 +167,18 @@ def test(output_id: str, as_json: bool) -> None:
     Example:
       releve outputs test 5f0c2d9a7be14c3f8a61
     """
-    with open_stores() as stores:
+    with parameters.open_stores() as stores:
         outputs = build_outputs(stores)
         checked = outputs.open(output_id).check()
         stores.registry.outputs.end_wait(output_id)
-    print_result({"id": output_id, "check": checked}, f"output {output_id}: {checked}", as_json=as_json)
+    parameters.print_result({"id": output_id, "check": checked}, f"output {output_id}: {checked}", as_json=as_json)
 
 
 @outputs.command(audit=AuditAction.OUTPUT_RESEND, subject="output_id")
 @click.argument("output_id", metavar="OUTPUT")
-@click.option("--from", "first", type=DAY, help="Send from this day on. Default: everything.")
+@click.option("--from", "first", type=parameters.DAY, help="Send from this day on. Default: everything.")
 @click.option("--deleted", is_flag=True, help="You deleted the listed days there: take them off the list.")
-@json_option
+@parameters.json_option
 def resend(output_id: str, first: date | None, deleted: bool, as_json: bool) -> None:
     """Send stored data again, from a given day on.
 
@@ -196,17 +188,17 @@ def resend(output_id: str, first: date | None, deleted: bool, as_json: bool) -> 
     Example:
       releve outputs resend 5f0c2d9a7be14c3f8a61 --from 2026-01-01
     """
-    with open_stores() as stores:
+    with parameters.open_stores() as stores:
         stores.registry.outputs.get(output_id)
         begin = local_midnight(first) if first else BEGINNING
         number = stores.registry.outbox.enqueue_all(output_id, begin, deleted=deleted)
-    print_result({"id": output_id, "series": number}, _describe_enqueued(number), as_json=as_json)
+    parameters.print_result({"id": output_id, "series": number}, _describe_enqueued(number), as_json=as_json)
 
 
 @outputs.command(audit=AuditAction.OUTPUT_REMOVE, subject="output_id")
 @click.argument("output_id", metavar="OUTPUT")
 @click.option("--yes", is_flag=True, help="Don't ask for confirmation.")
-@json_option
+@parameters.json_option
 def remove(output_id: str, yes: bool, as_json: bool) -> None:
     """Remove an output and its secret.
 
@@ -216,11 +208,13 @@ def remove(output_id: str, yes: bool, as_json: bool) -> None:
     Example:
       releve outputs remove 5f0c2d9a7be14c3f8a61
     """
-    with open_stores() as stores:
+    with parameters.open_stores() as stores:
         outputs = build_outputs(stores)
         state = stores.registry.outputs.get(output_id)
         since = f", made on {local_text(state.created_at)}" if state.created_at else ""
-        require_confirmation(f"Remove the output {state.id} ({state.kind}{since})?", yes, if_not="nothing was removed")
+        parameters.require_confirmation(
+            f"Remove the output {state.id} ({state.kind}{since})?", yes, if_not="nothing was removed"
+        )
         lines = [f"output {output_id} is removed"]
         with outputs.paused(state):
             try:
@@ -231,7 +225,7 @@ def remove(output_id: str, yes: bool, as_json: bool) -> None:
             waiting = stores.registry.outputs.remove(output_id)
     if waiting:
         lines.append(f"changes of {waiting} accounts had not been sent yet")
-    print_result({"id": output_id, "waiting": waiting}, *lines, as_json=as_json)
+    parameters.print_result({"id": output_id, "waiting": waiting}, *lines, as_json=as_json)
 
 
 def _describe_enqueued(number: int) -> str:

@@ -28,7 +28,6 @@ from worker.ops.logging_setup import warn
 if TYPE_CHECKING:
     from worker.domain.consistency import MonthComparison
     from worker.runtime.stores import Stores
-    from worker.stores.database import Database
     from worker.stores.registry import Registry
 
 _DAY_COUNT: Final = re.compile(r"([0-9]{1,4})d?")
@@ -58,12 +57,12 @@ def open_stores() -> Iterator[Stores]:
 
 
 @contextmanager
-def open_registry_database() -> Iterator[Database]:
-    """Open the registry's database and nothing else: some tables need no Redis and no measures."""
-    from worker.runtime.stores import open_current_database
+def open_registry() -> Iterator[Registry]:
+    """Open the registry and nothing else: some commands need no Redis and no measures."""
+    from worker.runtime.stores import open_current_registry
 
     with ExitStack() as stack:
-        yield open_current_database(get_settings(), stack)
+        yield open_current_registry(get_settings(), stack)
 
 
 @contextmanager
@@ -103,7 +102,7 @@ def enqueue_history(stores: Stores, *account_ids: str) -> None:
 
 
 class Checked(click.ParamType[Any]):
-    """A value as ``check`` makes it of its text; its ValueError says what is wrong."""
+    """A type of parameter: ``check`` turns its text into a value, or says in a ValueError what is wrong."""
 
     def __init__(self, name: str, check: Callable[[str], Any]) -> None:
         self.name, self._check = name, check
@@ -235,7 +234,7 @@ def print_result(value: Mapping[str, Any], *lines: str, as_json: bool) -> None:
 
 
 def print_rows(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str], *, as_json: bool, empty: str) -> None:
-    """Print each row when it comes, as a line of JSON or of a table; ``empty``: what a person reads without any."""
+    """Print each row when it comes, as a line of JSON or of a table; ``empty`` is said where there is none."""
     rows = iter(rows)
     if as_json:
         print_json_lines(rows)

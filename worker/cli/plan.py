@@ -25,9 +25,9 @@ from worker.domain.series import Series, of_supplier
 from worker.domain.windows import MAX_LOAD_CURVE_HISTORY_DAYS, ONE_DAY, civil_date
 from worker.ops.capacity import describe_policy, describe_shortfall, fleet_from, is_applied
 from worker.ops.logging_setup import warn
-from worker.runtime.stores import open_current_database
+from worker.runtime.stores import open_current_registry
 from worker.runtime.supplier_settings import chosen_presets, fleet_series, quota_from, supplier_of_preset
-from worker.stores.database import Database
+from worker.stores.registry import Registry
 from worker.stores.registry.due import AppliedPolicy, PolicyTable
 
 _MOST_ACCOUNTS: Final = 100_000_000  # France has 37 million Linky meters.
@@ -89,7 +89,7 @@ def plan(
     settings = get_settings()
     with ExitStack() as stack:
         if to_show or to_reset:
-            policies = PolicyTable(open_current_database(settings, stack))
+            policies = open_current_registry(settings, stack).policies
             _reset(policies, as_json) if to_reset else _show(policies, as_json)
             return 0
         days = settings.history_load_days if options["history_days"] is None else options["history_days"]
@@ -98,7 +98,7 @@ def plan(
         if to_apply and supplier != FleetPolicy().supplier:
             raise click.UsageError(f"{preset} has no plan to apply: its nightly syncs use its quota without one")
         fleets = (
-            _registered_fleets(open_current_database(settings, stack), settings, days)
+            _registered_fleets(open_current_registry(settings, stack), settings, days)
             if accounts is None
             else {supplier: _planned_fleet(settings, supplier, accounts, without_curve or 0, days, options["series"])}
         )
@@ -112,7 +112,7 @@ def plan(
         values = {"preset": preset, **result.as_json()}
         if to_apply:
             now = clock_from(settings.pretend_now)()
-            values["since"] = _apply(PolicyTable(open_current_database(settings, stack)), result, now, values)
+            values["since"] = _apply(open_current_registry(settings, stack).policies, result, now, values)
         others = {
             chosen_presets(settings)[other].name: plan_fleet(fleet, quota_from(settings, None, night_hours, other))
             for other, fleet in fleets.items()
@@ -166,10 +166,10 @@ def _planned_fleet(
     return Fleet(accounts, without_curve, history_days, asked, supplier)
 
 
-def _registered_fleets(database: Database, settings: Settings, history_days: int) -> dict[str, Fleet]:
+def _registered_fleets(registry: Registry, settings: Settings, history_days: int) -> dict[str, Fleet]:
     """Return the fleet of each supplier that is set up and has an active account."""
     today = civil_date(clock_from(settings.pretend_now)())
-    fleets = {name: fleet_from(database, today, history_days, name) for name in chosen_presets(settings)}
+    fleets = {name: fleet_from(registry, today, history_days, name) for name in chosen_presets(settings)}
     return {name: fleet for name, fleet in fleets.items() if fleet.accounts}
 
 

@@ -19,15 +19,8 @@ from pydantic import SecretStr
 from config.settings import UP_ADDRESS, ConfigError, Settings, get_settings
 from worker.cli.command_audit import SERVES, command
 from worker.cli.parameters import PORT, refusing_taken_port
+from worker.ops import startup
 from worker.ops.logging_setup import configure_process, warn
-from worker.ops.startup import (
-    FLOWER_PORT,
-    FLOWER_USER,
-    check_credentials,
-    find_plain_http,
-    flower_password,
-    flower_password_source,
-)
 from worker.ops.supervisor import PartPlan, part_command, public_url
 from worker.runtime.consent_parts import build_consent
 from worker.runtime.stores import announce_pretend_time, open_stores
@@ -53,7 +46,7 @@ _POLL_S: Final = 0.1
     "--flower-port",
     type=PORT,
     default=None,
-    show_default=f"{FLOWER_PORT}; none for a home",
+    show_default=f"{startup.FLOWER_PORT}; none for a home",
     help=f"Port on {LOOPBACK} of Flower, which shows the tasks. 0: no Flower.",
 )
 @click.option("--no-log-files", is_flag=True, help="Log to standard error instead of RELEVE_DATA_DIR/logs.")
@@ -72,13 +65,13 @@ def up(host: str, port: int, flower_port: int | None, no_log_files: bool) -> Non
 
     settings = get_settings()
     announce_pretend_time(settings, warn)
-    check_credentials(settings)
+    startup.check_credentials(settings)
     address = public_url(settings, host, port)
-    if warning := find_plain_http(settings, address, host):
+    if warning := startup.find_plain_http(settings, address, host):
         warn(warning)
     trusted_proxies(address)
     if flower_port is None:
-        flower_port = 0 if settings.is_home else FLOWER_PORT
+        flower_port = 0 if settings.is_home else startup.FLOWER_PORT
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     with open_lock(settings.data_dir / UP_LOCK) as lock:
         ports_free_by = _take_folder(lock, settings.data_dir)
@@ -134,7 +127,7 @@ def _check_port(host: str, port: int, free_by: float) -> None:
 
 def _check_flower(settings: Settings, flower_port: int, port_free_by: float) -> None:
     """Raise ConfigError for what would end Flower right after its start, and the other processes with it."""
-    flower_password(settings)
+    startup.flower_password(settings)
     try:
         _check_port(LOOPBACK, flower_port, port_free_by)
     except OSError as error:
@@ -154,8 +147,10 @@ def _plan_parts(settings: Settings, address: str, host: str, port: int, flower_p
     parts["web"] = part_command("web", "--host", host, "--port", str(port))
     if flower_port:
         parts["flower"] = part_command("flower", f"--port={flower_port}")
-        source = flower_password_source(settings)
-        lines.append(f"tasks in Flower at http://{LOOPBACK}:{flower_port}, user {FLOWER_USER}, password {source}")
+        source = startup.flower_password_source(settings)
+        lines.append(
+            f"tasks in Flower at http://{LOOPBACK}:{flower_port}, user {startup.FLOWER_USER}, password {source}"
+        )
     lines += [
         f"{running} are running; logs {f'in {logs}' if logs else 'on standard error'}; Ctrl-C ends them",
         f"pages and API at {address}, listening on {host}:{port}",
@@ -186,7 +181,7 @@ def web(host: str, port: int) -> None:
     configure_process(settings)
     announce_pretend_time(settings, warn)
     address = public_url(settings, host, port)
-    if warning := find_plain_http(settings, address, host):
+    if warning := startup.find_plain_http(settings, address, host):
         warn(warning)
     proxies = trusted_proxies(address)
     with open_stores(settings.model_copy(update={"public_url": address})) as stores:

@@ -17,25 +17,16 @@ from config.settings import ConfigError, get_settings
 from worker.cli.command_audit import Group
 from worker.cli.parameters import FILE, confirm_on_terminal, json_option, print_result
 from worker.domain.audit_entry import AuditAction
-from worker.ops.installation_secrets import (
-    RELEVE_USER,
-    SECRETS,
-    SERVICE_USERS,
-    Addresses,
-    Secret,
-    choose_value,
-    files_for_services,
-    read_env_file,
-)
+from worker.ops import installation_secrets
 from worker.runtime.keys import build_sealer, has_session_keys
-from worker.runtime.stores import open_current_database
+from worker.runtime.stores import open_current_registry
 from worker.stores.encryption import Purpose, generate_key
 from worker.stores.registry.key_rotation import SEALED_COLUMNS, WEB_SEALS, rotate_seals
 
 KEPT: Final = "kept"  # The folder of the originals; the folders of services hold copies.
 _FOLDER: Final = Path("/secrets")
 _FOLDER_TYPE: Final = click.Path(file_okay=False, path_type=Path)
-_DEFAULT: Final = Addresses()
+_DEFAULT: Final = installation_secrets.Addresses()
 
 
 @click.group(cls=Group)
@@ -66,7 +57,7 @@ def rotate() -> None:
     settings = get_settings()
     sealer = build_sealer(settings, Purpose.REGISTRY)
     with ExitStack() as stack:
-        database = open_current_database(settings, stack)
+        database = open_current_registry(settings, stack).database
         for column in SEALED_COLUMNS:
             click.echo(f"{rotate_seals(database, sealer, column)} {column.label} encrypted again")
         if not has_session_keys(settings):
@@ -89,13 +80,7 @@ def rotate() -> None:
 @click.option("--env-file", type=FILE, help="The operator's secrets, like .env. Default: the environment.")
 @json_option
 def add(
-    folder: Path | None,
-    only_key: bool,
-    redis: str,
-    postgres: str,
-    couchdb: str,
-    env_file: Path | None,
-    as_json: bool,
+    folder: Path | None, only_key: bool, redis: str, postgres: str, couchdb: str, env_file: Path | None, as_json: bool
 ) -> None:
     """Create the secrets of FOLDER, or print a new key.
 
@@ -121,19 +106,30 @@ def add(
         print_result({"key": key}, key, as_json=as_json)
         return
     known = os.environ.get("SECRETS_SET", "").split()
-    given = read_env_file(env_file.read_text(encoding="utf-8"), known) if env_file else dict(os.environ)
+    given = (
+        installation_secrets.read_env_file(env_file.read_text(encoding="utf-8"), known)
+        if env_file
+        else dict(os.environ)
+    )
     sources: dict[str, str] = {}
     values: dict[str, str] = {}
     try:
-        for secret in SECRETS:
+        for secret in installation_secrets.SECRETS:
             stored = _read(folder, secret)
-            values[secret.name] = choose_value(secret, stored, given.get(secret.variable))
+            values[secret.name] = installation_secrets.choose_value(secret, stored, given.get(secret.variable))
             sources[secret.name] = _source_of(secret, stored, values[secret.name], given)
         for name, value in values.items():
             _write_secret_file(folder / KEPT, name, value, os.geteuid())
-        for reader, files in files_for_services(values, Addresses(redis, postgres, couchdb)).items():
+        for reader, files in installation_secrets.files_for_services(
+            values, installation_secrets.Addresses(redis, postgres, couchdb)
+        ).items():
             for name, text in files.items():
-                _write_secret_file(folder / reader, name, text, SERVICE_USERS.get(reader, RELEVE_USER))
+                _write_secret_file(
+                    folder / reader,
+                    name,
+                    text,
+                    installation_secrets.SERVICE_USERS.get(reader, installation_secrets.RELEVE_USER),
+                )
     except OSError as error:
         raise ConfigError(f"secrets can't be kept in {folder}: {error.strerror} ({error.filename})") from None
     lines = [f"{name}: {source}" for name, source in sources.items()]
@@ -141,7 +137,7 @@ def add(
 
 
 @secrets.command(audit=AuditAction.SECRET_SHOW, subject="name")
-@click.argument("name", type=click.Choice([secret.name for secret in SECRETS]), metavar="NAME")
+@click.argument("name", type=click.Choice([secret.name for secret in installation_secrets.SECRETS]), metavar="NAME")
 @click.option("--folder", type=_FOLDER_TYPE, default=_FOLDER, show_default=True, help="Folder of the secrets.")
 @click.option("--yes", is_flag=True, help="Don't ask for confirmation.")
 def show(name: str, folder: Path, yes: bool) -> None:
@@ -153,14 +149,14 @@ def show(name: str, folder: Path, yes: bool) -> None:
     Example:
       docker compose run --rm secrets releve secrets show flower_password
     """
-    value = _read(folder, next(secret for secret in SECRETS if secret.name == name))
+    value = _read(folder, next(secret for secret in installation_secrets.SECRETS if secret.name == name))
     if value is None:
         raise ConfigError(f"{folder} has no {name}: run `releve secrets add {folder}` first")
     confirm_on_terminal(f"Print {name} here, where others may read it?", yes, if_not="nothing was printed")
     click.echo(value)
 
 
-def _source_of(secret: Secret, stored: str | None, value: str, given: Mapping[str, str]) -> str:
+def _source_of(secret: installation_secrets.Secret, stored: str | None, value: str, given: Mapping[str, str]) -> str:
     if not value:
         return "none"
     if value == stored:
@@ -170,7 +166,7 @@ def _source_of(secret: Secret, stored: str | None, value: str, given: Mapping[st
     return "made"
 
 
-def _read(folder: Path, secret: Secret) -> str | None:
+def _read(folder: Path, secret: installation_secrets.Secret) -> str | None:
     try:
         return (folder / KEPT / secret.name).read_text(encoding="utf-8").strip() or None
     except FileNotFoundError:

@@ -18,6 +18,7 @@ from worker.cli.command_audit import READS, command
 from worker.cli.gas_option import SERIES
 from worker.cli.parameters import DAY, open_stores
 from worker.cli.printing import print_table
+from worker.domain import exports
 from worker.domain.documents import (
     DAY_PLACES,
     STEP_PLACES,
@@ -27,17 +28,6 @@ from worker.domain.documents import (
     key_range,
     to_amount,
     to_entry,
-)
-from worker.domain.exports import (
-    MONTH_FIELDS,
-    PUBLIC_FIELDS,
-    VOLT_AMPERES,
-    csv_columns,
-    find_tariff_periods,
-    last_names,
-    to_csv_fields,
-    to_month_fields,
-    to_public_fields,
 )
 from worker.domain.series import DetailType, Doctype, Period, Series, daily_of, find_doctype, of_supplier, periods_of
 from worker.domain.totals import months_of_intervals
@@ -89,11 +79,13 @@ def show(account_id: str, name: str | None, by: str, first: date | None, last: d
         window = _window(first, last, today, None if form in ("csv", "json") else _default_days(doctype))
         documents = list(find_stored_range(stores.measures, account_id, doctype, window).iterate())
     if form == "json":
-        _print_array([to_public_fields(document, doctype) for document in documents])
+        _print_array([exports.to_public_fields(document, doctype) for document in documents])
     elif form == "csv":
-        writer = csv.DictWriter(sys.stdout, csv_columns(doctype, find_tariff_periods(documents, doctype)))
+        writer = csv.DictWriter(
+            sys.stdout, exports.csv_columns(doctype, exports.find_tariff_periods(documents, doctype))
+        )
         writer.writeheader()
-        writer.writerows(to_csv_fields(document, doctype) for document in documents)
+        writer.writerows(exports.to_csv_fields(document, doctype) for document in documents)
     elif not documents:
         of_series = f" of {name}" if name else ""
         click.echo(f"nothing stored{of_series} by {by} from {window.start} to {window.end - timedelta(days=1)}")
@@ -115,11 +107,11 @@ def _show_months(
     """Print the months of a series of periods, which are computed here and stored nowhere."""
     window = _window(first, last, sync.history.today(), None)
     documents = measures.read(account_id, {series.inputs: key_range(window, series.inputs)})[series.inputs]
-    rows = [to_month_fields(month) for month in months_of_intervals(map(to_entry, documents))]
+    rows = [exports.to_month_fields(month) for month in months_of_intervals(map(to_entry, documents))]
     if form == "json":
         _print_array(rows)
     elif form == "csv":
-        writer = csv.DictWriter(sys.stdout, MONTH_FIELDS)
+        writer = csv.DictWriter(sys.stdout, exports.MONTH_FIELDS)
         writer.writeheader()
         writer.writerows({**row, "load": format_kwh(to_amount(row["load"]))} for row in rows)
     elif rows:
@@ -183,11 +175,13 @@ def table_of_loads(documents: Sequence[Document], doctype: Doctype) -> Table:
 
     A number, or a mark, that no document tells has no column.
     """
-    columns = csv_columns(doctype, find_tariff_periods(documents, doctype))
-    numbers = {detail.name for detail in doctype.details if detail.type is DetailType.NUMBER} | {*last_names(doctype)}
-    rows = [to_csv_fields(document, doctype) for document in documents]
+    columns = exports.csv_columns(doctype, exports.find_tariff_periods(documents, doctype))
+    numbers = {detail.name for detail in doctype.details if detail.type is DetailType.NUMBER} | {
+        *exports.last_names(doctype)
+    }
+    rows = [exports.to_csv_fields(document, doctype) for document in documents]
     not_told = {name for name in numbers if not any(name in row for row in rows)}
-    further = [name for name in columns if name not in {*PUBLIC_FIELDS, VOLT_AMPERES, *not_told}]
+    further = [name for name in columns if name not in {*exports.PUBLIC_FIELDS, exports.VOLT_AMPERES, *not_told}]
     titles = [doctype.period.value, _unit(doctype), *further]
     if any("_" in name for name in numbers.intersection(further)):  # Over two lines all fits 80 columns.
         titles = [name.replace("_", "\n") if "_" in name else f"{name}\n" for name in titles]

@@ -20,16 +20,8 @@ import click
 
 from config.settings import Settings
 from worker.accounts.status import AccountStatus, output_to_json, status_of, to_plain, to_row
+from worker.cli import parameters
 from worker.cli.command_audit import READS, command
-from worker.cli.parameters import (
-    json_option,
-    limit_option,
-    open_stores,
-    print_json,
-    print_json_lines,
-    print_rows,
-    state_option,
-)
 from worker.cli.printing import describe_output, local_text, print_table
 from worker.domain.account import Account, AccountState
 from worker.domain.audit_entry import AuditAction
@@ -45,7 +37,7 @@ from worker.runtime.stores import Stores
 from worker.runtime.sync_parts import Sync, build_sync
 from worker.stores.redis.claims import member_of
 from worker.stores.registry import Registry
-from worker.stores.registry.fleet_counts import ErrorCount, Overview
+from worker.stores.registry.fleet_counts import ErrorCount
 from worker.stores.registry.outcomes import HourFreshness
 from worker.stores.registry.outputs import OutputState
 from worker.sync.claims import LANES, WindowClaims
@@ -109,7 +101,7 @@ class StatusSummary:
 
 def load_summary(stores: Stores, sync: Sync) -> StatusSummary:
     """Count the accounts, their errors and what is fresh; read gates and incidents. Raises StoreUnavailable."""
-    overview = Overview(stores.registry.database)
+    overview = stores.registry.overview
     states = overview.count_accounts_by_state()
     del states[AccountState.DELETED]
     return StatusSummary(
@@ -176,12 +168,12 @@ def print_summary(summary: StatusSummary) -> None:
     metavar="CODE",
     help="List accounts with this error code, or a code that begins with it and a dot.",
 )
-@state_option
-@limit_option
+@parameters.state_option
+@parameters.limit_option
 @click.option("--all", "everybody", is_flag=True, help="List all accounts.")
 @click.option("--freshness", "by_hour", is_flag=True, help="Show the share of accounts with all of yesterday's data.")
 @click.option("--days", default=7, show_default=True, type=click.IntRange(1, 400), help="Days of --freshness.")
-@json_option
+@parameters.json_option
 def status(
     account_id: str | None,
     code: str | None,
@@ -211,17 +203,17 @@ def status(
     lists = code is not None or state is not None or limit is not None or everybody
     if bool(account_id) + lists + by_hour > 1:
         raise click.UsageError("give one ACCOUNT, or list accounts with --error, --state, --limit or --all")
-    with open_stores() as stores:
+    with parameters.open_stores() as stores:
         sync = build_sync(stores)
         if by_hour:
             _show_freshness(stores, sync, days, as_json)
         elif account_id:
             one = status_of(stores.registry.accounts.get_existing(account_id), sync.history)
-            print_json(one.model_dump(mode="json")) if as_json else _print_one(one)
+            parameters.print_json(one.model_dump(mode="json")) if as_json else _print_one(one)
         elif lists:
             rows = _iterate(stores.registry, sync, limit=limit, state=state, code=code and code.upper())
             if as_json:
-                print_json_lines(row.model_dump(mode="json") for row in rows)
+                parameters.print_json_lines(row.model_dump(mode="json") for row in rows)
             else:
                 _print_list(rows)
         else:
@@ -231,7 +223,7 @@ def status(
 def _show_summary(stores: Stores, sync: Sync, as_json: bool) -> None:
     summary = load_summary(stores, sync)
     if as_json:
-        print_json(summary.as_json())
+        parameters.print_json(summary.as_json())
     elif not summary.accounts:
         click.echo("no accounts yet: add one with `releve accounts add --usage-point 14DIGITS`")
     else:
@@ -301,7 +293,7 @@ def _print_list(rows: Iterable[AccountStatus]) -> None:
             }
 
     columns = ("account", "state", "last day", "error or hint")
-    print_rows(cells(), {name: name for name in columns}, as_json=False, empty="no such account")
+    parameters.print_rows(cells(), {name: name for name in columns}, as_json=False, empty="no such account")
     advice.print()
 
 
@@ -343,7 +335,7 @@ def _show_freshness(stores: Stores, sync: Sync, days: int, as_json: bool) -> Non
         series.value: {hour: complete / active for hour, (complete, active) in counts.items()}
         for series, counts in _counts_by_hour(hours).items()
     }
-    print_json(
+    parameters.print_json(
         {
             "yesterday": (today - ONE_DAY).isoformat(),
             "now": {row.series.value: _counts(row) for row in now},
@@ -473,7 +465,7 @@ def wait_with_progress(
     for failure in failures:
         warn(failure)
     if as_json:
-        print_json({"ok": not failures, "accounts": [account.id for account in accounts]})
+        parameters.print_json({"ok": not failures, "accounts": [account.id for account in accounts]})
     return 1 if failures else 0
 
 
@@ -522,7 +514,7 @@ def support_bundle(account_id: str, path: Path, days: int, with_values: bool) ->
     Example:
       releve support-bundle 3kq7d0fr2m --days 14 bundle.zip
     """
-    with open_stores() as stores:
+    with parameters.open_stores() as stores:
         sync = build_sync(stores)
         bundle = make_bundle(
             stores, sync, stores.registry.accounts.get_existing(account_id), days, with_values=with_values

@@ -15,21 +15,9 @@ from typing import Any, Final
 import click
 
 from worker.accounts.status import break_to_json, discrepancy_to_json, month_to_json, to_row
+from worker.cli import parameters
 from worker.cli.command_audit import command, with_options
 from worker.cli.explain import print_days
-from worker.cli.parameters import (
-    DAY,
-    chosen_accounts,
-    counts_line,
-    describe_amount,
-    describe_month,
-    json_option,
-    name_beside_key,
-    open_stores,
-    print_json,
-    print_result,
-    require_one_or_all,
-)
 from worker.cli.resources import Listing
 from worker.cli.status import ProgressCounter, asked_at, history_progress, look_back_progress, wait_with_progress
 from worker.domain.account import Account
@@ -77,7 +65,7 @@ def _run_queued(
     if wait:
         return wait_with_progress(stores, sync, accounts, as_json, count_progress)
     line = f"queued for {len(accounts)} account{'' if len(accounts) == 1 else 's'}"
-    print_result({"enqueued": [account.id for account in accounts]}, line, as_json=as_json)
+    parameters.print_result({"enqueued": [account.id for account in accounts]}, line, as_json=as_json)
     return 0
 
 
@@ -107,14 +95,15 @@ def _run_inline(stores: Stores, sync: Sync, run: Callable[[Inline], Iterator[Win
         if not as_json:
             click.echo(_result_line(result))
     if as_json:
-        print_json({"ok": not inline.failures, **totals, "failures": inline.failures})
+        parameters.print_json({"ok": not inline.failures, **totals, "failures": inline.failures})
     elif not totals["windows"] and not inline.failures:
         click.echo("nothing to do")
     return 1 if inline.failures else 0
 
 
 def _result_line(result: WindowResult) -> str:
-    return f"{result['account_id']} {result['series']:10} {result['start']}/{result['end']}: {counts_line(result)}"
+    counts = parameters.counts_line(result)
+    return f"{result['account_id']} {result['series']:10} {result['start']}/{result['end']}: {counts}"
 
 
 @command(audit=with_options(AuditAction.ACCOUNT_SYNC, history=AuditAction.ACCOUNT_BACKFILL))
@@ -123,7 +112,7 @@ def _result_line(result: WindowResult) -> str:
 @click.option("--history", is_flag=True, help="Fetch the missing history instead.")
 @click.option("--inline", is_flag=True, help="Run now in this process, without the queue.")
 @click.option("--wait", is_flag=True, help="Queue it, then show progress until it is done.")
-@json_option
+@parameters.json_option
 def sync(account_id: str | None, everybody: bool, history: bool, inline: bool, wait: bool, as_json: bool) -> int:
     """Fetch the last days of every series of an account again: 30 of daily values, 7 of load curves.
 
@@ -138,12 +127,12 @@ def sync(account_id: str | None, everybody: bool, history: bool, inline: bool, w
     """
     from worker.app import enqueue_backfill, enqueue_look_back  # Imported late, for not every command needs Celery.
 
-    require_one_or_all(account_id, everybody)
+    parameters.require_one_or_all(account_id, everybody)
     if inline and wait:
         raise click.UsageError("give either --inline or --wait")
-    with open_stores() as stores:
+    with parameters.open_stores() as stores:
         sync = build_sync(stores)
-        accounts = [*chosen_accounts(stores.registry, account_id)]
+        accounts = [*parameters.chosen_accounts(stores.registry, account_id)]
         if everybody:
             today = sync.history.today()
             accounts = [account for account in accounts if account.active and not account.refusal_on(today)]
@@ -173,7 +162,7 @@ def sync(account_id: str | None, everybody: bool, history: bool, inline: bool, w
 @click.option("--sample", type=click.IntRange(1), help="Check this many accounts, chosen at random.")
 @click.option("--repair", is_flag=True, help="Recompute wrong totals, and ask again for missing or doubtful readings.")
 @click.option("--rebuild-days", is_flag=True, help="Recompute each day's state from the stored documents instead.")
-@json_option
+@parameters.json_option
 def verify(
     account_id: str | None, everybody: bool, sample: int | None, repair: bool, rebuild_days: bool, as_json: bool
 ) -> int:
@@ -197,12 +186,12 @@ def verify(
         raise click.UsageError("give one ACCOUNT, --all or --sample N")
     if repair and rebuild_days:
         raise click.UsageError("give either --repair or --rebuild-days")
-    with open_stores() as stores:
+    with parameters.open_stores() as stores:
         sync = build_sync(stores)
         accounts = (
             sample_accounts(stores.registry.accounts, sample)
             if sample
-            else chosen_accounts(stores.registry, account_id)
+            else parameters.chosen_accounts(stores.registry, account_id)
         )
         if rebuild_days:
             print_days(sync, _rebuild(stores, sync, accounts), brief=account_id is None, as_json=as_json)
@@ -217,13 +206,15 @@ def verify(
                 repairs = {"documents_written": written, "windows_asked_again": asked}
                 result = auditor.verify_account(account.id)
             totals.add(result)
-            rows += [{**_fault_row(result), **repairs}] if result.findings or repairs else []
+            if result.findings or repairs:
+                findings = [discrepancy_to_json(finding) for finding in result.findings]
+                rows.append({"account": result.account_id, "findings": findings, **repairs})
             notes += _notes(result)
             if not as_json:
                 _print_result(result, repairs)
         line = f"{totals.accounts} accounts ({totals.accounts_at_fault} at fault), {totals.documents} documents"
         line += f", {totals.deviations} months differ" if totals.deviations else ""
-        print_result({**totals.as_json(), "faults": rows, "notes": notes}, line, as_json=as_json)
+        parameters.print_result({**totals.as_json(), "faults": rows, "notes": notes}, line, as_json=as_json)
     return 1 if totals.accounts_at_fault else 0
 
 
@@ -233,10 +224,6 @@ def _rebuild(stores: Stores, sync: Sync, accounts: Iterable[Account]) -> Iterato
         for series in stores.registry.outcomes.known(account.id):
             build_rebuilder(stores, sync).rebuild(account.id, series)
         yield account
-
-
-def _fault_row(result: AuditResult) -> dict[str, Any]:
-    return {"account": result.account_id, "findings": [discrepancy_to_json(finding) for finding in result.findings]}
 
 
 def _notes(result: AuditResult) -> list[dict[str, Any]]:
@@ -257,20 +244,22 @@ def _notes(result: AuditResult) -> list[dict[str, Any]]:
 
 def _print_result(result: AuditResult, repairs: dict[str, int]) -> None:
     for finding in result.findings:
-        series = name_beside_key(finding.series)
+        series = parameters.name_beside_key(finding.series)
         if finding.law is Law.STORED:
             series = f"{finding.series.value} "
         start = f"{result.account_id} {series}{finding.key}: {finding.law},"
         if finding.expected is None and finding.stored is None:
             click.echo(f"{start} {finding.cause.told}")
             continue
-        expected, stored = (describe_amount(value, finding.series) for value in (finding.expected, finding.stored))
+        expected, stored = (
+            parameters.describe_amount(value, finding.series) for value in (finding.expected, finding.stored)
+        )
         click.echo(f"{start} {expected}, stored is {stored}: {finding.cause.told}")
     for series, breaks in result.breaks.items():
         for one in breaks:
             click.echo(f"{result.account_id} {series.value} {one.day}: note, a new sequence of registers, {one.cause}")
     for month in result.deviations:
-        click.echo(f"{result.account_id} {describe_month(month)}")
+        click.echo(f"{result.account_id} {parameters.describe_month(month)}")
     for series, days in result.provisional.items():
         span = f"{days[0]}" if len(days) == 1 else f"{len(days)} days from {days[0]} to {days[-1]}"
         click.echo(f"{result.account_id} {series.value} {span}: note, still provisional, but should be final by now")
@@ -282,9 +271,9 @@ def _print_result(result: AuditResult, repairs: dict[str, int]) -> None:
 @command(audit=AuditAction.ACCOUNT_REPLAY)
 @click.argument("account_id", metavar="[ACCOUNT]", required=False)
 @click.option("--all", "everybody", is_flag=True, help="All accounts.")
-@click.option("--from", "first", type=DAY, help="First day to replay.")
-@click.option("--to", "last", type=DAY, help="Last day to replay.")
-@json_option
+@click.option("--from", "first", type=parameters.DAY, help="First day to replay.")
+@click.option("--to", "last", type=parameters.DAY, help="Last day to replay.")
+@parameters.json_option
 def replay(account_id: str | None, everybody: bool, first: date | None, last: date | None, as_json: bool) -> int:
     """Parse kept answers again after a bug fix in a parser, without calls to the supplier.
 
@@ -296,9 +285,9 @@ def replay(account_id: str | None, everybody: bool, first: date | None, last: da
       releve replay 3kq7d0fr2m --from 2024-07-01
       releve replay --all
     """
-    require_one_or_all(account_id, everybody)
+    parameters.require_one_or_all(account_id, everybody)
     wanted = _window(first, last)
-    with open_stores() as stores:
+    with parameters.open_stores() as stores:
         sync = build_sync(stores)
         replayer = Replayer(
             window_sync=sync.window,
@@ -307,14 +296,14 @@ def replay(account_id: str | None, everybody: bool, first: date | None, last: da
             ledgers=stores.registry.completeness,
         )
         rows = []
-        for account in chosen_accounts(stores.registry, account_id):
+        for account in parameters.chosen_accounts(stores.registry, account_id):
             result = replayer.replay_account(account.id, new_run_id(stores.now()), wanted)
             rows.append(result)
             if not as_json and (result.answers or account_id):
                 click.echo(_replayed_line(result))
         days = stores.settings.raw_answers_days
     if as_json:
-        print_json({"accounts": [asdict(result) for result in rows]})
+        parameters.print_json({"accounts": [asdict(result) for result in rows]})
     elif not any(result.answers for result in rows):
         click.echo("no kept answers" + ("" if days else ": RELEVE_RAW_ANSWERS_DAYS is 0, so answers are not kept"))
     return 1 if any(result.unreadable for result in rows) else 0
@@ -328,14 +317,16 @@ def _window(first: date | None, last: date | None) -> DateWindow:
 
 def _replayed_line(result: ReplayCounts) -> str:
     unreadable = f", {result.unreadable} still can't be read" if result.unreadable else ""
-    return f"{result.account_id}: {result.answers} answers replayed: {counts_line(asdict(result))}{unreadable}"
+    return (
+        f"{result.account_id}: {result.answers} answers replayed: {parameters.counts_line(asdict(result))}{unreadable}"
+    )
 
 
 @command(audit=with_options(to_remove=AuditAction.SAMPLE_CLEAR, raw=AuditAction.SAMPLE_SHOW), subject="sample_id")
 @click.argument("sample_id", metavar="[ID]", required=False)
 @click.option("--raw", is_flag=True, help="Show the values. They are personal data of a household, which is not named.")
 @click.option("--remove", "to_remove", is_flag=True, help="Delete the sample. It is reported if it comes again.")
-@json_option
+@parameters.json_option
 def quarantine(sample_id: str | None, raw: bool, to_remove: bool, as_json: bool) -> None:
     """List supplier answers that Relève does not understand, newest first; show the form of one, or delete it.
 
@@ -349,7 +340,7 @@ def quarantine(sample_id: str | None, raw: bool, to_remove: bool, as_json: bool)
     """
     if ((raw or to_remove) and sample_id is None) or (raw and to_remove):
         raise click.UsageError("give an ID with --raw or --remove")
-    with open_stores() as stores:
+    with parameters.open_stores() as stores:
         samples = stores.registry.quarantine
         if sample_id is None:
             _SAMPLES.print(map(_sample_row, samples.list_entries()), as_json=as_json)
@@ -358,7 +349,7 @@ def quarantine(sample_id: str | None, raw: bool, to_remove: bool, as_json: bool)
         if row is None or (to_remove and not samples.delete(sample_id)):
             raise click.ClickException("no sample in quarantine has this id: `releve quarantine` shows the ids")
     if to_remove:
-        print_result({"id": sample_id}, "cleared", as_json=as_json)
+        parameters.print_result({"id": sample_id}, "cleared", as_json=as_json)
         return
     entry, sample = row
     # Without --raw no value of the household is shown, only the form.
@@ -366,7 +357,7 @@ def quarantine(sample_id: str | None, raw: bool, to_remove: bool, as_json: bool)
     facts = _sample_row(entry)
     lines = [f"{name:11} {value}" for name, value in facts.items()]
     text = shown if isinstance(shown, str) else json.dumps(shown, ensure_ascii=False, indent=1)
-    print_result({**facts, "sample": shown}, *lines, text, as_json=as_json)
+    parameters.print_result({**facts, "sample": shown}, *lines, text, as_json=as_json)
 
 
 def _parse(sample: str) -> Any:

@@ -1,6 +1,6 @@
 """Backup of the registry and of the accounts' measures in one sealed file, and its restore.
 
-**Backup.** Redis is left out, because nothing in it can't be lost. The measures are saved first and the registry last,
+**Backup.** Redis is left out, because all of it may be lost. The measures are saved first and the registry last,
 so that its refresh tokens are as fresh as possible: one that was spent after the backup is worthless.
 
 **Restore.** The measures come first, then the registry in one transaction, because a worker starts from it.
@@ -47,33 +47,21 @@ from worker.ops.check_results import missing_sqlite_file
 from worker.runtime.consent_parts import build_requests
 from worker.runtime.keys import (
     build_backup_sealer,
-    build_erasure_hashes,
     build_sealer,
     has_registry_keys,
     mark_home,
     open_backup_sealer,
     refuse_fleet,
 )
-from worker.runtime.stores import Stores, open_database, open_stores
+from worker.runtime.stores import Stores, ledger_file, open_registry, open_stores
 from worker.runtime.sync_parts import Sync, build_sync
 from worker.stores.database import Database
 from worker.stores.encryption import Purpose, Sealer
 from worker.stores.erasure_ledger import LedgerEntry, LedgerFile, LedgerKind, LedgerPosition, LedgerRefused
 from worker.stores.measures.measure_store import Document, MeasureStore
 from worker.stores.redis.pending_consents import ConsentFlows
-from worker.stores.registry import Registry, migrations
-from worker.stores.registry.dump import (
-    TABLES,
-    EndedRights,
-    describe_older_tables,
-    end_rights,
-    has_accounts,
-    is_empty,
-    read_rows,
-    restore_rows,
-)
+from worker.stores.registry import Registry, dump, migrations
 from worker.stores.registry.key_rotation import TEXT_SEALS
-from worker.stores.registry.outcomes import CompletenessTable
 from worker.stores.registry.rights import withdraw_waiting
 from worker.stores.registry.tables import AUDIT_LOG
 from worker.sync.history import LedgerRebuilder
@@ -117,7 +105,7 @@ def back_up(stores: Stores, path: Path, *, allow_empty: bool = False, without_le
     with write_archive(path, build_backup_sealer(stores.settings), made_at) as archive:
         documents = sum(archive.add(measures_member(doctype), _documents_of(stores, doctype)) for doctype in Doctype)
         with stores.registry.database.snapshot() as connection:
-            rows = {table: archive.add(table_member(table), read_rows(connection, table)) for table in TABLES}
+            rows = {table: archive.add(table_member(table), dump.read_rows(connection, table)) for table in dump.TABLES}
             schema, removed = migrations.current_step(connection), _removed_since(connection, began - _CLOCK_SKEW)
         archive.finish(_facts(stores.settings, schema, removed, ledger))
     return BackupSummary(str(path), made_at, rows["accounts"], sum(rows.values()), documents)
@@ -129,12 +117,12 @@ def back_up_older_registry(settings: Settings, database: Database, path: Path) -
     The version before restores it into an empty registry, beside the measures as they are. Raises as ``back_up`` does.
     """
     made_at = datetime.now(UTC).isoformat(timespec="seconds")
-    ledger = LedgerFile(settings.ledger(), build_erasure_hashes(settings)).position()
+    ledger = ledger_file(settings).position()
     with write_archive(path, build_backup_sealer(settings), made_at) as archive:
         with database.snapshot() as connection:
-            older = describe_older_tables(connection)
+            older = dump.describe_older_tables(connection)
             names = [table.name for table in older.sorted_tables]
-            rows = sum(archive.add(table_member(name), read_rows(connection, name, older)) for name in names)
+            rows = sum(archive.add(table_member(name), dump.read_rows(connection, name, older)) for name in names)
             schema = migrations.current_step(connection)
         archive.finish(_facts(settings, schema, [], ledger))
     return rows
@@ -158,7 +146,7 @@ def _facts(settings: Settings, schema: str | None, removed: list[str], ledger: L
 
 def _require_accounts(registry: Registry) -> None:
     with registry.database.reading() as connection:
-        if not has_accounts(connection):
+        if not dump.has_accounts(connection):
             raise BackupRefused(
                 f"there is no account to back up ({registry.database.address}): check RELEVE_REGISTRY_URL "
                 "and RELEVE_DATA_DIR, or give --allow-empty"
@@ -184,7 +172,7 @@ def _read_in_pages(store: MeasureStore, account_id: str, doctype: Doctype) -> It
 
 def _removed_since(connection: Connection, moment: datetime) -> list[str]:
     """Return the accounts whose measures may be in the archive although they were erased meanwhile."""
-    accounts = (row for row in read_rows(connection, "accounts") if row["state"] == AccountState.DELETED.value)
+    accounts = (row for row in dump.read_rows(connection, "accounts") if row["state"] == AccountState.DELETED.value)
     return [row["id"] for row in accounts if datetime.fromisoformat(row["state_since"]) >= moment]
 
 
@@ -219,7 +207,7 @@ def open_checked(settings: Settings, path: Path, *, without_ledger: bool) -> Ite
             )
         archive.check()
         _check_keys(archive, build_sealer(settings, Purpose.REGISTRY, keep_new=False))
-        ledger = LedgerFile(settings.ledger(), build_erasure_hashes(settings, keep_new=False))
+        ledger = ledger_file(settings, keep_new=False)
         backup = CheckedBackup(archive, *_read_ledger(ledger, archive, without_ledger=without_ledger))
         if backup.is_home and not settings.is_home:
             refuse_fleet(settings)
@@ -265,11 +253,11 @@ def _check_registry(settings: Settings) -> None:
     if has_registry_keys(settings) or missing_sqlite_file(settings.registry()):
         return
     with ExitStack() as opened:
-        database = open_database(settings, opened)
+        database = open_registry(settings, opened).database
         if migrations.find_step(database) != migrations.newest_step():
             return
         with database.snapshot() as connection:
-            if not is_empty(connection):
+            if not dump.is_empty(connection):
                 raise BackupRefused(FILLED)
 
 
@@ -305,9 +293,8 @@ class _Replay:
     """The tables that take part in the transaction, and what came of it."""
 
     def __init__(self, stores: Stores, connection: Connection) -> None:
-        database = stores.registry.database.join(connection)
         self.effect = LedgerEffect()
-        self.registry = Registry(database, stores.keys.registry, stores.keys.hashes, fleet=stores.registry.fleet)
+        self.registry = stores.registry.join(connection)
         self._connection = connection
         self._keep_days = stores.settings.keep_consent_proof_days
         self._now = stores.now()
@@ -358,7 +345,7 @@ class RestoreSummary:
     kept: int
     registry_was_there: bool
     home: bool
-    ended: EndedRights = field(default_factory=EndedRights)
+    ended: dump.EndedRights = field(default_factory=dump.EndedRights)
     since_backup: LedgerEffect = field(default_factory=LedgerEffect)
     erasures_unknown_since: str | None = None
 
@@ -373,10 +360,7 @@ def restore(settings: Settings, path: Path, *, without_ledger: bool = False) -> 
     Raises BackupRefused, LedgerRefused or ConfigError when nothing was changed, and StoreUnavailable when the restore
     can be run again.
     """
-    with (
-        open_checked(settings, path, without_ledger=without_ledger) as backup,
-        open_stores(settings) as stores,
-    ):
+    with open_checked(settings, path, without_ledger=without_ledger) as backup, open_stores(settings) as stores:
         sync = build_sync(stores)
         summary = _restore(stores, sync, backup)
         stores.erasure_ledger.accept()
@@ -394,7 +378,7 @@ def _restore(stores: Stores, sync: Sync, backup: CheckedBackup) -> RestoreSummar
     stores.windows.forget_all()
     build_requests(stores).forget_all()
     ConsentFlows(stores.redis).forget_all()
-    ended, effect = EndedRights(), LedgerEffect()
+    ended, effect = dump.EndedRights(), LedgerEffect()
     if was_there:
         with stores.registry.database.snapshot() as connection:
             _remember(stores, name, connection)
@@ -404,7 +388,7 @@ def _restore(stores: Stores, sync: Sync, backup: CheckedBackup) -> RestoreSummar
         str(archive.path),
         archive.manifest["made_at"],
         archive.count(table_member("accounts")),
-        sum(archive.count(table_member(table)) for table in TABLES),
+        sum(archive.count(table_member(table)) for table in dump.TABLES),
         written,
         kept,
         was_there,
@@ -430,7 +414,7 @@ def _is_already_restored(stores: Stores, name: str) -> bool:
     An empty registry gives False. Raises BackupRefused where the registry has any other rows.
     """
     with stores.registry.database.snapshot() as connection:
-        if is_empty(connection):
+        if dump.is_empty(connection):
             return False
         record = json.loads(stores.windows.get_text(_RECORD) or "{}")
         if record != {"restore": name, "rows": _checksum_rows(connection)}:
@@ -446,10 +430,10 @@ def _remember(stores: Stores, name: str, connection: Connection) -> None:
 def _checksum_rows(connection: Connection) -> dict[str, Any]:
     """Return the checksum of all rows of the registry, but for the audit log, which each command adds to."""
     checksum = Checksum()
-    for table in TABLES:
+    for table in dump.TABLES:
         if table == AUDIT_LOG.name:
             continue
-        for row in read_rows(connection, table):
+        for row in dump.read_rows(connection, table):
             checksum.add(to_line(row))
     return checksum.to_entry()
 
@@ -459,14 +443,14 @@ def _checksum_rows(connection: Connection) -> dict[str, Any]:
 
 def _fill_registry(
     stores: Stores, sync: Sync, archive: Archive, entries: list[LedgerEntry], name: str
-) -> tuple[EndedRights, LedgerEffect]:
+) -> tuple[dump.EndedRights, LedgerEffect]:
     with stores.registry.database.writing() as connection:
         if connection.dialect.name == "postgresql":
             connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
-        if not is_empty(connection):
+        if not dump.is_empty(connection):
             raise BackupRefused(FILLED)
-        restore_rows(connection, lambda table: archive.rows(table_member(table)))
-        ended = end_rights(connection, real_clock())
+        dump.restore_rows(connection, lambda table: archive.rows(table_member(table)))
+        ended = dump.end_rights(connection, real_clock())
         effect = replay_ledger(stores, connection, entries)
         _rebuild_newest(stores, sync, archive, connection)
         # A record without its rows does no harm; rows without their record could not be told from a registry in use.
@@ -476,7 +460,7 @@ def _fill_registry(
 
 def _rebuild_newest(stores: Stores, sync: Sync, archive: Archive, connection: Connection) -> None:
     """Rebuild the days of what was stored while the backup was made: its measures were saved before its registry."""
-    ledgers = CompletenessTable(stores.registry.database.join(connection))
+    ledgers = stores.registry.join(connection).completeness
     rebuilder = LedgerRebuilder(measures=stores.measures, ledgers=ledgers, today=sync.history.today)
     saved_from = datetime.fromisoformat(archive.manifest["made_at"]) - _CLOCK_SKEW
     for account_id, series in ledgers.list_updated_since(saved_from):

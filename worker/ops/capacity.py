@@ -13,9 +13,7 @@ from worker.domain.schedule import FleetPolicy
 from worker.domain.series import Series, curve_of, daily_of, of_supplier
 from worker.logs import fields
 from worker.runtime.supplier_settings import chosen_presets, main_supplier, quota_from
-from worker.stores.database import Database
-from worker.stores.registry.due import PolicyTable
-from worker.stores.registry.outcomes import CompletenessTable
+from worker.stores.registry import Registry
 
 APPLY: Final = "`releve plan --apply`"
 log = logging.getLogger("releve.capacity")
@@ -47,19 +45,18 @@ class FleetCapacity:
         return f"a nightly sync needs {calls} calls, and the quota allows {limit}: {remedy}"
 
 
-def fleet_from(database: Database, today: date, history_days: int, supplier: str) -> Fleet:
+def fleet_from(registry: Registry, today: date, history_days: int, supplier: str) -> Fleet:
     """Count a supplier's active accounts, and those among them that never had a whole day of load curve.
 
     Raises StoreUnavailable.
     """
-    table = CompletenessTable(database)
-    active = {Series(name): number for name, number in table.count_active().items()}
+    active = {Series(name): number for name, number in registry.completeness.count_active().items()}
     asked = {series: active[series] for series in of_supplier(supplier, active)}
     accounts = max(asked.values(), default=0)
     curve = _main_curve(supplier)
     if curve is None:
         return Fleet(accounts, 0, history_days, asked, supplier)
-    with_curve, _ = table.count_complete_since(curve, today)
+    with_curve, _ = registry.completeness.count_complete_since(curve, today)
     return Fleet(accounts, max(0, asked.get(curve, 0) - with_curve), history_days, asked, supplier)
 
 
@@ -69,11 +66,11 @@ def _main_curve(supplier: str) -> Series | None:
     return curve_of(daily_of(supplier=supplier)) if has_curves else None
 
 
-def capacity_of(database: Database, settings: Settings, today: date, supplier: str | None = None) -> FleetCapacity:
+def capacity_of(registry: Registry, settings: Settings, today: date, supplier: str | None = None) -> FleetCapacity:
     """Compare a supplier's fleet, by default the main one's, with its quota.  Raises StoreUnavailable."""
     supplier = supplier or main_supplier(settings)
-    fleet = fleet_from(database, today, settings.history_load_days, supplier)
-    quota, in_force = quota_from(settings, supplier=supplier), PolicyTable(database).load_current(today)
+    fleet = fleet_from(registry, today, settings.history_load_days, supplier)
+    quota, in_force = quota_from(settings, supplier=supplier), registry.policies.load_current(today)
     policy = in_force if in_force.supplier == supplier else FleetPolicy(supplier=supplier)
     return FleetCapacity(Plan(fleet, quota, policy), plan_fleet(fleet, quota))
 
@@ -83,9 +80,9 @@ def is_applied(plan: Plan) -> bool:
     return plan.fleet.supplier == FleetPolicy().supplier
 
 
-def log_capacity(database: Database, settings: Settings, run: str, today: date) -> FleetCapacity:
+def log_capacity(registry: Registry, settings: Settings, run: str, today: date) -> FleetCapacity:
     """Log the calls that this night asks for and its quota; a warning where the quota is smaller."""
-    capacity = capacity_of(database, settings, today)
+    capacity = capacity_of(registry, settings, today)
     level = logging.INFO if capacity.current.fits else logging.WARNING
     facts = fields(
         run=run,
@@ -101,7 +98,7 @@ def log_capacity(database: Database, settings: Settings, run: str, today: date) 
         extra=facts,
     )
     for supplier in chosen_presets(settings).keys() - {main_supplier(settings)}:
-        _log_further(supplier, capacity_of(database, settings, today, supplier), run)
+        _log_further(supplier, capacity_of(registry, settings, today, supplier), run)
     return capacity
 
 

@@ -19,8 +19,8 @@ from worker.ops.machine import describe_machine_fault
 if TYPE_CHECKING:
     from redis import Redis
 
-    from worker.stores.database import Database
     from worker.stores.measures.couchdb import CouchServer
+    from worker.stores.registry import Registry
 
 
 class CheckConnections:
@@ -48,7 +48,7 @@ class CheckConnections:
 
     @cached_property
     def stopped_servers(self) -> Set[str]:
-        """The checks of what the embedded Redis would serve, where it doesn't run: it needn't without `releve up`."""
+        """The checks that need the embedded Redis, where it doesn't run: it runs only with `releve up`."""
         from worker.stores.redis.embedded import UP_LOCK, is_locked
 
         folder = self.settings.data_dir
@@ -62,17 +62,15 @@ class CheckConnections:
 
     @cached_property
     def redis(self) -> Redis:
-        from worker.stores.redis.connection import connect
+        from worker.runtime.stores import open_redis
 
-        redis = connect(self.redis_url)
-        self.stack.callback(redis.close)
-        return redis
+        return open_redis(self.redis_url, self.stack)
 
     @cached_property
-    def registry(self) -> Database:
-        from worker.runtime.stores import open_database
+    def registry(self) -> Registry:
+        from worker.runtime.stores import open_registry
 
-        return open_database(self.settings, self.stack)
+        return open_registry(self.settings, self.stack)
 
     @property
     def registry_is_current(self) -> bool:
@@ -81,7 +79,7 @@ class CheckConnections:
 
         if missing_sqlite_file(self.settings.registry()):
             return False
-        with self.registry.reading() as connection:
+        with self.registry.database.reading() as connection:
             return migrations.current_step(connection) == migrations.newest_step()
 
     @cached_property
@@ -117,7 +115,7 @@ class Level(Enum):
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """One thing that a check found, or with the name of the check all of it, as one line of `releve doctor`."""
+    """One finding of a check; with the name of the check, its whole result, as one line of `releve doctor`."""
 
     level: Level
     text: str

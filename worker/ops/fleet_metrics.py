@@ -41,16 +41,11 @@ from worker.ops.capacity import capacity_of
 from worker.ops.check_results import CheckConnections, summarize
 from worker.ops.store_checks import check_databases
 from worker.runtime.stores import build_measures
-from worker.runtime.supplier_settings import chosen_presets, fleet_series, ledger_of, main_supplier
+from worker.runtime.supplier_settings import chosen_presets, ledger_of, main_supplier
 from worker.stores.redis.claims import ProgressStore
 from worker.stores.redis.heartbeats import Heartbeats
 from worker.stores.redis.incidents import IncidentStore
-from worker.stores.registry.audit import AuditTable
-from worker.stores.registry.due import DueTable, PolicyTable
-from worker.stores.registry.fleet_counts import Overview
-from worker.stores.registry.outcomes import CompletenessTable, OutcomeTable
 from worker.stores.registry.outputs import count_waiting_by_kind
-from worker.stores.registry.supplier_answers import CorrectionTable
 from worker.sync.verification import load_audit_summary
 
 log = logging.getLogger("releve.metrics")
@@ -282,7 +277,7 @@ class FleetSources:
         self._now = clock_from(settings.pretend_now)
         self._connections = connections = CheckConnections(settings, stack)
         self._broker_url, self._redis = connections.broker_url, connections.redis
-        self._database = connections.registry
+        self._registry = connections.registry
         self._presets = chosen_presets(settings)
         self._measures = build_measures(settings, stack)
 
@@ -302,35 +297,28 @@ class FleetSources:
                 yield old, {labels[1:]: number for labels, number in value.items() if labels[0] == main}
 
     def _registry_samples(self) -> Samples:
-        overview = Overview(self._database)
+        registry, overview, completeness = self._registry, self._registry.overview, self._registry.completeness
         now = self._now()
         today = civil_date(now)
-        completeness = CompletenessTable(self._database)
-        in_use = OutcomeTable(self._database, fleet_series(self._settings)).list_in_use()
+        in_use = registry.outcomes.list_in_use()
         fresh = {
             series: completeness.count_complete_since(series, newest_wanted_day(today, series)) for series in in_use
         }
         yield ACCOUNTS, overview.count_accounts_by_state()
         yield FRESHNESS, {series: done / active for series, (active, done) in fresh.items() if active}
         yield NOTICES, overview.count_waiting_notices()
-        yield OUTPUT_WAITING, count_waiting_by_kind(self._database)
+        yield OUTPUT_WAITING, count_waiting_by_kind(registry.database)
         yield REPAIR_DUE, dict.fromkeys(in_use, 0) | completeness.count_due(today)
-        yield (
-            CORRECTIONS,
-            (dict.fromkeys(in_use, 0) | CorrectionTable(self._database).count_since(now - ONE_DAY)),
-        )
+        yield CORRECTIONS, dict.fromkeys(in_use, 0) | registry.corrections.count_since(now - ONE_DAY)
         new, known = overview.count_deviations_since(now - ONE_DAY)
         yield UNKNOWN_ANSWERS, {"new": new, "known": known}
-        yield CODES_REFUSED, AuditTable(self._database).count_since(real_clock() - timedelta(hours=1), TOO_MANY_CODES)
-        plans = {name: capacity_of(self._database, self._settings, today, name).current for name in self._presets}
+        yield CODES_REFUSED, registry.audit.count_since(real_clock() - timedelta(hours=1), TOO_MANY_CODES)
+        plans = {name: capacity_of(registry, self._settings, today, name).current for name in self._presets}
         yield NIGHT_CALLS, {(name,): plan.calls_a_night for name, plan in plans.items()}
         yield NIGHT_CALLS_LIMIT, {(name,): plan.quota.night_limit for name, plan in plans.items()}
         before = night_start(now, time_of_day.fromisoformat(self._settings.nightly_at))
-        policy, due = PolicyTable(self._database).load_current(before.date()), DueTable(self._database)
-        yield (
-            NIGHT_DUE,
-            {series: due.count_due_tonight(series, policy.every(series), before, today) for series in in_use},
-        )
+        policy, count = registry.policies.load_current(before.date()), registry.due.count_due_tonight
+        yield NIGHT_DUE, {series: count(series, policy.every(series), before, today) for series in in_use}
 
     def _check_measures(self) -> Samples:
         """Yield nothing; only check that the measure store answers, and has lost no database."""

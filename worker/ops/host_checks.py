@@ -82,9 +82,9 @@ def _find_unread(connections: CheckConnections) -> Found:
     """Find what no version after 0.2.0 reads; an installation that began with it has none of it."""
     back = "go back to version 0.2.0, which reads"
     if connections.registry_is_current:
-        if unread := count_old_form(connections.registry):
+        if unread := count_old_form(connections.registry.database):
             yield fail(f"{unread} Fernet texts: {back} them, run its `releve secrets rotate`, and upgrade again")
-        with connections.registry.reading() as connection:
+        with connections.registry.database.reading() as connection:
             yield from map(fail, find_left_behind(connection))
     for path in filter(is_older_format, sorted(connections.settings.data_dir.glob("*.zip"))):
         yield fail(f"old backup {path}: {back} it, or delete it")
@@ -130,7 +130,7 @@ def _read_seals(connections: CheckConnections) -> list[tuple[str, str]]:
     seals: list[tuple[str, str]] = []
     if not connections.registry_is_current:
         return seals
-    with connections.registry.reading() as connection:
+    with connections.registry.database.reading() as connection:
         for column in TEXT_SEALS:
             is_read = ~column.seals.startswith(OLD_FORM, autoescape=True)  # Not so where there is none.
             query = select(column.seals, column.key).where(is_read).order_by(column.sealed_at)
@@ -185,9 +185,9 @@ def _redis(connections: CheckConnections) -> float:
 
 def _registry(connections: CheckConnections) -> float | None:
     """Return PostgreSQL's time; None for SQLite, which uses our clock."""
-    if missing_sqlite_file(connections.settings.registry()) or connections.registry.dialect == "sqlite":
+    if missing_sqlite_file(connections.settings.registry()) or connections.registry.database.dialect == "sqlite":
         return None
-    with connections.registry.reading() as connection:
+    with connections.registry.database.reading() as connection:
         return float(connection.exec_driver_sql("SELECT extract(epoch FROM clock_timestamp())").scalar_one())
 
 

@@ -130,13 +130,13 @@ REDIS_USERS: Final = (
 
 
 def redis_conf(passwords: Mapping[str, str]) -> str:
-    """Return the lines of redis.conf that make the users, from their passwords by name; others are let in nowhere."""
+    """Return the lines of redis.conf that define the users, from their passwords by name; nobody else may connect."""
     lines = [user.as_line(passwords[user.name]) for user in REDIS_USERS]
     return "\n".join(("user default off resetpass resetkeys resetchannels -@all", *lines, ""))
 
 
 _OWN_REDIS_PASSWORDS: Final = tuple(user.name for user in REDIS_USERS if user.name != "worker")
-# The name of each Redis user's password; the workers' has the name that the one of all once had.
+# The name of each Redis user's password; the workers' keeps the name from when all services shared one.
 _REDIS_PASSWORDS: Final = {"worker": "redis_password"} | {
     user: f"redis_{user}_password" for user in _OWN_REDIS_PASSWORDS
 }
@@ -178,10 +178,10 @@ class Addresses:
 
 
 def read_env_file(text: str, known: Collection[str]) -> dict[str, str]:
-    """Return the secrets of a file such as .env by their variables; one that it lacks is empty.
+    """Return the secrets of a file such as .env, by variable; empty where the file has none.
 
-    Raises ConfigError for a value that compose would read otherwise, and for a variable of ``known``, which are those
-    that compose has a value of, that the file lacks.
+    Raises ConfigError for a value that Compose would read differently, and for a variable that Compose has a value of
+    (``known``) but the file lacks.
     """
     values = dotenv_values(stream=StringIO(text), interpolate=False)
     given = {secret.variable: values.get(secret.variable) or "" for secret in SECRETS}

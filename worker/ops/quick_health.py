@@ -1,6 +1,6 @@
 """`releve health` where all is well, without loading Relève: a platform asks every few seconds beside a worker at work.
 
-No fault is told here. Where there is one, or what is set is beyond this file (another broker, TLS, Sentinels, a file
+It names no fault. Where there is one, or what is set is beyond this file (another broker, TLS, Sentinels, a file
 ``.env``), ``worker.cli.health`` makes the whole check, which judges by the same facts and says what is wrong.
 """
 

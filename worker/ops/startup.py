@@ -4,7 +4,7 @@
 builds the whole runtime.  Beat only sends messages, so it needs neither the token keys, nor the supplier's client
 secret, nor the registry.
 
-**Connections without TLS**: plain http towards browsers, which needs a word said, and plain lines to the servers.
+**Connections without TLS**: plain http to browsers, which the settings must allow, and to the servers.
 
 **Flower** (`celery -A worker flower`).  Its own defaults listen on every address without a password, keep 100 000 tasks
 and let visitors stop workers.  Ours: this machine only, a password, bounded memory, read-only pages.  They have the
@@ -37,12 +37,12 @@ from worker.ops.broker import check_broker_access
 from worker.ops.machine import describe_machine_fault
 from worker.runtime import current
 from worker.runtime.keys import stored_secret
-from worker.runtime.stores import Stores, announce_pretend_time, redis_address
+from worker.runtime.stores import Stores, announce_pretend_time, open_redis, redis_address
 from worker.runtime.supplier_settings import build_endpoints
 from worker.stores.measures import open_couchdb
 from worker.stores.measures.measure_store import Layout, wrong_layout
 from worker.stores.redis import parse_sentinels
-from worker.stores.redis.connection import check_eviction, connect
+from worker.stores.redis.connection import check_eviction
 from worker.stores.redis.heartbeats import Heartbeats
 
 log = logging.getLogger("releve")
@@ -58,8 +58,8 @@ SIMULATOR_CREDENTIALS: Final = {
     "enedis_client_id": Settings.model_fields["enedis_client_id"].default,
     "enedis_client_secret": Settings.model_fields["enedis_client_secret"].default,
 }
-# What is left of Celery's remote control: the ping of the watchdog, and what Flower asks. Events are but reports of
-# tasks, which Flower turns on.
+# What is left of Celery's remote control: the ping of the watchdog, and what Flower asks. Events are only reports
+# of tasks, which Flower turns on.
 _REMOTE_COMMANDS: Final = {
     "ping",
     "stats",
@@ -106,7 +106,7 @@ def check_enedis_credentials(settings: Settings) -> None:
 
 
 def own_credentials(settings: Settings) -> str:
-    """Return the setting that names an application of a supplier's own; empty where there is but the simulator's."""
+    """Return the setting that names an application of a supplier's own; empty where only the simulator's is set."""
     known = {SIMULATOR_CREDENTIALS["enedis_client_id"], None, ""}
     names = ("enedis_client_id", "grdf_client_id")
     return next((f"{PREFIX}{name.upper()}" for name in names if getattr(settings, name) not in known), "")
@@ -147,10 +147,9 @@ def limit_remote_control() -> None:
     """
     from celery.worker.control import Panel, inspect_command
 
-    for name in [name for name in Panel.data if name not in _REMOTE_COMMANDS]:
-        del Panel.data[name]
-    for name in [name for name in Panel.meta if name not in _REMOTE_COMMANDS]:
-        del Panel.meta[name]
+    for known in (Panel.data, Panel.meta):
+        for name in [name for name in known if name not in _REMOTE_COMMANDS]:
+            del known[name]
 
     # Another worker asks so at its start. Celery's own answer also takes over the task ids that it is told as revoked.
     @inspect_command(name="hello", visible=False)
@@ -176,14 +175,11 @@ def _check_couchdb(settings: Settings) -> None:
     server = open_couchdb(settings.measures(), settings.store_timeout_s)
     if server is None:
         return
-    from worker.stores.measures.couchdb import (
-        ServerUnsuitable,
-        check_server,  # Not where measures are in SQL.
-    )
+    from worker.stores.measures import couchdb  # Imported late: not where measures are in SQL.
 
     try:
-        check_server(server)
-    except ServerUnsuitable as error:
+        couchdb.check_server(server)
+    except couchdb.ServerUnsuitable as error:
         raise ConfigError(str(error)) from None
     except StoreUnavailable as error:
         log.warning("could not look at the version of CouchDB: %s", error)
@@ -212,8 +208,7 @@ def prepare_beat(stack: ExitStack) -> Callable[..., None]:
     settings = get_settings()
     announce_pretend_time(settings, log.warning)
     warn_of_unknown_settings()
-    redis = connect(redis_address(settings, stack))
-    stack.callback(redis.close)
+    redis = open_redis(redis_address(settings, stack), stack)
     check_eviction(redis)
     check_broker_access(current_app)
     heartbeats, thread = Heartbeats(redis), threading.get_ident()
@@ -264,7 +259,7 @@ def check_plain_http(public_url: str, *, wanted: bool) -> str | None:
 
 
 def find_plain_http(settings: Settings, public_url: str, host: str = "127.0.0.1") -> str | None:
-    """Return ``check_plain_http``; a home's own network needs no leave of the settings.  Raises ConfigError.
+    """Do as ``check_plain_http``, but allow plain http within a home's own network.  Raises ConfigError.
 
     ``host``: the address that the web service listens on.
     """

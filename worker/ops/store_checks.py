@@ -23,17 +23,12 @@ from worker.app import open_broker, queue_ages, queue_lengths
 from worker.domain.series import Doctype
 from worker.errors import StoreUnavailable, WorkerError
 from worker.ops.check_results import CheckConnections, Found, fail, missing_sqlite_file, ok, warn
-from worker.runtime.keys import ERASURE_KEYS, build_erasure_hashes, has_erasure_keys
-from worker.runtime.stores import build_measures
-from worker.stores.database import Database
-from worker.stores.erasure_ledger import LedgerFile
+from worker.runtime.keys import ERASURE_KEYS, has_erasure_keys
+from worker.runtime.stores import build_measures, known_ledger, open_database, open_redis
 from worker.stores.measures.couchdb import CouchServer, UserRefused, check_server, read_or_none
 from worker.stores.measures.measure_store import Layout, database_name, doctypes_of, readings_of, wrong_layout
-from worker.stores.redis.connection import connect, redis_errors
-from worker.stores.registry import migrations
-from worker.stores.registry.fleet_counts import Overview
-from worker.stores.registry.known_ledger import KnownLedger
-from worker.stores.registry.outcomes import CompletenessTable
+from worker.stores.redis.connection import redis_errors
+from worker.stores.registry import Registry, migrations
 
 _HOW_TO_CLOSE: Final = (
     "create an administrator ([admins] in local.ini, or COUCHDB_USER and COUCHDB_PASSWORD of its image) and set "
@@ -130,7 +125,7 @@ def check_measures(connections: CheckConnections) -> Found:
 
 
 def check_databases(connections: CheckConnections) -> Found:
-    """Tell the databases of CouchDB that are missing, as a fault where they had measures.  Raises StoreUnavailable.
+    """Find the databases that CouchDB lacks; a fault where they had measures.  Raises StoreUnavailable.
 
     A worker is ready without one of them, because it stores all other series.
     """
@@ -154,10 +149,10 @@ def _is_in_use(server: CouchServer, layout: Layout) -> bool:
     return any(info is not None and info.get("doc_count") for info in infos)
 
 
-def find_lost(registry: Database, missing: Sequence[str], layout: Layout) -> list[str]:
+def find_lost(registry: Registry, missing: Sequence[str], layout: Layout) -> list[str]:
     """Return those of the missing doctypes that had measures: of their series something is stored, by the registry."""
     series_of = doctypes_of(layout)
-    stored = CompletenessTable(registry).find_stored({series_of[doctype] for doctype in missing})
+    stored = registry.completeness.find_stored({series_of[doctype] for doctype in missing})
     return [doctype for doctype in missing if series_of[doctype] in stored]
 
 
@@ -178,8 +173,7 @@ def _check_sql_measures(connections: CheckConnections) -> Found:
         yield warn("does not exist yet: `releve migrate` or the first write creates it")
         return
     measures = build_measures(connections.settings, connections.stack)
-    database = Database(url)
-    connections.stack.callback(database.close)
+    database = open_database(url, "RELEVE_MEASURES_URL", connections.stack)
     tables = measures.read("doctor", dict.fromkeys(Doctype, ("0", "1")))
     with database.reading() as connection:
         yield ok(f"{sql_version(connection)}, all {len(tables)} tables answer")
@@ -194,10 +188,10 @@ def check_registry(connections: CheckConnections) -> Found:
         yield warn("does not exist yet: `releve migrate` or the first command that needs it creates it")
         return
     newest = migrations.newest_step()
-    with connections.registry.reading() as connection:
+    with connections.registry.database.reading() as connection:
         version, step = sql_version(connection), migrations.current_step(connection)
     if step == newest:
-        counts = Overview(connections.registry).count_accounts_by_state()
+        counts = connections.registry.overview.count_accounts_by_state()
         accounts = ", ".join(f"{number} {state}" for state, number in counts.items() if number)
         yield ok(f"{version}, tables at step {step}, {accounts or 'no accounts'}")
     elif step is None:
@@ -228,10 +222,8 @@ def check_broker(connections: CheckConnections) -> Found:
         else:
             yield ok("the same Redis")
     elif connections.settings.broker_options().kind == "redis":
-        redis = connect(url.get_secret_value())
-        connections.stack.callback(redis.close)
         try:
-            yield from judge_redis(redis)
+            yield from judge_redis(open_redis(url.get_secret_value(), connections.stack))
         except StoreUnavailable as error:
             yield fail(str(error).replace("RELEVE_REDIS_URL", "RELEVE_BROKER_URL"))
     else:
@@ -313,8 +305,8 @@ def check_ledger(connections: CheckConnections) -> Found:
     """Check that the ledger can be written, has what the registry knows of, and no line was changed. Makes no file."""
     settings = connections.settings
     path = settings.ledger()
-    file = LedgerFile(path, build_erasure_hashes(settings, keep_new=False))
-    known = KnownLedger(connections.registry, file) if connections.registry_is_current else None
+    ledger = known_ledger(settings, connections.registry, keep_new=False)
+    known = ledger if connections.registry_is_current else None
     if not path.exists() and (known is None or known.find() is None):
         folder = next(folder for folder in path.absolute().parents if folder.exists())
         if os.access(folder, os.W_OK | os.X_OK):
@@ -326,7 +318,7 @@ def check_ledger(connections: CheckConnections) -> Found:
         yield fail(f"the keys of {path} are missing: set RELEVE_ERASURE_KEYS, or restore {ERASURE_KEYS}")
         return
     try:
-        position = file.position() if known is None else known.check()
+        position = ledger.file.position() if known is None else known.check()
     except WorkerError as error:
         yield fail(str(error))
         return

@@ -30,24 +30,15 @@ from worker.ops.check_results import CheckConnections, Found, fail, missing_sqli
 from worker.ops.quick_health import MAX_AGE_S
 from worker.ops.startup import check_gas_credentials
 from worker.quota.ledger import QuotaState
+from worker.runtime import supplier_settings
 from worker.runtime.keys import TOKEN_KEYS, build_sealer
-from worker.runtime.supplier_settings import (
-    build_endpoints,
-    chosen_presets,
-    configured_suppliers,
-    ledger_of,
-    main_supplier,
-    missing_series,
-)
 from worker.stores.encryption import Purpose
 from worker.stores.redis.claims import ProgressStore
 from worker.stores.redis.connection import redis_errors
 from worker.stores.redis.heartbeats import Heartbeats, WorkerHeartbeat
 from worker.stores.redis.incidents import IncidentStore
-from worker.stores.registry.api_tokens import ApiTokenTable
-from worker.stores.registry.fleet_counts import ErrorCount, Overview
+from worker.stores.registry.fleet_counts import ErrorCount
 from worker.stores.registry.outputs import list_outputs
-from worker.stores.registry.proxy import ProxyClientTable
 from worker.stores.token_store import ApplicationTokenStore
 
 IDLE_AFTER_S: Final = 300.0
@@ -60,7 +51,7 @@ def check_token(connections: CheckConnections, supplier: str | None = None) -> F
     With a preset that has a token for each account nothing is asked, because it takes the user.  Raises a WorkerError.
     """
     settings = connections.settings
-    chosen = configured_suppliers(settings)[supplier or main_supplier(settings)]
+    chosen = supplier_settings.configured_suppliers(settings)[supplier or supplier_settings.main_supplier(settings)]
     endpoints = chosen.endpoints()
     if endpoints.preset.token_mode != "application":  # noqa: S105 - This is a mode and no secret.
         yield ok(f"{endpoints.preset.name} has a token for each account: not checked")
@@ -70,7 +61,7 @@ def check_token(connections: CheckConnections, supplier: str | None = None) -> F
         chosen.client_id,
         chosen.client_secret.get_secret_value(),
         Transport(endpoints.base_url, (5.0, settings.supplier_timeout_s), endpoints.token_url),
-        ledger_of(endpoints.preset, settings, connections.redis),
+        supplier_settings.ledger_of(endpoints.preset, settings, connections.redis),
     )
     if settings.token_keys or (settings.data_dir / TOKEN_KEYS).exists():
         sealer = build_sealer(settings, Purpose.REDIS)
@@ -84,8 +75,8 @@ def check_token(connections: CheckConnections, supplier: str | None = None) -> F
 
 def check_incidents(connections: CheckConnections) -> Found:
     """Warn about each open incident and closed gate, which explain why no new data come.  Raises StoreUnavailable."""
-    for preset in chosen_presets(connections.settings).values():
-        quota = ledger_of(preset, connections.settings, connections.redis).state(())
+    for preset in supplier_settings.chosen_presets(connections.settings).values():
+        quota = supplier_settings.ledger_of(preset, connections.settings, connections.redis).state(())
         if closed_s := math.ceil(quota.opens_in_s):
             yield warn(f"{_why_closed(preset, quota)}: no calls for another {closed_s} s")
     for incident in IncidentStore(connections.redis).open_incidents().values():
@@ -103,7 +94,7 @@ def check_quota_now(connections: CheckConnections, supplier: str | None = None) 
 
     Without ``supplier`` it is the main one's, and what no supplier brings is told too.  Raises StoreUnavailable.
     """
-    yield from check_pace(connections, supplier or main_supplier(connections.settings))
+    yield from check_pace(connections, supplier or supplier_settings.main_supplier(connections.settings))
     yield from check_night(connections, supplier) if supplier else check_quota(connections)
 
 
@@ -112,8 +103,8 @@ def check_pace(connections: CheckConnections, supplier: str) -> Found:
 
     Raises StoreUnavailable.
     """
-    preset = chosen_presets(connections.settings)[supplier]
-    ledger = ledger_of(preset, connections.settings, connections.redis)
+    preset = supplier_settings.chosen_presets(connections.settings)[supplier]
+    ledger = supplier_settings.ledger_of(preset, connections.settings, connections.redis)
     with redis_errors():
         quota = ledger.state(preset.quota_names)
     used, limit = max(quota.used.values()), quota.limit
@@ -146,13 +137,13 @@ def check_quota(connections: CheckConnections) -> Found:
     Warns where the preset does not offer a series of RELEVE_SERIES, and of accounts whose supplier is not set up.
     Raises StoreUnavailable.
     """
-    if missing := missing_series(connections.settings):
+    if missing := supplier_settings.missing_series(connections.settings):
         names = ", ".join(missing)
         yield warn(
             f"{connections.settings.preset} does not offer {names}, so it is not collected: remove it from "
             "RELEVE_SERIES"
         )
-    yield from check_night(connections, main_supplier(connections.settings))
+    yield from check_night(connections, supplier_settings.main_supplier(connections.settings))
     yield from _check_without_supplier(connections)
 
 
@@ -161,8 +152,8 @@ def _check_without_supplier(connections: CheckConnections) -> Found:
     if not connections.registry_is_current:
         return
     today = civil_date(clock_from(connections.settings.pretend_now)())
-    for supplier in SUPPLIERS.keys() - chosen_presets(connections.settings).keys():
-        if accounts := Overview(connections.registry).count_active_accounts(supplier, today):
+    for supplier in SUPPLIERS.keys() - supplier_settings.chosen_presets(connections.settings).keys():
+        if accounts := connections.registry.overview.count_active_accounts(supplier, today):
             setting = "RELEVE_HOME" if is_gateway(supplier) else f"RELEVE_{supplier.upper()}_CLIENT_ID"
             yield warn(
                 f"{accounts} active accounts of {supplier} are not synced, because it is not set up: set {setting}"
@@ -188,7 +179,7 @@ def has_gas(settings: Settings) -> bool:
 
 def check_gas_access(connections: CheckConnections) -> Found:
     """Check GRDF's address and the application's credentials.  Raises ConfigError."""
-    settings, endpoints = connections.settings, build_endpoints(connections.settings, GRDF.name)
+    settings, endpoints = connections.settings, supplier_settings.build_endpoints(connections.settings, GRDF.name)
     check_gas_credentials(settings)
     host = urlsplit(endpoints.base_url).hostname
     where = "GRDF's own host" if endpoints.production else "a simulator"
@@ -203,7 +194,7 @@ def check_api_tokens(connections: CheckConnections) -> Found:
     if not connections.registry_is_current:
         yield ok("none yet")
         return
-    tokens = ApiTokenTable(connections.registry)
+    tokens = connections.registry.api_tokens
     for token in [*tokens.list_ending(), *tokens.list_endless()]:
         endless = f", created on {civil_date(token.created_at)}, never expires"
         fault = f" expires on {civil_date(token.expires_at)}" if token.expires_at else endless
@@ -216,7 +207,7 @@ def check_api_tokens(connections: CheckConnections) -> Found:
 
 def check_proxy_clients(connections: CheckConnections) -> Found:
     """Check that each client of the proxy follows the rules of new ones."""
-    clients = ProxyClientTable(connections.registry).list_clients() if connections.registry_is_current else []
+    clients = connections.registry.proxy_clients.list_clients() if connections.registry_is_current else []
     in_force = [client for client in clients if client.revoked_at is None]
     for client in in_force:
         if not client.strict:
@@ -229,7 +220,7 @@ def check_proxy_clients(connections: CheckConnections) -> Found:
 
 def check_outputs(connections: CheckConnections) -> Found:
     """Check that no output fails."""
-    outputs = list_outputs(connections.registry) if connections.registry_is_current else []
+    outputs = list_outputs(connections.registry.database) if connections.registry_is_current else []
     for output in outputs:
         if output.failing_since is not None:
             since = output.failing_since.astimezone(PARIS)
@@ -244,7 +235,7 @@ def check_workers(connections: CheckConnections) -> Found:
     """Check that workers are alive and take the messages that wait.  Raises StoreUnavailable."""
     heartbeats = Heartbeats(connections.redis)
     if connections.registry_is_current:
-        yield from judge_errors(Overview(connections.registry).count_errors())
+        yield from judge_errors(connections.registry.overview.count_errors())
     yield from judge_workers(heartbeats.workers(), queue_lengths(connections.broker_url), heartbeats.now())
 
 

@@ -27,15 +27,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from config.settings import get_settings
 from worker import logs
 from worker.domain.lanes import current_lane, enter_lane, leave_lane
-from worker.metrics import (
-    ERROR_KINDS,
-    REGISTRY,
-    TASK_FAILURES,
-    TASK_RETRIES,
-    TASK_SECONDS,
-    TASK_WAIT,
-    TASKS_RUNNING,
-)
+from worker.metrics import ERROR_KINDS, REGISTRY, TASK_FAILURES, TASK_RETRIES, TASK_SECONDS, TASK_WAIT, TASKS_RUNNING
 from worker.ops.broker import PUBLISHED_AT, to_worker_error
 from worker.ops.logging_setup import configure_process
 from worker.ops.machine import keep_files_private

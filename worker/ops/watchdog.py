@@ -106,7 +106,7 @@ class Heartbeat:
         self._thread.start()
 
     def watch(self, consumer: Any) -> None:
-        """Tell from now on, and at once, what the worker does that has just become ready."""
+        """Report the activity of the worker, which has just become ready, at once and from now on."""
         self.activity.consumer = consumer
         self._beat()
 

@@ -181,11 +181,7 @@ def build_requests(stores: Stores) -> ConnectionRequests:
 def build_assertion(stores: Stores, supplier: str) -> AccountAssertion:
     registry = stores.registry
     return AccountAssertion(
-        supplier=supplier,
-        registry=registry,
-        consents=registry.consents,
-        erasures=registry.erasures,
-        now=stores.now,
+        supplier=supplier, registry=registry, consents=registry.consents, erasures=registry.erasures, now=stores.now
     )
 
 

@@ -12,7 +12,7 @@ from redis import Redis
 from config.settings import ConfigError, Settings
 from worker.domain.clock import Clock, clock_from
 from worker.domain.lanes import BROKER_PREFIX
-from worker.runtime.keys import Keys
+from worker.runtime.keys import Keys, build_erasure_hashes
 from worker.runtime.supplier_settings import fleet_series
 from worker.stores.database import Database
 from worker.stores.erasure_ledger import LedgerFile
@@ -54,69 +54,103 @@ def open_stores(settings: Settings, *, guarded: bool = True) -> Iterator[Stores]
     ``guarded`` refuses measures that are laid out in another way than the settings say; for all real doors.
     """
     with ExitStack() as opened:
-        keys, now = Keys(settings), clock_from(settings.pretend_now)
-        registry = Registry(
-            open_current_database(settings, opened),
-            keys.registry,
-            keys.hashes,
-            fleet=fleet_series(settings),
-            now=now,
-            writer_expiry=timedelta(seconds=settings.inflight_expiry_s),
-        )
+        keys = Keys(settings)
+        registry = open_current_registry(settings, opened, keys)
+        _ = keys.registry  # A key that can't be one ends the process here.
         measures = build_measures(settings, opened, guarded=guarded)
         redis_url = redis_address(settings, opened)
-        redis = connect(redis_url)
-        opened.callback(redis.close)
+        redis = open_redis(redis_url, opened)
         check_eviction(redis)
         yield Stores(
             settings=settings,
-            now=now,
+            now=registry.now,
             keys=keys,
             registry=registry,
             measures=measures,
             redis=redis,
             redis_url=redis_url,
             windows=ProgressStore(redis),
-            erasure_ledger=KnownLedger(registry.database, LedgerFile(settings.ledger(), keys.hashes)),
+            erasure_ledger=known_ledger(settings, registry),
             broker=build_broker_messages(settings, redis_url, opened),
         )
 
 
-def open_database(settings: Settings, opened: ExitStack) -> Database:
-    """Return the registry's database, its tables as they are; ``opened`` closes it.
+def open_database(url: str, setting: str, opened: ExitStack) -> Database:
+    """Return a database, which connects at first use; ``opened`` closes it.
 
-    It connects at first use.  Raises ConfigError where its address can't be one.
+    Raises ConfigError, which names the ``setting``, where the address can't be one.
     """
     try:
-        database = Database(settings.registry())
+        database = Database(url)
     except ValueError as error:
-        raise ConfigError(f"RELEVE_REGISTRY_URL: {error}") from None
+        raise ConfigError(f"{setting}: {error}") from None
     opened.callback(database.close)
     return database
 
 
-def open_current_database(settings: Settings, opened: ExitStack) -> Database:
-    """Return the registry's database with the tables of this version; ``opened`` closes it.
+def open_registry(
+    settings: Settings, opened: ExitStack, keys: Keys | None = None, *, as_owner: bool = False
+) -> Registry:
+    """Return the registry, its tables as they are; ``opened`` closes it.  Tables without secrets need no key.
+
+    ``as_owner``: as the user that may change its tables.  It connects at first use.  Raises ConfigError where its
+    address can't be one.
+    """
+    url = settings.registry_owner() if as_owner else settings.registry()
+    is_admin = as_owner and settings.registry_admin_url
+    return Registry(
+        open_database(url, "RELEVE_REGISTRY_ADMIN_URL" if is_admin else "RELEVE_REGISTRY_URL", opened),
+        keys or Keys(settings),
+        fleet=fleet_series(settings),
+        now=clock_from(settings.pretend_now),
+        writer_expiry=timedelta(seconds=settings.inflight_expiry_s),
+    )
+
+
+def open_current_registry(settings: Settings, opened: ExitStack, keys: Keys | None = None) -> Registry:
+    """Return the registry with the tables of this version; ``opened`` closes it.
 
     Raises ConfigError, StoreUnavailable, and OperatorFault for older tables.
     """
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    database = open_database(settings, opened)
-    require_schema(database)
-    return database
+    registry = open_registry(settings, opened, keys)
+    require_schema(registry.database)
+    return registry
+
+
+def ledger_file(settings: Settings, *, keep_new: bool = True) -> LedgerFile:
+    """Return the ledger of erasures; ``keep_new`` as for ``build_sealer``."""
+    return LedgerFile(settings.ledger(), build_erasure_hashes(settings, keep_new=keep_new))
+
+
+def known_ledger(settings: Settings, registry: Registry, *, keep_new: bool = True) -> KnownLedger:
+    """Return the ledger of erasures, with what the registry knows of it; ``keep_new`` as for ``build_sealer``."""
+    return KnownLedger(registry.database, ledger_file(settings, keep_new=keep_new))
+
+
+def open_redis(url: str, opened: ExitStack) -> Redis:
+    """Return a client of Redis, which connects at first use; ``opened`` closes it."""
+    redis = connect(url)
+    opened.callback(redis.close)
+    return redis
 
 
 def build_measures(
-    settings: Settings, opened: ExitStack, layout: Layout | None = None, *, guarded: bool = False
+    settings: Settings,
+    opened: ExitStack,
+    layout: Layout | None = None,
+    *,
+    guarded: bool = False,
+    as_owner: bool = False,
 ) -> InstrumentedStore:
     """Return the measure store in the layout of the settings, or in another one; ``opened`` closes it.
 
-    A ``guarded`` store refuses to work where the measures are laid out in the other way.  Raises ConfigError where the
-    URL can't be a store's, or not with this layout.
+    ``as_owner``: as the user that may create databases.  A ``guarded`` store refuses to work where the measures are
+    laid out in the other way.  Raises ConfigError where the URL can't be a store's, or not with this layout.
     """
     try:
         measures = open_measures(
-            settings.measures(),
+            settings.measures_owner() if as_owner else settings.measures(),
             timeout_s=settings.store_timeout_s,
             shards=settings.couchdb_shards,
             replicas=settings.couchdb_replicas,
@@ -124,7 +158,8 @@ def build_measures(
             guarded=guarded,
         )
     except ValueError as error:
-        raise ConfigError(f"RELEVE_MEASURES_URL: {error}") from None
+        names = "RELEVE_MEASURES_URL or RELEVE_MEASURES_ADMIN_URL" if as_owner else "RELEVE_MEASURES_URL"
+        raise ConfigError(f"{names}: {error}") from None
     opened.callback(measures.close)
     return measures
 
@@ -145,9 +180,7 @@ def build_broker_messages(settings: Settings, redis_url: str, opened: ExitStack)
     url = settings.broker_address() or redis_url
     if not is_redis(url):
         return None
-    client = connect(url)
-    opened.callback(client.close)
-    return BrokerMessages(client, BROKER_PREFIX)
+    return BrokerMessages(open_redis(url, opened), BROKER_PREFIX)
 
 
 def announce_pretend_time(settings: Settings, print_line: Callable[[str], object]) -> None:

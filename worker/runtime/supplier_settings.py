@@ -102,11 +102,7 @@ def _gateway(settings: Settings) -> SupplierSettings:
         ledger=host_of(settings.gateway_url or preset.base_url),
     )
     return SupplierSettings(
-        supplier=GATEWAY,
-        preset=preset,
-        client_id="",
-        client_secret=SecretStr(""),
-        url=settings.gateway_url,
+        supplier=GATEWAY, preset=preset, client_id="", client_secret=SecretStr(""), url=settings.gateway_url
     )
 
 

@@ -243,11 +243,7 @@ def build_prober(stores: Stores, sync: Sync) -> IncidentProber:
 
 
 def build_rebuilder(stores: Stores, sync: Sync) -> LedgerRebuilder:
-    return LedgerRebuilder(
-        measures=stores.measures,
-        ledgers=stores.registry.completeness,
-        today=sync.history.today,
-    )
+    return LedgerRebuilder(measures=stores.measures, ledgers=stores.registry.completeness, today=sync.history.today)
 
 
 def build_auditor(stores: Stores, sync: Sync, publish: Callable[[WindowJob], None]) -> Auditor:

@@ -85,9 +85,7 @@ def build_web(stores: Stores) -> WebAccess:
             mail_service=mail_service,
         ),
         notice_sender=NoticeSender(
-            registry=registry,
-            channels=NoticeChannels(of_settings={}, household=household_mails),
-            now=stores.now,
+            registry=registry, channels=NoticeChannels(of_settings={}, household=household_mails), now=stores.now
         ),
         home=HomeAccess(keys=keys, households=households, registry=registry),
     )

@@ -54,14 +54,6 @@ def free_port() -> int:
                 return int(probe.getsockname()[1])
 
 
-def process_exists(pid: int) -> bool:
-    """Return whether there is such a process; a zombie counts."""
-    with suppress(ProcessLookupError):
-        os.kill(pid, 0)
-        return True
-    return False
-
-
 class Guard:
     """A small process that ends the process groups it watches when we are gone (worker/stores/process_guard.py)."""
 

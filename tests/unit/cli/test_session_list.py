@@ -15,7 +15,7 @@ from tests.support.registries import registry_sealer
 from worker.cli.main import cli
 from worker.cli.printing import local_text
 from worker.domain.sessions import KeyKind
-from worker.runtime.stores import open_current_database
+from worker.runtime.stores import open_current_registry
 from worker.stores.registry.access_keys import AccessKeyTable
 
 
@@ -23,7 +23,7 @@ def test_an_open_session_is_listed_as_json_and_in_local_time(tmp_path: Path, mon
     monkeypatch.setenv("RELEVE_DATA_DIR", str(tmp_path))
     get_settings.cache_clear()
     with ExitStack() as stack:
-        database = open_current_database(get_settings(), stack)
+        database = open_current_registry(get_settings(), stack).database
         keys = AccessKeyTable(database, registry_sealer())
         key, _ = keys.create(KeyKind.OPERATOR_SESSION, "alice", device="Firefox")
     run = CliRunner()

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from drill import demo as demo_module
 from drill.demo import Demo, demo, write_environment
-from worker.ops.supervisor import shown_command
+from drill.parts import shown_command
 
 WEB = "http://127.0.0.1:55143"
 LINK = f"{WEB}/invitation#invite_{'x' * 60}"

@@ -33,7 +33,7 @@ def test_a_night_says_what_it_takes_and_warns_where_that_is_too_much(
 ) -> None:
     caplog.set_level(logging.INFO, "releve")
     settings = settings_of(tmp_path, calls_per_hour=calls_per_hour, calls_per_second=5 if calls_per_hour else 0)
-    log_capacity(twenty_accounts.database, settings, "nightly:2024-07-25", NOW.date())
+    log_capacity(twenty_accounts, settings, "nightly:2024-07-25", NOW.date())
     (line,) = caplog.records
     assert line.levelno == level
     assert line.__dict__["fields"] == {

@@ -20,7 +20,7 @@ from tests.support.factories import NOW, MemoryRecorder, PretendSupplier, conten
 from tests.support.fakes import memory_measures
 from tests.support.killed_windows import PLACES, KillableOutbox, KillableStore, Killed
 from tests.support.profiles import examples
-from tests.support.registries import HASHES, add_ready, prepare_registry, registry_sealer
+from tests.support.registries import add_ready, prepare_registry, registry_keys, registry_sealer
 from worker.domain.documents import ALL_KEYS, key_of, start_of
 from worker.domain.messages import WindowResult
 from worker.domain.series import Doctype, Series
@@ -41,7 +41,7 @@ class World(KillableStore):
     def __init__(self, folder: Path, *, noting: bool = True) -> None:
         prepare_registry(folder)
         self.at, self.place, self.values = NOW, "", 0
-        self.registry = Registry(Database(f"sqlite:///{folder / 'registry.db'}"), registry_sealer(), HASHES)
+        self.registry = Registry(Database(f"sqlite:///{folder / 'registry.db'}"), registry_keys())
         self.outputs = OutputTable(self.registry.database, registry_sealer(), EXPIRY)
         self.outbox = KillableOutbox(self.registry.database, lambda: self.at, EXPIRY)
         self.outbox.after_note = lambda: self.die("note")

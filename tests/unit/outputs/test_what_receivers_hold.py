@@ -33,7 +33,7 @@ from tests.support.receivers import (
     SeriesServer,
     WebhookReceiver,
 )
-from tests.support.registries import HASHES, add_ready, prepare_registry, registry_sealer
+from tests.support.registries import add_ready, prepare_registry, registry_keys, registry_sealer
 from worker.domain.documents import ALL_KEYS, key_of, start_of
 from worker.domain.messages import ChangedPart, WindowResult
 from worker.domain.series import Doctype, Series
@@ -83,7 +83,7 @@ class World(KillableStore):
     def __init__(self, folder: Path) -> None:
         prepare_registry(folder)
         self.at, self.values = NOW, 0
-        self.registry = Registry(Database(f"sqlite:///{folder / 'registry.db'}"), registry_sealer(), HASHES)
+        self.registry = Registry(Database(f"sqlite:///{folder / 'registry.db'}"), registry_keys())
         self.outputs = OutputTable(self.registry.database, registry_sealer(), EXPIRY)
         self.outbox = DeliveryOutbox(self.registry.database, lambda: self.at, EXPIRY)
         self.outbox.after_note = self._after_note

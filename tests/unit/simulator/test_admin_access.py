@@ -14,7 +14,7 @@ from simulator.switches import SimulatorOptions
 from tests.support.commands import run_releve
 from tests.support.simulators import serve_in_background
 from tests.support.waiting import DEADLINE_S
-from worker.cli import simulate_and_drill as simulate_module
+from worker.cli import simulate as simulate_module
 
 JSON = "application/json"
 SWITCH = b'{"unsubscribed_apis": []}'

@@ -13,7 +13,7 @@ from simulator.application import serve
 from simulator.switches import SimulatorOptions
 from tests.support.simulators import serve_in_background
 from tests.support.waiting import DEADLINE_S
-from worker.cli.simulate_and_drill import simulate
+from worker.cli.simulate import simulate
 
 
 @pytest.mark.sockets

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from simulator.running_state import Bans
-from tests.support.registries import HASHES, mark_asked, prepare_registry, registry_sealer
+from tests.support.registries import mark_asked, prepare_registry, registry_keys
 from tests.unit.conftest import Household
 from worker.accounts.notice_channels import compose_message
 from worker.domain.account import AccountState
@@ -173,7 +173,7 @@ def home(redis_url: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iter
     series = getattr(request, "param", MEASURED)
     prepare_registry(tmp_path)
     database = Database(f"sqlite:///{tmp_path / 'registry.db'}")
-    registry = Registry(database, registry_sealer(generate_key()), HASHES, fleet=series)
+    registry = Registry(database, registry_keys(generate_key()), fleet=series)
     with connect(redis_url) as redis:
         home = GatewayHome(registry, redis, curve_days=745, series=series)
         yield home

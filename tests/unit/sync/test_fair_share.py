@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.support.factories import NOW
 from tests.support.profiles import examples
-from tests.support.registries import HASHES, prepare_registry, registry_sealer
+from tests.support.registries import prepare_registry, registry_keys
 from worker.domain.account import AccountState
 from worker.domain.calls import AnswerClass
 from worker.domain.messages import WindowJob
@@ -37,9 +37,7 @@ class SimulatedFleet:
 
     def __init__(self, folder: Path, accounts: int) -> None:
         prepare_registry(folder)
-        self.registry = Registry(
-            Database(f"sqlite:///{folder / 'registry.db'}"), registry_sealer(generate_key()), HASHES
-        )
+        self.registry = Registry(Database(f"sqlite:///{folder / 'registry.db'}"), registry_keys(generate_key()))
         self.at = NOW
         self.claimed: dict[str, str] = {}
         self.waiting: list[WindowJob] = []

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from functools import cached_property
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from worker.domain.clock import Clock, real_clock
 from worker.domain.series import USUAL_SERIES, Series
@@ -18,6 +18,8 @@ from worker.stores.encryption import KeyedHashes, Sealer
 from worker.stores.registry import migrations
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from worker.stores.registry.access_keys import SessionTable
     from worker.stores.registry.accounts import AccountTable
     from worker.stores.registry.api_tokens import ApiTokenTable, TenantTable
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from worker.stores.registry.due import DueTable, PolicyTable
     from worker.stores.registry.erased_meters import ErasureTable, ReadingTryTable
     from worker.stores.registry.evidence import EvidenceCheck
+    from worker.stores.registry.fleet_counts import Overview
     from worker.stores.registry.households import HomeTable
     from worker.stores.registry.invitations import InvitationTable
     from worker.stores.registry.notices import NoticeTable
@@ -50,8 +53,18 @@ def _table(place: str, *further: str) -> Any:
     return cached_property(build)
 
 
+class RegistryKeys(Protocol):
+    """What seals and hashes in a registry: ``worker.runtime.keys.Keys`` opens each at its first use."""
+
+    @property
+    def registry(self) -> Sealer: ...
+
+    @property
+    def hashes(self) -> KeyedHashes: ...
+
+
 class Registry:
-    """The tables of one registry. A table's module is loaded when the table is first asked for.
+    """The tables of one registry. A table's module and its keys are loaded when the table is first asked for.
 
     Every method of a table raises StoreUnavailable.
     """
@@ -82,12 +95,12 @@ class Registry:
     outputs: OutputTable = _table("outputs.OutputTable", "sealer", "writer_expiry")
     outbox: OutboxTable = _table("outputs.OutboxTable", "now", "writer_expiry")
     audit: AuditTable = _table("audit.AuditTable")
+    overview: Overview = _table("fleet_counts.Overview")
 
     def __init__(
         self,
         database: Database,
-        sealer: Sealer,
-        hashes: KeyedHashes,
+        keys: RegistryKeys,
         *,
         fleet: Sequence[Series] = USUAL_SERIES,
         now: Clock = real_clock,
@@ -97,11 +110,29 @@ class Registry:
 
         ``writer_expiry``: after this time a process that was writing an output's rows is taken for dead.
         """
-        self.database, self.sealer, self.hashes = database, sealer, hashes
+        self.database, self.keys = database, keys
         self.fleet, self.now, self.writer_expiry = fleet, now, writer_expiry
 
     def __repr__(self) -> str:
         return f"Registry({self.database.address})"
+
+    @property
+    def sealer(self) -> Sealer:
+        return self.keys.registry
+
+    @property
+    def hashes(self) -> KeyedHashes:
+        return self.keys.hashes
+
+    def join(self, connection: Connection) -> Registry:
+        """Return the same tables inside the transaction of ``connection``."""
+        return Registry(
+            self.database.join(connection),
+            self.keys,
+            fleet=self.fleet,
+            now=self.now,
+            writer_expiry=self.writer_expiry,
+        )
 
     def schema_version(self) -> str | None:
         """Return the last migration step that was applied; None before the first one."""

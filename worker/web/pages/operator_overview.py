@@ -36,7 +36,6 @@ from worker.runtime.stores import Stores
 from worker.runtime.sync_parts import Sync, build_explainer
 from worker.stores.redis.heartbeats import Heartbeats
 from worker.stores.registry import Registry
-from worker.stores.registry.fleet_counts import Overview
 from worker.stores.registry.outcomes import HourFreshness
 from worker.web.dependencies import VisitDep
 from worker.web.pages.operator_access import (
@@ -88,7 +87,7 @@ def operator_page(visit: OperatorVisit, status: int = 200, **form: Any) -> Respo
 
 
 def _page_values(stores: Stores, sync: Sync, consent: Consent) -> dict[str, Any]:
-    overview, now = Overview(stores.registry.database), stores.now()
+    overview, now = stores.registry.overview, stores.now()
     completeness, today = stores.registry.completeness, sync.history.today()
     has_begun = night_start(now, sync.history.nightly_at).astimezone(PARIS).date() == today
     # Before the night's run nobody has yesterday, which would look as if all were lost.
@@ -104,7 +103,7 @@ def _page_values(stores: Stores, sync: Sync, consent: Consent) -> dict[str, Any]
         "fresh_hours": _fresh_hours(stores, nightly),
         "yesterday": told_day - ONE_DAY,
         "fresh_from": None if has_begun else f"{sync.history.nightly_at:%H:%M}",
-        "tomorrow": capacity_of(stores.registry.database, stores.settings, today).describe(),
+        "tomorrow": capacity_of(stores.registry, stores.settings, today).describe(),
         "quota": quota,
         "gate_s": math.ceil(quota.opens_in_s),
         "further_quotas": _further_quotas(sync),
@@ -190,7 +189,7 @@ def search(visit: OperatorForm, wanted: Annotated[str, Form(max_length=_LONGEST)
 def list_accounts(visit: OperatorDep) -> Response:
     """List the accounts with an error code, or without one those whose consent ends within a month."""
     code, after = _query_text(visit, "code"), _query_text(visit, "after")
-    overview, most = Overview(visit.registry.database), ACCOUNTS_A_PAGE + 1
+    overview, most = visit.registry.overview, ACCOUNTS_A_PAGE + 1
     rows: Sequence[Mapping[str, Any]]
     if code:
         failing = overview.page_failing(code, after, most)

@@ -11,7 +11,13 @@ from typing import Any
 import pytest
 
 from tests.support.canned_server import CannedAnswer, CannedServer, answer, canned_server
-from tests.support.registries import HASHES, add_ready, prepare_registry, record_outcome, registry_sealer, switch_on
+from tests.support.registries import (
+    add_ready,
+    prepare_registry,
+    record_outcome,
+    registry_keys,
+    switch_on,
+)
 from tests.unit.ops.health.conftest import BuildConnections, assert_result
 from worker.domain.documents import packed_doctype
 from worker.domain.packing import PACKED_SERIES
@@ -176,7 +182,7 @@ def test_a_missing_database_that_had_measures_is_a_fault(
     script += [filled if "moved" in missing else MISSING] * len(PACKED_SERIES)
     with site(build_connections, *script, layout=layout) as (connections, _):
         prepare_registry(connections.settings.data_dir)
-        account_id = add_ready(registry := Registry(connections.registry, registry_sealer(), HASHES))
+        account_id = add_ready(registry := Registry(connections.registry.database, registry_keys()))
         switch_on(registry, account_id, Series.LOAD_CURVE)
         for series in (Series.DAILY, Series.LOAD_CURVE):
             record_outcome(registry, account_id, "run", series=series, last_day=date(2024, 7, 24), stored=True)

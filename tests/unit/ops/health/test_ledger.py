@@ -64,7 +64,7 @@ def test_o6_what_the_registry_knows_of_and_the_ledger_lacks_is_found(
     prepare_registry(tmp_path)
     path, url = filled_ledger(tmp_path), f"sqlite:///{tmp_path / 'registry.db'}"
     connections = build_connections(ledger_file=path, erasure_keys=KEY, registry_url=url)
-    ledger = KnownLedger(connections.registry, LedgerFile(path, KeyedHashes([KEY])))
+    ledger = KnownLedger(connections.registry.database, LedgerFile(path, KeyedHashes([KEY])))
     ledger.append(LedgerEntry(LedgerKind.STOPPED, "another", NOW))
     assert_result(check_ledger(connections), Level.OK, "2 entries")
     ledger.file.append(LedgerEntry(LedgerKind.STOPPED, "not committed", NOW))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from config.settings import get_settings
 from tests.support.factories import NOW
 from tests.support.profiles import examples
-from tests.support.registries import HASHES, registry_sealer
+from tests.support.registries import registry_keys
 from worker.cli.main import cli
 from worker.domain.sessions import Scope
 from worker.stores.database import Database
@@ -41,7 +41,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def tokens(tmp_path: Path, clock: Clock) -> Iterator[ApiTokenTable]:
-    registry = Registry(Database(f"sqlite:///{tmp_path / 'registry.db'}"), registry_sealer(generate_key()), HASHES)
+    registry = Registry(Database(f"sqlite:///{tmp_path / 'registry.db'}"), registry_keys(generate_key()))
     upgrade_schema(registry.database)
     yield ApiTokenTable(registry.database, clock)
     registry.database.close()
