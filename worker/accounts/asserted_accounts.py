@@ -24,8 +24,7 @@ from worker.domain.windows import civil_date
 from worker.errors import DataError, MeterElsewhere
 from worker.stores.registry import Registry
 from worker.stores.registry.accounts import NewConsent
-from worker.stores.registry.consents import ConsentTable, GivenConsent
-from worker.stores.registry.erased_meters import ErasureTable
+from worker.stores.registry.consents import GivenConsent
 
 MAX_REFERENCE_LENGTH: Final = 64
 MAX_VOUCHER_LENGTH: Final = 100
@@ -62,8 +61,6 @@ class AccountAssertion:
 
     supplier: str
     registry: Registry
-    consents: ConsentTable
-    erasures: ErasureTable
     now: Clock
     real_now: Clock = real_clock
 
@@ -108,7 +105,7 @@ class AccountAssertion:
 
         def on_new(connection: Connection, account_ids: Sequence[str]) -> None:
             self.check_not_erased(connection, usage_point_id, consented_on, anew=anew, token_of=token_of)
-            self.consents.record(connection, account_ids, consent, now)
+            self.registry.consents.record(connection, account_ids, consent, now)
 
         account, created = self.registry.accounts.add_asserted(
             self.supplier,
@@ -131,7 +128,7 @@ class AccountAssertion:
         ``token_of``: the tenant whose program says so. Raises MeterElsewhere where the account that was erased was not
         this tenant's.
         """
-        erasure = self.erasures.find_last(connection, self.supplier, meter)
+        erasure = self.registry.erasures.find_last(connection, self.supplier, meter)
         if erasure is None:
             return
         erased_at, erased_of = erasure
@@ -182,7 +179,7 @@ class AccountAssertion:
             now,
             NewConsent(consent_from, consent_until, text),
             before=lambda connection: self._check_not_erased(connection, before, consent_from),
-            on_accounts=lambda connection, ids: self.consents.record(connection, ids, evidence, now),
+            on_accounts=lambda connection, ids: self.registry.consents.record(connection, ids, evidence, now),
         )
         return [
             TokenAccount(account, created, meter in had_token)
@@ -205,7 +202,7 @@ class AccountAssertion:
                     "use a gateway's token"
                 )
         if own is not None:
-            proof = self.consents.newest_proofs([own.id]).get(own.id)
+            proof = self.registry.consents.newest_proofs([own.id]).get(own.id)
             if proof is not None and proof.kind is not ConsentKind.ASSERTED:
                 raise MeterConnected(
                     f"account {own.id} has a consent of its own, so that it can't use a gateway's token"

@@ -49,12 +49,10 @@ from worker.domain.series import Series
 from worker.domain.windows import DateWindow, civil_date
 from worker.errors import ConsentStopped, DataError, OperatorFault, ProxyBusy, TransientError
 from worker.logs import fields
-from worker.stores.database import Database
 from worker.stores.encryption import Sealer
 from worker.stores.redis.pending_consents import ConsentFlows, place_of_code
-from worker.stores.registry import account_rows
-from worker.stores.registry.erased_meters import ErasureTable
-from worker.stores.registry.proxy import NewGrant, ProxyGrantTable, ProxyTokens, hash_of_code
+from worker.stores.registry import Registry, account_rows
+from worker.stores.registry.proxy import NewGrant, ProxyTokens, hash_of_code
 
 log = logging.getLogger("releve.proxy")
 MOST_AT_ONCE: Final = 8  # Of one process, whose web has 40 threads: pages always find a free one.
@@ -164,9 +162,7 @@ class ProxyGrants:
     codes: ProxyCodes
     supplier: SupplierConsents | None
     refresh_token: Callable[[str], Grant]
-    database: Database
-    grants: ProxyGrantTable
-    erasures: ErasureTable
+    registry: Registry
     now: Clock
     calls: SupplierCalls
 
@@ -189,10 +185,11 @@ class ProxyGrants:
         facts = self.codes.redeem(code, check)
         code_hash = hash_of_code(code, challenge_of(verifier) if verifier else None)
         if facts is None:
-            self.grants.end_of_code(client.id, code_hash)
+            self.registry.proxy_grants.end_of_code(client.id, code_hash)
             raise InvalidGrant(_NO_SUCH_CODE)
         if facts.supplier_code is None:
-            (tokens,) = self._store(facts, code_hash, self.grants.create)  # An invitation is a proof for its one meter.
+            # An invitation is a proof for its one meter.
+            (tokens,) = self._store(facts, code_hash, self.registry.proxy_grants.create)
             named = {} if facts.autorisation_id is None else {"autorisation_id": facts.autorisation_id}
             return {**_meter_fields(facts.usage_points), **named, **_own_answer(tokens)}
         try:
@@ -205,14 +202,14 @@ class ProxyGrants:
         """Exchange a refresh token, which works once, for the next pair of tokens."""
         if self.supplier and self.supplier.account_tokens:
             return self._refresh_at_supplier(client, self.supplier, refresh_token)
-        tokens = self.grants.rotate(client.id, refresh_token, civil_date(self.now()))
+        tokens = self.registry.proxy_grants.rotate(client.id, refresh_token, civil_date(self.now()))
         if tokens is None:
             raise InvalidGrant(_NO_SUCH_TOKEN)
         return _own_answer(tokens)
 
     def _refresh_at_supplier(self, client: ProxyClient, supplier: SupplierConsents, refresh_token: str) -> TokenAnswer:
         today = civil_date(self.now())
-        grant = self.grants.find_by_bound_token(refresh_token)
+        grant = self.registry.proxy_grants.find_by_bound_token(refresh_token)
         if grant is not None and (grant.client_id != client.id or grant.is_over(today)):
             raise InvalidGrant(_NO_SUCH_TOKEN)
         with self.calls.take():
@@ -222,7 +219,7 @@ class ProxyGrants:
             caller = ProxyCaller(client.id, redirect_uri="", state="")
             facts = ProxyCode(caller=caller, supplier=ENEDIS.name, begun_at=None, usage_points=meters)
             self._bind(supplier, facts, answer.token, hash_of_code(refresh_token, None))
-        elif not self.grants.renew_bound(refresh_token, answer.token.refresh, today):
+        elif not self.registry.proxy_grants.renew_bound(refresh_token, answer.token.refresh, today):
             raise InvalidGrant(_NO_SUCH_TOKEN)
         return _supplier_answer(answer.token)
 
@@ -237,7 +234,7 @@ class ProxyGrants:
     def _bind(self, supplier: SupplierConsents, facts: ProxyCode, token: Token, code_hash: str) -> None:
         """Bind a holder's own refresh token to the client that gets it."""
         until = last_day_of(civil_date(self.now()), supplier.consent_duration())
-        bind = partial(self.grants.bind, refresh_token=token.refresh)
+        bind = partial(self.registry.proxy_grants.bind, refresh_token=token.refresh)
         self._store(replace(facts, proof=Proof.EXCHANGE, consent_until=until), code_hash, bind)
 
     def _store(self, facts: ProxyCode, code_hash: str, store: Callable[[Connection, NewGrant], Any]) -> list[Any]:
@@ -245,18 +242,18 @@ class ProxyGrants:
 
         Raises InvalidGrant.
         """
-        with self.database.writing() as connection:
+        with self.registry.database.writing() as connection:
             # An erasure or a stop holds this lock, so it is seen here, or ends the grant.
             numbers = sorted(facts.usage_points)
             known = [id_ for number in numbers if (id_ := account_rows.find_locked(connection, facts.supplier, number))]
             reasons = {account_rows.get(connection, account_id).reason for account_id in known}
             if facts.begun_at is None and ConsentStopped.code in reasons:
                 raise InvalidGrant("the holder has stopped the consent: consent again")
-            if self.erasures.is_erased_since(connection, facts.supplier, facts.usage_points, facts.begun_at):
+            if self.registry.erasures.is_erased_since(connection, facts.supplier, facts.usage_points, facts.begun_at):
                 raise InvalidGrant("the meter's data were erased in the meantime: consent again")
             same = {name: getattr(facts, name) for name in _SAME}
             new = NewGrant(client_id=facts.caller.client_id, granted_at=self.now(), code_hash=code_hash, **same)
-            meters = [self.erasures.digests(facts.supplier, number)[0] for number in facts.usage_points]
+            meters = [self.registry.erasures.digests(facts.supplier, number)[0] for number in facts.usage_points]
             stored = [store(connection, replace(new, meter=meter)) for meter in meters or [""]]
         log.info("proxy grant given", extra=fields(client=facts.caller.client_id, proof=facts.proof.value))
         return stored
@@ -290,15 +287,14 @@ class ProxyData:
     ``calls``: shared with ``ProxyGrants``.
     """
 
-    grants: ProxyGrantTable
-    erasures: ErasureTable
+    registry: Registry
     client_of: Callable[[str], SupplierClient]
     now: Clock
     calls: SupplierCalls
 
     def find_grant(self, access_token: str) -> ProxyGrant | None:
         """Return the grant of an access token; None where the token or its grant is not in force."""
-        grant = self.grants.find_by_access_token(access_token)
+        grant = self.registry.proxy_grants.find_by_access_token(access_token)
         return None if grant is None or grant.is_over(civil_date(self.now())) else grant
 
     def read(self, grant: ProxyGrant, query: DataQuery) -> Answer:
@@ -306,13 +302,13 @@ class ProxyData:
 
         Raises OtherMeter, TooEarly, what the client raises, and TransientError where too many calls are under way.
         """
-        if grant.meter not in self.erasures.digests(grant.supplier, query.usage_point_id):
+        if grant.meter not in self.registry.erasures.digests(grant.supplier, query.usage_point_id):
             raise OtherMeter
         if grant.data_from is not None and query.window.start < grant.data_from:
             raise TooEarly(grant.data_from)
         with self.calls.take(), in_lane(Lane.BACKFILL):
             answer = self.client_of(grant.supplier).ask(query.series, query.usage_point_id, query.window)
-        self.grants.note_use(grant, civil_date(self.now()))
+        self.registry.proxy_grants.note_use(grant, civil_date(self.now()))
         return answer
 
 

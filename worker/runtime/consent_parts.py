@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from worker.accounts.asserted_accounts import AccountAssertion
 from worker.accounts.connect import AccountConnector, MeterReadings
 from worker.accounts.erasure import erase_account
-from worker.accounts.gas_rights import RightDeclarations, RightOpenings, RightWithdrawal
+from worker.accounts.gas_rights import RightDeclarations, RightWithdrawal
 from worker.accounts.invitations import Inviter
 from worker.accounts.notices import NoticeSender
 from worker.accounts.opening import NewAccountLimits, ProvenRequests
@@ -81,13 +81,9 @@ def build_consent(stores: Stores, sync: Sync) -> Consent:
     outcomes = ProvenRequests(
         suppliers=pages,
         registry=registry,
-        consents=registry.consents,
-        invitations=registry.invitations,
-        erasures=registry.erasures,
         ledger=stores.erasure_ledger,
         requests=requests,
         proxy_codes=proxy_codes,
-        proxy_grants=registry.proxy_grants,
         limiter=RateLimiter(redis),
         limits=NewAccountLimits(
             settings.new_accounts_per_browser, settings.new_accounts_per_address, settings.new_accounts_per_day
@@ -95,21 +91,12 @@ def build_consent(stores: Stores, sync: Sync) -> Consent:
         channels=build_channels(settings, registry.tenants),
         now=now,
     )
-    openings = RightOpenings(outcomes=outcomes, rights=registry.rights, now=now)
-    own_rights = OwnRights(clients_of=suppliers.clients_of, openings=openings, rights=registry.rights, now=now)
+    own_rights = OwnRights(clients_of=suppliers.clients_of, outcomes=outcomes)
     return Consent(
         connector=AccountConnector(
             suppliers=pages,
             outcomes=outcomes,
-            declarations=RightDeclarations(
-                clients_of=suppliers.clients_of,
-                outcomes=outcomes,
-                openings=openings,
-                rights=registry.rights,
-                requests=requests,
-                locks=locks,
-                now=now,
-            ),
+            declarations=RightDeclarations(clients_of=suppliers.clients_of, outcomes=outcomes, locks=locks),
             requests=requests,
             proxy_codes=proxy_codes,
             locks=locks,
@@ -125,33 +112,18 @@ def build_consent(stores: Stores, sync: Sync) -> Consent:
         suppliers=pages,
         assertion=build_assertion(stores, suppliers.main.supplier.name),
         own_rights=own_rights,
-        right_sweep=RightSweep(
-            suppliers=suppliers,
-            rights=registry.rights,
-            openings=openings,
-            accounts=registry.accounts,
-            refusals=sync.refusals,
-            now=now,
-        ),
+        right_sweep=RightSweep(suppliers=suppliers, outcomes=outcomes, refusals=sync.refusals),
         right_withdrawal=RightWithdrawal(rights=registry.rights, clients_of=suppliers.clients_of),
         proof_uploads=ProofUploads(files=ProofFiles(redis, stores.keys.redis), rights=own_rights),
         proxy_grants=ProxyGrants(
             codes=proxy_codes,
             supplier=pages.get(suppliers.main.supplier.name),
             refresh_token=suppliers.main.oauth.refresh,
-            database=registry.database,
-            grants=registry.proxy_grants,
-            erasures=registry.erasures,
+            registry=registry,
             now=now,
             calls=proxy_calls,
         ),
-        proxy_data=ProxyData(
-            grants=registry.proxy_grants,
-            erasures=registry.erasures,
-            client_of=suppliers.application_client,
-            now=now,
-            calls=proxy_calls,
-        ),
+        proxy_data=ProxyData(registry=registry, client_of=suppliers.application_client, now=now, calls=proxy_calls),
     )
 
 
@@ -179,14 +151,7 @@ def build_requests(stores: Stores) -> ConnectionRequests:
 
 
 def build_assertion(stores: Stores, supplier: str) -> AccountAssertion:
-    registry = stores.registry
-    return AccountAssertion(
-        supplier=supplier,
-        registry=registry,
-        consents=registry.consents,
-        erasures=registry.erasures,
-        now=stores.now,
-    )
+    return AccountAssertion(supplier=supplier, registry=stores.registry, now=stores.now)
 
 
 def build_file_accounts(stores: Stores) -> FileAccounts:
@@ -201,7 +166,6 @@ def build_file_accounts(stores: Stores) -> FileAccounts:
 
 def build_inviter(stores: Stores) -> Inviter:
     return Inviter(
-        invitations=stores.registry.invitations,
         registry=stores.registry,
         public_url=stores.settings.public_url,
         mail_service=build_mail_service(stores.settings),

@@ -103,15 +103,7 @@ def build_sync(stores: Stores, suppliers: Suppliers | None = None) -> Sync:
         words_in_broker=lambda: broker.words_in_messages(QUEUES) if broker else None,
         is_held=incidents.is_held,
     )
-    refusals = RefusalPolicy(
-        accounts=registry.accounts,
-        consents=registry.consents,
-        pending=registry.pending_refusals,
-        notices=registry.notices,
-        channels=channels,
-        now=now,
-        incidents=incidents,
-    )
+    refusals = RefusalPolicy(registry=registry, channels=channels, now=now, incidents=incidents)
     results = ResultRecorder(
         registry=registry,
         progress=windows,
@@ -119,7 +111,6 @@ def build_sync(stores: Stores, suppliers: Suppliers | None = None) -> Sync:
         claims=claims,
         now=now,
         refusals=refusals,
-        corrections=registry.corrections,
         incidents=incidents,
         report=answers.report_deviation,
     )
@@ -287,10 +278,4 @@ def build_importer(stores: Stores, sync: Sync) -> FileImporter:
 def build_explainer(stores: Stores, sync: Sync) -> Explainer:
     from worker.accounts.explanations import Explainer
 
-    return Explainer(
-        consents=stores.registry.consents,
-        measures=stores.measures,
-        corrections=stores.registry.corrections,
-        progress=stores.windows,
-        history=sync.history,
-    )
+    return Explainer(measures=stores.measures, progress=stores.windows, history=sync.history)

@@ -54,7 +54,7 @@ from worker.metrics import CORRECTIONS, DOCUMENTS, DROPPED, READINGS, STORED, WI
 from worker.stores.redis.claims import ProgressStore
 from worker.stores.registry import Registry
 from worker.stores.registry.outcomes import DueChanges
-from worker.stores.registry.supplier_answers import Correction, CorrectionTable
+from worker.stores.registry.supplier_answers import Correction
 from worker.sync.claims import WindowClaims
 from worker.sync.history import History
 from worker.sync.incidents import Incidents
@@ -104,7 +104,6 @@ class ResultRecorder:
     claims: WindowClaims
     now: Callable[[], datetime]
     refusals: RefusalPolicy
-    corrections: CorrectionTable
     incidents: Incidents
     report: Callable[[Deviation, str], None]
 
@@ -129,12 +128,12 @@ class ResultRecorder:
             for entry in entries
             if entry.replaced_amount is not None
         ]
-        self.corrections.record(corrections)
+        self.registry.corrections.record(corrections)
         CORRECTIONS.labels(series).inc(sum(one.was_amount != REMOVED for one in corrections))
 
     def withdraw_corrections(self, job: WindowJob, stored: Mapping[str, int]) -> None:
         """Delete what was recorded of readings whose write was lost; ``stored``: what is stored of each now."""
-        self.corrections.withdraw(job["account_id"], messages.series_of(job).inputs, job["run_id"], stored)
+        self.registry.corrections.withdraw(job["account_id"], messages.series_of(job).inputs, job["run_id"], stored)
 
     def record_result(self, result: WindowResult) -> None:
         """Record that the window is stored, and release its claim."""

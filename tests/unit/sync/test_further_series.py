@@ -196,7 +196,7 @@ def test_a_state_of_an_answer_that_comes_late_is_compared_with_the_row_before_it
     tell(days[2], 9, moments[2])
     tell(days[1], 9, moments[1])
     assert years.rows(Series.CONTRACT) == {str(days[0]): 6.0, str(days[1]): 9.0}
-    corrections = household.results.corrections
+    corrections = household.registry.corrections
     assert corrections.count_since(household.at - timedelta(days=1)) == {}, "a row that moved is no correction"
 
 
