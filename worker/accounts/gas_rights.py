@@ -301,47 +301,39 @@ def proof_of(right: Right) -> Proof:
     return Proof.INVITED if right.is_found and right.invited_at is not None else Proof.RIGHT
 
 
-@dataclass(frozen=True, kw_only=True)
-class RightWithdrawal:
-    """The job that withdraws rights. ``clients_of`` returns a supplier's clients; see ``Runtime``."""
+def withdraw_rights(rights: RightTable, clients_of: Callable[[str], SupplierClients], now: Clock = real_clock) -> int:
+    """Withdraw the rights that wait and return their number. Safe to repeat.
 
-    rights: RightTable
-    clients_of: Callable[[str], SupplierClients]
-    now: Clock = real_clock
+    Where the supplier is silent, refuses the application or has us wait, the rest waits for the next run.
+    """
+    withdrawn = 0
+    for right in rights.list_to_withdraw(_MOST_AT_ONCE):
+        try:
+            _withdraw(right, clients_of(right.supplier))
+            rights.delete_withdrawn(right.id)
+            rights_log.info("right withdrawn", extra=fields(right=right.id))
+            withdrawn += 1
+        except StoreUnavailable:
+            raise
+        except WorkerError as error:
+            if right.withdraw_since is not None and now() - right.withdraw_since > _LONGEST_WAIT:
+                rights_log.error("right not withdrawn, given up", extra=fields(right=right.id, reason=str(error)))
+                rights.delete_withdrawn(right.id)
+                continue
+            rights_log.warning("right not withdrawn yet", extra=fields(right=right.id, reason=str(error)))
+            if isinstance(error, TransientError | OperatorFault):  # It concerns the other rights, too.
+                break
+    return withdrawn
 
-    def run(self) -> int:
-        """Withdraw the rights that wait and return their number. Safe to repeat. Raises StoreUnavailable.
 
-        Where the supplier is silent, refuses the application or has us wait, the rest waits for the next run.
-        """
-        withdrawn = 0
-        for right in self.rights.list_to_withdraw(_MOST_AT_ONCE):
-            try:
-                self._withdraw(right)
-                withdrawn += 1
-            except StoreUnavailable:
-                raise
-            except WorkerError as error:
-                if right.withdraw_since is not None and self.now() - right.withdraw_since > _LONGEST_WAIT:
-                    rights_log.error("right not withdrawn, given up", extra=fields(right=right.id, reason=str(error)))
-                    self.rights.delete_withdrawn(right.id)
-                    continue
-                rights_log.warning("right not withdrawn yet", extra=fields(right=right.id, reason=str(error)))
-                if isinstance(error, TransientError | OperatorFault):  # It concerns the other rights, too.
-                    break
-        return withdrawn
-
-    def _withdraw(self, right: Right) -> None:
-        clients = self.clients_of(right.supplier)
-        session = clients.application_session()
-        if right.supplier_id is not None:
-            clients.rights.withdraw(session, right.supplier_id)
-        else:  # It was given on the supplier's own page, and no sweep has found it yet.
-            records = [
-                record for record in clients.rights.list_rights(session, [right.meter]) if record.meter == right.meter
-            ]
-            while record := best_record(records, *RightRole):
-                clients.rights.withdraw(session, record.id)
-                records.remove(record)
-        self.rights.delete_withdrawn(right.id)
-        rights_log.info("right withdrawn", extra=fields(right=right.id))
+def _withdraw(right: Right, clients: SupplierClients) -> None:
+    session = clients.application_session()
+    if right.supplier_id is not None:
+        clients.rights.withdraw(session, right.supplier_id)
+        return
+    # It was given on the supplier's own page, and no sweep has found it yet.
+    listed = clients.rights.list_rights(session, [right.meter])
+    records = [record for record in listed if record.meter == right.meter]
+    while record := best_record(records, *RightRole):
+        clients.rights.withdraw(session, record.id)
+        records.remove(record)

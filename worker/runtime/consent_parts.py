@@ -11,15 +11,14 @@ from sqlalchemy import Connection
 
 from worker.accounts.asserted_accounts import AccountAssertion
 from worker.accounts.connect import AccountConnector, MeterReadings
-from worker.accounts.erasure import erase_account
-from worker.accounts.gas_rights import RightDeclarations, RightWithdrawal
+from worker.accounts.erasure import remove_account
+from worker.accounts.gas_rights import RightDeclarations
 from worker.accounts.invitations import Inviter
 from worker.accounts.notices import NoticeSender
 from worker.accounts.opening import NewAccountLimits, ProvenRequests
 from worker.accounts.proxy_grants import ProxyCodes, ProxyData, ProxyGrants, SupplierCalls
 from worker.accounts.right_sweep import OwnRights, ProofUploads, RightSweep
 from worker.accounts.series_choice import SeriesChooser
-from worker.accounts.token_upkeep import TokenRenewal, TokenRevocation
 from worker.clients.enedis import ENEDIS
 from worker.clients.gateway import GATEWAY
 from worker.clients.grdf import GRDF
@@ -38,7 +37,6 @@ from worker.runtime.web_access import build_mail_service
 from worker.stores.erasure_ledger import LedgerEntry, LedgerKind
 from worker.stores.redis.locks import Locks, RateLimiter
 from worker.stores.redis.pending_consents import ConnectionRequests, ConsentFlows, ProofFiles
-from worker.stores.token_store import token_lock
 
 if TYPE_CHECKING:
     from worker.sync.file_import import FileAccounts
@@ -57,7 +55,6 @@ class Consent:
     assertion: AccountAssertion
     own_rights: OwnRights
     right_sweep: RightSweep
-    right_withdrawal: RightWithdrawal
     proof_uploads: ProofUploads
     proxy_grants: ProxyGrants
     proxy_data: ProxyData
@@ -113,7 +110,6 @@ def build_consent(stores: Stores, sync: Sync) -> Consent:
         assertion=build_assertion(stores, suppliers.main.supplier.name),
         own_rights=own_rights,
         right_sweep=RightSweep(suppliers=suppliers, outcomes=outcomes, refusals=sync.refusals),
-        right_withdrawal=RightWithdrawal(rights=registry.rights, clients_of=suppliers.clients_of),
         proof_uploads=ProofUploads(files=ProofFiles(redis, stores.keys.redis), rights=own_rights),
         proxy_grants=ProxyGrants(
             codes=proxy_codes,
@@ -183,24 +179,6 @@ def build_notice_sender(stores: Stores) -> NoticeSender:
     return NoticeSender(registry=stores.registry, channels=channels, now=stores.now)
 
 
-def build_token_renewal(stores: Stores, sync: Sync) -> TokenRenewal:
-    return TokenRenewal(
-        registry=stores.registry,
-        tokens_of=sync.suppliers.tokens_of,
-        calls_per_hour=sync.ledger.per_hour,
-        claims=sync.claims,
-        incidents=sync.incidents,
-        refusals=sync.refusals,
-        now=stores.now,
-    )
-
-
-def build_token_revocation(stores: Stores, sync: Sync) -> TokenRevocation:
-    return TokenRevocation(
-        tokens=stores.registry.tokens, revoke=sync.suppliers.main.revoke_token, lock=token_lock(stores.windows)
-    )
-
-
 def stop_consent(stores: Stores, account_id: str, actor: str = HOUSEHOLD) -> None:
     """End an account's consent as its household asks; see ``ConsentTable.withdraw``."""
     registry, now = stores.registry, stores.now()
@@ -220,16 +198,16 @@ def meters_of(stores: Stores, account: Account) -> list[str]:
 
 
 def erase(stores: Stores, account_id: str, actor: str | None = None) -> dict[str, int]:
-    """Erase an account's measures, tokens and state; see ``accounts.erasure``."""
-    return erase_account(
-        account_id,
-        registry=stores.registry,
-        measures=stores.measures,
-        progress=stores.windows,
-        ledger=stores.erasure_ledger,
-        requests=build_requests(stores),
-        now=stores.now(),
-        erased_at=real_clock(),
-        keep_proof_days=stores.settings.keep_consent_proof_days,
-        actor=actor,
-    )
+    """Erase an account's measures, tokens and state, refuse late writes, and return what was erased, counted.
+
+    ``consent_proofs_kept`` counts what stays, by policy and without the meter's number. ``actor``: who asked for it.
+    Safe to repeat. Raises UnknownAccount, and StoreUnavailable: before the ledger has the erasure nothing is erased.
+    The account's rights are to be withdrawn at the supplier; the caller enqueues that.
+    """
+    now, registry = stores.now(), stores.registry
+    requests, ledger = build_requests(stores), stores.erasure_ledger
+    # The registry goes first: from then on no task writes for this account.
+    removed = remove_account(account_id, registry, ledger, requests, now=now, erased_at=real_clock())
+    proofs = registry.consents.erase_after_removal(account_id, now, stores.settings.keep_consent_proof_days, actor)
+    documents, state_keys = stores.measures.erase(account_id), stores.windows.forget(account_id)
+    return {"documents": documents, **removed, "state_keys": state_keys, **proofs}

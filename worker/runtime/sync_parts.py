@@ -29,7 +29,7 @@ from worker.stores.redis.incidents import IncidentStore
 from worker.stores.token_store import ApplicationTokenStore, UserTokenStore
 from worker.sync.claims import RunningSteps, WindowClaims
 from worker.sync.due import DueBySupplier, DueWindows, GatewayWindows
-from worker.sync.history import History, LedgerRebuilder
+from worker.sync.history import History
 from worker.sync.incidents import IncidentProber, Incidents
 from worker.sync.quarantine import AnswerWatch
 from worker.sync.results import ResultRecorder
@@ -80,12 +80,11 @@ def build_sync(stores: Stores, suppliers: Suppliers | None = None) -> Sync:
         suppliers = _build_suppliers(stores, ledgers, answers)
     incidents = Incidents(
         store=IncidentStore(stores.redis),
-        notices=registry.notices,
+        registry=registry,
         channels=channels.names(),
         now=now,
         thresholds=Thresholds(settings.incident_accounts, settings.incident_share, settings.incident_minutes),
         first_wait_s=settings.incident_probe_s,
-        series_in_use=registry.outcomes.list_in_use,
     )
     history = History(
         registry=registry,
@@ -224,34 +223,13 @@ def _build_due_windows(stores: Stores, claims: WindowClaims, supplier: str, ledg
 
 def build_prober(stores: Stores, sync: Sync) -> IncidentProber:
     """Return what closes incidents, by their age or by probes."""
-    return IncidentProber(
-        incidents=sync.incidents,
-        registry=stores.registry,
-        look_back=sync.claims.manual_look_back,
-        sync_window=sync.window.sync_window,
-        now=stores.now,
-    )
-
-
-def build_rebuilder(stores: Stores, sync: Sync) -> LedgerRebuilder:
-    return LedgerRebuilder(
-        measures=stores.measures,
-        ledgers=stores.registry.completeness,
-        today=sync.history.today,
-    )
+    return IncidentProber(incidents=sync.incidents, claims=sync.claims, sync_window=sync.window.sync_window)
 
 
 def build_auditor(stores: Stores, sync: Sync, publish: Callable[[WindowJob], None]) -> Auditor:
     from worker.sync.verification import Auditor
 
-    return Auditor(
-        measures=stores.measures,
-        corrections=stores.registry.corrections,
-        window_sync=sync.window,
-        claims=sync.claims,
-        publish=publish,
-        rebuild_days=build_rebuilder(stores, sync).rebuild,
-    )
+    return Auditor(window_sync=sync.window, claims=sync.claims, publish=publish)
 
 
 def build_inline(stores: Stores, sync: Sync, print_line: Callable[[str], None]) -> Inline:
@@ -260,10 +238,8 @@ def build_inline(stores: Stores, sync: Sync, print_line: Callable[[str], None]) 
 
     return Inline(
         claims=sync.claims,
-        windows=sync.history,
         window_sync=sync.window,
         results=sync.results,
-        collected=stores.registry.outcomes.collected,
         print_line=print_line,
     )
 

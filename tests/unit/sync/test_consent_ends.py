@@ -70,10 +70,8 @@ def ended(household: Household, number: int = 11) -> str:
 def in_line(household: Household) -> Inline:
     return Inline(
         claims=household.claims,
-        windows=household.history,
         window_sync=household.window_sync,
         results=household.results,
-        collected=household.registry.outcomes.collected,
         print_line=lambda line: None,
     )
 
@@ -279,10 +277,8 @@ def test_one_that_is_removed_meanwhile_stops_no_other(household: Household, monk
 def prober(household: Household) -> IncidentProber:
     return IncidentProber(
         incidents=household.incidents,
-        registry=household.registry,
-        look_back=household.claims.manual_look_back,
+        claims=household.claims,
         sync_window=household.window_sync.sync_window,
-        now=household.now,
     )
 
 
