@@ -229,8 +229,10 @@ def test_o4_by_token_the_day_of_the_erasure_is_not_younger_and_the_day_after_is(
     tomorrow = replace(assertion, now=lambda: NOW + A_DAY, real_now=lambda: REAL_NOW + A_DAY)
     for consented_on in (None, TODAY):
         with pytest.raises(MeterErased):
-            tomorrow.add(METER, "token:t", consented_on=consented_on, tenant="alpha", token_of="alpha")
-    account, created = tomorrow.add(METER, "token:t", consented_on=TODAY + A_DAY, tenant="alpha", token_of="alpha")
+            replace(tomorrow, token_of="alpha").add(METER, "token:t", consented_on=consented_on, tenant="alpha")
+    account, created = replace(tomorrow, token_of="alpha").add(
+        METER, "token:t", consented_on=TODAY + A_DAY, tenant="alpha"
+    )
     assert created and account.state is AccountState.READY
 
 
@@ -242,7 +244,7 @@ def test_o4_by_token_no_day_opens_a_meter_that_was_erased_at_another_tenant_and_
     tomorrow = replace(assertion, now=lambda: NOW + A_DAY, real_now=lambda: REAL_NOW + A_DAY)
     for consented_on in (None, TODAY, TODAY + A_DAY):
         with pytest.raises(MeterElsewhere) as refused:
-            tomorrow.add(METER, "token:t", consented_on=consented_on, tenant="beta", token_of="beta")
+            replace(tomorrow, token_of="beta").add(METER, "token:t", consented_on=consented_on, tenant="beta")
         assert METER not in str(refused.value)
     assert assertion.registry.accounts.list_accounts() == []
     account, created = tomorrow.add(METER, "cli:ada", anew=True, tenant="beta")

@@ -52,7 +52,7 @@ def parts(installation: Installation, register: RightRegister) -> Iterator[Parts
         suppliers = {**parts.consent.suppliers, "grdf": gas}
         outcomes = replace(parts.consent.connector.outcomes, suppliers=suppliers)
         parts.consent.suppliers = suppliers
-        parts.consent.connector = replace(parts.consent.connector, suppliers=suppliers, outcomes=outcomes)
+        parts.consent.connector = replace(parts.consent.connector, outcomes=outcomes)
         yield parts
 
 

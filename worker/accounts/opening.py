@@ -150,27 +150,32 @@ class ProvenRequests:
             raise RequestEnded("invitation_over")  # Else it was used by this step, before a crash.
         expected = invited is not None and invited.is_for_new_holder
         held = request.state is RequestState.HELD
-        if others and not expected and proven.proof is Proof.REGISTER:
-            if not (held and request.page == HELD_READING):
-                with self.registry.database.writing() as connection:
-                    for account in others:
-                        self._tell_household(connection, NoticeKind.METER_REQUESTED, account, self.now())
-                log.warning("connection request waits for the operator", extra=fields(request=request.id))
-                return request.after(RequestEvent.OTHER_BY_READING, page=HELD_READING)
-        elif others and not (request.new_holder or expected):
-            return request.after(RequestEvent.OTHER_PERSON, page="other_person")
+        if others and not expected and (waiting := self._ask_about(request, others, proven.proof)):
+            return waiting
         new = sum(account is None or account in others for account in before.values())
         if new and invited is None and not held and self.are_too_many(request, new):
             log.warning("connection request waits for the operator", extra=fields(request=request.id))
             return request.after(RequestEvent.TOO_MANY, page="held")
         accounts = self._write(request, proven, invited, before, others)
-        for account in accounts:
-            log.info("consent given", extra=fields(account_id=account.id, proof=proven.proof.value))
         return request.after(
             RequestEvent.LET_IN if held else RequestEvent.PROVEN,
             accounts=tuple(ConnectedAccount(account.id, account.session_number) for account in accounts),
             page="",
         )
+
+    def _ask_about(
+        self, request: ConnectionRequest, others: Sequence[Account], proof: Proof
+    ) -> ConnectionRequest | None:
+        """Return the request as it waits before it closes these accounts; None where that was allowed."""
+        if proof is not Proof.REGISTER:
+            return None if request.new_holder else request.after(RequestEvent.OTHER_PERSON, page="other_person")
+        if request.state is RequestState.HELD and request.page == HELD_READING:
+            return None
+        with self.registry.database.writing() as connection:
+            for account in others:
+                self._tell_household(connection, NoticeKind.METER_REQUESTED, account, self.now())
+        log.warning("connection request waits for the operator", extra=fields(request=request.id))
+        return request.after(RequestEvent.OTHER_BY_READING, page=HELD_READING)
 
     def _tell_household(self, connection: Connection, kind: NoticeKind, account: Account, now: datetime) -> None:
         """Insert a notice about an account, once a day and kind."""
@@ -286,6 +291,8 @@ class ProvenRequests:
             tenant=request.tenant,
             offered=proven.offered,
         )
+        for account, _ in accounts:
+            log.info("consent given", extra=fields(account_id=account.id, proof=proven.proof.value))
         return [account for account, _ in accounts]
 
     def _consent_days(self, request: ConnectionRequest, proven: ProvenMeters, now: datetime) -> tuple[date, date]:

@@ -123,7 +123,7 @@ class ProxyCodes:
         ids = {"usage_point_id": ",".join(code.usage_points), "autorisation_id": code.autorisation_id or ""}
         named = {name: value for name, value in ids.items() if value and code.caller.numbers_in_redirect}
         text = secrets.token_urlsafe(32)
-        self._store(text, code)
+        self.store(text, code)
         return request.after(RequestEvent.HANDED_OVER, returns_to=code.caller.address(code=text, **named), page="")
 
     def redeem(self, text: str, check: Callable[[ProxyCode], None]) -> ProxyCode | None:
@@ -142,11 +142,8 @@ class ProxyCodes:
         except OperatorFault:  # The encryption key is gone: the person goes through the consent page again.
             return None
 
-    def restore(self, text: str, code: ProxyCode) -> None:
-        """Make a redeemed code valid again, for the supplier did not answer."""
-        self._store(text, code)
-
-    def _store(self, text: str, code: ProxyCode) -> None:
+    def store(self, text: str, code: ProxyCode) -> None:
+        """Make a code valid, or one that was redeemed valid again, for the supplier did not answer."""
         self.flows.store_code(text, self.sealer.seal(_JSON.dump_json(code).decode(), place_of_code(text)))
 
 
@@ -195,7 +192,7 @@ class ProxyGrants:
         try:
             return self._exchange_at_supplier(facts, facts.supplier_code, code_hash)
         except TransientError:
-            self.codes.restore(code, facts)
+            self.codes.store(code, facts)
             raise
 
     def refresh(self, client: ProxyClient, refresh_token: str) -> TokenAnswer:

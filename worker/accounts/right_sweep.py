@@ -15,7 +15,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Final, TypeVar
 
 from worker.accounts.asserted_accounts import MeterErased, check_tenant_of
@@ -312,12 +312,10 @@ class OwnRights:
             erased_at = self.outcomes.registry.erasures.find(connection, right.supplier, right.meter)
         if erased_at is None:
             return
+        erased_on = civil_date(erased_at + (self.outcomes.now() - self.outcomes.real_now()))
         given_on = right.first_day if right.is_found else civil_date(self.outcomes.now())
-        if not is_asserted_younger(self._fleet_day(erased_at), given_on, anew=anew):
+        if not is_asserted_younger(erased_on, given_on, anew=anew):
             raise MeterErased("the data of this meter were erased, and its right at the supplier is older than that")
-
-    def _fleet_day(self, moment: datetime) -> date:
-        return civil_date(moment + (self.outcomes.now() - self.outcomes.real_now()))
 
 
 def _with_record(right: Right, record: RightRecord) -> Right:

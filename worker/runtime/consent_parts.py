@@ -91,11 +91,8 @@ def build_consent(stores: Stores, sync: Sync) -> Consent:
     own_rights = OwnRights(clients_of=suppliers.clients_of, outcomes=outcomes)
     return Consent(
         connector=AccountConnector(
-            suppliers=pages,
             outcomes=outcomes,
             declarations=RightDeclarations(clients_of=suppliers.clients_of, outcomes=outcomes, locks=locks),
-            requests=requests,
-            proxy_codes=proxy_codes,
             locks=locks,
             meter_readings=MeterReadings(
                 client_of=suppliers.application_client,

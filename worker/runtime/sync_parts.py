@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import time
 from functools import partial
@@ -19,7 +19,7 @@ from worker.clients.suppliers import SUPPLIERS, SupplierClients, Suppliers
 from worker.domain.incident import Thresholds
 from worker.domain.lanes import QUEUES
 from worker.domain.messages import WindowJob
-from worker.domain.networks import parse_networks
+from worker.domain.networks import Network, parse_networks
 from worker.domain.series import grid_operator_of, is_gateway, of_supplier
 from worker.quota.ledger import QuotaLedger
 from worker.runtime import supplier_settings
@@ -104,11 +104,7 @@ def build_sync(stores: Stores, suppliers: Suppliers | None = None) -> Sync:
     )
     refusals = RefusalPolicy(registry=registry, channels=channels, now=now, incidents=incidents)
     results = ResultRecorder(
-        registry=registry,
-        progress=windows,
-        history=history,
         claims=claims,
-        now=now,
         refusals=refusals,
         incidents=incidents,
         report=answers.report_deviation,
@@ -141,22 +137,20 @@ def build_sync(stores: Stores, suppliers: Suppliers | None = None) -> Sync:
 
 def build_channels(settings: Settings, tenants: TenantTable) -> NoticeChannels:
     """Return the channels of notices: the operator's, and those of the tenants."""
-    return NoticeChannels(
-        of_settings=_channels_of(settings), tenants=tenants, networks=parse_networks(settings.webhook_networks)
-    )
+    networks = parse_networks(settings.webhook_networks)
+    return NoticeChannels(of_settings=_channels_of(settings, networks), tenants=tenants, networks=networks)
 
 
-def _channels_of(settings: Settings) -> dict[str, Channel]:
+def _channels_of(settings: Settings, networks: Sequence[Network]) -> dict[str, Channel]:
     """Return the channels of notices that are set up; the log where there is none."""
     channels: dict[str, Channel] = {}
     if settings.webhook_url and settings.webhook_secret:
-        secret, networks = settings.webhook_secret.get_secret_value(), parse_networks(settings.webhook_networks)
+        secret = settings.webhook_secret.get_secret_value()
         channels[WEBHOOK] = Webhook(settings.webhook_url, secret, networks=networks)
     for url in settings.notify_urls():
         scheme = url.partition(":")[0].lower()
         same = sum(name.partition("-")[0] == scheme for name in channels)
         name = f"{scheme}-{same + 1}" if same else scheme
-        networks = parse_networks(settings.webhook_networks)
         channels[name] = NotifyService(name, url, settings.notify_language, networks)
     return channels or {LOG: NoticeLog()}
 

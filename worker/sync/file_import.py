@@ -336,7 +336,7 @@ class FileAccounts:
         operator = file.series.description.supplier
         assertion = replace(self.assertion, supplier=self.suppliers[operator])
         try:
-            return assertion.add(require_number(file, meter), VOUCHER, waits_under=FilesOnly.code)[0]
+            return replace(assertion, waits_under=FilesOnly.code).add(require_number(file, meter), VOUCHER)[0]
         except MeterElsewhere as error:
             raise FileRefused(f"{file.file}: {error}") from None
 

@@ -299,6 +299,7 @@ def test_a_computed_day_in_place_of_a_value_that_was_told_is_found_and_asked_for
 def test_a_step_that_is_lost_leaves_the_computed_day_and_no_finding_but_of_the_curve(home: Household) -> None:
     account = home.add()
     home.backfill(account)
+    auditor = home.build_auditor(lambda job: None)
     steps = home.measures[Doctype.MINUTE].documents
     del steps[f"{account}:2024-04-01T10:00Z"]
     auditor.repair_account(auditor.verify_account(account))
