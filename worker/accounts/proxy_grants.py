@@ -147,21 +147,39 @@ class ProxyCodes:
         self.flows.store_code(text, self.sealer.seal(_JSON.dump_json(code).decode(), place_of_code(text)))
 
 
+class SupplierCalls:
+    """The calls under way. A call takes one thread until its answer, 30 s at most."""
+
+    def __init__(self, most: int = MOST_AT_ONCE) -> None:
+        self._free = threading.BoundedSemaphore(most)
+
+    @contextmanager
+    def take(self) -> Iterator[None]:
+        """Count one call within the block. Raises ProxyBusy at once where there are too many."""
+        if not self._free.acquire(blocking=False):
+            raise ProxyBusy("too many calls to the supplier at once", retry_after_s=_AGAIN_S)
+        try:
+            yield
+        finally:
+            self._free.release()
+
+
 @dataclass(frozen=True, kw_only=True)
 class ProxyGrants:
-    """The use case behind the token endpoint of the proxy.
+    """The use case behind the token endpoint and the data route of the proxy.
 
-    ``refresh_token`` exchanges a holder's refresh token at the supplier (v4); ``calls`` is shared with ``ProxyData``.
-    Every method raises InvalidGrant, what the client of the supplier raises, TransientError where too many calls are
-    under way, and StoreUnavailable.
+    ``refresh_token`` exchanges a holder's refresh token at the supplier (v4); ``client_of`` returns the client of a
+    supplier's measures. Every method that asks raises what the client raises, and ProxyBusy where too many calls are
+    under way; ``exchange`` and ``refresh`` raise InvalidGrant.
     """
 
     codes: ProxyCodes
     supplier: SupplierConsents | None
     refresh_token: Callable[[str], Grant]
+    client_of: Callable[[str], SupplierClient]
     registry: Registry
     now: Clock
-    calls: SupplierCalls
+    calls: SupplierCalls = field(default_factory=SupplierCalls)
 
     def exchange(self, client: ProxyClient, code: str, redirect_uri: str | None, verifier: str | None) -> TokenAnswer:
         """Exchange a code, which works once for the client that it is for.
@@ -255,6 +273,25 @@ class ProxyGrants:
         log.info("proxy grant given", extra=fields(client=facts.caller.client_id, proof=facts.proof.value))
         return stored
 
+    def find_grant(self, access_token: str) -> ProxyGrant | None:
+        """Return the grant of an access token; None where the token or its grant is not in force."""
+        grant = self.registry.proxy_grants.find_by_access_token(access_token)
+        return None if grant is None or grant.is_over(civil_date(self.now())) else grant
+
+    def read(self, grant: ProxyGrant, query: DataQuery) -> Answer:
+        """Ask the supplier once, and note the day.
+
+        Raises OtherMeter and TooEarly, too.
+        """
+        if grant.meter not in self.registry.erasures.digests(grant.supplier, query.usage_point_id):
+            raise OtherMeter
+        if grant.data_from is not None and query.window.start < grant.data_from:
+            raise TooEarly(grant.data_from)
+        with self.calls.take(), in_lane(Lane.BACKFILL):
+            answer = self.client_of(grant.supplier).ask(query.series, query.usage_point_id, query.window)
+        self.registry.proxy_grants.note_use(grant, civil_date(self.now()))
+        return answer
+
 
 def _meter_fields(usage_points: Sequence[str]) -> TokenAnswer:
     """Return the usage points under both names in use. A Cozy stack stores them as ``oauth_callback_results``."""
@@ -275,38 +312,6 @@ def _token_answer(access: str, life_s: int, refresh: str | None) -> TokenAnswer:
     """Return the token answer. ``expires_in`` is a whole number: Cozy's stack can't decode a text there."""
     body = {"access_token": access, "token_type": "Bearer", "expires_in": life_s}
     return body if refresh is None else {**body, "refresh_token": refresh}
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProxyData:
-    """The use case behind the data route of the proxy. ``client_of`` returns the client of a supplier's measures.
-
-    ``calls``: shared with ``ProxyGrants``.
-    """
-
-    registry: Registry
-    client_of: Callable[[str], SupplierClient]
-    now: Clock
-    calls: SupplierCalls
-
-    def find_grant(self, access_token: str) -> ProxyGrant | None:
-        """Return the grant of an access token; None where the token or its grant is not in force."""
-        grant = self.registry.proxy_grants.find_by_access_token(access_token)
-        return None if grant is None or grant.is_over(civil_date(self.now())) else grant
-
-    def read(self, grant: ProxyGrant, query: DataQuery) -> Answer:
-        """Ask the supplier once, and note the day.
-
-        Raises OtherMeter, TooEarly, what the client raises, and TransientError where too many calls are under way.
-        """
-        if grant.meter not in self.registry.erasures.digests(grant.supplier, query.usage_point_id):
-            raise OtherMeter
-        if grant.data_from is not None and query.window.start < grant.data_from:
-            raise TooEarly(grant.data_from)
-        with self.calls.take(), in_lane(Lane.BACKFILL):
-            answer = self.client_of(grant.supplier).ask(query.series, query.usage_point_id, query.window)
-        self.registry.proxy_grants.note_use(grant, civil_date(self.now()))
-        return answer
 
 
 def read_query(preset: Preset, path: str, parameters: Mapping[str, str]) -> DataQuery | None:
@@ -339,20 +344,3 @@ def _read_day(text: str, name: str) -> date:
         return date.fromisoformat(text)
     except ValueError:
         raise ValueError(f"{name} needs a day like 2024-07-25") from None
-
-
-class SupplierCalls:
-    """The calls under way. A call takes one thread until its answer, 30 s at most."""
-
-    def __init__(self, most: int = MOST_AT_ONCE) -> None:
-        self._free = threading.BoundedSemaphore(most)
-
-    @contextmanager
-    def take(self) -> Iterator[None]:
-        """Count one call within the block. Raises ProxyBusy at once where there are too many."""
-        if not self._free.acquire(blocking=False):
-            raise ProxyBusy("too many calls to the supplier at once", retry_after_s=_AGAIN_S)
-        try:
-            yield
-        finally:
-            self._free.release()

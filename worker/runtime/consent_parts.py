@@ -16,7 +16,7 @@ from worker.accounts.gas_rights import RightDeclarations
 from worker.accounts.invitations import Inviter
 from worker.accounts.notices import NoticeSender
 from worker.accounts.opening import NewAccountLimits, ProvenRequests
-from worker.accounts.proxy_grants import ProxyCodes, ProxyData, ProxyGrants, SupplierCalls
+from worker.accounts.proxy_grants import ProxyCodes, ProxyGrants
 from worker.accounts.right_sweep import OwnRights, ProofUploads, RightSweep
 from worker.accounts.series_choice import SeriesChooser
 from worker.clients.enedis import ENEDIS
@@ -57,7 +57,6 @@ class Consent:
     right_sweep: RightSweep
     proof_uploads: ProofUploads
     proxy_grants: ProxyGrants
-    proxy_data: ProxyData
 
     def supplier_of(self, supplier: str) -> SupplierConsents:
         """Return a supplier's side of a consent. Raises OperatorFault where it has no consent page here."""
@@ -74,7 +73,7 @@ def build_consent(stores: Stores, sync: Sync) -> Consent:
         for name, one in configured_suppliers(settings).items()
         if (calls := one.supplier.consent) is not None
     }
-    proxy_calls, proxy_codes = SupplierCalls(), ProxyCodes(flows=ConsentFlows(redis), sealer=stores.keys.redis)
+    proxy_codes = ProxyCodes(flows=ConsentFlows(redis), sealer=stores.keys.redis)
     outcomes = ProvenRequests(
         suppliers=pages,
         registry=registry,
@@ -112,11 +111,10 @@ def build_consent(stores: Stores, sync: Sync) -> Consent:
             codes=proxy_codes,
             supplier=pages.get(suppliers.main.supplier.name),
             refresh_token=suppliers.main.oauth.refresh,
+            client_of=suppliers.application_client,
             registry=registry,
             now=now,
-            calls=proxy_calls,
         ),
-        proxy_data=ProxyData(registry=registry, client_of=suppliers.application_client, now=now, calls=proxy_calls),
     )
 
 

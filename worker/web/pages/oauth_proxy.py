@@ -382,7 +382,7 @@ def read_data(
     if query is None:
         raise HttpRefusal(404, "not_found", "no series of the supplier has this path")
     try:
-        return _to_response(consent.proxy_data.read(grant, query))
+        return _to_response(consent.proxy_grants.read(grant, query))
     except OtherMeter:
         # The same for every other meter, known here or not.
         message = "this token is not for this meter"
@@ -404,7 +404,7 @@ def _find_grant(
 ) -> ProxyGrant:
     """Return the grant of the call's token, and count the call. Raises HttpRefusal 401 or 429."""
     limiter = RateLimiter(stores.redis)
-    grant = consent.proxy_data.find_grant(bearer.credentials) if bearer else None
+    grant = consent.proxy_grants.find_grant(bearer.credentials) if bearer else None
     if grant is None:
         if wait_s := limiter.count_call(_WRONG_TOKENS, client_address(request)):
             raise HttpRefusal(429, "temporarily_unavailable", "too many wrong tokens: try again later", wait_s=wait_s)
