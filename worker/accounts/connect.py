@@ -290,7 +290,7 @@ class AccountConnector:
 
 @dataclass(frozen=True, kw_only=True)
 class MeterReadings:
-    """The use case that compares a typed reading with the meter's registers. Every method raises StoreUnavailable.
+    """The use case that compares a typed reading with the meter's registers.
 
     ``client_of``: the client of a supplier with the application's token. ``offered``: whether the supplier serves
     registers.

@@ -125,7 +125,7 @@ class Explainer:
     history: History
 
     def explain(self, account: Account, day: date) -> Explanation:
-        """Return the explanation of one day. Raises StoreUnavailable."""
+        """Return the explanation of one day."""
         known = AccountDays(account, self.history)
         shown = _series_to_explain(known)
         holes = find_all_holes({series: known.ledger(series) for series in shown})
@@ -160,10 +160,7 @@ class Explainer:
         )
 
     def explain_days(self, account: Account, series: Series, days: Collection[date]) -> dict[date, SeriesExplanation]:
-        """Return the explanation of each of these days of a series of daily values, without their stored values.
-
-        Raises StoreUnavailable.
-        """
+        """Return the explanation of each of these days of a series of daily values, without their stored values."""
         known = AccountDays(account, self.history)
         state = self.progress.task_state(account.id, series)
         return {day: _explain_series(known, self.measures, day, series, state, None, StoredDay(None)) for day in days}

@@ -81,7 +81,7 @@ class RightDeclarations:
     def begin(self, request: ConnectionRequest) -> ConnectionRequest:
         """Store a request that declares a right, and return it: to be concluded, held for the operator, or ended.
 
-        The caller has checked the declaration's form. Asks no supplier. Raises StoreUnavailable.
+        The caller has checked the declaration's form. Asks no supplier.
         """
         if request.invitation_id is None and self.outcomes.are_too_many(request, 1):
             request = replace(request, declaration=None).after(RequestEvent.REFUSED, page="right_too_many")

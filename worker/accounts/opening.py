@@ -94,7 +94,7 @@ class Invited:
 
 @dataclass(frozen=True, kw_only=True)
 class ProvenRequests:
-    """The use case that ends a proven request. Every method raises StoreUnavailable.
+    """The use case that ends a proven request.
 
     ``suppliers``: the consents of each supplier that has a consent page here.
     """

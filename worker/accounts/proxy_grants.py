@@ -113,7 +113,7 @@ class TooEarly(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class ProxyCodes:
-    """Codes by which requests are handed over; every method raises StoreUnavailable."""
+    """Codes by which requests are handed over."""
 
     flows: ConsentFlows
     sealer: Sealer

@@ -341,7 +341,7 @@ class ProofUploads:
     rights: OwnRights
 
     def list_awaited(self) -> list[AwaitedProof]:
-        """Return the proofs that suppliers await, those that end first at the top. Raises StoreUnavailable."""
+        """Return the proofs that suppliers await, those that end first at the top."""
         rows = [
             AwaitedProof(right.id, right.last_digits, right.proof_until, self._state_of(right.id))
             for right in self.rights.outcomes.registry.rights.list_awaiting_proof()

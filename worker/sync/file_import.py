@@ -107,7 +107,7 @@ class FileImporter:
     def compare(self, file: FileSeries, account_id: str | None, data_from: date | None = None) -> FileComparison:
         """Compare a file with what is stored, and write nothing; without an account nothing is.
 
-        ``data_from``: the first day that may be read. Raises StoreUnavailable.
+        ``data_from``: the first day that may be read.
         """
         series, entries, energies, possible = file.series, list[Entry](), 0, 0
         days: set[date] = set()

@@ -48,7 +48,7 @@ _GATEWAY_CURVE_DAYS: Final = 70  # Of each day: ten calls. What is older comes s
 
 @dataclass(frozen=True, kw_only=True)
 class History:
-    """The histories of all accounts; methods raise StoreUnavailable.
+    """The histories of all accounts.
 
     ``curve_days``: the days of load curve to fetch; 0 for none. ``nightly_at``: when a night begins.
     """

@@ -236,7 +236,7 @@ class IncidentProber:
     sync_window: Callable[[WindowJob], object]
 
     def run(self) -> None:
-        """Close the incidents that are too old, and do the rounds of probes that are due. Raises StoreUnavailable."""
+        """Close the incidents that are too old, and do the rounds of probes that are due."""
         now = self.incidents.now()
         for incident in self.incidents.list_open():
             if how := incident.expiry_reason(now):

@@ -119,7 +119,7 @@ class Auditor:
     publish: Callable[[WindowJob], None]
 
     def verify_account(self, account_id: str) -> AuditResult:
-        """Compare all documents of the account with one another and with the registry. Raises StoreUnavailable."""
+        """Compare all documents of the account with one another and with the registry."""
         registry = self.claims.registry
         known, history = with_days(registry.outcomes.known(account_id)), self.claims.history
         # The registry is read first: it calls a day stored only after its documents are.
@@ -258,7 +258,7 @@ class MeasureChecks:
     _rows: dict[Series, list[Entry]] = field(default_factory=dict)
 
     def run(self) -> None:
-        """Compare the documents of each series. Raises StoreUnavailable."""
+        """Compare the documents of each series."""
         for series in self.stored_days:
             if series.has_steps:
                 self._check_curve(series)
