@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,8 +11,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 import tasks.upkeep
-import worker.runtime.current
 from tests.support.connect_service import METER, OTHER, ConnectServers, ConnectService, open_connect_service
+from tests.support.parts import use_parts
 from worker.accounts.token_upkeep import renew_tokens
 from worker.clients.supplier_session import TokenProvider
 from worker.domain.account import AccountState
@@ -52,7 +51,7 @@ def renew(service: ConnectService, calls_per_hour: int | None = None) -> int:
 
 
 def test_beat_renews_what_ends_soon_and_nothing_else(service: ConnectService, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker.runtime.current, "_parts", (os.getpid(), service.parts))
+    use_parts(monkeypatch, service.parts)
     (account,) = connect(service, METER)
     before = service.parts.stores.registry.tokens.load(account)
     service.simulate("POST", "switches", {"token_life_s": 12_600})

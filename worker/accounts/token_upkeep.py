@@ -36,7 +36,6 @@ from worker.stores.registry.user_tokens import TokenTable
 from worker.sync.claims import WindowClaims
 
 log = logging.getLogger("releve.tokens")
-_MAX_PER_TICK: Final = 200
 _TICKS_PER_HOUR: Final = 60
 _QUOTA_DIVISOR: Final = 10  # A tick spends a tenth of a minute's quota.
 _MOST_AT_ONCE: Final = 200
@@ -58,7 +57,10 @@ def renew_tokens(
         return 0
     registry, now, renewed = refusals.registry, datetime.now(UTC), 0
     ahead, today = now + timedelta(seconds=RENEW_AHEAD_S), civil_date(refusals.now())
-    for ending in registry.tokens.list_expiring(now, ahead, today, _budget(calls_per_hour)):
+    most = _MOST_AT_ONCE
+    if calls_per_hour is not None:
+        most = min(most, max(1, calls_per_hour // (_TICKS_PER_HOUR * _QUOTA_DIVISOR)))
+    for ending in registry.tokens.list_expiring(now, ahead, today, most):
         try:
             token = tokens_of(registry.accounts.get(ending.account_id)).current()
             # A token that still ends soon was not renewed; a later tick has time for another try.
@@ -85,13 +87,6 @@ def _suspend(account_ids: Iterable[str], error: AccountError, refusals: RefusalP
         during_incident = refusals.incidents.excuses(None, error) is not None
         with suppress(UnknownAccount):  # The account was removed meanwhile.
             refusals.record_refusal(account_id, error, during_incident=during_incident)
-
-
-def _budget(calls_per_hour: int | None) -> int:
-    """Return how many tokens a tick may renew."""
-    if calls_per_hour is None:
-        return _MAX_PER_TICK
-    return min(_MAX_PER_TICK, max(1, calls_per_hour // (_TICKS_PER_HOUR * _QUOTA_DIVISOR)))
 
 
 def revoke_tokens(
