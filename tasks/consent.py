@@ -57,4 +57,6 @@ def send_proofs() -> None:
 @shared_task(name="tasks.consent.withdraw_rights", base=ControlTask)
 def withdraw_rights() -> None:
     """Withdraw the rights of households that have left, at the supplier. Safe to repeat."""
-    current.consent().right_withdrawal.run()
+    from worker.accounts import gas_rights
+
+    gas_rights.withdraw_rights(current.stores().registry.rights, current.sync().suppliers.clients_of)

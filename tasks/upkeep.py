@@ -38,11 +38,11 @@ KEEP_INVITATIONS: Final = timedelta(days=7)  # After their end, so that an opera
 @shared_task(name="tasks.upkeep.renew_tokens", base=ControlTask)
 def renew_tokens() -> None:
     """Renew tokens before they expire, so that no worker waits for it: the application's, or those of users."""
-    from worker.runtime.consent_parts import build_token_renewal
+    from worker.accounts import token_upkeep
 
     stores, sync = current.stores(), current.sync()
     if sync.suppliers.main.renews_tokens:
-        build_token_renewal(stores, sync).run()
+        token_upkeep.renew_tokens(sync.refusals, sync.claims, sync.suppliers.tokens_of, sync.ledger.per_hour)
     today = sync.history.today()
     for name, clients in sync.suppliers.items():
         if not clients.account_tokens and stores.registry.accounts.page_active(limit=1, today=today, supplier=name):
@@ -64,9 +64,11 @@ def follow_fleet_series(names: str) -> None:
 @shared_task(name="tasks.upkeep.revoke_tokens", base=ControlTask)
 def revoke_tokens() -> None:
     """Have the supplier revoke the tokens that no account uses any more.  Safe to repeat."""
-    from worker.runtime.consent_parts import build_token_revocation
+    from worker.accounts import token_upkeep
+    from worker.stores.token_store import token_lock
 
-    build_token_revocation(current.stores(), current.sync()).run()
+    stores, revoke = current.stores(), current.sync().suppliers.main.revoke_token
+    token_upkeep.revoke_tokens(stores.registry.tokens, revoke, token_lock(stores.windows))
 
 
 @shared_task(name="tasks.upkeep.tick", base=ControlTask)

@@ -9,7 +9,6 @@ from datetime import UTC, date, timedelta
 import pytest
 
 from tests.support.registries import (
-    KEY,
     LATER,
     METER,
     NOW,
@@ -23,10 +22,8 @@ from worker.domain.account import Account, AccountState
 from worker.domain.consents import ConsentKind, Proof
 from worker.domain.series import USUAL_SERIES, Series
 from worker.errors import MeterElsewhere, StoreUnavailable
-from worker.stores.encryption import KeyedHashes
 from worker.stores.registry import Registry
 from worker.stores.registry.consents import ConsentTable, PendingRefusals
-from worker.stores.registry.erased_meters import ErasureTable
 
 TODAY = NOW.date()
 A_DAY = timedelta(days=1)
@@ -35,16 +32,7 @@ REAL_NOW = NOW + timedelta(days=800)  # The fleet runs at a simulated time.
 
 @pytest.fixture
 def assertion(registry: Registry) -> AccountAssertion:
-    consents = ConsentTable(registry.database, registry_sealer())
-    erasures = ErasureTable(registry.database, KeyedHashes([KEY]))
-    return AccountAssertion(
-        supplier="enedis",
-        registry=registry,
-        consents=consents,
-        erasures=erasures,
-        now=lambda: NOW,
-        real_now=lambda: REAL_NOW,
-    )
+    return AccountAssertion(supplier="enedis", registry=registry, now=lambda: NOW, real_now=lambda: REAL_NOW)
 
 
 def due_series(registry: Registry) -> dict[Series, list[str]]:
@@ -64,7 +52,7 @@ def test_evidence_says_who_vouches_with_reference_and_day_and_the_account_is_rea
     account, created = assertion.add(METER, "cli:ada", reference="contract 4711", consented_on=date(2024, 7, 1))
     assert created
     assert (account.state, account.consent_from) == (AccountState.READY, date(2024, 7, 1))
-    (proof,) = assertion.consents.list_proofs(account.id)
+    (proof,) = assertion.registry.consents.list_proofs(account.id)
     assert (proof.kind, proof.proof) == (ConsentKind.ASSERTED, Proof.ASSERTED)
     assert (proof.vouched_by, proof.reference) == ("cli:ada", "contract 4711")
     assert (proof.consented_at, proof.consent_from, proof.consent_until) == (
@@ -73,7 +61,7 @@ def test_evidence_says_who_vouches_with_reference_and_day_and_the_account_is_rea
         None,
     )
     assert proof.open and meter_on_record(assertion.registry.database, proof) == METER
-    assert assertion.consents.newest_proofs([account.id, "nobody"]) == {account.id: proof}
+    assert assertion.registry.consents.newest_proofs([account.id, "nobody"]) == {account.id: proof}
 
 
 def test_d29_without_a_day_it_is_new_and_asked_for_until_the_first_answer_makes_it_ready(
@@ -129,10 +117,10 @@ def test_an_account_set_back_after_an_incident_is_unconfirmed_as_before(
 def test_a_number_that_has_an_account_changes_nothing(registry: Registry, assertion: AccountAssertion) -> None:
     first = add(assertion)
     registry.accounts.set_state(first.id, AccountState.ACTION_NEEDED, "LOGIN_FAILED", now=NOW)
-    before = (registry.accounts.list_accounts(), assertion.consents.list_proofs(first.id))
+    before = (registry.accounts.list_accounts(), assertion.registry.consents.list_proofs(first.id))
     again, created = assertion.add(METER, "token:eve", reference="mine", consented_on=TODAY, token="{}")
     assert (again.id, created) == (first.id, False)
-    assert (registry.accounts.list_accounts(), assertion.consents.list_proofs(first.id)) == before
+    assert (registry.accounts.list_accounts(), assertion.registry.consents.list_proofs(first.id)) == before
     assert registry.tokens.load(first.id) is None
 
 
@@ -143,7 +131,7 @@ def test_a_number_added_many_times_at_once_is_one_account_with_one_proof(
         added = list(threads.map(lambda n: assertion.add(METER, f"cli:{n}"), range(24)))
     assert len({account.id for account, _ in added}) == 1
     assert sum(created for _, created in added) == 1
-    assert len(assertion.consents.list_proofs(added[0][0].id)) == 1
+    assert len(assertion.registry.consents.list_proofs(added[0][0].id)) == 1
 
 
 def test_a_refusal_and_the_first_answer_at_the_same_moment_do_not_block_each_other(
@@ -215,8 +203,8 @@ def test_evidence_that_can_not_be_kept_is_refused_without_repeating_the_number(
 def test_h3_an_erased_meter_is_added_where_its_consent_is_said_to_be_younger(assertion: AccountAssertion) -> None:
     with assertion.registry.database.writing() as connection:
         for meter in (METER, OTHER_METER):
-            digest = assertion.erasures.digests("enedis", meter)[0]
-            assertion.erasures.remember(connection, digest, REAL_NOW, TODAY + timedelta(days=900))
+            digest = assertion.registry.erasures.digests("enedis", meter)[0]
+            assertion.registry.erasures.remember(connection, digest, REAL_NOW, TODAY + timedelta(days=900))
     for older in (None, TODAY - timedelta(days=1)):
         with pytest.raises(MeterErased) as refusal:
             assertion.add(METER, "cli:ada", consented_on=older)
@@ -232,8 +220,8 @@ def test_h3_an_erased_meter_is_added_where_its_consent_is_said_to_be_younger(ass
 
 def erase(assertion: AccountAssertion, tenant: str | None, meter: str = METER) -> None:
     with assertion.registry.database.writing() as connection:
-        digest = assertion.erasures.digests("enedis", meter)[0]
-        assertion.erasures.remember(connection, digest, REAL_NOW, TODAY + timedelta(days=900), tenant)
+        digest = assertion.registry.erasures.digests("enedis", meter)[0]
+        assertion.registry.erasures.remember(connection, digest, REAL_NOW, TODAY + timedelta(days=900), tenant)
 
 
 def test_o4_by_token_the_day_of_the_erasure_is_not_younger_and_the_day_after_is(assertion: AccountAssertion) -> None:
@@ -241,8 +229,10 @@ def test_o4_by_token_the_day_of_the_erasure_is_not_younger_and_the_day_after_is(
     tomorrow = replace(assertion, now=lambda: NOW + A_DAY, real_now=lambda: REAL_NOW + A_DAY)
     for consented_on in (None, TODAY):
         with pytest.raises(MeterErased):
-            tomorrow.add(METER, "token:t", consented_on=consented_on, tenant="alpha", token_of="alpha")
-    account, created = tomorrow.add(METER, "token:t", consented_on=TODAY + A_DAY, tenant="alpha", token_of="alpha")
+            replace(tomorrow, token_of="alpha").add(METER, "token:t", consented_on=consented_on, tenant="alpha")
+    account, created = replace(tomorrow, token_of="alpha").add(
+        METER, "token:t", consented_on=TODAY + A_DAY, tenant="alpha"
+    )
     assert created and account.state is AccountState.READY
 
 
@@ -254,7 +244,7 @@ def test_o4_by_token_no_day_opens_a_meter_that_was_erased_at_another_tenant_and_
     tomorrow = replace(assertion, now=lambda: NOW + A_DAY, real_now=lambda: REAL_NOW + A_DAY)
     for consented_on in (None, TODAY, TODAY + A_DAY):
         with pytest.raises(MeterElsewhere) as refused:
-            tomorrow.add(METER, "token:t", consented_on=consented_on, tenant="beta", token_of="beta")
+            replace(tomorrow, token_of="beta").add(METER, "token:t", consented_on=consented_on, tenant="beta")
         assert METER not in str(refused.value)
     assert assertion.registry.accounts.list_accounts() == []
     account, created = tomorrow.add(METER, "cli:ada", anew=True, tenant="beta")
@@ -262,9 +252,9 @@ def test_o4_by_token_no_day_opens_a_meter_that_was_erased_at_another_tenant_and_
 
 
 def test_o4_of_several_erasures_the_latest_ones_tenant_counts(assertion: AccountAssertion) -> None:
-    digest = assertion.erasures.digests("enedis", METER)[0]
+    digest = assertion.registry.erasures.digests("enedis", METER)[0]
     for tenant, at in (("alpha", REAL_NOW), ("beta", REAL_NOW + A_DAY), ("gamma", REAL_NOW - A_DAY)):
         with assertion.registry.database.writing() as connection:
-            assertion.erasures.remember(connection, digest, at, TODAY + timedelta(days=900), tenant)
+            assertion.registry.erasures.remember(connection, digest, at, TODAY + timedelta(days=900), tenant)
     with assertion.registry.database.reading() as connection:
-        assert assertion.erasures.find_last(connection, "enedis", METER) == (REAL_NOW + A_DAY, "beta")
+        assert assertion.registry.erasures.find_last(connection, "enedis", METER) == (REAL_NOW + A_DAY, "beta")

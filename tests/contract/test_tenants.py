@@ -31,11 +31,9 @@ from worker.accounts.notice_channels import NoticeChannels, NoticeLog, NotifySer
 from worker.domain.account import DEFAULT_TENANT, AccountState, check_tenant
 from worker.domain.invitation import InvitationPurpose
 from worker.errors import MeterElsewhere, UnknownTenant
-from worker.stores.encryption import KeyedHashes, generate_key
+from worker.stores.encryption import generate_key
 from worker.stores.registry import Registry
 from worker.stores.registry.api_tokens import ApiTokenTable, Tenant, TenantTable, WebhookTarget, require_tenant
-from worker.stores.registry.consents import ConsentTable
-from worker.stores.registry.erased_meters import ErasureTable
 from worker.stores.registry.invitations import UnknownInvitation
 from worker.stores.registry.key_rotation import WEBHOOK_SEALS, rotate_seals
 from worker.stores.registry.tables import TENANTS
@@ -51,14 +49,12 @@ def table(registry: Registry) -> TenantTable:
 
 @pytest.fixture
 def assertion(registry: Registry) -> AccountAssertion:
-    consents = ConsentTable(registry.database, registry_sealer())
-    erasures = ErasureTable(registry.database, KeyedHashes(["k" * 40]))
-    return AccountAssertion(supplier="enedis", registry=registry, consents=consents, erasures=erasures, now=lambda: NOW)
+    return AccountAssertion(supplier="enedis", registry=registry, now=lambda: NOW)
 
 
 @pytest.fixture
 def inviter(registry: Registry) -> Inviter:
-    return Inviter(invitations=registry.invitations, registry=registry, public_url="https://releve.example")
+    return Inviter(registry=registry, public_url="https://releve.example")
 
 
 # Tenants themselves
@@ -205,7 +201,7 @@ def test_closed_and_erased_accounts_of_another_tenant_stand_beside_it_without_an
     registry: Registry, assertion: AccountAssertion, inviter: Inviter
 ) -> None:
     closed, _ = assertion.add(METER, "cli:ada")
-    close_account(assertion.consents, closed.id, NOW)
+    close_account(assertion.registry.consents, closed.id, NOW)
     account, created = assertion.add(METER, "token:t", tenant=THEIRS)
     assert created and account.tenant == THEIRS
     assert registry.accounts.get(closed.id).state is AccountState.CLOSED

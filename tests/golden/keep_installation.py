@@ -157,8 +157,8 @@ def _secrets(parts: Parts, accounts: dict[str, str]) -> dict[str, Any]:
     MailAddressTable(database, sealer, parts.stores.keys.hashes, lambda: NOW).set(household.id, ADDRESS, "fr")
     totp = new_totp_key()
     operator = parts.access.operators.add(OPERATOR, PASSWORD, totp)
-    invitations = InvitationTable(database, parts.stores.keys.registry, lambda: NOW)
-    inviter = Inviter(invitations=invitations, registry=parts.stores.registry, public_url="https://releve.example")
+    parts.stores.registry.invitations = InvitationTable(database, parts.stores.keys.registry, lambda: NOW)
+    inviter = Inviter(registry=parts.stores.registry, public_url="https://releve.example")
     _, link = inviter.invite_account(accounts["action_needed"], "operator")
     client, client_secret = parts.stores.registry.proxy_clients.create(
         "Stack", ["https://stack.example/"], "default", pkce=True

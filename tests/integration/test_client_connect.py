@@ -51,7 +51,7 @@ def parts(installation: Installation, register: RightRegister) -> Iterator[Parts
         gas = replace(parts.consent.supplier_of("grdf"), calls=calls, exchange_code=exchange)
         suppliers = {**parts.consent.suppliers, "grdf": gas}
         outcomes = replace(parts.consent.connector.outcomes, suppliers=suppliers)
-        connector = replace(parts.consent.connector, suppliers=suppliers, outcomes=outcomes)
+        connector = replace(parts.consent.connector, outcomes=outcomes)
         parts.consent = replace(parts.consent, suppliers=suppliers, connector=connector)
         yield parts
 

@@ -72,7 +72,7 @@ def test_a_removal_erases_all_but_the_proof_and_says_so(installation: Installati
         assert (proof.reference, proof.consent_until, proof.names_meter) == (None, UNTIL, False)
         assert ByDoctype(parts.stores.measures)[Doctype.DAY].read(account, "0", "~") == []
         assert len(ByDoctype(parts.stores.measures)[Doctype.DAY].read(other, "0", "~")) == 2
-        assert len(parts.sync.refusals.pending.list_for_account(other)) == 1
+        assert len(parts.sync.refusals.registry.pending_refusals.list_for_account(other)) == 1
     files = [path.read_bytes() for path in installation.folder.rglob("*") if path.is_file()]
     assert files and METER.encode() not in b"".join(files)
 

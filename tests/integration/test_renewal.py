@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from threading import Event, Thread
 
 import pytest
 from fastapi.testclient import TestClient
 
-from tasks.upkeep import renew_tokens
+import tasks.upkeep
 from tests.support.connect_service import METER, OTHER, ConnectServers, ConnectService, open_connect_service
 from tests.support.parts import use_parts
+from worker.accounts.token_upkeep import renew_tokens
 from worker.clients.supplier_session import TokenProvider
 from worker.domain.account import AccountState
 from worker.errors import RefreshAnswerLost, SupplierUnavailable
-from worker.runtime.consent_parts import build_token_renewal
 
 TOKEN_PATH = "/v1/oauth2/token"
 LOST = "USER_ACTION_NEEDED.OAUTH_OUTDATED.REFRESH_LOST"
@@ -45,15 +44,21 @@ def count_renewals(service: ConnectService) -> int:
     return int(service.simulate("GET", "report")["tokens"].get("refresh_token", 0))
 
 
+def renew(service: ConnectService, calls_per_hour: int | None = None) -> int:
+    sync = service.parts.sync
+    per_hour = calls_per_hour or sync.ledger.per_hour
+    return renew_tokens(sync.refusals, sync.claims, sync.suppliers.tokens_of, per_hour)
+
+
 def test_beat_renews_what_ends_soon_and_nothing_else(service: ConnectService, monkeypatch: pytest.MonkeyPatch) -> None:
     use_parts(monkeypatch, service.parts)
     (account,) = connect(service, METER)
     before = service.parts.stores.registry.tokens.load(account)
     service.simulate("POST", "switches", {"token_life_s": 12_600})
-    renew_tokens()
+    tasks.upkeep.renew_tokens()
     assert count_renewals(service) == 1
     assert service.parts.stores.registry.tokens.load(account) != before
-    renew_tokens()
+    tasks.upkeep.renew_tokens()
     assert count_renewals(service) == 1
 
 
@@ -70,7 +75,7 @@ def test_nothing_is_renewed_while_nobody_is_to_be_asked(service: ConnectService)
     connect(service, METER)
     service.simulate("POST", "switches", {"token_life_s": 12_600})
     service.parts.sync.incidents.open_by_hand()
-    assert build_token_renewal(service.parts.stores, service.parts.sync).run() == 0
+    assert renew(service) == 0
     assert count_renewals(service) == 0
 
 
@@ -78,11 +83,9 @@ def test_a_refresh_answer_lost_on_the_way_is_known_for_what_it_is(service: Conne
     browser = service.browser()
     accounts = connect(service, METER, OTHER, browser=browser)
     service.simulate("POST", "faults", {"path": TOKEN_PATH, "kind": "refresh_lost"})
-    assert (
-        build_token_renewal(service.parts.stores, service.parts.sync).run() == 0
-    )  # The renewal was early, so the stored token is still valid.
+    assert renew(service) == 0  # The renewal was early, so the stored token is still valid.
     assert all(service.parts.stores.registry.accounts.get(account).active for account in accounts)
-    assert build_token_renewal(service.parts.stores, service.parts.sync).run() == 0
+    assert renew(service) == 0
     for account in map(service.parts.stores.registry.accounts.get, accounts):
         assert (account.state, account.reason) == (AccountState.ACTION_NEEDED, LOST)
     with pytest.raises(RefreshAnswerLost):
@@ -112,21 +115,19 @@ def test_a_worker_that_died_between_the_answer_and_its_keeping_is_the_same_loss(
 def test_a_consent_that_was_withdrawn_is_not_called_a_loss(service: ConnectService) -> None:
     (account,) = connect(service, METER)
     service.simulate("DELETE", "tokens?refresh=1")
-    assert build_token_renewal(service.parts.stores, service.parts.sync).run() == 0
+    assert renew(service) == 0
     assert service.parts.stores.registry.accounts.get(account).reason == "USER_ACTION_NEEDED.OAUTH_OUTDATED"
 
 
 def test_a_supplier_that_is_down_sets_nobody_aside(service: ConnectService) -> None:
     (account,) = connect(service, METER)
     service.simulate("POST", "faults", {"path": TOKEN_PATH, "status": 503, "body": "<html>", "count": 3})
-    build_token_renewal(service.parts.stores, service.parts.sync).run()
+    renew(service)
     with pytest.raises(SupplierUnavailable):
         tokens_of(service, account).renew(tokens_of(service, account).current())
     assert service.parts.stores.registry.accounts.get(account).active
     service.simulate("POST", "switches", {"token_life_s": 12_600})
-    assert (
-        build_token_renewal(service.parts.stores, service.parts.sync).run() == 1
-    )  # The supplier has not used up the refresh token.
+    assert renew(service) == 1  # The supplier has not used up the refresh token.
 
 
 def test_a_consent_given_during_a_renewal_wins(service: ConnectService) -> None:
@@ -157,4 +158,4 @@ def test_a_tick_spends_at_most_its_share_of_the_quota(service: ConnectService) -
     for number in range(4):
         connect(service, f"3000164000001{number}")
     service.simulate("POST", "switches", {"token_life_s": 12_600})
-    assert replace(build_token_renewal(service.parts.stores, service.parts.sync), calls_per_hour=1200).run() == 2
+    assert renew(service, calls_per_hour=1200) == 2

@@ -35,7 +35,7 @@ from worker.ops import backup as creating
 from worker.ops import backup as restoring
 from worker.ops.backup import back_up, restore
 from worker.ops.backup_format import BackupRefused, pack, to_line
-from worker.runtime.consent_parts import build_inviter, erase, stop_consent
+from worker.runtime.consent_parts import erase, stop_consent
 from worker.stores.encryption import KeyedHashes, Purpose, Sealer, generate_key
 from worker.stores.erasure_ledger import LedgerEntry, LedgerFile, LedgerKind, LedgerRefused
 from worker.stores.measures.measure_store import Document
@@ -219,7 +219,7 @@ def test_n3_a_meter_that_changed_hands_since_stays_closed(lost: Lost, new: Insta
 def test_n3_no_session_invitation_or_grant_of_before_lets_anybody_in(lost: Lost, new: Installation) -> None:
     with lost.installation.open() as parts:
         before = parts.stores.registry.accounts.get(lost.ids["first"])
-        _, secret = build_inviter(parts.stores).invitations.create(
+        _, secret = parts.stores.registry.invitations.create(
             parts.stores.registry.invitations.list_invitations()[0].purpose,
             "enedis",
             "operator",

@@ -15,6 +15,7 @@ from tests.support.installation import Installation
 from tests.support.parts import Parts
 from tests.support.registries import record_consent
 from tests.support.right_register import RightRegister
+from worker.accounts.gas_rights import withdraw_rights
 from worker.clients.grdf.consent import LARGEST_PROOF
 from worker.domain.access_right import ProofState, RightRole, RightState
 from worker.domain.account import AccountState
@@ -129,7 +130,7 @@ def test_an_erased_own_meter_is_added_again_by_a_right_since_or_by_our_word(
     house.releve("accounts", "remove", account, "--yes")
     # The removal was not sent to the supplier yet, so that the old right is still active there.
     assert "--anew" in house.run(*OWN).error_line
-    parts.consent.right_withdrawal.run()
+    withdraw_rights(parts.stores.registry.rights, parts.sync.suppliers.clients_of)
     assert house.query(*OWN, "--postcode", "69001", "--name", "Durand")["account"]
     assert register.withdrawn == ["uuid-1"]
 
@@ -167,7 +168,7 @@ def test_a_right_that_is_being_withdrawn_is_not_used_again(
     register.grant(PCE, role=RightRole.OWN)
     house.releve("accounts", "remove", house.query(*OWN)["account"], "--yes")
     assert "is being withdrawn" in house.run(*OWN, "--anew").err
-    parts.consent.right_withdrawal.run()
+    withdraw_rights(parts.stores.registry.rights, parts.sync.suppliers.clients_of)
     assert house.query(*OWN, "--anew", "--postcode", "69001", "--name", "Durand")["account"]
 
 

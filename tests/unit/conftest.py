@@ -115,7 +115,8 @@ class Household:
     def add_asserted(self, supplier: str = "enedis", waits_under: str | None = None) -> str:
         """Add an account that somebody vouches for, without a day of the consent, and return its id."""
         number = str(30001640001000 + next(_NUMBERS))
-        return build_assertion(self.stores, supplier).add(number, "cli:test", waits_under=waits_under)[0].id
+        assertion = replace(build_assertion(self.stores, supplier), waits_under=waits_under)
+        return assertion.add(number, "cli:test")[0].id
 
     def add_another(self, consent_until: date | None = None) -> str:
         """Add an account whose meter has a number of its own."""

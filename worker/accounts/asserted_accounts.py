@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Final
 
 from sqlalchemy import Connection
@@ -24,8 +24,7 @@ from worker.domain.windows import civil_date
 from worker.errors import DataError, MeterElsewhere
 from worker.stores.registry import Registry
 from worker.stores.registry.accounts import NewConsent
-from worker.stores.registry.consents import ConsentTable, GivenConsent
-from worker.stores.registry.erased_meters import ErasureTable
+from worker.stores.registry.consents import GivenConsent
 
 MAX_REFERENCE_LENGTH: Final = 64
 MAX_VOUCHER_LENGTH: Final = 100
@@ -58,14 +57,18 @@ class TokenAccount:
 
 @dataclass(frozen=True, kw_only=True)
 class AccountAssertion:
-    """The use case that adds an account with evidence of kind ``asserted``."""
+    """The use case that adds an account with evidence of kind ``asserted``.
+
+    ``token_of``: the tenant whose program vouches, where it isn't the operator. ``waits_under``: the code under which
+    the account waits for its owner, and nothing is asked for it.
+    """
 
     supplier: str
     registry: Registry
-    consents: ConsentTable
-    erasures: ErasureTable
     now: Clock
     real_now: Clock = real_clock
+    token_of: str | None = None
+    waits_under: str | None = None
 
     def add(
         self,
@@ -77,17 +80,13 @@ class AccountAssertion:
         token: str | None = None,
         anew: bool = False,
         tenant: str = DEFAULT_TENANT,
-        token_of: str | None = None,
-        waits_under: str | None = None,
     ) -> tuple[Account, bool]:
         """Return the tenant's account of a usage point, and whether it is new; one that was there stays as it is.
 
         Account and evidence are written in one transaction. With ``consented_on``, the day on which the holder
         consented, the account is ``ready`` at once. Otherwise it is ``new`` until the supplier's first answer, and is
         asked for like a ready one. The caller has checked that there is a token where accounts have their own, and
-        enqueues the backfill. ``anew``: the holder has consented since the meter's data were erased. ``token_of``:
-        the tenant whose program vouches, where it isn't the operator. ``waits_under``: the code under which the account
-        waits for its owner, and nothing is asked for it.
+        enqueues the backfill. ``anew``: the holder has consented since the meter's data were erased.
 
         Raises ValueError if the evidence can't be kept as it is, MeterElsewhere where the account that reads the meter
         is another tenant's, and by token where the one that was erased last was not this tenant's; and MeterErased
@@ -107,8 +106,8 @@ class AccountAssertion:
         )
 
         def on_new(connection: Connection, account_ids: Sequence[str]) -> None:
-            self.check_not_erased(connection, usage_point_id, consented_on, anew=anew, token_of=token_of)
-            self.consents.record(connection, account_ids, consent, now)
+            self.check_not_erased(connection, usage_point_id, consented_on, anew=anew)
+            self.registry.consents.record(connection, account_ids, consent, now)
 
         account, created = self.registry.accounts.add_asserted(
             self.supplier,
@@ -118,35 +117,29 @@ class AccountAssertion:
             confirmed=consented_on is not None,
             on_new=on_new,
             tenant=tenant,
-            waits_under=waits_under,
+            waits_under=self.waits_under,
         )
         check_tenant_of(account, tenant)
         return account, created
 
-    def check_not_erased(
-        self, connection: Connection, meter: str, consented_on: date | None, *, anew: bool, token_of: str | None = None
-    ) -> None:
+    def check_not_erased(self, connection: Connection, meter: str, consented_on: date | None, *, anew: bool) -> None:
         """Raise MeterErased where the meter's data were erased, and nothing says that the consent is younger.
 
-        ``token_of``: the tenant whose program says so. Raises MeterElsewhere where the account that was erased was not
-        this tenant's.
+        Raises MeterElsewhere where the account that was erased was not the tenant's whose program says so.
         """
-        erasure = self.erasures.find_last(connection, self.supplier, meter)
+        erasure = self.registry.erasures.find_last(connection, self.supplier, meter)
         if erasure is None:
             return
         erased_at, erased_of = erasure
-        if token_of not in (None, erased_of):
+        if self.token_of not in (None, erased_of):
             raise MeterElsewhere("the operator must add this meter: its data were erased at another tenant")
-        erased_on = self._fleet_day(erased_at)
-        if is_asserted_younger(erased_on, consented_on, anew=anew, on_the_day=token_of is None):
+        # The fleet's clock may be a simulated one.
+        erased_on = civil_date(erased_at + (self.now() - self.real_now()))
+        if is_asserted_younger(erased_on, consented_on, anew=anew, on_the_day=self.token_of is None):
             return
         raise MeterErased(
             "the holder of this meter had its data erased: invite them, or give the day on which they consented again"
         )
-
-    def _fleet_day(self, moment: datetime) -> date:
-        """Return the day of a real moment, in Europe/Paris and by the fleet's clock, which may be a simulated one."""
-        return civil_date(moment + (self.now() - self.real_now()))
 
     def add_by_token(self, token: str, vouched_by: str, usage_points: Sequence[str] = ()) -> list[TokenAccount]:
         """Return the accounts of a gateway's token, which take it; all of them or none.
@@ -176,13 +169,18 @@ class AccountAssertion:
             proof=Proof.ASSERTED,
             vouched_by=vouched_by[:MAX_VOUCHER_LENGTH],
         )
+
+        def check(connection: Connection) -> None:
+            for meter in (meter for meter, account in before.items() if account is None):
+                self.check_not_erased(connection, meter, consent_from, anew=False)
+
         added = self.registry.accounts.add_all(
             self.supplier,
             meters,
             now,
             NewConsent(consent_from, consent_until, text),
-            before=lambda connection: self._check_not_erased(connection, before, consent_from),
-            on_accounts=lambda connection, ids: self.consents.record(connection, ids, evidence, now),
+            before=check,
+            on_accounts=lambda connection, ids: self.registry.consents.record(connection, ids, evidence, now),
         )
         return [
             TokenAccount(account, created, meter in had_token)
@@ -205,19 +203,12 @@ class AccountAssertion:
                     "use a gateway's token"
                 )
         if own is not None:
-            proof = self.consents.newest_proofs([own.id]).get(own.id)
+            proof = self.registry.consents.newest_proofs([own.id]).get(own.id)
             if proof is not None and proof.kind is not ConsentKind.ASSERTED:
                 raise MeterConnected(
                     f"account {own.id} has a consent of its own, so that it can't use a gateway's token"
                 )
         return own
-
-    def _check_not_erased(
-        self, connection: Connection, accounts: dict[str, Account | None], consent_from: date | None
-    ) -> None:
-        for meter, account in accounts.items():
-            if account is None:
-                self.check_not_erased(connection, meter, consent_from, anew=False)
 
 
 def check_tenant_of(account: Account, tenant: str) -> None:

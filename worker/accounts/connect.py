@@ -30,9 +30,9 @@ from typing import Final
 
 from worker.accounts.gas_rights import RightDeclarations
 from worker.accounts.opening import ProvenRequests, RequestEnded
-from worker.accounts.proxy_grants import ProxyCode, ProxyCodes
+from worker.accounts.proxy_grants import ProxyCode
 from worker.clients.endpoints import Callback
-from worker.clients.supplier import SupplierClient, SupplierConsents
+from worker.clients.supplier import SupplierClient
 from worker.domain.answers import AnswerKind
 from worker.domain.clock import Clock, real_clock
 from worker.domain.connection_request import (
@@ -59,7 +59,6 @@ from worker.errors import (
 )
 from worker.logs import fields
 from worker.stores.redis.locks import Locks
-from worker.stores.redis.pending_consents import ConnectionRequests
 from worker.stores.registry.erased_meters import ReadingTryTable
 
 log = logging.getLogger("releve.consents")
@@ -77,14 +76,10 @@ class AccountConnector:
     """The use case that turns a callback into accounts.
 
     The caller of ``conclude`` publishes the history of the connected accounts; a lost message does no harm.
-    ``suppliers``: the consents of each supplier that has a consent page here.
     """
 
-    suppliers: Mapping[str, SupplierConsents]
     outcomes: ProvenRequests
     declarations: RightDeclarations
-    requests: ConnectionRequests
-    proxy_codes: ProxyCodes
     locks: Locks
     meter_readings: MeterReadings
     real_now: Clock = real_clock
@@ -93,7 +88,7 @@ class AccountConnector:
         """Return the request with what its callback says: to be concluded, or ended already. Does no I/O."""
         if callback.failure:
             return request.after(RequestEvent.REFUSED, page=callback.failure)
-        takes_code = self.suppliers[request.supplier].takes_code
+        takes_code = self.outcomes.suppliers[request.supplier].takes_code
         if takes_code and callback.code is None:
             return request.after(RequestEvent.REFUSED, page="no_usage_point")
         if not takes_code and request.invitation_id is None:
@@ -114,14 +109,14 @@ class AccountConnector:
         Raises StoreUnavailable; whatever the supplier says becomes a state of the request.
         """
         with self._lock(request_id):
-            request = self.requests.get(request_id)
+            request = self.outcomes.requests.get(request_id)
             if request is None:
-                self.requests.forget(request_id)
+                self.outcomes.requests.forget(request_id)
                 return None
             if not request.is_due(self.real_now()):
                 return request
             after = self._step(request)
-            self.requests.save(after)
+            self.outcomes.requests.save(after)
             return after
 
     def choose_new_holder(self, request_id: str, names: Sequence[str]) -> ConnectionRequest | None:
@@ -150,13 +145,13 @@ class AccountConnector:
                 return None
             own = replace(request, browser=browser, known_as=tuple(names), session=session, next_try_at=None)
             after = own.after(RequestEvent.READING_TYPED, readings=dict(readings), page="", tries=0)
-            self.requests.save(after)
-            self.requests.bind(after)
+            self.outcomes.requests.save(after)
+            self.outcomes.requests.bind(after)
         return after
 
     def find_unproven(self, names: Sequence[str]) -> ConnectionRequest | None:
         """Return the request of the browser with these names where a reading of the meter can prove it, else None."""
-        request = self.requests.of_browser(names)
+        request = self.outcomes.requests.of_browser(names)
         if request is None or request.state is not RequestState.UNPROVEN or request.caller is not None:
             return None
         return request if self.meter_readings.offered and not request.was_unknown else None
@@ -173,7 +168,7 @@ class AccountConnector:
         request = replace(request, vouched_by=by)
         if request.declaration is not None:
             request = request.after(RequestEvent.VOUCHED, page="")
-            self.requests.save(request)
+            self.outcomes.requests.save(request)
             return request
         return self._finish_saved(request)
 
@@ -182,7 +177,7 @@ class AccountConnector:
         request = self._load(request_id, None, RequestState.HELD)
         if request is not None:
             request = request.after(RequestEvent.TURNED_AWAY, page="turned_away")
-            self.requests.save(request)
+            self.outcomes.requests.save(request)
         return request
 
     def _lock(self, request_id: str) -> AbstractContextManager[None]:
@@ -190,7 +185,7 @@ class AccountConnector:
         return self.locks.lock(f"connection_request:{request_id}", _STEP_S, most_s=_LONGEST_STEP_S)
 
     def _load(self, request_id: str, names: Sequence[str] | None, state: RequestState) -> ConnectionRequest | None:
-        request = self.requests.get(request_id)
+        request = self.outcomes.requests.get(request_id)
         if request is None or request.state is not state or (names is not None and request.browser not in names):
             return None
         return request
@@ -201,7 +196,7 @@ class AccountConnector:
                 after = self.outcomes.conclude(request)
             except RequestEnded as refusal:
                 after = request.after(RequestEvent.REFUSED, page=refusal.page)
-            self.requests.save(after)
+            self.outcomes.requests.save(after)
             return after
 
     def _step(self, request: ConnectionRequest) -> ConnectionRequest:
@@ -210,7 +205,7 @@ class AccountConnector:
                 return self.declarations.conclude(request, request.declaration)
             if request.caller is not None and request.keeps_code:
                 # The supplier is asked when the client redeems our code, so that the token is the client's alone.
-                return self.proxy_codes.hand_over(
+                return self.outcomes.proxy_codes.hand_over(
                     request,
                     ProxyCode(
                         caller=request.caller,
@@ -245,9 +240,9 @@ class AccountConnector:
 
     def _prove(self, request: ConnectionRequest) -> ConnectionRequest:
         """Ask the supplier at most once, and return the request with its proof, without one, or still waiting."""
-        if request.supplier not in self.suppliers:
+        if request.supplier not in self.outcomes.suppliers:
             raise OperatorFault(f"{request.supplier} is not set up any more")
-        answer = self.suppliers[request.supplier].ask(request)
+        answer = self.outcomes.suppliers[request.supplier].ask(request)
         kind = answer.kind
         if kind is ConsentKind.AUTORISATION and not answer.meters:
             request = replace(request, was_unknown=True)
@@ -288,13 +283,13 @@ class AccountConnector:
             code=None,
             readings={},
         )
-        self.requests.save(request)
+        self.outcomes.requests.save(request)
         return request
 
 
 @dataclass(frozen=True, kw_only=True)
 class MeterReadings:
-    """The use case that compares a typed reading with the meter's registers. Every method raises StoreUnavailable.
+    """The use case that compares a typed reading with the meter's registers.
 
     ``client_of``: the client of a supplier with the application's token. ``offered``: whether the supplier serves
     registers.

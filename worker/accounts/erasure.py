@@ -15,33 +15,25 @@ from worker.domain.account import AccountState
 from worker.domain.consents import EndReason, forget_on
 from worker.domain.windows import civil_date
 from worker.stores.erasure_ledger import LedgerEntry, LedgerKind
-from worker.stores.measures.measure_store import MeasureStore
-from worker.stores.redis.claims import ProgressStore
 from worker.stores.redis.pending_consents import ConnectionRequests
 from worker.stores.registry import Registry
 from worker.stores.registry.households import forget_account
 from worker.stores.registry.known_ledger import KnownLedger
 
 
-def erase_account(
+def remove_account(
     account_id: str,
-    *,
     registry: Registry,
-    measures: MeasureStore,
-    progress: ProgressStore,
     ledger: KnownLedger,
     requests: ConnectionRequests,
+    *,
     now: datetime,
     erased_at: datetime,
-    keep_proof_days: int,
-    actor: str | None = None,
 ) -> dict[str, int]:
-    """Erase an account's measures, tokens and state, refuse late writes, and return what was erased, counted.
+    """Remove an account from the registry, and its connection requests; return what was removed, counted.
 
-    ``now`` is the fleet's time, and ``erased_at`` the real one. ``consent_proofs_kept`` counts what stays, by policy
-    and without the meter's number. ``actor``: who asked for it. Safe to repeat. Raises UnknownAccount, and
-    StoreUnavailable: before the ledger has the erasure nothing is erased. The grants of the proxy for the account's
-    meter end with it, and its rights are to be withdrawn at the supplier; the caller enqueues that.
+    ``now`` is the fleet's time, and ``erased_at`` the real one. The grants of the proxy for the account's meter end
+    with it, and its rights are marked as to be withdrawn.
     """
     account, on_removal, withdrawn = registry.accounts.get(account_id), None, {}
     if account.state is not AccountState.DELETED:
@@ -58,8 +50,5 @@ def erase_account(
                 withdrawn["rights"] = number
 
         requests.end_for(account.id, account.usage_point_id, registry.consents.browser_of(account.id))
-    # The registry goes first: from then on no task writes for this account.
-    removed = registry.accounts.remove(account_id, now, on_removal, partial(forget_account, account_id=account_id))
-    proofs = registry.consents.erase_after_removal(account_id, now, keep_proof_days, actor)
-    documents = measures.erase(account_id)
-    return {"documents": documents, **removed, **withdrawn, "state_keys": progress.forget(account_id), **proofs}
+    forget = partial(forget_account, account_id=account_id)
+    return registry.accounts.remove(account_id, now, on_removal, forget) | withdrawn

@@ -47,10 +47,9 @@ from worker.domain.totals import Peak, state_on, to_peaks
 from worker.domain.windows import ONE_DAY, DateWindow, civil_date, plan_look_back
 from worker.stores.measures.measure_store import MeasureStore
 from worker.stores.redis.claims import ProgressStore
-from worker.stores.registry.consents import ConsentTable
 from worker.stores.registry.outcomes import SeriesOutcome
 from worker.stores.registry.outputs import OutputState, list_outputs_of
-from worker.stores.registry.supplier_answers import Correction, CorrectionTable
+from worker.stores.registry.supplier_answers import Correction
 from worker.sync.history import History
 from worker.texts import LANGUAGES, format_clock, format_day, has_text, translate
 
@@ -121,14 +120,12 @@ class Explanation:
 class Explainer:
     """The service that collects what is known of a day, from the registry, the measure store and Redis."""
 
-    consents: ConsentTable
     measures: MeasureStore
-    corrections: CorrectionTable
     progress: ProgressStore
     history: History
 
     def explain(self, account: Account, day: date) -> Explanation:
-        """Return the explanation of one day. Raises StoreUnavailable."""
+        """Return the explanation of one day."""
         known = AccountDays(account, self.history)
         shown = _series_to_explain(known)
         holes = find_all_holes({series: known.ledger(series) for series in shown})
@@ -154,7 +151,7 @@ class Explainer:
             day=day,
             reason=reason,
             sentences=_sentences_of(known, quoted, reason, reason_series),
-            proof=next(iter(self.consents.list_proofs(account.id)), None),
+            proof=next(iter(self.history.registry.consents.list_proofs(account.id)), None),
             series=explanations,
             corrections=corrections,
             discrepancies=find_discrepancies(day, shown, entries, bool(corrections)),
@@ -163,10 +160,7 @@ class Explainer:
         )
 
     def explain_days(self, account: Account, series: Series, days: Collection[date]) -> dict[date, SeriesExplanation]:
-        """Return the explanation of each of these days of a series of daily values, without their stored values.
-
-        Raises StoreUnavailable.
-        """
+        """Return the explanation of each of these days of a series of daily values, without their stored values."""
         known = AccountDays(account, self.history)
         state = self.progress.task_state(account.id, series)
         return {day: _explain_series(known, self.measures, day, series, state, None, StoredDay(None)) for day in days}
@@ -191,7 +185,7 @@ class Explainer:
             period = period_of(day, entries[series.inputs]) if series.has_intervals else None
             first = date.fromisoformat(period.key) if period else day
             keys = key_range(DateWindow(first, first + ONE_DAY), series.inputs)
-            yield from self.corrections.list_between(account_id, series.inputs, *keys)
+            yield from self.history.registry.corrections.list_between(account_id, series.inputs, *keys)
 
 
 def _series_to_explain(known: AccountDays) -> list[Series]:

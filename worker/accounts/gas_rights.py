@@ -57,7 +57,6 @@ from worker.errors import (
 )
 from worker.logs import fields
 from worker.stores.redis.locks import Locks
-from worker.stores.redis.pending_consents import ConnectionRequests
 from worker.stores.registry.accounts import NewConsent
 from worker.stores.registry.consents import GivenConsent
 from worker.stores.registry.rights import RightTable
@@ -73,27 +72,22 @@ _LONGEST_WAIT: Final = timedelta(days=7)
 
 @dataclass(frozen=True, kw_only=True)
 class RightDeclarations:
-    """The use case that declares rights. ``clients_of`` returns a supplier's clients; see ``Runtime``."""
+    """The use case that declares rights. ``clients_of`` returns a supplier's clients."""
 
     clients_of: Callable[[str], SupplierClients]
     outcomes: ProvenRequests
-    openings: RightOpenings
-    rights: RightTable
-    requests: ConnectionRequests
     locks: Locks
-    now: Clock
-    real_now: Clock = real_clock
 
     def begin(self, request: ConnectionRequest) -> ConnectionRequest:
         """Store a request that declares a right, and return it: to be concluded, held for the operator, or ended.
 
-        The caller has checked the declaration's form. Asks no supplier. Raises StoreUnavailable.
+        The caller has checked the declaration's form. Asks no supplier.
         """
         if request.invitation_id is None and self.outcomes.are_too_many(request, 1):
             request = replace(request, declaration=None).after(RequestEvent.REFUSED, page="right_too_many")
         elif request.invitation_id is None:
             request = _hold(request)
-        self.requests.create(request)
+        self.outcomes.requests.create(request)
         return request
 
     def conclude(self, request: ConnectionRequest, declaration: HouseholdDeclaration) -> ConnectionRequest:
@@ -101,18 +95,19 @@ class RightDeclarations:
 
         Raises RequestEnded with the page that says why there is no right, what the client raises, and StoreUnavailable.
         """
-        name = f"right:{self.rights.lock_name(request.supplier, declaration.meter)}"
+        rights = self.outcomes.registry.rights
+        name = f"right:{rights.lock_name(request.supplier, declaration.meter)}"
         with self.locks.lock(name, _STEP_S, most_s=_LONGEST_STEP_S):
-            right = self.rights.of_request(request.id)  # This step has stored it before a crash.
+            right = rights.of_request(request.id)  # This step has stored it before a crash.
             if right is None:
                 if request.invitation_id is None and request.vouched_by is None:
                     return _hold(request)  # A session vouched for it in release 0.2.0.
-                if self.rights.is_being_withdrawn(request.supplier, declaration.meter):
-                    return request.waiting("unavailable", self.real_now())
+                if rights.is_being_withdrawn(request.supplier, declaration.meter):
+                    return request.waiting("unavailable", self.outcomes.real_now())
                 right = self._declare(request, declaration)
         if right is None:
-            return request.waiting("not_there", self.real_now())
-        account = self.openings.open(right) if right.state is RightState.ACTIVE else None
+            return request.waiting("not_there", self.outcomes.real_now())
+        account = open_by_right(self.outcomes, right) if right.state is RightState.ACTIVE else None
         connected = (ConnectedAccount(account.id, account.session_number),) if account else ()
         return request.after(RequestEvent.DECLARED, accounts=connected, page="")
 
@@ -130,9 +125,9 @@ class RightDeclarations:
         if account is not None and (not (is_own or for_new_holder) or account.tenant != request.tenant):
             raise RequestEnded("right_exists")
         with self.outcomes.registry.database.reading() as connection:
-            if self._is_erased(self.outcomes.erasures.find(connection, request.supplier, meter), request):
+            if self._is_erased(self.outcomes.registry.erasures.find(connection, request.supplier, meter), request):
                 raise RequestEnded("erased_since")
-        clients, today = self.clients_of(request.supplier), civil_date(self.now())
+        clients, today = self.clients_of(request.supplier), civil_date(self.outcomes.now())
         session, is_taken_over = clients.application_session(), account is not None and not is_own
         told = RightDeclaration(
             meter=meter,
@@ -158,7 +153,7 @@ class RightDeclarations:
             meter=meter,
             supplier_id=declared.id,
             state=declared.state,
-            state_since=self.now(),
+            state_since=self.outcomes.now(),
             account_id=account.id if account is not None and is_own else None,
             first_day=told.first_day,
             last_day=told.last_day,
@@ -167,7 +162,7 @@ class RightDeclarations:
             for_new_holder=for_new_holder,
             browser=request.browser,
             begun_at=request.begun_at,
-            declared_at=self.now(),
+            declared_at=self.outcomes.now(),
             line=declared.line,
             digest=declared.digest,
         )
@@ -185,11 +180,12 @@ class RightDeclarations:
             if records:  # All of them have ended, or are for a role of ours that is not the household's.
                 raise RequestEnded("right_exists")
             return None
-        known = [row for row in self.rights.of_meter(right.supplier, right.meter) if row.supplier_id == record.id]
+        rows = self.outcomes.registry.rights.of_meter(right.supplier, right.meter)
+        known = [row for row in rows if row.supplier_id == record.id]
         foreign = [row for row in known if row.browser not in request.names]
         if invited is None and any(row.account_id is None or row.account_id != right.account_id for row in foreign):
             raise RequestEnded("right_exists")
-        right = replace(right.after(record, self.now()), is_found=True)
+        right = replace(right.after(record, self.outcomes.now()), is_found=True)
         return self._store(request, right, invited, instead_of=[row.id for row in known])
 
     def _store(
@@ -201,13 +197,13 @@ class RightDeclarations:
         """
         page = ""
         with self.outcomes.registry.database.writing() as connection:
-            if self._is_erased(self.outcomes.erasures.find(connection, right.supplier, right.meter), request):
+            if self._is_erased(self.outcomes.registry.erasures.find(connection, right.supplier, right.meter), request):
                 page = "erased_since"
-            elif invited and not self.outcomes.invitations.use(connection, invited.invitation.id):
+            elif invited and not self.outcomes.registry.invitations.use(connection, invited.invitation.id):
                 page = "invitation_over"
             if not page or not right.is_found:
-                stored = replace(right, withdraw_since=self.real_now()) if page else right
-                self.rights.insert(connection, stored, instead_of=instead_of)
+                stored = replace(right, withdraw_since=self.outcomes.real_now()) if page else right
+                self.outcomes.registry.rights.insert(connection, stored, instead_of=instead_of)
         if page:
             raise RequestEnded(page)
         log.info("right declared", extra=fields(right=right.id, state=right.state, is_found=right.is_found))
@@ -230,78 +226,72 @@ def _page_of(error: RightRefused | UnknownUsagePoint) -> str:
     return error.code if error.code.startswith("right_") else "refused"
 
 
-@dataclass(frozen=True, kw_only=True)
-class RightOpenings:
-    """The use case that opens accounts by rights. Every method raises StoreUnavailable."""
+def open_by_right(
+    outcomes: ProvenRequests, right: Right, covers: Collection[Series] | None = None, *, anew: bool = False
+) -> Account | None:
+    """Return the account that an active right has opened or renewed; None where it may open none.
 
-    outcomes: ProvenRequests
-    rights: RightTable
-    now: Clock
+    ``covers``: the series that it covers, None where that isn't known. ``anew``: the person who declares it vouches
+    for a consent since the meter's data were erased. The caller starts the history. Safe to repeat.
+    """
+    registry, now = outcomes.registry, outcomes.now()
+    before = registry.accounts.find(right.supplier, right.meter)
+    is_own = before is not None and before.id == right.account_id
+    if before is not None and not (is_own or (right.for_new_holder and before.tenant == right.tenant)):
+        log.info("right opens nothing: its meter has an account", extra=fields(right=right.id))
+        return None
+    others = [before] if before is not None and not is_own else []
+    # The consent's first and last day, as the supplier told them or as they were declared.
+    first_day = right.first_day or civil_date(now)
+    last_day = right.last_day or last_day_of(first_day, _LONGEST_RIGHT)
+    given = GivenConsent(
+        kind=ConsentKind.RIGHT,
+        consent_from=first_day,
+        consent_until=last_day,
+        dates_from=DatesSource.SUPPLIER if right.first_day and right.last_day else DatesSource.REQUESTED,
+        reference=right.supplier_id,
+        proof=proof_of(right),
+        vouched_by=right.vouched_by,
+        browser=right.browser,
+        line=right.line,
+        answer_digest=right.digest,
+    )
 
-    def open(self, right: Right, covers: Collection[Series] | None = None, *, anew: bool = False) -> Account | None:
-        """Return the account that an active right has opened or renewed; None where it may open none.
+    def prepare(connection: Connection) -> None:
+        outcomes.lock_meters(connection, right.supplier, {right.meter: before}, [right.browser or ""])
+        if not registry.rights.lock(connection, right):
+            raise RequestEnded("right_withdrawn")
+        outcomes.close_others(connection, others, now)
 
-        ``covers``: the series that it covers, None where that isn't known. ``anew``: the person who declares it vouches
-        for a consent since the meter's data were erased. The caller starts the history. Safe to repeat.
-        """
-        before = self.outcomes.registry.accounts.find(right.supplier, right.meter)
-        is_own = before is not None and before.id == right.account_id
-        if before is not None and not (is_own or (right.for_new_holder and before.tenant == right.tenant)):
-            log.info("right opens nothing: its meter has an account", extra=fields(right=right.id))
-            return None
-        others = [before] if before is not None and not is_own else []
-        now = self.now()
-        # The consent's first and last day, as the supplier told them or as they were declared.
-        first_day = right.first_day or civil_date(now)
-        last_day = right.last_day or last_day_of(first_day, _LONGEST_RIGHT)
-        given = GivenConsent(
-            kind=ConsentKind.RIGHT,
-            consent_from=first_day,
-            consent_until=last_day,
-            dates_from=DatesSource.SUPPLIER if right.first_day and right.last_day else DatesSource.REQUESTED,
-            reference=right.supplier_id,
-            proof=proof_of(right),
-            vouched_by=right.vouched_by,
-            browser=right.browser,
-            line=right.line,
-            answer_digest=right.digest,
+    def finish(connection: Connection, account_ids: Sequence[str]) -> None:
+        erased_at = None if anew else registry.erasures.find(connection, right.supplier, right.meter)
+        if erased_at and not is_younger(proof_of(right), erased_at, right.begun_at, right.invited_at):
+            raise RequestEnded("erased_since")
+        registry.rights.mark_opened(connection, right.id, account_ids[0], now)
+        # Evidence locks its chain, which only evidence and the ledger's end may follow.
+        registry.consents.record(connection, account_ids, given, now)
+        outcomes.record_closures(connection, others, now, right.vouched_by or HOUSEHOLD)
+
+    try:
+        ((account, created),) = registry.accounts.add_all(
+            right.supplier,
+            [right.meter],
+            now,
+            NewConsent(first_day, last_day, token_needed=False),
+            before=prepare,
+            on_accounts=finish,
+            data_from=outcomes.first_day(right.supplier, [right.meter], others, now),
+            tenant=right.tenant,
+            offered=None if covers is None else {right.meter: covers},
         )
-
-        def prepare(connection: Connection) -> None:
-            self.outcomes.lock_meters(connection, right.supplier, {right.meter: before}, [right.browser or ""])
-            if not self.rights.lock(connection, right):
-                raise RequestEnded("right_withdrawn")
-            self.outcomes.close_others(connection, others, now)
-
-        def finish(connection: Connection, account_ids: Sequence[str]) -> None:
-            erased_at = None if anew else self.outcomes.erasures.find(connection, right.supplier, right.meter)
-            if erased_at and not is_younger(proof_of(right), erased_at, right.begun_at, right.invited_at):
-                raise RequestEnded("erased_since")
-            self.rights.mark_opened(connection, right.id, account_ids[0], now)
-            # Evidence locks its chain, which only evidence and the ledger's end may follow.
-            self.outcomes.consents.record(connection, account_ids, given, now)
-            self.outcomes.record_closures(connection, others, now, right.vouched_by or HOUSEHOLD)
-
-        try:
-            ((account, created),) = self.outcomes.registry.accounts.add_all(
-                right.supplier,
-                [right.meter],
-                now,
-                NewConsent(first_day, last_day, token_needed=False),
-                before=prepare,
-                on_accounts=finish,
-                data_from=self.outcomes.first_day(right.supplier, [right.meter], others, now),
-                tenant=right.tenant,
-                offered=None if covers is None else {right.meter: covers},
-            )
-        except RequestEnded:
-            log.info(
-                "right opens nothing: its meter was erased, or it is withdrawn or opened meanwhile",
-                extra=fields(right=right.id),
-            )
-            return None
-        log.info("consent given", extra=fields(account_id=account.id, proof=proof_of(right), new=created))
-        return account
+    except RequestEnded:
+        log.info(
+            "right opens nothing: its meter was erased, or it is withdrawn or opened meanwhile",
+            extra=fields(right=right.id),
+        )
+        return None
+    log.info("consent given", extra=fields(account_id=account.id, proof=proof_of(right), new=created))
+    return account
 
 
 def proof_of(right: Right) -> Proof:
@@ -311,47 +301,39 @@ def proof_of(right: Right) -> Proof:
     return Proof.INVITED if right.is_found and right.invited_at is not None else Proof.RIGHT
 
 
-@dataclass(frozen=True, kw_only=True)
-class RightWithdrawal:
-    """The job that withdraws rights. ``clients_of`` returns a supplier's clients; see ``Runtime``."""
+def withdraw_rights(rights: RightTable, clients_of: Callable[[str], SupplierClients], now: Clock = real_clock) -> int:
+    """Withdraw the rights that wait and return their number. Safe to repeat.
 
-    rights: RightTable
-    clients_of: Callable[[str], SupplierClients]
-    now: Clock = real_clock
+    Where the supplier is silent, refuses the application or has us wait, the rest waits for the next run.
+    """
+    withdrawn = 0
+    for right in rights.list_to_withdraw(_MOST_AT_ONCE):
+        try:
+            _withdraw(right, clients_of(right.supplier))
+            rights.delete_withdrawn(right.id)
+            rights_log.info("right withdrawn", extra=fields(right=right.id))
+            withdrawn += 1
+        except StoreUnavailable:
+            raise
+        except WorkerError as error:
+            if right.withdraw_since is not None and now() - right.withdraw_since > _LONGEST_WAIT:
+                rights_log.error("right not withdrawn, given up", extra=fields(right=right.id, reason=str(error)))
+                rights.delete_withdrawn(right.id)
+                continue
+            rights_log.warning("right not withdrawn yet", extra=fields(right=right.id, reason=str(error)))
+            if isinstance(error, TransientError | OperatorFault):  # It concerns the other rights, too.
+                break
+    return withdrawn
 
-    def run(self) -> int:
-        """Withdraw the rights that wait and return their number. Safe to repeat. Raises StoreUnavailable.
 
-        Where the supplier is silent, refuses the application or has us wait, the rest waits for the next run.
-        """
-        withdrawn = 0
-        for right in self.rights.list_to_withdraw(_MOST_AT_ONCE):
-            try:
-                self._withdraw(right)
-                withdrawn += 1
-            except StoreUnavailable:
-                raise
-            except WorkerError as error:
-                if right.withdraw_since is not None and self.now() - right.withdraw_since > _LONGEST_WAIT:
-                    rights_log.error("right not withdrawn, given up", extra=fields(right=right.id, reason=str(error)))
-                    self.rights.delete_withdrawn(right.id)
-                    continue
-                rights_log.warning("right not withdrawn yet", extra=fields(right=right.id, reason=str(error)))
-                if isinstance(error, TransientError | OperatorFault):  # It concerns the other rights, too.
-                    break
-        return withdrawn
-
-    def _withdraw(self, right: Right) -> None:
-        clients = self.clients_of(right.supplier)
-        session = clients.application_session()
-        if right.supplier_id is not None:
-            clients.rights.withdraw(session, right.supplier_id)
-        else:  # It was given on the supplier's own page, and no sweep has found it yet.
-            records = [
-                record for record in clients.rights.list_rights(session, [right.meter]) if record.meter == right.meter
-            ]
-            while record := best_record(records, *RightRole):
-                clients.rights.withdraw(session, record.id)
-                records.remove(record)
-        self.rights.delete_withdrawn(right.id)
-        rights_log.info("right withdrawn", extra=fields(right=right.id))
+def _withdraw(right: Right, clients: SupplierClients) -> None:
+    session = clients.application_session()
+    if right.supplier_id is not None:
+        clients.rights.withdraw(session, right.supplier_id)
+        return
+    # It was given on the supplier's own page, and no sweep has found it yet.
+    listed = clients.rights.list_rights(session, [right.meter])
+    records = [record for record in listed if record.meter == right.meter]
+    while record := best_record(records, *RightRole):
+        clients.rights.withdraw(session, record.id)
+        records.remove(record)

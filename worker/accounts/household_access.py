@@ -68,7 +68,7 @@ class WaysBack:
 
 @dataclass(frozen=True, kw_only=True)
 class HouseholdAccess:
-    """What makes, checks and ends a household's ways back; every method raises StoreUnavailable."""
+    """What makes, checks and ends a household's ways back."""
 
     keys: AccessKeyTable
     households: HouseholdTable
@@ -234,7 +234,7 @@ class MailLinks:
 
 @dataclass(frozen=True, kw_only=True)
 class HomeAccess:
-    """The household of a home and its password; every method raises StoreUnavailable."""
+    """The household of a home and its password."""
 
     keys: AccessKeyTable
     households: HouseholdTable

@@ -22,7 +22,6 @@ from worker.domain.windows import PARIS
 from worker.errors import DataError
 from worker.logs import fields
 from worker.stores.registry import Registry
-from worker.stores.registry.invitations import InvitationTable
 from worker.texts import LANGUAGES, format_day, translate
 
 log = logging.getLogger("releve.invitations")
@@ -48,7 +47,6 @@ class NoMailService(DataError):
 class Inviter:
     """What invites a person, and mails links."""
 
-    invitations: InvitationTable
     registry: Registry
     public_url: str
     mail_service: MailService = field(default=MailService(), repr=False)
@@ -119,7 +117,7 @@ class Inviter:
         return "history" if closed else "again"
 
     def _create(self, purpose: InvitationPurpose, supplier: str, by: str, **whom: str) -> tuple[Invitation, str]:
-        invitation, secret = self.invitations.create(purpose, supplier, by, **whom)
+        invitation, secret = self.registry.invitations.create(purpose, supplier, by, **whom)
         log.info(
             "invitation created",
             extra=fields(

@@ -45,12 +45,9 @@ from worker.stores.redis.locks import Rate, RateLimiter
 from worker.stores.redis.pending_consents import ConnectionRequests
 from worker.stores.registry import Registry, account_rows
 from worker.stores.registry.accounts import NewConsent
-from worker.stores.registry.consents import ConsentTable, GivenConsent
-from worker.stores.registry.erased_meters import ErasureTable
-from worker.stores.registry.invitations import InvitationTable
+from worker.stores.registry.consents import GivenConsent
 from worker.stores.registry.known_ledger import KnownLedger
 from worker.stores.registry.notices import build_notices, insert_notices
-from worker.stores.registry.proxy import ProxyGrantTable
 from worker.stores.registry.rights import forget_rights
 
 log = logging.getLogger("releve.consents")
@@ -97,20 +94,16 @@ class Invited:
 
 @dataclass(frozen=True, kw_only=True)
 class ProvenRequests:
-    """The use case that ends a proven request. Every method raises StoreUnavailable.
+    """The use case that ends a proven request.
 
     ``suppliers``: the consents of each supplier that has a consent page here.
     """
 
     suppliers: Mapping[str, SupplierConsents]
     registry: Registry
-    consents: ConsentTable
-    invitations: InvitationTable
-    erasures: ErasureTable
     ledger: KnownLedger
     requests: ConnectionRequests
     proxy_codes: ProxyCodes
-    proxy_grants: ProxyGrantTable
     limiter: RateLimiter
     limits: NewAccountLimits
     channels: NoticeChannels
@@ -122,7 +115,7 @@ class ProvenRequests:
 
         One that was used is returned, too: by this request, before a crash. One that is revoked or expired is not.
         """
-        invitation = self.invitations.get(request.invitation_id) if request.invitation_id else None
+        invitation = self.registry.invitations.get(request.invitation_id) if request.invitation_id else None
         if invitation is None or invitation.browser not in request.names:
             return None
         if invitation.state_at(self.real_now()) not in (InvitationState.OPENED, InvitationState.USED):
@@ -157,27 +150,32 @@ class ProvenRequests:
             raise RequestEnded("invitation_over")  # Else it was used by this step, before a crash.
         expected = invited is not None and invited.is_for_new_holder
         held = request.state is RequestState.HELD
-        if others and not expected and proven.proof is Proof.REGISTER:
-            if not (held and request.page == HELD_READING):
-                with self.registry.database.writing() as connection:
-                    for account in others:
-                        self._tell_household(connection, NoticeKind.METER_REQUESTED, account, self.now())
-                log.warning("connection request waits for the operator", extra=fields(request=request.id))
-                return request.after(RequestEvent.OTHER_BY_READING, page=HELD_READING)
-        elif others and not (request.new_holder or expected):
-            return request.after(RequestEvent.OTHER_PERSON, page="other_person")
+        if others and not expected and (waiting := self._ask_about(request, others, proven.proof)):
+            return waiting
         new = sum(account is None or account in others for account in before.values())
         if new and invited is None and not held and self.are_too_many(request, new):
             log.warning("connection request waits for the operator", extra=fields(request=request.id))
             return request.after(RequestEvent.TOO_MANY, page="held")
         accounts = self._write(request, proven, invited, before, others)
-        for account in accounts:
-            log.info("consent given", extra=fields(account_id=account.id, proof=proven.proof.value))
         return request.after(
             RequestEvent.LET_IN if held else RequestEvent.PROVEN,
             accounts=tuple(ConnectedAccount(account.id, account.session_number) for account in accounts),
             page="",
         )
+
+    def _ask_about(
+        self, request: ConnectionRequest, others: Sequence[Account], proof: Proof
+    ) -> ConnectionRequest | None:
+        """Return the request as it waits before it closes these accounts; None where that was allowed."""
+        if proof is not Proof.REGISTER:
+            return None if request.new_holder else request.after(RequestEvent.OTHER_PERSON, page="other_person")
+        if request.state is RequestState.HELD and request.page == HELD_READING:
+            return None
+        with self.registry.database.writing() as connection:
+            for account in others:
+                self._tell_household(connection, NoticeKind.METER_REQUESTED, account, self.now())
+        log.warning("connection request waits for the operator", extra=fields(request=request.id))
+        return request.after(RequestEvent.OTHER_BY_READING, page=HELD_READING)
 
     def _tell_household(self, connection: Connection, kind: NoticeKind, account: Account, now: datetime) -> None:
         """Insert a notice about an account, once a day and kind."""
@@ -230,12 +228,12 @@ class ProvenRequests:
             return True
         if invited is not None and invited.invitation.account_id == account.id:
             return True
-        return self.consents.browser_of(account.id) in request.names
+        return self.registry.consents.browser_of(account.id) in request.names
 
     def has_opened(self, invitation: Invitation, account: Account, names: Sequence[str]) -> bool:
         """Return whether a used invitation has opened the account in the browser with these names, the newest first."""
         is_used = invitation.used_at is not None
-        return is_used and self.consents.browser_of(account.id) in invitation.names_of_invited(names)
+        return is_used and self.registry.consents.browser_of(account.id) in invitation.names_of_invited(names)
 
     def are_too_many(self, request: ConnectionRequest, new: int) -> bool:
         """Count new accounts, and return whether they are more than a bound allows."""
@@ -279,7 +277,7 @@ class ProvenRequests:
             # The rights of a consent before this one have ended; what the supplier has now is looked up by the sweep.
             forget_rights(connection, account_ids)
             # Evidence locks its chain, which only evidence and the ledger may follow.
-            self.consents.record(connection, account_ids, given, now)
+            self.registry.consents.record(connection, account_ids, given, now)
             self.record_closures(connection, others, now, given.vouched_by or HOUSEHOLD)
 
         accounts = self.registry.accounts.add_all(
@@ -293,6 +291,8 @@ class ProvenRequests:
             tenant=request.tenant,
             offered=proven.offered,
         )
+        for account, _ in accounts:
+            log.info("consent given", extra=fields(account_id=account.id, proof=proven.proof.value))
         return [account for account, _ in accounts]
 
     def _consent_days(self, request: ConnectionRequest, proven: ProvenMeters, now: datetime) -> tuple[date, date]:
@@ -306,8 +306,8 @@ class ProvenRequests:
         """Return the first day that a new holder may see, today or when a client of the proxy got the meter."""
         if others:
             return civil_date(now)
-        meters = [digest for number in usage_points for digest in self.erasures.digests(supplier, number)]
-        return self.proxy_grants.first_day_of(meters)
+        meters = [digest for number in usage_points for digest in self.registry.erasures.digests(supplier, number)]
+        return self.registry.proxy_grants.first_day_of(meters)
 
     def _prepare(
         self,
@@ -329,7 +329,7 @@ class ProvenRequests:
         if (
             invited is not None
             and invited.invitation.used_at is None
-            and not self.invitations.use(connection, invited.invitation.id)
+            and not self.registry.invitations.use(connection, invited.invitation.id)
         ):
             raise RequestEnded("invitation_over")
         self.close_others(connection, others, now)
@@ -352,16 +352,16 @@ class ProvenRequests:
                 raise StoreUnavailable("a meter got another account in the meantime: try again", retry_after_s=1)
             if browser is not None and account is None:
                 # A client of the proxy may read for the holder before, whose browser was another one.
-                meters = self.erasures.digests(supplier, number)
-                self.proxy_grants.end_for(connection, meters, EndReason.HOLDER_CHANGED, but_of=browser)
+                meters = self.registry.erasures.digests(supplier, number)
+                self.registry.proxy_grants.end_for(connection, meters, EndReason.HOLDER_CHANGED, but_of=browser)
 
     def close_others(self, connection: Connection, others: Sequence[Account], now: datetime) -> None:
         """Close the accounts of other persons, tell them, and end the grants of their meters."""
         for account in others:
-            self.consents.close(connection, account.id, now)
+            self.registry.consents.close(connection, account.id, now)
             self._tell_household(connection, NoticeKind.ACCOUNT_CLOSED, account, now)
-            meters = self.erasures.digests(account.supplier, account.usage_point_id or "")
-            self.proxy_grants.end_for(connection, meters, EndReason.HOLDER_CHANGED)
+            meters = self.registry.erasures.digests(account.supplier, account.usage_point_id or "")
+            self.registry.proxy_grants.end_for(connection, meters, EndReason.HOLDER_CHANGED)
             log.info("account closed: another person holds its meter", extra=fields(account_id=account.id))
 
     def record_closures(
@@ -369,7 +369,7 @@ class ProvenRequests:
     ) -> None:
         """Put the ends of the other persons' consents on record, and then their accounts into the ledger."""
         for account in others:
-            self.consents.end_closed(connection, account.id, now, actor)
+            self.registry.consents.end_closed(connection, account.id, now, actor)
         for account in others:
             self.ledger.append(LedgerEntry(LedgerKind.CLOSED, account.id, now), connection)
 
@@ -378,7 +378,7 @@ class ProvenRequests:
         proven = request.proven
         invited_at = invited.invitation.created_at if invited else None
         for number in proven.usage_points if proven else ():
-            erased_at = self.erasures.find(connection, request.supplier, number)
+            erased_at = self.registry.erasures.find(connection, request.supplier, number)
             if proven and erased_at and not is_younger(proven.proof, erased_at, request.begun_at, invited_at):
                 log.info("proof refused: the meter was erased since", extra=fields(request=request.id))
                 raise RequestEnded("erased_since")

@@ -49,12 +49,10 @@ from worker.domain.series import Series
 from worker.domain.windows import DateWindow, civil_date
 from worker.errors import ConsentStopped, DataError, OperatorFault, ProxyBusy, TransientError
 from worker.logs import fields
-from worker.stores.database import Database
 from worker.stores.encryption import Sealer
 from worker.stores.redis.pending_consents import ConsentFlows, place_of_code
-from worker.stores.registry import account_rows
-from worker.stores.registry.erased_meters import ErasureTable
-from worker.stores.registry.proxy import NewGrant, ProxyGrantTable, ProxyTokens, hash_of_code
+from worker.stores.registry import Registry, account_rows
+from worker.stores.registry.proxy import NewGrant, ProxyTokens, hash_of_code
 
 log = logging.getLogger("releve.proxy")
 MOST_AT_ONCE: Final = 8  # Of one process, whose web has 40 threads: pages always find a free one.
@@ -115,7 +113,7 @@ class TooEarly(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class ProxyCodes:
-    """Codes by which requests are handed over; every method raises StoreUnavailable."""
+    """Codes by which requests are handed over."""
 
     flows: ConsentFlows
     sealer: Sealer
@@ -125,7 +123,7 @@ class ProxyCodes:
         ids = {"usage_point_id": ",".join(code.usage_points), "autorisation_id": code.autorisation_id or ""}
         named = {name: value for name, value in ids.items() if value and code.caller.numbers_in_redirect}
         text = secrets.token_urlsafe(32)
-        self._store(text, code)
+        self.store(text, code)
         return request.after(RequestEvent.HANDED_OVER, returns_to=code.caller.address(code=text, **named), page="")
 
     def redeem(self, text: str, check: Callable[[ProxyCode], None]) -> ProxyCode | None:
@@ -144,31 +142,44 @@ class ProxyCodes:
         except OperatorFault:  # The encryption key is gone: the person goes through the consent page again.
             return None
 
-    def restore(self, text: str, code: ProxyCode) -> None:
-        """Make a redeemed code valid again, for the supplier did not answer."""
-        self._store(text, code)
-
-    def _store(self, text: str, code: ProxyCode) -> None:
+    def store(self, text: str, code: ProxyCode) -> None:
+        """Make a code valid, or one that was redeemed valid again, for the supplier did not answer."""
         self.flows.store_code(text, self.sealer.seal(_JSON.dump_json(code).decode(), place_of_code(text)))
+
+
+class SupplierCalls:
+    """The calls under way. A call takes one thread until its answer, 30 s at most."""
+
+    def __init__(self, most: int = MOST_AT_ONCE) -> None:
+        self._free = threading.BoundedSemaphore(most)
+
+    @contextmanager
+    def take(self) -> Iterator[None]:
+        """Count one call within the block. Raises ProxyBusy at once where there are too many."""
+        if not self._free.acquire(blocking=False):
+            raise ProxyBusy("too many calls to the supplier at once", retry_after_s=_AGAIN_S)
+        try:
+            yield
+        finally:
+            self._free.release()
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProxyGrants:
-    """The use case behind the token endpoint of the proxy.
+    """The use case behind the token endpoint and the data route of the proxy.
 
-    ``refresh_token`` exchanges a holder's refresh token at the supplier (v4); ``calls`` is shared with ``ProxyData``.
-    Every method raises InvalidGrant, what the client of the supplier raises, TransientError where too many calls are
-    under way, and StoreUnavailable.
+    ``refresh_token`` exchanges a holder's refresh token at the supplier (v4); ``client_of`` returns the client of a
+    supplier's measures. Every method that asks raises what the client raises, and ProxyBusy where too many calls are
+    under way; ``exchange`` and ``refresh`` raise InvalidGrant.
     """
 
     codes: ProxyCodes
     supplier: SupplierConsents | None
     refresh_token: Callable[[str], Grant]
-    database: Database
-    grants: ProxyGrantTable
-    erasures: ErasureTable
+    client_of: Callable[[str], SupplierClient]
+    registry: Registry
     now: Clock
-    calls: SupplierCalls
+    calls: SupplierCalls = field(default_factory=SupplierCalls)
 
     def exchange(self, client: ProxyClient, code: str, redirect_uri: str | None, verifier: str | None) -> TokenAnswer:
         """Exchange a code, which works once for the client that it is for.
@@ -189,30 +200,31 @@ class ProxyGrants:
         facts = self.codes.redeem(code, check)
         code_hash = hash_of_code(code, challenge_of(verifier) if verifier else None)
         if facts is None:
-            self.grants.end_of_code(client.id, code_hash)
+            self.registry.proxy_grants.end_of_code(client.id, code_hash)
             raise InvalidGrant(_NO_SUCH_CODE)
         if facts.supplier_code is None:
-            (tokens,) = self._store(facts, code_hash, self.grants.create)  # An invitation is a proof for its one meter.
+            # An invitation is a proof for its one meter.
+            (tokens,) = self._store(facts, code_hash, self.registry.proxy_grants.create)
             named = {} if facts.autorisation_id is None else {"autorisation_id": facts.autorisation_id}
             return {**_meter_fields(facts.usage_points), **named, **_own_answer(tokens)}
         try:
             return self._exchange_at_supplier(facts, facts.supplier_code, code_hash)
         except TransientError:
-            self.codes.restore(code, facts)
+            self.codes.store(code, facts)
             raise
 
     def refresh(self, client: ProxyClient, refresh_token: str) -> TokenAnswer:
         """Exchange a refresh token, which works once, for the next pair of tokens."""
         if self.supplier and self.supplier.account_tokens:
             return self._refresh_at_supplier(client, self.supplier, refresh_token)
-        tokens = self.grants.rotate(client.id, refresh_token, civil_date(self.now()))
+        tokens = self.registry.proxy_grants.rotate(client.id, refresh_token, civil_date(self.now()))
         if tokens is None:
             raise InvalidGrant(_NO_SUCH_TOKEN)
         return _own_answer(tokens)
 
     def _refresh_at_supplier(self, client: ProxyClient, supplier: SupplierConsents, refresh_token: str) -> TokenAnswer:
         today = civil_date(self.now())
-        grant = self.grants.find_by_bound_token(refresh_token)
+        grant = self.registry.proxy_grants.find_by_bound_token(refresh_token)
         if grant is not None and (grant.client_id != client.id or grant.is_over(today)):
             raise InvalidGrant(_NO_SUCH_TOKEN)
         with self.calls.take():
@@ -222,7 +234,7 @@ class ProxyGrants:
             caller = ProxyCaller(client.id, redirect_uri="", state="")
             facts = ProxyCode(caller=caller, supplier=ENEDIS.name, begun_at=None, usage_points=meters)
             self._bind(supplier, facts, answer.token, hash_of_code(refresh_token, None))
-        elif not self.grants.renew_bound(refresh_token, answer.token.refresh, today):
+        elif not self.registry.proxy_grants.renew_bound(refresh_token, answer.token.refresh, today):
             raise InvalidGrant(_NO_SUCH_TOKEN)
         return _supplier_answer(answer.token)
 
@@ -237,7 +249,7 @@ class ProxyGrants:
     def _bind(self, supplier: SupplierConsents, facts: ProxyCode, token: Token, code_hash: str) -> None:
         """Bind a holder's own refresh token to the client that gets it."""
         until = last_day_of(civil_date(self.now()), supplier.consent_duration())
-        bind = partial(self.grants.bind, refresh_token=token.refresh)
+        bind = partial(self.registry.proxy_grants.bind, refresh_token=token.refresh)
         self._store(replace(facts, proof=Proof.EXCHANGE, consent_until=until), code_hash, bind)
 
     def _store(self, facts: ProxyCode, code_hash: str, store: Callable[[Connection, NewGrant], Any]) -> list[Any]:
@@ -245,21 +257,40 @@ class ProxyGrants:
 
         Raises InvalidGrant.
         """
-        with self.database.writing() as connection:
+        with self.registry.database.writing() as connection:
             # An erasure or a stop holds this lock, so it is seen here, or ends the grant.
             numbers = sorted(facts.usage_points)
             known = [id_ for number in numbers if (id_ := account_rows.find_locked(connection, facts.supplier, number))]
             reasons = {account_rows.get(connection, account_id).reason for account_id in known}
             if facts.begun_at is None and ConsentStopped.code in reasons:
                 raise InvalidGrant("the holder has stopped the consent: consent again")
-            if self.erasures.is_erased_since(connection, facts.supplier, facts.usage_points, facts.begun_at):
+            if self.registry.erasures.is_erased_since(connection, facts.supplier, facts.usage_points, facts.begun_at):
                 raise InvalidGrant("the meter's data were erased in the meantime: consent again")
             same = {name: getattr(facts, name) for name in _SAME}
             new = NewGrant(client_id=facts.caller.client_id, granted_at=self.now(), code_hash=code_hash, **same)
-            meters = [self.erasures.digests(facts.supplier, number)[0] for number in facts.usage_points]
+            meters = [self.registry.erasures.digests(facts.supplier, number)[0] for number in facts.usage_points]
             stored = [store(connection, replace(new, meter=meter)) for meter in meters or [""]]
         log.info("proxy grant given", extra=fields(client=facts.caller.client_id, proof=facts.proof.value))
         return stored
+
+    def find_grant(self, access_token: str) -> ProxyGrant | None:
+        """Return the grant of an access token; None where the token or its grant is not in force."""
+        grant = self.registry.proxy_grants.find_by_access_token(access_token)
+        return None if grant is None or grant.is_over(civil_date(self.now())) else grant
+
+    def read(self, grant: ProxyGrant, query: DataQuery) -> Answer:
+        """Ask the supplier once, and note the day.
+
+        Raises OtherMeter and TooEarly, too.
+        """
+        if grant.meter not in self.registry.erasures.digests(grant.supplier, query.usage_point_id):
+            raise OtherMeter
+        if grant.data_from is not None and query.window.start < grant.data_from:
+            raise TooEarly(grant.data_from)
+        with self.calls.take(), in_lane(Lane.BACKFILL):
+            answer = self.client_of(grant.supplier).ask(query.series, query.usage_point_id, query.window)
+        self.registry.proxy_grants.note_use(grant, civil_date(self.now()))
+        return answer
 
 
 def _meter_fields(usage_points: Sequence[str]) -> TokenAnswer:
@@ -281,39 +312,6 @@ def _token_answer(access: str, life_s: int, refresh: str | None) -> TokenAnswer:
     """Return the token answer. ``expires_in`` is a whole number: Cozy's stack can't decode a text there."""
     body = {"access_token": access, "token_type": "Bearer", "expires_in": life_s}
     return body if refresh is None else {**body, "refresh_token": refresh}
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProxyData:
-    """The use case behind the data route of the proxy. ``client_of`` returns the client of a supplier's measures.
-
-    ``calls``: shared with ``ProxyGrants``.
-    """
-
-    grants: ProxyGrantTable
-    erasures: ErasureTable
-    client_of: Callable[[str], SupplierClient]
-    now: Clock
-    calls: SupplierCalls
-
-    def find_grant(self, access_token: str) -> ProxyGrant | None:
-        """Return the grant of an access token; None where the token or its grant is not in force."""
-        grant = self.grants.find_by_access_token(access_token)
-        return None if grant is None or grant.is_over(civil_date(self.now())) else grant
-
-    def read(self, grant: ProxyGrant, query: DataQuery) -> Answer:
-        """Ask the supplier once, and note the day.
-
-        Raises OtherMeter, TooEarly, what the client raises, and TransientError where too many calls are under way.
-        """
-        if grant.meter not in self.erasures.digests(grant.supplier, query.usage_point_id):
-            raise OtherMeter
-        if grant.data_from is not None and query.window.start < grant.data_from:
-            raise TooEarly(grant.data_from)
-        with self.calls.take(), in_lane(Lane.BACKFILL):
-            answer = self.client_of(grant.supplier).ask(query.series, query.usage_point_id, query.window)
-        self.grants.note_use(grant, civil_date(self.now()))
-        return answer
 
 
 def read_query(preset: Preset, path: str, parameters: Mapping[str, str]) -> DataQuery | None:
@@ -346,20 +344,3 @@ def _read_day(text: str, name: str) -> date:
         return date.fromisoformat(text)
     except ValueError:
         raise ValueError(f"{name} needs a day like 2024-07-25") from None
-
-
-class SupplierCalls:
-    """The calls under way. A call takes one thread until its answer, 30 s at most."""
-
-    def __init__(self, most: int = MOST_AT_ONCE) -> None:
-        self._free = threading.BoundedSemaphore(most)
-
-    @contextmanager
-    def take(self) -> Iterator[None]:
-        """Count one call within the block. Raises ProxyBusy at once where there are too many."""
-        if not self._free.acquire(blocking=False):
-            raise ProxyBusy("too many calls to the supplier at once", retry_after_s=_AGAIN_S)
-        try:
-            yield
-        finally:
-            self._free.release()

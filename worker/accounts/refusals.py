@@ -37,9 +37,8 @@ from worker.errors import (
     UnknownAccount,
 )
 from worker.logs import fields
-from worker.stores.registry.accounts import AccountTable
-from worker.stores.registry.consents import ConsentTable, PendingRefusals
-from worker.stores.registry.notices import NoticeTable, build_notices
+from worker.stores.registry import Registry
+from worker.stores.registry.notices import build_notices
 from worker.sync.incidents import Incidents
 
 log = logging.getLogger("releve.refusals")
@@ -82,10 +81,7 @@ class RefusalPolicy:
     refused alike.
     """
 
-    accounts: AccountTable
-    consents: ConsentTable
-    pending: PendingRefusals
-    notices: NoticeTable
+    registry: Registry
     channels: NoticeChannels
     now: Callable[[], datetime]
     incidents: Incidents
@@ -102,14 +98,14 @@ class RefusalPolicy:
             return Ruling.SUSPENDED
         if during_incident:
             return Ruling.INCIDENT
-        account = self.accounts.get(account_id)
+        account = self.registry.accounts.get(account_id)
         if is_certain(error):
             # Certain refusals are counted by suspended accounts, and this account is not suspended yet.
             if self._open_incident_if_many(error, account.supplier, now, uncounted=1):
                 return Ruling.INCIDENT
         elif account.state is not AccountState.ACTION_NEEDED:  # Else somebody synced a suspended account by hand.
             # The refusal is recorded first, because the count of refusals reads it from the table.
-            refusal = self.pending.record_sighting(account_id, error.code, now)
+            refusal = self.registry.pending_refusals.record_sighting(account_id, error.code, now)
             if self._open_incident_if_many(error, account.supplier, now):
                 return Ruling.INCIDENT
             if not is_confirmed(refusal):
@@ -131,7 +127,7 @@ class RefusalPolicy:
         """Suspend all accounts whose consent has ended, page by page; finishes what an interrupted run left."""
         today = civil_date(self.now())
         suspended, after = 0, None
-        while page := self.accounts.page_ended(today, after):
+        while page := self.registry.accounts.page_ended(today, after):
             for account in page:
                 with suppress(UnknownAccount):
                     suspended += self.suspend_ended_consent(account.id)
@@ -148,7 +144,7 @@ class RefusalPolicy:
         must be wrong, that is an incident, and none is suspended.
         """
         now, today, error = self.now(), civil_date(self.now()), RightEnded("the supplier lists its right as ended")
-        accounts = self.accounts.get_many(account_ids).values()
+        accounts = self.registry.accounts.get_many(account_ids).values()
         read = [account for account in accounts if account.state in IN_USE_STATES and not account.reason]
         for account in (account for account in read if account.consent_ended_by(today)):
             with suppress(UnknownAccount):
@@ -168,14 +164,14 @@ class RefusalPolicy:
     def tell_operator(self, kind: NoticeKind, subject: str, day: date | None) -> None:
         """Insert a notice to the operator about a right or a supplier, once for each day that it is about."""
         about = f"{subject}@{day.isoformat() if day else ''}"
-        self.notices.insert_new(build_notices(self.channels.names(), kind, "", about, self.now()))
+        self.registry.notices.insert_new(build_notices(self.channels.names(), kind, "", about, self.now()))
 
     def insert_reminders(self) -> list[Notice]:
         """Insert the reminders of consents that end soon, each once, and return the new ones."""
         now = self.now()
         today = civil_date(now)
         new_notices: list[Notice] = []
-        for account in self.consents.list_accounts_by_consent_end(today + timedelta(days=REMINDERS[-1][0])):
+        for account in self.registry.consents.list_accounts_by_consent_end(today + timedelta(days=REMINDERS[-1][0])):
             last_day = account.consent_until
             if last_day is None or account.state is AccountState.ACTION_NEEDED or account.refusal_on(today):
                 continue
@@ -184,7 +180,7 @@ class RefusalPolicy:
                 # A gateway's consent ends with its token, which needs no consent page of ours.
                 reason = TokenNeeded.code if is_gateway(account.supplier) else ""
                 notices = build_notices(channels, kind, reason, last_day.isoformat(), now, account.id)
-                new_notices += self.notices.insert_new(notices)
+                new_notices += self.registry.notices.insert_new(notices)
         return new_notices
 
     def insert_missing_curve_notices(self, account: Account, last_curve: date | None) -> list[Notice]:
@@ -193,7 +189,7 @@ class RefusalPolicy:
         kind = NoticeKind.CURVE_NOT_ACTIVATED
         channels = self.channels.names_for_account(account.tenant)
         notices = build_notices(channels, kind, kind.name, subject, self.now(), account.id)
-        return self.notices.insert_new(notices)
+        return self.registry.notices.insert_new(notices)
 
     def apply_retention(self, keep_days: int) -> tuple[int, int]:
         """Delete old notices, end and erase proofs of consent; return how many proofs ended and were erased.
@@ -201,8 +197,8 @@ class RefusalPolicy:
         ``keep_days``: how long a proof is kept after its end.
         """
         now = self.now()
-        self.notices.delete_before(now - _NOTICE_RETENTION)
-        return self.consents.expire_and_erase(now, civil_date(now), keep_days)
+        self.registry.notices.delete_before(now - _NOTICE_RETENTION)
+        return self.registry.consents.expire_and_erase(now, civil_date(now), keep_days)
 
     def _open_incident_if_many(
         self, error: AccountError, supplier: str, now: datetime, uncounted: int = 0, asked: int = 0
@@ -217,16 +213,15 @@ class RefusalPolicy:
         kind = kind_of(error)
         if kind is None or not self.incidents.may_open(kind):
             return False
-        since = now - MASS_REFUSAL_WINDOW
-        certain = is_certain(error)
-        refused = self.pending.count_newly_refused(error.code, since, certain=certain, supplier=supplier) + uncounted
+        since, pending, certain = now - MASS_REFUSAL_WINDOW, self.registry.pending_refusals, is_certain(error)
+        refused = pending.count_newly_refused(error.code, since, certain=certain, supplier=supplier) + uncounted
         if not asked:
             # Beyond this limit the share is too small for an incident, so there is no need to count on.
             limit = math.ceil(refused / LEAST_SHARE_OF_REFUSALS) + 1
-            asked = self.pending.count_accounts_asked(since, limit=limit, supplier=supplier)
+            asked = pending.count_accounts_asked(since, limit=limit, supplier=supplier)
         if not self.incidents.open_if_incident(kind, FailureCount(refused, max(asked, refused))):
             return False
-        reinstated = self.pending.reinstate(error.code, now - REINSTATEMENT_PERIOD, now, supplier)
+        reinstated = pending.reinstate(error.code, now - REINSTATEMENT_PERIOD, now, supplier)
         if reinstated:
             log.warning("accounts reinstated", extra=fields(code=error.code, accounts=len(reinstated)))
         return True
@@ -236,8 +231,8 @@ class RefusalPolicy:
     ) -> bool:
         # The moment tells this suspension's notices from those of an earlier one.
         subject, code = now.isoformat(timespec="microseconds"), error_class.code
-        channels = self.channels.names_for_account(self.accounts.get(account_id).tenant)
-        return self.pending.suspend(
+        channels = self.channels.names_for_account(self.registry.accounts.get(account_id).tenant)
+        return self.registry.pending_refusals.suspend(
             account_id,
             code,
             now,

@@ -15,11 +15,12 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Final, TypeVar
 
 from worker.accounts.asserted_accounts import MeterErased, check_tenant_of
-from worker.accounts.gas_rights import RightOpenings
+from worker.accounts.gas_rights import open_by_right
+from worker.accounts.opening import ProvenRequests
 from worker.accounts.refusals import RefusalPolicy
 from worker.clients.suppliers import SupplierClients
 from worker.domain.access_right import (
@@ -34,7 +35,6 @@ from worker.domain.access_right import (
     best_record,
 )
 from worker.domain.account import Account, AccountState
-from worker.domain.clock import Clock, real_clock
 from worker.domain.consents import Proof, is_asserted_younger, last_day_of
 from worker.domain.notice import NoticeKind
 from worker.domain.windows import civil_date
@@ -42,8 +42,6 @@ from worker.errors import ConsentEnded, DataError, RightChanging, RightEnded, Su
 from worker.logs import fields
 from worker.stores.database import new_id
 from worker.stores.redis.pending_consents import ProofFiles
-from worker.stores.registry.accounts import AccountTable
-from worker.stores.registry.rights import RightTable
 
 log = logging.getLogger("releve.rights")
 consents_log = logging.getLogger("releve.consents")
@@ -65,11 +63,8 @@ class RightSweep:
     """The job that checks rights. ``suppliers``: the clients of those that are set up, by name."""
 
     suppliers: Mapping[str, SupplierClients]
-    rights: RightTable
-    openings: RightOpenings
-    accounts: AccountTable
+    outcomes: ProvenRequests
     refusals: RefusalPolicy
-    now: Clock
 
     def run(self, *, pending_only: bool = False) -> RightSummary:
         """Check the rights of each supplier that registers any, and return what was found. Safe to repeat.
@@ -88,7 +83,7 @@ class RightSweep:
     def _check_supplier(
         self, name: str, clients: SupplierClients, summary: RightSummary, *, pending_only: bool
     ) -> None:
-        without: list[Account] = [] if pending_only else self.rights.list_accounts_without(name)
+        without: list[Account] = [] if pending_only else self.outcomes.registry.rights.list_accounts_without(name)
         by_meter = _by_meter(list(self._pages(name, pending_only=pending_only)))
         meters = [*by_meter, *(account.usage_point_id for account in without if account.usage_point_id)]
         checked: list[Right] = []
@@ -106,7 +101,7 @@ class RightSweep:
 
     def _pages(self, supplier: str, *, pending_only: bool) -> Iterator[Right]:
         after = ""
-        while page := self.rights.page(supplier, after, pending_only=pending_only):
+        while page := self.outcomes.registry.rights.page(supplier, after, pending_only=pending_only):
             yield from page
             after = page[-1].id
 
@@ -121,28 +116,28 @@ class RightSweep:
             if record is None:  # It says nothing of this one: no state follows from that.
                 followed.append(right)
                 continue
-            after = right.after(record, self.now())
+            after = right.after(record, self.outcomes.now())
             self._announce_proof(after)
             # Its state is stored last: after a crash the next run opens it.
-            if self._should_open(after) and (account := self.openings.open(after, record.covers)):
+            if self._should_open(after) and (account := open_by_right(self.outcomes, after, record.covers)):
                 summary.opened.append(account.id)
-            self.rights.save_check(right, after)
+            self.outcomes.registry.rights.save_check(right, after)
             followed.append(after)
         return followed
 
     def _should_open(self, right: Right) -> bool:
         """Return whether a right is active and its account doesn't have the consent: never yet, or it was set aside."""
-        if not right.is_in_force(civil_date(self.now())):
+        if not right.is_in_force(civil_date(self.outcomes.now())):
             return False
         if right.ours is not OurState.OPENED or right.account_id is None:
             return True
-        account = self.accounts.get(right.account_id)
+        account = self.outcomes.registry.accounts.get(right.account_id)
         return account.state in (AccountState.ACTION_NEEDED, AccountState.PAUSED) and account.reason == RightEnded.code
 
     def _adopt(self, account: Account, records: Sequence[RightRecord]) -> list[Right]:
         """Find the right of an account that has none here, because it was given on the supplier's own page."""
         record = best_record(records, RightRole.AUTHORIZED, RightRole.OWN) or next(iter(records), None)
-        adopted = self.rights.adopt(account, record, self.now()) if record else None
+        adopted = self.outcomes.registry.rights.adopt(account, record, self.outcomes.now()) if record else None
         return [adopted] if adopted else []
 
     def _announce_proof(self, right: Right) -> None:
@@ -151,14 +146,14 @@ class RightSweep:
             self.refusals.tell_operator(NoticeKind.RIGHT_PROOF_REJECTED, right.id, right.proof_until)
         elif right.proof is ProofState.AWAITED:
             self.refusals.tell_operator(NoticeKind.RIGHT_PROOF_AWAITED, right.id, right.proof_until)
-            if right.proof_until is not None and civil_date(self.now()) >= right.proof_until - REMINDER:
+            if right.proof_until is not None and civil_date(self.outcomes.now()) >= right.proof_until - REMINDER:
                 self.refusals.tell_operator(NoticeKind.RIGHT_PROOF_ENDS, right.id, right.proof_until)
 
     # All accounts.
 
     def _set_aside(self, rights: Collection[Right]) -> int:
         """Set aside the accounts of which no right is active any more, and return their number."""
-        today = civil_date(self.now())
+        today = civil_date(self.outcomes.now())
         # One that has just opened its account was read before.
         good = {one.account_id for one in rights if one.is_in_force(today)}
         opened = {one.account_id for one in rights if one.account_id is not None and one.ours is OurState.OPENED}
@@ -200,10 +195,7 @@ class OwnRights:
     """The use case that adds accounts of own meters, and sends proofs of consents."""
 
     clients_of: Callable[[str], SupplierClients]
-    openings: RightOpenings
-    rights: RightTable
-    now: Clock
-    real_now: Clock = real_clock
+    outcomes: ProvenRequests
 
     def add(
         self, supplier: str, meter: str, by: str, *, tenant: str, holder: OwnHolder | None = None, anew: bool = False
@@ -216,12 +208,12 @@ class OwnRights:
         UnknownUsagePoint, what the client raises, and StoreUnavailable; RightChanging while a right of the meter
         is withdrawn; ValueError where the meter has an account that is read, or that was a household's.
         """
-        account = self.openings.outcomes.registry.accounts.find(supplier, meter)
+        account = self.outcomes.registry.accounts.find(supplier, meter)
         if account is not None:
             check_tenant_of(account, tenant)
             if not self._may_renew(account):
                 raise ValueError(f"account {account.id} has this meter already")
-        now = self.now()
+        now = self.outcomes.now()
         right = Right(
             id=new_id(),
             supplier=supplier,
@@ -232,7 +224,7 @@ class OwnRights:
             role=RightRole.OWN,
             account_id=account.id if account else None,
             vouched_by=by,
-            begun_at=self.real_now(),
+            begun_at=self.outcomes.real_now(),
             declared_at=now,
         )
         record = self._look_up(supplier, meter)
@@ -245,23 +237,23 @@ class OwnRights:
                 "or --company"
             )
         self._check_not_erased(right, anew=anew)
-        if self.rights.is_being_withdrawn(supplier, meter):
+        if self.outcomes.registry.rights.is_being_withdrawn(supplier, meter):
             raise RightChanging("the last right of this meter is being withdrawn: try again in a few minutes")
         if holder is not None and not is_there:
             right, record = self._declare(right, holder), None
             self._check_not_erased(right, anew=anew)  # One that was there and waits may be older.
-        known = self.rights.of_meter(supplier, meter)
+        known = self.outcomes.registry.rights.of_meter(supplier, meter)
         same = [row.id for row in known if row.supplier_id == right.supplier_id]
-        with self.openings.outcomes.registry.database.writing() as connection:
-            self.rights.insert(connection, right, instead_of=same)
+        with self.outcomes.registry.database.writing() as connection:
+            self.outcomes.registry.rights.insert(connection, right, instead_of=same)
         if right.state is not RightState.ACTIVE:
             return right, None
         # The operator's word was compared with the erasure already.
-        return right, self.openings.open(right, record.covers if record else None, anew=True)
+        return right, open_by_right(self.outcomes, right, record.covers if record else None, anew=True)
 
     def _may_renew(self, account: Account) -> bool:
         """Return whether an account waits for a right, and was opened by the operator's word for an own meter."""
-        proofs = self.openings.outcomes.consents.list_proofs(account.id)
+        proofs = self.outcomes.registry.consents.list_proofs(account.id)
         waits = account.state is AccountState.ACTION_NEEDED and account.reason in (RightEnded.code, ConsentEnded.code)
         return waits and bool(proofs) and proofs[0].proof is Proof.OWN
 
@@ -273,7 +265,7 @@ class OwnRights:
 
     def _declare(self, right: Right, holder: OwnHolder) -> Right:
         """Declare an own right, and return it as the supplier has registered it."""
-        clients, today = self.clients_of(right.supplier), civil_date(self.now())
+        clients, today = self.clients_of(right.supplier), civil_date(self.outcomes.now())
         last_day = last_day_of(today, clients.endpoints.preset.consent_duration)
         declared = clients.rights.declare(
             clients.application_session(),
@@ -308,25 +300,22 @@ class OwnRights:
 
         Raises UnknownRight, RightRefused, what the client raises, and StoreUnavailable.
         """
-        right = self.rights.find(right_id)
+        right = self.outcomes.registry.rights.find(right_id)
         if right is None or right.supplier_id is None:
             raise UnknownRight("no right has this id: `releve consents --rights` shows the ids")
         clients = self.clients_of(right.supplier)
         clients.rights.upload(clients.application_session(), right.supplier_id, files)
-        self.rights.save_check(right, replace(right, proof=ProofState.IN_REVIEW))
+        self.outcomes.registry.rights.save_check(right, replace(right, proof=ProofState.IN_REVIEW))
 
     def _check_not_erased(self, right: Right, *, anew: bool) -> None:
-        erasures = self.openings.outcomes.erasures
-        with self.openings.outcomes.registry.database.reading() as connection:
-            erased_at = erasures.find(connection, right.supplier, right.meter)
+        with self.outcomes.registry.database.reading() as connection:
+            erased_at = self.outcomes.registry.erasures.find(connection, right.supplier, right.meter)
         if erased_at is None:
             return
-        given_on = right.first_day if right.is_found else civil_date(self.now())
-        if not is_asserted_younger(self._fleet_day(erased_at), given_on, anew=anew):
+        erased_on = civil_date(erased_at + (self.outcomes.now() - self.outcomes.real_now()))
+        given_on = right.first_day if right.is_found else civil_date(self.outcomes.now())
+        if not is_asserted_younger(erased_on, given_on, anew=anew):
             raise MeterErased("the data of this meter were erased, and its right at the supplier is older than that")
-
-    def _fleet_day(self, moment: datetime) -> date:
-        return civil_date(moment + (self.now() - self.real_now()))
 
 
 def _with_record(right: Right, record: RightRecord) -> Right:
@@ -352,10 +341,10 @@ class ProofUploads:
     rights: OwnRights
 
     def list_awaited(self) -> list[AwaitedProof]:
-        """Return the proofs that suppliers await, those that end first at the top. Raises StoreUnavailable."""
+        """Return the proofs that suppliers await, those that end first at the top."""
         rows = [
             AwaitedProof(right.id, right.last_digits, right.proof_until, self._state_of(right.id))
-            for right in self.rights.rights.list_awaiting_proof()
+            for right in self.rights.outcomes.registry.rights.list_awaiting_proof()
         ]
         return sorted(rows, key=lambda row: (row.until or date.max, row.right_id))
 

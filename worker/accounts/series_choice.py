@@ -40,7 +40,7 @@ class AccountSeries(BaseModel):
 
 @dataclass(frozen=True, kw_only=True)
 class SeriesChooser:
-    """The use case that shows and changes what an account is asked for; methods raise StoreUnavailable.
+    """The use case that shows and changes what an account is asked for.
 
     ``is_offered``: whether the supplier's preset has a series. What is stored stays, whatever is chosen.
     """

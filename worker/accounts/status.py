@@ -431,7 +431,7 @@ class HomeSummary:
 
 
 def summarize_home(*, history: History, supplier: str, has_password: bool, gate_code: str) -> HomeSummary:
-    """Return the summary; ``supplier``: the one whose accounts need a token each. Raises StoreUnavailable."""
+    """Return the summary; ``supplier``: the one whose accounts need a token each."""
     registry, accounts = history.registry, []
     for account in registry.accounts.list_accounts():
         has_token = account.supplier != supplier or registry.tokens.find_token_id(account.id) is not None

@@ -10,9 +10,8 @@ with another copy could renew it. A token waits in its row until the supplier ha
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -33,115 +32,93 @@ from worker.errors import (
     WorkerError,
 )
 from worker.logs import fields
-from worker.stores.registry import Registry
 from worker.stores.registry.user_tokens import TokenTable
 from worker.sync.claims import WindowClaims
-from worker.sync.incidents import Incidents
 
 log = logging.getLogger("releve.tokens")
-_MAX_PER_TICK: Final = 200
 _TICKS_PER_HOUR: Final = 60
 _QUOTA_DIVISOR: Final = 10  # A tick spends a tenth of a minute's quota.
 _MOST_AT_ONCE: Final = 200
 _LONGEST_WAIT: Final = timedelta(days=7)
 
 
-@dataclass(frozen=True, kw_only=True)
-class TokenRenewal:
-    """The job that renews tokens which expire soon."""
+def renew_tokens(
+    refusals: RefusalPolicy,
+    claims: WindowClaims,
+    tokens_of: Callable[[Account], TokenProvider],
+    calls_per_hour: int | None,
+) -> int:
+    """Renew the tokens that expire soon and return their number; 0 during an incident that holds everything.
 
-    registry: Registry
-    tokens_of: Callable[[Account], TokenProvider]
-    calls_per_hour: int | None
-    claims: WindowClaims
-    incidents: Incidents
-    refusals: RefusalPolicy
-    now: Clock
-
-    def run(self) -> int:
-        """Renew the tokens that expire soon and return their number; 0 during an incident that holds everything.
-
-        A token that can't be renewed any more suspends its accounts. Tokens expire by the real clock, even if the
-        system pretends another time; consents end by the system's.
-        """
-        if self.incidents.is_open():
-            return 0
-        now = datetime.now(UTC)
-        renewed = 0
-        ahead = now + timedelta(seconds=RENEW_AHEAD_S)
-        today = civil_date(self.now())
-        for ending in self.registry.tokens.list_expiring(now, ahead, today, _budget(self.calls_per_hour)):
-            try:
-                token = self.tokens_of(self.registry.accounts.get(ending.account_id)).current()
-                # A token that still ends soon was not renewed; a later tick has time for another try.
-                renewed += not token.ends_within(RENEW_AHEAD_S)
-            except RateLimited as error:
-                log.info("renewal stopped", extra=fields(renewed=renewed, reason=str(error)))
-                break
-            except TransientError as error:
-                # The next tick tries again.
-                log.warning("token not renewed", extra=fields(account_id=ending.account_id, reason=str(error)))
-            except (ConsentEnded, UnknownAccount) as error:
-                # That is one account's, and the token may be that of others too.
-                log.info("token not renewed", extra=fields(account_id=ending.account_id, reason=str(error)))
-            except AccountError as error:
-                self._suspend(ending.id, error)
-        return renewed
-
-    def _suspend(self, token_id: str, error: AccountError) -> None:
-        for account_id in self.registry.tokens.list_accounts_of(token_id):
-            log.warning("token lost", extra=fields(account_id=account_id, code=error.code, reason=str(error)))
-            # All series need the token, so the daily one stands for them.
-            job = self.claims.manual_look_back(account_id, daily_of())
-            self.incidents.record_failure(job, error)
-            during_incident = self.incidents.excuses(None, error) is not None
-            try:
-                self.refusals.record_refusal(account_id, error, during_incident=during_incident)
-            except UnknownAccount:
-                # The account was removed meanwhile.
-                continue
+    A token that can't be renewed any more suspends its accounts. Tokens expire by the real clock, even if the
+    system pretends another time; consents end by the system's.
+    """
+    if refusals.incidents.is_open():
+        return 0
+    registry, now, renewed = refusals.registry, datetime.now(UTC), 0
+    ahead, today = now + timedelta(seconds=RENEW_AHEAD_S), civil_date(refusals.now())
+    most = _MOST_AT_ONCE
+    if calls_per_hour is not None:
+        most = min(most, max(1, calls_per_hour // (_TICKS_PER_HOUR * _QUOTA_DIVISOR)))
+    for ending in registry.tokens.list_expiring(now, ahead, today, most):
+        try:
+            token = tokens_of(registry.accounts.get(ending.account_id)).current()
+            # A token that still ends soon was not renewed; a later tick has time for another try.
+            renewed += not token.ends_within(RENEW_AHEAD_S)
+        except RateLimited as error:
+            log.info("renewal stopped", extra=fields(renewed=renewed, reason=str(error)))
+            break
+        except TransientError as error:
+            # The next tick tries again.
+            log.warning("token not renewed", extra=fields(account_id=ending.account_id, reason=str(error)))
+        except (ConsentEnded, UnknownAccount) as error:
+            # That is one account's, and the token may be that of others too.
+            log.info("token not renewed", extra=fields(account_id=ending.account_id, reason=str(error)))
+        except AccountError as error:
+            _suspend(registry.tokens.list_accounts_of(ending.id), error, refusals, claims)
+    return renewed
 
 
-def _budget(calls_per_hour: int | None) -> int:
-    """Return how many tokens a tick may renew."""
-    if calls_per_hour is None:
-        return _MAX_PER_TICK
-    return min(_MAX_PER_TICK, max(1, calls_per_hour // (_TICKS_PER_HOUR * _QUOTA_DIVISOR)))
+def _suspend(account_ids: Iterable[str], error: AccountError, refusals: RefusalPolicy, claims: WindowClaims) -> None:
+    for account_id in account_ids:
+        log.warning("token lost", extra=fields(account_id=account_id, code=error.code, reason=str(error)))
+        # All series need the token, so the daily one stands for them.
+        refusals.incidents.record_failure(claims.manual_look_back(account_id, daily_of()), error)
+        during_incident = refusals.incidents.excuses(None, error) is not None
+        with suppress(UnknownAccount):  # The account was removed meanwhile.
+            refusals.record_refusal(account_id, error, during_incident=during_incident)
 
 
-@dataclass(frozen=True, kw_only=True)
-class TokenRevocation:
-    """The job that revokes tokens. ``revoke`` takes a token's text; ``lock`` holds off renewals of a token's id."""
+def revoke_tokens(
+    tokens: TokenTable,
+    revoke: Callable[[str], None],
+    lock: Callable[[str], AbstractContextManager[None]],
+    now: Clock = real_clock,
+) -> int:
+    """Revoke the tokens that wait and return their number. Safe to repeat.
 
-    tokens: TokenTable
-    revoke: Callable[[str], None]
-    lock: Callable[[str], AbstractContextManager[None]]
-    now: Clock = real_clock
-
-    def run(self) -> int:
-        """Revoke the tokens that wait and return their number. Safe to repeat. Raises StoreUnavailable.
-
-        Where the supplier is silent or it is not our turn, the rest waits for the next run.
-        """
-        revoked = 0
-        for token in self.tokens.list_to_revoke(_MOST_AT_ONCE):
-            try:
-                with self.lock(token.id):
-                    text = self.tokens.load_unused(token.id)
-                    if text is None:  # Another run was faster.
-                        continue
-                    self.revoke(text)
-                    self.tokens.delete_unused(token.id)
-                revoked += 1
-                log.info("token revoked", extra=fields(token=token.id))
-            except StoreUnavailable:
-                raise
-            except WorkerError as error:
-                if self.now() - token.since > _LONGEST_WAIT:
-                    log.error("token not revoked, given up", extra=fields(token=token.id, reason=str(error)))
-                    self.tokens.delete_unused(token.id)
+    ``revoke`` takes a token's text; ``lock`` holds off renewals of a token's id. Where the supplier is silent or it is
+    not our turn, the rest waits for the next run.
+    """
+    revoked = 0
+    for token in tokens.list_to_revoke(_MOST_AT_ONCE):
+        try:
+            with lock(token.id):
+                text = tokens.load_unused(token.id)
+                if text is None:  # Another run was faster.
                     continue
-                log.warning("token not revoked yet", extra=fields(token=token.id, reason=str(error)))
-                if isinstance(error, TransientError):
-                    break
-        return revoked
+                revoke(text)
+                tokens.delete_unused(token.id)
+            revoked += 1
+            log.info("token revoked", extra=fields(token=token.id))
+        except StoreUnavailable:
+            raise
+        except WorkerError as error:
+            if now() - token.since > _LONGEST_WAIT:
+                log.error("token not revoked, given up", extra=fields(token=token.id, reason=str(error)))
+                tokens.delete_unused(token.id)
+                continue
+            log.warning("token not revoked yet", extra=fields(token=token.id, reason=str(error)))
+            if isinstance(error, TransientError):
+                break
+    return revoked

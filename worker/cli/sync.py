@@ -29,11 +29,12 @@ from worker.domain.series import is_gateway
 from worker.domain.windows import DateWindow
 from worker.errors import FilesOnly, TokenNeeded, TokenRefused
 from worker.runtime.stores import Stores
-from worker.runtime.sync_parts import Sync, build_auditor, build_inline, build_rebuilder, build_sync
+from worker.runtime.sync_parts import Sync, build_auditor, build_inline, build_sync
 from worker.stores.redis.heartbeats import Heartbeats
 from worker.stores.registry.supplier_answers import QuarantineEntry
+from worker.sync.history import rebuild_days
 from worker.sync.inline import Inline
-from worker.sync.quarantine import ReplayCounts, Replayer
+from worker.sync.quarantine import ReplayCounts, replay_account
 from worker.sync.verification import AuditResult, AuditSummary, sample_accounts
 
 _NEED_TOKEN: Final = (TokenNeeded.code, TokenRefused.code, FilesOnly.code)
@@ -222,7 +223,7 @@ def _rebuild(stores: Stores, sync: Sync, accounts: Iterable[Account]) -> Iterato
     """Yield each account once the states of its days are recomputed."""
     for account in accounts:
         for series in stores.registry.outcomes.known(account.id):
-            build_rebuilder(stores, sync).rebuild(account.id, series)
+            rebuild_days(stores.measures, stores.registry.completeness, account.id, series, sync.history.today())
         yield account
 
 
@@ -289,15 +290,11 @@ def replay(account_id: str | None, everybody: bool, first: date | None, last: da
     wanted = _window(first, last)
     with parameters.open_stores() as stores:
         sync = build_sync(stores)
-        replayer = Replayer(
-            window_sync=sync.window,
-            raw_answers=stores.registry.raw_answers,
-            recorder=sync.results,
-            ledgers=stores.registry.completeness,
-        )
+        answers, ledgers = stores.registry.raw_answers, stores.registry.completeness
         rows = []
         for account in parameters.chosen_accounts(stores.registry, account_id):
-            result = replayer.replay_account(account.id, new_run_id(stores.now()), wanted)
+            run_id = new_run_id(stores.now())
+            result = replay_account(sync.window, answers, ledgers, account.id, run_id, wanted)
             rows.append(result)
             if not as_json and (result.answers or account_id):
                 click.echo(_replayed_line(result))

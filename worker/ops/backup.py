@@ -64,7 +64,7 @@ from worker.stores.registry import Registry, dump, migrations
 from worker.stores.registry.key_rotation import TEXT_SEALS
 from worker.stores.registry.rights import withdraw_waiting
 from worker.stores.registry.tables import AUDIT_LOG
-from worker.sync.history import LedgerRebuilder
+from worker.sync.history import rebuild_days
 from worker.sync.verification import all_accounts
 
 PAGE_SIZE: Final = 500  # Documents that are in memory, or in one request to the store, at the same time.
@@ -461,10 +461,9 @@ def _fill_registry(
 def _rebuild_newest(stores: Stores, sync: Sync, archive: Archive, connection: Connection) -> None:
     """Rebuild the days of what was stored while the backup was made: its measures were saved before its registry."""
     ledgers = stores.registry.join(connection).completeness
-    rebuilder = LedgerRebuilder(measures=stores.measures, ledgers=ledgers, today=sync.history.today)
     saved_from = datetime.fromisoformat(archive.manifest["made_at"]) - _CLOCK_SKEW
     for account_id, series in ledgers.list_updated_since(saved_from):
-        rebuilder.rebuild(account_id, series)
+        rebuild_days(stores.measures, ledgers, account_id, series, sync.history.today())
 
 
 # -- Measures

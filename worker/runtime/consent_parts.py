@@ -11,15 +11,14 @@ from sqlalchemy import Connection
 
 from worker.accounts.asserted_accounts import AccountAssertion
 from worker.accounts.connect import AccountConnector, MeterReadings
-from worker.accounts.erasure import erase_account
-from worker.accounts.gas_rights import RightDeclarations, RightOpenings, RightWithdrawal
+from worker.accounts.erasure import remove_account
+from worker.accounts.gas_rights import RightDeclarations
 from worker.accounts.invitations import Inviter
 from worker.accounts.notices import NoticeSender
 from worker.accounts.opening import NewAccountLimits, ProvenRequests
-from worker.accounts.proxy_grants import ProxyCodes, ProxyData, ProxyGrants, SupplierCalls
+from worker.accounts.proxy_grants import ProxyCodes, ProxyGrants
 from worker.accounts.right_sweep import OwnRights, ProofUploads, RightSweep
 from worker.accounts.series_choice import SeriesChooser
-from worker.accounts.token_upkeep import TokenRenewal, TokenRevocation
 from worker.clients.enedis import ENEDIS
 from worker.clients.gateway import GATEWAY
 from worker.clients.grdf import GRDF
@@ -38,7 +37,6 @@ from worker.runtime.web_access import build_mail_service
 from worker.stores.erasure_ledger import LedgerEntry, LedgerKind
 from worker.stores.redis.locks import Locks, RateLimiter
 from worker.stores.redis.pending_consents import ConnectionRequests, ConsentFlows, ProofFiles
-from worker.stores.token_store import token_lock
 
 if TYPE_CHECKING:
     from worker.sync.file_import import FileAccounts
@@ -57,10 +55,8 @@ class Consent:
     assertion: AccountAssertion
     own_rights: OwnRights
     right_sweep: RightSweep
-    right_withdrawal: RightWithdrawal
     proof_uploads: ProofUploads
     proxy_grants: ProxyGrants
-    proxy_data: ProxyData
 
     def supplier_of(self, supplier: str) -> SupplierConsents:
         """Return a supplier's side of a consent. Raises OperatorFault where it has no consent page here."""
@@ -77,17 +73,13 @@ def build_consent(stores: Stores, sync: Sync) -> Consent:
         for name, one in configured_suppliers(settings).items()
         if (calls := one.supplier.consent) is not None
     }
-    proxy_calls, proxy_codes = SupplierCalls(), ProxyCodes(flows=ConsentFlows(redis), sealer=stores.keys.redis)
+    proxy_codes = ProxyCodes(flows=ConsentFlows(redis), sealer=stores.keys.redis)
     outcomes = ProvenRequests(
         suppliers=pages,
         registry=registry,
-        consents=registry.consents,
-        invitations=registry.invitations,
-        erasures=registry.erasures,
         ledger=stores.erasure_ledger,
         requests=requests,
         proxy_codes=proxy_codes,
-        proxy_grants=registry.proxy_grants,
         limiter=RateLimiter(redis),
         limits=NewAccountLimits(
             settings.new_accounts_per_browser, settings.new_accounts_per_address, settings.new_accounts_per_day
@@ -95,23 +87,11 @@ def build_consent(stores: Stores, sync: Sync) -> Consent:
         channels=build_channels(settings, registry.tenants),
         now=now,
     )
-    openings = RightOpenings(outcomes=outcomes, rights=registry.rights, now=now)
-    own_rights = OwnRights(clients_of=suppliers.clients_of, openings=openings, rights=registry.rights, now=now)
+    own_rights = OwnRights(clients_of=suppliers.clients_of, outcomes=outcomes)
     return Consent(
         connector=AccountConnector(
-            suppliers=pages,
             outcomes=outcomes,
-            declarations=RightDeclarations(
-                clients_of=suppliers.clients_of,
-                outcomes=outcomes,
-                openings=openings,
-                rights=registry.rights,
-                requests=requests,
-                locks=locks,
-                now=now,
-            ),
-            requests=requests,
-            proxy_codes=proxy_codes,
+            declarations=RightDeclarations(clients_of=suppliers.clients_of, outcomes=outcomes, locks=locks),
             locks=locks,
             meter_readings=MeterReadings(
                 client_of=suppliers.application_client,
@@ -125,32 +105,15 @@ def build_consent(stores: Stores, sync: Sync) -> Consent:
         suppliers=pages,
         assertion=build_assertion(stores, suppliers.main.supplier.name),
         own_rights=own_rights,
-        right_sweep=RightSweep(
-            suppliers=suppliers,
-            rights=registry.rights,
-            openings=openings,
-            accounts=registry.accounts,
-            refusals=sync.refusals,
-            now=now,
-        ),
-        right_withdrawal=RightWithdrawal(rights=registry.rights, clients_of=suppliers.clients_of),
+        right_sweep=RightSweep(suppliers=suppliers, outcomes=outcomes, refusals=sync.refusals),
         proof_uploads=ProofUploads(files=ProofFiles(redis, stores.keys.redis), rights=own_rights),
         proxy_grants=ProxyGrants(
             codes=proxy_codes,
             supplier=pages.get(suppliers.main.supplier.name),
             refresh_token=suppliers.main.oauth.refresh,
-            database=registry.database,
-            grants=registry.proxy_grants,
-            erasures=registry.erasures,
-            now=now,
-            calls=proxy_calls,
-        ),
-        proxy_data=ProxyData(
-            grants=registry.proxy_grants,
-            erasures=registry.erasures,
             client_of=suppliers.application_client,
+            registry=registry,
             now=now,
-            calls=proxy_calls,
         ),
     )
 
@@ -179,10 +142,7 @@ def build_requests(stores: Stores) -> ConnectionRequests:
 
 
 def build_assertion(stores: Stores, supplier: str) -> AccountAssertion:
-    registry = stores.registry
-    return AccountAssertion(
-        supplier=supplier, registry=registry, consents=registry.consents, erasures=registry.erasures, now=stores.now
-    )
+    return AccountAssertion(supplier=supplier, registry=stores.registry, now=stores.now)
 
 
 def build_file_accounts(stores: Stores) -> FileAccounts:
@@ -197,7 +157,6 @@ def build_file_accounts(stores: Stores) -> FileAccounts:
 
 def build_inviter(stores: Stores) -> Inviter:
     return Inviter(
-        invitations=stores.registry.invitations,
         registry=stores.registry,
         public_url=stores.settings.public_url,
         mail_service=build_mail_service(stores.settings),
@@ -213,24 +172,6 @@ def build_series_chooser(stores: Stores) -> SeriesChooser:
 def build_notice_sender(stores: Stores) -> NoticeSender:
     channels = build_channels(stores.settings, stores.registry.tenants)
     return NoticeSender(registry=stores.registry, channels=channels, now=stores.now)
-
-
-def build_token_renewal(stores: Stores, sync: Sync) -> TokenRenewal:
-    return TokenRenewal(
-        registry=stores.registry,
-        tokens_of=sync.suppliers.tokens_of,
-        calls_per_hour=sync.ledger.per_hour,
-        claims=sync.claims,
-        incidents=sync.incidents,
-        refusals=sync.refusals,
-        now=stores.now,
-    )
-
-
-def build_token_revocation(stores: Stores, sync: Sync) -> TokenRevocation:
-    return TokenRevocation(
-        tokens=stores.registry.tokens, revoke=sync.suppliers.main.revoke_token, lock=token_lock(stores.windows)
-    )
 
 
 def stop_consent(stores: Stores, account_id: str, actor: str = HOUSEHOLD) -> None:
@@ -252,16 +193,16 @@ def meters_of(stores: Stores, account: Account) -> list[str]:
 
 
 def erase(stores: Stores, account_id: str, actor: str | None = None) -> dict[str, int]:
-    """Erase an account's measures, tokens and state; see ``accounts.erasure``."""
-    return erase_account(
-        account_id,
-        registry=stores.registry,
-        measures=stores.measures,
-        progress=stores.windows,
-        ledger=stores.erasure_ledger,
-        requests=build_requests(stores),
-        now=stores.now(),
-        erased_at=real_clock(),
-        keep_proof_days=stores.settings.keep_consent_proof_days,
-        actor=actor,
-    )
+    """Erase an account's measures, tokens and state, refuse late writes, and return what was erased, counted.
+
+    ``consent_proofs_kept`` counts what stays, by policy and without the meter's number. ``actor``: who asked for it.
+    Safe to repeat. Raises UnknownAccount, and StoreUnavailable: before the ledger has the erasure nothing is erased.
+    The account's rights are to be withdrawn at the supplier; the caller enqueues that.
+    """
+    now, registry = stores.now(), stores.registry
+    requests, ledger = build_requests(stores), stores.erasure_ledger
+    # The registry goes first: from then on no task writes for this account.
+    removed = remove_account(account_id, registry, ledger, requests, now=now, erased_at=real_clock())
+    proofs = registry.consents.erase_after_removal(account_id, now, stores.settings.keep_consent_proof_days, actor)
+    documents, state_keys = stores.measures.erase(account_id), stores.windows.forget(account_id)
+    return {"documents": documents, **removed, "state_keys": state_keys, **proofs}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import time
 from functools import partial
@@ -19,7 +19,7 @@ from worker.clients.suppliers import SUPPLIERS, SupplierClients, Suppliers
 from worker.domain.incident import Thresholds
 from worker.domain.lanes import QUEUES
 from worker.domain.messages import WindowJob
-from worker.domain.networks import parse_networks
+from worker.domain.networks import Network, parse_networks
 from worker.domain.series import grid_operator_of, is_gateway, of_supplier
 from worker.quota.ledger import QuotaLedger
 from worker.runtime import supplier_settings
@@ -29,7 +29,7 @@ from worker.stores.redis.incidents import IncidentStore
 from worker.stores.token_store import ApplicationTokenStore, UserTokenStore
 from worker.sync.claims import RunningSteps, WindowClaims
 from worker.sync.due import DueBySupplier, DueWindows, GatewayWindows
-from worker.sync.history import History, LedgerRebuilder
+from worker.sync.history import History
 from worker.sync.incidents import IncidentProber, Incidents
 from worker.sync.quarantine import AnswerWatch
 from worker.sync.results import ResultRecorder
@@ -80,12 +80,11 @@ def build_sync(stores: Stores, suppliers: Suppliers | None = None) -> Sync:
         suppliers = _build_suppliers(stores, ledgers, answers)
     incidents = Incidents(
         store=IncidentStore(stores.redis),
-        notices=registry.notices,
+        registry=registry,
         channels=channels.names(),
         now=now,
         thresholds=Thresholds(settings.incident_accounts, settings.incident_share, settings.incident_minutes),
         first_wait_s=settings.incident_probe_s,
-        series_in_use=registry.outcomes.list_in_use,
     )
     history = History(
         registry=registry,
@@ -103,23 +102,10 @@ def build_sync(stores: Stores, suppliers: Suppliers | None = None) -> Sync:
         words_in_broker=lambda: broker.words_in_messages(QUEUES) if broker else None,
         is_held=incidents.is_held,
     )
-    refusals = RefusalPolicy(
-        accounts=registry.accounts,
-        consents=registry.consents,
-        pending=registry.pending_refusals,
-        notices=registry.notices,
-        channels=channels,
-        now=now,
-        incidents=incidents,
-    )
+    refusals = RefusalPolicy(registry=registry, channels=channels, now=now, incidents=incidents)
     results = ResultRecorder(
-        registry=registry,
-        progress=windows,
-        history=history,
         claims=claims,
-        now=now,
         refusals=refusals,
-        corrections=registry.corrections,
         incidents=incidents,
         report=answers.report_deviation,
     )
@@ -151,22 +137,20 @@ def build_sync(stores: Stores, suppliers: Suppliers | None = None) -> Sync:
 
 def build_channels(settings: Settings, tenants: TenantTable) -> NoticeChannels:
     """Return the channels of notices: the operator's, and those of the tenants."""
-    return NoticeChannels(
-        of_settings=_channels_of(settings), tenants=tenants, networks=parse_networks(settings.webhook_networks)
-    )
+    networks = parse_networks(settings.webhook_networks)
+    return NoticeChannels(of_settings=_channels_of(settings, networks), tenants=tenants, networks=networks)
 
 
-def _channels_of(settings: Settings) -> dict[str, Channel]:
+def _channels_of(settings: Settings, networks: Sequence[Network]) -> dict[str, Channel]:
     """Return the channels of notices that are set up; the log where there is none."""
     channels: dict[str, Channel] = {}
     if settings.webhook_url and settings.webhook_secret:
-        secret, networks = settings.webhook_secret.get_secret_value(), parse_networks(settings.webhook_networks)
+        secret = settings.webhook_secret.get_secret_value()
         channels[WEBHOOK] = Webhook(settings.webhook_url, secret, networks=networks)
     for url in settings.notify_urls():
         scheme = url.partition(":")[0].lower()
         same = sum(name.partition("-")[0] == scheme for name in channels)
         name = f"{scheme}-{same + 1}" if same else scheme
-        networks = parse_networks(settings.webhook_networks)
         channels[name] = NotifyService(name, url, settings.notify_language, networks)
     return channels or {LOG: NoticeLog()}
 
@@ -233,30 +217,13 @@ def _build_due_windows(stores: Stores, claims: WindowClaims, supplier: str, ledg
 
 def build_prober(stores: Stores, sync: Sync) -> IncidentProber:
     """Return what closes incidents, by their age or by probes."""
-    return IncidentProber(
-        incidents=sync.incidents,
-        registry=stores.registry,
-        look_back=sync.claims.manual_look_back,
-        sync_window=sync.window.sync_window,
-        now=stores.now,
-    )
-
-
-def build_rebuilder(stores: Stores, sync: Sync) -> LedgerRebuilder:
-    return LedgerRebuilder(measures=stores.measures, ledgers=stores.registry.completeness, today=sync.history.today)
+    return IncidentProber(incidents=sync.incidents, claims=sync.claims, sync_window=sync.window.sync_window)
 
 
 def build_auditor(stores: Stores, sync: Sync, publish: Callable[[WindowJob], None]) -> Auditor:
     from worker.sync.verification import Auditor
 
-    return Auditor(
-        measures=stores.measures,
-        corrections=stores.registry.corrections,
-        window_sync=sync.window,
-        claims=sync.claims,
-        publish=publish,
-        rebuild_days=build_rebuilder(stores, sync).rebuild,
-    )
+    return Auditor(window_sync=sync.window, claims=sync.claims, publish=publish)
 
 
 def build_inline(stores: Stores, sync: Sync, print_line: Callable[[str], None]) -> Inline:
@@ -265,10 +232,8 @@ def build_inline(stores: Stores, sync: Sync, print_line: Callable[[str], None]) 
 
     return Inline(
         claims=sync.claims,
-        windows=sync.history,
         window_sync=sync.window,
         results=sync.results,
-        collected=stores.registry.outcomes.collected,
         print_line=print_line,
     )
 
@@ -283,10 +248,4 @@ def build_importer(stores: Stores, sync: Sync) -> FileImporter:
 def build_explainer(stores: Stores, sync: Sync) -> Explainer:
     from worker.accounts.explanations import Explainer
 
-    return Explainer(
-        consents=stores.registry.consents,
-        measures=stores.measures,
-        corrections=stores.registry.corrections,
-        progress=stores.windows,
-        history=sync.history,
-    )
+    return Explainer(measures=stores.measures, progress=stores.windows, history=sync.history)

@@ -75,7 +75,7 @@ class WindowClaims:
     """The claims on windows, and the windows that persons and probes ask for without one.
 
     ``claim_ttl_s``: seconds after which a claim expires. ``words_in_broker`` returns the words in the arguments of the
-    broker's messages, or None if the broker can't tell. Methods raise StoreUnavailable.
+    broker's messages, or None if the broker can't tell.
     """
 
     registry: Registry

@@ -50,7 +50,7 @@ class DueWindows:
     """The windows of a supplier's ``series`` that are due, claimed for their publisher.
 
     ``closed_for_s``: seconds for which its gate stays closed; until then nothing is due. ``policies``: every how many
-    nights a series is asked for. Methods raise StoreUnavailable.
+    nights a series is asked for.
     """
 
     table: DueTable
@@ -245,7 +245,7 @@ class GatewayWindows(DueWindows):
 
 @dataclass(frozen=True)
 class DueBySupplier:
-    """The windows that are due of each supplier; see ``DueWindows``. Methods raise StoreUnavailable."""
+    """The windows that are due of each supplier; see ``DueWindows``."""
 
     suppliers: Sequence[DueWindows]
 

@@ -107,7 +107,7 @@ class FileImporter:
     def compare(self, file: FileSeries, account_id: str | None, data_from: date | None = None) -> FileComparison:
         """Compare a file with what is stored, and write nothing; without an account nothing is.
 
-        ``data_from``: the first day that may be read. Raises StoreUnavailable.
+        ``data_from``: the first day that may be read.
         """
         series, entries, energies, possible = file.series, list[Entry](), 0, 0
         days: set[date] = set()
@@ -336,7 +336,7 @@ class FileAccounts:
         operator = file.series.description.supplier
         assertion = replace(self.assertion, supplier=self.suppliers[operator])
         try:
-            return assertion.add(require_number(file, meter), VOUCHER, waits_under=FilesOnly.code)[0]
+            return replace(assertion, waits_under=FilesOnly.code).add(require_number(file, meter), VOUCHER)[0]
         except MeterElsewhere as error:
             raise FileRefused(f"{file.file}: {error}") from None
 

@@ -8,7 +8,7 @@ for again with the history.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from typing import Final
@@ -48,7 +48,7 @@ _GATEWAY_CURVE_DAYS: Final = 70  # Of each day: ten calls. What is older comes s
 
 @dataclass(frozen=True, kw_only=True)
 class History:
-    """The histories of all accounts; methods raise StoreUnavailable.
+    """The histories of all accounts.
 
     ``curve_days``: the days of load curve to fetch; 0 for none. ``nightly_at``: when a night begins.
     """
@@ -126,28 +126,17 @@ class History:
         return [day for day in days if never_comes(told.mark_of(day), is_asked and day >= first)]
 
 
-@dataclass(frozen=True, kw_only=True)
-class LedgerRebuilder:
-    """A rebuilder of the ledgers of single accounts."""
+def rebuild_days(
+    measures: MeasureStore, ledgers: CompletenessTable, account_id: str, series: Series, today: date
+) -> bool:
+    """Replace the ledger by the one that the stored documents give, and return whether they differed.
 
-    measures: MeasureStore
-    ledgers: CompletenessTable
-    today: Callable[[], date]
-
-    def rebuild(self, account_id: str, series: Series) -> bool:
-        """Replace the ledger by the one that the stored documents give, and return whether they differed.
-
-        The history then goes on with the days that nobody was asked for, as the ledger tells now. The days of a state
-        have no documents of their own: only the ledger knows on which it was told, and it stays. Raises UnknownAccount
-        and StoreUnavailable.
-        """
-        if series.is_state:
-            return False
-        return self.ledgers.change(
-            account_id,
-            series,
-            lambda known: rebuild_ledger(known, covered_days(self.measures, account_id, series, self.today())),
-        )
+    The history then goes on with the days that nobody was asked for, as the ledger tells now. The days of a state have
+    no documents of their own: only the ledger knows on which it was told, and it stays. Raises UnknownAccount.
+    """
+    return not series.is_state and ledgers.change(
+        account_id, series, lambda known: rebuild_ledger(known, covered_days(measures, account_id, series, today))
+    )
 
 
 def rebuild_ledger(known: DayLedger, covered: Mapping[date, timedelta]) -> DayLedger:

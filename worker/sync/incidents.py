@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import random
 import secrets
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -35,14 +35,15 @@ from worker.domain.incident import (
 from worker.domain.lanes import Lane, current_lane, enter_lane, leave_lane
 from worker.domain.messages import WindowJob, series_of
 from worker.domain.notice import NoticeKind
-from worker.domain.series import USUAL_SERIES, Series
+from worker.domain.series import Series
 from worker.domain.windows import civil_date
 from worker.errors import IncidentOpen, StoreUnavailable, WorkerError
 from worker.logs import fields
 from worker.metrics import INCIDENTS, WINDOWS_HELD
 from worker.stores.redis.incidents import IncidentStore
 from worker.stores.registry import Registry
-from worker.stores.registry.notices import NoticeTable, build_notices
+from worker.stores.registry.notices import build_notices
+from worker.sync.claims import WindowClaims
 
 log = logging.getLogger("releve.incidents")
 # Nobody else is asked during an incident, so a probe may use a lane that has a permit at once.
@@ -56,17 +57,15 @@ class Incidents:
     """The incidents in Redis, with notices to the operator.
 
     ``channels``: the channels of notices. ``first_wait_s``: seconds from the opening to the first probes.
-    ``series_in_use``: returns the series that any account is asked for. Methods that read raise StoreUnavailable; a
-    record that fails is only logged.
+    Methods that read raise StoreUnavailable; a record that fails is only logged.
     """
 
     store: IncidentStore
-    notices: NoticeTable
+    registry: Registry
     channels: Sequence[str]
     now: Clock
     thresholds: Thresholds
     first_wait_s: float = 60.0
-    series_in_use: Callable[[], Collection[Series]] = lambda: USUAL_SERIES
 
     # -- Before a call
 
@@ -74,7 +73,7 @@ class Incidents:
         """Return whether incidents hold every series, so that nobody should be asked for anything."""
         if not self.store.open_incidents():
             return False
-        return all(self.is_held(series) for series in self.series_in_use())
+        return all(self.is_held(series) for series in self.registry.outcomes.list_in_use())
 
     def is_held(self, series: Series) -> bool:
         """Return whether an incident holds all windows of this series."""
@@ -162,7 +161,7 @@ class Incidents:
     def open_by_hand(self) -> list[Incident]:
         """Hold all series for a day at most, and return the incidents opened for that."""
         kind = IncidentKind.BY_HAND
-        for series in self.series_in_use():
+        for series in self.registry.outcomes.list_in_use():
             self._open_incident(series.value, kind, FailureCount(0, 0))
         return [incident for incident in self.list_open() if incident.kind is kind]
 
@@ -211,7 +210,7 @@ class Incidents:
         now = self.now()
         reason, about = incident.kind.value, f"{incident.slot}@{incident.began_at.isoformat(timespec='microseconds')}"
         try:
-            self.notices.insert_new(build_notices(self.channels, kind, reason, about, now))
+            self.registry.notices.insert_new(build_notices(self.channels, kind, reason, about, now))
         except StoreUnavailable as error:
             _log_not_recorded(error)
 
@@ -229,18 +228,16 @@ def _name_fields(incident: Incident) -> dict[str, str]:
 class IncidentProber:
     """A prober of open incidents.
 
-    ``look_back`` returns the job of an account's last days; ``sync_window`` does all steps of a job.
+    ``sync_window`` does all steps of a job.
     """
 
     incidents: Incidents
-    registry: Registry
-    look_back: Callable[[str, Series], WindowJob]
+    claims: WindowClaims
     sync_window: Callable[[WindowJob], object]
-    now: Clock
 
     def run(self) -> None:
-        """Close the incidents that are too old, and do the rounds of probes that are due. Raises StoreUnavailable."""
-        now = self.now()
+        """Close the incidents that are too old, and do the rounds of probes that are due."""
+        now = self.incidents.now()
         for incident in self.incidents.list_open():
             if how := incident.expiry_reason(now):
                 self.close(incident, how)
@@ -255,7 +252,7 @@ class IncidentProber:
         """Make the windows that failed due again, then close the incident."""
         # The incident is closed last: after a kill in between, all is done again.
         for job in self.incidents.store.failed_windows(incident):
-            self.registry.outcomes.make_due(job["account_id"], series_of(job), self.now())
+            self.claims.registry.outcomes.make_due(job["account_id"], series_of(job), self.incidents.now())
         self.incidents.close(incident, how)
 
     def _do_round(self, incident: Incident) -> None:
@@ -277,17 +274,17 @@ class IncidentProber:
         """
         failed = sorted({(job["account_id"], series_of(job)) for job in self.incidents.store.failed_windows(incident)})
         drawn = random.sample(failed, min(len(failed), _MAX_PROBED_ACCOUNTS))
-        accounts = self.registry.accounts.get_many([account_id for account_id, _ in drawn])
-        today = civil_date(self.now())
+        accounts = self.claims.registry.accounts.get_many([account_id for account_id, _ in drawn])
+        today = civil_date(self.incidents.now())
         asked = {id_ for id_, account in accounts.items() if account.active and not account.refusal_on(today)}
         pairs = [pair for pair in drawn if pair[0] in asked]
         if not pairs:
-            others = self.registry.due.list_some(incident.series, today, PROBES_TO_PASS)
+            others = self.claims.registry.due.list_some(incident.series, today, PROBES_TO_PASS)
             pairs = [(row.account_id, row.series) for row in others]
         return pairs
 
     def _probe(self, incident: Incident, account_id: str, series: Series) -> ProbeResult:
-        job: WindowJob = {**self.look_back(account_id, series), "claim": PROBE}
+        job: WindowJob = {**self.claims.manual_look_back(account_id, series), "claim": PROBE}
         error: WorkerError | None = None
         try:
             self.sync_window(job)

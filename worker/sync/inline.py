@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import count
@@ -12,11 +12,9 @@ from typing import Final
 
 from worker.domain.messages import WindowJob, WindowResult
 from worker.domain.retry import MAX_RETRIES, retry_delay_s
-from worker.domain.series import Series
 from worker.domain.windows import PARIS
 from worker.errors import AccountError, IncidentOpen, RateLimited, TransientError, WorkerError
 from worker.sync.claims import WindowClaims
-from worker.sync.history import History
 from worker.sync.results import ResultRecorder
 from worker.sync.window import WindowSync
 
@@ -27,16 +25,11 @@ LONGEST_WAIT_S: Final = 120.0
 
 @dataclass(kw_only=True)
 class Inline:
-    """Windows without the queue; ``print_line`` gets lines for a person, ``failures`` the windows that failed.
-
-    ``collected``: returns the series that an account is asked for.
-    """
+    """Windows without the queue; ``print_line`` gets lines for a person, ``failures`` the windows that failed."""
 
     claims: WindowClaims
-    windows: History
     window_sync: WindowSync
     results: ResultRecorder
-    collected: Callable[[str], Sequence[Series]]
     print_line: Callable[[str], None]
     sleep: Callable[[float], None] = time.sleep
     failures: list[dict[str, str]] = field(default_factory=list)
@@ -44,25 +37,24 @@ class Inline:
     def look_back(self, *account_ids: str) -> Iterator[WindowResult]:
         """Sync the last days of each series, account after account; a window that fails stops no other account."""
         for account_id in account_ids:
-            yield from self._run(
-                self.claims.manual_look_back(account_id, series) for series in self.collected(account_id)
-            )
+            collected = self.claims.registry.outcomes.collected(account_id)
+            yield from self._run(self.claims.manual_look_back(account_id, series) for series in collected)
 
     def history(self, *account_ids: str) -> Iterator[WindowResult]:
         """Sync all missing windows, account after account, daily values first, newest window first."""
         for account_id in account_ids:
-            for series in self.collected(account_id):
-                windows = self.windows.missing_windows(account_id, series)
+            for series in self.claims.registry.outcomes.collected(account_id):
+                windows = self.claims.history.missing_windows(account_id, series)
                 yield from self._run(
                     self.claims.to_job(account_id, series, window)
                     for window in windows
                     # Once the supplier's floor is known, the windows before it are done.
-                    if not self.windows.covers(account_id, series, window)
+                    if not self.claims.history.covers(account_id, series, window)
                 )
 
     def ask_once(self, account_id: str) -> str:
         """Sync the last days of an account's first series with one try; return the code of a failure, or nothing."""
-        for series in self.collected(account_id)[:1]:
+        for series in self.claims.registry.outcomes.collected(account_id)[:1]:
             job = self.claims.manual_look_back(account_id, series)
             try:
                 self.window_sync.sync_window(job)

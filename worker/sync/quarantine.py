@@ -33,8 +33,7 @@ from worker.errors import MalformedAnswer, StoreUnavailable
 from worker.stores.registry import notices
 from worker.stores.registry.outcomes import CompletenessTable
 from worker.stores.registry.supplier_answers import QuarantineResult, QuarantineTable, RawAnswerTable
-from worker.sync.results import ResultRecorder
-from worker.sync.window import WindowSync
+from worker.sync.window import Recorder, WindowSync
 
 log = logging.getLogger("releve.answers")
 replay_log = logging.getLogger("releve.replay")
@@ -150,49 +149,45 @@ class ReplayCounts:
     unreadable: int = 0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Replayer:
-    """A replayer of stored answers through ``window_sync``, which records corrections and the marks of days only."""
+def replay_account(
+    window_sync: WindowSync,
+    raw_answers: RawAnswerTable,
+    ledgers: CompletenessTable,
+    account_id: str,
+    run_id: str,
+    wanted: DateWindow | None = None,
+) -> ReplayCounts:
+    """Replay the days of ``wanted`` of all answers, or all of them, oldest first; safe to repeat.
 
-    window_sync: WindowSync
-    raw_answers: RawAnswerTable
-    recorder: ResultRecorder
-    ledgers: CompletenessTable
+    So the answer asked for last holds at the end. Recorded are corrections and the marks of days only.
 
-    def replay_account(self, account_id: str, run_id: str, wanted: DateWindow | None = None) -> ReplayCounts:
-        """Replay the days of ``wanted`` of all answers, or all of them, oldest first; safe to repeat.
-
-        So the answer asked for last holds at the end.
-
-        Raises UnknownAccount or TransientError; then the answers replayed before stay replayed.
-        """
-        window_sync = replace(self.window_sync, recorder=_ReplayRecorder(self.recorder, self.ledgers))
-        counts = ReplayCounts(account_id)
-        for kept in self.raw_answers.read_answers(account_id):
-            answer = kept.clip_to(wanted) if wanted else kept
-            if answer is None:
-                continue
-            counts.answers += 1
-            try:
-                result = window_sync.replay(to_job(account_id, answer.series, answer.window, run_id, None), answer)
-            except MalformedAnswer as error:
-                counts.unreadable += 1
-                replay_log.warning(
-                    "answer unreadable account_id=%s window=%s reason=%s", account_id, answer.window, error
-                )
-                continue
-            counts.created += result["created"]
-            counts.updated += result["updated"]
-            counts.removed += result["removed"]
-            counts.unchanged += result["unchanged"]
-        return counts
+    Raises UnknownAccount or TransientError; then the answers replayed before stay replayed.
+    """
+    replaying = replace(window_sync, recorder=_ReplayRecorder(window_sync.recorder, ledgers))
+    counts = ReplayCounts(account_id)
+    for kept in raw_answers.read_answers(account_id):
+        answer = kept.clip_to(wanted) if wanted else kept
+        if answer is None:
+            continue
+        counts.answers += 1
+        try:
+            result = replaying.replay(to_job(account_id, answer.series, answer.window, run_id, None), answer)
+        except MalformedAnswer as error:
+            counts.unreadable += 1
+            replay_log.warning("answer unreadable account_id=%s window=%s reason=%s", account_id, answer.window, error)
+            continue
+        counts.created += result["created"]
+        counts.updated += result["updated"]
+        counts.removed += result["removed"]
+        counts.unchanged += result["unchanged"]
+    return counts
 
 
 @dataclass(frozen=True)
 class _ReplayRecorder:
     """A recorder of corrections and of the ledger of days; it records nothing of the run."""
 
-    recorder: ResultRecorder
+    recorder: Recorder
     ledgers: CompletenessTable
 
     def recent_answers(self, job: WindowJob) -> RecentAnswers:

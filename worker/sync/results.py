@@ -51,12 +51,9 @@ from worker.errors import (
 )
 from worker.logs import fields
 from worker.metrics import CORRECTIONS, DOCUMENTS, DROPPED, READINGS, STORED, WINDOWS, error_kind
-from worker.stores.redis.claims import ProgressStore
-from worker.stores.registry import Registry
 from worker.stores.registry.outcomes import DueChanges
-from worker.stores.registry.supplier_answers import Correction, CorrectionTable
+from worker.stores.registry.supplier_answers import Correction
 from worker.sync.claims import WindowClaims
-from worker.sync.history import History
 from worker.sync.incidents import Incidents
 
 log = logging.getLogger("releve.sync")
@@ -98,19 +95,14 @@ class ResultRecorder:
     a line.
     """
 
-    registry: Registry
-    progress: ProgressStore
-    history: History
     claims: WindowClaims
-    now: Callable[[], datetime]
     refusals: RefusalPolicy
-    corrections: CorrectionTable
     incidents: Incidents
     report: Callable[[Deviation, str], None]
 
     def recent_answers(self, job: WindowJob) -> RecentAnswers:
         """Return the answers for the job's series that were recorded lately."""
-        return self.registry.outcomes.recent_answers(job["account_id"], messages.series_of(job))
+        return self.claims.registry.outcomes.recent_answers(job["account_id"], messages.series_of(job))
 
     def record_corrections(self, writes: Writes, entries: Sequence[Entry]) -> None:
         """Store the values that these readings are going to replace; after a crash nobody would know them."""
@@ -129,22 +121,24 @@ class ResultRecorder:
             for entry in entries
             if entry.replaced_amount is not None
         ]
-        self.corrections.record(corrections)
+        self.claims.registry.corrections.record(corrections)
         CORRECTIONS.labels(series).inc(sum(one.was_amount != REMOVED for one in corrections))
 
     def withdraw_corrections(self, job: WindowJob, stored: Mapping[str, int]) -> None:
         """Delete what was recorded of readings whose write was lost; ``stored``: what is stored of each now."""
-        self.corrections.withdraw(job["account_id"], messages.series_of(job).inputs, job["run_id"], stored)
+        self.claims.registry.corrections.withdraw(
+            job["account_id"], messages.series_of(job).inputs, job["run_id"], stored
+        )
 
     def record_result(self, result: WindowResult) -> None:
         """Record that the window is stored, and release its claim."""
-        account_id, window, now = result["account_id"], messages.window_of(result), self.now()
+        account_id, window, now = result["account_id"], messages.window_of(result), self.claims.now()
         series, facts = messages.series_of(result), result["facts"]
         floor = date.fromisoformat(facts["floor"]) if facts["floor"] else None
         answer = classify_answer(facts["fetched"], facts["dropped"], floor)
         asked_at = datetime.fromtimestamp(facts["asked_at"], UTC)
         activated_on = facts.get("activated_on")  # A message of the version before has none.
-        history = self.registry.outcomes.record(
+        history = self.claims.registry.outcomes.record(
             account_id,
             series.value,
             result["run_id"],
@@ -157,14 +151,14 @@ class ResultRecorder:
                 window, facts["open"], civil_date(now), floor, facts["set_aside"], series.description.open_days
             ),
             floor=floor,
-            wanted=self.history.wanted_window(series),
+            wanted=self.claims.history.wanted_window(series),
             due_changes=due_after_success(result, answer, asked_at, now),
             answer=FinishedAnswer.of(result),
             confirms=answer.is_answer,
             activated_on=date.fromisoformat(activated_on) if activated_on else None,
         )
         done, total = history.count()
-        self.progress.record_success(
+        self.claims.progress.record_success(
             account_id,
             series.value,
             Call(datetime.fromisoformat(facts["fetched_at"]), window, answer, messages.run_kind(result) or BY_HAND),
@@ -193,9 +187,9 @@ class ResultRecorder:
         """End the series that the answer, a contract, says the meter doesn't have."""
         account_id = result["account_id"]
         for name in result["facts"].get("lacks", ()):  # A message of the version before has none.
-            if self.registry.outcomes.end_lacking(account_id, Series(name), _NOT_OF_THIS_METER, now):
+            if self.claims.registry.outcomes.end_lacking(account_id, Series(name), _NOT_OF_THIS_METER, now):
                 code = SeriesNotOffered.code
-                self.progress.record_task(account_id, name, state="ended", run_id=result["run_id"], error=code)
+                self.claims.progress.record_task(account_id, name, state="ended", run_id=result["run_id"], error=code)
                 extra = fields(**{**window_fields(result), "series": name}, outcome="ended", code=code)
                 log.info("series ended", extra=extra)
 
@@ -203,7 +197,7 @@ class ResultRecorder:
         """Record that the window is given up for now, and why; no other account is touched."""
         account_id, series = job["account_id"], messages.series_of(job)
         WINDOWS.labels(error_kind(error), series).inc()
-        now = self.now()
+        now = self.claims.now()
         if isinstance(error, IncidentOpen):
             # The supplier was not asked, so the window is due as before. A whole queue may end here.
             self.claims.release([job])
@@ -228,12 +222,12 @@ class ResultRecorder:
             else None
         )
         window, answer = messages.window_of(job), error.answer_class
-        ended = isinstance(error, SeriesNotOffered) and self.registry.outcomes.end(
+        ended = isinstance(error, SeriesNotOffered) and self.claims.registry.outcomes.end(
             account_id, series, job["run_id"], str(error), now
         )
         # While an incident holds the series nothing is published; after it the window must be due at once.
         if not ended and (incident is None or not incident.holds):
-            self.registry.outcomes.record(
+            self.claims.registry.outcomes.record(
                 account_id,
                 series.value,
                 job["run_id"],
@@ -244,7 +238,7 @@ class ResultRecorder:
                 stored=False,
                 due_changes=self._due_after_failure(job, error, ruling, now, excused=incident is not None),
             )
-        self.progress.record_task(
+        self.claims.progress.record_task(
             account_id,
             series.value,
             state="ended" if ended else "waiting" if isinstance(error, RateLimited) else "failed",
@@ -275,7 +269,7 @@ class ResultRecorder:
         """
         if series.description.speaks_for_account:
             return True
-        collected = self.registry.outcomes.collected(account_id)
+        collected = self.claims.registry.outcomes.collected(account_id)
         return not any(other.description.speaks_for_account for other in collected)
 
     def _due_after_failure(
@@ -284,21 +278,23 @@ class ResultRecorder:
         account_id, series = job["account_id"], messages.series_of(job)
         if is_backfill(job):
             return DueChanges(history_due_at=self._next_history_try(job, error, ruling, now))
-        outcome = self.registry.outcomes.load(account_id).get(series)
+        outcome = self.claims.registry.outcomes.load(account_id).get(series)
         failures = 0 if excused or outcome is None else outcome.failures
         return due_after_failure(job, next_try(error, failures, now, ruling), failures, error.answer_class, now)
 
     def _next_history_try(self, job: WindowJob, error: WorkerError, ruling: Ruling | None, now: datetime) -> datetime:
         """Count the failure of a window of the history, and return when the history goes on, with the next window."""
         account_id, series, window = job["account_id"], messages.series_of(job), messages.window_of(job)
-        failures = self.progress.failures(account_id, series)
+        failures = self.claims.progress.failures(account_id, series)
         after = next_try(error, failures.get(window, 0), now, ruling)
         if after.counts:
-            self.progress.count_failure(account_id, series, window)
+            self.claims.progress.count_failure(account_id, series, window)
             if isinstance(error, DataError):
                 # Only this window is to blame: those that did not fail go on.
                 tried = {window, *failures}
-                if any(missing not in tried for missing in self.history.reachable_windows(account_id, series)[0]):
+                if any(
+                    missing not in tried for missing in self.claims.history.reachable_windows(account_id, series)[0]
+                ):
                     return now
         return after.at or now + A_DAY
 

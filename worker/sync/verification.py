@@ -47,6 +47,7 @@ from worker.stores.registry.accounts import AccountTable
 from worker.stores.registry.outcomes import SeriesOutcome
 from worker.stores.registry.supplier_answers import CorrectionTable
 from worker.sync.claims import WindowClaims
+from worker.sync.history import rebuild_days
 from worker.sync.window import WindowSync
 
 _DAYS_AT_ONCE: Final = 31
@@ -110,26 +111,23 @@ class AuditSummary:
 class Auditor:
     """An auditor of single accounts.
 
-    ``publish`` requests a window whose readings are doubtful again. ``rebuild_days`` marks the days of a series again.
+    ``publish`` requests a window whose readings are doubtful again.
     """
 
-    measures: MeasureStore
-    corrections: CorrectionTable
     window_sync: WindowSync
     claims: WindowClaims
     publish: Callable[[WindowJob], None]
-    rebuild_days: Callable[[str, Series], object]
 
     def verify_account(self, account_id: str) -> AuditResult:
-        """Compare all documents of the account with one another and with the registry. Raises StoreUnavailable."""
+        """Compare all documents of the account with one another and with the registry."""
         registry = self.claims.registry
         known, history = with_days(registry.outcomes.known(account_id)), self.claims.history
         # The registry is read first: it calls a day stored only after its documents are.
         ledgers, outcomes = registry.completeness.load_ledgers(account_id), registry.outcomes.load(account_id)
         checks = MeasureChecks(
             account_id=account_id,
-            measures=self.measures,
-            corrections=self.corrections,
+            measures=self.window_sync.measures,
+            corrections=registry.corrections,
             stored_days={
                 series: ledgers[account_id, series].stored_days() or _last_day(outcomes.get(series)) for series in known
             },
@@ -162,10 +160,10 @@ class Auditor:
         for series, days in _days_to_compute(result.findings).items():
             for window in (part for run in to_windows(days) for part in split_window(run, _DAYS_AT_ONCE)):
                 written += self.window_sync.compute_days(self.claims.to_job(account_id, series, window))
+        today = self.claims.history.today()
         for series in {finding.series: None for finding in result.findings if finding.law is Law.STEPS}:
             # Overlapping steps may have hidden a hole, which is asked for from now on.
-            self.rebuild_days(account_id, series)
-        today = self.claims.history.today()
+            rebuild_days(self.window_sync.measures, registry.completeness, account_id, series, today)
         if registry.accounts.get(account_id).refusal_on(today):
             return written, requested
         asked = _days_in_doubt(result.findings)
@@ -260,7 +258,7 @@ class MeasureChecks:
     _rows: dict[Series, list[Entry]] = field(default_factory=dict)
 
     def run(self) -> None:
-        """Compare the documents of each series. Raises StoreUnavailable."""
+        """Compare the documents of each series."""
         for series in self.stored_days:
             if series.has_steps:
                 self._check_curve(series)

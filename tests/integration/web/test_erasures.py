@@ -12,12 +12,14 @@ from fastapi.testclient import TestClient
 from tests.support.connect_service import METER, OTHER, ConnectService
 from tests.support.household_pages import csrf_of
 from tests.support.registries import all_rows
+from worker.accounts.token_upkeep import revoke_tokens
 from worker.domain.account import AccountState
 from worker.errors import StoreUnavailable
-from worker.runtime.consent_parts import build_token_revocation, erase, stop_consent
+from worker.runtime.consent_parts import erase, stop_consent
 from worker.stores.erasure_ledger import LedgerEntry, LedgerKind
 from worker.stores.redis.pending_consents import ConnectionRequests
 from worker.stores.registry.accounts import AccountTable
+from worker.stores.token_store import token_lock
 
 
 def press(browser: TestClient, path: str) -> httpx2.Response:
@@ -265,13 +267,18 @@ def _die(*_: object) -> None:
 # The token (v4)
 
 
+def revoke(service: ConnectService) -> int:
+    stores, suppliers = service.parts.stores, service.parts.sync.suppliers
+    return revoke_tokens(stores.registry.tokens, suppliers.main.revoke_token, token_lock(stores.windows))
+
+
 def test_h3_the_token_of_an_ended_consent_is_revoked_at_the_supplier(v4: ConnectService) -> None:
     browser, account = connected(v4)
     press(browser, f"/accounts/{account}/stop")
-    assert build_token_revocation(v4.parts.stores, v4.parts.sync).run() == 1
+    assert revoke(v4) == 1
     assert v4.simulate("GET", "report")["tokens"]["revoke"] == 2  # The refresh token and the access token.
     v4.connect(browser)
     erase_by_page(browser, account)
-    assert build_token_revocation(v4.parts.stores, v4.parts.sync).run() == 1
-    assert build_token_revocation(v4.parts.stores, v4.parts.sync).run() == 0
+    assert revoke(v4) == 1
+    assert revoke(v4) == 0
     assert v4.simulate("GET", "report")["tokens"]["revoke"] == 4

@@ -6,6 +6,7 @@ import base64
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -427,7 +428,8 @@ def test_an_access_token_lives_an_hour(service: ConnectService, stack: ProxyStac
     def status_after(minutes: int) -> bool:
         later = datetime.now(UTC) + timedelta(minutes=minutes)
         table = ProxyGrantTable(parts.stores.registry.database, now=lambda: later)
-        return replace(parts.consent.proxy_data, grants=table).find_grant(first["access_token"]) is not None
+        registry: Any = SimpleNamespace(proxy_grants=table)
+        return replace(parts.consent.proxy_grants, registry=registry).find_grant(first["access_token"]) is not None
 
     assert status_after(59) and not status_after(61)
 
@@ -541,7 +543,7 @@ def test_so_many_at_once_and_so_many_a_minute(service: ConnectService, stack: Pr
     token = stack.exchange(stack.walk()["code"])["access_token"]
     with ExitStack() as others:
         for _ in range(MOST_AT_ONCE):
-            others.enter_context(service.parts.consent.proxy_data.calls.take())
+            others.enter_context(service.parts.consent.proxy_grants.calls.take())
         full = stack.read(token)
         assert (full.status_code, full.headers["Retry-After"]) == (503, "5")
     assert stack.read(token).status_code == 200

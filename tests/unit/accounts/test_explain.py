@@ -45,7 +45,7 @@ class Home:
         household.backfill(self.account)
         self.look_back()
         self.explainer = household.build_explainer()
-        self.corrections = self.explainer.corrections
+        self.corrections = household.registry.corrections
 
     def day(self, age: int) -> date:
         return self.today - age * ONE_DAY

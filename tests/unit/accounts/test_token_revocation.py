@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.registries import NOW, new_registry
-from worker.accounts.token_upkeep import TokenRevocation
+from worker.accounts.token_upkeep import revoke_tokens
 from worker.errors import OperatorFault, RateLimited, SupplierUnavailable, WorkerError
 from worker.stores.registry import Registry
 
@@ -38,18 +38,13 @@ def registry(tmp_path: Path) -> Iterator[Registry]:
         yield opened
 
 
-def build(registry: Registry, supplier: Supplier, after: timedelta = timedelta()) -> TokenRevocation:
-    return TokenRevocation(
-        tokens=registry.tokens,
-        revoke=supplier.revoke,
-        lock=lambda _: nullcontext(),
-        now=lambda: datetime.now(UTC) + after,
-    )
+def revoke(registry: Registry, supplier: Supplier, after: timedelta = timedelta()) -> int:
+    return revoke_tokens(registry.tokens, supplier.revoke, lambda _: nullcontext(), lambda: datetime.now(UTC) + after)
 
 
 def test_each_token_is_revoked_once(registry: Registry) -> None:
     supplier = Supplier()
-    assert [build(registry, supplier).run() for _ in range(2)] == [3, 0]
+    assert [revoke(registry, supplier) for _ in range(2)] == [3, 0]
     assert supplier.asked == ["token 1", "token 2", "token 3"]
 
 
@@ -57,16 +52,16 @@ def test_each_token_is_revoked_once(registry: Registry) -> None:
 def test_where_the_supplier_is_silent_all_wait_for_the_next_run(registry: Registry, error: WorkerError) -> None:
     supplier = Supplier()
     supplier.error = error
-    assert build(registry, supplier).run() == 0
+    assert revoke(registry, supplier) == 0
     assert supplier.asked == ["token 1"]
     supplier.error = None
-    assert build(registry, supplier).run() == 3
+    assert revoke(registry, supplier) == 3
 
 
 def test_a_refusal_holds_up_no_other(registry: Registry) -> None:
     supplier = Supplier()
     supplier.error = OperatorFault("refused")
-    assert build(registry, supplier).run() == 0
+    assert revoke(registry, supplier) == 0
     assert len(supplier.asked) == len(registry.tokens.list_to_revoke()) == 3
 
 
@@ -75,7 +70,7 @@ def test_after_a_week_it_is_given_up_and_the_log_says_so_without_the_token(
 ) -> None:
     supplier = Supplier()
     supplier.error = SupplierUnavailable("silent")
-    assert build(registry, supplier, timedelta(days=7, seconds=1)).run() == 0
+    assert revoke(registry, supplier, timedelta(days=7, seconds=1)) == 0
     assert registry.tokens.list_to_revoke() == []
     assert [record.message for record in caplog.records] == ["token not revoked, given up"] * 3
     assert "token 1" not in str([vars(record) for record in caplog.records])

@@ -51,13 +51,11 @@ class Requests:
 def test_a_reading_takes_on_an_unproven_request_and_no_other(meanwhile: ConnectionRequest) -> None:
     requests: Any = Requests(meanwhile)
     nothing: Any = None
+    outcomes: Any = SimpleNamespace(requests=requests)
     offered: Any = SimpleNamespace(offered=True)
     connector = AccountConnector(
-        suppliers=nothing,
-        outcomes=nothing,
+        outcomes=outcomes,
         declarations=nothing,
-        requests=requests,
-        proxy_codes=nothing,
         locks=requests,
         meter_readings=offered,
     )

@@ -16,18 +16,15 @@ from worker.domain.completeness import BEFORE, COMPLETE, UNKNOWN, DayLedger, Day
 from worker.domain.series import USUAL_SERIES, Doctype, Series
 from worker.domain.windows import ONE_DAY, DateWindow, day_length, subtract_windows
 from worker.errors import StoreUnavailable, UnknownAccount
-from worker.sync.history import LedgerRebuilder, rebuild_ledger
+from worker.sync.history import rebuild_days, rebuild_ledger
 
 SPRING, AUTUMN = datetime(2024, 4, 10, 7, 0, tzinfo=UTC), datetime(2024, 11, 5, 7, 0, tzinfo=UTC)
 TODAY = date(2024, 7, 25)
 
 
-def rebuild_of(household: Household) -> LedgerRebuilder:
-    return LedgerRebuilder(
-        measures=household.measures,
-        ledgers=household.registry.completeness,
-        today=household.history.today,
-    )
+def rebuild(household: Household, account: str, series: Series) -> bool:
+    ledgers = household.registry.completeness
+    return rebuild_days(household.measures, ledgers, account, series, household.history.today())
 
 
 def ledger_texts(household: Household, home: str) -> dict[Series, str]:
@@ -70,14 +67,14 @@ def test_a_ledger_made_anew_is_what_the_walks_have_kept(
     service.at += timedelta(days=later)
     before = ledger_texts(service, home)
     for series in USUAL_SERIES:
-        assert not rebuild_of(service).rebuild(home, series), "nothing differs"
+        assert not rebuild(service, home, series), "nothing differs"
     assert ledger_texts(service, home) == before
 
     # A ledger lost as a whole: documents give what they tell, and the history asks for the other days once more.
     for series in USUAL_SERIES:
         known = service.registry.completeness.load_ledger(home, series)
         assert service.registry.completeness.replace_if_unchanged(home, series, known, DayLedger())
-        assert rebuild_of(service).rebuild(home, series)
+        assert rebuild(service, home, series)
         rebuilt = service.registry.completeness.load_ledger(home, series)
         for day, mark in known.days():
             is_stored = mark.state in (DayState.COMPLETE, DayState.PARTIAL)
@@ -121,7 +118,7 @@ def test_measures_that_were_lost_are_loaded_again_once_the_ledger_is_rebuilt(hou
         store.documents.clear()
     assert household.backfill(home) == [], "nobody knows of it yet"
     for series in USUAL_SERIES:
-        assert rebuild_of(household).rebuild(home, series)
+        assert rebuild(household, home, series)
     assert household.backfill(home) != []
     assert content(household.measures, home) == whole
     assert household.backfill(home) == []
@@ -147,7 +144,7 @@ def test_a_window_stored_meanwhile_is_not_overwritten(household: Household, home
         household.look_back(home, Series.LOAD_CURVE)
 
     store.before_read = store_a_window
-    rebuild_of(household).rebuild(home, Series.LOAD_CURVE)
+    rebuild(household, home, Series.LOAD_CURVE)
     rebuilt = household.registry.completeness.load_ledger(home, Series.LOAD_CURVE)
     assert [rebuilt.mark_of(today - age * ONE_DAY) for age in (3, 5)] == [COMPLETE, COMPLETE]
 
@@ -163,13 +160,13 @@ def test_where_days_never_come_to_rest_it_says_so(household: Household, home: st
     ledgers.replace_if_unchanged(home, Series.LOAD_CURVE, ledgers.load_ledger(home, Series.LOAD_CURVE), DayLedger())
     household.measures[Doctype.MINUTE].before_read = change
     with pytest.raises(StoreUnavailable, match="are changing the days"):
-        rebuild_of(household).rebuild(home, Series.LOAD_CURVE)
+        rebuild(household, home, Series.LOAD_CURVE)
 
 
 def test_a_curve_is_read_a_month_at_a_time(household: Household, home: str) -> None:
     spans: list[tuple[str, str]] = []
     household.measures[Doctype.MINUTE].before_read = lambda _, first, end: spans.append((first[:10], end[:10]))
-    rebuild_of(household).rebuild(home, Series.LOAD_CURVE)
+    rebuild(household, home, Series.LOAD_CURVE)
     assert len(spans) > 1
     assert all((date.fromisoformat(end) - date.fromisoformat(first)).days <= 32 for first, end in spans[1:])
 
@@ -177,7 +174,7 @@ def test_a_curve_is_read_a_month_at_a_time(household: Household, home: str) -> N
 def test_a_removed_accounts_ledger_is_not_brought_back(household: Household, home: str) -> None:
     household.registry.accounts.remove(home, household.at)
     with pytest.raises(UnknownAccount):
-        rebuild_of(household).rebuild(home, Series.DAILY)
+        rebuild(household, home, Series.DAILY)
 
 
 def test_hours_from_half_past_leave_half_an_hour_at_both_ends_and_none_between(household: Household) -> None:
@@ -192,4 +189,4 @@ def test_hours_from_half_past_leave_half_an_hour_at_both_ends_and_none_between(h
     sync(service, home, dict.fromkeys(days, 5000), rows)
     ledger = service.registry.completeness.load_ledger(home, Series.LOAD_CURVE)
     assert [str(ledger.mark_of(day)) for day in days] == ["p47@3", "c", "p47@1"]
-    assert not rebuild_of(service).rebuild(home, Series.LOAD_CURVE), "nothing differs"
+    assert not rebuild(service, home, Series.LOAD_CURVE), "nothing differs"

@@ -21,6 +21,7 @@ from worker.domain.windows import ONE_DAY, DateWindow
 from worker.errors import FilesOnly, UnknownAccount
 from worker.stores.registry.supplier_answers import CorrectionTable
 from worker.sync.file_import import FileImporter
+from worker.sync.history import rebuild_days
 
 OLD = date(2024, 3, 30)  # Two days before and after the clocks go forward: 24, 23 and 24 hours.
 OLD_DAYS = [OLD + number * ONE_DAY for number in range(3)]
@@ -242,8 +243,7 @@ def test_an_account_that_was_computed_can_be_rebuilt_and_stays_the_same(home: Ho
     account = home.add()
     home.backfill(account)
     before = home.registry.completeness.load_ledger(account, Series.DAILY)
-    auditor = home.build_auditor(lambda job: None)
-    auditor.rebuild_days(account, Series.DAILY)
+    rebuild_days(home.measures, home.registry.completeness, account, Series.DAILY, home.history.today())
     after = home.registry.completeness.load_ledger(account, Series.DAILY)
     assert [after.mark_of(day) for day in OLD_DAYS] == [before.mark_of(day) for day in OLD_DAYS]
 
@@ -299,9 +299,9 @@ def test_a_computed_day_in_place_of_a_value_that_was_told_is_found_and_asked_for
 def test_a_step_that_is_lost_leaves_the_computed_day_and_no_finding_but_of_the_curve(home: Household) -> None:
     account = home.add()
     home.backfill(account)
+    auditor = home.build_auditor(lambda job: None)
     steps = home.measures[Doctype.MINUTE].documents
     del steps[f"{account}:2024-04-01T10:00Z"]
-    auditor = home.build_auditor(lambda job: None)
     auditor.repair_account(auditor.verify_account(account))
     found = [(one.law, one.series) for one in auditor.verify_account(account).findings]
     assert found == [(Law.STORED, Series.LOAD_CURVE)]

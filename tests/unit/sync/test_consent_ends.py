@@ -70,10 +70,8 @@ def ended(household: Household, number: int = 11) -> str:
 def in_line(household: Household) -> Inline:
     return Inline(
         claims=household.claims,
-        windows=household.history,
         window_sync=household.window_sync,
         results=household.results,
-        collected=household.registry.outcomes.collected,
         print_line=lambda line: None,
     )
 
@@ -126,7 +124,7 @@ def test_after_its_last_day_a_window_in_flight_asks_nobody_and_the_account_waits
         assert household.run(job) is None
     assert household.supplier.asked == []
     assert state_of(household, account_id) == SUSPENDED
-    assert household.refusals.pending.list_for_account(account_id) == []
+    assert household.refusals.registry.pending_refusals.list_for_account(account_id) == []
     assert household.incidents.list_open() == []
     assert household.registry.outcomes.load(account_id) == before, "no turn is over"
     assert household.progress.task_state(account_id, Series.DAILY) == {}, "there was no call"
@@ -226,7 +224,7 @@ def test_accounts_that_nobody_asked_for_wait_too_in_pages_and_after_an_interrupt
     monkeypatch.setattr(AccountTable, "page_ended", partial_page(AccountTable.page_ended))
     over = sorted(ended(household, number) for number in range(11, 18))
     running = household.add_another(TODAY)
-    suspend, told = household.refusals.pending.suspend, list[str]()
+    suspend, told = household.refusals.registry.pending_refusals.suspend, list[str]()
 
     def die_at_the_third(account_id: str, *args: Any, **options: Any) -> bool:
         if len(told) == 2:
@@ -235,7 +233,7 @@ def test_accounts_that_nobody_asked_for_wait_too_in_pages_and_after_an_interrupt
         return suspend(account_id, *args, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(household.refusals.pending, "suspend", die_at_the_third)
+        patch.setattr(household.refusals.registry.pending_refusals, "suspend", die_at_the_third)
         with pytest.raises(StoreUnavailable):
             household.refusals.suspend_ended_consents()
     assert [state_of(household, account_id) == SUSPENDED for account_id in over] == [True] * 2 + [False] * 5
@@ -279,10 +277,8 @@ def test_one_that_is_removed_meanwhile_stops_no_other(household: Household, monk
 def prober(household: Household) -> IncidentProber:
     return IncidentProber(
         incidents=household.incidents,
-        registry=household.registry,
-        look_back=household.claims.manual_look_back,
+        claims=household.claims,
         sync_window=household.window_sync.sync_window,
-        now=household.now,
     )
 
 

@@ -11,8 +11,6 @@ from tests.unit.conftest import Household
 from worker.accounts.asserted_accounts import AccountAssertion
 from worker.domain.files.cells import FileRefused
 from worker.domain.series import daily_of
-from worker.stores.encryption import KeyedHashes
-from worker.stores.registry.erased_meters import ErasureTable
 from worker.sync.file_import import FileAccounts
 
 POWER = days_file({date(2024, 7, 1): 9000})
@@ -22,13 +20,7 @@ GAS = days_file({date(2024, 7, 1): 9000}, series=daily_of(supplier="grdf"))
 @pytest.fixture
 def accounts(household: Household) -> FileAccounts:
     registry = household.registry
-    assertion = AccountAssertion(
-        supplier="enedis",
-        registry=registry,
-        consents=household.consents,
-        erasures=ErasureTable(registry.database, KeyedHashes(["k" * 40])),
-        now=household.now,
-    )
+    assertion = AccountAssertion(supplier="enedis", registry=registry, now=household.now)
     return FileAccounts(registry=registry, assertion=assertion, suppliers={"enedis": "enedis", "grdf": "grdf"})
 
 

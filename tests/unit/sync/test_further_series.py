@@ -16,7 +16,7 @@ from worker.domain.schedule import night_start
 from worker.domain.series import USUAL_SERIES, Series, SeriesSwitch
 from worker.domain.windows import ONE_DAY, PARIS, DateWindow
 from worker.errors import SeriesNotOffered, WorkerError
-from worker.sync.history import LedgerRebuilder
+from worker.sync.history import rebuild_days
 
 VA = {"unit": "VA", "measurement_kind": "power", "aggregate": "maximum", "measuring_period": "P1D"}
 
@@ -157,8 +157,7 @@ def test_the_days_of_a_contract_are_not_made_anew_from_its_rows(household: House
     years.live(70)
     ledgers = household.registry.completeness
     before = str(ledgers.load_ledger(years.home, Series.CONTRACT))
-    rebuild = LedgerRebuilder(measures=household.measures, ledgers=ledgers, today=household.history.today)
-    assert not rebuild.rebuild(years.home, Series.CONTRACT)
+    assert not rebuild_days(household.measures, ledgers, years.home, Series.CONTRACT, household.history.today())
     assert str(ledgers.load_ledger(years.home, Series.CONTRACT)) == before
 
 
@@ -196,7 +195,7 @@ def test_a_state_of_an_answer_that_comes_late_is_compared_with_the_row_before_it
     tell(days[2], 9, moments[2])
     tell(days[1], 9, moments[1])
     assert years.rows(Series.CONTRACT) == {str(days[0]): 6.0, str(days[1]): 9.0}
-    corrections = household.results.corrections
+    corrections = household.registry.corrections
     assert corrections.count_since(household.at - timedelta(days=1)) == {}, "a row that moved is no correction"
 
 

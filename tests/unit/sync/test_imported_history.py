@@ -20,7 +20,7 @@ from worker.domain.windows import ONE_DAY, DateWindow
 from worker.errors import UnknownAccount
 from worker.stores.registry.supplier_answers import CorrectionTable
 from worker.sync.file_import import FileImporter
-from worker.sync.history import LedgerRebuilder
+from worker.sync.history import rebuild_days
 
 DAILY, CURVE = Series.DAILY, Series.LOAD_CURVE
 TODAY = NOW.date()
@@ -156,12 +156,8 @@ def test_a_series_that_is_not_asked_for_is_known_and_stays_so(household: Househo
 def test_the_ledger_is_rebuilt_with_the_days_of_files(household: Household) -> None:
     account = household.add()
     importer_of(household).store(curve(OLD), account)
-    rebuilder = LedgerRebuilder(
-        measures=household.measures,
-        ledgers=household.registry.completeness,
-        today=household.history.today,
-    )
-    assert not rebuilder.rebuild(account, CURVE)
+    ledgers, today = household.registry.completeness, household.history.today()
+    assert not rebuild_days(household.measures, ledgers, account, CURVE, today)
     assert mark_of(household, account, CURVE, OLD[0]).state is DayState.FILE
 
 

@@ -22,6 +22,7 @@ from worker.domain.messages import WindowJob
 from worker.domain.series import Doctype, Series, SeriesSwitch
 from worker.domain.windows import ONE_DAY, DateWindow
 from worker.stores.measures.measure_store import MeasureStore
+from worker.sync.history import rebuild_days
 from worker.web.pages.files import _to_found
 from worker.web.texts import Words
 
@@ -211,7 +212,8 @@ def test_the_steps_of_a_day_with_one_set_aside_are_looked_for(home: Home) -> Non
     home.lose(f"{home.day}T08:00Z")
     window = DateWindow(home.day, home.day + ONE_DAY)
     assert (Law.STORED, str(window), Cause.MISSING_DOCUMENTS) in home.found()
-    home.household.build_auditor(home.asked.append).rebuild_days(home.account, Series.LOAD_CURVE)
+    ledgers, today = home.household.registry.completeness, home.household.history.today()
+    rebuild_days(home.household.measures, ledgers, home.account, Series.LOAD_CURVE, today)
     assert home.mark() == DayMark(DayState.SET_ASIDE, 47, 3), "states that are computed again tell what is stored"
 
 

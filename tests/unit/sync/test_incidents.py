@@ -84,10 +84,8 @@ class Fleet:
     def probe(self) -> None:
         IncidentProber(
             incidents=self.household.incidents,
-            registry=self.household.registry,
-            look_back=self.household.claims.manual_look_back,
+            claims=self.household.claims,
             sync_window=self.household.window_sync.sync_window,
-            now=self.household.now,
         ).run()
 
     def probe_with(self, fault: WorkerError | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -53,12 +54,12 @@ def synced(
     parts: PretendRuntime, waits: list[float], *accounts: str, lines: list[str] | None = None
 ) -> list[tuple[str, str]]:
     pretend: Any = parts
+    pretend.history = pretend
+    pretend.registry = SimpleNamespace(outcomes=SimpleNamespace(collected=lambda account_id: USUAL_SERIES))
     here = Inline(
         claims=pretend,
-        windows=pretend,
         window_sync=pretend,
         results=pretend,
-        collected=lambda account_id: USUAL_SERIES,
         print_line=[].append if lines is None else lines.append,
         sleep=waits.append,
     )

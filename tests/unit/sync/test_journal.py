@@ -74,7 +74,7 @@ class Home:
         store.before_write = None
 
     def changes(self) -> list[Correction]:
-        return self.household.results.corrections.list_between(self.account, self.doctype, *ALL_KEYS)
+        return self.household.registry.corrections.list_between(self.account, self.doctype, *ALL_KEYS)
 
     def stored(self) -> dict[str, int]:
         found = self.household.measures.read(self.account, {self.doctype: ALL_KEYS})[self.doctype]
@@ -161,7 +161,7 @@ def test_a_reading_that_two_runs_have_there_again_is_told_by_the_one_that_won(ne
         Correction(home.account, home.doctype, key, was, became, None, before + timedelta(minutes=place), run)
         for place, (was, became, run) in enumerate([(4, REMOVED, "a"), (REMOVED, 5, "b"), (REMOVED, 6, "c")])
     ]
-    journal = home.household.results.corrections
+    journal = home.household.registry.corrections
     for change in changes:
         journal.record([change])
     journal.withdraw(home.account, home.doctype, "b", {key: 6})

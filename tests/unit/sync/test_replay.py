@@ -39,7 +39,7 @@ from worker.errors import MalformedAnswer, StoreUnavailable, UnknownAccount
 from worker.stores.encryption import generate_key
 from worker.stores.registry.outcomes import SeriesOutcome
 from worker.stores.registry.supplier_answers import CorrectionTable, RawAnswerTable
-from worker.sync.quarantine import ReplayCounts, Replayer
+from worker.sync.quarantine import ReplayCounts, replay_account
 
 FIRST = date(2024, 7, 18)
 WEEK = DateWindow(FIRST, FIRST + 7 * ONE_DAY)
@@ -116,13 +116,8 @@ class Archive:
         self, home: str, run_id: str = "r9", wanted: DateWindow | None = None, answers: Any = None
     ) -> ReplayCounts:
         household = self.household
-        replayer = Replayer(
-            window_sync=household.window_sync,
-            raw_answers=answers or self.answers,
-            recorder=household.results,
-            ledgers=household.registry.completeness,
-        )
-        return replayer.replay_account(home, run_id, wanted)
+        kept, ledgers = answers or self.answers, household.registry.completeness
+        return replay_account(household.window_sync, kept, ledgers, home, run_id, wanted)
 
 
 @pytest.fixture
@@ -168,16 +163,11 @@ def test_a_replay_gives_the_store_that_a_right_parser_would_have_given(
             except MalformedAnswer:
                 assert number < bad
             patch.setattr("worker.sync.window.parse", parsers.parse)
-    replayer = Replayer(
-        window_sync=make_window_sync(PretendSupplier(), stored, now=lambda: clock[0]),
-        raw_answers=stored_answers,
-        recorder=NoCorrections(),
-        ledgers=LedgerInMemory(),
-    )
-    replayer.replay_account("home1", "r1")
+    replaying: Any = make_window_sync(PretendSupplier(), stored, now=lambda: clock[0]), stored_answers, LedgerInMemory()
+    replay_account(*replaying, "home1", "r1")
     assert content(stored) == content(expected)
     before = revisions(stored)
-    second = replayer.replay_account("home1", "r2")
+    second = replay_account(*replaying, "home1", "r2")
     assert (second.created, second.updated) == (0, 0)
     assert revisions(stored) == before
 
@@ -349,7 +339,5 @@ def test_an_old_answer_does_not_make_an_open_day_younger(known: DayMark | None, 
     ledgers = LedgerInMemory(DayLedger(day, [known]) if known else DayLedger())
     stored_answers = AnswersInMemory([RawAnswer(Series.DAILY, NOW, DateWindow(day, day + ONE_DAY), [])])
     window_sync = make_window_sync(PretendSupplier(), now=lambda: datetime(2024, 9, 25, tzinfo=NOW.tzinfo))
-    Replayer(
-        window_sync=window_sync, raw_answers=stored_answers, recorder=NoCorrections(), ledgers=ledgers
-    ).replay_account("home1", "r1")
+    replay_account(window_sync, stored_answers, ledgers, "home1", "r1")
     assert ledgers.known.mark_of(day) == expected

@@ -23,7 +23,7 @@ def test_no_account_waits_for_its_owner_because_a_series_is_not_offered(househol
         household.look_back(account_id, CONSUMED)
     account = household.registry.accounts.get(account_id)
     assert account.state in (before, AccountState.READY) and account.active
-    assert household.refusals.pending.list_for_account(account_id) == []
+    assert household.refusals.registry.pending_refusals.list_for_account(account_id) == []
     assert household.incidents.list_open() == [] and household.claim_due_notices() == []
 
 

@@ -5,6 +5,7 @@ The audit trail tells a client who did what to the accounts of its service.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Final
 from urllib.parse import urlencode
 
@@ -114,13 +115,12 @@ def add_account(new: NewAccount, visit: VisitDep, caller: WriteAccounts, respons
             409, "consent_needed", "with this supplier, an account is added through the consent page, /connect"
         )
     try:
-        account, created = visit.consent.assertion.add(
+        account, created = replace(visit.consent.assertion, token_of=caller.tenant).add(
             new.usage_point,
             f"token:{caller.token_id}",
             reference=new.reference,
             consented_on=new.consented_on,
             tenant=caller.tenant,
-            token_of=caller.tenant,
         )
     except MeterElsewhere:
         raise meter_elsewhere() from None

@@ -329,7 +329,7 @@ def read_data(
     if query is None:
         raise HttpRefusal(404, "not_found", "no series of the supplier has this path")
     try:
-        return _to_response(visit.consent.proxy_data.read(grant, query))
+        return _to_response(visit.consent.proxy_grants.read(grant, query))
     except OtherMeter:
         # The same for every other meter, known here or not.
         message = "this token is not for this meter"
@@ -348,7 +348,7 @@ def read_data(
 
 def _find_grant(visit: Visit, bearer: HTTPAuthorizationCredentials | None) -> ProxyGrant:
     """Return the grant of the call's token, and count the call. Raises HttpRefusal 401 or 429."""
-    grant = visit.consent.proxy_data.find_grant(bearer.credentials) if bearer else None
+    grant = visit.consent.proxy_grants.find_grant(bearer.credentials) if bearer else None
     if grant is None:
         if wait_s := visit.count_call(_WRONG_TOKENS, visit.address):
             raise _slow_down("too many wrong tokens", wait_s)

@@ -24,6 +24,7 @@ from tests.support.declared_rights import (
 from tests.support.factories import NOW
 from tests.support.parts import Parts, use_parts
 from tests.support.right_register import RightRegister
+from worker.accounts.gas_rights import open_by_right
 from worker.domain.access_right import RightState
 from worker.domain.account import AccountState
 from worker.domain.clock import real_clock
@@ -99,8 +100,7 @@ def test_a_sweep_that_has_read_a_right_before_it_opened_opens_nothing_again(
     right = declared(parts, declare(parts, browser=STRANGER, invitation=invitation))
     register.rights[str(right.supplier_id)] = replace(register.rights[str(right.supplier_id)], state=RightState.ACTIVE)
     (account_id,) = parts.consent.right_sweep.run(pending_only=True).opened
-    openings = parts.consent.right_sweep.openings
-    assert openings.open(replace(right, state=RightState.ACTIVE)) is None
+    assert open_by_right(parts.consent.right_sweep.outcomes, replace(right, state=RightState.ACTIVE)) is None
     states = {account.id: account.state for account in gas_accounts(parts)}
     assert states == {before.id: AccountState.CLOSED, account_id: AccountState.READY}
     (told,) = parts.stores.registry.notices.list_for_account(before.id)

@@ -153,9 +153,8 @@ def test_accounts_of_another_supplier_hide_no_incident(parts: Parts, register: R
     add_all(parts, "enedis", [f"300016400{number:05}" for number in range(60)])
     with parts.stores.registry.database.writing() as connection:
         connection.execute(update(SERIES_OUTCOMES).values(updated_at=NOW))
-    assert (
-        parts.sync.refusals.pending.count_accounts_asked(NOW - timedelta(hours=1), limit=100, supplier="enedis") == 60
-    )
+    pending = parts.stores.registry.pending_refusals
+    assert pending.count_accounts_asked(NOW - timedelta(hours=1), limit=100, supplier="enedis") == 60
     parts.consent.right_sweep.run()
     for meter in meters:
         register.change(meter, state=RightState.REVOKED)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import date, timedelta
 
 import pytest
@@ -27,14 +26,19 @@ from tests.support.installation import Installation
 from tests.support.parts import Parts, use_parts
 from tests.support.registries import all_rows
 from tests.support.right_register import RightRegister
+from worker.accounts.gas_rights import withdraw_rights
 from worker.clients.tokens import ApplicationTokens
 from worker.domain.access_right import RightState
 from worker.domain.account import AccountState
-from worker.domain.clock import real_clock
+from worker.domain.clock import Clock, real_clock
 from worker.domain.connection_request import RequestState
 from worker.errors import ConsentStopped, OperatorFault
 from worker.runtime.consent_parts import erase, stop_consent
 from worker.stores.registry.tables import RIGHTS
+
+
+def withdraw(parts: Parts, now: Clock = real_clock) -> int:
+    return withdraw_rights(parts.stores.registry.rights, parts.sync.suppliers.clients_of, now)
 
 
 def test_an_erasure_leaves_nothing_of_the_meter_but_the_keyed_hash(
@@ -43,9 +47,9 @@ def test_an_erasure_leaves_nothing_of_the_meter_but_the_keyed_hash(
     account = opened(parts, register)
     assert erase(parts.stores, account.id, "household")["rights"] == 1
     register.silent = True
-    assert parts.consent.right_withdrawal.run() == 0
+    assert withdraw(parts) == 0
     register.silent = False
-    assert parts.consent.right_withdrawal.run() == 1
+    assert withdraw(parts) == 1
     assert register.withdrawn == ["uuid-1"]
     assert parts.stores.registry.database.fetch(select(RIGHTS)) == []
     everything = all_rows(parts.stores.registry.database)
@@ -60,7 +64,7 @@ def test_an_erasure_withdraws_what_waits_for_the_same_meter(parts: Parts, regist
     account = parts.stores.registry.accounts.add("grdf", PCE, NOW, token_needed=False)[0]
     register.grant(PCE)
     erase(parts.stores, account.id)  # No sweep has found the right yet.
-    assert parts.consent.right_withdrawal.run() == 1 and register.withdrawn == ["uuid-1"]
+    assert withdraw(parts) == 1 and register.withdrawn == ["uuid-1"]
 
 
 def test_an_erasure_during_a_sweep_leaves_nothing_either(parts: Parts, register: RightRegister) -> None:
@@ -69,7 +73,7 @@ def test_an_erasure_during_a_sweep_leaves_nothing_either(parts: Parts, register:
     record = register.grant(PCE)
     erase(parts.stores, account.id)
     assert parts.stores.registry.rights.adopt(account, record, NOW) is None
-    assert parts.consent.right_withdrawal.run() == 1
+    assert withdraw(parts) == 1
     assert parts.stores.registry.database.fetch(select(RIGHTS)) == []
 
 
@@ -79,10 +83,10 @@ def test_a_fault_that_concerns_all_rights_is_met_once(
     for meter in (PCE, OTHER):
         erase(parts.stores, opened(parts, register, meter).id)
     register.fault = OperatorFault("the credentials are wrong")
-    assert parts.consent.right_withdrawal.run() == 0
+    assert withdraw(parts) == 0
     assert caplog.text.count("right not withdrawn yet") == 1
     register.fault = None
-    assert parts.consent.right_withdrawal.run() == 2
+    assert withdraw(parts) == 2
 
 
 def test_an_erased_meter_opens_by_what_was_begun_since(parts: Parts, register: RightRegister) -> None:
@@ -92,7 +96,7 @@ def test_an_erased_meter_opens_by_what_was_begun_since(parts: Parts, register: R
     assert parts.consent.connector.let_in(early.id, by="cli:operator") is None  # The erasure has ended it.
     waits = accepted(parts, declare(parts))
     assert (waits.state, waits.page) == (RequestState.ASKING, "unavailable")  # The old right is withdrawn first.
-    parts.consent.right_withdrawal.run()
+    withdraw(parts)
     declared(parts, step(parts, waits, hours=1))
     register.change(PCE, state=RightState.ACTIVE)
     assert len(parts.consent.right_sweep.run(pending_only=True).opened) == 1
@@ -117,7 +121,7 @@ def test_gas_is_left_without_losing_electricity(parts: Parts, register: RightReg
     after = parts.stores.registry.accounts.get(account.id)
     assert (after.state, after.reason, after.usage_point_id) == (AccountState.ACTION_NEEDED, ConsentStopped.code, PCE)
     assert parts.stores.registry.accounts.get(power.id) == power
-    assert parts.consent.right_withdrawal.run() == 1 and register.withdrawn == ["uuid-1"]
+    assert withdraw(parts) == 1 and register.withdrawn == ["uuid-1"]
     register.change(PCE, state=RightState.ACTIVE)  # It says so by mistake: what was stopped stays so.
     assert parts.consent.right_sweep.run().opened == [] and parts.consent.right_sweep.run().ended == 0
     register.change(PCE, state=RightState.OBSOLETE)
@@ -132,8 +136,7 @@ def test_a_withdrawal_is_given_up_after_a_week(
 ) -> None:
     erase(parts.stores, opened(parts, register).id)
     register.silent = True
-    in_a_week = replace(parts.consent.right_withdrawal, now=lambda: real_clock() + timedelta(days=8))
-    assert in_a_week.run() == 0
+    assert withdraw(parts, now=lambda: real_clock() + timedelta(days=8)) == 0
     assert "given up" in caplog.text and parts.stores.registry.rights.list_to_withdraw() == []
 
 
@@ -146,7 +149,7 @@ def test_gas_that_is_taken_away_leaves_its_accounts_and_says_so_once(
     erase(parts.stores, other.id)
     with installation.open() as bare:
         assert bare.consent.right_sweep.run().checked == 0
-        assert bare.consent.right_withdrawal.run() == 0
+        assert withdraw(bare) == 0
         assert caplog.text.count("RELEVE_GRDF_CLIENT_ID") == 1
         assert bare.sync.due.night(NOW).jobs == []
         with pytest.raises(OperatorFault, match="RELEVE_GRDF_CLIENT_ID"):
