@@ -91,7 +91,7 @@ class KeptParts:
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
         # What is made at first use is made once.
-        parts.stores.measures.read("nobody", {})
+        parts.stores.measures.prepare()
         self._memory, self._secrets = (
             KeptState(parts.stores, parts.sync, parts.consent, parts.access),
             vars(REDACTOR).copy(),
