@@ -147,7 +147,7 @@ class BenchmarkSystem:
 
     @contextmanager
     def open_runtime(self, today: date) -> Iterator[Parts]:
-        """Yield a parts of our own on the same settings."""
+        """Yield parts of our own on the same settings."""
         settings = {name.lower(): value for name, value in self.settings.items()}
         with Parts(Settings.from_env(_env_file=None, pretend_now=morning(today), **settings)) as parts:
             yield parts

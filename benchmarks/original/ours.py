@@ -86,7 +86,7 @@ class ReleveHome:
 def open_home(
     folder: Path, settings: Mapping[str, Any], answer_cache: AnswerCache | None = None
 ) -> Iterator[ReleveHome]:
-    """Yield an account in a parts of its own; with ``answer_cache`` the supplier is asked once for each window."""
+    """Yield an account in parts of its own; with ``answer_cache`` the supplier is asked once for each window."""
     settings_here = {
         "data_dir": folder,
         "pretend_now": morning(TODAY),

@@ -31,7 +31,7 @@ CALLS = {
     "completeness --rebuild": ("--all --rebuild", "verify --all --rebuild-days"),
     "completeness": ("ACCOUNT", "explain ACCOUNT --days"),
     "freshness": ("--days 30", "status --freshness --days 30"),
-    "home token": ("--token -", "home add --token -"),
+    "home token": ("--token -", "home add --known-only --token -"),
     "accounts find": (METER, f"accounts list --meter {METER}"),
     "consents export": ("ACCOUNT", "consents show ACCOUNT"),
     "invitations revoke": ("INVITATION", "consents revoke INVITATION"),

@@ -1,7 +1,7 @@
 """A running Relève for acceptance tests, each part in a process of its own.
 
 A test acts by commands, by task names or through the simulator's admin interface. It reads the store, the registry
-and the state in Redis through ``System.parts``, a parts of its own on the same settings.
+and the state in Redis through ``System.parts``, parts of its own on the same settings.
 """
 
 from __future__ import annotations

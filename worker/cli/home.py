@@ -99,8 +99,9 @@ def home(context: click.Context, as_json: bool) -> None:
     multiple=True,
     help="Number of a meter, if the token does not name its meters. Repeat it for each meter.",
 )
+@click.option("--known-only", is_flag=True, hidden=True)  # What `home token` was.
 @parameters.json_option
-def add(token: str | None, usage_points: Sequence[str], as_json: bool) -> None:
+def add(token: str | None, usage_points: Sequence[str], known_only: bool, as_json: bool) -> None:
     """Add your meters with the gateway's token.
 
     The token has your meters' numbers and its expiry date. A hidden prompt asks for it, and it is stored encrypted. One
@@ -113,6 +114,8 @@ def add(token: str | None, usage_points: Sequence[str], as_json: bool) -> None:
       releve home add --token - < token.txt
     """
     refuse_fleet(get_settings())
+    if known_only:
+        _require_home()
     text = parameters.read_secret(token, "token", "token of the gateway (hidden)").strip()
     try:
         choose_meters(text, usage_points)  # A text that is no token makes no home.
@@ -122,7 +125,11 @@ def add(token: str | None, usage_points: Sequence[str], as_json: bool) -> None:
     with parameters.open_stores() as stores:
         sync = build_sync(stores)
         consent = build_consent(stores, sync)
-        _show_added(stores, sync, _add(consent, text, usage_points), as_json)
+        if known_only and consent.assertion.count_missing(text, usage_points):
+            raise click.ClickException("the token names a meter that has no account yet: `releve home add` adds it")
+        added = _add(consent, text, usage_points)
+        build_web(stores).home.ensure_household()
+        _show_added(stores, sync, added, as_json)
 
 
 @home.command(audit=AuditAction.RECOVERY_CODE)

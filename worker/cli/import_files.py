@@ -26,6 +26,7 @@ from worker.ops.logging_setup import warn
 from worker.runtime.consent_parts import build_file_accounts
 from worker.runtime.stores import Stores
 from worker.runtime.sync_parts import build_importer, build_sync
+from worker.runtime.web_access import build_web
 from worker.sync.file_import import FileAccounts, FileComparison, FileImporter, describe_counts, mask, number_of
 
 
@@ -144,6 +145,7 @@ class _Import:
             return None
         make_home(self.stores.settings)
         account = self.file_accounts.add(file, self.meter)
+        build_web(self.stores).home.ensure_household()
         if not self.as_json:
             click.echo(f"account {account.id} added for the meter {account.last_digits}, with the data of its files")
         return account

@@ -94,7 +94,7 @@ ALIASES: Final[Mapping[str, str]] = {
     "completeness --rebuild": "verify --rebuild-days",
     "completeness": "explain --days",
     "freshness": "status --freshness",
-    "home token": "home add",
+    "home token": "home add --known-only",
     "accounts find": "accounts list --meter=",
     "consents export": "consents show",
     "invitations revoke": "consents revoke",

@@ -144,7 +144,10 @@ class Account:
         step = TRANSITIONS[self.state, event]
         if fault := self._fault(event, today, reason):
             raise WrongState(fault)
-        reason = self.reason if step.keeps_reason else reason
+        if event is AccountEvent.REINSTATED:
+            reason = ""  # It was the one that is made good.
+        elif step.keeps_reason:
+            reason = self.reason
         fitting = {AccountState.ACTION_NEEDED: bool(reason), AccountState.NEW: self.is_vouched}
         state = next((one for one in step.states if fitting.get(one, True)), step.states[-1])
         return replace(self, state=state, reason=reason), step
@@ -160,6 +163,8 @@ class Account:
                 return str(refusal)
             case AccountEvent.REFUSED | AccountEvent.STOPPED if self.reason in (reason, ConsentStopped.code):
                 return "it waits for its holder already"
+            case AccountEvent.REINSTATED if self.reason != reason:
+                return "it waits for something else by now"
             case AccountEvent.REFUSED if reason == ConsentEnded.code and not self.consent_ended_by(today):
                 return "the consent is not over"  # A new one has come since the caller looked.
         return ""

@@ -167,6 +167,12 @@ class DayLedger:
             marks[(day - start).days] = mark
         return DayLedger(start, marks)
 
+    def with_file(self, marks: Mapping[date, DayMark]) -> DayLedger:
+        """Return a ledger with the marks of a file, which may lie before the supplier's floor: that stays known."""
+        floors = [day for day, mark in self.days() if mark.state is DayState.BEFORE]
+        marked = self.with_marks(marks)
+        return marked.with_floor(floors[-1] + ONE_DAY) if floors else marked
+
     def with_floor(self, floor: date) -> DayLedger:
         """Return a ledger in which the newest day before ``floor`` of which nothing is stored is marked as BEFORE."""
         day = floor - ONE_DAY

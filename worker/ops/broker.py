@@ -82,7 +82,7 @@ def check_broker_access(app: Celery) -> None:
     """
     connection: Connection = app.connection_for_write()
     if connection.transport.driver_type != "amqp":
-        return  # The builder of the runtime checks Redis.
+        return  # Opening the stores checks Redis.
     try:
         with connection:
             connection.connect()

@@ -1,7 +1,7 @@
 """Checks that each kind of process makes before it starts, connections without TLS, and safe defaults for Flower.
 
 **Start.** A wrong setting ends the process with one line.  Each process has only the rights that it needs.  A worker
-builds the whole runtime.  Beat only sends messages, so it needs neither the token keys, nor the supplier's client
+opens the stores.  Beat only sends messages, so it needs neither the token keys, nor the supplier's client
 secret, nor the registry.
 
 **Connections without TLS**: plain http to browsers, which the settings must allow, and to the servers.

@@ -45,8 +45,9 @@ def stores() -> Stores:
     from worker.runtime.stores import open_stores
 
     opened = ExitStack()
+    stores = opened.enter_context(open_stores(get_settings()))
     atexit.register(opened.close)
-    return opened.enter_context(open_stores(get_settings()))
+    return stores
 
 
 @once_a_process

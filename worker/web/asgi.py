@@ -101,7 +101,7 @@ class RequestGuard:
                     headers.setdefault("Referrer-Policy", own_home.OWN_PAGES)
                 set_security_headers(request, headers, message["status"])
             await send(message)
-            if message["type"] == "http.response.start":
+            if message["type"] == "http.response.body":
                 await _record_visits(request)
 
         refusal = own_home.refuse_foreign(request, settings.public_url) if settings.is_home else None
@@ -116,8 +116,9 @@ class RequestGuard:
 
 
 async def _record_visits(request: Request) -> None:
-    """Record who came, which the answer doesn't wait for, and which costs it nothing where it fails."""
-    for record in getattr(request.state, "visits", ()):
+    """Record who came, once a part of the answer is sent; where that fails, it costs the answer nothing."""
+    visits, request.state.visits = getattr(request.state, "visits", {}), {}
+    for record in visits.values():
         try:
             await run_in_threadpool(record)
         except StoreUnavailable as error:

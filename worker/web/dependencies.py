@@ -209,9 +209,9 @@ def settings_of(request: Request) -> Settings:
     return stores.settings
 
 
-def note_visit(request: Request, record: Callable[[], None]) -> None:
+def note_visit(request: Request, who: str, record: Callable[[], object]) -> None:
     """Let a visit be recorded once the request is answered (``asgi.RequestGuard``)."""
-    request.state.visits = [*getattr(request.state, "visits", ()), record]
+    request.state.visits = {**getattr(request.state, "visits", {}), who: record}
 
 
 def get_session(request: Request) -> Session:
@@ -225,7 +225,9 @@ def get_session(request: Request) -> Session:
         request.state.session = session
         note_household(request, session)
         if session.key is not None:
-            note_visit(request, partial(access.keys.record_visit, session.key))
+            note_visit(request, session.key.id, partial(access.keys.record_visit, session.key))
+            if settings_of(request).is_home:  # Notices, erasures and lists of sessions go by the stored accounts.
+                note_visit(request, "home", access.home.ensure_household)
     return session
 
 

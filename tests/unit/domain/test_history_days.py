@@ -130,3 +130,13 @@ def test_a_day_that_nobody_was_asked_for_belongs_to_the_history_and_not_to_the_r
     turn = Turn(nightly_at=now.time(), history_at=now + timedelta(hours=2))
     assert next_request(CURVE, day, mark, now, turn) == now + timedelta(hours=2)
     assert next_request(CURVE, day, DayMark(DayState.PARTIAL, 20, 400), now, turn) is None
+
+
+@pytest.mark.parametrize("from_file", [0, 1, 5], ids=["no day before it", "the day before it", "some days before it"])
+def test_a_file_from_before_the_suppliers_floor_leaves_the_floor_known(from_file: int) -> None:
+    floor = TODAY - 30 * ONE_DAY
+    asked = {floor + number * ONE_DAY: COMPLETE for number in range(30)}
+    known = DayLedger().with_marks(asked).with_floor(floor)
+    assert history_of(known).missing_windows() == []
+    imported = known.with_file({floor - number * ONE_DAY: DayMark(DayState.FILE) for number in range(1, from_file + 1)})
+    assert history_of(imported).missing_windows() == []

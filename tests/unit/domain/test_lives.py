@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from enum import StrEnum
 from typing import Any
 
 import pytest
 
+from tests.support.factories import NOW
 from worker.domain import access_right, account, connection_request, invitation
 from worker.domain.access_right import OurState
 from worker.domain.account import AccountState, Step
 from worker.domain.connection_request import RequestState
 from worker.domain.invitation import InvitationState
 from worker.domain.transitions import Transitions, WrongState
+from worker.errors import ConsentRevoked, ConsentStopped
 
 LIVES = [
     pytest.param(account.TRANSITIONS, AccountState.NEW, AccountState.DELETED, id="account"),
@@ -60,3 +63,15 @@ def reached(ways: Mapping[Any, set[Any]], first: Any) -> set[Any]:
         found |= new
         waiting += new
     return found
+
+
+def test_an_incident_makes_good_the_refusal_that_it_explains_and_nothing_else() -> None:
+    refused = account.Account(
+        "a", AccountState.ACTION_NEEDED, "enedis", NOW, "30001640000011", reason=ConsentRevoked.code
+    )
+    ready, _ = refused.after(account.AccountEvent.REINSTATED, NOW.date(), ConsentRevoked.code)
+    assert (ready.state, ready.reason) == (AccountState.READY, "")
+    stopped = replace(refused, reason=ConsentStopped.code)
+    for waits in (stopped, replace(stopped, state=AccountState.PAUSED)):
+        with pytest.raises(WrongState, match="something else"):
+            waits.after(account.AccountEvent.REINSTATED, NOW.date(), ConsentRevoked.code)

@@ -1,4 +1,4 @@
-"""The end of a parts closes what the parts opened."""
+"""The end of the parts closes what they opened."""
 
 from __future__ import annotations
 

@@ -400,9 +400,9 @@ class PendingRefusals(SealedTable):
         )
         with self._database.writing() as connection:
             reinstated = []
-            for account_id in connection.execute(suspended.order_by(ACCOUNTS.c.id)).scalars():
-                with suppress(WrongState):  # Somebody else has set it back meanwhile.
-                    account_rows.apply(connection, account_id, AccountEvent.REINSTATED, now)
+            for account_id in connection.execute(suspended.order_by(ACCOUNTS.c.id)).scalars().all():
+                with suppress(WrongState):  # Its household has stopped it meanwhile, or somebody has set it back.
+                    account_rows.apply(connection, account_id, AccountEvent.REINSTATED, now, code)
                     reinstated.append(account_id)
             # Late, because a success locks an outcome before it clears refusals, too.
             connection.execute(update(PENDING_REFUSALS).where(*pending).values(times=0))

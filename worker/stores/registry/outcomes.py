@@ -216,7 +216,7 @@ class OutcomeTable(SeriesChoice):
             if row is None:
                 raise AssertionError("unreachable")
             known = DayLedger.parse(row.days)
-            ledger, answered = _add_answer(row, known.with_marks(to_marks(known)), answer, RecentAnswers.with_part)
+            ledger, answered = _add_answer(row, known.with_file(to_marks(known)), answer, RecentAnswers.with_part)
             values = {
                 "answered": answered,
                 "run_id": row.run_id or run_id,  # A row without a run is no outcome yet.

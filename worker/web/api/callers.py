@@ -153,7 +153,7 @@ def _identify_client(visit: Visit, authorization: str) -> Caller:
         _count_bad_token(visit, text)
         raise _unauthorized("this token is unknown, revoked or expired", ', error="invalid_token"')
     _count_call(visit, _api_rate(visit.settings), f"token:{token.id}")
-    note_visit(visit.request, partial(visit.registry.api_tokens.record_use, token))
+    note_visit(visit.request, token.id, partial(visit.registry.api_tokens.record_use, token))
     return Caller(token.scopes, token_id=token.id, tenant=token.tenant)
 
 

@@ -86,7 +86,7 @@ def load_operator(visit: Visit) -> OperatorVisit | None:
     if key is None or operator is None:
         return None
     note_actor(visit.request, ActorKind.OPERATOR, operator.name)
-    note_visit(visit.request, partial(visit.access.keys.record_visit, key))
+    note_visit(visit.request, key.id, partial(visit.access.keys.record_visit, key))
     return OperatorVisit(visit.request, key, operator)
 
 

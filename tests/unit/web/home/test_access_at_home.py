@@ -12,6 +12,7 @@ from tests.support.api_service import ApiService
 from tests.support.household_pages import csrf_of
 from tests.support.own_home import gateway_token
 from worker.ops.machine import in_container
+from worker.runtime.consent_parts import erase
 from worker.web.pages.sign_in import WRONG_OF_ADDRESS
 
 HERE, THERE = "127.0.0.1", "192.168.1.20"
@@ -142,6 +143,16 @@ def test_a_session_shows_an_account_that_came_later(empty_home: ApiService) -> N
     assert "/accounts/" not in phone.get("/").text
     empty_home.parts.consent.assertion.add_by_token(gateway_token(), "cli:anna")
     assert "/accounts/" in phone.get("/").text
+
+
+def test_a_home_whose_first_meter_goes_keeps_its_password_and_its_sessions(home: ApiService) -> None:
+    phone = phone_of(home)
+    enter(phone, home.parts.access.home.create_password())
+    (first,) = home.parts.stores.registry.accounts.list_accounts()
+    home.parts.consent.assertion.add_by_token(gateway_token("30001640000022"), "cli:anna")
+    assert "/accounts/" in phone.get("/").text
+    erase(home.parts.stores, first.id)
+    assert home.parts.access.home.has_password() and "/accounts/" in phone.get("/").text
 
 
 def test_the_local_session_that_was_ended_is_made_anew(home: ApiService) -> None:
