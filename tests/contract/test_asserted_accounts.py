@@ -14,6 +14,7 @@ from tests.support.registries import (
     NOW,
     OTHER_METER,
     meter_on_record,
+    record_consent,
     record_outcome,
     registry_sealer,
 )
@@ -112,6 +113,17 @@ def test_an_account_set_back_after_an_incident_is_unconfirmed_as_before(
     states = [registry.accounts.get(account.id).state for account in accounts]
     assert states == [AccountState.NEW, AccountState.READY, AccountState.READY]
     assert sorted(due_series(registry)[Series.DAILY]) == sorted(account.id for account in accounts)
+
+
+def test_an_account_that_has_consented_at_the_supplier_since_rests_on_nobodys_word(
+    registry: Registry, assertion: AccountAssertion
+) -> None:
+    account = add(assertion)
+    registry.accounts.add("enedis", METER, LATER, token_needed=False)
+    record_consent(registry.consents, account.id, ConsentKind.CODE, LATER)
+    for state in (AccountState.PAUSED, AccountState.READY):
+        registry.accounts.set_state(account.id, state, now=LATER)
+    assert registry.accounts.get(account.id).state is AccountState.READY
 
 
 def test_a_number_that_has_an_account_changes_nothing(registry: Registry, assertion: AccountAssertion) -> None:

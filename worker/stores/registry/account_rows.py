@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, func, insert, or_, select, update
 
 from worker.domain.account import ASKED_STATES, DEFAULT_TENANT, Account, AccountEvent, AccountState, Step
 from worker.domain.consents import ConsentKind
@@ -34,9 +34,14 @@ from worker.stores.registry.tables import (
 
 _CONSUMPTION = "consumption"  # The only direction whose measures are kept.
 NOT_REMOVED = ACCOUNTS.c.state != AccountState.DELETED
+_GIVEN = CONSENT_EVIDENCE.alias()
+_NEWEST = select(func.max(_GIVEN.c.sequence)).where(
+    _GIVEN.c.account_id == CONSENT_EVIDENCE.c.account_id, _GIVEN.c.event == EvidenceEvent.GIVEN
+)
+# The newest consent is somebody's word, without a day.
 _WORD = select(CONSENT_EVIDENCE.c.sequence).where(
     CONSENT_EVIDENCE.c.account_id == ACCOUNTS.c.id,
-    CONSENT_EVIDENCE.c.event == EvidenceEvent.GIVEN,
+    CONSENT_EVIDENCE.c.sequence == _NEWEST.scalar_subquery(),
     CONSENT_EVIDENCE.c.kind == ConsentKind.ASSERTED,
     CONSENT_EVIDENCE.c.consent_from.is_(None),
 )
