@@ -29,7 +29,7 @@ def home(installation: Installation) -> Installation:
 
 
 def add(home: Installation, monkeypatch: pytest.MonkeyPatch, token: str, *words: str) -> list[dict[str, object]]:
-    monkeypatch.setattr("sys.stdin", io.StringIO(f"{token}\n"))
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"\n{token}\n"))
     rows: list[dict[str, object]] = home.query("home", "add", "--token", "-", *words)["accounts"]
     return rows
 

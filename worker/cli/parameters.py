@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import date, timedelta
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -173,9 +174,10 @@ FROM_INPUT: Final = Checked("-", _check_dash)
 
 
 def read_secret(option: str | None, name: str, prompt: str, *, confirmed: bool = False) -> str:
-    """Return the secret, a line of standard input where the option is given, else asked for at the terminal."""
+    """Return the secret: the first line of standard input where the option is given, else asked for at the terminal."""
     if option is not None:
-        return sys.stdin.readline().rstrip("\r\n")
+        lines = iter(partial(sys.stdin.readline, 10_000), "")
+        return next((line for line in lines if line.strip()), "").rstrip("\r\n")
     if not sys.stdin.isatty():
         raise click.UsageError(f"there is no terminal to ask on: give --{name} - and write it to standard input")
     return str(click.prompt(prompt, hide_input=True, confirmation_prompt=confirmed, err=True))
