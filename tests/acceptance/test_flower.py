@@ -79,7 +79,7 @@ def test_a_backfill_is_shown_with_states_times_and_the_window_of_each_task(
     tasks = until(lambda: find_tasks(flower, curve, "succeeded", "tasks.pipeline.store"), "the tasks in Flower")
     (fetched,) = [task for task in tasks if task["name"] == "tasks.pipeline.fetch" and curve in task["args"]]
     assert (fetched["args"], fetched["state"], fetched["retries"]) == (f"{curve} 2024-07-25", "SUCCESS", 0)
-    assert fetched["parts"] > 0
+    assert fetched["runtime"] > 0
     (stored,) = [task for task in tasks if task["name"] == "tasks.pipeline.store" and curve in task["args"]]
     window, run, claim = stored["args"].rsplit(" ", 2)
     assert (window, stored["kwargs"]) == (f"{curve}/2024-07-25", "{}")

@@ -121,8 +121,8 @@ def _from_json(line: dict[str, Any]) -> RawAnswer:
 
 def size_of(body: Json) -> int:
     """Return about how many bytes a body has, with 32 for each of its values and names."""
-    text = str(body)
-    return len(text) + 32 * sum(map(text.count, ",:[{"))
+    inner = [*body, *body.values()] if isinstance(body, dict) else body
+    return 32 + (sum(map(size_of, inner)) if isinstance(inner, list) else len(str(inner)))
 
 
 def parse_text(raw: Json) -> str | None:
