@@ -33,7 +33,7 @@ from typing import Any, Final
 from tools.mutations import Mutant, draw
 
 ROOT: Final = Path(__file__).parents[1]
-PLACES: Final = "domain sync stores accounts quota clients web/consent"
+PLACES: Final = "domain sync stores accounts quota clients web/pages"
 _NEAREST: Final = ("tests/unit/", "tests/golden/", "tests/contract/")
 _GRACE_S: Final = 20
 _FIRST: Final = ("-n", "0", "-x")
