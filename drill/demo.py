@@ -73,6 +73,7 @@ HOME_WITH_GAS: Final = "studio"
 _METER: Final = "21546874100017"
 _CSRF: Final = re.compile(r'name="csrf" value="([^"]+)"')
 _OFFER: Final = re.compile(r'name="offer" value="([^"]+)"')
+_OPENS: Final = re.compile(r'action="(/connect/[a-z/]+)" class="opens"')
 _TIMEOUT_S: Final = 30.0
 _POLL_S: Final = 0.25
 _OPERATOR: Final = "demo"
@@ -146,6 +147,8 @@ def follow_pages(
         meanwhile()
         time.sleep(_RELOAD_S)
         page = browse(browser, page.url, origins)
+    if button := _OPENS.search(page.text):
+        page = browser.post(urljoin(page.url, button[1]), {"csrf": _find_csrf(page.text)}, timeout=_TIMEOUT_S)
     if offer := _OFFER.search(page.text):  # The browser shows other meters, which this one joins.
         answer = {"offer": offer[1], "choice": "join"}
         page = browser.post(urljoin(page.url, "/connect/join"), answer, timeout=_TIMEOUT_S)

@@ -107,6 +107,10 @@ class HouseholdBrowser:
         """Open an invitation, agree on the supplier's page, and come back."""
         return self.follow(self.open_invitation(link))
 
+    def open_connected(self, page: Page) -> Page:
+        """Press the button by which a connected account opens."""
+        return self.follow(self.press(page, page.path))
+
     def join(self, page: requests.Response) -> Page:
         """Let the new meter join those of the session, as the page asks."""
         offer = re.search(r'name="offer" value="([^"]+)"', page.text)

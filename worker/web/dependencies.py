@@ -10,7 +10,7 @@ raised meanwhile, the session shows the account no more. A cookie that is forged
 session.
 
 Browsers on the home's own computer are asked for nothing. They share one session of the home's household, made when the
-first of them comes. Each part of ``is_local`` closes a way in: a container's port is reached by other machines through
+web starts. Each part of ``is_local`` closes a way in: a container's port is reached by other machines through
 an address of its own, a proxy on this machine passes them on, and a foreign page may have a name that leads to this
 machine. A proxy need not say so (nginx as it is shipped asks for 127.0.0.1 and adds no header), so nobody comes in
 where the address of the pages tells that there is one.
@@ -162,9 +162,11 @@ class LocalSession:
     def __init__(self, access: WebAccess, *, is_open: bool) -> None:
         self.is_open = is_open
         self._access, self._text, self._lock = access, "", threading.Lock()
+        if is_open:
+            self.load()
 
     def load(self) -> Session:
-        """Return the session; a new one where there was none yet, or where it has ended."""
+        """Return the session; a new one where it has ended meanwhile, because this computer is never locked out."""
         with self._lock:
             session = load_session(self._access, self._text)
             if session.key is None:

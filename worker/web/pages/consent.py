@@ -33,7 +33,13 @@ from worker.stores.redis.locks import Rate
 from worker.stores.redis.pending_consents import ConsentFlow, ConsentFlows
 from worker.web.dependencies import RIGHT_STATE, browser_form, gas_suffix
 from worker.web.error_pages import HttpRefusal
-from worker.web.pages.consent_callback import ConsentVisit, ConsentVisitDep, answer_request, open_accounts
+from worker.web.pages.consent_callback import (
+    ConsentVisit,
+    ConsentVisitDep,
+    answer_request,
+    open_accounts,
+    publish_request,
+)
 from worker.web.rendering import render_with_form
 from worker.web.request_audit import note_subject
 
@@ -84,6 +90,9 @@ def choose_again(visit: ConsentVisitDep) -> Response:
     invited = visit.consent.connector.outcomes.find_invited(own) if own else None
     if invited is None or invited.invitation.used_at is not None:
         return visit.page("invitation_over")
+    account = visit.registry.accounts.account_of(invited.invitation)
+    if account is not None and account.state is AccountState.CLOSED:
+        return RedirectResponse("/invitation", 303)  # Its history is opened by the form there.
     return _go_on(visit, invited.invitation)
 
 
@@ -184,16 +193,28 @@ def type_reading(visit: ConsentVisitDep, typed: Annotated[dict[str, str], Depend
     if wait_s := max(visit.count_call(rate, subject) for rate, subject in tries):
         return visit.page("too_many", min(wait_s, _AN_HOUR_S))
     newest, accounts = visit.renamed.newest, visit.session.accounts
-    if connector.compare_reading(names, known, browser=newest, session=accounts) is None:
+    own = connector.compare_reading(names, known, browser=newest, session=accounts)
+    if own is None:
         return visit.page("no_reading")
+    publish_request(visit.stores, own)
     return visit.rename(RedirectResponse(_OUTCOME, 303))
 
 
 @router.get(_OUTCOME)
 def show_outcome(visit: ConsentVisitDep) -> Response:
     """Show what came of it; the page loads itself again until there is an outcome."""
+    return _answer_reading(visit, opens=False)
+
+
+@router.post(_OUTCOME, dependencies=[browser_form(_OUTCOME)])
+def open_outcome(visit: ConsentVisitDep) -> Response:
+    """Open the account that the reading has connected."""
+    return _answer_reading(visit, opens=True)
+
+
+def _answer_reading(visit: ConsentVisit, *, opens: bool) -> Response:
     own = visit.find_request()
-    return visit.page("no_reading") if own is None else answer_request(visit, own)
+    return visit.page("no_reading") if own is None else answer_request(visit, own, opens=opens)
 
 
 @router.get("/connect/{supplier}")

@@ -3,8 +3,9 @@
 Whatever a callback says can be typed by anybody, so it becomes a connection request
 (``domain.connection_request``), which changes nothing without a proof. A state works once, and only in the browser that
 began. The first answer gives the browser a new name, to which the request is bound, before anything comes of it: where
-it waits, the page reloads itself, and the outcome is for the browser that has this name. A session opens by it once. If
-the supplier has to be asked, a task does it.
+it waits, the page reloads itself, and the outcome is for the browser that has this name. A session opens by it once:
+by the callback, or by the button of the pages that say what became of a reading or of a right. If the supplier has to
+be asked, a task does it.
 
 The names of a browser are random texts in a cookie, a new one for each handshake. What a handshake leads to is bound to
 a name that its own answer sets, never to one that the browser had before. So a person who has planted a name in
@@ -48,7 +49,6 @@ from worker.domain.connection_request import (
 from worker.domain.consents import REQUEST_LIFE
 from worker.errors import OperatorFault, StoreUnavailable
 from worker.logs import fields
-from worker.runtime.consent_parts import Consent
 from worker.runtime.stores import Stores
 from worker.stores.redis.locks import Rate, RateLimiter
 from worker.stores.redis.pending_consents import ConsentFlow, ConsentFlows
@@ -239,7 +239,7 @@ def answer_callback(visit: ConsentVisit, supplier: str) -> Response:
         return _answer_repeated(visit, callback, supplier)
     flows.end(callback.state)
     if own.asks_supplier:
-        _publish(visit.stores, own)
+        _publish_once(visit.stores, own)
     # What comes of it comes with the next load: a crash on the way must not leave it to a name that nobody has got.
     return visit.rename(_waiting_page(visit, own) if own.state is RequestState.ASKING else answer_request(visit, own))
 
@@ -274,7 +274,7 @@ def _answer_repeated(visit: ConsentVisit, callback: Callback, supplier: str) -> 
     names = visit.names.hashes
     own = visit.consent.requests.get(_request_id(callback.state))
     if own is not None and (own.browser in names or _is_shown(own, visit.session)):
-        return answer_request(visit, own)
+        return answer_request(visit, _take_on(visit, own))
     if own is None or not set(own.known_as) & set(names):
         return _stateless_page(visit, callback, supplier)
     if own.state is not RequestState.ASKING:
@@ -293,17 +293,15 @@ def _stateless_page(visit: ConsentVisit, callback: Callback, supplier: str) -> R
     return visit.page(page, supplier=supplier)
 
 
-def answer_request(visit: ConsentVisit, own: ConnectionRequest) -> Response:
-    """Answer with what came of the browser's own request, and take it on where its next step is due."""
-    if own.is_due(datetime.now(UTC)):
-        own = _take_on(visit.stores, visit.consent, own)
+def answer_request(visit: ConsentVisit, own: ConnectionRequest, *, opens: bool = True) -> Response:
+    """Answer with what came of the browser's own request. ``opens``: whether that may open a session."""
     match own.state:
         case RequestState.ASKING:
             return _waiting_page(visit, own)
         case RequestState.HANDED_OVER:
             return RedirectResponse(own.returns_to, 302)
         case RequestState.CONNECTED:
-            return open_accounts(visit, own.accounts, own.browser)
+            return lead_to_accounts(visit, own.accounts, own.browser, opens=opens)
         case RequestState.CHOICE:
             supplier = words_of(visit.request)(f"supplier.{own.supplier}")
             return render_with_form(visit.request, "choice.html", request_id=own.id, supplier=supplier)
@@ -320,26 +318,30 @@ def answer_request(visit: ConsentVisit, own: ConnectionRequest) -> Response:
             return visit.page(page, supplier=own.supplier)
 
 
-def _take_on(stores: Stores, consent: Consent, own: ConnectionRequest) -> ConnectionRequest:
-    """Conclude the request here, or publish the task where the supplier must be asked."""
-    if own.asks_supplier:
-        _publish(stores, own)
+def _take_on(visit: ConsentVisit, own: ConnectionRequest) -> ConnectionRequest:
+    """Take a due request on: conclude it here, or publish the task where the supplier must be asked."""
+    if not own.is_due(datetime.now(UTC)):
         return own
-    concluded = consent.connector.conclude(own.id) or own
-    publish_backfills(stores, [account.id for account in concluded.accounts])
+    if own.asks_supplier:
+        _publish_once(visit.stores, own)
+        return own
+    concluded = visit.consent.connector.conclude(own.id) or own
+    publish_backfills(visit.stores, [account.id for account in concluded.accounts])
     return concluded
 
 
-def _publish(stores: Stores, own: ConnectionRequest) -> None:
-    """Publish the task that asks the supplier, once in two seconds at most.
-
-    Where the message is lost or the browser is closed, beat's task does it.
-    """
+def _publish_once(stores: Stores, own: ConnectionRequest) -> None:
+    """Publish the task that asks the supplier, once in two seconds at most."""
     if not RateLimiter(stores.redis).count_call(_PUBLISHED, own.id):
-        try:
-            enqueue_request(own.id, vouched=own.vouched, broker_url=stores.broker_url)
-        except StoreUnavailable as error:
-            log.warning("connection request not published", extra=fields(request=own.id, reason=str(error)))
+        publish_request(stores, own)
+
+
+def publish_request(stores: Stores, own: ConnectionRequest) -> None:
+    """Publish the task of a request. Where the message is lost or the browser is closed, beat's task does it."""
+    try:
+        enqueue_request(own.id, vouched=own.vouched, broker_url=stores.broker_url)
+    except StoreUnavailable as error:
+        log.warning("connection request not published", extra=fields(request=own.id, reason=str(error)))
 
 
 def _unproven_page(visit: ConsentVisit, own: ConnectionRequest) -> Response:
@@ -355,6 +357,21 @@ def _unproven_page(visit: ConsentVisit, own: ConnectionRequest) -> Response:
     if connector.find_unproven([own.browser]) is not None:
         return render(visit.request, "unproven.html", 403)
     return visit.page("unproven")
+
+
+def lead_to_accounts(
+    visit: ConsentVisit, accounts: Sequence[Account | ConnectedAccount], name: str, *, opens: bool
+) -> Response:
+    """Lead to the accounts; without ``opens``, a browser whose session has to be opened first gets the button for it.
+
+    The button sends its form to the page's own address. ``name``: as for ``open_accounts``.
+    """
+    if opens:
+        return open_accounts(visit, accounts, name)
+    if not visit.consent.requests.find_session(name):
+        return render_with_form(visit.request, "open.html", to=visit.request.url.path)
+    is_shown = all(visit.session.shows(account) for account in accounts)
+    return RedirectResponse(f"/accounts/{accounts[0].id}", 303) if is_shown else visit.page("ended_elsewhere")
 
 
 def open_accounts(visit: ConsentVisit, accounts: Sequence[Account | ConnectedAccount], name: str) -> Response:

@@ -30,13 +30,20 @@ from worker.web.dependencies import (
     RIGHT_STATE,
     Csrf,
     EarlyAnswer,
+    browser_form,
     check_own_form,
     load_accounts,
     load_own_account,
     name_service,
 )
 from worker.web.pages.consent import redirect_to_supplier
-from worker.web.pages.consent_callback import ConsentVisit, ConsentVisitDep, answer_request, open_accounts
+from worker.web.pages.consent_callback import (
+    ConsentVisit,
+    ConsentVisitDep,
+    answer_request,
+    lead_to_accounts,
+    publish_request,
+)
 from worker.web.rendering import render_with_form, words_of
 
 router = APIRouter()
@@ -138,7 +145,7 @@ def declare(visit: ConsentVisitDep, place: PlaceDep, typed: Annotated[TypedRight
     if wait_s := visit.count_call(DECLARATIONS, visit.address):
         return visit.page("too_many", wait_s)
     now = real_clock()
-    visit.consent.connector.declarations.begin(
+    own = visit.consent.connector.declarations.begin(
         ConnectionRequest(
             id=new_id(),
             supplier=GRDF.name,
@@ -154,6 +161,8 @@ def declare(visit: ConsentVisitDep, place: PlaceDep, typed: Annotated[TypedRight
             declaration=declaration,
         )
     )
+    if own.asks_supplier:
+        publish_request(visit.stores, own)
     return visit.rename(RedirectResponse(RIGHT_STATE, 303))
 
 
@@ -170,15 +179,25 @@ def go_to_supplier(visit: ConsentVisitDep, place: PlaceDep, csrf: Csrf = "") -> 
 @router.get(RIGHT_STATE)
 def show_state(visit: ConsentVisitDep) -> Response:
     """Show what has become of the browser's newest declaration; the page loads itself again until it is decided."""
+    return _answer_state(visit, opens=False)
+
+
+@router.post(RIGHT_STATE, dependencies=[browser_form(RIGHT_STATE)])
+def open_state(visit: ConsentVisitDep) -> Response:
+    """Open the account that the right has opened or renewed."""
+    return _answer_state(visit, opens=True)
+
+
+def _answer_state(visit: ConsentVisit, *, opens: bool) -> Response:
     if GRDF.name not in visit.sync.suppliers:
         return visit.page("no_right")
     own, right, rights = visit.find_request(), None, visit.registry.rights
     if own is not None and own.supplier == GRDF.name:
         if own.state is not RequestState.DECLARED:
-            return answer_request(visit, own)
+            return answer_request(visit, own, opens=opens)
         right = rights.of_request(own.id)
     right = right or next(iter(rights.of_browser(visit.names.hashes)), None)
-    return visit.page("no_right") if right is None else _show_right(visit, right)
+    return visit.page("no_right") if right is None else _show_right(visit, right, opens=opens)
 
 
 @router.get(AGAIN)
@@ -219,7 +238,7 @@ def offers_consent_page(settings: Settings) -> bool:
     return settings.grdf_authorize_url is not None or settings.speaks_to_gas_simulator
 
 
-def _show_right(visit: ConsentVisit, right: Right) -> Response:
+def _show_right(visit: ConsentVisit, right: Right, *, opens: bool) -> Response:
     if right.page:
         until = words_of(visit.request).day(right.proof_until) if right.proof_until else "…"
         return visit.page(right.page, _WAITS.get(right.page, 0), digits=right.last_digits, until=until)
@@ -229,4 +248,4 @@ def _show_right(visit: ConsentVisit, right: Right) -> Response:
     is_mine = visit.registry.consents.browser_of(account.id) in visit.names.hashes
     if not is_mine and not visit.session.shows(account):
         return visit.page("right_elsewhere", digits=right.last_digits)
-    return open_accounts(visit, [account], right.browser or right.id)
+    return lead_to_accounts(visit, [account], right.browser or right.id, opens=opens)
