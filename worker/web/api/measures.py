@@ -25,6 +25,7 @@ from worker.domain.series import Doctype, Period, Series, daily_of, suppliers_of
 from worker.runtime.sync_parts import Sync
 from worker.stores.measures.stored_range import MOST_DOCUMENTS, find_stored_range
 from worker.sync.file_import import FileComparison
+from worker.texts import translate
 from worker.web.api.callers import MayImport, ReadMeasures
 from worker.web.api.schemas import AccountId, MeasurePage, SchemaList, error_responses
 from worker.web.dependencies import AccessDep, Day, StoresDep, SyncDep, VisitDep
@@ -261,7 +262,8 @@ def read_schema(
     known = _doctypes(sync)
     if doctype not in known:
         raise HttpRefusal(404, "unknown_doctype", "no such doctype: GET /api/schemas lists them")
-    return JSONResponse(document_schema(known[doctype]), media_type=_SCHEMA)
+    name = translate(f"series.{known[doctype].series}.name", "en")
+    return JSONResponse(document_schema(known[doctype], name), media_type=_SCHEMA)
 
 
 def _doctypes(sync: Sync) -> dict[str, Doctype]:
