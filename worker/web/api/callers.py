@@ -28,16 +28,7 @@ from worker.logs import fields
 from worker.runtime.web_access import WebAccess
 from worker.stores.redis.locks import Rate, RateLimiter
 from worker.stores.registry import Registry
-from worker.web.dependencies import (
-    SESSION_COOKIE,
-    AccessDep,
-    Session,
-    Visit,
-    VisitDep,
-    is_session_form,
-    note_visit,
-    reload_session,
-)
+from worker.web import dependencies
 from worker.web.error_pages import HttpRefusal
 from worker.web.request_audit import note_actor
 
@@ -52,7 +43,7 @@ ANONYMOUS_CALLS: Final = Rate("stranger", calls=60)  # Calls without a token or 
 # For the OpenAPI description alone: the headers are read below, so that each refusal has its reason.
 _bearer = HTTPBearer(auto_error=False, scheme_name="token", description="Create one with `releve access add-token`.")
 _cookie = APIKeyCookie(
-    name=SESSION_COOKIE,
+    name=dependencies.SESSION_COOKIE,
     auto_error=False,
     scheme_name="session",
     description="Session of a household's browser that has connected a meter. It can only access its own accounts.",
@@ -73,7 +64,7 @@ class Caller:
     """
 
     scopes: frozenset[str]
-    session: Session | None = None
+    session: dependencies.Session | None = None
     token_id: str | None = None
     tenant: str = DEFAULT_TENANT
 
@@ -97,7 +88,7 @@ class Caller:
         if self.session is None:
             still_sees = registry.api_tokens.is_open(self.token_id or "") and account.tenant == self.tenant
         else:
-            session = reload_session(access, self.session)
+            session = dependencies.reload_session(access, self.session)
             still_sees = session is not None and session.shows(account)
         if not still_sees:
             raise _unauthorized("this token or session has ended", ', error="invalid_token"')
@@ -122,7 +113,7 @@ class Caller:
 
 
 def _identify(
-    visit: VisitDep, _: Annotated[object, Depends(_bearer)], __: Annotated[object, Depends(_cookie)]
+    visit: dependencies.VisitDep, _: Annotated[object, Depends(_bearer)], __: Annotated[object, Depends(_cookie)]
 ) -> Caller:
     """Return the caller and count the call. Raises HttpRefusal 401 or 429."""
     if authorization := visit.request.headers.get("Authorization"):
@@ -135,13 +126,13 @@ def _identify(
     return count_household(visit)
 
 
-def count_household(visit: Visit) -> Caller:
+def count_household(visit: dependencies.Visit) -> Caller:
     """Count a call of a household, and return it as a caller. Raises HttpRefusal 429."""
     _count_call(visit, _api_rate(visit.settings), f"session:{visit.session.sid}")
     return Caller(_HOUSEHOLD_SCOPES, visit.session)
 
 
-def _identify_client(visit: Visit, authorization: str) -> Caller:
+def _identify_client(visit: dependencies.Visit, authorization: str) -> Caller:
     """Return the client of a bearer token. Raises HttpRefusal 401, or 429 after too many bad ones or calls.
 
     A good token is looked for first: what others try from its address, or with its id, can't lock it out.
@@ -153,11 +144,11 @@ def _identify_client(visit: Visit, authorization: str) -> Caller:
         _count_bad_token(visit, text)
         raise _unauthorized("this token is unknown, revoked or expired", ', error="invalid_token"')
     _count_call(visit, _api_rate(visit.settings), f"token:{token.id}")
-    note_visit(visit.request, token.id, partial(visit.registry.api_tokens.record_use, token))
+    dependencies.note_visit(visit.request, token.id, partial(visit.registry.api_tokens.record_use, token))
     return Caller(token.scopes, token_id=token.id, tenant=token.tenant)
 
 
-def _count_bad_token(visit: Visit, text: str) -> None:
+def _count_bad_token(visit: dependencies.Visit, text: str) -> None:
     """Count a bad token by its address, and by the token that it names where there is one. Raises HttpRefusal 429."""
     subjects = [(BAD_TOKENS, visit.address)]
     if (token_id := visit.registry.api_tokens.find_named(text)) is not None:  # Made-up ids would fill Redis.
@@ -201,11 +192,11 @@ def require_scope_or_page(scope: Scope) -> Callable[..., Awaitable[Caller]]:
     """
 
     async def check(
-        request: Request, access: AccessDep, caller: CallerDep, _: Annotated[object, Depends(_csrf)]
+        request: Request, access: dependencies.AccessDep, caller: CallerDep, _: Annotated[object, Depends(_csrf)]
     ) -> Caller:
         if caller.session is None:
             _check_scope(caller, scope)
-        elif not is_session_form(access, caller.session, request.headers.get(CSRF_HEADER)):
+        elif not dependencies.is_session_form(access, caller.session, request.headers.get(CSRF_HEADER)):
             message = f"send the page's csrf value in the header {CSRF_HEADER}"
             raise HttpRefusal(403, "csrf_needed", message, _challenge())
         return caller
@@ -223,7 +214,7 @@ def _api_rate(settings: Settings) -> Rate:
     return Rate("api", settings.api_calls_per_minute)
 
 
-def _count_call(visit: Visit, rate: Rate, subject: str) -> None:
+def _count_call(visit: dependencies.Visit, rate: Rate, subject: str) -> None:
     if wait_s := visit.count_call(rate, subject):
         raise HttpRefusal(429, "too_many_requests", f"too many calls: try again in {wait_s} s", wait_s=wait_s)
 

@@ -53,18 +53,7 @@ from worker.runtime.stores import Stores
 from worker.stores.redis.locks import Rate, RateLimiter
 from worker.stores.redis.pending_consents import ConsentFlow, ConsentFlows
 from worker.stores.registry import Registry
-from worker.web.dependencies import (
-    RIGHT_STATE,
-    FormRefused,
-    Session,
-    Visit,
-    browser_form,
-    needs_invitation,
-    publish_backfills,
-    read_cookie,
-    set_cookie,
-    show_accounts,
-)
+from worker.web import dependencies
 from worker.web.rendering import SIGN_IN, render, render_message, render_with_form, words_of
 from worker.web.request_audit import note_event
 
@@ -139,7 +128,7 @@ class BrowserNames:
         return BrowserNames((name, *self.texts)[:MOST_NAMES])
 
 
-class ConsentVisit(Visit):
+class ConsentVisit(dependencies.Visit):
     """A visit of the pages of consent, which know a browser by its names."""
 
     @cached_property
@@ -149,7 +138,7 @@ class ConsentVisit(Visit):
         Names need no signature: nothing is bound to one that we have not made. The time in a name is a part of what is
         hashed, so nobody can prolong it.
         """
-        texts = (read_cookie(self.request, BROWSER_COOKIE) or "").split(".", MOST_NAMES)[:MOST_NAMES]
+        texts = (dependencies.read_cookie(self.request, BROWSER_COOKIE) or "").split(".", MOST_NAMES)[:MOST_NAMES]
         return BrowserNames(tuple(text for text in texts if _is_current(text)))
 
     @cached_property
@@ -160,7 +149,7 @@ class ConsentVisit(Visit):
     def rename(self, response: Response) -> Response:
         """Return the answer with the cookie of the new name."""
         value, life_s = ".".join(self.renamed.texts), int(REQUEST_LIFE.total_seconds())
-        set_cookie(self.request, response, BROWSER_COOKIE, value, life_s)
+        dependencies.set_cookie(self.request, response, BROWSER_COOKIE, value, life_s)
         return response
 
     def find_request(self) -> ConnectionRequest | None:
@@ -173,7 +162,7 @@ class ConsentVisit(Visit):
         ``supplier``: whose consent it is about; ``words``: further facts of its texts.
         """
         status, action = _PAGES[name]
-        if action is _START_AGAIN and needs_invitation(self.sync, supplier):
+        if action is _START_AGAIN and dependencies.needs_invitation(self.sync, supplier):
             action = _INVITATION  # Without one, a new start would lead to no account.
         facts = {"supplier": words_of(self.request)(f"supplier.{supplier}"), "digits": "…", **words}
         return render_message(self.request, f"connect.{name}", status, action, facts, reload_s=wait_s)
@@ -189,13 +178,13 @@ def receive_callback(supplier: str, visit: ConsentVisitDep) -> Response:
     return answer_callback(visit, name) if name in visit.sync.suppliers else visit.page("unknown_supplier")
 
 
-@router.post("/connect/new-holder", dependencies=[browser_form("/")])
+@router.post("/connect/new-holder", dependencies=[dependencies.browser_form("/")])
 def confirm_new_holder(visit: ConsentVisitDep, connection: Annotated[str, Form(max_length=64)] = "") -> Response:
     """Go on with a proven request whose meter has another person's account, which is closed by it."""
     own = visit.consent.connector.choose_new_holder(connection, visit.names.hashes)
     if own is None:
         return visit.page("unknown_state")
-    publish_backfills(visit.stores, [account.id for account in own.accounts])
+    dependencies.publish_backfills(visit.stores, [account.id for account in own.accounts])
     return answer_request(visit, own)
 
 
@@ -263,7 +252,7 @@ def _answer_repeated(visit: ConsentVisit, callback: Callback, supplier: str) -> 
     return visit.page("working", _SHORTEST_WAIT_S, supplier=supplier)
 
 
-def _is_shown(own: ConnectionRequest, session: Session) -> bool:
+def _is_shown(own: ConnectionRequest, session: dependencies.Session) -> bool:
     """Return whether the browser's session shows what the request has connected."""
     return own.state is RequestState.CONNECTED and all(session.shows(account) for account in own.accounts)
 
@@ -293,7 +282,7 @@ def answer_request(visit: ConsentVisit, own: ConnectionRequest, *, opens: bool =
             error = "server_error" if own.page in _PAGES_WITHOUT_ERROR else own.page
             return RedirectResponse(own.caller.address(error=error, error_description="the consent was not given"), 302)
         case RequestState.DECLARED:
-            return RedirectResponse(RIGHT_STATE, 303)
+            return RedirectResponse(dependencies.RIGHT_STATE, 303)
         case RequestState.HELD | RequestState.REFUSED:
             page = own.page if own.page in _PAGES else _failure_page(own.page)
             return visit.page(page, supplier=own.supplier)
@@ -307,7 +296,7 @@ def _take_on(visit: ConsentVisit, own: ConnectionRequest) -> ConnectionRequest:
         _publish_once(visit.stores, own)
         return own
     concluded = visit.consent.connector.conclude(own.id) or own
-    publish_backfills(visit.stores, [account.id for account in concluded.accounts])
+    dependencies.publish_backfills(visit.stores, [account.id for account in concluded.accounts])
     return concluded
 
 
@@ -379,7 +368,7 @@ def open_accounts(visit: ConsentVisit, accounts: Sequence[Account | ConnectedAcc
 
 
 def _find_asked_about(
-    registry: Registry, session: Session, accounts: Sequence[Account | ConnectedAccount]
+    registry: Registry, session: dependencies.Session, accounts: Sequence[Account | ConnectedAccount]
 ) -> list[Account]:
     """Return the accounts that the session shows; none where a new account has taken the meter of one of its own.
 
@@ -406,7 +395,7 @@ def join_meters(
     try:
         name, accounts = json.loads(visit.access.sealer.unseal(offer, f"offer/{visit.session.sid}"))
     except OperatorFault:
-        raise FormRefused("/") from None
+        raise dependencies.FormRefused("/") from None
     return _open(visit, [ConnectedAccount(*account) for account in accounts], name, joins=choice == "join")
 
 
@@ -415,7 +404,7 @@ def _open(visit: ConsentVisit, accounts: Sequence[Account | ConnectedAccount], n
     if not requests.mark_opened(name):
         return visit.page("ended_elsewhere")
     try:
-        session_id = show_accounts(visit, response, accounts, joins=joins)
+        session_id = dependencies.show_accounts(visit, response, accounts, joins=joins)
         for account in accounts:
             if visit.registry.consents.browser_of(account.id) is not None:  # A closed account has no consent.
                 note_event(visit.request, AuditAction.CONSENT_CONNECT, account_id=account.id)

@@ -35,20 +35,10 @@ from worker.domain.series import (
 from worker.stores.measures.measure_store import MeasureStore
 from worker.stores.measures.stored_range import find_stored_range
 from worker.sync.file_import import FileComparison
+from worker.web import file_formats
 from worker.web.api.callers import count_household
 from worker.web.dependencies import Day, OwnAccount, Visit, VisitDep, check_session_form
 from worker.web.error_pages import HttpRefusal
-from worker.web.file_formats import (
-    FieldsCsv,
-    FileFormat,
-    Form,
-    JsonFile,
-    SpreadsheetCsv,
-    check_days,
-    find_asked_doctype,
-    name_file,
-    stream_file,
-)
 from worker.web.file_uploads import FIELD, LARGEST_IMPORT, ImportReport, import_files, read_files
 from worker.web.pages.account_forms import Choosable
 from worker.web.rendering import render, render_message, words_of
@@ -135,24 +125,24 @@ def download_file(
     by: Period = Period.DAY,
     first: Annotated[Day | None, Query(alias="from")] = None,
     last: Annotated[Day | None, Query(alias="to")] = None,
-    form: Annotated[Form, Query(alias="format")] = Form.CSV,
+    form: Annotated[file_formats.Form, Query(alias="format")] = file_formats.Form.CSV,
     columns: Columns = Columns.TIMES,
 ) -> Response:
     caller = count_household(visit)
     series = series or daily_of(supplier=account.supplier)
-    doctype = find_asked_doctype(series, by)
-    days = check_days(first, last, visit.sync.history.today())
+    doctype = file_formats.find_asked_doctype(series, by)
+    days = file_formats.check_days(first, last, visit.sync.history.today())
     stored = find_stored_range(visit.stores.measures, account.id, doctype, days)
-    name = name_file(account.id, series, by, days)
-    file_format: FileFormat
-    if form is Form.JSON:
-        file_format = JsonFile(doctype, _name_fields(account, series, by, doctype))
+    name = file_formats.name_file(account.id, series, by, days)
+    file_format: file_formats.FileFormat
+    if form is file_formats.Form.JSON:
+        file_format = file_formats.JsonFile(doctype, _name_fields(account, series, by, doctype))
     elif columns is Columns.FIELDS:
-        file_format, name = FieldsCsv.of(doctype, stored.read_tariff_periods()), f"{name}-fields"
+        file_format, name = file_formats.FieldsCsv.of(doctype, stored.read_tariff_periods()), f"{name}-fields"
     else:
-        file_format = SpreadsheetCsv(doctype, stored.read_tariff_periods(), language_of(visit.request))
+        file_format = file_formats.SpreadsheetCsv(doctype, stored.read_tariff_periods(), language_of(visit.request))
     check = partial(caller.reload_account, visit.registry, visit.access, account.id)
-    return stream_file(stored, file_format, name, check)
+    return file_formats.stream_file(stored, file_format, name, check)
 
 
 def _name_fields(account: Account, series: Series, by: Period, doctype: Doctype) -> dict[str, str]:
