@@ -136,10 +136,6 @@ class HouseholdAccess:
         self.keys.end_of([household_id], [KeyKind.ADDRESS_LINK, KeyKind.SIGN_IN_LINK])
         return before
 
-    def set_notices(self, household_id: str, *, wanted: bool) -> bool:
-        """Set whether notices are mailed to the household's address; False where it has none."""
-        return self.addresses.set_notices(household_id, wanted=wanted)
-
 
 def _secret_of(link: str) -> str:
     """Return the secret of a link; the whole link may be pasted."""
@@ -147,14 +143,15 @@ def _secret_of(link: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MailLinks:
-    """What mails links."""
+class HouseholdMails:
+    """What mails links, and the channel of notices to households. ``signer`` makes the link that switches these off."""
 
     keys: AccessKeyTable
     households: HouseholdTable
     addresses: MailAddressTable
     registry: Registry
     limiter: RateLimiter
+    signer: Signer
     public_url: str
     mail_service: MailService = field(repr=False)
 
@@ -199,6 +196,22 @@ class MailLinks:
         except WorkerError as error:
             log.warning("change not mailed", extra=fields(reason=str(error)))
 
+    def send(self, message: Message) -> None:
+        """Mail a notice to each household that has the account and wants notices. Raises NotDelivered.
+
+        A second attempt may mail it again to one of several; the mail has the same id then.
+        """
+        notice = message.notice
+        account = self.registry.accounts.get_existing(notice.account_id or "")
+        number = account.session_number - (notice.kind is NoticeKind.ACCOUNT_CLOSED)  # The end of an account raised it.
+        # Those of households that have shown the account since it had this session number.
+        households = self.households.list_showing(account.id)
+        own = [household.id for household in households if household.accounts[account.id] >= number]
+        rows = [row for row in map(self.addresses.load, own) if row is not None and row.notices]
+        faults = [fault for row in rows if (fault := self._mail_notice(row, notice, account))]
+        if faults:
+            raise NotDelivered(f"{notice.channel}: {faults[0]}")
+
     def _mail_sign_in(self, rows: Sequence[MailAddress]) -> None:
         # A household whose meters are all another holder's by now sees nothing.
         names = [(row, name) for row in rows if (name := self._name(row))]
@@ -230,6 +243,13 @@ class MailLinks:
         if fault:
             log.warning("link not mailed", extra=fields(kind=key.rpartition(".")[2], reason=fault))
         return fault is None
+
+    def _mail_notice(self, row: MailAddress, notice: Notice, account: Account) -> str | None:
+        """Mail a notice to one household, and return why it was not taken."""
+        off = f"{self.public_url}{OFF_PATH}/{self.signer.make_ticket(row.household_id)}"
+        headers = {"List-Unsubscribe": f"<{off}>", "List-Unsubscribe-Post": "List-Unsubscribe=One-Click"}
+        subject, text = compose_household_mail(notice, account, row.language, self.public_url, off)
+        return self.mail_service.send(row.address, subject, text, f"{notice.id}.{row.household_id}", headers)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -272,38 +292,3 @@ class HomeAccess:
         """Return the home's household where this is its password; None for any other text."""
         key, household = self.keys.find(KeyKind.RECOVERY_CODE, text), self.find_household()
         return household if key and household and key.owner == household.id else None
-
-
-@dataclass(frozen=True, kw_only=True)
-class HouseholdMails:
-    """The channel of notices to households. ``signer`` makes the link that switches them off."""
-
-    households: HouseholdTable
-    addresses: MailAddressTable
-    registry: Registry
-    signer: Signer
-    public_url: str
-    mail_service: MailService = field(repr=False)
-
-    def send(self, message: Message) -> None:
-        """Mail a notice to each household that has the account and wants notices. Raises NotDelivered.
-
-        A second attempt may mail it again to one of several; the mail has the same id then.
-        """
-        notice = message.notice
-        account = self.registry.accounts.get_existing(notice.account_id or "")
-        number = account.session_number - (notice.kind is NoticeKind.ACCOUNT_CLOSED)  # The end of an account raised it.
-        # Those of households that have shown the account since it had this session number.
-        households = self.households.list_showing(account.id)
-        own = [household.id for household in households if household.accounts[account.id] >= number]
-        rows = [row for row in map(self.addresses.load, own) if row is not None and row.notices]
-        faults = [fault for row in rows if (fault := self._mail(row, notice, account))]
-        if faults:
-            raise NotDelivered(f"{notice.channel}: {faults[0]}")
-
-    def _mail(self, row: MailAddress, notice: Notice, account: Account) -> str | None:
-        """Mail a notice to one household, and return why it was not taken."""
-        off = f"{self.public_url}{OFF_PATH}/{self.signer.make_ticket(row.household_id)}"
-        headers = {"List-Unsubscribe": f"<{off}>", "List-Unsubscribe-Post": "List-Unsubscribe=One-Click"}
-        subject, text = compose_household_mail(notice, account, row.language, self.public_url, off)
-        return self.mail_service.send(row.address, subject, text, f"{notice.id}.{row.household_id}", headers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from config.settings import Settings
-from worker.accounts.household_access import HomeAccess, HouseholdAccess, HouseholdMails, MailLinks
+from worker.accounts.household_access import HomeAccess, HouseholdAccess, HouseholdMails
 from worker.accounts.notice_channels import NoticeChannels
 from worker.accounts.notice_services import MailService
 from worker.accounts.notices import NoticeSender
@@ -35,7 +35,7 @@ class WebAccess(OperatorAccess):
     signer: Signer
     households: HouseholdTable
     ways_back: HouseholdAccess
-    mail_links: MailLinks
+    mails: HouseholdMails
     notice_sender: NoticeSender
     home: HomeAccess
 
@@ -59,14 +59,15 @@ def build_web(stores: Stores) -> WebAccess:
     households = HouseholdTable(registry.database, sealer)
     addresses = MailAddressTable(registry.database, sealer, stores.keys.hashes)
     signer = Signer(session_keys(settings))
-    mail_service = build_mail_service(settings)
-    household_mails = HouseholdMails(
+    mails = HouseholdMails(
+        keys=keys,
         households=households,
         addresses=addresses,
         registry=registry,
+        limiter=RateLimiter(stores.redis),
         signer=signer,
         public_url=settings.public_url,
-        mail_service=mail_service,
+        mail_service=build_mail_service(settings),
     )
     return WebAccess(
         sealer=sealer,
@@ -75,17 +76,9 @@ def build_web(stores: Stores) -> WebAccess:
         signer=signer,
         households=households,
         ways_back=HouseholdAccess(keys=keys, households=households, addresses=addresses),
-        mail_links=MailLinks(
-            keys=keys,
-            households=households,
-            addresses=addresses,
-            registry=registry,
-            limiter=RateLimiter(stores.redis),
-            public_url=settings.public_url,
-            mail_service=mail_service,
-        ),
+        mails=mails,
         notice_sender=NoticeSender(
-            registry=registry, channels=NoticeChannels(of_settings={}, household=household_mails), now=stores.now
+            registry=registry, channels=NoticeChannels(of_settings={}, household=mails), now=stores.now
         ),
         home=HomeAccess(keys=keys, households=households, registry=registry),
     )

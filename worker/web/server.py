@@ -432,7 +432,7 @@ def deliver_household_notices(sender: NoticeSender) -> int:
 @contextmanager
 def mailing_notices(access: WebAccess, *, is_home: bool = False) -> Iterator[None]:
     """Send what is due once a minute within the block, where there is a mail service."""
-    if not access.mail_links.sends_mail:
+    if not access.mails.sends_mail:
         yield
         return
     stop = threading.Event()

@@ -71,7 +71,7 @@ def give_address(
     if visit.count_call(_ADDRESSES, household.id):
         return _access_page(visit, household, 429, "access.mail.slow", address)
     language = words_of(visit.request).language
-    if fault := visit.access.mail_links.mail_confirmation(household.id, address, language):
+    if fault := visit.access.mails.mail_confirmation(household.id, address, language):
         return _access_page(visit, household, 429 if fault == "slow" else 502, f"access.mail.{fault}", address)
     return RedirectResponse(f"{PATH}#mail", 303)
 
@@ -85,7 +85,7 @@ def remove_address(access: AccessDep, household: HouseholdDep) -> Response:
 @router.post("/access/notices", dependencies=_OWN_FORM)
 def choose_notices(access: AccessDep, household: HouseholdDep, wanted: Annotated[bool, Form()] = False) -> Response:
     """Switch the notices to the household's address on or off."""
-    access.ways_back.set_notices(household.id, wanted=wanted)
+    access.ways_back.addresses.set_notices(household.id, wanted=wanted)
     return RedirectResponse(f"{PATH}#mail", 303)
 
 
@@ -109,7 +109,7 @@ def switch_notices_off(visit: VisitDep, household_id: Annotated[str, Depends(rea
 
     Mail programs send the same by themselves (RFC 8058).
     """
-    visit.access.ways_back.set_notices(household_id, wanted=False)
+    visit.access.ways_back.addresses.set_notices(household_id, wanted=False)
     return render_message(visit.request, "access.notices_off_done", 200, ("/", "message.home"))
 
 
@@ -132,8 +132,8 @@ def confirm_address(visit: VisitDep, link: Annotated[str, Form(max_length=2000)]
 
 def _tell(response: Response, access: WebAccess, what: str, row: MailAddress | None) -> Response:
     """Return the answer, after which the address is told what has changed."""
-    if row is not None and access.mail_links.sends_mail:
-        response.background = BackgroundTask(access.mail_links.mail_change, what, row)
+    if row is not None and access.mails.sends_mail:
+        response.background = BackgroundTask(access.mails.mail_change, what, row)
     return response
 
 
@@ -148,7 +148,7 @@ def _access_page(visit: Visit, household: Household, status: int = 200, fault: s
         ways=visit.access.ways_back.find(household.id, session.details),
         ends_at=session.own_key.expires_at,
         idle_days=idle.days if idle else 0,
-        sends_mail=visit.access.mail_links.sends_mail,
+        sends_mail=visit.access.mails.sends_mail,
         fault=fault,
         address=address,
     )

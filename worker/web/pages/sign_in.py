@@ -59,7 +59,7 @@ _MAILS_OF_CLIENT: Final = Rate("sign-in-mail", calls=10, window_s=3600)
 
 def require_mail(access: AccessDep) -> None:
     """Check that this service can send mails. Raises HttpRefusal 404."""
-    if not access.mail_links.sends_mail:
+    if not access.mails.sends_mail:
         raise HttpRefusal(404, "not_found", "no mail service is set")
 
 
@@ -90,7 +90,7 @@ def mail_sign_in_link(visit: VisitDep, address: Annotated[str, Form(max_length=L
     if wait_s := visit.count_call(_MAILS_OF_CLIENT, visit.address):
         return _sign_in_page(visit, wait_s=wait_s, address=address)
     response = render_message(visit.request, "sign_in.sent", 200, (PATH, "sign_in.back"))
-    response.background = BackgroundTask(visit.access.mail_links.mail_sign_in, address)
+    response.background = BackgroundTask(visit.access.mails.mail_sign_in, address)
     return response
 
 
@@ -192,7 +192,7 @@ def _sign_in_page(
         minutes=math.ceil(wait_s / 60),
         code=code,
         address=address,
-        sends_mail=visit.access.mail_links.sends_mail,
+        sends_mail=visit.access.mails.sends_mail,
     )
 
 
