@@ -16,7 +16,7 @@ from fastapi import Request
 
 from worker.domain.documents import MILLIWATT_HOURS_PER_KWH, count_places, round_kwh, round_percent
 from worker.domain.windows import PARIS
-from worker.texts import LANGUAGES, LOCALES, format_day, translate, translate_cause, translate_code
+from worker.texts import LANGUAGES, LOCALES, format_day, has_text, translate, translate_cause, translate_code
 
 LANGUAGE_COOKIE: Final = "releve_language"
 LANGUAGE_LIFE_S: Final = 365 * 24 * 3600
@@ -35,6 +35,10 @@ class Words:
 
     def __call__(self, key: str, **facts: Any) -> str:
         return translate(key, self.language, **facts)
+
+    def known(self, key: str, otherwise: str) -> str:
+        """Return the text of a key that is made of what a supplier sends; ``otherwise`` where there is none."""
+        return self(key) if has_text(key) else otherwise
 
     def choose(self, texts: Mapping[str, str]) -> str:
         """Return the text in the reader's language; ``texts``: by language."""

@@ -37,20 +37,9 @@ router = APIRouter()
 _USUAL_DOCUMENTS: Final = 1000
 _KEY: Final = r"^[0-9]{4}(-[0-9]{2}(-[0-9]{2}(T[0-9]{2}:[0-9]{2}Z)?)?)?$"
 _SCHEMA: Final = "application/schema+json"
-_BODY_WITH_FILES: Final[dict[str, Any]] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": [FIELD],
-                    "properties": {FIELD: {"type": "array", "items": {"type": "string", "format": "binary"}}},
-                }
-            }
-        },
-    }
-}
+_FILES: Final = {"type": "array", "items": {"type": "string", "format": "binary"}}
+_FORM: Final = {"schema": {"type": "object", "required": [FIELD], "properties": {FIELD: _FILES}}}
+_BODY_WITH_FILES: Final = {"requestBody": {"required": True, "content": {"multipart/form-data": _FORM}}}
 
 
 @router.get(

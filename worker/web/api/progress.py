@@ -48,6 +48,7 @@ _EVENT: Final = {
     },
     "required": ["event", "data"],
 }
+_streams = asyncio.Semaphore(MOST_STREAMS)
 
 
 class StreamCounter:
@@ -57,8 +58,8 @@ class StreamCounter:
         self._open: Counter[str] = Counter()
 
     def check(self, caller: Caller) -> None:
-        """Raise HttpRefusal 503 for a caller with as many streams as one may have."""
-        if self._is_full(caller):
+        """Raise HttpRefusal 503 where the caller has as many streams as one may have, or all callers together."""
+        if self._is_full(caller) or _streams.locked():
             raise HttpRefusal(503, "too_many_streams", "ask /progress every few seconds instead", wait_s=30)
 
     async def count(self, caller: Caller, events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -87,7 +88,6 @@ def _subject(caller: Caller) -> str:
     return f"token {caller.token_id}" if caller.session is None else f"session {caller.session.sid}"
 
 
-_streams = asyncio.Semaphore(MOST_STREAMS)
 _limits = StreamCounter()
 
 
@@ -129,8 +129,6 @@ async def watch_progress(
     if last_event_id in ("loaded", "removed"):
         return Response(status_code=204)  # Only this status keeps an EventSource from reconnecting.
     _limits.check(caller)
-    if _streams.locked():
-        raise HttpRefusal(503, "too_many_streams", "ask /progress every few seconds instead", wait_s=30)
     load = partial(load_watched, registry, sync, access, caller, account_id)
     await run_in_threadpool(load)  # Its errors are answered with their status, which a stream can't do any more.
     return EventSourceResponse(

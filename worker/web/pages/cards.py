@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Any, Final
+from typing import Final
 
 from markupsafe import Markup
 
@@ -37,8 +37,7 @@ from worker.domain.totals import (
 )
 from worker.domain.windows import ONE_DAY, DateWindow, day_length, local_midnight
 from worker.stores.measures.measure_store import MeasureStore
-from worker.texts import load_texts
-from worker.web.pages.chart_values import Slot, Span, SpanMeasures, View, quality_of, read_entries, with_unit
+from worker.web.pages.chart_values import Slot, Span, SpanMeasures, View, in_words, quality_of, read_entries, with_unit
 from worker.web.pages.charts import SIZES, draw_chart, slot_label, title_of
 from worker.web.texts import Words
 
@@ -322,7 +321,10 @@ def to_registers(series: Series, entries: Sequence[Entry], at: Span, words: Word
         shown=title_of(span, words),
         year=str(year.start.year),
         rows=[
-            RegisterRow(name, _about(name, words), _kwh(registers.get(name), words), _kwh(sums.get(name), words))
+            # A tariff period whose name we do not know has no words.
+            RegisterRow(
+                name, words.known(f"register.{name}", ""), _kwh(registers.get(name), words), _kwh(sums.get(name), words)
+            )
             for name in periods
         ],
         total=RegisterRow(
@@ -354,12 +356,6 @@ def _registers_month(energy: MonthEnergy, periods: Sequence[str], words: Words) 
 
 def _kwh(watt_hours: int | None, words: Words) -> str:
     return _UNKNOWN if watt_hours is None else words.kwh(watt_hours * MILLIWATT_HOURS_PER_WH, _PLACES)
-
-
-def _about(period: str, words: Words) -> str:
-    """Return what a tariff period is in plain words; empty where we do not know its name."""
-    key = f"register.{period}"
-    return words(key) if key in load_texts() else ""
 
 
 def _registers_notes(entries: Sequence[Entry], shown: Sequence[MonthEnergy], words: Words) -> Iterator[str]:
@@ -485,16 +481,13 @@ def describe_off_peak(text: str, words: Words) -> str:
 
 
 def _describe_tariff(tariff: str, words: Words) -> str:
-    key = f"tariff.{tariff}"
-    return f"{words(key)} ({tariff})" if key in load_texts() else tariff
+    name = words.known(f"tariff.{tariff}", "")
+    return f"{name} ({tariff})" if name else tariff
 
 
 def _power_in_short(entry: Entry, words: Words) -> str:
-    details = entry.details or {}
-    parts = [words.power(entry.amount) if entry.amount else "", details.get("tariff") or ""]
-    return ", ".join(
-        [*filter(None, parts), *filter(None, [describe_off_peak(details.get("off_peak_hours") or "", words)])]
-    )
+    facts = {**_describe_power_contract(entry, words), "contract.tariff": (entry.details or {}).get("tariff")}
+    return ", ".join(filter(None, facts.values()))
 
 
 def _day_in_words(text: str, words: Words) -> str:
@@ -508,8 +501,8 @@ def describe_gas_contract(entry: Entry, words: Words) -> dict[str, str]:
     """Return what is known of a contract, by the keys of the names; what is not told is empty."""
     details = entry.details or {}
     return {
-        "gas.contract.frequency": _gas_value("frequency", details, words),
-        "gas.contract.tariff": _gas_value("transport_tariff", details, words),
+        "gas.contract.frequency": in_words("frequency", details.get("frequency") or "", words),
+        "gas.contract.tariff": in_words("transport_tariff", details.get("transport_tariff") or "", words),
         # 0 stands for an annual consumption that was not told.
         "gas.contract.yearly": words.energy(entry.amount, 0) if entry.amount else "",
     }
@@ -517,10 +510,3 @@ def describe_gas_contract(entry: Entry, words: Words) -> dict[str, str]:
 
 def gas_contract_in_short(entry: Entry, words: Words) -> str:
     return ", ".join(filter(None, describe_gas_contract(entry, words).values()))
-
-
-def _gas_value(name: str, details: Mapping[str, Any], words: Words) -> str:
-    """Return the words for a value; a value that nobody knows as it was sent."""
-    value = str(details.get(name) or "")
-    key = f"gas.{name}.{value}"
-    return words(key) if key in load_texts() else value

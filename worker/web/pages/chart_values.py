@@ -40,7 +40,6 @@ from worker.domain.windows import (
     merge_windows,
 )
 from worker.stores.measures.measure_store import MeasureStore
-from worker.texts import load_texts
 from worker.web.texts import Words
 
 USUAL_STEP: Final = timedelta(minutes=30)
@@ -475,7 +474,7 @@ def describe_day(details: Mapping[str, Any], words: Words) -> list[tuple[str, st
     numbers = [
         (f"gas.{name}", with_unit(details[name], unit, words)) for name, unit in _UNITS.items() if name in details
     ]
-    texts = [(f"gas.{name}", _in_words(name, details[name], words)) for name in _WORDS if name in details]
+    texts = [(f"gas.{name}", in_words(name, details[name], words)) for name in _WORDS if name in details]
     return numbers + texts
 
 
@@ -486,7 +485,7 @@ def with_unit(value: Any, unit: str, words: Words) -> str:
 def list_marks(details: Mapping[str, Any], words: Words) -> list[str]:
     """Return what a table says of a value beside it, such as ``provisoire``; nothing of a measured and final one."""
     known = {name: str(details[name]) for name in reversed(_WORDS) if name in details}
-    return [_in_words(name, value, words) for name, value in known.items() if value not in _UNSAID]
+    return [in_words(name, value, words) for name, value in known.items() if value not in _UNSAID]
 
 
 def count_marks(details: DayDetails, words: Words) -> list[str]:
@@ -505,13 +504,13 @@ def notes_on_marks(details: DayDetails, is_day: bool, supplier: str, words: Word
 
 
 def quality_of(details: Mapping[str, Any], words: Words) -> str:
-    return _in_words("quality", details["quality"], words) if "quality" in details else ""
+    return in_words("quality", details["quality"], words) if "quality" in details else ""
 
 
 def _count_provisional(details: DayDetails) -> int:
     return sum(of_day.get("status") == PROVISIONAL for of_day in details.values())
 
 
-def _in_words(name: str, value: Any, words: Words) -> str:
-    key = f"gas.{name}.{value}"
-    return words(key) if key in load_texts() else str(value)
+def in_words(name: str, value: Any, words: Words) -> str:
+    """Return the words for a value of this name; one that nobody knows as it was sent."""
+    return words.known(f"gas.{name}.{value}", str(value))

@@ -164,7 +164,7 @@ def to_chart(
     empty = measures.empty and (fed is None or fed.empty)
     queries = list_slot_queries(measures.slots, span.view, measures.against, first, last)
     rows = [replace(row, href=href or "") for row, href in zip(to_rows(measures, fed, words), queries, strict=True)]
-    links = [BarLink(row.href, _describe_bar(row, words)) if row.href else None for row in rows]
+    links = [Link(row.href, _describe_bar(row, words)) if row.href else None for row in rows]
     return Chart(
         view=span.view,
         kind=_kind_of(daily),
@@ -496,14 +496,6 @@ SIZES: Final = (WIDE, NARROW)
 
 
 @dataclass(frozen=True, slots=True)
-class BarLink:
-    """Where a bar leads. ``label`` is what a screen reader says of it."""
-
-    href: str
-    label: str
-
-
-@dataclass(frozen=True, slots=True)
 class Scale:
     """The vertical axis: ``zero`` is the place of its zero, ``unit_px`` the height of a thousand units (kWh, kW, kVA).
 
@@ -539,16 +531,17 @@ def draw_chart(
     *,
     fed: SpanMeasures | None = None,
     limits: Sequence[int | None] = (),
-    links: Sequence[BarLink | None] = (),
+    links: Sequence[Link | None] = (),
 ) -> Markup:
     """Return a chart as an ``<svg>`` element. ``title`` is its text for screen readers.
 
     ``fed``: what is drawn below the axis. ``limits``: the level of a line across each slot, in the unit of the slots.
-    ``links``: where each slot leads.
+    ``links``: where each slot leads; a screen reader says the words.
     """
     view, slots = measures.span.view, measures.slots
     heights = [_heights(slot, view) for slot in slots]
-    fed_heights = [_heights(slot, view)[0] for slot in fed.slots] if fed else []
+    fed_slots = fed.slots if fed else ()
+    fed_heights = [_heights(slot, view)[0] for slot in fed_slots]
     levels = [None if limit is None else limit / MILLIWATT_HOURS_PER_KWH for limit in limits]
     up = [height for group in (*heights, levels) for height in group if height is not None]
     bottom = size.height - _MARGIN_BOTTOM
@@ -556,11 +549,7 @@ def draw_chart(
     scale = Scale.over(up, [height or 0.0 for height in fed_heights], bottom, words)
     positions = _positions(measures, scale.margin, size.width)
     fed_positions = _positions(fed, scale.margin, size.width) if fed else []
-
-    def bars(which: int, share: float) -> list[tuple[str, bool]]:
-        values = [pair[which] for pair in heights]
-        partial = [which == 0 and slot.partial for slot in slots]
-        return _bars(values, positions, partial, share, scale)
+    downward = [None if height is None else -height for height in fed_heights]
 
     svg = ENVIRONMENT.get_template("chart.html").render(
         size=size,
@@ -576,24 +565,18 @@ def draw_chart(
         ],
         fed_gaps=[
             (round(x, 2), round(width, 2))
-            for (x, width), slot in zip(fed_positions, fed.slots if fed else (), strict=True)
+            for (x, width), slot in zip(fed_positions, fed_slots, strict=True)
             if slot.gap
         ],
         links=links or [None] * len(slots),
-        series=[bars(1, _BEFORE_SHARE), bars(0, _NOW_SHARE)],
-        fed=_fed_bars(fed, fed_heights, fed_positions, scale),
+        series=[
+            _bars([before for _, before in heights], positions, [False] * len(slots), _BEFORE_SHARE, scale),
+            _bars([now for now, _ in heights], positions, [slot.partial for slot in slots], _NOW_SHARE, scale),
+        ],
+        fed=_bars(downward, fed_positions, [slot.partial for slot in fed_slots], _NOW_SHARE, scale),
         limit=_limit_path(levels, positions, scale),
     )
     return Markup(svg)  # noqa: S704 - The template escapes every text.
-
-
-def _fed_bars(
-    fed: SpanMeasures | None, heights: Sequence[float | None], positions: Positions, scale: Scale
-) -> list[tuple[str, bool]]:
-    if fed is None:
-        return []
-    downward = [None if height is None else -height for height in heights]
-    return _bars(downward, positions, [slot.partial for slot in fed.slots], _NOW_SHARE, scale)
 
 
 def _bars(

@@ -201,20 +201,11 @@ def type_reading(visit: ConsentVisitDep, typed: Annotated[dict[str, str], Depend
 
 
 @router.get(_OUTCOME)
-def show_outcome(visit: ConsentVisitDep) -> Response:
-    """Show what came of it; the page loads itself again until there is an outcome."""
-    return _answer_reading(visit, opens=False)
-
-
 @router.post(_OUTCOME, dependencies=[browser_form(_OUTCOME)])
-def open_outcome(visit: ConsentVisitDep) -> Response:
-    """Open the account that the reading has connected."""
-    return _answer_reading(visit, opens=True)
-
-
-def _answer_reading(visit: ConsentVisit, *, opens: bool) -> Response:
+def show_outcome(visit: ConsentVisitDep) -> Response:
+    """Show what came of it; the page loads itself again until there is an outcome. Its button opens the account."""
     own = visit.find_request()
-    return visit.page("no_reading") if own is None else answer_request(visit, own, opens=opens)
+    return visit.page("no_reading") if own is None else answer_request(visit, own, opens=visit.is_form)
 
 
 @router.get("/connect/{supplier}")

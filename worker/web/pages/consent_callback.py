@@ -146,6 +146,11 @@ class ConsentVisit(dependencies.Visit):
         """The browser's names with a new one, which it gets by ``rename``."""
         return self.names.with_new()
 
+    @property
+    def is_form(self) -> bool:
+        """Whether a form has been sent; else a page is looked at."""
+        return self.request.method == "POST"
+
     def rename(self, response: Response) -> Response:
         """Return the answer with the cookie of the new name."""
         value, life_s = ".".join(self.renamed.texts), int(REQUEST_LIFE.total_seconds())

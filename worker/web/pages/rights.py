@@ -177,27 +177,21 @@ def go_to_supplier(visit: ConsentVisitDep, place: PlaceDep, csrf: Csrf = "") -> 
 
 
 @router.get(RIGHT_STATE)
-def show_state(visit: ConsentVisitDep) -> Response:
-    """Show what has become of the browser's newest declaration; the page loads itself again until it is decided."""
-    return _answer_state(visit, opens=False)
-
-
 @router.post(RIGHT_STATE, dependencies=[browser_form(RIGHT_STATE)])
-def open_state(visit: ConsentVisitDep) -> Response:
-    """Open the account that the right has opened or renewed."""
-    return _answer_state(visit, opens=True)
+def show_state(visit: ConsentVisitDep) -> Response:
+    """Show what has become of the browser's newest declaration; the page loads itself again until it is decided.
 
-
-def _answer_state(visit: ConsentVisit, *, opens: bool) -> Response:
+    Its button opens the account that the right has opened or renewed.
+    """
     if GRDF.name not in visit.sync.suppliers:
         return visit.page("no_right")
     own, right, rights = visit.find_request(), None, visit.registry.rights
     if own is not None and own.supplier == GRDF.name:
         if own.state is not RequestState.DECLARED:
-            return answer_request(visit, own, opens=opens)
+            return answer_request(visit, own, opens=visit.is_form)
         right = rights.of_request(own.id)
     right = right or next(iter(rights.of_browser(visit.names.hashes)), None)
-    return visit.page("no_right") if right is None else _show_right(visit, right, opens=opens)
+    return visit.page("no_right") if right is None else _show_right(visit, right)
 
 
 @router.get(AGAIN)
@@ -238,7 +232,7 @@ def offers_consent_page(settings: Settings) -> bool:
     return settings.grdf_authorize_url is not None or settings.speaks_to_gas_simulator
 
 
-def _show_right(visit: ConsentVisit, right: Right, *, opens: bool) -> Response:
+def _show_right(visit: ConsentVisit, right: Right) -> Response:
     if right.page:
         until = words_of(visit.request).day(right.proof_until) if right.proof_until else "…"
         return visit.page(right.page, _WAITS.get(right.page, 0), digits=right.last_digits, until=until)
@@ -248,4 +242,4 @@ def _show_right(visit: ConsentVisit, right: Right, *, opens: bool) -> Response:
     is_mine = visit.registry.consents.browser_of(account.id) in visit.names.hashes
     if not is_mine and not visit.session.shows(account):
         return visit.page("right_elsewhere", digits=right.last_digits)
-    return lead_to_accounts(visit, [account], right.browser or right.id, opens=opens)
+    return lead_to_accounts(visit, [account], right.browser or right.id, opens=visit.is_form)

@@ -22,7 +22,6 @@ from worker.accounts.household_access import CODE
 from worker.accounts.notice_services import is_mail_address
 from worker.domain.sessions import KeyKind
 from worker.logs import fields
-from worker.runtime.web_access import WebAccess
 from worker.stores.redis.locks import Rate
 from worker.stores.registry.access_keys import RecoveryTexts
 from worker.stores.registry.households import Household
@@ -200,12 +199,8 @@ def _other_households(visit: Visit, own: Household) -> list[str]:
     """Return the other households that see an account of this one, under its present session number."""
     numbers = {account.id: account.session_number for account in load_accounts(visit.registry, visit.session)}
     ids = visit.registry.sessions.households_of(numbers)
-    return [id_ for id_ in ids if id_ != own.id and _sees_one(visit.access, id_, numbers)]
-
-
-def _sees_one(access: WebAccess, household_id: str, numbers: Mapping[str, int]) -> bool:
-    household = access.households.load(household_id)
-    return household is not None and any(numbers.get(id_) == number for id_, number in household.accounts.items())
+    others = (visit.access.households.load(id_) for id_ in ids if id_ != own.id)
+    return [one.id for one in others if one and numbers.items() & one.accounts.items()]
 
 
 def _after_end(visit: Visit) -> Response:
