@@ -84,6 +84,8 @@ ACTIONS: Final[Mapping[str, AuditAction]] = {
 }
 UNRECORDED: Final[Mapping[str, str]] = {
     "POST /connect/join": "what it opens has entries of its own",
+    "POST /connect/reading/outcome": "what it opens has entries of its own",
+    "POST /connect/right/state": "what it opens has entries of its own",
     "POST /access/kept": "it hides a code that its household has written down",
     "POST /api/accounts/search": "it only reads, and a meter's number must not be in an address",
 }
