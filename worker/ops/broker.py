@@ -178,7 +178,7 @@ class _LostWhereRefused:
             return super().read_response(*args, **options)  # type: ignore[misc]
         except redis.ResponseError as refusal:
             if isinstance(refusal, OutOfMemoryError | ReadOnlyError) or str(refusal).startswith("MISCONF"):
-                self.disconnect()  # The rest of a transaction's answers is not read.
+                self.disconnect()  # type: ignore[attr-defined]  # The rest of a transaction's answers is not read.
                 raise ConnectionError(f"Redis refuses writes: {refusal}") from None
             raise
 

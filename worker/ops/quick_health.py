@@ -49,7 +49,7 @@ def is_well(words: str) -> bool:
             and all(_is_store_good(need) for need in needs if need in ("registry", "measures"))
             and (role not in USUAL_ADDRESSES or ask_listener(url or USUAL_ADDRESSES[role]) < 500)
         )
-    except Exception:  # Whatever it is, the full check meets it too, and reports it.
+    except Exception:  # noqa: BLE001 - Whatever it is, the full check meets it too, and reports it.
         return False
 
 

@@ -180,7 +180,7 @@ def _hide_message_bodies() -> None:
 
 
 def _open_endpoint(**_: Any) -> None:
-    """Open the endpoint of a worker that is ready, where the settings name a port."""
+    """Open the endpoint of a worker that is ready, if the settings name a port."""
     settings = get_settings()
     if settings.metrics_port and (server := serve_metrics(settings.metrics_host, settings.metrics_port)):
         # A child process that outlives its worker would otherwise keep the port.
@@ -195,7 +195,7 @@ def _forget_gauges(pid: int, **_: Any) -> None:
 def serve_metrics(host: str, port: int) -> WSGIServer | None:
     """Serve the metrics on ``host`` and ``port`` from now on.
 
-    Returns None where the address can't be used: that is logged, and the worker goes on without an endpoint.
+    Returns None if the address can't be used: that is logged, and the worker runs without an endpoint.
     """
     registry = CollectorRegistry()
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
