@@ -144,7 +144,7 @@ class BrowserNames:
 
     @property
     def hashes(self) -> tuple[str, ...]:
-        """The names as the stores know them, the newest first: whoever reads the stores can't make the cookie."""
+        """The names as the stores know them, the newest first: readers of the stores can't make the cookie."""
         return tuple(hashlib.sha256(text.encode()).hexdigest() for text in self.texts)
 
     @property
