@@ -65,7 +65,7 @@ _of_option = click.option(
 
 
 def new_operator_link(access: OperatorAccess, operator: sessions.Operator, public_url: str) -> str:
-    """Return a link that opens a session of the operator, once and within 10 minutes; older links end."""
+    """Return a link that opens a session of the operator, once and within 10 minutes; older links stop working."""
     access.keys.end_of([operator.id], [sessions.KeyKind.OPERATOR_LINK])
     _, text = access.keys.create(sessions.KeyKind.OPERATOR_LINK, operator.id)
     return f"{public_url}/operator/link#{text}"

@@ -457,7 +457,8 @@ def _set_state(account_id: str, state: AccountState) -> None:
 
 def _publish_revocation(stores: Stores, sync: Sync) -> None:
     """Publish the revocation of the account's token (v4) and rights; if the message is lost, beat sends it again."""
-    from worker.app import enqueue_revocation, enqueue_withdrawal  # Imported late: the others need no Celery.
+    # Imported here because other commands need no Celery.
+    from worker.app import enqueue_revocation, enqueue_withdrawal
 
     with suppress(StoreUnavailable):
         if sync.suppliers.main.account_tokens:

@@ -326,7 +326,7 @@ def accept(request_id: str) -> None:
     Example:
       releve consents accept 1f0c…
     """
-    from worker.app import enqueue_request  # Imported late: the others need no Celery.
+    from worker.app import enqueue_request  # Imported here because other commands need no Celery.
 
     with parameters.open_stores() as stores:
         consent = build_consent(stores, build_sync(stores))

@@ -258,7 +258,6 @@ def cli(verbose: bool) -> None:
 
 
 def main() -> None:
-    """Run the command and exit with its code."""
     keep_files_private()
     # SIGTERM becomes an exception, so that connections and files are closed on the way out.
     signal.signal(signal.SIGTERM, _raise_interrupt)

@@ -49,7 +49,7 @@ state_option = click.option(
 @contextmanager
 def open_stores() -> Iterator[Stores]:
     """Open the stores for the length of one command."""
-    from worker.runtime import stores  # Imported late: not every command opens them.
+    from worker.runtime import stores  # Imported here because not every command opens them.
 
     settings = get_settings()
     stores.announce_pretend_time(settings, warn)
@@ -93,7 +93,7 @@ def chosen_accounts(registry: Registry, account_id: str | None) -> Iterator[Acco
 
 def enqueue_history(stores: Stores, *account_ids: str) -> None:
     """Enqueue the history of accounts that are committed: if a message is lost, beat's reconciler repeats it."""
-    from worker.app import enqueue_backfill  # Imported late: most commands need no Celery.
+    from worker.app import enqueue_backfill  # Imported here because most commands need no Celery.
 
     for account_id in account_ids:
         enqueue_backfill(account_id, broker_url=stores.broker_url)
@@ -233,7 +233,7 @@ def print_result(value: Mapping[str, Any], *lines: str, as_json: bool) -> None:
 
 
 def print_rows(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str], *, as_json: bool, empty: str) -> None:
-    """Print each row when it comes, as a line of JSON or of a table; print ``empty`` if there are none."""
+    """Print each row as it comes, as a line of JSON or of a table; print ``empty`` if there are none."""
     rows = iter(rows)
     if as_json:
         print_json_lines(rows)
@@ -271,7 +271,7 @@ def print_json(value: Mapping[str, Any]) -> None:
 
 
 def print_json_lines(values: Iterable[Mapping[str, Any]]) -> None:
-    """Print each object when it comes, as one line of JSON."""
+    """Print each object as it comes, as one line of JSON."""
     for value in values:
         print_json(value)
 

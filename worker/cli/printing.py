@@ -27,7 +27,7 @@ def local_text(moment: datetime | None) -> str:
 
 
 def print_table(rows: Iterable[Row], columns: Mapping[str, str] | None = None) -> None:
-    """Print each row when it comes; a dash stands for no value, and moments are shown in Europe/Paris.
+    """Print each row as it comes; a dash stands for no value, and moments are shown in Europe/Paris.
 
     ``columns``: each title and the name of its value; without it, all values under their own names. A table fits the
     terminal (80 columns if there is none): texts are broken only at blanks. A code too long for the last column is

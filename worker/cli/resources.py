@@ -32,7 +32,7 @@ class Listing:
         self.print_all(shown, as_json=as_json, has_tenants=has_tenants)
 
     def print_all(self, rows: Iterable[Row], *, as_json: bool, has_tenants: bool = False, empty: str = "") -> None:
-        """Print each thing when it comes."""
+        """Print each thing as it comes."""
         columns = dict(map(_to_column, self.columns.split(", ")))
         if not has_tenants:
             columns = {title: name for title, name in columns.items() if name != "tenant"}
@@ -40,7 +40,7 @@ class Listing:
 
 
 def _to_column(text: str) -> tuple[str, str]:
-    """Return the title of a column, which is the name of its value unless the text has another, and the name."""
+    """Return a column's title and its value's name; without a title in the text, derive it from the name."""
     title, _, name = text.rpartition("=")
     return title or name.removeprefix("has_").removesuffix("_at").replace("_", " "), name
 

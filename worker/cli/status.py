@@ -124,7 +124,7 @@ def _find_fault_of_measures(settings: Settings) -> str | None:
     with ExitStack() as stack:
         if (connections := CheckConnections(settings, stack)).couchdb is None:
             return None
-        from worker.ops.store_checks import check_databases  # It loads the client of each server.
+        from worker.ops.store_checks import check_databases  # Imported here because it loads the client of each server.
 
         result = run_check("couchdb", check_databases, connections)
     return result.text if result.failed else None

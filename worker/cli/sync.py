@@ -125,7 +125,7 @@ def sync(account_id: str | None, everybody: bool, history: bool, inline: bool, w
       releve sync --all --wait
       releve sync 3kq7d0fr2m --history
     """
-    from worker.app import enqueue_backfill, enqueue_look_back  # Imported late, for not every command needs Celery.
+    from worker.app import enqueue_backfill, enqueue_look_back  # Imported here because not every command needs Celery.
 
     parameters.require_one_or_all(account_id, everybody)
     if inline and wait:

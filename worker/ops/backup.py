@@ -130,12 +130,10 @@ def back_up_older_registry(settings: Settings, database: Database, path: Path) -
 
 
 def measures_member(doctype: Doctype) -> str:
-    """Return the name of the archive's member with the documents of a doctype."""
     return f"measures/{doctype.full_name}"
 
 
 def table_member(name: str) -> str:
-    """Return the name of the archive's member with the rows of a table."""
     return f"registry/{name}"
 
 

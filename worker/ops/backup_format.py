@@ -14,7 +14,7 @@ Its members:
 
   Backups of version 0.2 lack ``home`` and ``ledger_signature``.
 
-A member is a row of sealed blocks, each with its length in four bytes (big-endian) before it::
+A member is a sequence of sealed blocks, each with its length in four bytes (big-endian) before it::
 
     length | sealed bytes (``stores.encryption``) of zlib-compressed lines, some 256 kB of text in all
 

@@ -335,7 +335,6 @@ class FleetSources:
         yield from self._audit()
 
     def _quotas(self) -> Samples:
-        """Yield gate and permits of each supplier."""
         ledgers = {name: ledger_of(preset, self._settings, self._redis) for name, preset in self._presets.items()}
         gates = {(name,): ledger.gate_state() for name, ledger in ledgers.items()}
         yield GATE_OPEN, {labels: opens_in_s <= 0 for labels, (opens_in_s, _) in gates.items()}

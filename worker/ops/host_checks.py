@@ -79,7 +79,7 @@ def check_token_keys(connections: CheckConnections) -> Found:
 
 
 def _find_unread(connections: CheckConnections) -> Found:
-    """Find what only version 0.2.0 can still read; an installation that began with a later version has none of it."""
+    """Find what only version 0.2.0 can still read; an installation that began with 0.2.0 or later has none of it."""
     back = "go back to version 0.2.0, which reads"
     if connections.registry_is_current:
         if unread := count_old_form(connections.registry.database):

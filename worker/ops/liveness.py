@@ -55,7 +55,6 @@ def judge_beat(beat_at: float | None, tick_at: float | None, now: float, command
 
 
 def check_listener(connections: CheckConnections) -> Found:
-    """Check that something answers at the address."""
     address = connections.address
     try:
         status = ask_listener(address)

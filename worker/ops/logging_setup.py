@@ -18,7 +18,6 @@ from worker.logs import REDACTOR
 
 
 def warn(text: str) -> None:
-    """Print one line on the error stream."""
     click.echo(f"releve: {text}", err=True)
 
 

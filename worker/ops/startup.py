@@ -176,7 +176,7 @@ def _check_couchdb(settings: Settings) -> None:
     server = open_couchdb(settings.measures(), settings.store_timeout_s)
     if server is None:
         return
-    from worker.stores.measures import couchdb  # Imported late: not where measures are in SQL.
+    from worker.stores.measures import couchdb  # Imported here because it is not needed if measures are in SQL.
 
     try:
         couchdb.check_server(server)
@@ -331,7 +331,7 @@ def _store_connections(url: str) -> Iterator[PlainConnection]:
 
 def _postgres_hosts(url: str) -> list[str | None]:
     """Return the hosts connected to without TLS; for an invalid URL none, as the registry's own check reports it."""
-    from sqlalchemy.engine import make_url  # Imported late, for it takes a moment and few commands come here.
+    from sqlalchemy.engine import make_url  # Imported here because it takes a moment and few commands need it.
     from sqlalchemy.exc import ArgumentError
 
     try:

@@ -104,7 +104,6 @@ class PartPlan:
 
 
 def part_command(part: str, *options: str) -> list[str]:
-    """Return the program and the arguments of one part of Relève."""
     return [sys.executable, "-m", *_COMMANDS[part], *options]
 
 

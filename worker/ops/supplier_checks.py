@@ -217,7 +217,6 @@ def check_proxy_clients(connections: CheckConnections) -> Found:
 
 
 def check_outputs(connections: CheckConnections) -> Found:
-    """Check that no output fails."""
     outputs = list_outputs(connections.registry.database) if connections.registry_is_current else []
     for output in outputs:
         if output.failing_since is not None:

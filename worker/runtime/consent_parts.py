@@ -1,4 +1,4 @@
-"""Builds the parts that connect accounts and follow their consents, once a process."""
+"""Builds, once per process, the parts that connect accounts and follow their consents."""
 
 from __future__ import annotations
 

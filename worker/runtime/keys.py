@@ -88,7 +88,7 @@ def build_erasure_hashes(settings: Settings, *, keep_new: bool = True) -> KeyedH
 
 
 def session_keys(settings: Settings) -> list[str]:
-    """Return the keys for all that signs a browser in, newest first; only the web application has them."""
+    """Return the keys for everything that signs a browser in, newest first; only the web application has them."""
     return _keys(settings.session_key, settings.data_dir, SESSION_KEY, _new_key)
 
 

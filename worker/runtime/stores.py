@@ -1,4 +1,4 @@
-"""The stores, opened from the settings once a process: the registry, the measures and Redis."""
+"""The stores, opened from the settings once per process: the registry, the measures and Redis."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Builds the parts that windows need from the stores, once a process."""
+"""Builds, once per process, the parts that windows need."""
 
 from __future__ import annotations
 

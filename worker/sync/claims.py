@@ -123,7 +123,7 @@ class WindowClaims:
         return self.to_job(account_id, series, window, claim) if claim else None
 
     def confirm(self, job: WindowJob) -> WindowJob | None:
-        """Return the window to ask for now that its message has left the queue; None if it is another's or done.
+        """Return the window to ask for now; None if another message has its claim, or it is done.
 
         A look-back reaches up to the present day, however long its message has waited.
         """
@@ -207,7 +207,7 @@ class RunningSteps:
 
     @contextmanager
     def running(self, step: str, process: str) -> Iterator[None]:
-        """Do a step in this block; a process runs only one step at a time of those that have already lost a worker.
+        """Run a step in this block; steps that have already lost a worker run one at a time in a process.
 
         A worker that dies takes the other steps of its threads with it, and those must not be lost three times.
 

@@ -34,7 +34,7 @@ from worker.sync.claims import HISTORY_LANES, LANES, NIGHTLY_LANE, REPAIR_LANE, 
 
 _AGAIN_SHARE: Final = 10  # A tenth of the nightly room is kept for tries after a failure.
 _REPAIR_SHARE: Final = 10  # Each hourly run of the repair may use a tenth of an hour's quota.
-MOST_HISTORIES: Final = 500  # Histories begun in one call; the days of each are read.
+MOST_HISTORIES: Final = 500  # Histories begun in one call; limited because the days of each are read.
 _MOST_ROWS: Final = 1_000  # More than a gateway could ever be asked for.
 
 
@@ -87,7 +87,7 @@ class DueWindows:
         # What a group leaves of its share of the room goes to the next groups.
         for place, (series, every) in enumerate(groups):
             nights = max(every, policy.every(series))
-            # A series gets its turn in the k-th of every k nights.
+            # With a turn every k nights, a series asked for in the last k - 1 nights is not due.
             asked_before = before - (nights - 1) * ONE_DAY
             limit = -(-(room - len(jobs)) // (len(groups) - place))
             rows = self.table.list_nightly(series, every, asked_before, now, limit + len(in_flight)) if limit else []
@@ -155,7 +155,7 @@ class DueWindows:
         return self.room(lane, most_waiting(self.calls_per_hour), self.in_flight(lane)) > 0
 
     def _share(self, series: Series, every: int, nights: int, before: datetime) -> int:
-        """Return how many rows of a group are still to be claimed tonight: a k-th of the rows if it takes k nights.
+        """Return how many rows of a group may still be claimed tonight: with a turn every k nights, a k-th of the rows.
 
         Choosing by date alone would keep rows that were once asked for on the same night together for ever.
         """

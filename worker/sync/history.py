@@ -43,7 +43,8 @@ from worker.stores.measures.measure_store import MeasureStore
 from worker.stores.registry import Registry
 from worker.stores.registry.outcomes import CompletenessTable
 
-# Per day of waiting, which takes ten calls. Files from the meter's holder bring older days sooner.
+# Days of a gateway's curves that may be fetched per day of waiting: ten calls. Files from the holder bring older days
+# sooner.
 _GATEWAY_CURVE_DAYS: Final = 70
 
 
@@ -101,7 +102,7 @@ class History:
         return not subtract_windows(window, self.load(account_id, series)[series].asked)
 
     def days_to_compute(self, job: WindowJob) -> Iterator[WindowJob]:
-        """Yield windows of daily values to compute from the curve, each no longer than the curve is read at once.
+        """Yield windows of daily values to compute from the curve, each no longer than one read of the curve.
 
         They are the days of the job's window that the curve covers completely and for which no daily value can come.
         """

@@ -250,7 +250,7 @@ class WindowSync:
         series, window = messages.series_of(changes), messages.window_of(changes)
         replaced = messages.to_entries(changes["replaced"])
         removals: dict[str, Sequence[messages.Row]] = {series.inputs.value: replaced}
-        # Without the supplier's own steps of other bounds: the store's compare-and-set decides on these as a whole.
+        # Steps of the supplier with other bounds are left out: the store's compare-and-set decides on these as a whole.
         changed_keys -= set(changes["reshaped"])
         for doctype in series.totals:
             sums = Counter(changes["rest"][doctype.value])
@@ -394,7 +394,7 @@ class WindowSync:
             if not series.is_state:  # A state's row is removed when another reports the same: no correction.
                 gone = removals[inputs]
                 replacing += [entry._replace(amount=REMOVED, replaced_amount=entry.amount) for entry in gone]
-                # The journal reports a removed reading only once it is back.
+                # For a reading that was removed earlier, the corrections record that it is back.
                 told = [entry for entry in entries[inputs] if not entry.is_computed]
                 new = [one for one in told if one.replaced_amount is None or one.key in writes["reshaped"]]
                 replacing += [entry._replace(replaced_amount=REMOVED) for entry in new]

@@ -161,7 +161,7 @@ def _identify_client(visit: Visit, authorization: str) -> Caller:
 def _count_bad_token(visit: Visit, text: str) -> None:
     """Count a bad token by its address, and by the existing token that it names, if any. Raises HttpRefusal 429."""
     subjects = [(BAD_TOKENS, visit.address)]
-    if (token_id := visit.registry.api_tokens.find_named(text)) is not None:  # Ids that don't exist would fill Redis.
+    if (token_id := visit.registry.api_tokens.find_named(text)) is not None:  # Otherwise made-up ids would fill Redis.
         subjects.append((BAD_TOKENS_OF_ID, token_id))
     for rate, subject in subjects:
         _count_call(visit, rate, subject)

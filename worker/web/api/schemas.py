@@ -76,7 +76,7 @@ class AccountSearch(BaseModel):
         },
     )
 
-    # Neither is null: a field left out must not count among the schema's properties.
+    # Not nullable: a null field would count as a property, of which the schema allows exactly one.
     usage_point: str = Field("", pattern=r"^[0-9]{14}$", description="An electricity meter (PDL, PRM).")
     pce: str = Field("", pattern=r"^([0-9]{14}|GI[0-9]{6})$", description="A gas meter (PCE).")
 

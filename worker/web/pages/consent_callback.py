@@ -70,7 +70,7 @@ from worker.web.request_audit import note_event
 
 router = APIRouter()
 log = logging.getLogger("releve.web")
-PORTAL_SUFFIX: Final = "_parent"  # In 2026, Enedis' portal sometimes appends it to the redirect address.
+PORTAL_SUFFIX: Final = "_parent"  # Enedis' 2026 portal sometimes appends it to the redirect address.
 BROWSER_COOKIE: Final = "releve_connect"
 MOST_NAMES: Final = 30  # More than the tries of a person with one invitation, whose name must stay.
 _NAME: Final = re.compile(r"([0-9a-f]{8})[A-Za-z0-9_-]{32}", re.ASCII)

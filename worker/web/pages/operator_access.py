@@ -2,8 +2,8 @@
 
 A session is a row of the registry, opened by the text in the browser's cookie.
 
-A link replaces the password, because whoever makes it controls the machine. Its secret is in the fragment, like that of
-an invitation, and loading the page doesn't use it up.
+A link replaces the password, because only a person with access to the machine can make one. Its secret is in the
+fragment, like that of an invitation, and loading the page doesn't use it up.
 
 On a loopback address the password or the link is enough. Elsewhere the code of the second factor is always required,
 and checked only after the password, so that no answer confirms a code to somebody who lacks the password. Limits lock

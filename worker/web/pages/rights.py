@@ -130,7 +130,7 @@ def show_form(visit: ConsentVisitDep, place: PlaceDep) -> Response:
 @router.post("/invitation/{invitation_id}/right")
 @router.post("/accounts/{account_id}/gas")
 def declare(visit: ConsentVisitDep, place: PlaceDep, typed: Annotated[TypedRight, Form()]) -> Response:
-    """Take a declaration, which a task makes at the supplier; show a form with faults again."""
+    """Take a declaration, which a task then makes at the supplier; a form with faults is shown again."""
     check_own_form(visit.request, typed.csrf, place.path)
     declaration = typed.to_declaration(place.meter)
     # In the form's order.

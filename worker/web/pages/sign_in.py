@@ -171,7 +171,7 @@ def _refuse_code(visit: Visit, code: str, fault: str) -> Response:
     """Return the page of a wrong code, which is counted by address, and by address and the code's id."""
     code_id = RecoveryTexts().read_id(code)
     wait_s = visit.count_call(WRONG_OF_ADDRESS, visit.address)
-    if not wait_s and code_id is not None:  # Beyond the first limit, ids that don't exist must not fill Redis.
+    if not wait_s and code_id is not None:  # Beyond the first limit, made-up ids must not fill Redis.
         wait_s = visit.count_call(_WRONG_OF_CODE, f"{visit.address}/{code_id}")
     log.warning("recovery code refused", extra=fields(address=visit.address, blocked=bool(wait_s)))
     return _sign_in_page(visit, 403, fault, wait_s=wait_s, code=code)
