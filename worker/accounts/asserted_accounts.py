@@ -212,7 +212,7 @@ class AccountAssertion:
 
 
 def check_tenant_of(account: Account, tenant: str) -> None:
-    """Raise MeterElsewhere where the account that reads a meter belongs to another tenant."""
+    """Raise MeterElsewhere if the account that reads a meter belongs to another tenant."""
     if account.tenant != tenant:
         raise MeterElsewhere(
             f"an account of the tenant {account.tenant} reads this meter, and only one account can "

@@ -39,7 +39,7 @@ def remove_account(
     if account.state is not AccountState.DELETED:
         meters = registry.erasures.digests(account.supplier, account.usage_point_id) if account.usage_point_id else []
         last_day = forget_on(civil_date(now), account.consent_until)
-        # An account without a meter, such as a closed one, writes none to the ledger.
+        # The ledger's entry has no meter if the account has none, as a closed one.
         closes = (meters[0], last_day, account.tenant) if meters else ()
         ledger.append(LedgerEntry(LedgerKind.ERASED, account.id, erased_at, *closes))
 

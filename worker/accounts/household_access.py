@@ -137,7 +137,7 @@ class HouseholdAccess:
         return before
 
     def set_notices(self, household_id: str, *, wanted: bool) -> bool:
-        """Set whether notices are mailed to the household's address; False where it has none."""
+        """Set whether notices are mailed to the household's address; return False if it has none."""
         return self.addresses.set_notices(household_id, wanted=wanted)
 
 
@@ -182,7 +182,7 @@ class MailLinks:
         return "failed"
 
     def mail_sign_in(self, address: str) -> None:
-        """Mail a link for each household that has confirmed this address; nothing where there is none.
+        """Mail a link for each household that has confirmed this address; nothing if there is none.
 
         Runs after the response, so it raises nothing; a failure is only logged.
         """
@@ -269,7 +269,7 @@ class HomeAccess:
         return text
 
     def check_password(self, text: str) -> Household | None:
-        """Return the home's household where this is its password; None for any other text."""
+        """Return the home's household if this is its password; None for any other text."""
         key, household = self.keys.find(KeyKind.RECOVERY_CODE, text), self.find_household()
         return household if key and household and key.owner == household.id else None
 

@@ -166,8 +166,7 @@ def _send_mail(mail: Any, subject: str, text: str, notice_id: str) -> bool:
     """Send a mail, and return whether it was taken.
 
     The library composes and transports it. Its own ``send`` gives each mail a new Message-ID, and would add a second
-    one
-    to an id of ours (``+Message-ID=`` in the URL).
+    one to an id of ours (``+Message-ID=`` in the URL).
     """
     from apprise import NotifyFormat
     from apprise.exception import AppriseException

@@ -1,8 +1,8 @@
 """An account's status, progress, coverage and explanations, and the summary of a home's installation.
 
 The models are for the command line, the API and the pages; the API's reference shows the descriptions of their fields.
-Coverage, explanations and corrections become JSON here, for the support bundle too. The summary of a home, for
-`releve home`, says what it has, what it misses, when it asks next and what ends when.
+Coverage, explanations and corrections become JSON here, for the support bundle too. The summary of a home, for `releve
+home`, says what is stored, what is missing, when the next request is due and what ends when.
 """
 
 from __future__ import annotations
@@ -198,7 +198,8 @@ def _coverage_of(known: AccountDays) -> dict[Series, Coverage]:
 def missing_days_of(account_id: str, history: History) -> dict[Series, list[date]]:
     """Return the days of each series that are still to come, the newest first.
 
-    Without those that no request can bring: of a curve that is not collected, and of series of states and periods.
+    Days that no request can bring are left out: those of a curve that is not collected, and of series of states and
+    periods.
     """
     return {
         series: [day.day for day in reversed(one.open_days) if day.hole is not Hole.NOT_ACTIVATED]
@@ -257,7 +258,7 @@ def output_to_json(output: OutputState) -> dict[str, Any]:
 def correction_to_json(correction: Correction) -> dict[str, Any]:
     """Return a correction as JSON; ``key`` is the day, or the UTC start of a step.
 
-    ``became_…`` is None where the reading was removed, and ``was_…`` where it is there again.
+    ``became_…`` is None if the reading was removed, and ``was_…`` if it is there again.
     """
     series = correction.doctype.series
     unit = _unit_of(series)

@@ -3,8 +3,8 @@
 Only tokens that are still valid are renewed: one that has expired is renewed by the next call that needs it, so an
 idle fleet costs little. A tick of beat spends at most a tenth of a minute's quota, on the tokens that expire first.
 
-Where a household has its account erased or stops its consent, deleting our copy of its token is not enough: a person
-with another copy could renew it. A token waits in its row until the supplier has revoked it, for seven days at most.
+If a household has its account erased or stops its consent, deleting our copy of its token is not enough: a person with
+another copy could renew it. A token waits in its row until the supplier has revoked it, for seven days at most.
 """
 
 from __future__ import annotations

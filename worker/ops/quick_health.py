@@ -81,7 +81,7 @@ def _is_redis_good(role: str) -> bool:
 
 
 def _is_store_good(store: str) -> bool:
-    """Return whether a store answers: the registry with this program's tables, or CouchDB with all databases."""
+    """Return whether a store answers; the registry must have this program's tables, and CouchDB all databases."""
     url = _setting(f"{store.upper()}_URL")
     if url.startswith("couchdb+"):
         return _is_couchdb_good(url)

@@ -381,7 +381,6 @@ def flower_password(settings: Settings) -> str:
 
 
 def flower_password_source(settings: Settings) -> str:
-    """Return where a person finds the password."""
     if settings.flower_password:
         return "in RELEVE_FLOWER_PASSWORD (or the file of RELEVE_FLOWER_PASSWORD_FILE)"
     return f"in {settings.data_dir / _PASSWORD_FILE}"

@@ -49,8 +49,8 @@ class Due(NamedTuple):
 class DueWindows:
     """A supplier's due windows of ``series``, claimed for their publisher.
 
-    ``closed_for_s``: seconds for which the supplier's gate stays closed; until then nothing is due. ``policies``: how
-    many nights lie between two requests for a series.
+    ``closed_for_s``: seconds for which the supplier's gate stays closed; until then nothing is due. ``policies``: the
+    number of nights from one request for a series to the next.
     """
 
     table: DueTable
@@ -232,7 +232,7 @@ class GatewayWindows(DueWindows):
         return Due([], more=False)
 
     def next_of_history(self, account_id: str, series: Series) -> list[WindowJob]:
-        """Claim the next window of a history if the ledger has a call for it besides those kept for the night."""
+        """Claim the next window of a history if the ledger has a call for it beyond those kept for the night."""
         return super().next_of_history(account_id, series) if self.has_history_room(series) else []
 
     def repairs(self) -> list[WindowJob]:

@@ -53,7 +53,7 @@ class Inline:
                 )
 
     def ask_once(self, account_id: str) -> str:
-        """Try to sync the last days of an account's first series once; return a failure's code, else nothing."""
+        """Sync the last days of an account's first series with a single try; return a failure's code, else nothing."""
         for series in self.claims.registry.outcomes.collected(account_id)[:1]:
             job = self.claims.manual_look_back(account_id, series)
             try:

@@ -162,7 +162,7 @@ def _fresh_hours(stores: Stores, nightly: Sequence[Series]) -> dict[datetime, di
 
 
 def _queues(stores: Stores) -> dict[str, int] | None:
-    """Return the length of each queue, or None if the broker doesn't answer: then the rest of the page is needed."""
+    """Return the length of each queue; None if the broker doesn't answer, so that the page is shown without them."""
     try:
         return queue_lengths(stores.broker_url)
     except StoreUnavailable as error:
