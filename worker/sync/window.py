@@ -324,7 +324,7 @@ class WindowSync:
         raise StoreUnavailable(_CHANGING)
 
     def recompute_totals(self, job: WindowJob) -> int:
-        """Recompute the window's totals from the stored readings, without a call; return the documents written."""
+        """Recompute the window's totals from the stored readings; return the number of documents written."""
         return self._rewrite(job, ())
 
     def _rewrite(self, job: WindowJob, computed: Iterable[Entry]) -> int:

@@ -112,7 +112,7 @@ OperatorForm = Annotated[OperatorVisit, Depends(require_form)]  # By a form on t
 
 @dataclass(frozen=True, slots=True)
 class SignInRefusal:
-    """Why a sign-in is refused: the key of a text, and the answer's status. ``wait_s``: beyond the limit."""
+    """Why a sign-in is refused: a text's key and the answer's status. ``wait_s``: seconds to wait beyond the limit."""
 
     text: str
     status: int = 403
