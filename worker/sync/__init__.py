@@ -1,4 +1,4 @@
-"""Windows: planning which are due, claiming them, their four steps, results, incidents, repair and audit.
+"""Windows: which are due, their claims, their four steps, results, incidents, repair and audit.
 
 Everything here that reads or writes a store raises StoreUnavailable; other errors are named where they are raised.
 """
