@@ -1,15 +1,15 @@
-"""The way back from the supplier's page: the callback, the page of what came of it, and the names of a browser.
+"""The way back from the supplier's page: the callback, the page with its outcome, and the names of a browser.
 
-Whatever a callback says can be typed by anybody, so it becomes a connection request
-(``domain.connection_request``), which changes nothing without a proof. A state works once, and only in the browser that
-began. The first answer gives the browser a new name, to which the request is bound, before anything comes of it: where
-it waits, the page reloads itself, and the outcome is for the browser that has this name. A session opens by it once. If
-the supplier has to be asked, a task does it.
+Anybody can type the address of a callback, so it becomes only a connection request (``domain.connection_request``),
+which changes nothing without a proof. A state works once, and only in the browser that began. The first answer gives
+the browser a new name, to which the request is bound, before there is an outcome. While the request waits, the page
+reloads itself, and only the browser with this name gets the outcome. The name opens a session once. If the supplier
+must be asked, a task does it.
 
-The names of a browser are random texts in a cookie, a new one for each handshake. What a handshake leads to is bound to
-a name that its own answer sets, never to one that the browser had before. So a person who has planted a name in
-somebody's browser, and knows it, sees nothing of what that browser does afterwards. What a browser may go on with is
-asked of all its names, so that each of its tabs goes its own way.
+The names of a browser are random texts in a cookie, a new one for each handshake. The outcome of a handshake is bound
+to a name that its own answer sets, never to one that the browser had before. So a person who has planted a name in
+somebody's browser sees nothing of what that browser does afterwards. All names of a browser are tried to find what it
+may continue, so that its tabs are independent.
 
     releve_connect    67474f2eZr0….67474ee1k3q…    the names, the newest first; each begins with the second in which it
                                                    was made, as eight hexadecimal digits
@@ -70,9 +70,9 @@ from worker.web.request_audit import note_event
 
 router = APIRouter()
 log = logging.getLogger("releve.web")
-PORTAL_SUFFIX: Final = "_parent"  # Enedis' portal of 2026 sometimes appends it to the redirect address.
+PORTAL_SUFFIX: Final = "_parent"  # Enedis' 2026 portal sometimes appends it to the redirect address.
 BROWSER_COOKIE: Final = "releve_connect"
-MOST_NAMES: Final = 30  # More than a person makes tries with one invitation, whose name must stay.
+MOST_NAMES: Final = 30  # More than the tries of a person with one invitation, whose name must stay.
 _NAME: Final = re.compile(r"([0-9a-f]{8})[A-Za-z0-9_-]{32}", re.ASCII)
 _STATE: Final = re.compile(rf"[A-Za-z0-9_-]{{20,{LONGEST_STATE}}}", re.ASCII)
 _SHORTEST_WAIT_S: Final = 2
@@ -84,7 +84,7 @@ _INVITATION: Final = ("/invitation", "connect.invitation")
 _CHOOSE_AGAIN: Final = ("/invitation/again", "connect.other_meter.go")
 _READING: Final = ("/connect/reading", "connect.reading")
 _RIGHT_AGAIN: Final = ("/connect/right/again", "connect.right.again")
-_PAGES: Final[dict[str, tuple[int, tuple[str, str]]]] = {  # Name of a page -> its status and what to do next.
+_PAGES: Final[dict[str, tuple[int, tuple[str, str]]]] = {  # Name of a page -> its status and the next action.
     "unknown_supplier": (404, _HOME),
     "too_many": (429, _HOME),
     "too_long": (400, _START_AGAIN),
@@ -132,8 +132,8 @@ _PAGES: Final[dict[str, tuple[int, tuple[str, str]]]] = {  # Name of a page -> i
     "right_exists": (409, _INVITATION),
     "right_too_many": (429, _HOME),
 }
-_PAGES_WITHOUT_ERROR: Final = ("code_refused", "unusable")  # OAuth has no words for them.
-_FAILURES: Final = ("access_denied", "server_error", "no_usage_point")  # The others share the page ``refused``.
+_PAGES_WITHOUT_ERROR: Final = ("code_refused", "unusable")  # OAuth has no error codes for them.
+_FAILURES: Final = ("access_denied", "server_error", "no_usage_point")  # Other failures share the page ``refused``.
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,40 +144,38 @@ class BrowserNames:
 
     @property
     def hashes(self) -> tuple[str, ...]:
-        """How the stores know the names, the newest first: their readers can't make the cookie."""
+        """The names as the stores know them, the newest first: readers of the stores can't make the cookie."""
         return tuple(hashlib.sha256(text.encode()).hexdigest() for text in self.texts)
 
     @property
     def newest(self) -> str:
-        """The hash of the newest name."""
         return self.hashes[0]
 
     def with_new(self) -> BrowserNames:
-        """Return the names with a new one in front; the oldest beyond thirty is forgotten."""
+        """Return the names with a new one in front; the oldest beyond thirty is dropped."""
         name = f"{int(real_clock().timestamp()):08x}{secrets.token_urlsafe(24)}"
         return BrowserNames((name, *self.texts)[:MOST_NAMES])
 
 
 class ConsentVisit(Visit):
-    """A visit of the pages of consent, which know a browser by its names."""
+    """A visit to the pages of consent, which know a browser by its names."""
 
     @cached_property
     def names(self) -> BrowserNames:
-        """The names in the browser's cookie. One that is older than a request may be counts as none.
+        """The names in the browser's cookie, without any older than a request can be.
 
-        Names need no signature: nothing is bound to one that we have not made. The time in a name is a part of what is
-        hashed, so nobody can prolong it.
+        Names need no signature: nothing is bound to a name that we have not made. The time in a name is part of what is
+        hashed, so nobody can extend its life.
         """
         texts = (read_cookie(self.request, BROWSER_COOKIE) or "").split(".", MOST_NAMES)[:MOST_NAMES]
         return BrowserNames(tuple(text for text in texts if _is_current(text)))
 
     @cached_property
     def renamed(self) -> BrowserNames:
-        """The browser's names with a new one, which it gets by ``rename``."""
+        """The browser's names with a new one, which ``rename`` gives it."""
         return self.names.with_new()
 
     def rename(self, response: Response) -> Response:
-        """Return the answer with the cookie of the new name."""
         value, life_s = ".".join(self.renamed.texts), int(REQUEST_LIFE.total_seconds())
         set_cookie(self.request, response, BROWSER_COOKIE, value, life_s)
         return response
@@ -187,9 +185,9 @@ class ConsentVisit(Visit):
         return self.consent.requests.of_browser(self.names.hashes)
 
     def page(self, name: str, wait_s: int = 0, *, supplier: str = ENEDIS.name, **words: str) -> Response:
-        """Return the page of an outcome, which with ``wait_s`` comes again after so many seconds.
+        """Return the page of an outcome; with ``wait_s`` it reloads itself after so many seconds.
 
-        ``supplier``: whose consent it is about; ``words``: further facts of its texts.
+        ``supplier``: the one whose consent the page is about; ``words``: further facts for its texts.
         """
         status, action = _PAGES[name]
         if action is _START_AGAIN and needs_invitation(self.sync, supplier):
@@ -210,7 +208,7 @@ def receive_callback(supplier: str, visit: ConsentVisitDep) -> Response:
 
 @router.post("/connect/new-holder", dependencies=[browser_form("/")])
 def confirm_new_holder(visit: ConsentVisitDep, connection: Annotated[str, Form(max_length=64)] = "") -> Response:
-    """Go on with a proven request whose meter has another person's account, which is closed by it."""
+    """Continue with a proven request that closes another person's account of the meter."""
     own = visit.consent.connector.choose_new_holder(connection, visit.names.hashes)
     if own is None:
         return visit.page("unknown_state")
@@ -219,7 +217,7 @@ def confirm_new_holder(visit: ConsentVisitDep, connection: Annotated[str, Form(m
 
 
 def answer_callback(visit: ConsentVisit, supplier: str) -> Response:
-    """Answer a callback of a supplier that has a consent page here, whichever of our addresses it came to."""
+    """Answer a callback of a supplier with a consent page here, on whichever of our addresses it came."""
     if len(visit.request.scope["query_string"]) > LONGEST_QUERY:
         return visit.page("too_long")
     callback = visit.consent.supplier_of(supplier).read_callback(visit.request.query_params.multi_items())
@@ -232,7 +230,7 @@ def answer_callback(visit: ConsentVisit, supplier: str) -> Response:
     if flow is None or flow.supplier != supplier:
         return _answer_repeated(visit, callback, supplier)
     if flow.browser not in visit.names.hashes:
-        # The flow isn't ended: it stays for the browser that it belongs to.
+        # The flow isn't ended: it stays usable for its own browser.
         return visit.page("foreign_state")
     own = _receive(visit, callback, flow)
     if not visit.consent.requests.create(own):  # Another load of the same callback was faster.
@@ -240,7 +238,7 @@ def answer_callback(visit: ConsentVisit, supplier: str) -> Response:
     flows.end(callback.state)
     if own.asks_supplier:
         _publish(visit.stores, own)
-    # What comes of it comes with the next load: a crash on the way must not leave it to a name that nobody has got.
+    # The outcome comes with the next load: after a crash in between, it must not belong to a name that no browser has.
     return visit.rename(_waiting_page(visit, own) if own.state is RequestState.ASKING else answer_request(visit, own))
 
 
@@ -266,9 +264,9 @@ def _receive(visit: ConsentVisit, callback: Callback, flow: ConsentFlow) -> Conn
 
 
 def _answer_repeated(visit: ConsentVisit, callback: Callback, supplier: str) -> Response:
-    """Answer a callback whose state is used: with what came of it, for the browser that it belongs to.
+    """Answer a callback whose state is used, with the outcome, for the browser that it belongs to.
 
-    A browser that has only a name of before has loaded the callback twice at once, and gets the new one by the other
+    A browser that has only an earlier name has loaded the callback twice at once, and gets the new name with the other
     answer; or somebody has planted the name.
     """
     names = visit.names.hashes
@@ -283,18 +281,18 @@ def _answer_repeated(visit: ConsentVisit, callback: Callback, supplier: str) -> 
 
 
 def _is_shown(own: ConnectionRequest, session: Session) -> bool:
-    """Return whether the browser's session shows what the request has connected."""
+    """Return whether the browser's session shows the accounts that the request has connected."""
     return own.state is RequestState.CONNECTED and all(session.shows(account) for account in own.accounts)
 
 
 def _stateless_page(visit: ConsentVisit, callback: Callback, supplier: str) -> Response:
-    """Return the page of a callback whose state leads to nothing that is this browser's."""
+    """Return the page of a callback whose state leads to nothing of this browser's."""
     page = _failure_page(callback.failure) if callback.failure else "unknown_state"
     return visit.page(page, supplier=supplier)
 
 
 def answer_request(visit: ConsentVisit, own: ConnectionRequest) -> Response:
-    """Answer with what came of the browser's own request, and take it on where its next step is due."""
+    """Answer with the outcome of the browser's own request, and continue the request if its next step is due."""
     if own.is_due(datetime.now(UTC)):
         own = _take_on(visit.stores, visit.consent, own)
     match own.state:
@@ -310,7 +308,7 @@ def answer_request(visit: ConsentVisit, own: ConnectionRequest) -> Response:
         case RequestState.UNPROVEN:
             return _unproven_page(visit, own)
         case RequestState.REFUSED if own.caller is not None and own.page != "invitation_over":
-            # The caller must hear that nothing comes of it, in OAuth's words where there is one.
+            # The caller must learn that it failed, with an OAuth error code if there is one.
             error = "server_error" if own.page in _PAGES_WITHOUT_ERROR else own.page
             return RedirectResponse(own.caller.address(error=error, error_description="the consent was not given"), 302)
         case RequestState.DECLARED:
@@ -321,7 +319,7 @@ def answer_request(visit: ConsentVisit, own: ConnectionRequest) -> Response:
 
 
 def _take_on(stores: Stores, consent: Consent, own: ConnectionRequest) -> ConnectionRequest:
-    """Conclude the request here, or publish the task where the supplier must be asked."""
+    """Conclude the request here, or publish the task if the supplier must be asked."""
     if own.asks_supplier:
         _publish(stores, own)
         return own
@@ -333,7 +331,7 @@ def _take_on(stores: Stores, consent: Consent, own: ConnectionRequest) -> Connec
 def _publish(stores: Stores, own: ConnectionRequest) -> None:
     """Publish the task that asks the supplier, once in two seconds at most.
 
-    Where the message is lost or the browser is closed, beat's task does it.
+    If the message is lost or the browser is closed, beat's task does it.
     """
     if not RateLimiter(stores.redis).count_call(_PUBLISHED, own.id):
         try:
@@ -343,7 +341,7 @@ def _publish(stores: Stores, own: ConnectionRequest) -> None:
 
 
 def _unproven_page(visit: ConsentVisit, own: ConnectionRequest) -> Response:
-    """Return the page of a request without a proof: the same for every meter, with the way to P4 where there is one."""
+    """Return the page of a request without a proof: the same for every meter, with a link to P4 if that's possible."""
     if own.page == "reading_wrong":
         return visit.page(own.page)
     connector = visit.consent.connector
@@ -358,15 +356,15 @@ def _unproven_page(visit: ConsentVisit, own: ConnectionRequest) -> Response:
 
 
 def open_accounts(visit: ConsentVisit, accounts: Sequence[Account | ConnectedAccount], name: str) -> Response:
-    """Lead to the accounts, in a session that shows them; who has none of these yet gets it once.
+    """Lead to the accounts, in a session that shows them; a browser that sees none of them yet gets the session once.
 
-    ``name``: what it opens by, the hash of a browser's name or the id of an invitation. A person who copies that
+    ``name``: what the session opens by: the hash of a browser's name or the id of an invitation. A person who copies it
     later gets no other session.
 
-    A session that shows other meters may be another person's, who has left it or has had this one sign in to it. So
-    the person is asked whether the accounts join these. Where one of the accounts has taken a meter over from an
-    account that the session had, that household's session ends in this browser, and nobody is asked. Nor is anybody
-    in a home, or for accounts that the household has had before.
+    A session that shows other meters may be another person's, who left it open or had this person sign in to it. So the
+    person is asked whether the accounts join these. If one of the accounts has taken over a meter from an account of
+    the session, that household's session ends in this browser, without asking. Nor is anybody asked in a home, or for
+    accounts that the household has had before.
     """
     session = visit.session
     if all(session.shows(account) for account in accounts):
@@ -383,9 +381,9 @@ def open_accounts(visit: ConsentVisit, accounts: Sequence[Account | ConnectedAcc
 def _find_asked_about(
     registry: Registry, session: Session, accounts: Sequence[Account | ConnectedAccount]
 ) -> list[Account]:
-    """Return the accounts that the session shows; none where a new account has taken the meter of one of its own.
+    """Return the accounts that the session shows; none if a new account has taken over the meter of one of its own.
 
-    Closing the one and making the other is one moment, so a crash leaves it to be seen.
+    Closing the one and making the other have the same time, so this is still visible after a crash.
     """
     known = registry.accounts.get_many([*session.accounts, *(account.id for account in accounts)])
     made = [known[account.id].created_at for account in accounts if account.id in known]
@@ -401,7 +399,7 @@ def join_meters(
     offer: Annotated[str, Form(max_length=4000)] = "",
     choice: Annotated[str, Form(max_length=10)] = "",
 ) -> Response:
-    """Open what the browser was asked about: beside the meters of its session, or in a household of its own.
+    """Open the accounts that the browser was asked about: in its session's household, or in a new one.
 
     ``offer`` is sealed for this session, so that no other page can send it.
     """
@@ -429,7 +427,7 @@ def _open(visit: ConsentVisit, accounts: Sequence[Account | ConnectedAccount], n
 
 
 def _waiting_page(visit: ConsentVisit, own: ConnectionRequest) -> Response:
-    """Return a page that reloads itself when the next try is over."""
+    """Return a page that reloads itself after the next try."""
     if own.next_try_at is None or not own.page:
         return visit.page("working", _SHORTEST_WAIT_S, supplier=own.supplier)
     left_s = (own.next_try_at - datetime.now(UTC)).total_seconds() + _SHORTEST_WAIT_S
@@ -438,12 +436,11 @@ def _waiting_page(visit: ConsentVisit, own: ConnectionRequest) -> Response:
 
 
 def _failure_page(failure: str) -> str:
-    """Return the name of a failure's page."""
     return failure if failure in _FAILURES else "refused"
 
 
 def _request_id(state: str) -> str:
-    """Return the id of the request that a state leads to. It may stand in a log, because it opens nothing."""
+    """Return the id of the request that a state leads to. It may be logged, because it gives no access."""
     return hashlib.sha256(state.encode()).hexdigest()[:32]
 
 
