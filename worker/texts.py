@@ -83,12 +83,10 @@ def translate_cause(code: str, supplier: str, language: str) -> str:
 
 
 def has_text(key: str) -> bool:
-    """Return whether there is a text of this key."""
     return key in load_texts()
 
 
 def translate_all(key: str, **facts: Any) -> dict[str, str]:
-    """Return a text in each language."""
     return {language: translate(key, language, **facts) for language in LANGUAGES}
 
 

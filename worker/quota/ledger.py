@@ -163,7 +163,7 @@ class QuotaState:
     """The used part of a supplier's quota, and the state of the gate.
 
     ``used``: permits by API within ``hours``, which is 1 without a limit per day; ``limit``: the limit of each, or
-    None. ``opens_in_s``: seconds until the gate opens; 0 if it is open. ``gate_code``: that of the error that closed it.
+    None. ``opens_in_s``: seconds until the gate opens; 0 if it is open. ``gate_code``: of the error that closed it.
     """
 
     used: dict[str, int]
