@@ -1,6 +1,6 @@
-"""Data fetched and checked: `releve sync`, `verify`, `replay` and `quarantine`.
+"""Commands that fetch and check data: `releve sync`, `verify`, `replay` and `quarantine`.
 
-`sync` runs through the queue, where --wait shows their progress, or in this process (--inline).
+`sync` runs through the queue, with progress shown by --wait, or in this process (--inline).
 """
 
 from __future__ import annotations
@@ -55,8 +55,7 @@ def _run_queued(
 ) -> int:
     """Enqueue work for the accounts and return the exit code; with ``wait``, show progress until it is done.
 
-    Raises ClickException where the command shall wait and no worker is alive, and for an account that workers would
-    skip without a word.
+    Raises ClickException if it should wait but no worker is alive, and for an account that workers would silently skip.
     """
     if wait and not Heartbeats(stores.redis).living_workers():
         raise click.ClickException(_NO_WORKER)
@@ -82,7 +81,7 @@ def _require_active(sync: Sync, account: Account) -> None:
 
 
 def _run_inline(stores: Stores, sync: Sync, run: Callable[[Inline], Iterator[WindowResult]], as_json: bool) -> int:
-    """Run the windows in this process and return the exit code, 1 where an account failed.
+    """Run the windows in this process and return the exit code, 1 if an account failed.
 
     A failure is printed at once; the other accounts still get their turn.
     """
@@ -126,7 +125,7 @@ def sync(account_id: str | None, everybody: bool, history: bool, inline: bool, w
       releve sync --all --wait
       releve sync 3kq7d0fr2m --history
     """
-    from worker.app import enqueue_backfill, enqueue_look_back  # Imported late, for not every command needs Celery.
+    from worker.app import enqueue_backfill, enqueue_look_back  # Imported here because not every command needs Celery.
 
     parameters.require_one_or_all(account_id, everybody)
     if inline and wait:
@@ -228,7 +227,7 @@ def _rebuild(stores: Stores, sync: Sync, accounts: Iterable[Account]) -> Iterato
 
 
 def _notes(result: AuditResult) -> list[dict[str, Any]]:
-    """Return what is no fault: new sequences of registers, months that deviate, days that should be final by now."""
+    """Return the notes, which are no faults: new register sequences, deviating months, days overdue to be final."""
     account = {"account": result.account_id}
     breaks = [
         {**account, "series": series.value, **break_to_json(sequence_break)}
@@ -358,7 +357,7 @@ def quarantine(sample_id: str | None, raw: bool, to_remove: bool, as_json: bool)
 
 
 def _parse(sample: str) -> Any:
-    """Return the parsed sample, or its text where it was cut and is no JSON any more."""
+    """Return the parsed sample, or its text if it was cut and is no longer valid JSON."""
     try:
         return json.loads(sample)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Keys from the settings, or made at first use and stored in the data folder, and the mark of a home's data folder.
+"""Keys from the settings, or else made at first use and kept in the data folder; and the mark of a home's data folder.
 
 `releve home add`, `releve import` and a restore set the mark.
 """
@@ -19,7 +19,7 @@ from config.settings import ConfigError, Settings
 from worker.logs import REDACTOR
 from worker.stores.encryption import KeyedHashes, Purpose, Sealer, generate_key
 
-# The files in the data folder.
+# Files in the data folder.
 TOKEN_KEYS: Final = "token.keys"  # noqa: S105 - a file's name
 ERASURE_KEYS: Final = "erasure.keys"
 SESSION_KEY: Final = "session.key"
@@ -27,9 +27,9 @@ _BACKUP_KEYS: Final = "backup.keys"
 
 
 def build_sealer(settings: Settings, purpose: Purpose, *, keep_new: bool = True) -> Sealer:
-    """Return what seals for a purpose.  Raises ConfigError where a key is too short, or the first can be guessed.
+    """Return the sealer for a purpose. Raises ConfigError if a key is too short, or the first one is easy to guess.
 
-    ``keep_new=False``: where there is no key, the new one is not stored, and opens nothing.
+    ``keep_new=False``: a new key made for lack of one is not stored, so nothing sealed with it can be opened later.
     """
     try:
         return Sealer(_keys_of(settings, purpose, keep_new), purpose)
@@ -38,7 +38,7 @@ def build_sealer(settings: Settings, purpose: Purpose, *, keep_new: bool = True)
 
 
 class Keys:
-    """What seals and hashes in this process; each is opened at its first use, and raises ConfigError as below."""
+    """The sealers and hashes of this process; each reads its keys at first use, which may raise ConfigError."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -57,17 +57,17 @@ class Keys:
 
     @cached_property
     def hashes(self) -> KeyedHashes:
-        """What recognises the meters of erased accounts."""
+        """Hashes that recognize the meters of erased accounts."""
         return build_erasure_hashes(self._settings)
 
 
 def build_backup_sealer(settings: Settings) -> Sealer:
-    """Return what seals backups.  Raises ConfigError as ``build_sealer`` does."""
+    """Return the sealer that seals backups. Raises ConfigError as ``build_sealer`` does."""
     return build_sealer(settings, Purpose.BACKUP)
 
 
 def open_backup_sealer(settings: Settings) -> Sealer:
-    """Return what opens backups.  Raises ConfigError, where there is no key too: a new one would open none."""
+    """Return the sealer that opens backups. Raises ConfigError also if there is no key: a new one would open none."""
     if not _is_at_hand(settings.backup_keys, settings.data_dir, _BACKUP_KEYS):
         raise ConfigError(
             "no key of backups is given: put it into RELEVE_BACKUP_KEYS, or bring back the file backup.keys of the "
@@ -77,7 +77,7 @@ def open_backup_sealer(settings: Settings) -> Sealer:
 
 
 def build_erasure_hashes(settings: Settings, *, keep_new: bool = True) -> KeyedHashes:
-    """Return what recognises the meters of erased accounts.  Raises ConfigError where a key is too short.
+    """Return hashes that recognize the meters of erased accounts. Raises ConfigError if a key is too short.
 
     ``keep_new`` as for ``build_sealer``.
     """
@@ -88,27 +88,27 @@ def build_erasure_hashes(settings: Settings, *, keep_new: bool = True) -> KeyedH
 
 
 def session_keys(settings: Settings) -> list[str]:
-    """Return the keys of all that lets a browser in, the newest first; the web application alone has them."""
+    """Return the keys for everything that signs a browser in, newest first; only the web application has them."""
     return _keys(settings.session_key, settings.data_dir, SESSION_KEY, _new_key)
 
 
 def has_session_keys(settings: Settings) -> bool:
-    """Return whether the keys of the web application are at hand here; makes none."""
+    """Return whether the keys of the web application are available here, without making any."""
     return _is_at_hand(settings.session_key, settings.data_dir, SESSION_KEY)
 
 
 def has_backup_keys(settings: Settings) -> bool:
-    """Return whether the keys that a backup needs are at hand here, those of the ledger too; makes none."""
+    """Return whether the keys for a backup are available here, including the ledger's, without making any."""
     return _is_at_hand(settings.backup_keys, settings.data_dir, _BACKUP_KEYS) and has_erasure_keys(settings)
 
 
 def has_registry_keys(settings: Settings) -> bool:
-    """Return whether the keys that a registry needs are at hand here; makes none."""
+    """Return whether the keys for a registry are available here, without making any."""
     return _is_at_hand(settings.token_keys, settings.data_dir, TOKEN_KEYS) and has_erasure_keys(settings)
 
 
 def has_erasure_keys(settings: Settings) -> bool:
-    """Return whether the keys of the ledger of erasures are at hand here; makes none."""
+    """Return whether the keys of the ledger of erasures are available here, without making any."""
     return _is_at_hand(settings.erasure_keys, settings.data_dir, ERASURE_KEYS)
 
 
@@ -129,7 +129,7 @@ def _keys_of(settings: Settings, purpose: Purpose, keep_new: bool) -> list[str]:
 def _keys(
     setting: SecretStr | None, data_dir: Path, file: str, make: Callable[[], str], keep_new: bool = True
 ) -> list[str]:
-    """Return the keys of a setting, or of a file in the data folder, the newest first."""
+    """Return the keys of a setting, or else of a file in the data folder, newest first."""
     if setting:
         text = setting.get_secret_value()
     elif keep_new or (data_dir / file).exists():
@@ -144,7 +144,7 @@ def _new_key() -> str:
 
 
 def stored_secret(data_dir: Path, name: str, make: Callable[[], str]) -> str:
-    """Return the secret in a file of ``data_dir``, made at first use.
+    """Return the secret in a file of ``data_dir``, which is made at first use.
 
     Two processes that start at once agree on one: the file is linked into place as a whole, and the second link fails.
     """
@@ -166,14 +166,14 @@ def stored_secret(data_dir: Path, name: str, make: Callable[[], str]) -> str:
 
 
 def mark_home(settings: Settings) -> None:
-    """Write the mark. Settings that were read before don't know it."""
+    """Write the mark. Settings that were read before don't have it."""
     mark = settings.home_mark()
     mark.parent.mkdir(parents=True, exist_ok=True)
     mark.write_text("This data folder is that of a home: see `releve home --help`.\n", encoding="utf-8")
 
 
 def refuse_fleet(settings: Settings) -> None:
-    """Raise ConfigError where the settings are those of a fleet."""
+    """Raise ConfigError if the settings are those of a fleet."""
     if settings.home is False:
         raise ConfigError("RELEVE_HOME is false: unset it to set up a home")
     if settings.has_enedis_credentials:

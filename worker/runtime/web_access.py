@@ -1,4 +1,4 @@
-"""What the web application alone builds: sessions, codes and operators, under keys that no worker has."""
+"""The parts that only the web application builds: sessions, codes and operators, under keys that no worker has."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from worker.stores.registry.households import HouseholdTable, MailAddressTable
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorAccess:
-    """The tables by which operators are let in, and the sealer of all that lets a browser in."""
+    """The tables by which operators sign in, and the sealer of everything that signs a browser in."""
 
     sealer: Sealer
     keys: AccessKeyTable
@@ -30,7 +30,7 @@ class OperatorAccess:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebAccess(OperatorAccess):
-    """The tables of all who use a browser, their ways back, and what signs their forms."""
+    """The tables of everyone who uses a browser, their ways to regain access, and the signer of their forms."""
 
     signer: Signer
     households: HouseholdTable
@@ -41,7 +41,7 @@ class WebAccess(OperatorAccess):
 
 
 def build_operator_access(settings: Settings, database: Database) -> OperatorAccess:
-    """Return what operators are let in by.  Raises ConfigError as ``build_sealer`` does."""
+    """Return the tables and sealer by which operators sign in. Raises ConfigError as ``build_sealer`` does."""
     sealer = build_sealer(settings, Purpose.WEB_ACCESS)
     keys, operators = AccessKeyTable(database, sealer), OperatorTable(database, sealer)
     return OperatorAccess(sealer=sealer, keys=keys, operators=operators)
@@ -52,7 +52,7 @@ def build_mail_service(settings: Settings) -> MailService:
 
 
 def build_web(stores: Stores) -> WebAccess:
-    """Return what opens and ends sessions.  Raises ConfigError as ``build_sealer`` does."""
+    """Return the parts that open and end sessions. Raises ConfigError as ``build_sealer`` does."""
     settings, registry = stores.settings, stores.registry
     of_operators = build_operator_access(settings, registry.database)
     keys, sealer = of_operators.keys, of_operators.sealer

@@ -1,9 +1,9 @@
-"""Authentication and authorisation of API calls: clients by bearer token, households by browser session.
+"""Authentication and authorization of API calls: clients by bearer token, households by browser session.
 
-A client's scopes hold for the accounts and invitations of its token's tenant, and a household reads, stops and removes
-the accounts of its session. Everything else is unknown to them: ``Caller`` is the one place that says what a caller may
-see, and routes load and list by it alone. Calls are refused by default: each route names the dependency from here that
-admits a caller.
+A client's scopes apply to the accounts and invitations of its token's tenant; a household reads, stops and removes the
+accounts of its session. Everything else is unknown to them. Only ``Caller`` decides what a caller may see, and routes
+load and list only through it. Calls are refused by default: each route names the dependency from here that admits a
+caller.
 """
 
 from __future__ import annotations
@@ -36,11 +36,12 @@ log = logging.getLogger("releve.api")
 REALM: Final = 'Bearer realm="releve"'
 CSRF_HEADER: Final = "X-CSRF-Token"
 _HOUSEHOLD_SCOPES: Final = frozenset({Scope.READ_ACCOUNTS, Scope.READ_MEASURES})
-# A secret of 256 bits can't be guessed, and the right one is always heard. These limits make tries visible and cheap.
+# A secret of 256 bits can't be guessed, and the right one is always accepted. These limits make attempts visible and
+# cheap.
 BAD_TOKENS: Final = Rate("bad-token", calls=10, window_s=300)  # By address.
-BAD_TOKENS_OF_ID: Final = Rate("bad-token-id", calls=50, window_s=300)  # By the id of the token that is tried.
+BAD_TOKENS_OF_ID: Final = Rate("bad-token-id", calls=50, window_s=300)  # By the id of the token named in the attempt.
 ANONYMOUS_CALLS: Final = Rate("stranger", calls=60)  # Calls without a token or session, by address.
-# For the OpenAPI description alone: the headers are read below, so that each refusal has its reason.
+# Only for the OpenAPI description: the headers are read below, so that each refusal has its reason.
 _bearer = HTTPBearer(auto_error=False, scheme_name="token", description="Create one with `releve access add-token`.")
 _cookie = APIKeyCookie(
     name=dependencies.SESSION_COOKIE,
@@ -60,7 +61,7 @@ _csrf = APIKeyHeader(
 class Caller:
     """An authenticated caller: a household with a ``session``, or a client with the token of ``token_id``.
 
-    ``tenant``: to whom the client's token belongs.
+    ``tenant``: the owner of the client's token.
     """
 
     scopes: frozenset[str]
@@ -79,9 +80,9 @@ class Caller:
         return account
 
     def reload_account(self, registry: Registry, access: WebAccess, account_id: str) -> Account:
-        """Return an account that the caller was shown before, while the token or session is open and still shows it.
+        """Return an account shown to the caller earlier, if the token or session is open and still shows it.
 
-        For streams: it counts no call and records no visit. Raises UnknownAccount where the account was removed, and
+        For streams: it counts no call and records no visit. Raises UnknownAccount if the account was removed, and
         HttpRefusal 401.
         """
         account = registry.accounts.get_existing(account_id)
@@ -95,12 +96,12 @@ class Caller:
         return account
 
     def find_accounts(self, registry: Registry, supplier: str, usage_point_id: str) -> list[Account]:
-        """Return the account of the client's tenant that reads this meter; none where another tenant's does."""
+        """Return the account of the client's tenant that reads this meter; empty if only another tenant's does."""
         found = registry.accounts.find_by_meter(usage_point_id, tenant=self.tenant)
         return [account for account in found if account.supplier == supplier]
 
     def page_audit(self, registry: Registry, wanted: AuditFilter, limit: int, before: str) -> list[AuditEntry]:
-        """Return the next page of the audit trail of the client's tenant, the newest entry first."""
+        """Return the next page of the audit trail of the client's tenant, newest entry first."""
         return registry.audit.page(replace(wanted, tenant=self.tenant), limit, before=before)
 
     def page_invitations(self, registry: Registry, after: str, limit: int, *, open_only: bool) -> list[Invitation]:
@@ -135,7 +136,7 @@ def count_household(visit: dependencies.Visit) -> Caller:
 def _identify_client(visit: dependencies.Visit, authorization: str) -> Caller:
     """Return the client of a bearer token. Raises HttpRefusal 401, or 429 after too many bad ones or calls.
 
-    A good token is looked for first: what others try from its address, or with its id, can't lock it out.
+    A good token is accepted first: other people's attempts from its address, or with its id, can't lock it out.
     """
     scheme, text = get_authorization_scheme_param(authorization)
     text = text.strip() if scheme.lower() == "bearer" else ""
@@ -149,15 +150,16 @@ def _identify_client(visit: dependencies.Visit, authorization: str) -> Caller:
 
 
 def _count_bad_token(visit: dependencies.Visit, text: str) -> None:
-    """Count a bad token by its address, and by the token that it names where there is one. Raises HttpRefusal 429."""
+    """Count a bad token by its address, and by the existing token that it names, if any. Raises HttpRefusal 429."""
     subjects = [(BAD_TOKENS, visit.address)]
-    if (token_id := visit.registry.api_tokens.find_named(text)) is not None:  # Made-up ids would fill Redis.
+    if (token_id := visit.registry.api_tokens.find_named(text)) is not None:  # Otherwise made-up ids would fill Redis.
         subjects.append((BAD_TOKENS_OF_ID, token_id))
     for rate, subject in subjects:
         _count_call(visit, rate, subject)
     limiter = RateLimiter(visit.stores.redis)
     blocked = any(limiter.closed_for_s(rate, subject) for rate, subject in subjects)
-    # Never the token itself. Beyond the limit nothing is logged: the log must not grow with the tries.
+    # The token itself is never logged. Beyond the limit nothing is logged, so that the log doesn't grow with the
+    # attempts.
     log.warning("api token refused", extra=fields(address=visit.address, token=token_id, blocked=blocked))
 
 
@@ -167,7 +169,7 @@ CallerDep = Annotated[Caller, Depends(_identify)]
 def require_scope(scope: Scope) -> Callable[..., Awaitable[Caller]]:
     """Return a dependency that returns a caller with the scope. Raises HttpRefusal 403."""
 
-    # FastAPI runs a function without async in a thread, which this one doesn't need.
+    # FastAPI would run a function without async in a thread, which this one doesn't need.
     async def check(caller: CallerDep) -> Caller:
         _check_scope(caller, scope)
         return caller
@@ -176,7 +178,7 @@ def require_scope(scope: Scope) -> Callable[..., Awaitable[Caller]]:
 
 
 async def check_reading_client(caller: CallerDep) -> Caller:
-    """Return a client that may read accounts; a household's session may not. Raises HttpRefusal 403."""
+    """Return a client that may read accounts; refuse a household's session. Raises HttpRefusal 403."""
     _check_scope(caller, Scope.READ_ACCOUNTS)
     if caller.session is not None:
         raise HttpRefusal(
@@ -186,7 +188,7 @@ async def check_reading_client(caller: CallerDep) -> Caller:
 
 
 def require_scope_or_page(scope: Scope) -> Callable[..., Awaitable[Caller]]:
-    """Return a dependency that returns a client with the scope, or a household by its own page.
+    """Return a dependency that returns a client with the scope, or a household that calls from its own page.
 
     A form or script of another site can't send the CSRF header. Raises HttpRefusal 403.
     """

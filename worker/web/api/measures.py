@@ -1,6 +1,6 @@
 """API routes of measures: read the stored documents, in pages or as one CSV file; import files; describe the documents.
 
-The JSON Schemas are one a doctype, and hold nothing of any account.
+There is one JSON Schema per doctype, without data of any account.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def read_measures(
     usual = daily_of(supplier=caller.load_account(stores.registry, account_id).supplier)
     doctype = file_formats.find_asked_doctype(series or usual, by)
     if usual is not daily_of():
-        series = doctype.series  # An answer of electricity without a series names none: its readers are older.
+        series = doctype.series  # Answers about electricity name the series only if the call does, for older clients.
     days = file_formats.check_days(first, last, sync.history.today())
     stored = find_stored_range(stores.measures, account_id, doctype, days, after)
     name = file_formats.name_file(account_id, series, by, days)
@@ -115,7 +115,7 @@ def read_measures(
     bodies = [to_public_fields(document, doctype) for document in documents]
     unit = doctype.series.description.quantity.load_unit
     named = {"series": series, "doctype": doctype.full_name, "unit": unit} if series else {}
-    # Without pydantic: to check thousands of stored documents would take longer than to read them.
+    # Without pydantic, because checking thousands of stored documents would take longer than reading them.
     return JSONResponse({"account": account_id, **named, "by": by, "documents": bodies, "next": link}, headers=headers)
 
 
