@@ -7,13 +7,11 @@ import sys
 
 from worker.domain.exports import document_schema
 from worker.domain.series import Doctype
-from worker.texts import translate
 
 
 def to_json() -> str:
     """Return all schemas by the whole name of their doctype, as the API serves each."""
-    names = {doctype: translate(f"series.{doctype.series}.name", "en") for doctype in Doctype}
-    schemas = {doctype.full_name: document_schema(doctype, name) for doctype, name in names.items()}
+    schemas = {doctype.full_name: document_schema(doctype) for doctype in Doctype}
     return json.dumps(schemas, indent=2, ensure_ascii=False) + "\n"
 
 

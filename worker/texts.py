@@ -7,7 +7,7 @@
 ``invitation.…``             ``notice``: how a notice's reader makes one; ``mail.…`` the mail with its link
 ``reason.<reason>``          why a day is complete, partial or missing; a key with ``.<series>`` or ``.<supplier>`` at
                              its end replaces the general sentence
-``series.<series>.…``        ``name``, ``object`` of a sentence, ``about`` for households
+``series.<series>.…``        ``name``, ``object`` of a sentence, ``about`` for households; from its description
 ``supplier.<name>``          its name; ``supplier.<name>.about`` what it reads, ``.of`` the name in the possessive
 other keys                   the pages
 ============================ ==========================================================================
@@ -28,6 +28,7 @@ from typing import Any, Final
 from babel import Locale
 from babel.dates import format_date, format_time
 
+from worker.domain.series import SERIES_DESCRIPTIONS
 from worker.domain.windows import PARIS
 
 Texts = dict[str, dict[str, str]]  # Key of a text -> language -> text.
@@ -45,6 +46,10 @@ def load_texts() -> Texts:
     texts: Texts = {}
     for path in _FOLDER.glob("*.json"):
         texts |= json.loads(path.read_text(encoding="utf-8"))
+    for series, described in SERIES_DESCRIPTIONS.items():
+        texts[f"series.{series}.name"] = dict(described.label.title)
+        texts[f"series.{series}.object"] = dict(described.label.object)
+        texts[f"series.{series}.about"] = dict(described.label.about)
     return {key: {**by_language, "fr": typeset_french(by_language["fr"])} for key, by_language in texts.items()}
 
 

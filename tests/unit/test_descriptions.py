@@ -132,7 +132,7 @@ def missing_of_series(series: Series) -> Iterator[str]:
         yield f"shape of its answers: answers.py of {supplier.name}"
     if not any(preset.offers(series) for preset in supplier.presets.values()):
         yield f"path: presets.py of {supplier.name}, in one preset at least"
-    keys = (f"series.{series.value}.{part}" for part in ("name", "object", "about"))
+    keys = (f"series.{series.value}.{part}" for part in ("name", "object"))
     yield from (f"text: {key}" for key in keys if key not in load_texts())
 
 

@@ -235,8 +235,8 @@ def _to_local(instant: datetime) -> datetime:
     return instant.astimezone(PARIS).replace(tzinfo=None)
 
 
-def document_schema(doctype: Doctype, name: str) -> Schema:
-    """Return the JSON Schema (draft 2020-12) of the stored documents of a doctype. ``name``: that of its series."""
+def document_schema(doctype: Doctype) -> Schema:
+    """Return the JSON Schema (draft 2020-12) of the stored documents of a doctype."""
     period, described = doctype.period, doctype.series.description
     properties: Schema = {
         "_id": {
@@ -267,7 +267,7 @@ def document_schema(doctype: Doctype, name: str) -> Schema:
         "$schema": DIALECT,
         "$id": f"/api/schemas/{doctype.full_name}",
         "title": doctype.full_name,
-        "description": f"{name}, by {period}",
+        "description": f"{described.label.title['en']}, by {period}",
         "type": "object",
         "properties": properties,
         "required": [name for name in properties if name not in optional],

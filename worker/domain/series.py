@@ -183,6 +183,22 @@ class Granularity(StrEnum):
     STATE = "state"  # A state that holds until another one is told; a row for each change.
 
 
+@dataclass(frozen=True, slots=True)
+class SeriesLabel:
+    """What pages call a series, by language: ``title``; ``object``, its words inside of a sentence.
+
+    ``about``: one sentence that says to a household what it is.
+    """
+
+    title: Mapping[str, str]
+    object: Mapping[str, str]
+    about: Mapping[str, str]
+
+
+def _label(fr: str, en: str, fr_object: str, en_object: str, fr_about: str, en_about: str) -> SeriesLabel:
+    return SeriesLabel({"fr": fr, "en": en}, {"fr": fr_object, "en": en_object}, {"fr": fr_about, "en": en_about})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeriesDescription:
     """The description of a series.
@@ -211,6 +227,7 @@ class SeriesDescription:
     direction: Direction = Direction.CONSUMPTION
     quantity: Quantity
     granularity: Granularity
+    label: SeriesLabel
     inputs: Doctype
     totals: tuple[Doctype, ...] = ()
     look_back_days: int = 30
@@ -320,6 +337,14 @@ class Series(StrEnum):
 _LOAD_CURVE: Final = SeriesDescription(
     quantity=Quantity.POWER,
     granularity=Granularity.STEP,
+    label=_label(
+        "Courbe par demi-heure",
+        "Half-hour curve",
+        "la courbe par demi-heure",
+        "the half-hour curve",
+        "Votre consommation par demi-heure, si son enregistrement est activé dans votre espace client Enedis.",
+        "Your consumption in each half-hour, if its recording is switched on in your Enedis customer account.",
+    ),
     inputs=Doctype.MINUTE,
     totals=(Doctype.HOUR,),
     look_back_days=7,
@@ -334,6 +359,14 @@ _LOAD_CURVE: Final = SeriesDescription(
 _REGISTERS: Final = SeriesDescription(
     quantity=Quantity.ENERGY,
     granularity=Granularity.REGISTER,
+    label=_label(
+        "Index du compteur",
+        "Meter readings",
+        "les index du compteur",
+        "the meter readings",
+        "Les nombres affichés par le compteur à minuit, par période tarifaire : heures pleines, heures creuses…",
+        "The numbers on the meter at midnight, by tariff period: peak hours, off-peak hours…",
+    ),
     inputs=Doctype.INDEX,
     cadence_nights=7,
     history_lane=Lane.BACKFILL,
@@ -343,6 +376,14 @@ _REGISTERS: Final = SeriesDescription(
 _CONTRACT: Final = SeriesDescription(
     quantity=Quantity.APPARENT_POWER,
     granularity=Granularity.STATE,
+    label=_label(
+        "Contrat",
+        "Contract",
+        "le contrat",
+        "the contract",
+        "La puissance souscrite, le tarif, les heures creuses et leurs changements.",
+        "The subscribed power, the tariff, the off-peak hours and their changes.",
+    ),
     inputs=Doctype.CONTRACT,
     look_back_days=1,
     max_window_days=1,
@@ -355,6 +396,14 @@ SERIES_DESCRIPTIONS: Final[Mapping[Series, SeriesDescription]] = {
     Series.DAILY: SeriesDescription(
         quantity=Quantity.ENERGY,
         granularity=Granularity.DAY,
+        label=_label(
+            "Totaux par jour",
+            "Daily totals",
+            "le total",
+            "the total",
+            "Votre consommation de chaque jour. Elle sert à calculer les totaux par mois et par an.",
+            "Your consumption of each day. Months and years are calculated from it.",
+        ),
         inputs=Doctype.DAY,
         totals=(Doctype.MONTH, Doctype.YEAR),
         history_lane=Lane.FIRST_SCREEN,
@@ -365,6 +414,14 @@ SERIES_DESCRIPTIONS: Final[Mapping[Series, SeriesDescription]] = {
         direction=Direction.PRODUCTION,
         quantity=Quantity.ENERGY,
         granularity=Granularity.DAY,
+        label=_label(
+            "Production par jour",
+            "Daily production",
+            "la production",
+            "the production",
+            "L’électricité que vos panneaux injectent sur le réseau chaque jour.",
+            "The electricity that your panels feed into the grid each day.",
+        ),
         inputs=Doctype.PRODUCTION_DAY,
         totals=(Doctype.PRODUCTION_MONTH, Doctype.PRODUCTION_YEAR),
         cadence_nights=7,
@@ -373,6 +430,14 @@ SERIES_DESCRIPTIONS: Final[Mapping[Series, SeriesDescription]] = {
     Series.PRODUCTION_LOAD_CURVE: replace(
         _LOAD_CURVE,
         direction=Direction.PRODUCTION,
+        label=_label(
+            "Courbe de production",
+            "Production curve",
+            "la courbe de production",
+            "the production curve",
+            "L’électricité que vos panneaux injectent sur le réseau par demi-heure.",
+            "The electricity that your panels feed into the grid in each half-hour.",
+        ),
         inputs=Doctype.PRODUCTION_MINUTE,
         totals=(Doctype.PRODUCTION_HOUR,),
         adds_up_to=Series.PRODUCTION_DAILY,
@@ -381,6 +446,14 @@ SERIES_DESCRIPTIONS: Final[Mapping[Series, SeriesDescription]] = {
     Series.MAX_POWER: SeriesDescription(
         quantity=Quantity.APPARENT_POWER,
         granularity=Granularity.INSTANT,
+        label=_label(
+            "Puissance maximale",
+            "Maximum power",
+            "la puissance maximale",
+            "the maximum power",
+            "La puissance maximale de chaque jour et son heure, à comparer à la puissance de votre contrat.",
+            "The maximum power of each day and its time, to compare with the power in your contract.",
+        ),
         inputs=Doctype.MAX_POWER,
         bounds=Series.LOAD_CURVE,
         cadence_nights=7,
@@ -390,6 +463,14 @@ SERIES_DESCRIPTIONS: Final[Mapping[Series, SeriesDescription]] = {
     Series.PRODUCTION_REGISTERS: replace(
         _REGISTERS,
         direction=Direction.PRODUCTION,
+        label=_label(
+            "Index de production",
+            "Production meter readings",
+            "les index de production",
+            "the production meter readings",
+            "Le nombre affiché par le compteur à minuit pour l’électricité injectée sur le réseau.",
+            "The number on the meter at midnight for the electricity fed into the grid.",
+        ),
         inputs=Doctype.PRODUCTION_INDEX,
         adds_up_to=Series.PRODUCTION_DAILY,
     ),
@@ -400,6 +481,14 @@ SERIES_DESCRIPTIONS: Final[Mapping[Series, SeriesDescription]] = {
         supplier="grdf",
         quantity=Quantity.GAS,
         granularity=Granularity.DAY,
+        label=_label(
+            "Gaz par jour",
+            "Daily gas",
+            "la consommation de gaz",
+            "the gas consumption",
+            "Le gaz que vous consommez chaque jour, de 6 h à 6 h, en kWh et en m³.",
+            "The gas that you use each day, from 6:00 to 6:00, in kWh and m³.",
+        ),
         inputs=Doctype.GAS_DAY,
         totals=(Doctype.GAS_MONTH, Doctype.GAS_YEAR),
         max_window_days=3 * 366,
@@ -416,6 +505,14 @@ SERIES_DESCRIPTIONS: Final[Mapping[Series, SeriesDescription]] = {
         supplier="grdf",
         quantity=Quantity.GAS,
         granularity=Granularity.INTERVAL,
+        label=_label(
+            "Gaz facturé",
+            "Billed gas",
+            "le gaz facturé",
+            "the billed gas",
+            "La consommation que GRDF publie pour votre facture, d’un relevé au suivant.",
+            "The consumption that GRDF publishes for your bill, from one reading to the next.",
+        ),
         inputs=Doctype.GAS_PUBLISHED,
         look_back_days=400,
         open_days=400,
@@ -431,6 +528,14 @@ SERIES_DESCRIPTIONS: Final[Mapping[Series, SeriesDescription]] = {
         _CONTRACT,
         supplier="grdf",
         quantity=Quantity.GAS,
+        label=_label(
+            "Contrat de gaz",
+            "Gas contract",
+            "le contrat de gaz",
+            "the gas contract",
+            "La fréquence de relevé de votre compteur, votre tarif et votre consommation annuelle de référence.",
+            "How often your meter is read, your tariff and your annual reference consumption.",
+        ),
         inputs=Doctype.GAS_CONTRACT,
         cadence_nights=90,
     ),

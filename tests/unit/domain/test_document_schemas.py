@@ -22,13 +22,12 @@ DOCUMENTS = PanelHome(date(2024, 10, 28), days=430).documents() | gas_documents(
 
 
 def faults(doctype: Doctype, document: dict[str, Any]) -> list[str]:
-    schema = document_schema(doctype, "Daily totals")
-    return [error.message for error in Draft202012Validator(schema).iter_errors(document)]
+    return [error.message for error in Draft202012Validator(document_schema(doctype)).iter_errors(document)]
 
 
 @pytest.mark.parametrize("doctype", Doctype)
 def test_every_stored_document_fits_its_schema(doctype: Doctype) -> None:
-    Draft202012Validator.check_schema(document_schema(doctype, "Daily totals"))
+    Draft202012Validator.check_schema(document_schema(doctype))
     assert DOCUMENTS[doctype]
     assert [found for document in DOCUMENTS[doctype] for found in faults(doctype, document)] == []
 
@@ -60,15 +59,14 @@ def test_the_second_pass_of_the_autumn_hour_fits() -> None:
 
 @pytest.mark.parametrize("doctype", Doctype)
 def test_a_schema_names_its_doctype_its_unit_and_its_further_fields(doctype: Doctype) -> None:
-    schema = document_schema(doctype, "Daily totals")
+    schema = document_schema(doctype)
     assert schema["title"] == doctype.full_name and schema["$id"].endswith(f"/{doctype.full_name}")
     assert schema["properties"]["load"]["description"] == f"In {doctype.series.description.quantity.load_unit}."
-    assert schema["description"] == f"Daily totals, by {doctype.period}"
     assert set(doctype.detail_names) <= schema["properties"].keys() - set(schema["required"])
 
 
 def test_a_place_holder_is_fixed_and_an_instant_is_not() -> None:
     for doctype in Doctype:
-        hour = document_schema(doctype, "Daily totals")["properties"]["hour"]
+        hour = document_schema(doctype)["properties"]["hour"]
         has_clock = doctype.series.has_steps or doctype.series.description.granularity is Granularity.INSTANT
         assert ("const" in hour) is not has_clock

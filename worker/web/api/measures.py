@@ -25,7 +25,6 @@ from worker.domain.series import Doctype, Period, Series, daily_of, suppliers_of
 from worker.runtime.sync_parts import Sync
 from worker.stores.measures.stored_range import MOST_DOCUMENTS, find_stored_range
 from worker.sync.file_import import FileComparison
-from worker.texts import translate
 from worker.web import file_formats
 from worker.web.api.callers import MayImport, ReadMeasures
 from worker.web.api.schemas import AccountId, MeasurePage, SchemaList, error_responses
@@ -244,8 +243,7 @@ def read_schema(
     known = _doctypes(sync)
     if doctype not in known:
         raise HttpRefusal(404, "unknown_doctype", "no such doctype: GET /api/schemas lists them")
-    name = translate(f"series.{known[doctype].series}.name", "en")
-    return JSONResponse(document_schema(known[doctype], name), media_type=_SCHEMA)
+    return JSONResponse(document_schema(known[doctype]), media_type=_SCHEMA)
 
 
 def _doctypes(sync: Sync) -> dict[str, Doctype]:
