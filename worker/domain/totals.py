@@ -9,7 +9,7 @@ come in any order, and each day has the state of its answer, with one exception:
 previous row has no row of its own. If a differing answer for an earlier day comes afterwards, this day gets that
 state too.
 
-A day of a curve is computed where no daily value can come (``completeness.never_comes``).
+A day is computed from its curve if no daily value can come (``completeness.never_comes``).
 
 A *peak* is the maximum power of a day with its instant, compared with the day's subscribed power.
 

@@ -173,7 +173,7 @@ def _to_watts(value: Decimal | None, unit: str, minutes: int) -> Decimal | None:
 
 
 def _unusual(marks: tuple[str, str, str]) -> tuple[str, str, str] | None:
-    """Return nature, likelihood and state of a value; None where they are the usual ones."""
+    """Return nature, likelihood and state of a value; None if they are the usual ones."""
     nature, likelihood, state = (
         usual if mark.lower() in _NOTHING else mark for mark, usual in zip(marks, _USUAL_MARKS, strict=True)
     )
