@@ -1,18 +1,18 @@
-"""A plain reference of what Relève must say of a home wherever it is read: it imports nothing of the project.
+"""A simple reference implementation of the values that Relève must show of a home; it imports nothing of the project.
 
-It is fed the raw answers in the order in which they were asked for: mean powers of steps, and the energies of days.
-Energy is in whole milliwatt-hours (mWh), time in minutes since 1970, and the zone is Python's. All is worked out from
-the readings anew each time, in the most obvious way; nothing here is fast.
+It gets the raw answers in the order of their requests: mean powers of steps, and the energies of days. Energy is in
+whole milliwatt-hours (mWh), time in minutes since 1970, and the zone is Python's. Everything is computed from the
+readings each time, in the most obvious way; nothing here is fast.
 
 The rules, written again from the documentation:
 
-* A step belongs to the hour, and to the civil day in Europe/Paris, in which it begins. An hour is the sum of its steps.
-* Months and years are sums of days, and a day is the value that the supplier told. Where none can come, and the steps
-  that begin in a day cover it whole, the day is their sum.
-* Steps never overlap: of those that do, the later answer's hold if they cover all the time of the earlier ones, else
-  the earlier ones stay.
-* Stored are days with 3 decimals of a kWh, hours, months and years with 4, steps with 6, a half rounded up. Of gas all
-  decimals are kept, and of a day that is computed those of its steps.
+* A step belongs to the hour, and to the local day in Europe/Paris, in which it begins. An hour is the sum of its steps.
+* Months and years are sums of days, and a day is the supplier's value. If none can come, and the steps that begin in a
+  day cover it completely, the day is their sum.
+* Stored steps never overlap: of overlapping ones, those of the later answer replace the earlier ones if they cover all
+  their time; otherwise the earlier ones stay.
+* Days are stored with 3 decimals of a kWh, hours, months and years with 4, steps with 6, a half rounded up. For gas all
+  decimals are kept, and for a computed day those of its steps.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from zoneinfo import ZoneInfo
 PARIS = ZoneInfo("Europe/Paris")
 ONE_DAY = timedelta(days=1)
 KWH = 1_000_000
-DAY_UNIT, TOTAL_UNIT = 1000, 100  # The last places of days, and of hours, months and years, in mWh.
+DAY_UNIT, TOTAL_UNIT = 1000, 100  # The last decimals of days, and of hours, months and years, in mWh.
 PERIODS = ("minute", "hour", "day", "month", "year")
 Document = dict[str, Any]
-Energies = Mapping[date, int]  # In mWh, by civil day.
+Energies = Mapping[date, int]  # In mWh, by local day.
 
 
 # -- Time
