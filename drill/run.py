@@ -381,7 +381,7 @@ class Drill:
         self._tracker.tick()
 
     def _settle(self) -> None:
-        """Wait until all recoveries are over and all is asked for that was to be, then for a last look-back of all."""
+        """Wait until all recoveries are over and every due call is made, then for a last look-back of all accounts."""
         begun_s, requested_s = self.elapsed_s(), -_ASK_AGAIN_S
         self._print("no more faults; a last nightly sync")
         fleet, unfinished = self._fleet, {home.account_id for home in self._fleet.homes}
