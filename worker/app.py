@@ -67,7 +67,7 @@ if "flower" in sys.argv[1:]:
 
 @app.on_after_configure.connect
 def _use_embedded_broker(sender: Celery, **_: Any) -> None:
-    """Use the embedded server where the settings name no broker; this user's other commands share it."""
+    """Use the embedded server if the settings name no broker; this user's other commands share it."""
     from worker.ops.broker import WORKER_ID
     from worker.stores.redis.connection import is_redis
     from worker.stores.redis.heartbeats import broker_keys

@@ -16,7 +16,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from worker.domain.answers import Deviation, DeviationKind, Json, clean_name, mask_text, mask_unless_code, names_of
 
 MAX_DEVIATIONS: Final = 20  # Per answer.
-# The key for the value itself, where a text or number may stand in place of an object.
+# The key for the value itself, if a text or number may replace an object.
 ITSELF: Final = ""
 _Parts = tuple[DeviationKind, str, str]  # Kind, place and detail.
 # By pydantic's error types; any other one is an unknown shape.

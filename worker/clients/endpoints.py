@@ -71,7 +71,7 @@ class Preset:
     consent_duration: str  # In ISO 8601.
     title: str = "Enedis"
     sandbox_authorize_url: str | None = None  # None if the customers of that sandbox have consented already.
-    revoke_path: str | None = None  # Where users' tokens are revoked; None where they have none.
+    revoke_path: str | None = None  # The path that revokes users' tokens; None if there is none.
     data_path: str = ""
     token_base_url: str | None = None
     scope: str | None = None
@@ -155,7 +155,7 @@ class Endpoints:
 
     @property
     def production(self) -> bool:
-        """Whether these are hosts of real meters, where no simulated time is allowed."""
+        """Whether these are hosts of real meters, which forbid a simulated time."""
         return any(
             self.preset.owns(url) and self.preset.sandbox_labels.isdisjoint(host_of(url).split("."))
             for url in (self.base_url, self.authorize_url)

@@ -110,7 +110,7 @@ class _Call:
                 connection.shutdown(socket.SHUT_RDWR)
 
 
-_current = threading.local()  # The call of this thread, for its connection, and what it is reading.
+_current = threading.local()  # The call of this thread, for its connection, and its ``_Reading``.
 _large_turn = threading.Lock()
 
 

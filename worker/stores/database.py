@@ -80,7 +80,7 @@ class DatabaseUse(NamedTuple):
     name: str
     setting: str
     forms: str
-    counts_outages: bool = True  # False where the caller counts them.
+    counts_outages: bool = True  # False if the caller counts them.
 
 
 REGISTRY: Final = DatabaseUse(

@@ -220,7 +220,7 @@ class EnedisClient(SeriesClient):
     def _ask_state(self, calls: Sequence[StateCall], meter: str) -> Answer:
         bodies: dict[str, Json] = {}
         for call in calls:
-            # The meter is part of the path in 2026, where a parameter would be answered by 500.
+            # In 2026 the meter is part of the path, and a parameter would be answered by 500.
             path = call.path.replace("{meter}", meter)
             params = {} if path != call.path else {self.endpoints.preset.usage_point_parameter: meter}
             answer = self.session.get(path, params, partial(self._reduce, call, meter))

@@ -129,7 +129,7 @@ class BusinessError:
 
     @property
     def meaning(self) -> Meaning | None:
-        """The meaning by the code, else by the text; None where neither is known."""
+        """The meaning by the code, else by the text; None if neither is known."""
         if self.code in MEANING_BY_CODE:
             return MEANING_BY_CODE[self.code]
         if _OUTAGE_CODE.fullmatch(self.code):

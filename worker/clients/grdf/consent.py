@@ -106,7 +106,7 @@ def withdraw_right(session: SupplierSession, right_id: str) -> None:
 
 
 def upload_proofs(session: SupplierSession, right_id: str, files: Sequence[tuple[str, bytes]]) -> None:
-    """Send the proofs of a consent that GRDF asks for: one to three files, each of 4 MB at most, as name and content.
+    """Send the proofs of a consent that GRDF demands: one to three files (name, content) of at most 4 MB each.
 
     Raises TransientError, RightRefused, RequestRefused or OperatorFault.
     """

@@ -130,7 +130,7 @@ class Heartbeats(PrefixedKeys):
         self._write(_TICK, str(self.now()))
 
     def beat_and_tick(self) -> list[float | None]:
-        """Return the times of the last beat and the last tick, None where unknown."""
+        """Return the times of the last beat and the last tick, None if unknown."""
         answers = self._redis.hmget(self._key("heartbeat"), [_BEAT, _TICK])
         return [None if answer is None else float(answer) for answer in answers]
 

@@ -26,7 +26,7 @@ from worker.stores.registry.tables import API_TOKENS, TENANTS
 _TEXTS: Final = SecretTexts("releve")
 USUAL_LIFE: Final = timedelta(days=90)
 LONGEST_LIFE: Final = timedelta(days=366)
-ENDS_SOON: Final = timedelta(days=14)  # The operator is told so long before its end.
+ENDS_SOON: Final = timedelta(days=14)  # The operator gets a notice this long before a token's end.
 _USE_RECORDED_EVERY: Final = timedelta(minutes=1)  # SQLite has one writer, so not every call may write.
 _HAS_WEBHOOK: Final = TENANTS.c.sealed_webhook.is_not(None).label("has_webhook")
 

@@ -350,8 +350,8 @@ class PendingRefusals(SealedTable):
     def count_newly_refused(self, code: str, since: datetime, *, certain: bool, supplier: str) -> int:
         """Return the number of a supplier's accounts refused with ``code`` for the first time since ``since``.
 
-        For a pending refusal the first sighting counts, because repeated requests for the same accounts show nothing
-        new. A ``certain`` refusal suspends its account at once, so the suspension counts.
+        For a pending refusal the first one counts, because repeated requests for the same accounts show nothing new. A
+        ``certain`` refusal suspends its account at once, so the suspension counts.
         """
         if certain:
             suspended = (ACCOUNTS.c.state == AccountState.ACTION_NEEDED, ACCOUNTS.c.reason == code)

@@ -460,8 +460,8 @@ AUDIT_LOG = _table(
 
 
 # The audit log is append-only for every writer to the database: no row changes or is deleted early. A new table gets
-# these triggers when it is created, an older one by its migration. A migration must create them anew if they change, or
-# if SQLite rebuilds the table.
+# these triggers when it is created, an older one by its migration. If they change, or if SQLite rebuilds the table, a
+# migration must create them again.
 _AUDIT_REFUSAL: Final = "audit_log is append-only"
 _AUDIT_KEPT: Final = f"{AUDIT_KEPT.days} days"
 _AUDIT_TRIGGERS: Final = {
