@@ -133,9 +133,9 @@ def _read_seals(connections: CheckConnections) -> list[tuple[str, str]]:
     with connections.registry.database.reading() as connection:
         for column in TEXT_SEALS:
             is_read = ~column.seals.startswith(OLD_FORM, autoescape=True)  # Not so where there is none.
-            query = select(column.seals, column.key).where(is_read).order_by(column.sealed_at)
+            query = select(column.seals, *column.key).where(is_read).order_by(column.sealed_at)
             rows = connection.execute(query.limit(MAX_SEALS_CHECKED)).all()
-            seals += [(seal, column.place_of(row_key)) for seal, row_key in rows]
+            seals += [(seal, column.place_of(*row_key)) for seal, *row_key in rows]
     return seals
 
 
