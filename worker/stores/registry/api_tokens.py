@@ -205,8 +205,9 @@ class TenantTable(SealedTable):
 
     def load_prices(self, tenant: str) -> dict[str, Any] | None:
         """Return what its accounts pay that have told no prices of their own; None where that isn't known."""
-        prices = self._database.scalar(select(TENANT_PRICES.c.prices).where(TENANT_PRICES.c.tenant == tenant))
-        return prices and json.loads(prices)
+        text = self._database.scalar(select(TENANT_PRICES.c.prices).where(TENANT_PRICES.c.tenant == tenant))
+        prices: dict[str, Any] | None = None if text is None else json.loads(text)
+        return prices
 
     def save_prices(self, tenant: str, prices: Mapping[str, Any] | None) -> None:
         """Replace these prices; None removes them. Raises UnknownTenant."""
