@@ -120,13 +120,14 @@ def test_every_column_is_sealed_anew_at_its_place_and_what_was_moved_is_not_mend
     purpose = Purpose.WEB_ACCESS if column in WEB_SEALS else Purpose.REGISTRY
     new_key, is_text = generate_key(), column.seals.type.python_type is str
     of_old, both, of_new = (Sealer(keys, purpose) for keys in ([KEY], [new_key, KEY], [new_key]))
-    place = column.place_of("a")
+    names = [one.name for one in column.key]
+    place = column.place_of(*("a" for _ in names))
     moved: str | bytes = of_old.seal("secret", place) if is_text else of_old.seal_bytes(b"secret", place)
     prepare_registry(tmp_path)
     with closing(sqlite3.connect(tmp_path / "registry.db")) as connection:
         for row_key in ("a", "b"):
             row = {one.name: value_of(one, row_key) for one in column.seals.table.columns if not one.nullable}
-            row |= {column.key.name: row_key, column.seals.name: moved}
+            row |= {**dict.fromkeys(names, row_key), column.seals.name: moved}
             marks = ", ".join("?" * len(row))
             connection.execute(
                 f"INSERT INTO {column.seals.table.name} ({', '.join(row)}) VALUES ({marks})", tuple(row.values())
@@ -138,7 +139,7 @@ def test_every_column_is_sealed_anew_at_its_place_and_what_was_moved_is_not_mend
                 rotate_seals(registry.database, both, column)
         else:
             assert rotate_seals(registry.database, both, column) == 1
-        sealed = registry.database.fetch(select(column.seals).where(column.key == "a"))[0][0]
+        sealed = registry.database.fetch(select(column.seals).where(column.key[0] == "a"))[0][0]
     opened = of_new.unseal(sealed, place) if is_text else of_new.unseal_bytes(sealed, place)
     assert opened in ("secret", b"secret")
 

@@ -206,9 +206,10 @@ def test_a_removed_account_leaves_a_tombstone_that_refuses_late_tasks(registry: 
         "tokens": 1,
         "outcomes": 2,
         "raw_answers": 0,
+        "account_details": 0,
     }
     assert registry.accounts.remove(account.id, LATER) == dict.fromkeys(
-        ("usage_points", "tokens", "outcomes", "raw_answers"), 0
+        ("usage_points", "tokens", "outcomes", "raw_answers", "account_details"), 0
     )
     tombstone = registry.accounts.get(account.id)
     assert registry.accounts.state_since(account.id) == NOW, "by the clock of the fleet, and of the first removal"

@@ -55,9 +55,9 @@ def parts(installation: Installation) -> Iterator[Parts]:
 
 def move(parts: Parts, column: SealedColumn, source: str, target: str) -> None:
     """Put the sealed value of a row into another one, as somebody with a user of the database may."""
-    database = parts.stores.registry.database
-    sealed = database.fetch(select(column.seals).where(column.key == source, column.seals.is_not(None)))[0][0]
-    assert database.change(update(column.seals.table).where(column.key == target).values({column.seals: sealed})) > 0
+    database, key = parts.stores.registry.database, column.key[0]
+    sealed = database.fetch(select(column.seals).where(key == source, column.seals.is_not(None)))[0][0]
+    assert database.change(update(column.seals.table).where(key == target).values({column.seals: sealed})) > 0
 
 
 def is_refused(read: Read) -> bool:

@@ -23,6 +23,7 @@ from worker.errors import ConsentRevoked, LoginFailed
 from worker.runtime.consent_parts import erase
 from worker.stores.database import Database
 from worker.stores.erasure_ledger import LedgerEntry, LedgerKind
+from worker.stores.registry.account_details import DetailKind
 
 METER = "30001640000011"
 NOW = datetime(2024, 7, 25, 9, 0, tzinfo=PARIS)
@@ -46,6 +47,7 @@ def add_filled_account(parts: Parts, meter: str = METER) -> str:
         parts.sync.results.record_failure(window_job(WINDOW, Series.DAILY, account), error)
     parts.stores.registry.accounts.set_state(account, AccountState.READY, now=NOW)
     parts.sync.results.record_failure(window_job(WINDOW, Series.DAILY, account), ConsentRevoked("gone"))
+    parts.stores.registry.account_details.save(account, DetailKind.PRICES, {"option": "base"})
     return account
 
 
@@ -60,6 +62,7 @@ def test_a_removal_erases_all_but_the_proof_and_says_so(installation: Installati
             "tokens": 1,
             "outcomes": 2,
             "raw_answers": 1,
+            "account_details": 1,
             "pending_refusals": 1,
             "notices": 1,
             "consent_proofs_erased": 0,

@@ -18,7 +18,7 @@ from tests.support.installation import Installation, new_installation
 from tests.support.parts import Parts
 from tests.support.registries import METER, NOW, OTHER_METER, record_consent
 from worker.domain.access_right import Right, RightState
-from worker.domain.account import AccountState
+from worker.domain.account import DEFAULT_TENANT, AccountState
 from worker.domain.answers import Deviation, DeviationKind, RawAnswer
 from worker.domain.audit_entry import ActorKind, AuditAction, new_entry
 from worker.domain.completeness import COMPLETE, DayLedger
@@ -33,6 +33,7 @@ from worker.ops.backup_format import Archive
 from worker.runtime.consent_parts import build_inviter, erase
 from worker.stores.encryption import Purpose, Sealer, generate_key
 from worker.stores.registry import tables
+from worker.stores.registry.account_details import DetailKind
 from worker.stores.registry.accounts import NewConsent
 from worker.stores.registry.dump import TABLES, read_rows
 from worker.stores.registry.outcomes import HourFreshness
@@ -83,6 +84,9 @@ def fill(parts: Parts, days: Sequence[str] = DAYS) -> dict[str, str]:
         parts.sync.results.record_failure(window_job(window, Series.DAILY, first), error)
         parts.stores.registry.accounts.set_state(first, AccountState.READY, now=NOW)
     record_days(parts, first)
+    for account_id in (first, second, removed.id):
+        parts.stores.registry.account_details.save(account_id, DetailKind.PRICES, {"option": "base"})
+    parts.stores.registry.tenants.save_prices(DEFAULT_TENANT, {"option": "hphc"})
     parts.stores.registry.audit.append(
         new_entry(NOW, ActorKind.COMMAND, "anna", AuditAction.ACCOUNT_PAUSE, account_id=paused.id)
     )

@@ -206,9 +206,10 @@ def dump(service: RightsService) -> dict[str, str]:
     for path in (path for path in system.folder.rglob("*") if path.is_file() and "simulator" not in path.name):
         places[f"file {path.relative_to(system.folder)}"] = path.read_bytes().decode("latin-1")
     for column in TEXT_SEALS:
-        sealed = parts.stores.registry.database.fetch(select(column.seals, column.key).where(column.seals.is_not(None)))
+        query = select(column.seals, *column.key).where(column.seals.is_not(None))
+        sealed = parts.stores.registry.database.fetch(query)
         name = f"table {column.seals.table.name}"
-        texts = [parts.stores.keys.registry.unseal(seal, column.place_of(key)) for seal, key in sealed]
+        texts = [parts.stores.keys.registry.unseal(seal, column.place_of(*key)) for seal, *key in sealed]
         places[name] = "\n".join([places[name], *texts])
     for key in [key for key in places if key.startswith("key ")]:
         kind, _, name = key.removeprefix("key releve:").removeprefix("secret:").partition(":")

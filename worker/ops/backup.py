@@ -217,9 +217,9 @@ def open_checked(settings: Settings, path: Path, *, without_ledger: bool) -> Ite
 def _check_keys(archive: Archive, sealer: Sealer) -> None:
     """Raise BackupRefused if our keys open none of the first sealed values of a table."""
     for column in TEXT_SEALS:
-        table, name, key = column.seals.table.name, column.seals.name, column.key.name
+        table, name, key = column.seals.table.name, column.seals.name, [one.name for one in column.key]
         rows = [row for row in islice(archive.rows(table_member(table)), _SEALS_CHECKED) if row[name]]
-        if rows and not any(sealer.can_unseal(row[name], column.place_of(row[key])) for row in rows):
+        if rows and not any(sealer.can_unseal(row[name], column.place_of(*(row[one] for one in key))) for row in rows):
             raise BackupRefused(
                 f"nothing was changed: the key of the {table} in {archive.path} is missing; add it to "
                 "RELEVE_TOKEN_KEYS, or restore token.keys from the old RELEVE_DATA_DIR"

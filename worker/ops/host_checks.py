@@ -134,9 +134,9 @@ def _read_seals(connections: CheckConnections) -> list[tuple[str, str]]:
         for column in TEXT_SEALS:
             # NULL if there is no seal, so the row is left out.
             is_read = ~column.seals.startswith(OLD_FORM, autoescape=True)
-            query = select(column.seals, column.key).where(is_read).order_by(column.sealed_at)
+            query = select(column.seals, *column.key).where(is_read).order_by(column.sealed_at)
             rows = connection.execute(query.limit(MAX_SEALS_CHECKED)).all()
-            seals += [(seal, column.place_of(row_key)) for seal, row_key in rows]
+            seals += [(seal, column.place_of(*row_key)) for seal, *row_key in rows]
     return seals
 
 

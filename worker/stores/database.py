@@ -282,9 +282,9 @@ class SealedTable(ClockedTable):
         self._sealer = sealer
 
 
-def place_of(column: Column[Any], row_id: str) -> str:
+def place_of(column: Column[Any], *row_key: str) -> str:
     """Return the place of a sealed value (``encryption.Sealer``), such as ``tokens.sealed/k3q7d0fr2mxx``."""
-    return f"{column.table.name}.{column.name}/{row_id}"
+    return f"{column.table.name}.{column.name}/{'/'.join(row_key)}"
 
 
 def build_insert(dialect: str, table: Table) -> sqlite.Insert | postgresql.Insert:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from worker.stores.registry.access_keys import SessionTable
+    from worker.stores.registry.account_details import AccountDetailTable
     from worker.stores.registry.accounts import AccountTable
     from worker.stores.registry.api_tokens import ApiTokenTable, TenantTable
     from worker.stores.registry.audit import AuditTable
@@ -71,6 +72,7 @@ class Registry:
 
     tokens: TokenTable = _table("user_tokens.TokenTable", "sealer")
     accounts: AccountTable = _table("accounts.AccountTable", "tokens", "invitations", "fleet")
+    account_details: AccountDetailTable = _table("account_details.AccountDetailTable", "sealer")
     outcomes: OutcomeTable = _table("outcomes.OutcomeTable", "fleet")
     completeness: CompletenessTable = _table("outcomes.CompletenessTable")
     due: DueTable = _table("due.DueTable")

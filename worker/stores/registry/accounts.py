@@ -24,7 +24,15 @@ from worker.stores.database import Database, SqlTable
 from worker.stores.registry import account_rows, series_switches
 from worker.stores.registry.account_rows import ACCOUNT_QUERY, IS_ACTIVE, NOT_REMOVED
 from worker.stores.registry.rights import withdraw_rights
-from worker.stores.registry.tables import ACCOUNTS, PERSONAL, RAW_ANSWERS, SERIES_OUTCOMES, USAGE_POINTS, belongs_to
+from worker.stores.registry.tables import (
+    ACCOUNT_DETAILS,
+    ACCOUNTS,
+    PERSONAL,
+    RAW_ANSWERS,
+    SERIES_OUTCOMES,
+    USAGE_POINTS,
+    belongs_to,
+)
 from worker.stores.registry.user_tokens import TokenTable, detach_token
 
 if TYPE_CHECKING:
@@ -349,6 +357,7 @@ class AccountTable(SqlTable):
             "tokens": tokens,
             "outcomes": counts[SERIES_OUTCOMES],
             "raw_answers": counts[RAW_ANSWERS],
+            "account_details": counts[ACCOUNT_DETAILS],
         }
 
     def _accounts(self, query: Select[Any]) -> list[Account]:

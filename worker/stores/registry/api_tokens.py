@@ -3,25 +3,25 @@
 A token's text is ``releve_<id>_<secret>``, for example ``releve_k3q7d0fr2mxx_Zr0…`` (``SecretTexts``); the registry
 stores only its hash.
 
-A tenant has a name that households read, and a webhook, whose address and secret are sealed. The default tenant exists
-without a row; its webhook is always that of the settings.
+A tenant has a name that households read, default prices, and a webhook, whose address and secret are sealed. The
+default tenant exists without a row; its webhook is always that of the settings.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Row, insert, or_, select, update
+from sqlalchemy import Row, delete, insert, or_, select, update
 
 from worker.domain.account import DEFAULT_TENANT
 from worker.errors import DataError, UnknownTenant
-from worker.stores.database import ClockedTable, Database, SealedTable, place_of
+from worker.stores.database import ClockedTable, Database, SealedTable, build_insert, place_of
 from worker.stores.encryption import SecretTexts
-from worker.stores.registry.tables import API_TOKENS, TENANTS
+from worker.stores.registry.tables import API_TOKENS, TENANT_PRICES, TENANTS
 
 _TEXTS: Final = SecretTexts("releve")
 USUAL_LIFE: Final = timedelta(days=90)
@@ -199,6 +199,22 @@ class TenantTable(SealedTable):
         """Return the tenant's webhook, or None. Raises OperatorFault if the key that sealed it is missing."""
         sealed = self._database.scalar(select(TENANTS.c.sealed_webhook).where(TENANTS.c.id == tenant))
         return None if sealed is None else WebhookTarget(**json.loads(self._sealer.unseal(sealed, _place_of(tenant))))
+
+    def load_prices(self, tenant: str) -> dict[str, Any] | None:
+        """Return what its accounts pay that have told no prices of their own; None where that isn't known."""
+        text = self._database.scalar(select(TENANT_PRICES.c.prices).where(TENANT_PRICES.c.tenant == tenant))
+        prices: dict[str, Any] | None = None if text is None else json.loads(text)
+        return prices
+
+    def save_prices(self, tenant: str, prices: Mapping[str, Any] | None) -> None:
+        """Replace these prices; None removes them. Raises UnknownTenant."""
+        require_tenant(self._database, tenant)
+        if prices is None:
+            self._database.change(delete(TENANT_PRICES).where(TENANT_PRICES.c.tenant == tenant))
+            return
+        values = {"prices": json.dumps(prices), "saved_at": self._now()}
+        row = build_insert(self._database.dialect, TENANT_PRICES).values(tenant=tenant, **values)
+        self._database.change(row.on_conflict_do_update(index_elements=[TENANT_PRICES.c.tenant], set_=values))
 
     def list_tenants(self) -> list[Tenant]:
         """Return all tenants by name, the default one first."""

@@ -35,6 +35,7 @@ from worker.stores.registry.evidence import CONSENT_QUERY, GIVEN, IN_FORCE, Evid
 from worker.stores.registry.notices import insert_notices
 from worker.stores.registry.rights import forget_rights, withdraw_rights
 from worker.stores.registry.tables import (
+    ACCOUNT_DETAILS,
     ACCOUNTS,
     CONSENT_EVIDENCE,
     NOTICES,
@@ -201,13 +202,14 @@ class ConsentTable(SealedTable):
     def close(self, connection: Connection, account_id: str, now: datetime) -> None:
         """Close an account because another person has proved to hold its meter; the caller has locked it.
 
-        Its history stays, but it has no meter any more, and its sessions end. ``end_closed`` records the end of its
-        consent, after all accounts are locked.
+        Its history stays, but its meter and what was told about it go, and its sessions end. ``end_closed`` records the
+        end of its consent, after all accounts are locked.
         """
         account_rows.apply(connection, account_id, AccountEvent.CLOSED, now)
         raised = {"session_number": ACCOUNTS.c.session_number + 1}
         account_rows.update_account(connection, account_id, raised)
-        connection.execute(delete(USAGE_POINTS).where(USAGE_POINTS.c.account_id == account_id))
+        for table in (USAGE_POINTS, ACCOUNT_DETAILS):
+            connection.execute(delete(table).where(table.c.account_id == account_id))
         detach_token(connection, account_id)
         # A right of the new holder may have the same number: withdrawing it would end theirs.
         forget_rights(connection, [account_id])
@@ -254,9 +256,13 @@ class ConsentTable(SealedTable):
         expired = and_(IN_FORCE, CONSENT_EVIDENCE.c.consent_until < today)
         ended = sum(self._expire(account_id, today) for account_id in self._list_accounts(expired))
         removed_ids = select(ACCOUNTS.c.id).where(is_removed)
+        over = (AccountState.CLOSED, AccountState.DELETED)
+        over_ids = select(ACCOUNTS.c.id).where(ACCOUNTS.c.state.in_(over))
         with self._database.writing() as connection:
             connection.execute(delete(PENDING_REFUSALS).where(PENDING_REFUSALS.c.account_id.in_(removed_ids)))
             connection.execute(delete(NOTICES).where(NOTICES.c.account_id.in_(removed_ids)))
+            # A process of 0.2.0 ends an account without them.
+            connection.execute(delete(ACCOUNT_DETAILS).where(ACCOUNT_DETAILS.c.account_id.in_(over_ids)))
             dropped = self._chain.drop_ended_before(connection, now - timedelta(days=keep_days))
         return ended, dropped.total()
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Column, delete, func, select, update
+from sqlalchemy import Column, delete, func, select, tuple_, update
 
 from worker.errors import OperatorFault
 from worker.stores.database import Database, place_of
 from worker.stores.encryption import OLD_FORM, Sealer
 from worker.stores.registry.tables import (
     ACCESS_KEYS,
+    ACCOUNT_DETAILS,
     CONSENT_CHAIN,
     CONSENT_EVIDENCE,
     HOUSEHOLDS,
@@ -42,49 +43,58 @@ class SealedColumn:
     """
 
     label: str
-    key: Column[Any]
+    key: tuple[Column[Any], ...]
     seals: Column[Any]
     sealed_at: Column[Any]
     is_kept: bool = True
     setting: str = "RELEVE_TOKEN_KEYS"
 
-    def place_of(self, row_key: str) -> str:
+    def place_of(self, *row_key: str) -> str:
         """Return the place to which a row's value is bound."""
-        return place_of(self.seals, row_key)
+        return place_of(self.seals, *row_key)
 
 
-TOKEN_SEALS: Final = SealedColumn("tokens", TOKENS.c.id, TOKENS.c.sealed, TOKENS.c.updated_at)
+TOKEN_SEALS: Final = SealedColumn("tokens", (TOKENS.c.id,), TOKENS.c.sealed, TOKENS.c.updated_at)
 PROOF_SEALS: Final = SealedColumn(
     "proofs of consent",
-    CONSENT_EVIDENCE.c.consent_id,
+    (CONSENT_EVIDENCE.c.consent_id,),
     CONSENT_EVIDENCE.c.sealed_personal,
     CONSENT_EVIDENCE.c.recorded_at,
 )
 CHAIN_SEALS: Final = SealedColumn(
-    "ends of the chain of consent proofs", CONSENT_CHAIN.c.name, CONSENT_CHAIN.c.sealed, CONSENT_CHAIN.c.sequence
+    "ends of the chain of consent proofs", (CONSENT_CHAIN.c.name,), CONSENT_CHAIN.c.sealed, CONSENT_CHAIN.c.sequence
 )
 INVITATION_SEALS: Final = SealedColumn(
-    "invitations", INVITATIONS.c.id, INVITATIONS.c.sealed_usage_point, INVITATIONS.c.created_at, is_kept=False
+    "invitations", (INVITATIONS.c.id,), INVITATIONS.c.sealed_usage_point, INVITATIONS.c.created_at, is_kept=False
 )
-WEBHOOK_SEALS: Final = SealedColumn("webhooks", TENANTS.c.id, TENANTS.c.sealed_webhook, TENANTS.c.created_at)
-OUTPUT_SEALS: Final = SealedColumn("outputs", OUTPUTS.c.id, OUTPUTS.c.sealed, OUTPUTS.c.created_at)
-RIGHT_SEALS: Final = SealedColumn("rights of access", RIGHTS.c.id, RIGHTS.c.sealed, RIGHTS.c.sealed_at)
-ANSWER_SEALS: Final = SealedColumn("kept answers", RAW_ANSWERS.c.id, RAW_ANSWERS.c.sealed, RAW_ANSWERS.c.last_at)
+WEBHOOK_SEALS: Final = SealedColumn("webhooks", (TENANTS.c.id,), TENANTS.c.sealed_webhook, TENANTS.c.created_at)
+OUTPUT_SEALS: Final = SealedColumn("outputs", (OUTPUTS.c.id,), OUTPUTS.c.sealed, OUTPUTS.c.created_at)
+RIGHT_SEALS: Final = SealedColumn("rights of access", (RIGHTS.c.id,), RIGHTS.c.sealed, RIGHTS.c.sealed_at)
+DETAIL_SEALS: Final = SealedColumn(
+    "details of accounts",
+    (ACCOUNT_DETAILS.c.account_id, ACCOUNT_DETAILS.c.kind),
+    ACCOUNT_DETAILS.c.sealed,
+    ACCOUNT_DETAILS.c.sealed_at,
+)
+ANSWER_SEALS: Final = SealedColumn("kept answers", (RAW_ANSWERS.c.id,), RAW_ANSWERS.c.sealed, RAW_ANSWERS.c.last_at)
 SAMPLE_SEALS: Final = SealedColumn(
     "samples in quarantine",
-    QUARANTINE.c.fingerprint,
+    (QUARANTINE.c.fingerprint,),
     QUARANTINE.c.sealed_sample,
     QUARANTINE.c.first_seen,
     is_kept=False,
 )
-TEXT_SEALS: Final = (TOKEN_SEALS, PROOF_SEALS, CHAIN_SEALS, INVITATION_SEALS, RIGHT_SEALS, WEBHOOK_SEALS, OUTPUT_SEALS)
+TEXT_SEALS: Final = (
+    *(TOKEN_SEALS, PROOF_SEALS, CHAIN_SEALS, INVITATION_SEALS, RIGHT_SEALS, WEBHOOK_SEALS, OUTPUT_SEALS),
+    DETAIL_SEALS,
+)
 SEALED_COLUMNS: Final = (*TEXT_SEALS, ANSWER_SEALS, SAMPLE_SEALS)
 
 
 def _of_web(label: str, key: Column[Any], seals: Column[Any], *, is_kept: bool = True) -> SealedColumn:
     columns = seals.table.c
     sealed_at = columns.created_at if "created_at" in columns else columns.confirmed_at
-    return SealedColumn(label, key, seals, sealed_at, is_kept, "RELEVE_SESSION_KEY")
+    return SealedColumn(label, (key,), seals, sealed_at, is_kept, "RELEVE_SESSION_KEY")
 
 
 WEB_SEALS: Final = (
@@ -109,7 +119,7 @@ def rotate_seals(database: Database, sealer: Sealer, column: SealedColumn) -> in
     nothing. Safe to repeat. Raises OperatorFault at the end, after all other values were sealed, if some could not be
     read.
     """
-    done, unreadable, after = 0, 0, ""
+    done, unreadable, after = 0, 0, tuple("" for _ in column.key)
     while rows := _rotate_page(database, sealer, column, after):
         after = rows[-1][0]
         done += sum(is_readable for _, is_readable in rows)
@@ -122,15 +132,18 @@ def rotate_seals(database: Database, sealer: Sealer, column: SealedColumn) -> in
     return done
 
 
-def _rotate_page(database: Database, sealer: Sealer, column: SealedColumn, after: str) -> list[tuple[str, bool]]:
+def _rotate_page(
+    database: Database, sealer: Sealer, column: SealedColumn, after: tuple[str, ...]
+) -> list[tuple[tuple[str, ...], bool]]:
     """Rotate the next page of rows, and return each row's key with whether its value could be read."""
-    key, seals = column.key, column.seals
-    query = select(key, seals).where(key > after, seals.is_not(None)).order_by(key).limit(PAGE)
-    page: list[tuple[str, bool]] = []
+    key, seals = tuple_(*column.key), column.seals
+    query = select(seals, *column.key).where(key > after, seals.is_not(None)).order_by(*column.key).limit(PAGE)
+    page: list[tuple[tuple[str, ...], bool]] = []
     with database.writing() as connection:
-        for row_key, sealed in connection.execute(query.with_for_update()).all():
+        for sealed, *parts in connection.execute(query.with_for_update()).all():
+            row_key = tuple(parts)
             try:
-                rotated = sealer.rotate(sealed, column.place_of(row_key))
+                rotated = sealer.rotate(sealed, column.place_of(*row_key))
             except OperatorFault:
                 # A lost key must not prevent the rotation of the other rows.
                 page.append((row_key, False))

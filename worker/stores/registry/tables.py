@@ -96,6 +96,13 @@ TENANTS = _table(
     Column("sealed_webhook", Text),  # JSON: the URL and the secret that signs.
     Column("created_at", UtcDateTime, nullable=False),
 )
+# Without a reference to the tenants: the default one exists without a row.
+TENANT_PRICES = _table(
+    "tenant_prices",
+    Column("tenant", _sortable(32), primary_key=True),
+    Column("prices", Text, nullable=False),  # JSON: what its accounts pay that have told no prices of their own.
+    Column("saved_at", UtcDateTime, nullable=False),
+)
 ACCOUNTS = _table(
     "accounts",
     Column("id", _sortable(32), primary_key=True),
@@ -121,6 +128,14 @@ USAGE_POINTS = _table(
     Column("usage_point_id", String(32), nullable=False),
     Column("direction", String(16), nullable=False),
     UniqueConstraint("usage_point_id", "supplier", "direction"),
+)
+# What a household or an operator tells about an account.
+ACCOUNT_DETAILS = _table(
+    "account_details",
+    Column("account_id", _sortable(32), ForeignKey("accounts.id"), primary_key=True),
+    Column("kind", _sortable(32), primary_key=True),  # A DetailKind.
+    Column("sealed", Text, nullable=False),  # JSON.
+    Column("sealed_at", UtcDateTime, nullable=False),
 )
 TOKENS = _table(
     "tokens",
@@ -605,6 +620,6 @@ OUTPUT_REMOVALS = _table(
 )
 # The tables from which a removal deletes the account's rows. Its token is deleted separately.
 PERSONAL = (
-    *(SERIES_OUTCOMES, USAGE_POINTS, READING_CHANGES, CORRECTIONS, RAW_ANSWERS),
+    *(SERIES_OUTCOMES, USAGE_POINTS, ACCOUNT_DETAILS, READING_CHANGES, CORRECTIONS, RAW_ANSWERS),
     *(OUTPUT_REMOVALS, OUTPUT_CHANGES, OUTPUTS),
 )

@@ -18,7 +18,8 @@ from worker.ops.check_results import Level
 from worker.ops.host_checks import check_session_key, check_token_keys
 from worker.stores import encryption
 from worker.stores.encryption import Purpose, Sealer, generate_key, read_sealing_time
-from worker.stores.registry.tables import CONSENT_PROOFS, TOKENS
+from worker.stores.registry.account_details import DetailKind
+from worker.stores.registry.tables import ACCOUNT_DETAILS, CONSENT_PROOFS, TOKENS
 
 NOW = datetime(2024, 7, 25, 9, tzinfo=UTC)
 
@@ -56,6 +57,20 @@ def test_a_token_under_a_key_of_old_is_to_be_sealed_anew(build_connections: Buil
         token_keys=f"{generate_key()},{old}", registry_url=registry_with_token(tmp_path, old)
     )
     assert_result(check_token_keys(connections), Level.WARN, "1 of 1 stored texts", "`releve secrets rotate`")
+
+
+def test_each_detail_of_an_account_is_among_the_checked_texts(
+    build_connections: BuildConnections, tmp_path: Path
+) -> None:
+    key = generate_key()
+    url = registry_with_token(tmp_path, key)
+    connections = build_connections(token_keys=key, registry_url=url)
+    with opened_registry(url, key) as registry:
+        for kind in DetailKind:
+            registry.account_details.save(registry.accounts.list_accounts()[0].id, kind, {"told": str(kind)})
+        assert_result(check_token_keys(connections), Level.OK, f"of {1 + len(DetailKind)} checked texts")
+        registry.database.change(update(ACCOUNT_DETAILS).values(kind=ACCOUNT_DETAILS.c.kind + "2"))
+        assert_result(check_token_keys(connections), Level.FAIL, f"{len(DetailKind)} of {1 + len(DetailKind)} stored")
 
 
 def test_what_only_release_0_2_0_reads_is_a_fault_in_registry_and_backups(

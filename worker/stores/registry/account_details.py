@@ -1,0 +1,66 @@
+"""What a household or an operator tells about an account, sealed: one row an account and kind.
+
+It ends with the account. An account whose meter has another holder keeps none, and the new holder's starts without.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from enum import StrEnum
+from typing import Any, Final
+
+from sqlalchemy import delete, select
+
+from worker.domain.account import AccountState
+from worker.errors import AccountClosed
+from worker.stores.database import SealedTable, build_insert, place_of
+from worker.stores.registry import account_rows
+from worker.stores.registry.tables import ACCOUNT_DETAILS
+
+_C: Final = ACCOUNT_DETAILS.c
+
+
+class DetailKind(StrEnum):
+    PRICES = "prices"
+    OFF_PEAK_HOURS = "off_peak_hours"
+
+
+class AccountDetailTable(SealedTable):
+    """The table of details, each a dict of JSON-able values."""
+
+    def load(self, account_id: str, kind: DetailKind) -> dict[str, Any] | None:
+        """Return what was told; None where nothing was."""
+        return self.load_many([account_id], kind).get(account_id)
+
+    def load_many(self, account_ids: Collection[str], kind: DetailKind) -> dict[str, dict[str, Any]]:
+        """Return what was told about these accounts, by id; those about which nothing was are left out."""
+        rows = self._database.fetch(select(ACCOUNT_DETAILS).where(_C.account_id.in_(account_ids), _C.kind == kind))
+        return {
+            row.account_id: json.loads(self._sealer.unseal(row.sealed, place_of(_C.sealed, row.account_id, kind)))
+            for row in rows
+        }
+
+    def list_accounts(self, kind: DetailKind) -> list[str]:
+        """Return the ids of the accounts about which something of this kind was told."""
+        query = select(_C.account_id).where(_C.kind == kind).order_by(_C.account_id)
+        return [row.account_id for row in self._database.fetch(query)]
+
+    def save(self, account_id: str, kind: DetailKind, detail: Mapping[str, Any]) -> None:
+        """Save what was told, in the place of what was told before.
+
+        Raises UnknownAccount, also for a removed account, and AccountClosed.
+        """
+        sealed = self._sealer.seal(json.dumps(detail), place_of(_C.sealed, account_id, kind))
+        values = {"sealed": sealed, "sealed_at": self._now()}
+        with self._database.writing() as connection:
+            account_rows.lock(connection, account_id)
+            if account_rows.get(connection, account_id).state is AccountState.CLOSED:
+                raise AccountClosed("another person holds this meter now: nothing is kept about this account any more")
+            statement = build_insert(connection.dialect.name, ACCOUNT_DETAILS)
+            row = statement.values(account_id=account_id, kind=kind, **values)
+            connection.execute(row.on_conflict_do_update(index_elements=[_C.account_id, _C.kind], set_=values))
+
+    def remove(self, account_id: str, kind: DetailKind) -> bool:
+        """Forget what was told, and return whether something was. Safe to repeat."""
+        return self._database.change(delete(ACCOUNT_DETAILS).where(_C.account_id == account_id, _C.kind == kind)) > 0

@@ -1,0 +1,37 @@
+"""What is told about accounts, and the default prices of tenants."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+from worker.stores.database import UtcDateTime
+from worker.stores.registry.migrations import MigrationPhase
+
+revision = "0012"
+down_revision = "0011"
+phase = MigrationPhase.EXPAND
+
+
+def upgrade() -> None:
+    """Create the tables, empty."""
+    op.create_table(
+        "account_details",
+        sa.Column("account_id", _sortable(32), nullable=False),
+        sa.Column("kind", _sortable(32), nullable=False),
+        sa.Column("sealed", sa.Text, nullable=False),
+        sa.Column("sealed_at", UtcDateTime, nullable=False),
+        sa.PrimaryKeyConstraint("account_id", "kind", name="pk_account_details"),
+        sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name="fk_account_details_account_id"),
+    )
+    op.create_table(
+        "tenant_prices",
+        sa.Column("tenant", _sortable(32), nullable=False),
+        sa.Column("prices", sa.Text, nullable=False),
+        sa.Column("saved_at", UtcDateTime, nullable=False),
+        sa.PrimaryKeyConstraint("tenant", name="pk_tenant_prices"),
+    )
+
+
+def _sortable(length: int) -> sa.String:
+    return sa.String(length).with_variant(sa.String(length, collation="C"), "postgresql")
