@@ -12,7 +12,11 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
+from itertools import zip_longest
 from typing import Final
+
+from worker.domain.windows import ONE_DAY
+from worker.errors import DataError
 
 
 class Option(StrEnum):
@@ -51,6 +55,11 @@ REGISTERS: Final[Mapping[Option, Mapping[str, str]]] = {
     },
 }
 HIGHEST_PRICE: Final = Decimal(5)  # Euros a kWh; what is above it is a mistake.
+HIGHEST_SUBSCRIPTION: Final = Decimal(12_000)  # Euros a year, likewise.
+
+
+class PricesRefused(DataError):
+    """Prices or colours that can't be used as they are; one line says where and why. Nothing was changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,3 +80,25 @@ def find_price(prices: Sequence[Price], day: date) -> Price | None:
     place = bisect_right(prices, day, key=lambda price: price.first)
     found = prices[place - 1] if place else None
     return found if found and (found.last is None or day <= found.last) else None
+
+
+def explain_price(price: Decimal) -> str | None:
+    """Return why a kWh can't have this price; None if it can."""
+    if price <= 0:
+        return "a price must be more than 0"
+    return f"a price must be at most {HIGHEST_PRICE} euros a kWh" if price > HIGHEST_PRICE else None
+
+
+def find_misfit(prices: Sequence[Price]) -> str | None:
+    """Return where prices, in the order of their first days, leave a gap or overlap; None if they do neither."""
+    for price, after in zip_longest(prices, prices[1:]):
+        last = price.last or date.max
+        if after and price.first == after.first:
+            return f"two prices begin on {price.first}"
+        if last < price.first:
+            return f"the price from {price.first} on ends before it begins, on {last}"
+        if after and after.first <= last:
+            return f"{after.first} has two prices: those from {price.first} and from {after.first} on"
+        if after and after.first > last + ONE_DAY:
+            return f"the days from {last + ONE_DAY} to {after.first - ONE_DAY} are missing"
+    return None
