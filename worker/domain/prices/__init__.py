@@ -82,23 +82,14 @@ def find_price(prices: Sequence[Price], day: date) -> Price | None:
     return found if found and (found.last is None or day <= found.last) else None
 
 
-def explain_price(price: Decimal) -> str | None:
-    """Return why a kWh can't have this price; None if it can."""
-    if price <= 0:
-        return "a price must be more than 0"
-    return f"a price must be at most {HIGHEST_PRICE} euros a kWh" if price > HIGHEST_PRICE else None
-
-
 def find_misfit(prices: Sequence[Price]) -> str | None:
     """Return where prices, in the order of their first days, leave a gap or overlap; None if they do neither."""
     for price, after in zip_longest(prices, prices[1:]):
         last = price.last or date.max
-        if after and price.first == after.first:
-            return f"two prices begin on {price.first}"
+        if after and after.first <= max(price.first, last):
+            return f"{after.first} has two prices: those from {price.first} and from {after.first} on"
         if last < price.first:
             return f"the price from {price.first} on ends before it begins, on {last}"
-        if after and after.first <= last:
-            return f"{after.first} has two prices: those from {price.first} and from {after.first} on"
         if after and after.first > last + ONE_DAY:
             return f"the days from {last + ONE_DAY} to {after.first - ONE_DAY} are missing"
     return None

@@ -39,15 +39,7 @@ from difflib import get_close_matches
 from itertools import zip_longest
 from typing import Any, Final, Self
 
-from worker.domain.prices import (
-    HIGHEST_SUBSCRIPTION,
-    PERIODS,
-    Option,
-    Price,
-    PricesRefused,
-    explain_price,
-    find_misfit,
-)
+from worker.domain.prices import HIGHEST_PRICE, HIGHEST_SUBSCRIPTION, PERIODS, Option, Price, PricesRefused, find_misfit
 from worker.domain.windows import ONE_DAY
 
 MAX_BYTES: Final = 64 * 1024
@@ -59,13 +51,10 @@ _PERIODS: Final[Mapping[str, Sequence[str]]] = {
     "gas": ["price"],
     "production": ["price"],
 }
-_WANTED: Final = f"base, or hp and hc, or {', '.join(PERIODS[Option.TEMPO])}"
 _YEARS: Final = range(2000, 2100)
 _MOST_PLACES: Final = 8
-_LONGEST_NAME: Final = 100
+_LONGEST: Final = 100  # Characters of a name, or of what is quoted.
 _LONGEST_LINE: Final = 300  # Names with thousands of parts would take the reader of TOML seconds.
-_LONGEST_REASON: Final = 120
-_LONGEST_KEY: Final = 40
 _COMMA: Final = re.compile(r"\s*(\d{1,6})[.,](\d{1,8})\s*(?:€|eur|euros?)?\s*", re.ASCII | re.IGNORECASE)
 _ASSIGNED_COMMA: Final = re.compile(r"=\s*(\d{1,6}),(\d{1,8})", re.ASCII)
 _LINE_OF_ERROR: Final = re.compile(r"(.*) \(at line (\d+), column \d+\)")
@@ -80,10 +69,10 @@ class OwnPrices:
     gas: tuple[Price, ...] = ()
     production: tuple[Price, ...] = ()
 
-    def starts_later(self, today: date) -> tuple[date, ...]:
+    def starts_later(self, today: date) -> list[date]:
         """Return the days after today on which prices begin, in order."""
         prices = (*self.electricity, *self.gas, *self.production)
-        return tuple(sorted({price.first for price in prices if price.first > today}))
+        return sorted({price.first for price in prices if price.first > today})
 
     def to_json(self) -> dict[str, Any]:
         kinds = {kind: [_price_to_json(price) for price in getattr(self, kind)] for kind in _PERIODS}
@@ -103,11 +92,12 @@ def option_of(price: Price) -> Option:
 def read_own_prices(text: str) -> OwnPrices:
     """Return what a file in TOML says. Raises PricesRefused."""
     if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
-        raise PricesRefused(f"larger than {MAX_BYTES // 1024} kB")
+        raise PricesRefused(f"it is larger than {MAX_BYTES // 1024} kB")
     text = text.removeprefix("\ufeff")
     lines = text.split("\n")
-    if overlong := [number for number, line in enumerate(lines, 1) if len(line) > _LONGEST_LINE]:
-        raise PricesRefused(f"line {overlong[0]}: longer than {_LONGEST_LINE} characters")
+    for number, line in enumerate(lines, 1):
+        if len(line) > _LONGEST_LINE:
+            raise PricesRefused(f"line {number}: longer than {_LONGEST_LINE} characters")
     try:
         document = tomllib.loads(text, parse_float=Decimal)
     except (ValueError, ArithmeticError, RecursionError) as error:
@@ -119,24 +109,23 @@ def check_own_prices(document: Mapping[str, Any]) -> OwnPrices:
     """Return the prices of a parsed file, or of a form with the same names. Raises PricesRefused."""
     _refuse_unknown(document, ("supplier", "currency", *_PERIODS))
     supplier, currency = document.get("supplier", ""), document.get("currency", "EUR")
-    if not isinstance(currency, str) or currency.upper() != "EUR":
-        raise PricesRefused("currency: prices must be in euros (EUR)")
-    if not isinstance(supplier, str) or not supplier.isprintable() or len(supplier) > _LONGEST_NAME:
-        raise PricesRefused(f"supplier: must be a name in quotes of at most {_LONGEST_NAME} characters")
+    if currency != "EUR":
+        raise PricesRefused('currency: only euros are possible: write "EUR", or leave it out')
+    if not isinstance(supplier, str) or not supplier.isprintable() or len(supplier) > _LONGEST:
+        raise PricesRefused(f"supplier: must be a name in quotes of at most {_LONGEST} characters")
     kinds = {kind: _read_blocks(kind, document.get(kind, [])) for kind in _PERIODS}
     if not any(kinds.values()):
-        raise PricesRefused(f"no prices: write a block {' or '.join(f'[[{kind}]]' for kind in _PERIODS)}")
+        raise PricesRefused(f"it has no prices: write a block {' or '.join(f'[[{kind}]]' for kind in _PERIODS)}")
     return OwnPrices(supplier, **kinds)
 
 
 def _explain_syntax(error: str, lines: Sequence[str]) -> str:
     match = _LINE_OF_ERROR.fullmatch(error)
     if match is None:
-        return f"not TOML: {error[:_LONGEST_REASON]}"
-    number = int(match[2])
-    comma = _ASSIGNED_COMMA.search(lines[number - 1])
-    reason = f"write {comma[1]}.{comma[2]}" if comma else f"not TOML: {match[1][:_LONGEST_REASON]}"
-    return f"line {number}: {reason}"
+        return f"not TOML: {error[:_LONGEST]}"
+    comma = _ASSIGNED_COMMA.search(lines[int(match[2]) - 1])
+    reason = f"write {comma[1]}.{comma[2]}" if comma else f"not TOML: {match[1][:_LONGEST]}"
+    return f"line {match[2]}: {reason}"
 
 
 def _refuse_unknown(block: Mapping[str, Any], known: Sequence[str], place: str = "") -> None:
@@ -144,30 +133,35 @@ def _refuse_unknown(block: Mapping[str, Any], known: Sequence[str], place: str =
         if key not in known:
             like = get_close_matches(key.lower(), known, n=1)
             hint = f"did you mean {like[0]}?" if like else f"known are {', '.join(known)}"
-            raise PricesRefused(f"{place}{key[:_LONGEST_KEY]!r} is unknown: {hint}")
+            raise PricesRefused(f"{place}{key[:_LONGEST]!r} is unknown: {hint}")
 
 
 def _read_blocks(kind: str, blocks: Any) -> tuple[Price, ...]:
     if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
         raise PricesRefused(f"{kind}: write [[{kind}]] on a line of its own, with two brackets")
     read = (_read_block(kind, f"[[{kind}]] {number}, ", block) for number, block in enumerate(blocks, 1))
-    prices = list(_close(sorted(read, key=lambda price: price.first)))
+    prices = tuple(_close(sorted(read, key=lambda price: price.first)))
     if misfit := find_misfit(prices):
         raise PricesRefused(f"[[{kind}]]: {misfit}")
-    return tuple(prices)
+    return prices
 
 
 def _read_block(kind: str, place: str, block: Mapping[str, Any]) -> Price:
-    subscription = [] if kind == "production" else ["subscription"]
-    _refuse_unknown(block, ["from", "until", *subscription, *_PERIODS[kind]], place)
-    if lacking := [key for key in ("from", *subscription) if key not in block]:
-        raise PricesRefused(f"{place}{lacking[0]} is missing")
-    energy = {period: _read_price(f"{place}{period}: ", block[period]) for period in _PERIODS[kind] if period in block}
+    needed = ["from"] if kind == "production" else ["from", "subscription"]
+    _refuse_unknown(block, [*needed, "until", *_PERIODS[kind]], place)
+    energy = {
+        period: _read_amount(f"{place}{period}: ", block[period], HIGHEST_PRICE)
+        for period in _PERIODS[kind]
+        if period in block
+    }
+    for key in needed if kind == "electricity" else [*needed, "price"]:
+        if key not in block:
+            raise PricesRefused(f"{place}{key} is missing")
     if kind == "electricity" and frozenset(energy) not in _OPTIONS:
-        raise PricesRefused(f"{place}needs the prices of one option: {_WANTED}")
-    if not energy:
-        raise PricesRefused(f"{place}price is missing")
-    monthly = _read_subscription(f"{place}subscription: ", block.get("subscription", 0))
+        wanted = f"base, or hp and hc, or {', '.join(PERIODS[Option.TEMPO])}"
+        raise PricesRefused(f"{place}needs the prices of one option: {wanted}")
+    highest = HIGHEST_SUBSCRIPTION / _MONTHS
+    monthly = _read_amount(f"{place}subscription: ", block.get("subscription", 0), highest, may_be_0=True)
     first = _read_day(f"{place}from: ", block["from"])
     last = _read_day(f"{place}until: ", block["until"]) if "until" in block else None
     return Price(first, last, energy, monthly * _MONTHS)
@@ -176,8 +170,7 @@ def _read_block(kind: str, place: str, block: Mapping[str, Any]) -> Price:
 def _close(prices: Sequence[Price]) -> Iterable[Price]:
     """Yield the prices; one without a last day lasts until the next begins."""
     for price, after in zip_longest(prices, prices[1:]):
-        implied = after.first - ONE_DAY if after and after.first > price.first else None
-        yield replace(price, last=price.last or implied)
+        yield replace(price, last=price.last or (after.first - ONE_DAY if after else None))
 
 
 def _read_day(place: str, raw: Any) -> date:
@@ -188,26 +181,14 @@ def _read_day(place: str, raw: Any) -> date:
     return raw
 
 
-def _read_price(place: str, raw: Any) -> Decimal:
-    price = _read_number(place, raw)
-    if fault := explain_price(price):
-        raise PricesRefused(f"{place}{fault}")
-    return price
-
-
-def _read_subscription(place: str, raw: Any) -> Decimal:
-    monthly = _read_number(place, raw)
-    if not 0 <= monthly * _MONTHS <= HIGHEST_SUBSCRIPTION:
-        raise PricesRefused(f"{place}must be from 0 to {HIGHEST_SUBSCRIPTION / _MONTHS} euros a month")
-    return monthly
-
-
-def _read_number(place: str, raw: Any) -> Decimal:
+def _read_amount(place: str, raw: Any, highest: Decimal, *, may_be_0: bool = False) -> Decimal:
     if isinstance(raw, str) and (comma := _COMMA.fullmatch(raw)):
         raise PricesRefused(f"{place}write {comma[1]}.{comma[2]}, without quotes")
     if isinstance(raw, bool) or not isinstance(raw, int | Decimal) or not Decimal(raw).is_finite():
         raise PricesRefused(f"{place}must be a number of euros such as 0.19, without quotes")
-    if isinstance(raw, Decimal) and -int(raw.as_tuple().exponent) > _MOST_PLACES:
+    if not 0 <= raw <= highest or (raw == 0 and not may_be_0):
+        raise PricesRefused(f"{place}must be {'at least' if may_be_0 else 'more than'} 0, and at most {highest} euros")
+    if -int(Decimal(raw).as_tuple().exponent) > _MOST_PLACES:
         raise PricesRefused(f"{place}must have at most {_MOST_PLACES} decimals")
     return Decimal(raw)
 

@@ -8,8 +8,8 @@
 without prices says that none was offered on these days.
 
 Some copies have dates like ISO, but day and month exchanged wherever the day can be a month: 01/08/2025 is
-``2025-01-08`` there, and 31/07/2025 is ``2025-07-31`` or ``2025-31-07``. The dates of one power follow each other in
-one reading alone.
+``2025-01-08`` there, and 31/07/2025 is ``2025-07-31`` or ``2025-31-07``. The dates of each power must follow each other
+day by day, which they do in one reading alone.
 
 Source: "Historique des tarifs réglementés de vente d'électricité pour les consommateurs résidentiels", data.gouv.fr.
 """
@@ -17,23 +17,15 @@ Source: "Historique des tarifs réglementés de vente d'électricité pour les c
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
-from itertools import groupby
 from typing import Final
 
-from worker.domain.prices import (
-    HIGHEST_SUBSCRIPTION,
-    Colour,
-    Option,
-    Price,
-    PricesRefused,
-    explain_price,
-    find_misfit,
-)
+from worker.domain.prices import HIGHEST_PRICE, HIGHEST_SUBSCRIPTION, PERIODS, Option, Price, PricesRefused, find_misfit
 from worker.domain.windows import ONE_DAY
 
 FILES: Final[Mapping[Option, str]] = {
@@ -41,26 +33,27 @@ FILES: Final[Mapping[Option, str]] = {
     Option.HPHC: "Option_HPHC.csv",
     Option.TEMPO: "Option_Tempo.csv",
 }
-_FRENCH_COLOURS: Final = {Colour.BLUE: "BLEU", Colour.WHITE: "BLANC", Colour.RED: "ROUGE"}
-# The column of each tariff period.
-_ENERGY_COLUMNS: Final[Mapping[Option, Mapping[str, str]]] = {
-    Option.BASE: {"base": "PART_VARIABLE_TTC"},
-    Option.HPHC: {hours.lower(): f"PART_VARIABLE_{hours}_TTC" for hours in ("HP", "HC")},
-    Option.TEMPO: {
-        f"{colour}_{hours.lower()}": f"PART_VARIABLE_{hours}{name}_TTC"
-        for colour, name in _FRENCH_COLOURS.items()
-        for hours in ("HP", "HC")
-    },
+_ENERGY_COLUMNS: Final = {
+    "base": "PART_VARIABLE_TTC",
+    "hp": "PART_VARIABLE_HP_TTC",
+    "hc": "PART_VARIABLE_HC_TTC",
+    "blue_hp": "PART_VARIABLE_HPBLEU_TTC",
+    "blue_hc": "PART_VARIABLE_HCBLEU_TTC",
+    "white_hp": "PART_VARIABLE_HPBLANC_TTC",
+    "white_hc": "PART_VARIABLE_HCBLANC_TTC",
+    "red_hp": "PART_VARIABLE_HPROUGE_TTC",
+    "red_hc": "PART_VARIABLE_HCROUGE_TTC",
 }
 _SUBSCRIPTION: Final = "PART_FIXE_TTC"
-_PLAIN_COLUMNS: Final = ("DATE_DEBUT", "DATE_FIN", "P_SOUSCRITE")
-_OTHER_NAMES: Final = {"PUISSANCE": "P_SOUSCRITE"}
+_Row = tuple[int, dict[str, str]]  # The number of its line, and its cells by column.
+_Form = Sequence[re.Pattern[str]]  # The first that gives a day is right.
+_FIRST, _LAST, _POWER = "DATE_DEBUT", "DATE_FIN", "P_SOUSCRITE"
+_OTHER_NAMES: Final = {"PUISSANCE": _POWER}
 _AMOUNT: Final = re.compile(r"-?\d{1,6}(?:,\d{1,8})?", re.ASCII)
-_POWER: Final = re.compile(r"[1-9]\d{0,2}", re.ASCII)
+_KVA: Final = re.compile(r"[1-9]\d{0,2}", re.ASCII)
 _ISO: Final = re.compile(r"(?P<year>20\d\d)-(?P<month>\d\d)-(?P<day>\d\d)", re.ASCII)
 _EXCHANGED: Final = re.compile(r"(?P<year>20\d\d)-(?P<day>\d\d)-(?P<month>\d\d)", re.ASCII)
-# The forms of a file's dates; in each, the first pattern that gives a day.
-_DATE_FORMS: Final = (
+_DATE_FORMS: Final[Sequence[_Form]] = (
     (re.compile(r"(?P<day>\d\d)/(?P<month>\d\d)/(?P<year>20\d\d)", re.ASCII),),
     (_ISO,),
     (_EXCHANGED, _ISO),
@@ -87,18 +80,6 @@ class RegulatedTariff:
         return prices[-1].last if prices else None
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """A row with the texts of its dates; ``energy`` is empty where it has no prices."""
-
-    line: int
-    first: str
-    last: str
-    power: int
-    energy: Mapping[str, Decimal]
-    subscription: Decimal
-
-
 def read_tariff(text: str, option: Option, copied_on: date, rows_before: int = 0) -> RegulatedTariff:
     """Return what the file of an option says, as copied on a day; ``rows_before``: rows of the copy before.
 
@@ -106,93 +87,88 @@ def read_tariff(text: str, option: Option, copied_on: date, rows_before: int = 0
     """
     rows = _read_rows(text, option)
     if len(rows) < rows_before:
-        raise PricesRefused(f"only {len(rows)} rows, but the copy before has {rows_before}")
-    by_power = {
-        power: tuple(price for price in prices if price.energy)
-        for power, prices in _date_rows(rows, copied_on).items()
-        if any(price.energy for price in prices)
-    }
-    if not by_power:
-        raise PricesRefused("no row has prices")
-    return RegulatedTariff(option, copied_on, len(rows), by_power)
+        raise PricesRefused(f"it has {len(rows)} rows, but the copy before had {rows_before}")
+    readings, faults = [], []
+    for form in [form for form in _DATE_FORMS if _read_date(rows[0][1][_FIRST], form)] or _DATE_FORMS[:1]:
+        try:
+            readings.append(_read_prices(rows, option, copied_on, form))
+        except PricesRefused as fault:
+            faults.append(fault)
+    if not readings:
+        raise faults[-1]
+    if any(reading != readings[0] for reading in readings):
+        raise PricesRefused("its dates can be read as year-month-day and as year-day-month")
+    return RegulatedTariff(option, copied_on, len(rows), readings[0])
 
 
 def _read_rows(text: str, option: Option) -> list[_Row]:
+    """Return each row below the header that isn't blank, with the number of its line."""
     lines = [[cell.strip(' \t"\u00a0') for cell in line.split(";")] for line in text.lstrip("\ufeff").splitlines()]
     filled = [(number, cells) for number, cells in enumerate(lines, 1) if any(cells)]
-    if not filled:
-        raise PricesRefused("it is empty")
-    names = _name_columns(filled[0][1], option)
-    return [_read_row(number, cells, names, option) for number, cells in filled[1:]]
+    names = _name_columns(filled[0][1] if filled else [], option)
+    if len(filled) == 1:
+        raise PricesRefused("it has no rows")
+    for line, cells in filled:
+        if len(cells) < len(names) or any(cells[len(names) :]):
+            raise PricesRefused(f"line {line}: has {len(cells)} cells, the header has {len(names)}")
+    return [(line, dict(zip(names, cells, strict=False))) for line, cells in filled[1:]]
 
 
 def _name_columns(header: Sequence[str], option: Option) -> list[str]:
     """Return the names of all columns; a column may lack a name. Raises PricesRefused for what is not this option's."""
     names = [_OTHER_NAMES.get(name.upper(), name.upper()) for name in header]
-    amounts = (_SUBSCRIPTION, *_ENERGY_COLUMNS[option].values())
-    needed = (*_PLAIN_COLUMNS, *amounts)
+    amounts = [_SUBSCRIPTION, *(_ENERGY_COLUMNS[period] for period in PERIODS[option])]
+    needed = [_FIRST, _LAST, _POWER, *amounts]
     known = {"", *needed, *(name.replace("TTC", "HT") for name in amounts)}
-    for name in needed:
-        if names.count(name) != 1:
-            raise PricesRefused(f"not the columns of {option}: {name} stands there {names.count(name)} times")
-    if unknown := [name for name in names if name not in known]:
-        raise PricesRefused(f"not the columns of {option}: {unknown[0][:_LONGEST_NAME]!r} is unknown")
+    faults = [
+        *(f"{name} is missing" for name in needed if name not in names),
+        *(f"{name[:_LONGEST_NAME]!r} is unknown" for name in names if name not in known),
+        *(f"{name} is there twice" for name in needed if names.count(name) > 1),
+    ]
+    if faults:
+        raise PricesRefused(f"the columns are not those of option {option}: {faults[0]}")
     return names
 
 
-def _read_row(line: int, cells: Sequence[str], names: Sequence[str], option: Option) -> _Row:
-    if len(cells) < len(names) or any(cells[len(names) :]):
-        raise PricesRefused(f"line {line}: has {len(cells)} cells, the header has {len(names)}")
-    row = dict(zip(names, cells, strict=False))
-    if not _POWER.fullmatch(row["P_SOUSCRITE"]):
-        raise PricesRefused(f"line {line}: P_SOUSCRITE must be a power in kVA, such as 6")
+def _read_prices(rows: Sequence[_Row], option: Option, copied_on: date, form: _Form) -> dict[int, tuple[Price, ...]]:
+    """Return the prices of each power, whose rows must follow each other; those without prices count for this alone."""
+    by_power = defaultdict(list)
+    for line, row in rows:
+        if not _KVA.fullmatch(row[_POWER]):
+            raise PricesRefused(f"line {line}: {_POWER} must be a power in kVA, such as 6")
+        by_power[int(row[_POWER])].append(_read_row(line, row, option, copied_on, form))
+    for power, prices in by_power.items():
+        prices.sort(key=lambda price: price.first)
+        if misfit := find_misfit(prices):
+            raise PricesRefused(f"{power} kVA: {misfit}")
+    priced = {power: tuple(price for price in prices if price.energy) for power, prices in by_power.items()}
+    if not any(priced.values()):
+        raise PricesRefused("no row has prices")
+    return {power: prices for power, prices in priced.items() if prices}
+
+
+def _read_row(line: int, row: Mapping[str, str], option: Option, copied_on: date, form: _Form) -> Price:
+    first, last = _read_date(row[_FIRST], form), _read_date(row[_LAST], form)
+    if first is None or (row[_LAST] and last is None):
+        raise PricesRefused(f"line {line}: {_FIRST} and {_LAST} must be dates such as 01/08/2025, as in the other rows")
     energy, subscription = {}, Decimal(0)
-    columns = _ENERGY_COLUMNS[option]
-    if row[_SUBSCRIPTION] or any(row[column] for column in columns.values()):
-        energy = {period: _read_amount(line, row, column) for period, column in columns.items()}
-        subscription = _read_amount(line, row, _SUBSCRIPTION)
-    return _Row(line, row["DATE_DEBUT"], row["DATE_FIN"], int(row["P_SOUSCRITE"]), energy, subscription)
+    columns = {period: _ENERGY_COLUMNS[period] for period in PERIODS[option]}
+    if any(row[column] for column in (_SUBSCRIPTION, *columns.values())):
+        energy = {period: _read_amount(line, row, column, HIGHEST_PRICE) for period, column in columns.items()}
+        subscription = _read_amount(line, row, _SUBSCRIPTION, HIGHEST_SUBSCRIPTION)
+    return Price(first, last or _last_day_in_force(max(first, copied_on)), energy, subscription)
 
 
-def _read_amount(line: int, row: Mapping[str, str], column: str) -> Decimal:
+def _read_amount(line: int, row: Mapping[str, str], column: str, highest: Decimal) -> Decimal:
     if not _AMOUNT.fullmatch(row[column]):
         raise PricesRefused(f"line {line}: {column} must be a number such as 0,1952")
     amount = Decimal(row[column].replace(",", "."))
-    if column == _SUBSCRIPTION:
-        possible = 0 < amount <= HIGHEST_SUBSCRIPTION
-        fault = None if possible else f"it must be more than 0, and at most {HIGHEST_SUBSCRIPTION} euros a year"
-    else:
-        fault = explain_price(amount)
-    if fault:
-        raise PricesRefused(f"line {line}: {column}: {fault}")
+    if not 0 < amount <= highest:
+        raise PricesRefused(f"line {line}: {column} must be more than 0 and at most {highest}")
     return amount
 
 
-def _date_rows(rows: Sequence[_Row], copied_on: date) -> dict[int, list[Price]]:
-    """Return the rows of each power in the order of their days, by the only form of dates in which they follow."""
-    readings = [[_date_row(row, form, copied_on) for row in rows] for form in _DATE_FORMS]
-    closest = min(readings, key=lambda prices: prices.count(None))
-    if None in closest:
-        line = rows[closest.index(None)].line
-        raise PricesRefused(f"line {line}: DATE_DEBUT and DATE_FIN must be dates such as 01/08/2025, as in other rows")
-    whole = [_group(rows, [price for price in prices if price]) for prices in readings if None not in prices]
-    following = [powers for powers in whole if _find_misfit(powers) is None]
-    if not following:
-        raise PricesRefused(_find_misfit(whole[0]) or "")
-    if any(powers != following[0] for powers in following):
-        raise PricesRefused("its dates can be read as year-month-day and as year-day-month")
-    return following[0]
-
-
-def _date_row(row: _Row, form: Sequence[re.Pattern[str]], copied_on: date) -> Price | None:
-    first = _read_date(row.first, form)
-    last = _read_date(row.last, form)
-    if first is None or (row.last and last is None):
-        return None
-    return Price(first, last or _last_day_in_force(max(first, copied_on)), row.energy, row.subscription)
-
-
-def _read_date(text: str, form: Sequence[re.Pattern[str]]) -> date | None:
+def _read_date(text: str, form: _Form) -> date | None:
     for match in filter(None, (pattern.fullmatch(text) for pattern in form)):
         with suppress(ValueError):
             return date(int(match["year"]), int(match["month"]), int(match["day"]))
@@ -203,13 +179,3 @@ def _last_day_in_force(day: date) -> date:
     """Return the day before the first 1 February or 1 August after a day: prices change then, as a rule."""
     changes = (date(day.year, 2, 1), date(day.year, 8, 1), date(day.year + 1, 2, 1))
     return min(change for change in changes if change > day) - ONE_DAY
-
-
-def _group(rows: Sequence[_Row], prices: Sequence[Price]) -> dict[int, list[Price]]:
-    ordered = sorted(zip((row.power for row in rows), prices, strict=True), key=lambda pair: (pair[0], pair[1].first))
-    return {power: [price for _, price in pairs] for power, pairs in groupby(ordered, key=lambda pair: pair[0])}
-
-
-def _find_misfit(powers: Mapping[int, Sequence[Price]]) -> str | None:
-    misfits = (f"{power} kVA: {misfit}" for power, prices in powers.items() if (misfit := find_misfit(prices)))
-    return next(misfits, None)

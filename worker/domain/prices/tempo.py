@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import date, datetime
 from typing import Final
 
@@ -19,7 +20,7 @@ from worker.domain.windows import ONE_DAY, PARIS, DateWindow
 _CHANGE_HOUR: Final = 6  # It comes once a day: clocks change before it.
 _FIRST_MONTH: Final = 9
 _HEADER: Final = "day,colour"
-_ROW: Final = re.compile(r"(20\d\d-\d\d-\d\d)[,;]([a-z]+)", re.ASCII)
+_DAY: Final = re.compile(r"20\d\d-\d\d-\d\d", re.ASCII)
 _COLOURS: Final = {
     **{str(colour): colour for colour in Colour},
     "bleu": Colour.BLUE,
@@ -30,9 +31,9 @@ _COLOURS: Final = {
 
 def read_colours(text: str) -> dict[date, Colour]:
     """Return the colours of a file, in the order of their days. Raises PricesRefused."""
-    lines = [line.replace(" ", "").lower() for line in text.lstrip("\ufeff").splitlines()]
+    lines = [line.replace(" ", "").replace(";", ",").lower() for line in text.lstrip("\ufeff").splitlines()]
     filled = [(number, line) for number, line in enumerate(lines, 1) if line]
-    if not filled or filled[0][1].replace(";", ",") != _HEADER:
+    if not filled or filled[0][1] != _HEADER:
         raise PricesRefused(f"the first line must be {_HEADER}")
     colours: dict[date, Colour] = {}
     for number, line in filled[1:]:
@@ -73,12 +74,8 @@ def name_season(day: date) -> str:
 
 
 def _read_row(number: int, line: str) -> tuple[date, Colour]:
-    match = _ROW.fullmatch(line)
-    if match is None:
-        raise PricesRefused(f"line {number}: must be a day and a colour, such as 2024-01-31,BLUE")
-    if match[2] not in _COLOURS:
-        raise PricesRefused(f"line {number}: the colour must be blue, white or red (bleu, blanc, rouge)")
-    try:
-        return date.fromisoformat(match[1]), _COLOURS[match[2]]
-    except ValueError:
-        raise PricesRefused(f"line {number}: there is no such day") from None
+    day, _, colour = line.partition(",")
+    with suppress(ValueError, KeyError):
+        if _DAY.fullmatch(day):
+            return date.fromisoformat(day), _COLOURS[colour]
+    raise PricesRefused(f"line {number}: must be a day and its colour (blue, white or red), such as 2024-01-31,BLUE")
