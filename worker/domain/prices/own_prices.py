@@ -149,11 +149,8 @@ def _read_blocks(kind: str, blocks: Any) -> tuple[Price, ...]:
 def _read_block(kind: str, place: str, block: Mapping[str, Any]) -> Price:
     needed = ["from"] if kind == "production" else ["from", "subscription"]
     _refuse_unknown(block, [*needed, "until", *_PERIODS[kind]], place)
-    energy = {
-        period: _read_amount(f"{place}{period}: ", block[period], HIGHEST_PRICE)
-        for period in _PERIODS[kind]
-        if period in block
-    }
+    periods = [period for period in _PERIODS[kind] if period in block]
+    energy = {period: _read_amount(f"{place}{period}: ", block[period], HIGHEST_PRICE) for period in periods}
     for key in needed if kind == "electricity" else [*needed, "price"]:
         if key not in block:
             raise PricesRefused(f"{place}{key} is missing")

@@ -48,7 +48,6 @@ _SUBSCRIPTION: Final = "PART_FIXE_TTC"
 _Row = tuple[int, dict[str, str]]  # The number of its line, and its cells by column.
 _Form = Sequence[re.Pattern[str]]  # The first that gives a day is right.
 _FIRST, _LAST, _POWER = "DATE_DEBUT", "DATE_FIN", "P_SOUSCRITE"
-_OTHER_NAMES: Final = {"PUISSANCE": _POWER}
 _AMOUNT: Final = re.compile(r"-?\d{1,6}(?:,\d{1,8})?", re.ASCII)
 _KVA: Final = re.compile(r"[1-9]\d{0,2}", re.ASCII)
 _ISO: Final = re.compile(r"(?P<year>20\d\d)-(?P<month>\d\d)-(?P<day>\d\d)", re.ASCII)
@@ -116,7 +115,7 @@ def _read_rows(text: str, option: Option) -> list[_Row]:
 
 def _name_columns(header: Sequence[str], option: Option) -> list[str]:
     """Return the names of all columns; a column may lack a name. Raises PricesRefused for what is not this option's."""
-    names = [_OTHER_NAMES.get(name.upper(), name.upper()) for name in header]
+    names = [name.upper().replace("PUISSANCE", _POWER) for name in header]
     amounts = [_SUBSCRIPTION, *(_ENERGY_COLUMNS[period] for period in PERIODS[option])]
     needed = [_FIRST, _LAST, _POWER, *amounts]
     known = {"", *needed, *(name.replace("TTC", "HT") for name in amounts)}
