@@ -242,14 +242,16 @@ monthly_amounts = st.decimals(0, 200, places=2)
 
 @st.composite
 def made_rows(draw: st.DrawFn, kind: str) -> tuple[Price, ...]:
-    day, rows = draw(st.dates(date(2015, 1, 1), date(2030, 1, 1))), []
+    day = draw(st.dates(date(2015, 1, 1), date(2030, 1, 1)))
+    rows: list[Price] = []
     for _ in range(draw(st.integers(0, 4))):
         last = day + timedelta(days=draw(st.integers(0, 400)))
         periods = PERIODS[draw(st.sampled_from(Option))] if kind == "electricity" else ("price",)
         yearly = Decimal(0) if kind == "production" else draw(monthly_amounts) * 12
         rows.append(Price(day, last, {period: draw(amounts) for period in periods}, yearly))
         day = last + ONE_DAY
-    if rows and draw(st.booleans()):
+    is_open = draw(st.booleans())
+    if rows and is_open:
         rows[-1] = Price(rows[-1].first, None, rows[-1].energy, rows[-1].subscription)
     return tuple(rows)
 
@@ -283,33 +285,9 @@ def test_stored_prices_are_read_back(prices: OwnPrices) -> None:
 
 values = st.sampled_from(
     [
-        "0.19",
-        "1",
-        "-1",
-        "0",
-        "0,19",
-        '"0,19"',
-        "nan",
-        "inf",
-        "1e999999",
-        "1e-999999",
-        "0e-999999",
-        "9e99999999999999999999",
-        "true",
-        "2026-02-01",
-    ]
-    + [
-        "9999-12-31",
-        "0001-01-01",
-        "2026-02-01T00:00:00Z",
-        "07:30:00",
-        "[]",
-        "{}",
-        "[[",
-        "9" * 290,
-        "''",
-        '"""',
-        "{a.b=1}",
+        *("0.19", "1", "-1", "0", "0,19", '"0,19"', "nan", "inf", "1e999999", "1e-999999", "0e-999999", "9" * 290),
+        *("true", "[]", "{}", "[[", "{a.b=1}", "''", '"""', "07:30:00"),
+        *("2026-02-01", "9999-12-31", "0001-01-01", "2026-02-01T00:00:00Z"),
     ]
 )
 lines = st.sampled_from(
