@@ -151,6 +151,12 @@ WANTED: Final = "base, or hp and hc, or blue_hp, blue_hc, white_hp, white_hc, re
             "[[production]] 1, 'subscription' is unknown: known are from, until, price",
         ),
         (ELECTRICITY, "", "it has no prices: write a block [[electricity]] or [[gas]] or [[production]]"),
+        (ELECTRICITY, "electricity = 1", "electricity: write [[electricity]] on a line of its own, with two brackets"),
+        (
+            ELECTRICITY,
+            "electricity = [1]",
+            "electricity: write [[electricity]] on a line of its own, with two brackets",
+        ),
         (
             ELECTRICITY,
             "electricity = []",
@@ -214,10 +220,17 @@ def test_a_date_twice_a_gap_and_an_overlap_are_told(more: str, reason: str) -> N
     )
 
 
-def test_a_file_of_more_than_64_kb_is_refused() -> None:
-    filling = "#é\n" * 20_000
-    assert read_own_prices(ELECTRICITY + filling[: 16_000 * 3]).electricity
-    assert refusal(ELECTRICITY + filling) == "it is larger than 64 kB"
+def test_what_is_as_long_as_it_may_be_is_read_and_one_character_more_is_refused() -> None:
+    named = f'supplier = "{"é" * 100}"\n#{"x" * 299}\n{ELECTRICITY}'
+    full = named + "\n" * (65_536 - len(named.encode()))
+    assert read_own_prices(full).supplier == "é" * 100
+    assert refusal(full + "\n") == "it is larger than 64 kB"
+    assert refusal(named.replace("#", "# ")) == "line 2: longer than 300 characters"
+    assert refusal(named.replace("é", "éé", 1)) == "supplier: must be a name in quotes of at most 100 characters"
+
+
+def test_a_file_that_ends_too_soon_is_no_toml() -> None:
+    assert refusal("[[gas]]\nfrom = [").startswith("not TOML: ")
 
 
 def write_toml(prices: OwnPrices, random: Random, *, with_ends: bool) -> str:
