@@ -112,6 +112,7 @@ WANTED: Final = "base, or hp and hc, or blue_hp, blue_hc, white_hp, white_hc, re
         (" 0.19", " 19.4", "[[electricity]] 1, base: must be more than 0, and at most 5 euros"),
         (" 0.19", " 1e999999", "[[electricity]] 1, base: must be more than 0, and at most 5 euros"),
         (" 0.19", " 1e-999999", "[[electricity]] 1, base: must have at most 8 decimals"),
+        (" 0.19", " 0.123456789", "[[electricity]] 1, base: must have at most 8 decimals"),
         (" 0.19", ' "0,19"', "[[electricity]] 1, base: write 0.19, without quotes"),
         (" 0.19", ' "0.19 €"', "[[electricity]] 1, base: write 0.19, without quotes"),
         (" 0.19", ' "cheap"', "[[electricity]] 1, base: must be a number of euros such as 0.19, without quotes"),
@@ -218,6 +219,12 @@ def test_a_date_twice_a_gap_and_an_overlap_are_told(more: str, reason: str) -> N
     assert (
         refusal(f"{ELECTRICITY}[[electricity]]\n{more}\nsubscription = 1\nbase = 0.2") == f"[[electricity]]: {reason}"
     )
+
+
+@pytest.mark.parametrize("price", ["5", "5.0", "0.12345678", "0.00000001"])
+def test_prices_up_to_five_euros_and_eight_decimals_are_read(price: str) -> None:
+    prices = read_own_prices(ELECTRICITY.replace("0.19", price))
+    assert prices.electricity[0].energy == {"base": Decimal(price)}
 
 
 def test_what_is_as_long_as_it_may_be_is_read_and_one_character_more_is_refused() -> None:

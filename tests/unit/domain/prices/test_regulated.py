@@ -213,6 +213,11 @@ def test_dates_that_two_forms_fit_are_refused() -> None:
         ("185,94;0,1327;0,1952", "185,94;0,1327;0", "line 5: PART_VARIABLE_TTC must be more than 0 and at most 5"),
         ("185,94;0,1327;0,1952", "185,94;0,1327;5,01", "line 5: PART_VARIABLE_TTC must be more than 0 and at most 5"),
         (
+            "01/02/2025;31/07/2025;3",
+            "2/2/2025;31/07/2025;3",
+            "line 2: DATE_DEBUT and DATE_FIN must be dates such as 01/08/2025, as in the other rows",
+        ),
+        (
             "01/08/2025;;6",
             "31/06/2025;;6",
             "line 5: DATE_DEBUT and DATE_FIN must be dates such as 01/08/2025, as in the other rows",
@@ -252,7 +257,7 @@ def test_a_file_is_refused_whole_with_one_reason(old: str, new: str, reason: str
 
 
 def test_a_bad_date_of_the_exchanged_form_has_its_line() -> None:
-    rows = ["2025-01-02;2025-07-31;6;1;1;1;1", "2025-01-08;2025-31-13;6;1;1;1;1"]
+    rows = ["2025-01-02;2025-31-07;6;1;1;1;1", "2025-01-08;2025-31-13;6;1;1;1;1"]
     assert refusal("\n".join([BASE.splitlines()[0], *rows])).startswith("line 3: DATE_DEBUT and DATE_FIN must be dates")
 
 
