@@ -150,12 +150,12 @@ def _read_row(line: int, row: Mapping[str, str], option: Option, copied_on: date
     first, last = _read_date(row[_FIRST], form), _read_date(row[_LAST], form)
     if first is None or (row[_LAST] and last is None):
         raise PricesRefused(f"line {line}: {_FIRST} and {_LAST} must be dates such as 01/08/2025, as in the other rows")
-    energy, subscription = {}, Decimal(0)
+    last = last or _last_day_in_force(max(first, copied_on))
     columns = {period: _ENERGY_COLUMNS[period] for period in PERIODS[option]}
-    if any(row[column] for column in (_SUBSCRIPTION, *columns.values())):
-        energy = {period: _read_amount(line, row, column, HIGHEST_PRICE) for period, column in columns.items()}
-        subscription = _read_amount(line, row, _SUBSCRIPTION, HIGHEST_SUBSCRIPTION)
-    return Price(first, last or _last_day_in_force(max(first, copied_on)), energy, subscription)
+    if not any(row[column] for column in (_SUBSCRIPTION, *columns.values())):
+        return Price(first, last, {})
+    energy = {period: _read_amount(line, row, column, HIGHEST_PRICE) for period, column in columns.items()}
+    return Price(first, last, energy, _read_amount(line, row, _SUBSCRIPTION, HIGHEST_SUBSCRIPTION))
 
 
 def _read_amount(line: int, row: Mapping[str, str], column: str, highest: Decimal) -> Decimal:
