@@ -63,3 +63,7 @@ def test_each_day_has_the_price_of_its_row_and_other_days_have_none(lengths: lis
 )
 def test_a_misfit_names_its_days(rows: list[Price], misfit: str) -> None:
     assert find_misfit(rows) == misfit
+
+
+def test_a_price_of_one_day_fits() -> None:
+    assert find_misfit([row(0, 4), row(5, 5), row(6, None)]) is None
