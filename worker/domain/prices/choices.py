@@ -1,17 +1,16 @@
 """What an account is on, by day: the regulated tariff or its own prices, and its off-peak hours.
 
-Of the regulated choices and the own prices of electricity, the one that began last holds. Off-peak hours that the
-household gives come first. Else those of the contract series hold from the day on which they were told, and as an
-estimate back to that contract's activation, but not before a day on which others were told. Before that they are
-unknown.
+Of regulated choices and own prices, the one that began last holds. Off-peak hours that the household gives come first.
+Else those of the contract series hold from the day on which they were told, and as an estimate back to that contract's
+activation, but not before a day on which others were told. Before that they are unknown.
 """
 
 from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, time
 from itertools import pairwise
 from typing import Any, Final, Self, TypeVar
@@ -24,6 +23,7 @@ from worker.domain.tariffs import TimeRange, parse_off_peak_hours
 from worker.domain.windows import DateWindow
 
 DAY_MINUTES: Final = 24 * 60  # Of the clock, also on the days of 23 and 25 hours.
+_Dated = TypeVar("_Dated", bound="RegulatedChoice | OffPeakHours | Price")
 _RANGE: Final = re.compile(r"(\d{1,2})[:h](\d\d)? ?- ?(\d{1,2})[:h](\d\d)?", re.ASCII | re.IGNORECASE)
 
 
@@ -48,45 +48,46 @@ class OffPeakHours:
     estimated: bool = False
 
 
-_Dated = TypeVar("_Dated", bound=RegulatedChoice | OffPeakHours | Price)
-
-
 @dataclass(frozen=True, slots=True)
 class TariffChoices:
-    """The dated choices of a household, or of an operator for a tenant; each in the order of its days."""
+    """The dated choices of a household, or of an operator for a tenant; each in the order of its days.
 
-    regulated: tuple[RegulatedChoice, ...] = ()
-    own: OwnPrices = field(default_factory=OwnPrices)
+    ``electricity``: a price is an own one; it holds until its last day, or until the next choice begins.
+    """
+
+    electricity: tuple[RegulatedChoice | Price, ...] = ()
+    gas: tuple[Price, ...] = ()
+    production: tuple[Price, ...] = ()
     hours: tuple[OffPeakHours, ...] = ()
+    supplier: str = ""
 
-    def with_regulated(self, choice: RegulatedChoice) -> Self:
-        """Return the choices with this one; it replaces what begins on the same day, and later ones stay."""
-        own = replace(self.own, electricity=_without(self.own.electricity, {choice.first}))
-        return replace(self, regulated=_put(self.regulated, choice), own=own)
+    def put(self, kind: str, *new: RegulatedChoice | Price | OffPeakHours) -> Self:
+        """Return the choices with others of a kind, which is named as its field.
 
-    def with_price(self, kind: str, price: Price) -> Self:
-        """Return the choices with this own price of ``electricity``, ``gas`` or ``production``, likewise."""
-        kinds: dict[str, Any] = {kind: _put(getattr(self.own, kind), price)}
-        return self.with_own(OwnPrices(self.own.supplier, **kinds))
+        Each replaces the one that begins on the same day; later ones stay.
+        """
+        by_day = {one.first: one for one in (*getattr(self, kind), *new)}
+        fields: dict[str, Any] = {kind: tuple(by_day[day] for day in sorted(by_day))}
+        return replace(self, **fields)
 
     def with_own(self, own: OwnPrices) -> Self:
         """Return the choices with all own prices of the kinds that ``own`` has; other kinds stay."""
-        kinds = {kind: getattr(own, kind) or getattr(self.own, kind) for kind in ("electricity", "gas", "production")}
-        days = {price.first for price in own.electricity}
-        return replace(self, regulated=_without(self.regulated, days), own=replace(own, **kinds))
+        choices = replace(self, supplier=own.supplier)
+        for kind in ("electricity", "gas", "production"):
+            if prices := getattr(own, kind):
+                kept: dict[str, Any] = {kind: [one for one in getattr(self, kind) if not isinstance(one, Price)]}
+                choices = replace(choices, **kept).put(kind, *prices)
+        return choices
 
-    def with_hours(self, hours: OffPeakHours) -> Self:
-        """Return the choices with these hours; they replace those of the same day, and later ones stay."""
-        return replace(self, hours=_put(self.hours, hours))
-
-    def choice_on(self, day: date) -> RegulatedChoice | Price | None:
-        """Return what holds on a day; an own price also after its last day, until another choice begins."""
-        found = [one for one in (_in_force(self.regulated, day), _in_force(self.own.electricity, day)) if one]
-        return max(found, key=lambda one: one.first, default=None)
+    @property
+    def own(self) -> OwnPrices:
+        electricity = tuple(one for one in self.electricity if isinstance(one, Price))
+        return OwnPrices(self.supplier, electricity, self.gas, self.production)
 
     def to_json(self) -> dict[str, Any]:
+        regulated = [one for one in self.electricity if isinstance(one, RegulatedChoice)]
         return {
-            "regulated": [[str(one.first), one.option, one.power] for one in self.regulated],
+            "regulated": [[str(one.first), one.option, one.power] for one in regulated],
             "own": self.own.to_json(),
             "hours": [[str(one.first), format_hours(one.ranges or ())] for one in self.hours],
         }
@@ -95,8 +96,9 @@ class TariffChoices:
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
         regulated = ((date.fromisoformat(day), Option(name), power) for day, name, power in stored["regulated"])
         hours = ((date.fromisoformat(day), read_hours(text)) for day, text in stored["hours"])
-        own = OwnPrices.from_json(stored["own"])
-        return cls(tuple(RegulatedChoice(*one) for one in regulated), own, tuple(OffPeakHours(*one) for one in hours))
+        choices = cls().with_own(OwnPrices.from_json(stored["own"]))
+        choices = choices.put("electricity", *(RegulatedChoice(*one) for one in regulated))
+        return choices.put("hours", *(OffPeakHours(*one) for one in hours))
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,7 @@ def terms_by_day(
     told, given = list(hours_of_contracts(contracts)), choices[0].hours if choices else ()
     terms = {}
     for day in window.dates():
-        choice = next((found for one in choices if (found := one.choice_on(day))), None)
+        choice = next((found for one in choices if (found := _in_force(one.electricity, day))), None)
         if isinstance(choice, RegulatedChoice):
             tariff = tariffs.get(choice.option)
             terms[day] = Terms(choice.option, find_price(tariff.prices(choice.power), day) if tariff else None)
@@ -191,15 +193,6 @@ def _read_time(number: int, hour: str, minute: str) -> time:
         hint = "write 00:00" if (hour, minute) == ("24", "00") else "the last time of a day is 23:59"
         raise PricesRefused(f"off-peak hours, range {number}: {hour}:{minute} does not exist, {hint}")
     return time(int(hour), int(minute))
-
-
-def _put(items: Iterable[_Dated], new: _Dated) -> tuple[_Dated, ...]:
-    return tuple(sorted([*_without(items, {new.first}), new], key=lambda item: item.first))
-
-
-def _without(items: Iterable[_Dated], days: Collection[date]) -> tuple[_Dated, ...]:
-    """Return the items that begin on none of these days."""
-    return tuple(item for item in items if item.first not in days)
 
 
 def _in_force(items: Sequence[_Dated], day: date) -> _Dated | None:

@@ -55,7 +55,7 @@ def on_peak_hours(*hours: OffPeakHours) -> TariffChoices:
 
 
 def test_nothing_is_known_of_the_days_before_the_first_choice() -> None:
-    choices = TariffChoices().with_regulated(RegulatedChoice(date(2024, 3, 15), Option.TEMPO, 6))
+    choices = TariffChoices().put("electricity", RegulatedChoice(date(2024, 3, 15), Option.TEMPO, 6))
     window, tariffs = DateWindow(date(2024, 3, 14), date(2024, 3, 17)), {Option.TEMPO: tariff(Option.TEMPO, 6)}
     found = terms_by_day(window, [choices], tariffs)
     assert list(found) == [date(2024, 3, 15), date(2024, 3, 16)]
@@ -67,7 +67,7 @@ def test_nothing_is_known_of_the_days_before_the_first_choice() -> None:
 def test_a_power_without_a_row_has_no_price_and_never_the_nearest(power: int) -> None:
     choices = TariffChoices((RegulatedChoice(date(2024, 3, 1), Option.BASE, power),))
     assert terms(date(2024, 3, 1), choices) == Terms(Option.BASE, None)
-    priced = terms(date(2024, 3, 1), choices.with_regulated(RegulatedChoice(date(2024, 3, 1), Option.BASE, 6)))
+    priced = terms(date(2024, 3, 1), choices.put("electricity", RegulatedChoice(date(2024, 3, 1), Option.BASE, 6)))
     assert priced and priced.price
 
 
@@ -82,28 +82,29 @@ def test_an_option_without_its_file_and_a_day_after_the_files_last_have_no_price
 def test_a_choice_replaces_that_of_the_same_day_and_later_ones_stay() -> None:
     first, later = RegulatedChoice(date(2024, 1, 1), Option.BASE, 6), RegulatedChoice(date(2024, 6, 1), Option.TEMPO, 9)
     other = RegulatedChoice(date(2024, 1, 1), Option.HPHC, 12)
-    choices = TariffChoices().with_regulated(later).with_regulated(first).with_regulated(other)
-    assert choices.regulated == (other, later)
-    assert [choices.choice_on(date(2024, 5, 31)), choices.choice_on(date(2024, 6, 1))] == [other, later]
-    hours = TariffChoices().with_hours(OffPeakHours(date(2024, 2, 1), NIGHT))
-    hours = hours.with_hours(OffPeakHours(date(2024, 1, 1), NIGHT)).with_hours(OffPeakHours(date(2024, 1, 1), NOON))
+    choices = TariffChoices().put("electricity", later).put("electricity", first).put("electricity", other)
+    assert choices.electricity == (other, later)
+    options = [
+        found and found.option for found in (terms(date(2024, 5, 31), choices), terms(date(2024, 6, 1), choices))
+    ]
+    assert options == [Option.HPHC, Option.TEMPO]
+    hours = TariffChoices().put("hours", OffPeakHours(date(2024, 2, 1), NIGHT))
+    hours = hours.put("hours", OffPeakHours(date(2024, 1, 1), NIGHT)).put("hours", OffPeakHours(date(2024, 1, 1), NOON))
     assert [one.ranges for one in hours.hours] == [NOON, NIGHT]
 
 
 def test_own_prices_and_regulated_choices_replace_each_other_by_day() -> None:
     day, later = date(2024, 1, 1), date(2024, 6, 1)
-    regulated, price = RegulatedChoice(day, Option.HPHC, 6), own(day)
-    with_own = TariffChoices().with_regulated(regulated).with_price("electricity", price)
-    assert (with_own.regulated, with_own.own.electricity) == ((), (price,))
-    with_regulated = with_own.with_price("electricity", own(later)).with_regulated(regulated)
-    assert (with_regulated.regulated, with_regulated.own.electricity) == ((regulated,), (own(later),))
-    assert with_regulated.choice_on(later - ONE_DAY) == regulated
-    assert with_regulated.choice_on(later) == own(later)
+    regulated = RegulatedChoice(day, Option.HPHC, 6)
+    choices = TariffChoices().put("electricity", regulated, own(later))
+    assert choices.put("electricity", own(day)).electricity == (own(day), own(later))
+    assert choices.put("electricity", own(day)).put("electricity", regulated) == choices
+    assert [one and one.option for one in (terms(later - ONE_DAY, choices), terms(later, choices))] == ["hphc", "base"]
 
 
 def test_an_own_price_says_the_option_and_ends_with_its_last_day() -> None:
     price = own(date(2024, 1, 1), Option.HPHC, last=date(2024, 1, 31))
-    choices = TariffChoices().with_price("electricity", price).with_hours(OffPeakHours(date(2024, 1, 1), NIGHT))
+    choices = TariffChoices().put("electricity", price).put("hours", OffPeakHours(date(2024, 1, 1), NIGHT))
     assert terms(date(2024, 1, 31), choices) == Terms(Option.HPHC, price, NIGHT)
     assert terms(date(2024, 2, 1), choices) == Terms(Option.HPHC, None, NIGHT)
 
@@ -115,10 +116,13 @@ def test_a_file_replaces_the_kinds_that_it_has_and_no_other() -> None:
     assert choices.own.production == (paid,) and len(choices.own.electricity) == 2
     choices = choices.with_own(OwnPrices("After", (own(date(2023, 2, 1)),)))
     assert choices.own == OwnPrices("After", (own(date(2023, 2, 1)),), production=(paid,))
+    regulated = RegulatedChoice(date(2022, 1, 1), Option.TEMPO, 6)
+    choices = choices.put("electricity", regulated).with_own(OwnPrices("Later", (own(date(2024, 2, 1)),)))
+    assert choices.electricity == (regulated, own(date(2024, 2, 1)))
 
 
 def test_a_households_choice_outranks_the_operators_from_its_first_day_on() -> None:
-    household = TariffChoices().with_price("electricity", own(date(2024, 3, 10), last=date(2024, 3, 10)))
+    household = TariffChoices().put("electricity", own(date(2024, 3, 10), last=date(2024, 3, 10)))
     operator = on_peak_hours(OffPeakHours(date(2020, 1, 1), NOON))
     window, tariffs = DateWindow(date(2024, 3, 9), date(2024, 3, 12)), {Option.HPHC: tariff(Option.HPHC, 6)}
     found = list(
@@ -253,11 +257,11 @@ def test_choices_are_the_same_after_they_were_stored(
 ) -> None:
     choices = TariffChoices()
     for one in regulated:
-        choices = choices.with_regulated(one)
+        choices = choices.put("electricity", one)
     for price in prices:
-        choices = choices.with_price("electricity", price)
+        choices = choices.put("electricity", price)
     for given_hours in hours:
-        choices = choices.with_hours(given_hours)
+        choices = choices.put("hours", given_hours)
     assert TariffChoices.from_json(json.loads(json.dumps(choices.to_json()))) == choices
-    days = [one.first for one in choices.regulated] + [one.first for one in choices.own.electricity]
-    assert len(days) == len(set(days))
+    days = [one.first for one in choices.electricity]
+    assert days == sorted(set(days))
