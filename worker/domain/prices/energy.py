@@ -136,7 +136,7 @@ def find_differences(
     compared = {day: one for day, one in terms.items() if day in counted}
     at_changes: defaultdict[date, defaultdict[int, int]] = defaultdict(lambda: defaultdict(int))
     for plan, step, parts, _ in _divide(compared, steps, colours):
-        for change in (end for end in plan.ends if parts[0].start <= end <= parts[-1].end and end < plan.end):
+        for change in (end for end in plan.ends if parts[0].start <= end <= parts[-1].end):
             at_changes[plan.day][change] = max(step.amount, at_changes[plan.day][change])
     for day, energies in _read_curve(compared, steps, colours).items():
         held = sum(sorted(at_changes[day].values())[-2:]) + _MWH

@@ -157,6 +157,13 @@ def test_a_night_of_tempo_passes_six_oclock_at_both_clock_changes(day: date) -> 
     }
 
 
+@pytest.mark.parametrize("day", [AUTUMN, SPRING])
+def test_a_step_over_the_clock_change_within_one_period_is_not_divided(day: date) -> None:
+    steps = [to_entry(step) for step in steps_between(midnight(day) + timedelta(minutes=30), midnight(day + DAY), 60)]
+    energies = energies_on(day, NIGHT, steps[:4])
+    assert energies.by_period == {"hc": sum(step.amount for step in steps[:4])} and not energies.estimated
+
+
 def test_a_season_ends_at_six_oclock_of_the_first_of_september() -> None:
     day = date(2024, 9, 1)
     colours = {date(2024, 8, 31): Colour.BLUE, day: Colour.WHITE}
@@ -236,6 +243,7 @@ def test_a_day_is_wholly_by_registers_or_wholly_by_the_curve() -> None:
     terms = {day: to_terms(NIGHT) for day in days}
     found = energies_by_day(terms, registers=registers, steps=[step for day in days for step in curve(day)])
     assert [one.source for one in found.values()] == ["registers", "curve", "registers", "curve"]
+    assert energies_by_day(terms, [Entry(str(day), 9 * KWH) for day in days]) == {}, "a daily value has no periods"
     assert found[days[0]] == PeriodEnergies({"hp": 7 * KWH, "hc": 2_001_000}, Source.REGISTERS)
     assert list(terms_of_curve(terms, energies_without_curve(terms, (), registers))) == [days[1], days[3]]
 
@@ -267,16 +275,31 @@ def test_registers_of_tempo_need_no_colour() -> None:
     assert found == {SUNDAY: PeriodEnergies(dict(expected), Source.REGISTERS)}
 
 
-@given(st.integers(-2_000_000, 2_000_000))
-def test_registers_and_curve_differ_when_it_is_more_than_the_steps_at_two_changes_hold(shift: int) -> None:
-    steps = curve(SUNDAY, energy=1_000_000)
-    by_period = energies_on(SUNDAY, NIGHT, steps).by_period
-    hc = (int(by_period["hc"]) + shift) // 1000
-    registers = [index(SUNDAY, HP=0, HC=0), index(SUNDAY + DAY, HP=int(by_period["hp"]) // 1000, HC=hc)]
-    held = steps[12].amount + steps[44].amount + 1000  # The larger steps at 06:00 and at 22:00, and one Wh.
-    found = list(find_differences({SUNDAY: to_terms(NIGHT)}, registers, steps))
-    is_beyond = not -held <= 1000 * hc - by_period["hc"] <= held
-    assert found == ([PeriodDifference(SUNDAY, "hc", 1000 * hc, by_period["hc"])] if is_beyond else [])
+@pytest.mark.parametrize(
+    ("large", "held"),
+    [
+        ({}, 2_000),
+        ({11: 5_000, 44: 7_000}, 12_000),  # The steps before 06:00 and after 22:00.
+        ({12: 5_000, 43: 7_000}, 12_000),
+        ({11: 5_000, 12: 7_000}, 8_000),  # Both at 06:00: the larger one, and that of another change.
+        ({10: 5_000, 13: 5_000, 30: 9_000}, 2_000),  # None is at a change.
+        ({11: 3_000, 24: 4_000, 28: 6_000}, 10_000),  # Of four changes the two largest.
+    ],
+)
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_registers_and_curve_differ_when_it_is_more_than_the_steps_at_two_changes_hold(
+    large: dict[int, int], held: int, sign: int
+) -> None:
+    energies = [1000 * large.get(place, 1000) for place in range(48)]
+    steps = [step._replace(amount=energy) for step, energy in zip(curve(SUNDAY), energies, strict=True)]
+    contract = Contract("hphc", ((22 * 60, 6 * 60), (12 * 60, 14 * 60)))
+    by_period = {period: int(energy) for period, energy in energies_on(SUNDAY, contract, steps).by_period.items()}
+    for beyond in (1, 2):  # Registers show whole Wh: one more than the steps hold is no difference.
+        hc = by_period["hc"] // 1000 + sign * (held + beyond)
+        registers = [index(SUNDAY, HP=0, HC=10**6), index(SUNDAY + DAY, HP=by_period["hp"] // 1000, HC=10**6 + hc)]
+        found = list(find_differences({SUNDAY: to_terms(contract)}, registers, steps))
+        expected = [PeriodDifference(SUNDAY, "hc", 1000 * hc, by_period["hc"])]
+        assert found == (expected if beyond == 2 and hc >= 0 else [])
 
 
 def test_wrong_hours_make_a_difference_and_a_day_with_a_hole_makes_none() -> None:
