@@ -103,15 +103,11 @@ class TariffChoices:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What holds on a day; ``price`` is None where it has none.
-
-    ``hours``: the off-peak hours of an option that needs them, None where they are unknown. ``estimated``: they are.
-    """
+    """What holds on a day; ``price`` is None where it has none, ``hours`` where they are unknown or not needed."""
 
     option: Option
     price: Price | None = None
-    hours: tuple[TimeRange, ...] | None = None
-    estimated: bool = False
+    hours: OffPeakHours | None = None
 
 
 def terms_by_day(
@@ -129,13 +125,15 @@ def terms_by_day(
     terms = {}
     for day in window.dates():
         choice = next((found for one in choices if (found := _in_force(one.electricity, day))), None)
-        if isinstance(choice, RegulatedChoice):
-            tariff = tariffs.get(choice.option)
-            terms[day] = Terms(choice.option, find_price(tariff.prices(choice.power), day) if tariff else None)
-        elif choice:
-            terms[day] = Terms(option_of(choice), find_price([choice], day))
-        if choice and terms[day].option is Option.HPHC and (hours := _in_force(given, day) or _in_force(told, day)):
-            terms[day] = replace(terms[day], hours=hours.ranges, estimated=hours.estimated)
+        if choice is None:
+            continue
+        option = option_of(choice) if isinstance(choice, Price) else choice.option
+        if isinstance(choice, Price):
+            prices: Sequence[Price] = [choice]
+        else:
+            prices = tariffs[option].prices(choice.power) if option in tariffs else []
+        hours = (_in_force(given, day) or _in_force(told, day)) if option is Option.HPHC else None
+        terms[day] = Terms(option, find_price(prices, day), hours)
     return terms
 
 

@@ -19,7 +19,6 @@ from datetime import date, datetime
 from enum import StrEnum
 from fractions import Fraction
 from itertools import pairwise
-from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from worker.domain.documents import MILLIWATT_HOURS_PER_WH, USUAL_STEP_MINUTES, Entry
@@ -31,10 +30,11 @@ from worker.domain.totals import total_key
 from worker.domain.windows import ONE_DAY, PARIS, local_midnight, merge_spans
 
 Amount = int | Fraction
-NO_COLOURS: Final[Mapping[date, Colour]] = MappingProxyType({})
 _MWH: Final = MILLIWATT_HOURS_PER_WH
 _TEMPO_PEAK: Final = (6 * 60, 22 * 60)
 _FOREVER: Final = 1 << 40
+# A part of a step: its period, None where it is unknown, its energy, and its first minute and end since 1970.
+_Part = tuple[str | None, Amount, int, int]
 
 
 class Source(StrEnum):
@@ -48,21 +48,17 @@ class Source(StrEnum):
 
 @dataclass(slots=True)
 class PeriodEnergies:
-    """What is known of an hour or a day, in mWh by period.
+    """What is known of some time, in mWh by period; ``source`` is None where that is nothing.
 
-    ``known``: minutes of the ``expected`` ones; of an hour those of the steps that begin in it. Where no curve is
-    needed, a day is 1 of 1. ``estimated``: a step was divided, or a contract that was told later has the hours.
+    ``known`` of ``expected``: whole days; of an hour the minutes of the steps that begin in it. ``estimated``: a step
+    was divided, or a contract that was told later has the hours.
     """
 
     by_period: dict[str, Amount]
-    source: Source
+    source: Source | None
     known: int = 1
     expected: int = 1
     estimated: bool = False
-
-    @property
-    def is_whole(self) -> bool:
-        return self.known >= self.expected
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +71,21 @@ class PeriodDifference:
     curve: Amount
 
 
+def energies_of_days(daily: Iterable[Entry], period: str) -> dict[date, PeriodEnergies]:
+    """Return the energies of days that have one period."""
+    sources = {True: Source.CURVE, False: Source.DAILY}
+    return {
+        date.fromisoformat(entry.key): PeriodEnergies({period: entry.amount}, sources[entry.is_computed])
+        for entry in daily
+    }
+
+
 def energies_without_curve(
     terms: Mapping[date, Terms], daily: Iterable[Entry], registers: Sequence[Entry]
 ) -> dict[date, PeriodEnergies]:
     """Return the days that daily values (option base) or registers tell. ``registers``: readings in key order."""
-    found = {}
-    for entry in daily:
-        day = date.fromisoformat(entry.key)
-        if day in terms and terms[day].option is Option.BASE:
-            found[day] = PeriodEnergies({"base": entry.amount}, Source.CURVE if entry.is_computed else Source.DAILY)
+    days = energies_of_days(daily, "base")
+    found = {day: one for day, one in days.items() if day in terms and terms[day].option is Option.BASE}
     for energy in day_energies(registers):
         names = REGISTERS[terms[energy.day].option] if energy.day in terms else {}
         if names and energy.by_period.keys() == names.keys():
@@ -99,10 +101,10 @@ def terms_of_curve(terms: Mapping[date, Terms], found: Mapping[date, PeriodEnerg
 
 def energies_by_day(
     terms: Mapping[date, Terms],
-    daily: Iterable[Entry] = (),
-    registers: Sequence[Entry] = (),
-    steps: Iterable[Entry] = (),
-    colours: Mapping[date, Colour] = NO_COLOURS,
+    daily: Iterable[Entry],
+    registers: Sequence[Entry],
+    steps: Iterable[Entry],
+    colours: Mapping[date, Colour],
 ) -> dict[date, PeriodEnergies]:
     """Return the days of which anything is known. ``terms`` and ``steps``: in order of time.
 
@@ -115,17 +117,14 @@ def energies_by_day(
 
 
 def energies_by_hour(
-    terms: Mapping[date, Terms], steps: Iterable[Entry], colours: Mapping[date, Colour] = NO_COLOURS
+    terms: Mapping[date, Terms], steps: Iterable[Entry], colours: Mapping[date, Colour]
 ) -> dict[str, PeriodEnergies]:
     """Return the hours of which anything is known, by the keys of their documents."""
     return _read_curve(terms, steps, colours, by_hour=True)
 
 
 def find_differences(
-    terms: Mapping[date, Terms],
-    registers: Sequence[Entry],
-    steps: Sequence[Entry],
-    colours: Mapping[date, Colour] = NO_COLOURS,
+    terms: Mapping[date, Terms], registers: Sequence[Entry], steps: Sequence[Entry], colours: Mapping[date, Colour]
 ) -> Iterator[PeriodDifference]:
     """Yield where registers and a whole curve differ by more than the steps at two changes of period hold.
 
@@ -136,14 +135,27 @@ def find_differences(
     compared = {day: one for day, one in terms.items() if day in counted}
     at_changes: defaultdict[date, defaultdict[int, int]] = defaultdict(lambda: defaultdict(int))
     for plan, step, parts, _ in _divide(compared, steps, colours):
-        for change in (end for end in plan.ends if parts[0].start <= end <= parts[-1].end):
+        for change in (end for end in plan.ends if parts[0][2] <= end <= parts[-1][3]):
             at_changes[plan.day][change] = max(step.amount, at_changes[plan.day][change])
     for day, energies in _read_curve(compared, steps, colours).items():
         held = sum(sorted(at_changes[day].values())[-2:]) + _MWH
         for period, of_registers in counted[day].by_period.items():
             of_curve = energies.by_period.get(period, 0)
-            if energies.is_whole and not of_registers - held <= of_curve <= of_registers + held:
+            if energies.known and not of_registers - held <= of_curve <= of_registers + held:
                 yield PeriodDifference(day, period, of_registers, of_curve)
+
+
+def add_energies(parts: Iterable[PeriodEnergies], expected: int) -> PeriodEnergies:
+    """Return what is known of ``expected`` days, from those of which anything is."""
+    found = PeriodEnergies({}, None, 0, expected)
+    for part in parts:
+        for period, energy in part.by_period.items():
+            found.by_period[period] = found.by_period.get(period, 0) + energy
+        if part.source and part.source is not found.source:
+            found.source = Source.MIXED if found.source else part.source
+        found.known += part.known
+        found.estimated |= part.estimated
+    return found
 
 
 class _Plan(NamedTuple):
@@ -159,15 +171,6 @@ class _Plan(NamedTuple):
     names: list[str | None]
 
 
-class _Part(NamedTuple):
-    """A part of a step, in minutes since 1970; ``period`` is None where it is unknown."""
-
-    period: str | None
-    energy: Amount
-    start: int
-    end: int
-
-
 def _read_curve(
     terms: Mapping[date, Terms], steps: Iterable[Entry], colours: Mapping[date, Colour], *, by_hour: bool = False
 ) -> dict[Any, PeriodEnergies]:
@@ -177,13 +180,16 @@ def _read_curve(
         key, until = (total_key(step.key, Doctype.HOUR), _FOREVER) if by_hour else (plan.day, plan.end)
         if (found := sums.get(key)) is None:
             # A step that began on the day before may cover the beginning of the day.
+            hours = terms[plan.day].hours
             known, expected = (0, 60) if by_hour else (max(0, covered - plan.start), plan.end - plan.start)
-            found = sums[key] = PeriodEnergies({}, Source.CURVE, known, expected, terms[plan.day].estimated)
+            found = sums[key] = PeriodEnergies({}, Source.CURVE, known, expected, bool(hours and hours.estimated))
         for period, energy, start, end in parts:
             if period is not None:
                 found.by_period[period] = found.by_period.get(period, 0) + energy
                 found.known += max(0, min(end, until) - start)
         found.estimated |= len(parts) > 1
+    for found in () if by_hour else sums.values():
+        found.known, found.expected = int(found.known >= found.expected), 1
     return {key: found for key, found in sums.items() if found.by_period}
 
 
@@ -203,32 +209,28 @@ def _divide(
         if start >= plan.start:
             place = bisect_right(plan.ends, start)
             if end <= plan.ends[place]:
-                yield plan, step, [_Part(plan.names[place], step.amount, start, end)], covered
+                yield plan, step, [(plan.names[place], step.amount, start, end)], covered
             else:
                 bounds = [start, *plan.ends[place : bisect_left(plan.ends, end)], end]
                 shares = (Fraction(step.amount * (after - first), end - start) for first, after in pairwise(bounds))
-                parts = zip(plan.names[place:], shares, bounds, bounds[1:], strict=False)
-                yield plan, step, [_Part(*part) for part in parts], covered
+                yield plan, step, list(zip(plan.names[place:], shares, bounds, bounds[1:], strict=False)), covered
         covered = end
 
 
 def _plan(day: date, terms: Terms, colours: Mapping[date, Colour]) -> _Plan:
     start, end = (int(local_midnight(midnight).timestamp()) // 60 for midnight in (day, day + ONE_DAY))
-    clocks = [(start, 0)]  # A minute, and what the clock shows then: at midnight, and where it was changed.
-    if end - start != DAY_MINUTES:
-        shown = [datetime.fromtimestamp(60 * start + 3600 * hour, PARIS).hour for hour in range(24)]
-        change = next(hour for hour in range(24) if shown[hour] != hour)
-        clocks.append((start + 60 * change, 60 * shown[change]))
-    ends: list[int] = []
-    names: list[str | None] = []
-    for (begin, clock), (until, _) in pairwise([*clocks, (_FOREVER, 0)]):
-        for (first, name), (after, _) in pairwise([*_periods(day, terms, colours), (_FOREVER, None)]):
-            if after > clock and begin + first - clock < until:
-                if names and names[-1] == name:
-                    del ends[-1], names[-1]
-                ends.append(min(begin + after - clock, until))
-                names.append(name)
-    return _Plan(day, start, end, ends, names)
+    begins, periods = zip(*_periods(day, terms, colours), strict=True)
+    # Where the clock is changed, it is read at each hour of the day and the one that follows.
+    width = _FOREVER if end - start == DAY_MINUTES else 60
+    changes: list[tuple[int, str | None]] = []
+    for hour in range(start, end + 60, width):
+        local = datetime.fromtimestamp(60 * hour, PARIS)
+        clock = 60 * local.hour + DAY_MINUTES * (local.date() > day)
+        for minute in (clock, *(begin for begin in begins if clock < begin < clock + width)):
+            period = periods[bisect_right(begins, minute) - 1]
+            if not changes or period != changes[-1][1]:
+                changes.append((hour + minute - clock, period))
+    return _Plan(day, start, end, [*(begin for begin, _ in changes[1:]), _FOREVER], [name for _, name in changes])
 
 
 def _periods(day: date, terms: Terms, colours: Mapping[date, Colour]) -> list[tuple[int, str | None]]:
@@ -239,10 +241,10 @@ def _periods(day: date, terms: Terms, colours: Mapping[date, Colour]) -> list[tu
         before, colour = colours.get(day - ONE_DAY), colours.get(day)
         begins = zip((0, *_TEMPO_PEAK), (before, colour, colour), ("hc", "hp", "hc"), strict=True)
         return [(minute, f"{colour}_{hours}" if colour else None) for minute, colour, hours in begins]
-    if terms.hours is None:
+    if terms.hours is None or terms.hours.ranges is None:
         return [(0, None)]
     changes = {0: "hp"}
-    spans = list(minutes_of(terms.hours))
+    spans = list(minutes_of(terms.hours.ranges))
     for start, end in merge_spans([*spans, *((start + DAY_MINUTES, end + DAY_MINUTES) for start, end in spans)]):
         changes.update({start: "hc", end: "hp"})
     return list(changes.items())

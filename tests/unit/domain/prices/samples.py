@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.unit.domain.prices.reference import DAY, MINUTE, Contract, Step, midnight
 from worker.domain.documents import Entry
 from worker.domain.prices import Colour, Option
-from worker.domain.prices.choices import Terms
+from worker.domain.prices.choices import OffPeakHours, Terms
 
 # Days before and after both clock changes, the end of a season of Tempo, of a year and of a leap month.
 FIRST_DAYS = [date(2024, 3, 30), date(2024, 10, 26), date(2024, 8, 31), date(2023, 12, 31), date(2024, 2, 28)]
@@ -44,7 +44,8 @@ def to_entry(step: Step) -> Entry:
 
 def to_terms(contract: Contract, estimated: bool = False) -> Terms:
     at = [(time(start // 60, start % 60), time(end // 60, end % 60)) for start, end in contract.hours or ()]
-    return Terms(Option(contract.option), None, tuple(at) if contract.hours is not None else None, estimated)
+    known = None if contract.hours is None else OffPeakHours(date(2020, 1, 1), tuple(at), estimated)
+    return Terms(Option(contract.option), None, known)
 
 
 def steps_between(start: datetime, end: datetime, minutes: int, energy: int = 500_000) -> list[Step]:
