@@ -11,7 +11,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, time
+from datetime import date
 from itertools import pairwise
 from typing import Any, Final, Self, TypeVar
 
@@ -24,7 +24,6 @@ from worker.domain.windows import DateWindow
 
 DAY_MINUTES: Final = 24 * 60  # Of the clock, also on the days of 23 and 25 hours.
 _Dated = TypeVar("_Dated", bound="RegulatedChoice | OffPeakHours | Price")
-_RANGE: Final = re.compile(r"(\d{1,2})[:h](\d\d)? ?- ?(\d{1,2})[:h](\d\d)?", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +151,7 @@ def hours_of_contracts(rows: Iterable[Entry]) -> Iterator[OffPeakHours]:
 
 def read_hours(text: str) -> tuple[TimeRange, ...]:
     """Return the off-peak hours that a person writes as ``22:00-06:00,12:30-14:30``. Raises PricesRefused."""
-    ranges = [_read_range(number, part.strip()) for number, part in enumerate(re.split("[,;]", text), 1)]
+    ranges = [one for number, part in enumerate(re.split("[,;]", text), 1) for one in _read_range(number, part)]
     spans = sorted((*span, one) for one in ranges for span in minutes_of([one]))
     if sum(end - start for start, end, _ in spans) > DAY_MINUTES:
         raise PricesRefused("off-peak hours: together the ranges are longer than 24 hours")
@@ -176,21 +175,17 @@ def minutes_of(ranges: Iterable[TimeRange]) -> Iterator[tuple[int, int]]:
             yield 0, last
 
 
-def _read_range(number: int, text: str) -> TimeRange:
-    match = _RANGE.fullmatch(text)
-    if match is None:
-        raise PricesRefused(f"off-peak hours, range {number}: write ranges such as 22:00-06:00,12:30-14:30")
-    start, end = (_read_time(number, match[place], match[place + 1] or "00") for place in (1, 3))
-    if start == end:
-        raise PricesRefused(f"off-peak hours, range {number}: it ends when it begins, at {start:%H:%M}")
-    return start, end
-
-
-def _read_time(number: int, hour: str, minute: str) -> time:
-    if int(hour) > 23 or int(minute) > 59:
-        hint = "write 00:00" if (hour, minute) == ("24", "00") else "the last time of a day is 23:59"
-        raise PricesRefused(f"off-peak hours, range {number}: {hour}:{minute} does not exist, {hint}")
-    return time(int(hour), int(minute))
+def _read_range(number: int, text: str) -> tuple[TimeRange, ...]:
+    start, _, end = (part.strip() for part in text.partition("-"))
+    if start and start == end:
+        hint = "it must end at another time than it begins"
+    elif re.match("24", start) or re.match("24", end):
+        hint = "write 00:00 for 24:00"
+    elif ranges := parse_off_peak_hours(text):
+        return ranges
+    else:
+        hint = "write it as 22:00-06:00, with times from 00:00 to 23:59"
+    raise PricesRefused(f"off-peak hours, range {number}: {hint}")
 
 
 def _in_force(items: Sequence[_Dated], day: date) -> _Dated | None:

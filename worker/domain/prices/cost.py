@@ -30,6 +30,7 @@ PriceOn = Callable[[date], Price | None]
 Key = TypeVar("Key", date, str)
 ONLY_PERIOD: Final = "price"  # Of gas and of production.
 _HOUR: Final = timedelta(hours=1)
+_MWH_PER_KWH: Final = MILLIWATT_HOURS_PER_KWH
 _ORDER: Final = [*(period for periods in PERIODS.values() for period in periods), ONLY_PERIOD]
 _DATE_LENGTHS: Final = {Period.DAY: 10, Period.MONTH: 7, Period.YEAR: 4}
 
@@ -54,7 +55,9 @@ def price_energies(energies: Mapping[Key, PeriodEnergies], price_on: PriceOn) ->
         day = civil_day(key) if isinstance(key, str) else key
         price = price_on(day)
         if price and one.by_period.keys() <= price.energy.keys():
-            euros = {period: _euros(energy, price.energy[period]) for period, energy in one.by_period.items()}
+            euros = {
+                name: energy * Fraction(price.energy[name]) / _MWH_PER_KWH for name, energy in one.by_period.items()
+            }
             hours = day_length(day) // _HOUR if isinstance(key, str) else 1
             parts = 12 * monthrange(day.year, day.month)[1] * hours
             costs[key] = Cost(one, euros, Fraction(price.subscription) / parts)
@@ -88,13 +91,14 @@ def add_costs(costs: Iterable[Cost], expected: int) -> Cost:
 
 def total_cost(window: DateWindow, costs: Mapping[date, Cost]) -> Cost:
     """Return the cost of a window from those of its days, or of the intervals that begin in it."""
-    return add_costs((costs[day] for day in window.dates() if day in costs), window.days)
+    found = [costs[day] for day in window.dates() if day in costs]
+    return add_costs(found, max(window.days, sum(cost.energies.known for cost in found)))
 
 
 def rows_by_day(
     window: DateWindow, period: Period, costs: Mapping[date, Cost], paid: Mapping[date, Cost] | None = None
 ) -> Iterator[dict[str, Any]]:
-    """Yield a row for each day, month or year of a window, which may begin and end within one.
+    """Yield a row for each day, month or year of a window, which may begin and end within one; ``end`` is excluded.
 
     ``paid``: what is paid for production, where there are panels.
     """
@@ -103,9 +107,10 @@ def rows_by_day(
         span = DateWindow(days[0], days[-1] + ONE_DAY)
         row = _to_row(str(span.start), str(span.end), total_cost(span, costs), Period.MONTH)
         if paid is not None:
-            produced = _to_row("", "", total_cost(span, paid), Period.MONTH)
-            kwh = [part["kwh"] for part in produced["periods"]]
-            row.update(production_kwh=kwh[0] if kwh else None, production_eur=produced["energy_eur"])
+            sold = total_cost(span, paid)
+            kwh, euros = (amounts.get(ONLY_PERIOD) for amounts in (sold.energies.by_period, sold.by_period))
+            row["production_kwh"] = None if kwh is None else _format(kwh, _MWH_PER_KWH, 3)
+            row["production_eur"] = None if euros is None else _format(euros)
         yield row
 
 
@@ -132,28 +137,20 @@ def round_together(amounts: Sequence[Fraction]) -> list[int]:
     return shown
 
 
-def _euros(energy: Amount, price: Decimal) -> Fraction:
-    return energy * Fraction(price) / MILLIWATT_HOURS_PER_KWH
-
-
 def _to_row(start: str, end: str, cost: Cost, counted_as: Period) -> dict[str, Any]:
-    names = sorted(cost.by_period, key=_ORDER.index)
+    names = sorted(filter(cost.energies.by_period.get, cost.by_period), key=_ORDER.index)
     *parts, subscription = round_together([*(cost.by_period[name] for name in names), cost.subscription])
     euros = (sum(parts), subscription, sum(parts) + subscription)
-    texts = map(_format_cents, euros) if cost.energies.source else (None, None, None)
-    counts = (cost.energies.known, max(cost.energies.known, cost.energies.expected))
-    return {
-        "start": start,
-        "end": end,
-        "periods": [
-            {"name": name, "kwh": _format_kwh(cost.energies.by_period[name]), "eur": _format_cents(cents)}
-            for name, cents in zip(names, parts, strict=True)
-        ],
-        **dict(zip(("energy_eur", "subscription_eur", "total_eur"), texts, strict=True)),
-        **dict(zip(count_names(counted_as), counts, strict=True)),
-        "estimated": cost.energies.estimated,
-        "source": cost.energies.source,
-    }
+    texts = [_format(cents, 100) if cost.energies.source else None for cents in euros]
+    counts = (cost.energies.known, cost.energies.expected)
+    periods = [
+        {"name": name, "kwh": _format(cost.energies.by_period[name], _MWH_PER_KWH, 3), "eur": _format(cents, 100)}
+        for name, cents in zip(names, parts, strict=True)
+    ]
+    row: dict[str, Any] = {"start": start, "end": end, "periods": periods}
+    row |= zip(("energy_eur", "subscription_eur", "total_eur"), texts, strict=True)
+    row |= zip(count_names(counted_as), counts, strict=True)
+    return row | {"estimated": cost.energies.estimated, "source": cost.energies.source}
 
 
 def _round(amount: Amount) -> int:
@@ -161,9 +158,5 @@ def _round(amount: Amount) -> int:
     return floor(amount + Fraction(1, 2))
 
 
-def _format_kwh(energy: Amount) -> str:
-    return f"{Decimal(_round(Fraction(energy, 1000))).scaleb(-3):f}"
-
-
-def _format_cents(cents: int) -> str:
-    return f"{Decimal(cents).scaleb(-2):f}"
+def _format(amount: Amount, unit: int = 1, places: int = 2) -> str:
+    return f"{Decimal(_round(Fraction(amount, unit) * 10**places)).scaleb(-places):f}"

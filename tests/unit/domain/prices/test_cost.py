@@ -285,14 +285,26 @@ def test_rows_are_months_and_years_and_begin_and_end_with_the_window() -> None:
 
 
 def test_production_stands_beside_and_is_not_subtracted() -> None:
-    window = DateWindow(FIRST, FIRST + 2 * DAY)
-    costs = price_energies(base(FIRST, 2), lambda _: price(FIRST, yearly="0", base="0.2"))
-    sold = energies_of_days([Entry(str(FIRST), 3_000_000)], "price")
+    window = DateWindow(FIRST, FIRST + 3 * DAY)
+    costs = price_energies(base(FIRST, 3), lambda _: price(FIRST, yearly="0", base="0.2"))
+    sold = energies_of_days([Entry(str(FIRST), 3_000_000), Entry(str(FIRST + DAY), 0)], "price")
     paid = price_energies(sold, lambda _: price(FIRST, yearly="0", price="0.1269"))
     rows = list(rows_by_day(window, Period.DAY, costs, paid))
-    assert [(row["production_kwh"], row["production_eur"]) for row in rows] == [("3.000", "0.38"), (None, None)]
+    assert [(row["production_kwh"], row["production_eur"]) for row in rows] == [
+        ("3.000", "0.38"),
+        ("0.000", "0.00"),
+        (None, None),
+    ]
     assert {row["total_eur"] for row in rows} == {"0.20"}
     assert "production_kwh" not in next(rows_by_day(window, Period.DAY, costs))
+
+
+def test_an_hour_has_the_minutes_of_the_steps_that_begin_in_it() -> None:
+    base_terms = {FIRST: to_terms(Contract("base"))}
+    steps = [Entry("2024-07-01T05:00Z", 100_000), Entry("2024-07-01T05:30Z", 200_000, 60)]
+    costs = price_energies(energies_by_hour(base_terms, steps, {}), lambda _: price(FIRST, base="0.2"))
+    row = list(rows_by_hour(DateWindow(FIRST, FIRST + DAY), costs))[7]
+    assert (row["minutes"], row["expected_minutes"], row["energy_eur"]) == (90, 60, "0.06")
 
 
 def test_rows_of_hours_know_the_repeated_hour_and_count_minutes() -> None:
