@@ -155,7 +155,7 @@ def price() -> Price:
         (date(2024, 2, 1), NIGHT, True),  # Since its activation, and told later.
         (date(2024, 2, 29), NIGHT, True),
         (date(2024, 3, 1), NIGHT, False),  # Since it was told.
-        (date(2024, 4, 30), NIGHT, False),  # The next row is of the same contract: other hours hold once they are told.
+        (date(2024, 4, 30), NIGHT, False),  # Others hold once they are told: on the day of their activation these were.
         (date(2024, 5, 1), NOON, False),
         (date(2024, 6, 9), NOON, False),
         (date(2024, 6, 10), None, True),  # A new contract without hours, told later.
@@ -167,7 +167,7 @@ def test_hours_of_a_contract_hold_since_they_were_told_and_as_an_estimate_since_
 ) -> None:
     rows = [
         contract("2024-03-01", "HC (22H00-6H00)", "2024-02-01"),
-        contract("2024-05-01", "HC (12H30-14H30;23H00-5H00)", "2024-02-01"),
+        contract("2024-05-01", "HC (12H30-14H30;23H00-5H00)", "2024-03-01"),
         contract("2024-07-01", None, "2024-06-10"),
     ]
     found = terms(day, on_peak_hours(), *rows)

@@ -204,11 +204,14 @@ def test_a_published_period_of_gas_costs_its_price_and_goes_by_days_where_that_c
     assert june.by_period == {"price": 24 * Fraction("0.1") + 6 * Fraction("0.2")} and june.energies.estimated
     assert june.energies == PeriodEnergies({"price": 30_000_000}, Source.REGISTERS, 30, 30, True)
     assert june.subscription == Fraction(10, 30) * 14 + Fraction(10, 31) * 16
-    window = DateWindow(date(2024, 5, 1), date(2024, 7, 1))
-    assert [(row["days"], row["expected_days"]) for row in rows_by_day(window, Period.MONTH, costs)] == [
-        (31, 31),
-        (30, 30),
-    ]
+
+
+def test_a_month_has_the_published_periods_that_begin_in_it_with_all_their_days() -> None:
+    rows = [published("2024-03-17", "2024-05-17", 60_000_000), published("2024-05-17", "2024-05-27", 1_000_000)]
+    costs = price_intervals(rows, lambda day: find_price(gas_prices, day))
+    window = DateWindow(date(2024, 3, 1), date(2024, 6, 1))
+    found = [(row["days"], row["expected_days"], row["energy_eur"]) for row in rows_by_day(window, Period.MONTH, costs)]
+    assert found == [(61, 61, "6.00"), (0, 30, None), (10, 31, "0.10")]
 
 
 @given(st.integers(0, 10**9), st.integers(1, 400), st.dates(date(2024, 1, 1), date(2024, 12, 31)))
@@ -263,6 +266,13 @@ def test_a_row_has_what_was_used_by_period_and_what_it_cost() -> None:
             "source": None,
         },
     ]
+
+
+def test_a_period_in_which_nothing_was_used_is_no_line() -> None:
+    energies = {FIRST: PeriodEnergies({"blue_hp": 1_000_000, "blue_hc": 0, "red_hp": 0}, Source.REGISTERS)}
+    costs = price_energies(energies, lambda _: price(FIRST, None, "0", **dict.fromkeys(PERIODS[Option.TEMPO], "0.1")))
+    (row,) = rows_by_day(DateWindow(FIRST, FIRST + DAY), Period.DAY, costs)
+    assert row["periods"] == [{"name": "blue_hp", "kwh": "1.000", "eur": "0.10"}]
 
 
 def test_rows_are_months_and_years_and_begin_and_end_with_the_window() -> None:
