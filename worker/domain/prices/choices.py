@@ -37,13 +37,13 @@ class RegulatedChoice:
 
 @dataclass(frozen=True, slots=True)
 class OffPeakHours:
-    """Off-peak hours from the day ``first`` on, in the local time of Paris; ``ranges`` is None where they are unknown.
+    """Off-peak hours from the day ``first`` on, in the local time of Paris; without ``ranges`` they are unknown.
 
     ``estimated``: a contract that was told later has them.
     """
 
     first: date
-    ranges: tuple[TimeRange, ...] | None
+    ranges: tuple[TimeRange, ...]
     estimated: bool = False
 
 
@@ -88,7 +88,7 @@ class TariffChoices:
         return {
             "regulated": [[str(one.first), one.option, one.power] for one in regulated],
             "own": self.own.to_json(),
-            "hours": [[str(one.first), format_hours(one.ranges or ())] for one in self.hours],
+            "hours": [[str(one.first), format_hours(one.ranges)] for one in self.hours],
         }
 
     @classmethod
@@ -141,7 +141,7 @@ def hours_of_contracts(rows: Iterable[Entry]) -> Iterator[OffPeakHours]:
     before = date.min
     for row in rows:
         details, day = row.details or {}, date.fromisoformat(row.key)
-        ranges = parse_off_peak_hours(details.get("off_peak_hours")) or None
+        ranges = parse_off_peak_hours(details.get("off_peak_hours"))
         activated = date.fromisoformat(details["activated_on"]) if details.get("activated_on") else day
         if before < activated < day:
             yield OffPeakHours(activated, ranges, estimated=True)

@@ -61,16 +61,6 @@ class PeriodEnergies:
     estimated: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class PeriodDifference:
-    """A day and period that registers and curve tell differently, in mWh."""
-
-    day: date
-    period: str
-    registers: Amount
-    curve: Amount
-
-
 def energies_of_days(daily: Iterable[Entry], period: str) -> dict[date, PeriodEnergies]:
     """Return the energies of days that have one period."""
     sources = {True: Source.CURVE, False: Source.DAILY}
@@ -125,11 +115,12 @@ def energies_by_hour(
 
 def find_differences(
     terms: Mapping[date, Terms], registers: Sequence[Entry], steps: Sequence[Entry], colours: Mapping[date, Colour]
-) -> Iterator[PeriodDifference]:
-    """Yield where registers and a whole curve differ by more than the steps at two changes of period hold.
+) -> Iterator[tuple[date, PeriodEnergies, PeriodEnergies]]:
+    """Yield the days, known whole by registers and by curve, on which these two differ, with what each of them tells.
 
-    A meter's clock may be some minutes off. The steps at a change are those that it lies in, or between. Registers
-    show whole Wh, so one Wh is no difference.
+    They differ where a period does by more than the steps at two changes of period hold: a meter's clock may be some
+    minutes off. The steps at a change are those that it lies in, or between. Registers show whole Wh, so one Wh is no
+    difference.
     """
     counted = energies_without_curve(terms, (), registers)
     compared = {day: one for day, one in terms.items() if day in counted}
@@ -137,12 +128,11 @@ def find_differences(
     for plan, step, parts, _ in _divide(compared, steps, colours):
         for change in (end for end in plan.ends if parts[0][2] <= end <= parts[-1][3]):
             at_changes[plan.day][change] = max(step.amount, at_changes[plan.day][change])
-    for day, energies in _read_curve(compared, steps, colours).items():
+    for day, found in _read_curve(compared, steps, colours).items():
         held = sum(sorted(at_changes[day].values())[-2:]) + _MWH
-        for period, of_registers in counted[day].by_period.items():
-            of_curve = energies.by_period.get(period, 0)
-            if energies.known and not of_registers - held <= of_curve <= of_registers + held:
-                yield PeriodDifference(day, period, of_registers, of_curve)
+        pairs = ((energy, found.by_period.get(name, 0)) for name, energy in counted[day].by_period.items())
+        if found.known and not all(energy - held <= other <= energy + held for energy, other in pairs):
+            yield day, counted[day], found
 
 
 def add_energies(parts: Iterable[PeriodEnergies], expected: int) -> PeriodEnergies:
@@ -241,7 +231,7 @@ def _periods(day: date, terms: Terms, colours: Mapping[date, Colour]) -> list[tu
         before, colour = colours.get(day - ONE_DAY), colours.get(day)
         begins = zip((0, *_TEMPO_PEAK), (before, colour, colour), ("hc", "hp", "hc"), strict=True)
         return [(minute, f"{colour}_{hours}" if colour else None) for minute, colour, hours in begins]
-    if terms.hours is None or terms.hours.ranges is None:
+    if terms.hours is None or not terms.hours.ranges:
         return [(0, None)]
     changes = {0: "hp"}
     spans = list(minutes_of(terms.hours.ranges))

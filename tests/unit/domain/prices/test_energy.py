@@ -20,7 +20,6 @@ from worker.domain.prices import PERIODS, Colour, Option
 from worker.domain.prices.choices import Terms
 from worker.domain.prices.energy import (
     Amount,
-    PeriodDifference,
     PeriodEnergies,
     Source,
     energies_by_day,
@@ -300,7 +299,13 @@ def test_registers_and_curve_differ_when_it_is_more_than_the_steps_at_two_change
         hc = by_period["hc"] // 1000 + sign * (held + beyond)
         registers = [index(SUNDAY, HP=0, HC=10**6), index(SUNDAY + DAY, HP=by_period["hp"] // 1000, HC=10**6 + hc)]
         found = list(find_differences({SUNDAY: to_terms(contract)}, registers, steps, {}))
-        expected = [PeriodDifference(SUNDAY, "hc", 1000 * hc, by_period["hc"])]
+        expected = [
+            (
+                SUNDAY,
+                PeriodEnergies({"hp": by_period["hp"], "hc": 1000 * hc}, Source.REGISTERS),
+                PeriodEnergies(dict(by_period), Source.CURVE),
+            )
+        ]
         assert found == (expected if beyond == 2 and hc >= 0 else [])
 
 
@@ -312,6 +317,6 @@ def test_wrong_hours_make_a_difference_and_a_day_with_a_hole_makes_none() -> Non
         index(SUNDAY + DAY, HP=int(by_period["hp"]) // 1000, HC=int(by_period["hc"]) // 1000),
     ]
     wrong = {SUNDAY: to_terms(Contract("hphc", ((10 * 60, 16 * 60),)))}
-    assert [one.period for one in find_differences(wrong, registers, steps, {})] == ["hp", "hc"]
+    assert [day for day, *_ in find_differences(wrong, registers, steps, {})] == [SUNDAY]
     assert list(find_differences(wrong, registers, steps[:-1], {})) == []
     assert list(find_differences({SUNDAY: to_terms(NIGHT)}, registers, steps, {})) == []
