@@ -21,8 +21,8 @@ from typing import Any, Final, TypeVar
 from worker.domain.completeness import civil_day, interval_days
 from worker.domain.documents import MILLIWATT_HOURS_PER_KWH, Entry, period_key
 from worker.domain.prices import PERIODS, Price
-from worker.domain.prices.energy import Amount, PeriodEnergies, Source, add_energies
-from worker.domain.series import Doctype, Period
+from worker.domain.prices.energy import HOURS, Amount, EnergySource, PeriodEnergies, add_energies
+from worker.domain.series import Period
 from worker.domain.totals import count_names
 from worker.domain.windows import ONE_DAY, PARIS, DateWindow, day_length
 
@@ -74,7 +74,9 @@ def price_intervals(intervals: Iterable[Entry], price_on: PriceOn) -> dict[date,
         span = interval_days(entry)
         prices = {day: price_on(day) for day in span.dates()}
         has_change = any(price != prices[span.start] for price in prices.values())
-        part = PeriodEnergies({ONLY_PERIOD: Fraction(entry.amount, span.days)}, Source.REGISTERS, estimated=has_change)
+        part = PeriodEnergies(
+            {ONLY_PERIOD: Fraction(entry.amount, span.days)}, EnergySource.REGISTERS, estimated=has_change
+        )
         costs[span.start] = add_costs(price_energies(dict.fromkeys(prices, part), prices.get).values(), span.days)
     return costs
 
@@ -118,7 +120,7 @@ def rows_by_hour(window: DateWindow, costs: Mapping[str, Cost]) -> Iterator[dict
     """Yield a row for each hour of a window."""
     start, end = window.instants()
     while start < end:
-        cost = costs.get(period_key(start, Doctype.HOUR)) or add_costs([], 60)
+        cost = costs.get(period_key(start, HOURS)) or add_costs([], 60)
         texts = [moment.astimezone(PARIS).isoformat() for moment in (start, start + _HOUR)]
         yield _to_row(texts[0], texts[1], cost, Period.HOUR)
         start += _HOUR

@@ -24,12 +24,13 @@ from typing import Any, Final, NamedTuple
 from worker.domain.documents import MILLIWATT_HOURS_PER_WH, USUAL_STEP_MINUTES, Entry
 from worker.domain.prices import REGISTERS, Colour, Option
 from worker.domain.prices.choices import DAY_MINUTES, Terms, minutes_of
-from worker.domain.series import Doctype
+from worker.domain.series import curve_of, daily_of
 from worker.domain.tariffs import day_energies
 from worker.domain.totals import total_key
 from worker.domain.windows import ONE_DAY, PARIS, local_midnight, merge_spans
 
 Amount = int | Fraction
+HOURS: Final = curve_of(daily_of()).totals[0]
 _MWH: Final = MILLIWATT_HOURS_PER_WH
 _TEMPO_PEAK: Final = (6 * 60, 22 * 60)
 _FOREVER: Final = 1 << 40
@@ -37,7 +38,7 @@ _FOREVER: Final = 1 << 40
 _Part = tuple[str | None, Amount, int, int]
 
 
-class Source(StrEnum):
+class EnergySource(StrEnum):
     """What an energy was taken from."""
 
     DAILY = "daily"
@@ -55,7 +56,7 @@ class PeriodEnergies:
     """
 
     by_period: dict[str, Amount]
-    source: Source | None
+    source: EnergySource | None
     known: int = 1
     expected: int = 1
     estimated: bool = False
@@ -63,7 +64,7 @@ class PeriodEnergies:
 
 def energies_of_days(daily: Iterable[Entry], period: str) -> dict[date, PeriodEnergies]:
     """Return the energies of days that have one period."""
-    sources = {True: Source.CURVE, False: Source.DAILY}
+    sources = {True: EnergySource.CURVE, False: EnergySource.DAILY}
     return {
         date.fromisoformat(entry.key): PeriodEnergies({period: entry.amount}, sources[entry.is_computed])
         for entry in daily
@@ -80,7 +81,7 @@ def energies_without_curve(
         names = REGISTERS[terms[energy.day].option] if energy.day in terms else {}
         if names and energy.by_period.keys() == names.keys():
             by_period: dict[str, Amount] = {names[name]: _MWH * part for name, part in energy.by_period.items()}
-            found[energy.day] = PeriodEnergies(by_period, Source.REGISTERS)
+            found[energy.day] = PeriodEnergies(by_period, EnergySource.REGISTERS)
     return found
 
 
@@ -142,7 +143,7 @@ def add_energies(parts: Iterable[PeriodEnergies], expected: int) -> PeriodEnergi
         for period, energy in part.by_period.items():
             found.by_period[period] = found.by_period.get(period, 0) + energy
         if part.source and part.source is not found.source:
-            found.source = Source.MIXED if found.source else part.source
+            found.source = EnergySource.MIXED if found.source else part.source
         found.known += part.known
         found.estimated |= part.estimated
     return found
@@ -167,12 +168,12 @@ def _read_curve(
     """Return what the curve tells, by day, or by the key of an hour."""
     sums: dict[Any, PeriodEnergies] = {}
     for plan, step, parts, covered in _divide(terms, steps, colours):
-        key, until = (total_key(step.key, Doctype.HOUR), _FOREVER) if by_hour else (plan.day, plan.end)
+        key, until = (total_key(step.key, HOURS), _FOREVER) if by_hour else (plan.day, plan.end)
         if (found := sums.get(key)) is None:
             # A step that began on the day before may cover the beginning of the day.
             hours = terms[plan.day].hours
             known, expected = (0, 60) if by_hour else (max(0, covered - plan.start), plan.end - plan.start)
-            found = sums[key] = PeriodEnergies({}, Source.CURVE, known, expected, bool(hours and hours.estimated))
+            found = sums[key] = PeriodEnergies({}, EnergySource.CURVE, known, expected, bool(hours and hours.estimated))
         for period, energy, start, end in parts:
             if period is not None:
                 found.by_period[period] = found.by_period.get(period, 0) + energy

@@ -30,7 +30,13 @@ from worker.domain.prices.cost import (
     rows_by_hour,
     total_cost,
 )
-from worker.domain.prices.energy import PeriodEnergies, Source, energies_by_day, energies_by_hour, energies_of_days
+from worker.domain.prices.energy import (
+    EnergySource,
+    PeriodEnergies,
+    energies_by_day,
+    energies_by_hour,
+    energies_of_days,
+)
 from worker.domain.prices.regulated import RegulatedTariff
 from worker.domain.series import Period
 from worker.domain.windows import DateWindow
@@ -157,7 +163,7 @@ def test_option_and_hours_that_change_inside_a_month_go_by_days() -> None:
     energies = energies_by_day(terms, [Entry(str(FIRST), 24_000_000)], [], steps, {})
     total = total_cost(DateWindow(FIRST, FIRST + 3 * DAY), price_energies(energies, lambda day: terms[day].price))
     assert total.energies == PeriodEnergies(
-        {"base": 24_000_000, "hp": 28_000_000, "hc": 20_000_000}, Source.MIXED, 3, 3
+        {"base": 24_000_000, "hp": 28_000_000, "hc": 20_000_000}, EnergySource.MIXED, 3, 3
     )
     assert sum(total.by_period.values()) == Fraction("7.2")
 
@@ -171,7 +177,7 @@ def test_a_day_without_a_price_costs_nothing_and_is_not_known() -> None:
 
 
 def test_a_price_that_lacks_a_period_is_none() -> None:
-    tempo = {FIRST: PeriodEnergies({"blue_hp": 1, "red_hp": 1}, Source.CURVE)}
+    tempo = {FIRST: PeriodEnergies({"blue_hp": 1, "red_hp": 1}, EnergySource.CURVE)}
     assert price_energies(tempo, lambda _: price(FIRST, blue_hp="0.1", blue_hc="0.1")) == {}
 
 
@@ -202,7 +208,7 @@ def test_a_published_period_of_gas_costs_its_price_and_goes_by_days_where_that_c
     may, june = costs[date(2024, 5, 17)], costs[date(2024, 6, 17)]
     assert may.by_period == {"price": Fraction("3.1")} and not may.energies.estimated
     assert june.by_period == {"price": 24 * Fraction("0.1") + 6 * Fraction("0.2")} and june.energies.estimated
-    assert june.energies == PeriodEnergies({"price": 30_000_000}, Source.REGISTERS, 30, 30, True)
+    assert june.energies == PeriodEnergies({"price": 30_000_000}, EnergySource.REGISTERS, 30, 30, True)
     assert june.subscription == Fraction(10, 30) * 14 + Fraction(10, 31) * 16
 
 
@@ -235,7 +241,9 @@ def test_daily_gas_is_priced_by_energy() -> None:
 
 
 def test_a_row_has_what_was_used_by_period_and_what_it_cost() -> None:
-    energies = {FIRST: PeriodEnergies({"hc": 2_345_678, "hp": Fraction(8_000_001, 2)}, Source.CURVE, estimated=True)}
+    energies = {
+        FIRST: PeriodEnergies({"hc": 2_345_678, "hp": Fraction(8_000_001, 2)}, EnergySource.CURVE, estimated=True)
+    }
     costs = price_energies(energies, lambda _: price(FIRST, yearly="186", hp="0.2065", hc="0.1579"))
     assert list(rows_by_day(DateWindow(FIRST, FIRST + 2 * DAY), Period.DAY, costs)) == [
         {
@@ -269,7 +277,7 @@ def test_a_row_has_what_was_used_by_period_and_what_it_cost() -> None:
 
 
 def test_a_period_in_which_nothing_was_used_is_no_line() -> None:
-    energies = {FIRST: PeriodEnergies({"blue_hp": 1_000_000, "blue_hc": 0, "red_hp": 0}, Source.REGISTERS)}
+    energies = {FIRST: PeriodEnergies({"blue_hp": 1_000_000, "blue_hc": 0, "red_hp": 0}, EnergySource.REGISTERS)}
     costs = price_energies(energies, lambda _: price(FIRST, None, "0", **dict.fromkeys(PERIODS[Option.TEMPO], "0.1")))
     (row,) = rows_by_day(DateWindow(FIRST, FIRST + DAY), Period.DAY, costs)
     assert row["periods"] == [{"name": "blue_hp", "kwh": "1.000", "eur": "0.10"}]

@@ -20,8 +20,8 @@ from worker.domain.prices import PERIODS, Colour, Option
 from worker.domain.prices.choices import Terms
 from worker.domain.prices.energy import (
     Amount,
+    EnergySource,
     PeriodEnergies,
-    Source,
     energies_by_day,
     energies_by_hour,
     energies_without_curve,
@@ -80,7 +80,7 @@ def test_days_of_the_curve_are_those_of_the_reference(case: Case) -> None:
         day: one.covered == minutes_of_day(day) for day, one in expected.items()
     }
     assert {day: one.estimated for day, one in found.items()} == {day: one.divided for day, one in expected.items()}
-    assert {one.source for one in found.values()} <= {Source.CURVE}
+    assert {one.source for one in found.values()} <= {EnergySource.CURVE}
 
 
 @several
@@ -131,7 +131,7 @@ def test_days_and_minutes_are_known_as_all_totals_count_them(case: Case) -> None
 def test_whole_steps_stay_whole_numbers() -> None:
     energies = energies_on(SUNDAY, NIGHT, curve(SUNDAY))
     assert {type(energy) for energy in energies.by_period.values()} == {int}
-    assert energies == PeriodEnergies({"hc": 16 * 500_000 + 66 + 182, "hp": 32 * 500_000 + 880}, Source.CURVE)
+    assert energies == PeriodEnergies({"hc": 16 * 500_000 + 66 + 182, "hp": 32 * 500_000 + 880}, EnergySource.CURVE)
 
 
 def test_a_step_in_which_a_period_ends_is_divided_by_minutes_and_estimated() -> None:
@@ -182,7 +182,9 @@ def test_a_colour_that_comes_a_day_late_is_unknown_until_then_and_never_guessed(
     steps, colours = [*curve(SUNDAY), *curve(SUNDAY + DAY)], {SUNDAY - DAY: Colour.WHITE}
     terms = {SUNDAY + place * DAY: Terms(Option.TEMPO) for place in range(2)}
     before = by_day(terms, steps=steps, colours=colours)
-    assert before == {SUNDAY: PeriodEnergies({"white_hc": between(steps, SUNDAY, "00:00", "06:00")}, Source.CURVE, 0)}
+    assert before == {
+        SUNDAY: PeriodEnergies({"white_hc": between(steps, SUNDAY, "00:00", "06:00")}, EnergySource.CURVE, 0)
+    }
     assert sum(one.known for one in energies_by_hour(terms, steps, colours).values()) == 360
     late = by_day(terms, steps=steps, colours=colours | {SUNDAY: Colour.BLUE})
     assert [(bool(one.known), set(one.by_period)) for one in late.values()] == [
@@ -194,7 +196,7 @@ def test_a_colour_that_comes_a_day_late_is_unknown_until_then_and_never_guessed(
 def test_a_step_of_an_hour_over_the_end_of_a_known_colour_counts_by_its_known_minutes() -> None:
     step = Entry("2024-07-07T03:30Z", 600_000, 60)  # 05:30 to 06:30 in Paris.
     terms = {SUNDAY: Terms(Option.TEMPO)}
-    expected = {"2024-07-07T03:00Z": PeriodEnergies({"white_hc": 300_000}, Source.CURVE, 30, 60, True)}
+    expected = {"2024-07-07T03:00Z": PeriodEnergies({"white_hc": 300_000}, EnergySource.CURVE, 30, 60, True)}
     assert energies_by_hour(terms, [step], {SUNDAY - DAY: Colour.WHITE}) == expected
 
 
@@ -219,7 +221,7 @@ def test_a_step_over_midnight_is_counted_with_the_day_it_starts_in_by_that_days_
     step = Entry("2024-07-07T21:30Z", 600_000, 60)  # 23:30 to 00:30 in Paris.
     hours = Contract("hphc", ((0, 10), (22 * 60, 0)))
     found = by_day({SUNDAY: to_terms(hours), SUNDAY + DAY: to_terms(NIGHT)}, steps=[step])
-    assert found == {SUNDAY: PeriodEnergies({"hc": 400_000, "hp": 200_000}, Source.CURVE, 0, 1, True)}
+    assert found == {SUNDAY: PeriodEnergies({"hc": 400_000, "hp": 200_000}, EnergySource.CURVE, 0, 1, True)}
 
 
 def test_base_is_the_daily_value_alone_and_a_day_computed_from_the_curve_says_so() -> None:
@@ -227,8 +229,8 @@ def test_base_is_the_daily_value_alone_and_a_day_computed_from_the_curve_says_so
     daily = [Entry(str(days[0]), 9 * KWH), Entry(str(days[1]), 8 * KWH, 1440)]
     found = by_day(dict.fromkeys(days, base), daily, steps=curve(days[2]))
     assert found == {
-        days[0]: PeriodEnergies({"base": 9 * KWH}, Source.DAILY),
-        days[1]: PeriodEnergies({"base": 8 * KWH}, Source.CURVE),
+        days[0]: PeriodEnergies({"base": 9 * KWH}, EnergySource.DAILY),
+        days[1]: PeriodEnergies({"base": 8 * KWH}, EnergySource.CURVE),
     }
     assert sum(one.by_period["base"] for one in energies_by_hour({days[2]: base}, curve(days[2]), {}).values()) == sum(
         step.amount for step in curve(days[2])
@@ -247,7 +249,7 @@ def test_a_day_is_wholly_by_registers_or_wholly_by_the_curve() -> None:
     found = by_day(terms, registers=registers, steps=[step for day in days for step in curve(day)])
     assert [one.source for one in found.values()] == ["registers", "curve", "registers", "curve"]
     assert by_day(terms, [Entry(str(day), 9 * KWH) for day in days]) == {}, "a daily value has no periods"
-    assert found[days[0]] == PeriodEnergies({"hp": 7 * KWH, "hc": 2_001_000}, Source.REGISTERS)
+    assert found[days[0]] == PeriodEnergies({"hp": 7 * KWH, "hc": 2_001_000}, EnergySource.REGISTERS)
     assert list(terms_of_curve(terms, energies_without_curve(terms, (), registers))) == [days[1], days[3]]
 
 
@@ -273,7 +275,7 @@ def test_registers_of_tempo_need_no_colour() -> None:
     second = first | {"BUHP": 11_500, "RHC": 10_700}
     found = by_day({SUNDAY: Terms(Option.TEMPO)}, registers=[index(SUNDAY, **first), index(SUNDAY + DAY, **second)])
     expected = dict.fromkeys(names.values(), 0) | {"blue_hp": 1_500_000, "red_hc": 700_000}
-    assert found == {SUNDAY: PeriodEnergies(dict(expected), Source.REGISTERS)}
+    assert found == {SUNDAY: PeriodEnergies(dict(expected), EnergySource.REGISTERS)}
 
 
 @pytest.mark.parametrize(
@@ -302,8 +304,8 @@ def test_registers_and_curve_differ_when_it_is_more_than_the_steps_at_two_change
         expected = [
             (
                 SUNDAY,
-                PeriodEnergies({"hp": by_period["hp"], "hc": 1000 * hc}, Source.REGISTERS),
-                PeriodEnergies(dict(by_period), Source.CURVE),
+                PeriodEnergies({"hp": by_period["hp"], "hc": 1000 * hc}, EnergySource.REGISTERS),
+                PeriodEnergies(dict(by_period), EnergySource.CURVE),
             )
         ]
         assert found == (expected if beyond == 2 and hc >= 0 else [])
