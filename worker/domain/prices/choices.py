@@ -1,0 +1,194 @@
+"""What an account is on, by day: the regulated tariff or its own prices, and its off-peak hours.
+
+Of regulated choices and own prices, the one that began last holds. Off-peak hours that the household gives come first.
+Else those of the contract series hold from the day on which they were told, and as an estimate back to that contract's
+activation, but not before a day on which others were told. Before that they are unknown.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from itertools import pairwise
+from typing import Any, Final, Self, TypeVar
+
+from worker.domain.documents import Entry
+from worker.domain.prices import Option, Price, PricesRefused, find_price
+from worker.domain.prices.own_prices import OwnPrices, option_of
+from worker.domain.prices.regulated import RegulatedTariff
+from worker.domain.tariffs import TimeRange, parse_off_peak_hours
+from worker.domain.windows import DateWindow
+
+DAY_MINUTES: Final = 24 * 60  # Of the clock, also on the days of 23 and 25 hours.
+_Dated = TypeVar("_Dated", bound="RegulatedChoice | OffPeakHours | Price")
+
+
+@dataclass(frozen=True, slots=True)
+class RegulatedChoice:
+    """The regulated tariff from the day ``first`` on; ``power`` in kVA."""
+
+    first: date
+    option: Option
+    power: int
+
+
+@dataclass(frozen=True, slots=True)
+class OffPeakHours:
+    """Off-peak hours from the day ``first`` on, in the local time of Paris; without ``ranges`` they are unknown.
+
+    ``estimated``: a contract that was told later has them.
+    """
+
+    first: date
+    ranges: tuple[TimeRange, ...]
+    estimated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TariffChoices:
+    """The dated choices of a household, or of an operator for a tenant; each in the order of its days.
+
+    ``electricity``: a price is an own one; it holds until its last day, or until the next choice begins.
+    """
+
+    electricity: tuple[RegulatedChoice | Price, ...] = ()
+    gas: tuple[Price, ...] = ()
+    production: tuple[Price, ...] = ()
+    hours: tuple[OffPeakHours, ...] = ()
+    supplier: str = ""
+
+    def put(self, kind: str, *new: RegulatedChoice | Price | OffPeakHours) -> Self:
+        """Return the choices with others of a kind, which is named as its field.
+
+        Each replaces the one that begins on the same day; later ones stay.
+        """
+        by_day = {one.first: one for one in (*getattr(self, kind), *new)}
+        fields: dict[str, Any] = {kind: tuple(by_day[day] for day in sorted(by_day))}
+        return replace(self, **fields)
+
+    def with_own(self, own: OwnPrices) -> Self:
+        """Return the choices with all own prices of the kinds that ``own`` has; other kinds stay."""
+        choices = replace(self, supplier=own.supplier)
+        for kind in ("electricity", "gas", "production"):
+            if prices := getattr(own, kind):
+                kept: dict[str, Any] = {kind: [one for one in getattr(self, kind) if not isinstance(one, Price)]}
+                choices = replace(choices, **kept).put(kind, *prices)
+        return choices
+
+    @property
+    def own(self) -> OwnPrices:
+        electricity = tuple(one for one in self.electricity if isinstance(one, Price))
+        return OwnPrices(self.supplier, electricity, self.gas, self.production)
+
+    def to_json(self) -> dict[str, Any]:
+        regulated = [one for one in self.electricity if isinstance(one, RegulatedChoice)]
+        return {
+            "regulated": [[str(one.first), one.option, one.power] for one in regulated],
+            "own": self.own.to_json(),
+            "hours": [[str(one.first), format_hours(one.ranges)] for one in self.hours],
+        }
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Self:
+        regulated = ((date.fromisoformat(day), Option(name), power) for day, name, power in stored["regulated"])
+        hours = ((date.fromisoformat(day), read_hours(text)) for day, text in stored["hours"])
+        choices = cls().with_own(OwnPrices.from_json(stored["own"]))
+        choices = choices.put("electricity", *(RegulatedChoice(*one) for one in regulated))
+        return choices.put("hours", *(OffPeakHours(*one) for one in hours))
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What holds on a day; ``price`` is None where it has none, ``hours`` where they are unknown or not needed."""
+
+    option: Option
+    price: Price | None = None
+    hours: OffPeakHours | None = None
+
+
+def terms_by_day(
+    window: DateWindow,
+    choices: Sequence[TariffChoices],
+    tariffs: Mapping[Option, RegulatedTariff],
+    contracts: Iterable[Entry] = (),
+) -> dict[date, Terms]:
+    """Return what holds on each day; no days before the first choice.
+
+    ``choices``: those of the household, then an operator's, which hold before the household's first one; their hours
+    never do. ``contracts``: the rows of the contract series in key order.
+    """
+    told, given = list(hours_of_contracts(contracts)), choices[0].hours if choices else ()
+    terms = {}
+    for day in window.dates():
+        choice = next((found for one in choices if (found := _in_force(one.electricity, day))), None)
+        if choice is None:
+            continue
+        option = option_of(choice) if isinstance(choice, Price) else choice.option
+        if isinstance(choice, Price):
+            prices: Sequence[Price] = [choice]
+        else:
+            prices = tariffs[option].prices(choice.power) if option in tariffs else []
+        hours = (_in_force(given, day) or _in_force(told, day)) if option is Option.HPHC else None
+        terms[day] = Terms(option, find_price(prices, day), hours)
+    return terms
+
+
+def hours_of_contracts(rows: Iterable[Entry]) -> Iterator[OffPeakHours]:
+    """Yield the hours that the contract series tells, in the order of their days; ``rows`` in key order."""
+    before = date.min
+    for row in rows:
+        details, day = row.details or {}, date.fromisoformat(row.key)
+        ranges = parse_off_peak_hours(details.get("off_peak_hours"))
+        activated = date.fromisoformat(details["activated_on"]) if details.get("activated_on") else day
+        if before < activated < day:
+            yield OffPeakHours(activated, ranges, estimated=True)
+        yield OffPeakHours(day, ranges)
+        before = day
+
+
+def read_hours(text: str) -> tuple[TimeRange, ...]:
+    """Return the off-peak hours that a person writes as ``22:00-06:00,12:30-14:30``. Raises PricesRefused."""
+    ranges = [one for number, part in enumerate(re.split("[,;]", text), 1) for one in _read_range(number, part)]
+    spans = sorted((*span, one) for one in ranges for span in minutes_of([one]))
+    if sum(end - start for start, end, _ in spans) > DAY_MINUTES:
+        raise PricesRefused("off-peak hours: together the ranges are longer than 24 hours")
+    for (_, end, one), (start, _, other) in pairwise(spans):
+        if start < end:
+            raise PricesRefused(f"off-peak hours: {format_hours([one])} and {format_hours([other])} overlap")
+    return tuple(sorted(ranges))
+
+
+def format_hours(ranges: Iterable[TimeRange]) -> str:
+    """Return the text that ``read_hours`` reads."""
+    return ",".join(f"{start:%H:%M}-{end:%H:%M}" for start, end in ranges)
+
+
+def minutes_of(ranges: Iterable[TimeRange]) -> Iterator[tuple[int, int]]:
+    """Yield the ranges in minutes of the clock, end excluded; one that passes midnight is two."""
+    for start, end in ranges:
+        first, last = 60 * start.hour + start.minute, 60 * end.hour + end.minute
+        yield first, last if first < last else DAY_MINUTES
+        if 0 < last <= first:
+            yield 0, last
+
+
+def _read_range(number: int, text: str) -> tuple[TimeRange, ...]:
+    start, _, end = (part.strip() for part in text.partition("-"))
+    if start and start == end:
+        hint = "it must end at another time than it begins"
+    elif re.match("24", start) or re.match("24", end):
+        hint = "write 00:00 for 24:00"
+    elif ranges := parse_off_peak_hours(text):
+        return ranges
+    else:
+        hint = "write it as 22:00-06:00, with times from 00:00 to 23:59"
+    raise PricesRefused(f"off-peak hours, range {number}: {hint}")
+
+
+def _in_force(items: Sequence[_Dated], day: date) -> _Dated | None:
+    """Return the item that began last up to a day."""
+    place = bisect_right(items, day, key=lambda item: item.first)
+    return items[place - 1] if place else None

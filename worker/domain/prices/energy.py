@@ -1,0 +1,241 @@
+"""Energy by tariff period: of a day from daily values, registers or the curve, of an hour from the curve.
+
+A day is wholly by registers, where they are those of the option and of one sequence, or wholly by the curve. A step is
+counted with the hour and the day that it starts in. A step in which a period ends is divided by minutes. What was used
+while hours or colour are unknown is in no period. All amounts are exact, in mWh: whole numbers, and fractions where
+steps were divided.
+
+Off-peak hours are those of the clock in Paris: what begins at 01:00 and ends at 03:00 lasts three hours on the day of
+25. The colour of Tempo holds from 06:00 to 06:00; its off-peak hours are always 22:00 to 06:00.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from enum import StrEnum
+from fractions import Fraction
+from itertools import pairwise
+from typing import Any, Final, NamedTuple
+
+from worker.domain.documents import MILLIWATT_HOURS_PER_WH, USUAL_STEP_MINUTES, Entry
+from worker.domain.prices import REGISTERS, Colour, Option
+from worker.domain.prices.choices import DAY_MINUTES, Terms, minutes_of
+from worker.domain.series import curve_of, daily_of
+from worker.domain.tariffs import day_energies
+from worker.domain.totals import total_key
+from worker.domain.windows import ONE_DAY, PARIS, local_midnight, merge_spans
+
+Amount = int | Fraction
+HOURS: Final = curve_of(daily_of()).totals[0]
+_MWH: Final = MILLIWATT_HOURS_PER_WH
+_TEMPO_PEAK: Final = (6 * 60, 22 * 60)
+_FOREVER: Final = 1 << 40
+# A part of a step: its period, None where it is unknown, its energy, and its first minute and end since 1970.
+_Part = tuple[str | None, Amount, int, int]
+
+
+class EnergySource(StrEnum):
+    """What an energy was taken from."""
+
+    DAILY = "daily"
+    REGISTERS = "registers"
+    CURVE = "curve"
+    MIXED = "mixed"
+
+
+@dataclass(slots=True)
+class PeriodEnergies:
+    """What is known of some time, in mWh by period; ``source`` is None where that is nothing.
+
+    ``known`` of ``expected``: whole days; of an hour the minutes of the steps that begin in it. ``estimated``: a step
+    was divided, or a contract that was told later has the hours.
+    """
+
+    by_period: dict[str, Amount]
+    source: EnergySource | None
+    known: int = 1
+    expected: int = 1
+    estimated: bool = False
+
+
+def energies_of_days(daily: Iterable[Entry], period: str) -> dict[date, PeriodEnergies]:
+    """Return the energies of days that have one period."""
+    sources = {True: EnergySource.CURVE, False: EnergySource.DAILY}
+    return {
+        date.fromisoformat(entry.key): PeriodEnergies({period: entry.amount}, sources[entry.is_computed])
+        for entry in daily
+    }
+
+
+def energies_without_curve(
+    terms: Mapping[date, Terms], daily: Iterable[Entry], registers: Sequence[Entry]
+) -> dict[date, PeriodEnergies]:
+    """Return the days that daily values (option base) or registers tell. ``registers``: readings in key order."""
+    days = energies_of_days(daily, "base")
+    found = {day: one for day, one in days.items() if day in terms and terms[day].option is Option.BASE}
+    for energy in day_energies(registers):
+        names = REGISTERS[terms[energy.day].option] if energy.day in terms else {}
+        if names and energy.by_period.keys() == names.keys():
+            by_period: dict[str, Amount] = {names[name]: _MWH * part for name, part in energy.by_period.items()}
+            found[energy.day] = PeriodEnergies(by_period, EnergySource.REGISTERS)
+    return found
+
+
+def terms_of_curve(terms: Mapping[date, Terms], found: Mapping[date, PeriodEnergies]) -> dict[date, Terms]:
+    """Return the terms of the days that need the curve: neither base nor ``found`` without it."""
+    return {day: one for day, one in terms.items() if day not in found and one.option is not Option.BASE}
+
+
+def energies_by_day(
+    terms: Mapping[date, Terms],
+    daily: Iterable[Entry],
+    registers: Sequence[Entry],
+    steps: Iterable[Entry],
+    colours: Mapping[date, Colour],
+) -> dict[date, PeriodEnergies]:
+    """Return the days of which anything is known. ``terms`` and ``steps``: in order of time.
+
+    ``steps``: from an hour before the first day that needs them, because a step may reach over midnight. ``colours``:
+    from the day before.
+    """
+    found = energies_without_curve(terms, daily, registers)
+    of_curve = _read_curve(terms_of_curve(terms, found), steps, colours)
+    return dict(sorted({**found, **of_curve}.items()))
+
+
+def energies_by_hour(
+    terms: Mapping[date, Terms], steps: Iterable[Entry], colours: Mapping[date, Colour]
+) -> dict[str, PeriodEnergies]:
+    """Return the hours of which anything is known, by the keys of their documents."""
+    return _read_curve(terms, steps, colours, by_hour=True)
+
+
+def find_differences(
+    terms: Mapping[date, Terms], registers: Sequence[Entry], steps: Sequence[Entry], colours: Mapping[date, Colour]
+) -> Iterator[tuple[date, PeriodEnergies, PeriodEnergies]]:
+    """Yield the days, known whole by registers and by curve, on which these two differ, with what each of them tells.
+
+    They differ where a period does by more than the steps at two changes of period hold: a meter's clock may be some
+    minutes off. The steps at a change are those that it lies in, or between. Registers show whole Wh, so one Wh is no
+    difference.
+    """
+    counted = energies_without_curve(terms, (), registers)
+    compared = {day: one for day, one in terms.items() if day in counted}
+    at_changes: defaultdict[date, defaultdict[int, int]] = defaultdict(lambda: defaultdict(int))
+    for plan, step, parts, _ in _divide(compared, steps, colours):
+        for change in (end for end in plan.ends if parts[0][2] <= end <= parts[-1][3]):
+            at_changes[plan.day][change] = max(step.amount, at_changes[plan.day][change])
+    for day, found in _read_curve(compared, steps, colours).items():
+        held = sum(sorted(at_changes[day].values())[-2:]) + _MWH
+        pairs = ((energy, found.by_period.get(name, 0)) for name, energy in counted[day].by_period.items())
+        if found.known and not all(energy - held <= other <= energy + held for energy, other in pairs):
+            yield day, counted[day], found
+
+
+def add_energies(parts: Iterable[PeriodEnergies], expected: int) -> PeriodEnergies:
+    """Return what is known of ``expected`` days, from those of which anything is."""
+    found = PeriodEnergies({}, None, 0, expected)
+    for part in parts:
+        for period, energy in part.by_period.items():
+            found.by_period[period] = found.by_period.get(period, 0) + energy
+        if part.source and part.source is not found.source:
+            found.source = EnergySource.MIXED if found.source else part.source
+        found.known += part.known
+        found.estimated |= part.estimated
+    return found
+
+
+class _Plan(NamedTuple):
+    """The tariff periods of a day, which begins and ends at these minutes since 1970.
+
+    ``ends``: the minutes at which the periods of ``names`` end, also of the night that follows.
+    """
+
+    day: date
+    start: int
+    end: int
+    ends: list[int]
+    names: list[str | None]
+
+
+def _read_curve(
+    terms: Mapping[date, Terms], steps: Iterable[Entry], colours: Mapping[date, Colour], *, by_hour: bool = False
+) -> dict[Any, PeriodEnergies]:
+    """Return what the curve tells, by day, or by the key of an hour."""
+    sums: dict[Any, PeriodEnergies] = {}
+    for plan, step, parts, covered in _divide(terms, steps, colours):
+        key, until = (total_key(step.key, HOURS), _FOREVER) if by_hour else (plan.day, plan.end)
+        if (found := sums.get(key)) is None:
+            # A step that began on the day before may cover the beginning of the day.
+            hours = terms[plan.day].hours
+            known, expected = (0, 60) if by_hour else (max(0, covered - plan.start), plan.end - plan.start)
+            found = sums[key] = PeriodEnergies({}, EnergySource.CURVE, known, expected, bool(hours and hours.estimated))
+        for period, energy, start, end in parts:
+            if period is not None:
+                found.by_period[period] = found.by_period.get(period, 0) + energy
+                found.known += max(0, min(end, until) - start)
+        found.estimated |= len(parts) > 1
+    for found in () if by_hour else sums.values():
+        found.known, found.expected = int(found.known >= found.expected), 1
+    return {key: found for key, found in sums.items() if found.by_period}
+
+
+def _divide(
+    terms: Mapping[date, Terms], steps: Iterable[Entry], colours: Mapping[date, Colour]
+) -> Iterator[tuple[_Plan, Entry, Sequence[_Part], int]]:
+    """Yield each step of these days with its day's plan, its parts, and the end of the step before."""
+    plans = (_plan(day, one, colours) for day, one in terms.items())
+    plan, covered = next(plans, None), 0
+    for step in steps:
+        start = int(datetime.fromisoformat(step.key).timestamp()) // 60
+        end = start + (step.step or USUAL_STEP_MINUTES)
+        while plan and start >= plan.end:
+            plan = next(plans, None)
+        if plan is None:
+            return
+        if start >= plan.start:
+            place = bisect_right(plan.ends, start)
+            if end <= plan.ends[place]:
+                yield plan, step, [(plan.names[place], step.amount, start, end)], covered
+            else:
+                bounds = [start, *plan.ends[place : bisect_left(plan.ends, end)], end]
+                shares = (Fraction(step.amount * (after - first), end - start) for first, after in pairwise(bounds))
+                yield plan, step, list(zip(plan.names[place:], shares, bounds, bounds[1:], strict=False)), covered
+        covered = end
+
+
+def _plan(day: date, terms: Terms, colours: Mapping[date, Colour]) -> _Plan:
+    start, end = (int(local_midnight(midnight).timestamp()) // 60 for midnight in (day, day + ONE_DAY))
+    begins, periods = zip(*_periods(day, terms, colours), strict=True)
+    # Where the clock is changed, it is read at each hour of the day and the one that follows.
+    width = _FOREVER if end - start == DAY_MINUTES else 60
+    changes: list[tuple[int, str | None]] = []
+    for hour in range(start, end + 60, width):
+        local = datetime.fromtimestamp(60 * hour, PARIS)
+        clock = 60 * local.hour + DAY_MINUTES * (local.date() > day)
+        for minute in (clock, *(begin for begin in begins if clock < begin < clock + width)):
+            period = periods[bisect_right(begins, minute) - 1]
+            if not changes or period != changes[-1][1]:
+                changes.append((hour + minute - clock, period))
+    return _Plan(day, start, end, [*(begin for begin, _ in changes[1:]), _FOREVER], [name for _, name in changes])
+
+
+def _periods(day: date, terms: Terms, colours: Mapping[date, Colour]) -> list[tuple[int, str | None]]:
+    """Return at which minutes of the clock periods begin, from midnight on; None where hours or colour are unknown."""
+    if terms.option is Option.BASE:
+        return [(0, "base")]
+    if terms.option is Option.TEMPO:
+        before, colour = colours.get(day - ONE_DAY), colours.get(day)
+        begins = zip((0, *_TEMPO_PEAK), (before, colour, colour), ("hc", "hp", "hc"), strict=True)
+        return [(minute, f"{colour}_{hours}" if colour else None) for minute, colour, hours in begins]
+    if terms.hours is None or not terms.hours.ranges:
+        return [(0, None)]
+    changes = {0: "hp"}
+    spans = list(minutes_of(terms.hours.ranges))
+    for start, end in merge_spans([*spans, *((start + DAY_MINUTES, end + DAY_MINUTES) for start, end in spans)]):
+        changes.update({start: "hc", end: "hp"})
+    return list(changes.items())

@@ -1,0 +1,81 @@
+"""The calendar of Tempo: a file of colours by day, the day that an instant belongs to, and seasons.
+
+    day,colour
+    2024-09-01,BLUE
+
+A colour holds from 06:00 of its day to 06:00 of the next, in the local time of Paris. A season begins on 1 September.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import date, datetime
+from typing import Final
+
+from worker.domain.prices import Colour, PricesRefused
+from worker.domain.windows import ONE_DAY, PARIS, DateWindow
+
+_CHANGE_HOUR: Final = 6  # It comes once a day: clocks change before it.
+_FIRST_MONTH: Final = 9
+_HEADER: Final = "day,colour"
+_DAY: Final = re.compile(r"20\d\d-\d\d-\d\d", re.ASCII)
+_COLOURS: Final = {
+    **{str(colour): colour for colour in Colour},
+    "bleu": Colour.BLUE,
+    "blanc": Colour.WHITE,
+    "rouge": Colour.RED,
+}
+
+
+def read_colours(text: str) -> dict[date, Colour]:
+    """Return the colours of a file, in the order of their days. Raises PricesRefused."""
+    lines = [line.replace(" ", "").replace(";", ",").lower() for line in text.lstrip("\ufeff").splitlines()]
+    filled = [(number, line) for number, line in enumerate(lines, 1) if line]
+    if not filled or filled[0][1] != _HEADER:
+        raise PricesRefused(f"the first line must be {_HEADER}")
+    colours: dict[date, Colour] = {}
+    for number, line in filled[1:]:
+        day, colour = _read_row(number, line)
+        if colours.setdefault(day, colour) is not colour:
+            raise PricesRefused(f"line {number}: {day} was {colours[day]} in a line before")
+    if not colours:
+        raise PricesRefused("it has no days")
+    return dict(sorted(colours.items()))
+
+
+def write_colours(colours: Mapping[date, Colour]) -> str:
+    """Return the text of a file."""
+    return "".join([f"{_HEADER}\n", *(f"{day},{colour.upper()}\n" for day, colour in sorted(colours.items()))])
+
+
+def tempo_day(instant: datetime) -> date:
+    """Return the day whose colour holds at an instant (zone-aware)."""
+    local = instant.astimezone(PARIS)
+    return local.date() if local.hour >= _CHANGE_HOUR else local.date() - ONE_DAY
+
+
+def colour_at(colours: Mapping[date, Colour], instant: datetime) -> Colour | None:
+    """Return the colour that holds at an instant (zone-aware); None where it is unknown."""
+    return colours.get(tempo_day(instant))
+
+
+def season_of(day: date) -> DateWindow:
+    """Return the season that a day of Tempo belongs to."""
+    year = day.year if day.month >= _FIRST_MONTH else day.year - 1
+    return DateWindow(date(year, _FIRST_MONTH, 1), date(year + 1, _FIRST_MONTH, 1))
+
+
+def name_season(day: date) -> str:
+    """Return the name of a day's season, such as ``2024-2025``."""
+    season = season_of(day)
+    return f"{season.start.year}-{season.end.year}"
+
+
+def _read_row(number: int, line: str) -> tuple[date, Colour]:
+    day, _, colour = line.partition(",")
+    with suppress(ValueError, KeyError):
+        if _DAY.fullmatch(day):
+            return date.fromisoformat(day), _COLOURS[colour]
+    raise PricesRefused(f"line {number}: must be a day and its colour (blue, white or red), such as 2024-01-31,BLUE")
