@@ -86,6 +86,7 @@ def fill(parts: Parts, days: Sequence[str] = DAYS) -> dict[str, str]:
     record_days(parts, first)
     for account_id in (first, second, removed.id):
         parts.stores.registry.account_details.save(account_id, DetailKind.PRICES, {"option": "base"})
+    parts.stores.registry.public_files.save("Option_Base.csv", "DATE_DEBUT;DATE_FIN", NOW.date())
     parts.stores.registry.tenants.save_prices(DEFAULT_TENANT, {"option": "hphc"})
     parts.stores.registry.audit.append(
         new_entry(NOW, ActorKind.COMMAND, "anna", AuditAction.ACCOUNT_PAUSE, account_id=paused.id)

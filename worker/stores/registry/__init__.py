@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from worker.stores.registry.outcomes import CompletenessTable, OutcomeTable
     from worker.stores.registry.outputs import OutboxTable, OutputTable
     from worker.stores.registry.proxy import ProxyClientTable, ProxyGrantTable
+    from worker.stores.registry.public_files import PublicFileTable
     from worker.stores.registry.rights import RightTable
     from worker.stores.registry.supplier_answers import CorrectionTable, QuarantineTable, RawAnswerTable
     from worker.stores.registry.user_tokens import TokenTable
@@ -90,6 +91,7 @@ class Registry:
     raw_answers: RawAnswerTable = _table("supplier_answers.RawAnswerTable", "sealer")
     api_tokens: ApiTokenTable = _table("api_tokens.ApiTokenTable")
     tenants: TenantTable = _table("api_tokens.TenantTable", "sealer")
+    public_files: PublicFileTable = _table("public_files.PublicFileTable")
     proxy_clients: ProxyClientTable = _table("proxy.ProxyClientTable")
     proxy_grants: ProxyGrantTable = _table("proxy.ProxyGrantTable")
     homes: HomeTable = _table("households.HomeTable")

@@ -103,6 +103,13 @@ TENANT_PRICES = _table(
     Column("prices", Text, nullable=False),  # JSON: what its accounts pay that have told no prices of their own.
     Column("saved_at", UtcDateTime, nullable=False),
 )
+# Files that were published for everybody, such as the regulated prices: the newest copy of each.
+PUBLIC_FILES = _table(
+    "public_files",
+    Column("name", _sortable(64), primary_key=True),
+    Column("text", Text, nullable=False),
+    Column("copied_on", Date, nullable=False),
+)
 ACCOUNTS = _table(
     "accounts",
     Column("id", _sortable(32), primary_key=True),

@@ -1,4 +1,4 @@
-"""What is told about accounts, and the default prices of tenants."""
+"""What is told about accounts, the default prices of tenants, and copies of published files."""
 
 from __future__ import annotations
 
@@ -30,6 +30,13 @@ def upgrade() -> None:
         sa.Column("prices", sa.Text, nullable=False),
         sa.Column("saved_at", UtcDateTime, nullable=False),
         sa.PrimaryKeyConstraint("tenant", name="pk_tenant_prices"),
+    )
+    op.create_table(
+        "public_files",
+        sa.Column("name", _sortable(64), nullable=False),
+        sa.Column("text", sa.Text, nullable=False),
+        sa.Column("copied_on", sa.Date, nullable=False),
+        sa.PrimaryKeyConstraint("name", name="pk_public_files"),
     )
 
 

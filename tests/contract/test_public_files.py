@@ -1,0 +1,42 @@
+"""Copies of published files, on a SQLite file and on PostgreSQL alike."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from tests.support.registries import empty_registry
+from worker.stores.registry import Registry
+from worker.stores.registry.dump import TABLES, read_rows, restore_rows
+from worker.stores.registry.public_files import PublicFile
+
+BASE = PublicFile("Option_Base.csv", "DATE_DEBUT;DATE_FIN\r\n01/08/2025;\r\n", date(2026, 2, 1))
+COLOURS = PublicFile("tempo_days.csv", "day,colour\n2026-02-01,BLUE\n", date(2026, 2, 2))
+
+
+def test_a_file_is_kept_as_it_came_and_a_newer_copy_takes_its_place(registry: Registry) -> None:
+    files = registry.public_files
+    assert files.load(BASE.name) is None
+    files.save("Option_Base.csv", "old", date(2025, 8, 1))
+    files.save(COLOURS.name, COLOURS.text, COLOURS.copied_on)
+    files.save(BASE.name, BASE.text, BASE.copied_on)
+    assert (files.load(BASE.name), files.load(COLOURS.name)) == (BASE, COLOURS)
+    assert files.load("Option_HPHC.csv") is None
+
+
+def test_those_of_several_names_are_read_at_once(registry: Registry) -> None:
+    files = registry.public_files
+    assert files.load_all() == {}
+    for file in (BASE, COLOURS):
+        files.save(file.name, file.text, file.copied_on)
+    assert files.load_all() == {BASE.name: BASE, COLOURS.name: COLOURS}
+
+
+def test_files_come_back_from_a_dump(registry: Registry) -> None:
+    registry.public_files.save(BASE.name, BASE.text, BASE.copied_on)
+    with registry.database.snapshot() as connection:
+        rows = {table: list(read_rows(connection, table)) for table in TABLES}
+    empty_registry(registry.database)
+    assert registry.public_files.load(BASE.name) is None
+    with registry.database.writing() as connection:
+        restore_rows(connection, rows.__getitem__)
+    assert registry.public_files.load(BASE.name) == BASE
