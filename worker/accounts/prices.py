@@ -1,0 +1,386 @@
+"""What an account pays: its tariff, from the registry and its contract, and its costs, from the measure store.
+
+The tariff is what was set for the account; before the first day of that, what an operator set for its tenant. Nothing
+is assumed where neither says something. The regulated prices and the colours of Tempo are those of the newest copies in
+the registry, or of the copies that ship with Relève where these are as new.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from enum import StrEnum
+from fractions import Fraction
+from functools import lru_cache
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Final
+
+from worker.domain.account import Account
+from worker.domain.completeness import interval_days
+from worker.domain.documents import ALL_KEYS, MILLIWATT_HOURS_PER_KWH, Entry, KeyRange, key_range, shift_key, to_entry
+from worker.domain.prices import REGISTERS, Colour, Option, Price, PricesRefused, find_price
+from worker.domain.prices.choices import OffPeakHours, RegulatedChoice, TariffChoices, Terms, terms_by_day
+from worker.domain.prices.cost import ONLY_PERIOD, Cost, price_energies, price_intervals, rows_by_day, rows_by_hour
+from worker.domain.prices.energy import (
+    energies_by_day,
+    energies_by_hour,
+    energies_of_days,
+    energies_without_curve,
+    terms_of_curve,
+)
+from worker.domain.prices.own_prices import OwnPrices, option_of
+from worker.domain.prices.regulated import FILES, RegulatedTariff, read_tariff
+from worker.domain.prices.tempo import read_colours, write_colours
+from worker.domain.series import (
+    Doctype,
+    Period,
+    Series,
+    contract_series,
+    curve_of,
+    dailies_of,
+    daily_of,
+    intervals_of,
+    registers_of,
+    with_days,
+)
+from worker.domain.tariffs import TimeRange, parse_off_peak_hours, read_registers
+from worker.domain.windows import ONE_DAY, DateWindow, civil_date, plan_repair
+from worker.stores.measures.measure_store import MeasureStore
+from worker.stores.registry import Registry
+from worker.stores.registry.account_details import DetailKind
+from worker.stores.registry.public_files import PublicFile
+
+COLOURS_FILE: Final = "tempo_days.csv"
+FROM_THE_BEGINNING: Final = date(2000, 1, 1)
+_SHIPPED: Final = Path(__file__).parents[1] / "data" / "prices"
+_ONE_HOUR: Final = timedelta(hours=1)
+_OPTIONS_OF_REGISTERS: Final = {frozenset(names): option for option, names in REGISTERS.items() if names}
+Owner = Account | str  # An account, or the name of a tenant.
+Choice = RegulatedChoice | Price
+
+
+class NoPrice(StrEnum):
+    """Why a day has no price; the name is the end of a text's key."""
+
+    NOT_SET = "not_set"
+    ENDED = "ended"  # Own prices have a last day.
+    NO_FILE = "no_file"
+    NO_POWER = "no_power"
+    TOO_OLD = "too_old"  # The file of the regulator begins later.
+    NOT_KNOWN_YET = "not_known_yet"  # A row that is in force counts up to the next change at most.
+
+
+@dataclass(frozen=True, slots=True)
+class UnpricedDays:
+    """Days in a row that have no price; ``choice``: what was set for them."""
+
+    days: DateWindow
+    reason: NoPrice
+    choice: Choice | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tariff:
+    """What an account pays by. ``choices``: the household's own, which may be empty, then those of its tenant.
+
+    ``contracts``: rows of its contract series, which tell off-peak hours. ``today``: the day on which it was loaded.
+    """
+
+    supplier: str
+    today: date
+    choices: Sequence[TariffChoices]
+    regulated: Mapping[Option, RegulatedTariff]
+    colours: Mapping[date, Colour]
+    contracts: Sequence[Entry]
+    has_panels: bool = False
+
+    @property
+    def kind(self) -> str:
+        """The kind of the prices of what the meter counts."""
+        return "gas" if daily_of(supplier=self.supplier).is_gas else "electricity"
+
+    @property
+    def is_set(self) -> bool:
+        """Whether any price is set, by the household or for its tenant."""
+        return any(getattr(one, self.kind) for one in self.choices)
+
+    def terms(self, window: DateWindow) -> dict[date, Terms]:
+        """Return the option, price and off-peak hours of the days of electricity."""
+        return terms_by_day(window, self.choices, self.regulated, self.contracts)
+
+    def choice_on(self, day: date, kind: str) -> Choice | None:
+        """Return what was set for a day; an own price may have ended before it."""
+        begun = ([choice for choice in getattr(one, kind) if choice.first <= day] for one in self.choices)
+        return next((choices[-1] for choices in begun if choices), None)
+
+    def own_price(self, day: date, kind: str) -> Price | None:
+        """Return the price of a day of gas or of production."""
+        choice = self.choice_on(day, kind)
+        return find_price([choice], day) if isinstance(choice, Price) else None
+
+    def list_unpriced(self, window: DateWindow) -> Iterator[UnpricedDays]:
+        """Yield the past days of a window that have no price, with the reason."""
+        prices = {day: one.price for day, one in self.terms(window).items()} if self.kind == "electricity" else {}
+        price_on = prices.get if self.kind == "electricity" else lambda day: self.own_price(day, self.kind)
+        lacking = [day for day in window.dates() if day < self.today and price_on(day) is None]
+        # Days in a row have the same distance to their places.
+        for (reason, choice, _), group in groupby(
+            enumerate(lacking), key=lambda one: (*self._explain(one[1]), one[1] - one[0] * ONE_DAY)
+        ):
+            days = [day for _, day in group]
+            yield UnpricedDays(DateWindow(days[0], days[-1] + ONE_DAY), reason, choice)
+
+    def _explain(self, day: date) -> tuple[NoPrice, Choice | None]:
+        choice = self.choice_on(day, self.kind)
+        if not isinstance(choice, RegulatedChoice):
+            return (NoPrice.ENDED if choice else NoPrice.NOT_SET), choice
+        if choice.option not in self.regulated:
+            return NoPrice.NO_FILE, choice
+        if not (prices := self.regulated[choice.option].prices(choice.power)):
+            return NoPrice.NO_POWER, choice
+        return (NoPrice.TOO_OLD if day < prices[-1].first else NoPrice.NOT_KNOWN_YET), choice
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """What the days of a window cost; ``paid``: what is paid for production, None without panels."""
+
+    window: DateWindow
+    by_day: Mapping[date, Cost]
+    paid: Mapping[date, Cost] | None = None
+
+    def rows(self, by: Period) -> Iterator[dict[str, Any]]:
+        return rows_by_day(self.window, by, self.by_day, self.paid)
+
+
+def load_tariff(registry: Registry, measures: MeasureStore, account: Account) -> Tariff:
+    """Return what an account pays by; what its prices don't need isn't loaded."""
+    own, default = load_choices(registry, account), load_choices(registry, account.tenant)
+    choices = [own or TariffChoices(), *([default] if default else [])]
+    of_electricity = [choice for one in choices for choice in one.electricity]
+    options = {choice.option if isinstance(choice, RegulatedChoice) else option_of(choice) for choice in of_electricity}
+    copies = load_copies(registry) if options else {}
+    contract = contract_series(account.supplier).inputs
+    return Tariff(
+        supplier=account.supplier,
+        today=civil_date(registry.now()),
+        choices=choices,
+        regulated={
+            option: _read_tariff(copies[FILES[option]], option) for option in options if FILES[option] in copies
+        },
+        colours=_read_colours(copies[COLOURS_FILE].text) if Option.TEMPO in options and COLOURS_FILE in copies else {},
+        contracts=_read(measures, account.id, {contract: ALL_KEYS})[contract] if Option.HPHC in options else (),
+        has_panels=Series.PRODUCTION_DAILY in with_days(registry.outcomes.known(account.id)),
+    )
+
+
+def load_copies(registry: Registry) -> dict[str, PublicFile]:
+    """Return the newest copies of published files, by name: those of the registry, or those that ship."""
+    shipped = _shipped_copies()
+    stored = registry.public_files.load_all()
+    newer = {
+        name: one for name, one in stored.items() if name not in shipped or one.copied_on >= shipped[name].copied_on
+    }
+    return shipped | newer
+
+
+def save_colours(registry: Registry, text: str) -> tuple[int, int]:
+    """Add the colours of a file to the known ones, and return how many days are new, and how many changed.
+
+    Raises PricesRefused.
+    """
+    given = read_colours(text)
+    stored = registry.public_files.load(COLOURS_FILE)
+    known = dict(_read_colours(stored.text)) if stored else {}
+    changed = sum(known.get(day, colour) is not colour for day, colour in given.items())
+    registry.public_files.save(COLOURS_FILE, write_colours(known | given), civil_date(registry.now()))
+    return len(given.keys() - known.keys()), changed
+
+
+def load_choices(registry: Registry, owner: Owner) -> TariffChoices | None:
+    """Return what was set for an account, or for a tenant; None where nothing was."""
+    if isinstance(owner, Account):
+        stored = registry.account_details.load(owner.id, DetailKind.PRICES)
+    else:
+        stored = registry.tenants.load_prices(owner)
+    return None if stored is None else TariffChoices.from_json(stored)
+
+
+def set_prices(
+    registry: Registry,
+    owner: Owner,
+    *,
+    regulated: tuple[Option, int] | None = None,
+    own: OwnPrices | None = None,
+    hours: Sequence[TimeRange] = (),
+    first: date | None = None,
+) -> TariffChoices:
+    """Set the regulated tariff (its option and a power in kVA), own prices, or off-peak hours; return all choices.
+
+    ``first``: the day from which tariff and hours hold. Without it they hold from the beginning, unless others are set
+    already. Raises PricesRefused, AccountClosed, UnknownAccount, UnknownTenant.
+    """
+    _check_owner(owner, regulated, own, hours)
+    choices = load_choices(registry, owner) or TariffChoices()
+    for kind, is_given in (("electricity", regulated is not None), ("hours", bool(hours))):
+        if is_given and first is None and (set_before := getattr(choices, kind)):
+            since = set_before[-1].first
+            raise PricesRefused(f"{kind}: something is set from {since} on; say from which day this holds (--from)")
+    start = first or FROM_THE_BEGINNING
+    if own:
+        choices = choices.with_own(own)
+    if regulated:
+        choices = choices.put("electricity", RegulatedChoice(start, *regulated))
+    if hours:
+        choices = choices.put("hours", OffPeakHours(start, tuple(hours)))
+    if isinstance(owner, Account):
+        registry.account_details.save(owner.id, DetailKind.PRICES, choices.to_json())
+    else:
+        registry.tenants.save_prices(owner, choices.to_json())
+    return choices
+
+
+def remove_prices(registry: Registry, owner: Owner) -> bool:
+    """Forget what was set, also off-peak hours, and return whether something was. Raises UnknownTenant."""
+    if isinstance(owner, Account):
+        return registry.account_details.remove(owner.id, DetailKind.PRICES)
+    was_set = registry.tenants.load_prices(owner) is not None
+    registry.tenants.save_prices(owner, None)
+    return was_set
+
+
+def _check_owner(
+    owner: Owner, regulated: tuple[Option, int] | None, own: OwnPrices | None, hours: Sequence[TimeRange]
+) -> None:
+    if not (regulated or own or hours):
+        raise PricesRefused("give an option and a power, own prices, or off-peak hours")
+    if regulated and own:
+        raise PricesRefused("give either the regulated tariff or own prices")
+    if hours and not isinstance(owner, Account):
+        raise PricesRefused("off-peak hours: each meter has its own, so a tenant has none")
+    if hours and regulated and regulated[0] is not Option.HPHC:
+        raise PricesRefused(f"off-peak hours: option {regulated[0]} takes none")
+    if isinstance(owner, Account):
+        is_gas = daily_of(supplier=owner.supplier).is_gas
+        if is_gas and (regulated or hours):
+            raise PricesRefused("this is a gas meter: it takes own prices, with a block [[gas]]")
+        if own and not (own.gas if is_gas else own.electricity or own.production):
+            needed = "[[gas]]" if is_gas else "[[electricity]] or [[production]]"
+            raise PricesRefused(f"for this meter a block {needed} is needed")
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """What contract and registers tell, to fill a form in. Nothing of it holds before somebody has said so."""
+
+    option: Option | None = None
+    power: int | None = None
+    hours: Sequence[TimeRange] = ()
+
+
+def suggest(measures: MeasureStore, account: Account) -> Suggestion:
+    """Return what the newest contract and registers of a meter of electricity tell."""
+    if daily_of(supplier=account.supplier).is_gas:
+        return Suggestion()
+    contract, index = contract_series(account.supplier).inputs, registers_of().inputs
+    stored = _read(measures, account.id, {contract: ALL_KEYS, index: ALL_KEYS})
+    names = read_registers(stored[index][-1]) if stored[index] else {}
+    option = _OPTIONS_OF_REGISTERS.get(frozenset(names))
+    if not stored[contract]:
+        return Suggestion(option)
+    row = stored[contract][-1]
+    hours = parse_off_peak_hours((row.details or {}).get("off_peak_hours"))
+    kva, rest = divmod(row.amount, MILLIWATT_HOURS_PER_KWH)
+    return Suggestion(option or (Option.HPHC if hours else None), None if rest else kva or None, hours)
+
+
+def read_costs(measures: MeasureStore, account: Account, tariff: Tariff, window: DateWindow) -> Costs:
+    """Return what the days of a window cost; the curve is read only for days that nothing else tells."""
+    consumed, *produced = dailies_of(account.supplier)
+    if consumed.is_gas:
+        return Costs(window, _read_gas(measures, account, tariff, window))
+    terms, index = tariff.terms(window), registers_of().inputs
+    options = {one.option for one in terms.values()}
+    ranges: dict[Doctype, KeyRange] = {}
+    if Option.BASE in options:
+        ranges[consumed.inputs] = key_range(window, consumed.inputs)
+    if options - {Option.BASE}:  # A day ends with the midnight of the next.
+        ranges[index] = key_range(DateWindow(window.start, window.end + ONE_DAY), index)
+    panels = [daily.inputs for daily in produced if tariff.has_panels]
+    stored = _read(measures, account.id, ranges | {doctype: key_range(window, doctype) for doctype in panels})
+    energies = energies_without_curve(terms, stored.get(consumed.inputs, ()), stored.get(index, ()))
+    of_curve = terms_of_curve(terms, energies)
+    steps = _read_steps(measures, account.id, [day for day in of_curve if day <= tariff.today])
+    energies |= energies_by_day(of_curve, (), (), steps, tariff.colours)
+    by_day = price_energies(dict(sorted(energies.items())), lambda day: terms[day].price)
+    return Costs(window, by_day, _price_production(stored[panels[0]], tariff) if panels else None)
+
+
+def hourly_rows(
+    measures: MeasureStore, account: Account, tariff: Tariff, window: DateWindow
+) -> Iterator[dict[str, Any]]:
+    """Return a row for each hour of a window, by the curve. Raises PricesRefused for gas, which has no curve."""
+    if tariff.kind == "gas":
+        raise PricesRefused("gas has no hours: ask for days, months or years")
+    terms = tariff.terms(window)
+    steps = _read_steps(measures, account.id, [day for day in terms if day <= tariff.today])
+    energies = energies_by_hour(terms, steps, tariff.colours)
+    return rows_by_hour(window, price_energies(energies, lambda day: terms[day].price))
+
+
+def _price_production(rows: Iterable[Entry], tariff: Tariff) -> dict[date, Cost]:
+    """Return what is paid for the energy of days; a day without a price is there with its energy alone."""
+    energies = energies_of_days(rows, ONLY_PERIOD)
+    free = {day: Cost(one, {}, Fraction(0)) for day, one in energies.items()}
+    return free | price_energies(energies, lambda day: tariff.own_price(day, "production"))
+
+
+def _read_gas(measures: MeasureStore, account: Account, tariff: Tariff, window: DateWindow) -> dict[date, Cost]:
+    """Return the costs of days; where a meter has no days, of the periods that the supplier bills, by their first."""
+
+    def price_on(day: date) -> Price | None:
+        return tariff.own_price(day, "gas")
+
+    daily, published = daily_of(supplier=account.supplier).inputs, intervals_of(account.supplier).inputs
+    stored = _read(measures, account.id, {doctype: key_range(window, doctype) for doctype in (daily, published)})
+    energies = energies_of_days(stored[daily], ONLY_PERIOD)
+    intervals = [row for row in stored[published] if not any(day in energies for day in interval_days(row).dates())]
+    return price_energies(energies, price_on) | price_intervals(intervals, price_on)
+
+
+def _read_steps(measures: MeasureStore, account_id: str, days: Iterable[date]) -> Iterator[Entry]:
+    """Yield the steps of the curve of these days, and of the hour before; some weeks are in memory at once."""
+    curve, read_until = curve_of(daily_of()), ""
+    for window in reversed(plan_repair(days, curve.description.days_read_at_once)):
+        first, end = key_range(window, curve.inputs)
+        yield from _read(measures, account_id, {curve.inputs: (max(shift_key(first, -_ONE_HOUR), read_until), end)})[
+            curve.inputs
+        ]
+        read_until = end
+
+
+def _read(measures: MeasureStore, account_id: str, ranges: Mapping[Doctype, KeyRange]) -> dict[Doctype, list[Entry]]:
+    stored = measures.read(account_id, ranges) if ranges else {}
+    return {doctype: [to_entry(document) for document in documents] for doctype, documents in stored.items()}
+
+
+@lru_cache(maxsize=1)
+def _shipped_copies() -> dict[str, PublicFile]:
+    days = json.loads((_SHIPPED / "copies.json").read_text(encoding="utf-8"))
+    return {
+        name: PublicFile(name, (_SHIPPED / name).read_text(encoding="utf-8-sig"), date.fromisoformat(day))
+        for name, day in days.items()
+    }
+
+
+@lru_cache(maxsize=8)
+def _read_tariff(copy: PublicFile, option: Option) -> RegulatedTariff:
+    return read_tariff(copy.text, option, copy.copied_on)
+
+
+@lru_cache(maxsize=2)
+def _read_colours(text: str) -> Mapping[date, Colour]:
+    return read_colours(text)
