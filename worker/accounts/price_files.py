@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
-from functools import cache
 from pathlib import Path
 from typing import Final
 
+from worker.accounts.prices import load_copies
 from worker.clients.endpoints import host_of
 from worker.clients.published_files import FileNotFetched, fetch_text
 from worker.domain.prices import Option, PricesRefused
@@ -25,7 +24,6 @@ log = logging.getLogger("releve.prices")
 # Besides those of the settings: the regulator (CRE), and data.gouv.fr, which redirects to it.
 HOSTS: Final = ("www.cre.fr", "www.data.gouv.fr", "static.data.gouv.fr")
 _MAX_BYTES: Final = 2 * 1024**2
-_SHIPPED: Final = Path(__file__).parents[1] / "data/prices"
 _PAGE: Final = 500
 ReadCopy = Callable[[Option], PublicFile]
 
@@ -98,21 +96,3 @@ def _update_file(registry: Registry, read_copy: ReadCopy, option: Option, before
         return FileUpdate(name, copied_on, refused=str(error))
     registry.public_files.save(name, text, copy.copied_on)
     return FileUpdate(name, copy.copied_on, tariff.rows - rows_before)
-
-
-def load_copies(registry: Registry) -> dict[str, PublicFile]:
-    shipped = _shipped_copies()
-    stored = registry.public_files.load_all()
-    newer = {
-        name: one for name, one in stored.items() if name not in shipped or one.copied_on >= shipped[name].copied_on
-    }
-    return shipped | newer
-
-
-@cache
-def _shipped_copies() -> dict[str, PublicFile]:
-    days: dict[str, str] = json.loads((_SHIPPED / "copies.json").read_text("utf-8"))
-    return {
-        name: PublicFile(name, (_SHIPPED / name).read_text("utf-8-sig"), date.fromisoformat(day))
-        for name, day in days.items()
-    }
