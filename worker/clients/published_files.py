@@ -11,13 +11,13 @@ from urllib3.exceptions import HTTPError
 
 from worker.clients.endpoints import host_of
 from worker.clients.http_calls import TIMEOUTS_S, BodyLimits, BoundedHttp
-from worker.errors import AnswerTooLarge, SupplierTooSlow, WorkerError
+from worker.errors import AnswerTooLarge, SupplierTooSlow, TransientError
 
 _LONGEST_S: Final = 30.0  # Of each call.
 _MOST_CALLS: Final = 5  # The last may not redirect.
 
 
-class FileNotFetched(WorkerError):
+class FileNotFetched(TransientError):
     """A published file can't be fetched now; the text names the host, not the address."""
 
 
