@@ -45,7 +45,6 @@ GROUPS: Final[Mapping[str, Mapping[str, ListedCommand]]] = {
         "status": ListedCommand("worker.cli.status", "Show the state of all accounts, or of one."),
         "explain": ListedCommand("worker.cli.explain", "Explain why a day's data is missing."),
         "show": ListedCommand("worker.cli.show", "Print the stored data of an account."),
-        "cost": ListedCommand("worker.cli.cost", "Print what the energy of an account costs."),
         "incidents": ListedCommand("worker.cli.incidents", "Show incidents; open or close one."),
         "doctor": ListedCommand("worker.cli.doctor", "Check settings, servers, workers and beat."),
         "audit": ListedCommand("worker.cli.audit", "Show who did what, by page, API or command."),
@@ -56,7 +55,6 @@ GROUPS: Final[Mapping[str, Mapping[str, ListedCommand]]] = {
         "accounts": ListedCommand("worker.cli.accounts", "Add, list, pause, resume and remove accounts."),
         "consents": ListedCommand("worker.cli.consents", "Show consents, and what leads to them."),
         "invite": ListedCommand("worker.cli.consents", "Print a link with which a person consents."),
-        "prices": ListedCommand("worker.cli.prices", "Set and show what accounts pay for energy."),
     },
     "Fetch and check data": {
         "sync": ListedCommand("worker.cli.sync", "Fetch the last days of an account, or its history."),
@@ -64,6 +62,10 @@ GROUPS: Final[Mapping[str, Mapping[str, ListedCommand]]] = {
         "verify": ListedCommand("worker.cli.sync", "Compare stored readings and totals; repair them."),
         "replay": ListedCommand("worker.cli.sync", "Parse kept answers again, after a bug fix."),
         "quarantine": ListedCommand("worker.cli.sync", "Show supplier answers of an unknown form."),
+    },
+    "Costs": {
+        "cost": ListedCommand("worker.cli.cost", "Print what the energy of an account costs."),
+        "prices": ListedCommand("worker.cli.prices", "Set what an account pays; update the regulator's prices."),
     },
     "Outputs": {"outputs": ListedCommand("worker.cli.outputs", "Send measures to Home Assistant, MQTT and others.")},
     "Run": {

@@ -9,6 +9,8 @@ from typing import Any, Final
 
 import click
 
+from config.settings import get_settings
+from worker.accounts.price_files import FileUpdate, fetch_from, read_from_folder, update_files
 from worker.accounts.prices import (
     Owner,
     load_choices,
@@ -19,11 +21,13 @@ from worker.accounts.prices import (
     set_prices,
     suggest,
 )
+from worker.accounts.status import to_row
 from worker.cli import parameters
 from worker.cli.command_audit import READS, Group
 from worker.cli.resources import Listing
 from worker.domain.account import Account
 from worker.domain.audit_entry import AuditAction
+from worker.domain.clock import real_clock
 from worker.domain.prices import Option, Price, PricesRefused
 from worker.domain.prices.choices import (
     OffPeakHours,
@@ -34,11 +38,13 @@ from worker.domain.prices.choices import (
     read_hours,
 )
 from worker.domain.prices.own_prices import read_own_prices
-from worker.domain.prices.regulated import RegulatedTariff
+from worker.domain.prices.regulated import FILES, RegulatedTariff
 from worker.domain.windows import civil_date
 from worker.runtime.stores import Stores
+from worker.runtime.supplier_settings import price_addresses
 from worker.stores.registry.api_tokens import require_tenant
 
+_FOLDER: Final = click.Path(exists=True, file_okay=False, path_type=Path)
 _MOST_KVA: Final = 36
 _MOST_BYTES: Final = 1_000_000  # Of a file of colours.
 _PRICES: Final = Listing(
@@ -150,6 +156,34 @@ def tempo(file: Path, as_json: bool) -> None:
     parameters.print_result({"added": added, "changed": changed}, line, as_json=as_json)
 
 
+@prices.command(audit=AuditAction.PRICES_UPDATE)
+@click.option("--folder", type=_FOLDER, help="Read the files in this folder instead of fetching them.")
+@parameters.json_option
+def update(folder: Path | None, as_json: bool) -> int:
+    """Fetch the regulated prices anew.
+
+    They are the regulator's files Option_Base.csv, Option_HPHC.csv and Option_Tempo.csv. If one can't be right, it is
+    refused, the copy in use stays, and the exit code is 1.
+
+    \b
+    Example:
+      releve prices update --folder Downloads
+    """
+    today = civil_date(real_clock())
+    read_copy = read_from_folder(folder, today) if folder else fetch_from(price_addresses(get_settings()), today)
+    there = [option for option, name in FILES.items() if folder is None or (folder / name).exists()]
+    if not there:
+        raise click.BadParameter(f"has none of {', '.join(FILES.values())}", param_hint="--folder")
+    with parameters.open_registry() as registry:
+        updates = update_files(registry, read_copy, there)
+    if as_json:
+        parameters.print_json_lines(map(to_row, updates))
+    else:
+        missing = (f"{name}: not in the folder" for option, name in FILES.items() if option not in there)
+        click.echo("\n".join([*map(_describe_update, updates), *missing]))
+    return int(any(one.refused for one in updates))
+
+
 def _find_owner(stores: Stores, account_id: str | None, tenant: str | None) -> Owner:
     if (account_id is None) == (tenant is None):
         raise click.UsageError("give either an ACCOUNT or --tenant")
@@ -221,3 +255,11 @@ def _describe(price: Price, supplier: str) -> str:
     energy = ", ".join(f"{name} {amount}" for name, amount in price.energy.items())
     monthly = f", {price.subscription / 12} a month" if price.subscription else ""
     return f"{supplier or 'own'}: {energy}{monthly}"
+
+
+def _describe_update(one: FileUpdate) -> str:
+    if one.refused:
+        kept = f"the copy of {one.copied_on} stays in use" if one.copied_on else "there is no copy of it"
+        return f"{one.name}: not taken, because {one.refused}; {kept}"
+    rows = {0: "no new rows", 1: "1 new row"}.get(one.new_rows, f"{one.new_rows} new rows")
+    return f"{one.name}: {rows}, copied on {one.copied_on}"
