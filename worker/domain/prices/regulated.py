@@ -7,9 +7,9 @@
 ``PART_FIXE_TTC``: euros a year. ``PART_VARIABLE…_TTC``: euros a kWh. A row without ``DATE_FIN`` is in force. A row
 without prices says that none was offered on these days.
 
-Some copies have dates like ISO, but day and month exchanged wherever the day can be a month: 01/08/2025 is
-``2025-01-08`` there, and 31/07/2025 is ``2025-07-31`` or ``2025-31-07``. The dates of each power must follow each other
-day by day, which they do in one reading alone.
+Some copies have year-day-month dates, in part or wherever the day can be a month: 01/08/2025 is ``2025-01-08`` there,
+and 31/07/2025 is ``2025-31-07`` or ``2025-07-31``. The rows of each power must follow each other day by day, so a file
+whose dates are meant otherwise is refused.
 
 Source: "Historique des tarifs réglementés de vente d'électricité pour les consommateurs résidentiels", data.gouv.fr.
 """
@@ -46,16 +46,14 @@ _ENERGY_COLUMNS: Final = {
 }
 _SUBSCRIPTION: Final = "PART_FIXE_TTC"
 _Row = tuple[int, dict[str, str]]  # The number of its line, and its cells by column.
-_Form = Sequence[re.Pattern[str]]  # The first that gives a day is right.
 _FIRST, _LAST, _POWER = "DATE_DEBUT", "DATE_FIN", "P_SOUSCRITE"
 _AMOUNT: Final = re.compile(r"-?\d{1,6}(?:,\d{1,8})?", re.ASCII)
 _KVA: Final = re.compile(r"[1-9]\d{0,2}", re.ASCII)
-_ISO: Final = re.compile(r"(?P<year>20\d\d)-(?P<month>\d\d)-(?P<day>\d\d)", re.ASCII)
-_EXCHANGED: Final = re.compile(r"(?P<year>20\d\d)-(?P<day>\d\d)-(?P<month>\d\d)", re.ASCII)
-_DATE_FORMS: Final[Sequence[_Form]] = (
-    (re.compile(r"(?P<day>\d\d)/(?P<month>\d\d)/(?P<year>20\d\d)", re.ASCII),),
-    (_ISO,),
-    (_EXCHANGED, _ISO),
+# The first that gives a day is right.
+_DATES: Final = (
+    re.compile(r"(?P<day>\d\d)/(?P<month>\d\d)/(?P<year>20\d\d)", re.ASCII),
+    re.compile(r"(?P<year>20\d\d)-(?P<day>\d\d)-(?P<month>\d\d)", re.ASCII),
+    re.compile(r"(?P<year>20\d\d)-(?P<month>\d\d)-(?P<day>\d\d)", re.ASCII),
 )
 _LONGEST_NAME: Final = 40
 
@@ -87,17 +85,7 @@ def read_tariff(text: str, option: Option, copied_on: date, rows_before: int = 0
     rows = _read_rows(text, option)
     if len(rows) < rows_before:
         raise PricesRefused(f"it has {len(rows)} rows, but the copy before had {rows_before}")
-    readings, faults = [], []
-    for form in [form for form in _DATE_FORMS if _read_date(rows[0][1][_FIRST], form)] or _DATE_FORMS[:1]:
-        try:
-            readings.append(_read_prices(rows, option, copied_on, form))
-        except PricesRefused as fault:
-            faults.append(fault)
-    if not readings:
-        raise faults[-1]
-    if any(reading != readings[0] for reading in readings):
-        raise PricesRefused("its dates can be read as year-month-day and as year-day-month")
-    return RegulatedTariff(option, copied_on, len(rows), readings[0])
+    return RegulatedTariff(option, copied_on, len(rows), _read_prices(rows, option, copied_on))
 
 
 def _read_rows(text: str, option: Option) -> list[_Row]:
@@ -129,13 +117,13 @@ def _name_columns(header: Sequence[str], option: Option) -> list[str]:
     return names
 
 
-def _read_prices(rows: Sequence[_Row], option: Option, copied_on: date, form: _Form) -> dict[int, tuple[Price, ...]]:
+def _read_prices(rows: Sequence[_Row], option: Option, copied_on: date) -> dict[int, tuple[Price, ...]]:
     """Return the prices of each power, whose rows must follow each other; those without prices count for this alone."""
     by_power = defaultdict(list)
     for line, row in rows:
         if not _KVA.fullmatch(row[_POWER]):
             raise PricesRefused(f"line {line}: {_POWER} must be a power in kVA, such as 6")
-        by_power[int(row[_POWER])].append(_read_row(line, row, option, copied_on, form))
+        by_power[int(row[_POWER])].append(_read_row(line, row, option, copied_on))
     for power, prices in by_power.items():
         prices.sort(key=lambda price: price.first)
         if misfit := find_misfit(prices):
@@ -146,10 +134,10 @@ def _read_prices(rows: Sequence[_Row], option: Option, copied_on: date, form: _F
     return {power: prices for power, prices in priced.items() if prices}
 
 
-def _read_row(line: int, row: Mapping[str, str], option: Option, copied_on: date, form: _Form) -> Price:
-    first, last = _read_date(row[_FIRST], form), _read_date(row[_LAST], form)
+def _read_row(line: int, row: Mapping[str, str], option: Option, copied_on: date) -> Price:
+    first, last = _read_date(row[_FIRST]), _read_date(row[_LAST])
     if first is None or (row[_LAST] and last is None):
-        raise PricesRefused(f"line {line}: {_FIRST} and {_LAST} must be dates such as 01/08/2025, as in the other rows")
+        raise PricesRefused(f"line {line}: {_FIRST} and {_LAST} must be dates such as 01/08/2025")
     last = last or _last_day_in_force(max(first, copied_on))
     columns = {period: _ENERGY_COLUMNS[period] for period in PERIODS[option]}
     if not any(row[column] for column in (_SUBSCRIPTION, *columns.values())):
@@ -167,8 +155,8 @@ def _read_amount(line: int, row: Mapping[str, str], column: str, highest: Decima
     return amount
 
 
-def _read_date(text: str, form: _Form) -> date | None:
-    for match in filter(None, (pattern.fullmatch(text) for pattern in form)):
+def _read_date(text: str) -> date | None:
+    for match in filter(None, (pattern.fullmatch(text) for pattern in _DATES)):
         with suppress(ValueError):
             return date(int(match["year"]), int(match["month"]), int(match["day"]))
     return None
