@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
 from fractions import Fraction
@@ -50,7 +50,8 @@ class PeriodEnergies:
     """What is known of some time, in mWh by period; ``source`` is None where that is nothing.
 
     ``known`` of ``expected``: whole days; of an hour the minutes of the steps that begin in it. ``estimated``: a step
-    was divided, or a contract that was told later has the hours.
+    was divided, or a contract that was told later has the hours. ``euros`` by period and ``subscription``: what it
+    costs, once it is priced (``cost``).
     """
 
     by_period: dict[str, Amount]
@@ -58,6 +59,13 @@ class PeriodEnergies:
     known: int = 1
     expected: int = 1
     estimated: bool = False
+    euros: dict[str, Amount] = field(default_factory=dict)
+    subscription: Amount = 0
+
+    @property
+    def total(self) -> Amount:
+        """The euros of the energy and of the subscription."""
+        return sum(self.euros.values(), self.subscription)
 
 
 def energies_of_days(daily: Iterable[Entry], period: str) -> dict[date, PeriodEnergies]:
@@ -115,11 +123,13 @@ def energies_by_hour(
 
 
 def add_energies(parts: Iterable[PeriodEnergies], expected: int) -> PeriodEnergies:
-    """Return what is known of ``expected`` days, from those of which anything is."""
+    """Return what is known of ``expected`` days and what it costs, from those of which anything is known."""
     found = PeriodEnergies({}, None, 0, expected)
     for part in parts:
-        for period, energy in part.by_period.items():
-            found.by_period[period] = found.by_period.get(period, 0) + energy
+        for sums, amounts in ((found.by_period, part.by_period), (found.euros, part.euros)):
+            for period, amount in amounts.items():
+                sums[period] = sums.get(period, 0) + amount
+        found.subscription += part.subscription
         if part.source and part.source is not found.source:
             found.source = EnergySource.MIXED if found.source else part.source
         found.known += part.known
