@@ -25,6 +25,7 @@ from worker.domain.series import Period
 from worker.domain.totals import count_names
 from worker.domain.windows import ONE_DAY, PARIS, DateWindow, day_length
 
+Cost = PeriodEnergies  # Of which the price is known.
 PriceOn = Callable[[date], Price | None]
 Key = TypeVar("Key", date, str)
 ONLY_PERIOD: Final = "price"  # Of gas and of production.
@@ -33,7 +34,7 @@ _ORDER: Final = [*(period for periods in PERIODS.values() for period in periods)
 _DATE_LENGTHS: Final = {Period.DAY: 10, Period.MONTH: 7, Period.YEAR: 4}
 
 
-def price_energies(energies: Mapping[Key, PeriodEnergies], price_on: PriceOn) -> dict[Key, PeriodEnergies]:
+def price_energies(energies: Mapping[Key, PeriodEnergies], price_on: PriceOn) -> dict[Key, Cost]:
     """Return the days, or hours by the keys of their documents, that have a price, with what they cost."""
     priced = {}
     for key, one in energies.items():
@@ -48,7 +49,7 @@ def price_energies(energies: Mapping[Key, PeriodEnergies], price_on: PriceOn) ->
     return priced
 
 
-def price_intervals(intervals: Iterable[Entry], price_on: PriceOn) -> dict[date, PeriodEnergies]:
+def price_intervals(intervals: Iterable[Entry], price_on: PriceOn) -> dict[date, Cost]:
     """Return what periods of days cost that a supplier bills, by their first days.
 
     Their energy is spread evenly over their days, which is an estimate where the price changes in one.
@@ -65,17 +66,14 @@ def price_intervals(intervals: Iterable[Entry], price_on: PriceOn) -> dict[date,
     return priced
 
 
-def total_cost(window: DateWindow, costs: Mapping[date, PeriodEnergies]) -> PeriodEnergies:
+def total_cost(window: DateWindow, costs: Mapping[date, Cost]) -> Cost:
     """Return the cost of a window from those of its days, or of the intervals that begin in it."""
     found = [costs[day] for day in window.dates() if day in costs]
     return add_energies(found, max(window.days, sum(cost.known for cost in found)))
 
 
 def rows_by_day(
-    window: DateWindow,
-    period: Period,
-    costs: Mapping[date, PeriodEnergies],
-    paid: Mapping[date, PeriodEnergies] | None = None,
+    window: DateWindow, period: Period, costs: Mapping[date, Cost], paid: Mapping[date, Cost] | None = None
 ) -> Iterator[dict[str, Any]]:
     """Yield a row for each day, month or year of a window, which may begin and end within one; ``end`` is excluded.
 
@@ -92,7 +90,7 @@ def rows_by_day(
         yield row
 
 
-def rows_by_hour(window: DateWindow, costs: Mapping[str, PeriodEnergies]) -> Iterator[dict[str, Any]]:
+def rows_by_hour(window: DateWindow, costs: Mapping[str, Cost]) -> Iterator[dict[str, Any]]:
     """Yield a row for each hour of a window."""
     start, end = window.instants()
     while start < end:
@@ -114,7 +112,7 @@ def round_together(amounts: Sequence[Amount]) -> list[int]:
     return shown
 
 
-def _to_row(start: str, end: str, cost: PeriodEnergies, counted_as: Period) -> dict[str, Any]:
+def _to_row(start: str, end: str, cost: Cost, counted_as: Period) -> dict[str, Any]:
     names = [name for name in _ORDER if cost.by_period.get(name)]
     *parts, subscription = round_together([*(cost.euros[name] for name in names), cost.subscription])
     periods = [
