@@ -82,21 +82,20 @@ def rows_by_day(
     for _, group in groupby(window.dates(), key=lambda day: str(day)[: _DATE_LENGTHS[period]]):
         days = list(group)
         span = DateWindow(days[0], days[-1] + ONE_DAY)
-        row = _to_row(str(span.start), str(span.end), total_cost(span, costs), Period.MONTH)
-        if paid is not None:
-            sold = total_cost(span, paid)
-            kwh, euros = _kwh(sum(sold.by_period.values())), _euros(_round_cents(sold.total))
-            row |= {"production_kwh": kwh if sold.source else None, "production_eur": euros if sold.source else None}
-        yield row
+        sold = None if paid is None else total_cost(span, paid)
+        yield _to_row((str(span.start), str(span.end)), total_cost(span, costs), sold, Period.MONTH)
 
 
-def rows_by_hour(window: DateWindow, costs: Mapping[str, Cost]) -> Iterator[dict[str, Any]]:
-    """Yield a row for each hour of a window."""
-    start, end = window.instants()
+def rows_by_hour(
+    window: DateWindow, costs: Mapping[str, Cost], paid: Mapping[str, Cost] | None = None
+) -> Iterator[dict[str, Any]]:
+    """Yield a row for each hour of a window, as by day."""
+    (start, end), nothing = window.instants(), add_energies([], 60)
     while start < end:
-        cost = costs.get(period_key(start, HOURS)) or add_energies([], 60)
-        texts = [moment.astimezone(PARIS).isoformat() for moment in (start, start + _HOUR)]
-        yield _to_row(texts[0], texts[1], cost, Period.HOUR)
+        first, after = (moment.astimezone(PARIS).isoformat() for moment in (start, start + _HOUR))
+        key = period_key(start, HOURS)
+        sold = None if paid is None else paid.get(key, nothing)
+        yield _to_row((first, after), costs.get(key, nothing), sold, Period.HOUR)
         start += _HOUR
 
 
@@ -112,7 +111,7 @@ def round_together(amounts: Sequence[Amount]) -> list[int]:
     return shown
 
 
-def _to_row(start: str, end: str, cost: Cost, counted_as: Period) -> dict[str, Any]:
+def _to_row(span: tuple[str, str], cost: Cost, sold: Cost | None, counted_as: Period) -> dict[str, Any]:
     names = [name for name in _ORDER if cost.by_period.get(name)]
     *parts, subscription = round_together([*(cost.euros[name] for name in names), cost.subscription])
     periods = [
@@ -120,10 +119,14 @@ def _to_row(start: str, end: str, cost: Cost, counted_as: Period) -> dict[str, A
         for name, cents in zip(names, parts, strict=True)
     ]
     totals = {"energy": sum(parts), "subscription": subscription, "total": sum(parts) + subscription}
-    row: dict[str, Any] = {"start": start, "end": end, "periods": periods}
+    row: dict[str, Any] = {"start": span[0], "end": span[1], "periods": periods}
     row |= {f"{name}_eur": _euros(cents) if cost.source else None for name, cents in totals.items()}
     row |= zip(count_names(counted_as), (cost.known, cost.expected), strict=True)
-    return row | {"estimated": cost.estimated, "source": cost.source}
+    row |= {"estimated": cost.estimated, "source": cost.source}
+    if sold is not None:
+        kwh, euros = _kwh(sum(sold.by_period.values())), _euros(_round_cents(sold.total))
+        row |= {"production_kwh": kwh if sold.source else None, "production_eur": euros if sold.source else None}
+    return row
 
 
 def _round_cents(euros: Amount) -> int:

@@ -86,10 +86,10 @@ def energies_without_curve(
     for energy in day_energies(registers):
         names = REGISTERS[terms[energy.day].option] if energy.day in terms else {}
         if names and energy.by_period.keys() == names.keys():
-            by_period: dict[str, Amount] = {
-                names[name]: part * MILLIWATT_HOURS_PER_WH for name, part in energy.by_period.items()
-            }
-            found[energy.day] = PeriodEnergies(by_period, EnergySource.REGISTERS)
+            found[energy.day] = PeriodEnergies(
+                {names[name]: MILLIWATT_HOURS_PER_WH * part for name, part in energy.by_period.items()},
+                EnergySource.REGISTERS,
+            )
     return found
 
 
@@ -150,28 +150,6 @@ class DayPlan(NamedTuple):
     names: list[str | None]
 
 
-def _read_curve(
-    terms: Mapping[date, Terms], steps: Iterable[Entry], colours: Mapping[date, Colour], *, by_hour: bool = False
-) -> dict[Any, PeriodEnergies]:
-    """Return what the curve tells, by day, or by the key of an hour."""
-    sums: dict[Any, PeriodEnergies] = {}
-    for plan, step, parts, covered in divide_steps(terms, steps, colours):
-        key, until = (total_key(step.key, HOURS), _FOREVER) if by_hour else (plan.day, plan.end)
-        if (found := sums.get(key)) is None:
-            # A step that began on the day before may cover the beginning of the day.
-            hours = terms[plan.day].hours
-            known, expected = (0, 60) if by_hour else (max(0, covered - plan.start), plan.end - plan.start)
-            found = sums[key] = PeriodEnergies({}, EnergySource.CURVE, known, expected, bool(hours and hours.estimated))
-        for period, energy, start, end in parts:
-            if period is not None:
-                found.by_period[period] = found.by_period.get(period, 0) + energy
-                found.known += max(0, min(end, until) - start)
-        found.estimated |= len(parts) > 1
-    for found in () if by_hour else sums.values():
-        found.known, found.expected = int(found.known >= found.expected), 1
-    return {key: found for key, found in sums.items() if found.by_period}
-
-
 def divide_steps(
     terms: Mapping[date, Terms], steps: Iterable[Entry], colours: Mapping[date, Colour]
 ) -> Iterator[tuple[DayPlan, Entry, Sequence[_Part], int]]:
@@ -194,6 +172,28 @@ def divide_steps(
                 shares = (Fraction(step.amount * (after - first), end - start) for first, after in pairwise(bounds))
                 yield plan, step, list(zip(plan.names[place:], shares, bounds, bounds[1:], strict=False)), covered
         covered = end
+
+
+def _read_curve(
+    terms: Mapping[date, Terms], steps: Iterable[Entry], colours: Mapping[date, Colour], *, by_hour: bool = False
+) -> dict[Any, PeriodEnergies]:
+    """Return what the curve tells, by day, or by the key of an hour."""
+    sums: dict[Any, PeriodEnergies] = {}
+    for plan, step, parts, covered in divide_steps(terms, steps, colours):
+        key, until = (total_key(step.key, HOURS), _FOREVER) if by_hour else (plan.day, plan.end)
+        if (found := sums.get(key)) is None:
+            # A step that began on the day before may cover the beginning of the day.
+            hours = terms[plan.day].hours
+            known, expected = (0, 60) if by_hour else (max(0, covered - plan.start), plan.end - plan.start)
+            found = sums[key] = PeriodEnergies({}, EnergySource.CURVE, known, expected, bool(hours and hours.estimated))
+        for period, energy, start, end in parts:
+            if period is not None:
+                found.by_period[period] = found.by_period.get(period, 0) + energy
+                found.known += max(0, min(end, until) - start)
+        found.estimated |= len(parts) > 1
+    for found in () if by_hour else sums.values():
+        found.known, found.expected = int(found.known >= found.expected), 1
+    return {key: found for key, found in sums.items() if found.by_period}
 
 
 def _plan(day: date, terms: Terms, colours: Mapping[date, Colour]) -> DayPlan:

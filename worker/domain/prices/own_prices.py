@@ -31,12 +31,12 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime
 from decimal import Decimal
 from difflib import get_close_matches
-from itertools import chain, zip_longest
+from itertools import chain
 from typing import Any, Final
 
 from worker.domain.prices import HIGHEST_PRICE, HIGHEST_SUBSCRIPTION, PERIODS, Price, PricesRefused, find_misfit
@@ -104,7 +104,10 @@ def _read_blocks(kind: str, blocks: Any) -> tuple[Price, ...]:
     if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
         raise PricesRefused(f"{kind}: write [[{kind}]] on a line of its own, with two brackets")
     read = (_read_block(kind, f"[[{kind}]] {number}, ", block) for number, block in enumerate(blocks, 1))
-    prices = tuple(_close(sorted(read, key=lambda price: price.first)))
+    in_order = sorted(read, key=lambda price: price.first)
+    # One without a last day lasts until the next begins.
+    ends = [*(after.first - ONE_DAY for after in in_order[1:]), None]
+    prices = tuple(replace(price, last=price.last or end) for price, end in zip(in_order, ends, strict=False))
     if misfit := find_misfit(prices):
         raise PricesRefused(f"[[{kind}]]: {misfit}")
     return prices
@@ -125,12 +128,6 @@ def _read_block(kind: str, place: str, block: Mapping[str, Any]) -> Price:
     first = _read_day(f"{place}from: ", block["from"])
     last = _read_day(f"{place}until: ", block["until"]) if "until" in block else None
     return Price(first, last, energy, 12 * monthly)
-
-
-def _close(prices: Sequence[Price]) -> Iterable[Price]:
-    """Yield the prices; one without a last day lasts until the next begins."""
-    for price, after in zip_longest(prices, prices[1:]):
-        yield replace(price, last=price.last or (after.first - ONE_DAY if after else None))
 
 
 def _read_day(place: str, raw: Any) -> date:

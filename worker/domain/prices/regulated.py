@@ -17,7 +17,7 @@ Source: "Historique des tarifs réglementés de vente d'électricité pour les c
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -105,13 +105,10 @@ def _name_columns(header: Sequence[str], option: Option) -> list[str]:
     """Return the names of all columns; a column may lack a name. Raises PricesRefused for what is not this option's."""
     names = [name.upper().replace("PUISSANCE", _POWER) for name in header]
     amounts = [_SUBSCRIPTION, *(_ENERGY_COLUMNS[period] for period in PERIODS[option])]
-    needed = [_FIRST, _LAST, _POWER, *amounts]
-    known = {"", *needed, *(name.replace("TTC", "HT") for name in amounts)}
-    faults = [
-        *(f"{name} is missing" for name in needed if name not in names),
-        *(f"{name[:_LONGEST_NAME]!r} is unknown" for name in names if name not in known),
-        *(f"{name} is there twice" for name in needed if names.count(name) > 1),
-    ]
+    needed = Counter([_FIRST, _LAST, _POWER, *amounts])
+    others = Counter(filter(None, names)) - needed - Counter(name.replace("TTC", "HT") for name in amounts)
+    faults = [f"{name} is missing" for name in needed if name not in names]
+    faults += [f"{name[:_LONGEST_NAME]!r} doesn't belong there" for name in others]
     if faults:
         raise PricesRefused(f"the columns are not those of option {option}: {faults[0]}")
     return names

@@ -322,6 +322,22 @@ def test_production_stands_beside_and_is_not_subtracted() -> None:
     assert "production_kwh" not in next(rows_by_day(window, Period.DAY, costs))
 
 
+def test_production_stands_beside_the_hours_too() -> None:
+    hours = {
+        key: PeriodEnergies({"price": energy}, EnergySource.CURVE)
+        for key, energy in (("2024-07-01T10:00Z", 1_500_000), ("2024-07-01T11:00Z", 0))
+    }
+    paid = price_energies(hours, lambda _: price(FIRST, yearly="0", price="0.1269"))
+    window = DateWindow(FIRST, FIRST + DAY)
+    rows = list(rows_by_hour(window, {}, paid))
+    assert [(row["production_kwh"], row["production_eur"]) for row in rows[12:15]] == [
+        ("1.500", "0.19"),
+        ("0.000", "0.00"),
+        (None, None),
+    ]
+    assert "production_kwh" not in next(rows_by_hour(window, {}))
+
+
 def test_an_hour_has_the_minutes_of_the_steps_that_begin_in_it() -> None:
     base_terms = {FIRST: to_terms(Contract("base"))}
     steps = [Entry("2024-07-01T05:00Z", 100_000), Entry("2024-07-01T05:30Z", 200_000, 60)]
