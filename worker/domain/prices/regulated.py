@@ -25,24 +25,13 @@ from datetime import date
 from decimal import Decimal
 from typing import Final
 
-from worker.domain.prices import HIGHEST_PRICE, HIGHEST_SUBSCRIPTION, PERIODS, Option, Price, PricesRefused, find_misfit
+from worker.domain.prices import COLUMNS, HIGHEST_PRICE, HIGHEST_SUBSCRIPTION, Option, Price, PricesRefused, find_misfit
 from worker.domain.windows import ONE_DAY
 
 FILES: Final[Mapping[Option, str]] = {
     Option.BASE: "Option_Base.csv",
     Option.HPHC: "Option_HPHC.csv",
     Option.TEMPO: "Option_Tempo.csv",
-}
-_ENERGY_COLUMNS: Final = {
-    "base": "PART_VARIABLE_TTC",
-    "hp": "PART_VARIABLE_HP_TTC",
-    "hc": "PART_VARIABLE_HC_TTC",
-    "blue_hp": "PART_VARIABLE_HPBLEU_TTC",
-    "blue_hc": "PART_VARIABLE_HCBLEU_TTC",
-    "white_hp": "PART_VARIABLE_HPBLANC_TTC",
-    "white_hc": "PART_VARIABLE_HCBLANC_TTC",
-    "red_hp": "PART_VARIABLE_HPROUGE_TTC",
-    "red_hc": "PART_VARIABLE_HCROUGE_TTC",
 }
 _SUBSCRIPTION: Final = "PART_FIXE_TTC"
 _Row = tuple[int, dict[str, str]]  # The number of its line, and its cells by column.
@@ -104,7 +93,7 @@ def _read_rows(text: str, option: Option) -> list[_Row]:
 def _name_columns(header: Sequence[str], option: Option) -> list[str]:
     """Return the names of all columns; a column may lack a name. Raises PricesRefused for what is not this option's."""
     names = [name.upper().replace("PUISSANCE", _POWER) for name in header]
-    amounts = [_SUBSCRIPTION, *(_ENERGY_COLUMNS[period] for period in PERIODS[option])]
+    amounts = [_SUBSCRIPTION, *COLUMNS[option].values()]
     needed = Counter([_FIRST, _LAST, _POWER, *amounts])
     others = Counter(filter(None, names)) - needed - Counter(name.replace("TTC", "HT") for name in amounts)
     faults = [f"{name} is missing" for name in needed if name not in names]
@@ -136,10 +125,9 @@ def _read_row(line: int, row: Mapping[str, str], option: Option, copied_on: date
     if first is None or (row[_LAST] and last is None):
         raise PricesRefused(f"line {line}: {_FIRST} and {_LAST} must be dates such as 01/08/2025")
     last = last or _last_day_in_force(max(first, copied_on))
-    columns = {period: _ENERGY_COLUMNS[period] for period in PERIODS[option]}
-    if not any(row[column] for column in (_SUBSCRIPTION, *columns.values())):
+    if not any(row[column] for column in (_SUBSCRIPTION, *COLUMNS[option].values())):
         return Price(first, last, {})
-    energy = {period: _read_amount(line, row, column, HIGHEST_PRICE) for period, column in columns.items()}
+    energy = {period: _read_amount(line, row, column, HIGHEST_PRICE) for period, column in COLUMNS[option].items()}
     return Price(first, last, energy, _read_amount(line, row, _SUBSCRIPTION, HIGHEST_SUBSCRIPTION))
 
 
