@@ -11,11 +11,11 @@ Links are queries of the account's own page, and drawings are SVG, made on the s
 the drawings take their colours from the page's style sheet.
 
 A bar is as wide as its time is long; for a day its height is the mean power (kW), otherwise the energy (kWh) or the
-maximum power (kVA), or what it costs (€). The previous span is a pale wide bar behind a solid narrow one: both can be read at 48 bars on a
-phone. Energy fed into the grid hangs below the axis, to the same scale, because drawn and fed-in energy are not parts
-of one sum. A gap is hatched and a measured zero is a line. The second pass of the autumn hour has its own background,
-and so have off-peak hours.
-In front of each slot is a target for the pointer, as high as the chart; it is a link if the slot leads somewhere.
+maximum power (kVA), or what it costs (€). The previous span is a pale wide bar behind a solid narrow one: both can be
+read at 48 bars on a phone. Energy fed into the grid hangs below the axis, to the same scale, because drawn and fed-in
+energy are not parts of one sum. A gap is hatched and a measured zero is a line. The second pass of the autumn hour has
+its own background, and so have off-peak hours. In front of each slot is a target for the pointer, as high as the chart;
+it is a link if the slot leads somewhere.
 """
 
 from __future__ import annotations
@@ -78,7 +78,8 @@ class Navigation:
     """The links of one chart.
 
     ``first`` and ``last``: the links lead to days between these. ``date``: the value of the date field.
-    ``comparisons``: what the span can be compared with, ``units``: in what it can be shown; empty if there is no choice.
+    ``comparisons``: what the span can be compared with, ``units``: the units it can be shown in; each empty if there is
+    no choice.
     """
 
     view: View
@@ -215,9 +216,7 @@ def _describe_chart(summary: Summary, kind: str, fed: SpanMeasures | None, words
     return words(f"chart.told.{kind}", title=summary.title, total=summary.total)
 
 
-def summarize(
-    measures: SpanMeasures, words: Words, fed: SpanMeasures | None = None, unit: Unit = Unit.KWH
-) -> Summary:
+def summarize(measures: SpanMeasures, words: Words, fed: SpanMeasures | None = None, unit: Unit = Unit.KWH) -> Summary:
     """Return a span in words. ``fed``: the energy fed in during it, shown if known. ``unit``: that of its chart."""
     span = measures.span
     comparison, trend = _describe_change(measures, words)
@@ -305,7 +304,8 @@ def _with_marks(row: TableRow, slot: Slot, measures: SpanMeasures, words: Words)
 def _describe_bar(row: TableRow, unit: Unit, words: Words) -> str:
     if row.energy == _UNKNOWN:
         return words("chart.bar.unknown", label=row.label, note=row.note or words("chart.unknown"))
-    return words("chart.bar.both" if row.fed else "chart.bar", label=row.label, energy=f"{row.energy} {_symbol(unit)}", fed=row.fed)
+    key = "chart.bar.both" if row.fed else "chart.bar"
+    return words(key, label=row.label, energy=row.energy, unit=_symbol(unit), fed=row.fed)
 
 
 def _in_table(energy: int | None, words: Words, places: int) -> str:
@@ -447,9 +447,7 @@ def _have_same_time(slot: Slot, other: Slot, drawn: SpanMeasures, fed: SpanMeasu
     return [day for day in drawn.days if day.month == month] == [day for day in fed.days if day.month == month]
 
 
-def build_navigation(
-    measures: SpanMeasures, first: date, last: date, words: Words, *, has_prices: bool
-) -> Navigation:
+def build_navigation(measures: SpanMeasures, first: date, last: date, words: Words, *, has_prices: bool) -> Navigation:
     """Return the links of a chart; ``first`` and ``last``: they lead to days between these."""
     span, against, unit = measures.span, measures.against, measures.unit
     day = min(span.end - ONE_DAY, last)
@@ -462,7 +460,7 @@ def build_navigation(
         first=first,
         last=last,
         date=max(span.start, first),
-        tabs=[Link(query_of(view, day, against, unit), words(f"chart.view.{view}"), view is span.view) for view in View],
+        tabs=[Link(query_of(one, day, against, unit), words(f"chart.view.{one}"), one is span.view) for one in View],
         previous=_link_to(span.before, against, unit, words) if span.before.end > first else None,
         next=_link_to(after, against, unit, words) if after.start <= last else None,
         comparisons=_list_comparisons(span, against, unit, first, words),
