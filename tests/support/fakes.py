@@ -181,4 +181,4 @@ class ByDoctype(dict[Doctype, DoctypeView]):
     def __init__(self, store: MeasureStore) -> None:
         super().__init__({period: DoctypeView(store, period) for period in Doctype})
         self.read, self.write, self.erase = store.read, store.write, store.erase
-        self.prepare, self.close = store.prepare, store.close
+        self.prepare, self.close, self.empty_log = store.prepare, store.close, store.empty_log

@@ -297,11 +297,11 @@ def suggest(measures: MeasureStore, account: Account) -> Suggestion:
     return Suggestion(option or (Option.HPHC if hours else None), None if rest else kva or None, hours)
 
 
-def read_costs(measures: MeasureStore, account: Account, tariff: Tariff, window: DateWindow) -> Costs:
+def read_costs(measures: MeasureStore, account_id: str, tariff: Tariff, window: DateWindow) -> Costs:
     """Return what the days of a window cost; the curve is read only for days that nothing else tells."""
-    consumed, *produced = dailies_of(account.supplier)
+    consumed, *produced = dailies_of(tariff.supplier)
     if consumed.is_gas:
-        return Costs(window, _read_gas(measures, account, tariff, window))
+        return Costs(window, _read_gas(measures, account_id, tariff, window))
     terms, index = tariff.terms(window), registers_of().inputs
     options = {one.option for one in terms.values()}
     ranges: dict[Doctype, KeyRange] = {}
@@ -310,23 +310,23 @@ def read_costs(measures: MeasureStore, account: Account, tariff: Tariff, window:
     if options - {Option.BASE}:  # A day ends with the midnight of the next.
         ranges[index] = key_range(DateWindow(window.start, window.end + ONE_DAY), index)
     panels = [daily.inputs for daily in produced if tariff.has_panels]
-    stored = _read(measures, account.id, ranges | {doctype: key_range(window, doctype) for doctype in panels})
+    stored = _read(measures, account_id, ranges | {doctype: key_range(window, doctype) for doctype in panels})
     energies = energies_without_curve(terms, stored.get(consumed.inputs, ()), stored.get(index, ()))
     of_curve = terms_of_curve(terms, energies)
-    steps = _read_steps(measures, account.id, [day for day in of_curve if day <= tariff.today])
+    steps = _read_steps(measures, account_id, [day for day in of_curve if day <= tariff.today])
     energies |= energies_by_day(of_curve, (), (), steps, tariff.colours)
     by_day = price_energies(dict(sorted(energies.items())), lambda day: terms[day].price)
     return Costs(window, by_day, _price_production(stored[panels[0]], tariff) if panels else None)
 
 
 def hourly_rows(
-    measures: MeasureStore, account: Account, tariff: Tariff, window: DateWindow
+    measures: MeasureStore, account_id: str, tariff: Tariff, window: DateWindow
 ) -> Iterator[dict[str, Any]]:
     """Return a row for each hour of a window, by the curve. Raises PricesRefused for gas, which has no curve."""
     if tariff.kind == "gas":
         raise PricesRefused("gas has no hours: ask for days, months or years")
     terms = tariff.terms(window)
-    steps = _read_steps(measures, account.id, [day for day in terms if day <= tariff.today])
+    steps = _read_steps(measures, account_id, [day for day in terms if day <= tariff.today])
     energies = energies_by_hour(terms, steps, tariff.colours)
     return rows_by_hour(window, price_energies(energies, lambda day: terms[day].price))
 
@@ -338,14 +338,14 @@ def _price_production(rows: Iterable[Entry], tariff: Tariff) -> dict[date, Cost]
     return free | price_energies(energies, lambda day: tariff.own_price(day, "production"))
 
 
-def _read_gas(measures: MeasureStore, account: Account, tariff: Tariff, window: DateWindow) -> dict[date, Cost]:
+def _read_gas(measures: MeasureStore, account_id: str, tariff: Tariff, window: DateWindow) -> dict[date, Cost]:
     """Return the costs of days; where a meter has no days, of the periods that the supplier bills, by their first."""
 
     def price_on(day: date) -> Price | None:
         return tariff.own_price(day, "gas")
 
-    daily, published = daily_of(supplier=account.supplier).inputs, intervals_of(account.supplier).inputs
-    stored = _read(measures, account.id, {doctype: key_range(window, doctype) for doctype in (daily, published)})
+    daily, published = daily_of(supplier=tariff.supplier).inputs, intervals_of(tariff.supplier).inputs
+    stored = _read(measures, account_id, {doctype: key_range(window, doctype) for doctype in (daily, published)})
     energies = energies_of_days(stored[daily], ONLY_PERIOD)
     intervals = [row for row in stored[published] if not any(day in energies for day in interval_days(row).dates())]
     return price_energies(energies, price_on) | price_intervals(intervals, price_on)
