@@ -325,10 +325,15 @@ def hourly_rows(
     """Return a row for each hour of a window, by the curve. Raises PricesRefused for gas, which has no curve."""
     if tariff.kind == "gas":
         raise PricesRefused("gas has no hours: ask for days, months or years")
+    return rows_by_hour(window, read_hours(measures, account, tariff, window))
+
+
+def read_hours(measures: MeasureStore, account: Account, tariff: Tariff, window: DateWindow) -> dict[str, Cost]:
+    """Return what the hours of a window of electricity cost, by the keys of their documents."""
     terms = tariff.terms(window)
     steps = _read_steps(measures, account_id, [day for day in terms if day <= tariff.today])
     energies = energies_by_hour(terms, steps, tariff.colours)
-    return rows_by_hour(window, price_energies(energies, lambda day: terms[day].price))
+    return price_energies(energies, lambda day: terms[day].price)
 
 
 def _price_production(rows: Iterable[Entry], tariff: Tariff) -> dict[date, Cost]:

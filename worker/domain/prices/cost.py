@@ -106,14 +106,20 @@ def rows_by_day(
     """
     for _, group in groupby(window.dates(), key=lambda day: str(day)[: _DATE_LENGTHS[period]]):
         days = list(group)
-        span = DateWindow(days[0], days[-1] + ONE_DAY)
-        row = _to_row(str(span.start), str(span.end), total_cost(span, costs), Period.MONTH)
-        if paid is not None:
-            sold = total_cost(span, paid)
-            kwh, euros = (amounts.get(ONLY_PERIOD) for amounts in (sold.energies.by_period, sold.by_period))
-            row["production_kwh"] = None if kwh is None else _format(kwh, _MWH_PER_KWH, 3)
-            row["production_eur"] = None if euros is None else _format(euros)
-        yield row
+        yield row_of_days(DateWindow(days[0], days[-1] + ONE_DAY), costs, paid)
+
+
+def row_of_days(
+    span: DateWindow, costs: Mapping[date, Cost], paid: Mapping[date, Cost] | None = None
+) -> dict[str, Any]:
+    """Return the row of any days."""
+    row = _to_row(str(span.start), str(span.end), total_cost(span, costs), Period.MONTH)
+    if paid is not None:
+        sold = total_cost(span, paid)
+        kwh, euros = (amounts.get(ONLY_PERIOD) for amounts in (sold.energies.by_period, sold.by_period))
+        row["production_kwh"] = None if kwh is None else _format(kwh, _MWH_PER_KWH, 3)
+        row["production_eur"] = None if euros is None else _format(euros)
+    return row
 
 
 def rows_by_hour(window: DateWindow, costs: Mapping[str, Cost]) -> Iterator[dict[str, Any]]:
