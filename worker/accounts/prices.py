@@ -325,10 +325,10 @@ def hourly_rows(
     """Return a row for each hour of a window, by the curve. Raises PricesRefused for gas, which has no curve."""
     if tariff.kind == "gas":
         raise PricesRefused("gas has no hours: ask for days, months or years")
-    return rows_by_hour(window, read_hours(measures, account, tariff, window))
+    return rows_by_hour(window, read_hours(measures, account_id, tariff, window))
 
 
-def read_hours(measures: MeasureStore, account: Account, tariff: Tariff, window: DateWindow) -> dict[str, Cost]:
+def read_hours(measures: MeasureStore, account_id: str, tariff: Tariff, window: DateWindow) -> dict[str, Cost]:
     """Return what the hours of a window of electricity cost, by the keys of their documents."""
     terms = tariff.terms(window)
     steps = _read_steps(measures, account_id, [day for day in terms if day <= tariff.today])
