@@ -62,6 +62,7 @@ def cost(account_id: str, by: str, first: date | None, last: date | None, as_jso
     unpriced = list(tariff.list_unpriced(window))
     days = {day for one in unpriced for day in one.days.dates()}
     print_table([_to_cells(row, period, days) for row in rows])
+    click.echo("amounts in euros; fixed: the subscription, about what a bill counts")
     for line in _notes(tariff, unpriced):
         click.echo(line)
 
@@ -93,21 +94,19 @@ def _first_day(measures: MeasureStore, account_id: str, supplier: str) -> date |
 
 def _to_cells(row: Mapping[str, Any], period: Period, unpriced: Collection[date]) -> dict[str, Any]:
     days = sum(row["start"][:10] <= str(day) < row["end"] for day in unpriced)
-    lacking = f"no price for {_count(days)}" if row["total_eur"] else "no price"
-    remarks = [lacking if days else "", "estimated" if row["estimated"] else ""]
+    no_price = (f"no price for {_count(days)}" if row["source"] else "no price") if days else ""
     known = "minutes" if period is Period.HOUR else "days"
     energies = [f"{one['name']}:{one['kwh']}" if len(row["periods"]) > 1 else one["kwh"] for one in row["periods"]]
-    fed_in = {"fed in kWh": row["production_kwh"], "paid €": row["production_eur"]} if "production_kwh" in row else {}
+    fed_in = {"fed-in": row["production_kwh"], "paid": row["production_eur"]} if "production_kwh" in row else {}
     return {
         period.value: _format_start(row["start"], period),
         "kWh": energies or None,
-        "energy €": row["energy_eur"],
-        "subscription €, about": row["subscription_eur"],
-        "total €": row["total_eur"],
+        "energy": row["energy_eur"],
+        "fixed": row["subscription_eur"],
+        "total": row["total_eur"],
         **fed_in,
         known: f"{row[known]}/{row[f'expected_{known}']}",
-        "by": row["source"],
-        "remark": ", ".join(filter(None, remarks)),
+        "by": ", ".join(filter(None, [row["source"], "estimated" if row["estimated"] else "", no_price])) or None,
     }
 
 
