@@ -197,7 +197,7 @@ def test_the_other_name_of_the_power_is_known() -> None:
     ("old", "new", "reason"),
     [
         (BASE, "", "the columns are not those of option base: DATE_DEBUT is missing"),
-        (BASE, BASE.splitlines()[0], "it has no rows"),
+        (BASE, BASE.splitlines()[0], "no row has prices"),
         ("PART_VARIABLE_TTC", "PRIX", "the columns are not those of option base: PART_VARIABLE_TTC is missing"),
         (
             "PART_FIXE_HT",
