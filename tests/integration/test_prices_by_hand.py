@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
-from decimal import Decimal
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,6 @@ from tests.support.factories import NOW
 from tests.support.installation import Installation
 from tests.support.panel_homes import PanelHome, store_home
 from tests.support.registries import prepare_registry
-from worker.domain.series import Series
 
 HOME = PanelHome(TODAY - timedelta(days=1), days=40, curve_days=40)
 OWN = """
@@ -51,7 +49,10 @@ def write(folder: Path, name: str, text: str) -> str:
 def test_nothing_is_assumed_and_what_contract_and_registers_say_is_only_suggested(
     installation: Installation, home: str
 ) -> None:
-    assert f"no price is set for this account: `releve prices set {home} …`" in installation.releve("cost", home, code=1).err
+    assert (
+        f"no price is set for this account: `releve prices set {home} …`"
+        in installation.releve("cost", home, code=1).err
+    )
     assert installation.releve("prices", "show", home).out.splitlines() == [
         "no prices are set: `releve prices set --help` shows how",
         "its contract and registers suggest: --option hphc --power 6 --hours 22:00-06:00",

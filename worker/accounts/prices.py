@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from fractions import Fraction
 from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
@@ -21,16 +20,16 @@ from worker.domain.account import Account
 from worker.domain.completeness import interval_days
 from worker.domain.documents import ALL_KEYS, MILLIWATT_HOURS_PER_KWH, Entry, KeyRange, key_range, shift_key, to_entry
 from worker.domain.prices import REGISTERS, Colour, Option, Price, PricesRefused, find_price
-from worker.domain.prices.choices import OffPeakHours, RegulatedChoice, TariffChoices, Terms, terms_by_day
-from worker.domain.prices.cost import ONLY_PERIOD, Cost, price_energies, price_intervals, rows_by_day, rows_by_hour
+from worker.domain.prices.choices import OffPeakHours, RegulatedChoice, TariffChoices, Terms, option_of, terms_by_day
+from worker.domain.prices.cost import ONLY_PERIOD, Cost, Key, price_energies, price_intervals, rows_by_day, rows_by_hour
 from worker.domain.prices.energy import (
+    PeriodEnergies,
     energies_by_day,
     energies_by_hour,
     energies_of_days,
     energies_without_curve,
     terms_of_curve,
 )
-from worker.domain.prices.own_prices import OwnPrices, option_of
 from worker.domain.prices.regulated import FILES, RegulatedTariff, read_tariff
 from worker.domain.prices.tempo import read_colours, write_colours
 from worker.domain.series import (
@@ -122,7 +121,7 @@ class Costs:
     @property
     def has_intervals(self) -> bool:
         """Whether some costs are those of several days, under the first of them."""
-        return any(cost.energies.expected > 1 for cost in self.by_day.values())
+        return any(cost.expected > 1 for cost in self.by_day.values())
 
     def rows(self, by: Period) -> Iterator[dict[str, Any]]:
         return rows_by_day(self.window, by, self.by_day, self.paid)
@@ -153,8 +152,7 @@ def load_regulated(registry: Registry, *choices: TariffChoices) -> dict[Option, 
 
 
 def _options_of(*choices: TariffChoices) -> set[Option]:
-    of_electricity = [choice for one in choices for choice in one.electricity]
-    return {choice.option if isinstance(choice, RegulatedChoice) else option_of(choice) for choice in of_electricity}
+    return {option_of(choice) for one in choices for choice in one.electricity}
 
 
 def load_copies(registry: Registry) -> dict[str, PublicFile]:
@@ -194,7 +192,7 @@ def set_prices(
     owner: Owner,
     *,
     regulated: tuple[Option, int] | None = None,
-    own: OwnPrices | None = None,
+    own: TariffChoices | None = None,
     hours: Sequence[TimeRange] = (),
     first: date | None = None,
 ) -> None:
@@ -234,7 +232,7 @@ def _save_choices(registry: Registry, owner: Owner, choices: TariffChoices | Non
 
 
 def _check_kinds(
-    owner: Owner, regulated: tuple[Option, int] | None, own: OwnPrices | None, hours: Sequence[TimeRange]
+    owner: Owner, regulated: tuple[Option, int] | None, own: TariffChoices | None, hours: Sequence[TimeRange]
 ) -> None:
     if not (regulated or own or hours):
         raise PricesRefused("give an option with a power, own prices, or off-peak hours")
@@ -289,10 +287,14 @@ def read_costs(measures: MeasureStore, account_id: str, tariff: Tariff, window: 
     stored = _read(measures, account_id, ranges | {doctype: key_range(window, doctype) for doctype in panels})
     energies = energies_without_curve(terms, stored.get(consumed.inputs, ()), stored.get(index, ()))
     of_curve = terms_of_curve(terms, energies)
-    steps = _read_steps(measures, account_id, [day for day in of_curve if day <= tariff.today])
+    steps = _read_steps(measures, account_id, consumed, of_curve, tariff.today)
     energies |= energies_by_day(of_curve, (), (), steps, tariff.colours)
-    by_day = price_energies(dict(sorted(energies.items())), lambda day: terms[day].price)
-    return Costs(window, by_day, _price_production(stored[panels[0]], tariff) if panels else None)
+    fed = [energies_of_days(stored[doctype], ONLY_PERIOD) for doctype in panels]
+    return Costs(
+        window,
+        price_energies(dict(sorted(energies.items())), lambda day: terms[day].price),
+        _price_production(fed[0], tariff) if fed else None,
+    )
 
 
 def hourly_rows(
@@ -301,17 +303,22 @@ def hourly_rows(
     """Return a row for each hour of a window, by the curve. Raises PricesRefused for gas, which has no curve."""
     if tariff.kind == "gas":
         raise PricesRefused("gas has no hours: ask for days, months or years")
-    terms = tariff.terms(window)
-    steps = _read_steps(measures, account_id, [day for day in terms if day <= tariff.today])
+    daily, *produced = dailies_of(tariff.supplier)
+    terms, fed = tariff.terms(window), None
+    steps = _read_steps(measures, account_id, daily, terms, tariff.today)
     energies = energies_by_hour(terms, steps, tariff.colours)
-    return rows_by_hour(window, price_energies(energies, lambda day: terms[day].price))
+    if tariff.has_panels:
+        any_price = dict.fromkeys(window.dates(), Terms(Option.BASE))
+        fed_steps = _read_steps(measures, account_id, produced[0], any_price, tariff.today)
+        fed = energies_by_hour(any_price, fed_steps, {})
+        fed = {key: replace(one, by_period={ONLY_PERIOD: sum(one.by_period.values())}) for key, one in fed.items()}
+    priced = price_energies(energies, lambda day: terms[day].price)
+    return rows_by_hour(window, priced, None if fed is None else _price_production(fed, tariff))
 
 
-def _price_production(rows: Iterable[Entry], tariff: Tariff) -> dict[date, Cost]:
-    """Return what is paid for the energy of days; a day without a price is there with its energy alone."""
-    energies = energies_of_days(rows, ONLY_PERIOD)
-    free = {day: Cost(one, {}, Fraction(0)) for day, one in energies.items()}
-    return free | price_energies(energies, lambda day: tariff.own_price(day, "production"))
+def _price_production(energies: Mapping[Key, PeriodEnergies], tariff: Tariff) -> dict[Key, Cost]:
+    """Return what is paid for the energy of days or hours; without a price they are there with their energy alone."""
+    return {**energies, **price_energies(energies, lambda day: tariff.own_price(day, "production"))}
 
 
 def _read_gas(measures: MeasureStore, account_id: str, tariff: Tariff, window: DateWindow) -> dict[date, Cost]:
@@ -327,14 +334,16 @@ def _read_gas(measures: MeasureStore, account_id: str, tariff: Tariff, window: D
     return price_energies(energies, price_on) | price_intervals(intervals, price_on)
 
 
-def _read_steps(measures: MeasureStore, account_id: str, days: Iterable[date]) -> Iterator[Entry]:
-    """Yield the steps of the curve of these days, and of the hour before; some weeks are in memory at once."""
-    curve, read_until = curve_of(daily_of()), ""
-    for window in reversed(plan_repair(days, curve.description.days_read_at_once)):
+def _read_steps(
+    measures: MeasureStore, account_id: str, daily: Series, days: Iterable[date], today: date
+) -> Iterator[Entry]:
+    """Yield the steps of the curve of these days up to today, and of the hour before; a month is in memory at once."""
+    curve, read_until = curve_of(daily), ""
+    past = [day for day in days if day <= today]
+    for window in reversed(plan_repair(past, curve.description.days_read_at_once)):
         first, end = key_range(window, curve.inputs)
-        yield from _read(measures, account_id, {curve.inputs: (max(shift_key(first, -_ONE_HOUR), read_until), end)})[
-            curve.inputs
-        ]
+        keys = max(shift_key(first, -_ONE_HOUR), read_until), end
+        yield from _read(measures, account_id, {curve.inputs: keys})[curve.inputs]
         read_until = end
 
 

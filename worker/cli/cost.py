@@ -129,8 +129,8 @@ def _notes(tariff: Tariff, unpriced: Iterable[tuple[DateWindow, Choice | None]])
     now = tariff.choice_on(tariff.today, tariff.kind)
     if isinstance(now, RegulatedChoice):
         yield f"regulated prices: {describe_known(now, tariff.regulated)}"
-    later = [choice.first for one in tariff.choices for choice in getattr(one, tariff.kind)]
-    yield from (f"other prices from {first} on" for first in later if first > tariff.today)
+    later = sorted({day for one in tariff.choices for day in one.starts_later(tariff.today)})
+    yield from (f"other prices or hours from {day} on" for day in later)
 
 
 def _count(days: int) -> str:

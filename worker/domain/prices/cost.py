@@ -125,7 +125,7 @@ def _to_row(span: tuple[str, str], cost: Cost, sold: Cost | None, counted_as: Pe
     row |= {"estimated": cost.estimated, "source": cost.source}
     if sold is not None:
         kwh, euros = _kwh(sum(sold.by_period.values())), _euros(_round_cents(sold.total))
-        row |= {"production_kwh": kwh if sold.source else None, "production_eur": euros if sold.source else None}
+        row |= {"production_kwh": kwh if sold.source else None, "production_eur": euros if sold.euros else None}
     return row
 
 
