@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from enum import StrEnum
 from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
@@ -60,6 +61,26 @@ Owner = Account | str  # An account, or the name of a tenant.
 Choice = RegulatedChoice | Price
 
 
+class NoPrice(StrEnum):
+    """Why a day has no price."""
+
+    NOT_SET = "not_set"
+    ENDED = "ended"  # Own prices have a last day.
+    NO_FILE = "no_file"
+    NO_POWER = "no_power"
+    TOO_OLD = "too_old"  # The regulator's file begins later.
+    NOT_KNOWN_YET = "not_known_yet"  # A row in force counts up to the next usual change.
+
+
+@dataclass(frozen=True, slots=True)
+class UnpricedDays:
+    """Days in a row that have no price; ``choice``: what was set for them."""
+
+    days: DateWindow
+    reason: NoPrice
+    choice: Choice | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tariff:
     """What an account pays by. ``choices``: the household's own, which may be empty, then those of its tenant.
@@ -99,15 +120,26 @@ class Tariff:
         choice = self.choice_on(day, kind)
         return find_price([choice], day) if isinstance(choice, Price) else None
 
-    def list_unpriced(self, window: DateWindow) -> Iterator[tuple[DateWindow, Choice | None]]:
-        """Yield the past days of a window that have no price, as windows, each with what was set for it."""
+    def list_unpriced(self, window: DateWindow) -> Iterator[UnpricedDays]:
+        """Yield the past days of a window that have no price, with the reason."""
         kind = self.kind
         prices = {day: one.price for day, one in self.terms(window).items()} if kind == "electricity" else {}
         lacking = [day for day in window.dates() if day < self.today and not prices.get(day)]
         if kind == "gas":
             lacking = [day for day in lacking if not self.own_price(day, kind)]
-        for choice, days in groupby(lacking, key=lambda day: self.choice_on(day, kind)):
-            yield from ((part, choice) for part in to_windows(days))
+        for (reason, choice), days in groupby(lacking, key=self._explain):
+            yield from (UnpricedDays(part, reason, choice) for part in to_windows(days))
+
+    def _explain(self, day: date) -> tuple[NoPrice, Choice | None]:
+        choice = self.choice_on(day, self.kind)
+        if not isinstance(choice, RegulatedChoice):
+            return (NoPrice.ENDED if choice else NoPrice.NOT_SET), choice
+        if choice.option not in self.regulated:
+            return NoPrice.NO_FILE, choice
+        prices = self.regulated[choice.option].prices(choice.power)
+        if not prices:
+            return NoPrice.NO_POWER, choice
+        return (NoPrice.TOO_OLD if day < prices[-1].first else NoPrice.NOT_KNOWN_YET), choice
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,17 +335,23 @@ def hourly_rows(
     """Return a row for each hour of a window, by the curve. Raises PricesRefused for gas, which has no curve."""
     if tariff.kind == "gas":
         raise PricesRefused("gas has no hours: ask for days, months or years")
-    daily, *produced = dailies_of(tariff.supplier)
-    terms, fed = tariff.terms(window), None
-    steps = _read_steps(measures, account_id, daily, terms, tariff.today)
-    energies = energies_by_hour(terms, steps, tariff.colours)
-    if tariff.has_panels:
-        any_price = dict.fromkeys(window.dates(), Terms(Option.BASE))
-        fed_steps = _read_steps(measures, account_id, produced[0], any_price, tariff.today)
-        fed = energies_by_hour(any_price, fed_steps, {})
-        fed = {key: replace(one, by_period={ONLY_PERIOD: sum(one.by_period.values())}) for key, one in fed.items()}
-    priced = price_energies(energies, lambda day: terms[day].price)
-    return rows_by_hour(window, priced, None if fed is None else _price_production(fed, tariff))
+    fed = _read_fed_hours(measures, account_id, tariff, window) if tariff.has_panels else None
+    return rows_by_hour(window, read_hours(measures, account_id, tariff, window), fed)
+
+
+def read_hours(measures: MeasureStore, account_id: str, tariff: Tariff, window: DateWindow) -> dict[str, Cost]:
+    """Return what the hours of a window of electricity cost, by the keys of their documents."""
+    terms = tariff.terms(window)
+    steps = _read_steps(measures, account_id, Series.DAILY, terms, tariff.today)
+    return price_energies(energies_by_hour(terms, steps, tariff.colours), lambda day: terms[day].price)
+
+
+def _read_fed_hours(measures: MeasureStore, account_id: str, tariff: Tariff, window: DateWindow) -> dict[str, Cost]:
+    one_period = dict.fromkeys(window.dates(), Terms(Option.BASE))
+    steps = _read_steps(measures, account_id, Series.PRODUCTION_DAILY, one_period, tariff.today)
+    hours = energies_by_hour(one_period, steps, {}).items()
+    energies = {key: replace(one, by_period={ONLY_PERIOD: sum(one.by_period.values())}) for key, one in hours}
+    return _price_production(energies, tariff)
 
 
 def _price_production(energies: Mapping[Key, PeriodEnergies], tariff: Tariff) -> dict[Key, Cost]:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from babel import Locale
 from babel.dates import format_date, format_skeleton, format_time
-from babel.numbers import format_decimal, format_percent
+from babel.numbers import format_currency, format_decimal, format_percent
 from fastapi import Request
 
 from worker.domain.documents import MILLIWATT_HOURS_PER_KWH, count_places, round_kwh, round_percent
@@ -90,6 +90,10 @@ class Words:
         """Return ``4,64 kVA``, with all its decimals unless ``places`` gives their number."""
         exact = count_places([millivolt_amperes], least=0) if places is None else places
         return f"{self.kwh(millivolt_amperes, exact)}\N{NO-BREAK SPACE}kVA"
+
+    def euros(self, millionths: int) -> str:
+        """Return ``45,12 €``, in English ``€45.12``."""
+        return format_currency(round_kwh(millionths, 2), "EUR", locale=self.locale)
 
     def change(self, percents: int) -> str:
         """Return ``+8 %`` for 8."""

@@ -81,9 +81,15 @@ def rows_by_day(
     """
     for _, group in groupby(window.dates(), key=lambda day: str(day)[: _DATE_LENGTHS[period]]):
         days = list(group)
-        span = DateWindow(days[0], days[-1] + ONE_DAY)
-        sold = None if paid is None else total_cost(span, paid)
-        yield _to_row((str(span.start), str(span.end)), total_cost(span, costs), sold, Period.MONTH)
+        yield row_of_days(DateWindow(days[0], days[-1] + ONE_DAY), costs, paid)
+
+
+def row_of_days(
+    span: DateWindow, costs: Mapping[date, Cost], paid: Mapping[date, Cost] | None = None
+) -> dict[str, Any]:
+    """Return the row of any days."""
+    sold = None if paid is None else total_cost(span, paid)
+    return _to_row((str(span.start), str(span.end)), total_cost(span, costs), sold, Period.MONTH)
 
 
 def rows_by_hour(

@@ -137,6 +137,17 @@ def add_energies(parts: Iterable[PeriodEnergies], expected: int) -> PeriodEnergi
     return found
 
 
+def off_peak_minutes(day: date, terms: Terms) -> list[tuple[int, int]]:
+    """Return the off-peak hours of a day, whatever its colour, in minutes since it began; end excluded."""
+    plan = _plan(day, terms, dict.fromkeys((day - ONE_DAY, day), Colour.BLUE))
+    spans = zip([plan.start, *plan.ends], plan.ends, plan.names, strict=False)
+    return [
+        (start - plan.start, min(end, plan.end) - plan.start)
+        for start, end, name in spans
+        if name and name.endswith("hc") and start < plan.end
+    ]
+
+
 class DayPlan(NamedTuple):
     """The tariff periods of a day, which begins and ends at these minutes since 1970.
 

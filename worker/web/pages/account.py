@@ -17,6 +17,7 @@ from fastapi import APIRouter, Query, Response
 from worker.accounts.account_days import AccountDays
 from worker.accounts.explanations import Explainer, SeriesExplanation
 from worker.accounts.notice_channels import CURVE_NOT_ACTIVATED
+from worker.accounts.prices import Costs, Tariff, load_tariff
 from worker.accounts.status import AccountStatus, coverage_of, status_of
 from worker.clients.grdf import GRDF
 from worker.domain.access_right import REGISTERING
@@ -39,6 +40,7 @@ from worker.web.pages.chart_values import (
     Against,
     Span,
     SpanMeasures,
+    Unit,
     View,
     first_day,
     measures_by_day,
@@ -46,6 +48,7 @@ from worker.web.pages.chart_values import (
     read_measures,
 )
 from worker.web.pages.charts import Chart, Summary, summarize, to_chart
+from worker.web.pages.costs import find_off_peak, price_measures, to_cost_table
 from worker.web.rendering import render, words_of
 from worker.web.texts import Words
 
@@ -90,12 +93,17 @@ class Reader:
 
 @dataclass(frozen=True, slots=True)
 class AskedSpan:
-    """What a reader asks to see: the length of a span, a day in it, and what it is compared with."""
+    """What a reader asks to see: the length of a span, a day in it, what it is compared with, and the unit.
+
+    ``has_prices``: euros can be shown.
+    """
 
     view: View
     at: date | None
     against: Against
     today: date
+    unit: Unit
+    has_prices: bool
 
 
 @router.get("/accounts/{account_id}")
@@ -105,6 +113,7 @@ def show_account(
     by: Annotated[View | None, Query()] = None,
     at: Annotated[Day | None, Query()] = None,
     compare: Annotated[Against, Query()] = Against.PREVIOUS,
+    unit: Annotated[Unit, Query()] = Unit.KWH,
     with_sum: Annotated[bool, Query(alias="sum")] = False,
 ) -> Response:
     """Show the page; ``?sum=1`` requests the sum of a home's energies, which is shown only on request."""
@@ -118,8 +127,12 @@ def show_account(
     shown_daily = flows[0].daily if flows else daily
     why_late = "" if no_days else explain_lateness(explainer, account, shown_daily, status, today, words)
     kind, connection = connection_of(account, status, why_late)
-    asked = AskedSpan(by or View.MONTH, at, compare, today)
-    chart = build_chart(stores, explainer, account, words, flows, asked)
+    tariff = load_tariff(registry, stores.measures, account)
+    # What a meter feeds in is sold, and its chart stays one of energy.
+    may_price = bool(flows) and flows[0].direction is Direction.CONSUMPTION
+    has_prices = may_price and tariff.is_set
+    asked = AskedSpan(by or View.MONTH, at, compare, today, unit if has_prices else Unit.KWH, has_prices)
+    chart, costs = build_chart(stores, explainer, account, words, flows, asked, tariff)
     shown = chart.span if chart else Span.containing(asked.view, at or today - ONE_DAY)
     home = find_home(registry, visit.session, account)
     return render(
@@ -128,7 +141,7 @@ def show_account(
         home=home,
         with_sum=with_sum,
         sums=build_sum(stores, home.accounts, at, words) if with_sum and home.is_joined else [],
-        span_query=_span_query(by, at, compare),
+        span_query=_span_query(by, at, compare, unit),
         may_add_gas=_may_add_gas(sync, account, [one.supplier for one in (*home.accounts, *home.joinable)]),
         account=account,
         title=_title(account, [flow.direction for flow in flows]),
@@ -139,7 +152,9 @@ def show_account(
         bars=bars,
         loading=account.active and any(bar.done < bar.total for bar in bars.values()),
         chart=chart,
-        figures=build_figures(stores.measures, account.id, flows, words),
+        costs=to_cost_table(costs, words) if costs else None,
+        lacks_prices=may_price and not has_prices,
+        figures=build_figures(stores.measures, account.id, flows, words, asked.unit),
         cards=build_cards(stores.measures, account.id, known, shown, words, today),
         kind=kind,
         connection=connection,
@@ -157,9 +172,14 @@ def show_account(
     )
 
 
-def _span_query(by: View | None, at: date | None, compare: Against) -> str:
+def _span_query(by: View | None, at: date | None, compare: Against, unit: Unit) -> str:
     """Return the query that shows the same span on another page; empty if none was requested."""
-    chosen = {"by": by, "at": at, "compare": None if compare is Against.PREVIOUS else compare}
+    chosen = {
+        "by": by,
+        "at": at,
+        "compare": None if compare is Against.PREVIOUS else compare,
+        "unit": None if unit is Unit.KWH else unit,
+    }
     asked = urlencode({name: value for name, value in chosen.items() if value is not None})
     return f"?{asked}" if asked else ""
 
@@ -258,25 +278,33 @@ def find_flows(stores: Stores, account: Account, known: Sequence[Series]) -> lis
 
 
 def build_chart(
-    stores: Stores, explainer: Explainer, account: Account, words: Words, flows: Sequence[StoredFlow], asked: AskedSpan
-) -> Chart | None:
-    """Return the chart of the requested span, or None while nothing is stored.
+    stores: Stores,
+    explainer: Explainer,
+    account: Account,
+    words: Words,
+    flows: Sequence[StoredFlow],
+    asked: AskedSpan,
+    tariff: Tariff,
+) -> tuple[Chart | None, Costs | None]:
+    """Return the chart of the requested span, None while nothing is stored; and the costs that it shows, if it does.
 
     A day before the first stored one gets an empty chart that says why. A day after yesterday, or after the last stored
     day of an inactive account, is replaced by that day, with the reason.
     """
     if not flows:
-        return None
+        return None, None
     first, last, at = min(flow.first for flow in flows), max(flow.last for flow in flows), asked.at
     newest = max(last, asked.today - ONE_DAY) if account.active else last
     # The first years of the calendar have nothing to compare with.
     shown = first if at and at.year < MINYEAR + 2 else min(at or last, newest)
     span, daily = Span.containing(asked.view, shown), flows[0].daily
 
-    def read(flow: StoredFlow) -> SpanMeasures:
+    def next_day(flow: StoredFlow) -> date:
         # In a home with only files nothing counts as missing: the next file may have it.
-        next_day = date.min if account.files_only and span.view is not View.DAY else flow.last + ONE_DAY
-        found = read_measures(stores.measures, account.id, span, next_day, flow.daily, asked.against)
+        return date.min if account.files_only and span.view is not View.DAY else flow.last + ONE_DAY
+
+    def read(flow: StoredFlow) -> SpanMeasures:
+        found = read_measures(stores.measures, account.id, span, next_day(flow), flow.daily, asked.against)
         ledger = stores.registry.completeness.load_ledger(account.id, flow.daily)
         set_aside = [day for day in span.days() if ledger.mark_of(day).state is DayState.SET_ASIDE]
         reasons = tuple(explain_gaps(explainer, account, flow.daily, found, asked.today, words))
@@ -287,11 +315,30 @@ def build_chart(
     if at is not None and not span.start <= at < span.end and at.year not in (MINYEAR, MAXYEAR):
         reason = words.choose(explainer.explain_days(account, daily, [at])[at].sentences)
         measures = replace(measures, reasons=tuple(filter(None, (reason, *measures.reasons))))
-    return to_chart(measures, words, first, newest, daily=daily, fed=fed[0] if fed else None)
+    costs = None
+    if asked.unit is Unit.EUR:
+        fed, after = [], next_day(flows[0])
+        measures, costs = price_measures(stores.measures, account.id, tariff, daily, measures, after, words)
+    chart = to_chart(
+        measures,
+        words,
+        first,
+        newest,
+        daily=daily,
+        fed=fed[0] if fed else None,
+        has_prices=asked.has_prices,
+        off_peak=find_off_peak(tariff, span.start) if span.view is View.DAY else (),
+    )
+    return chart, costs
 
 
-def build_figures(measures: MeasureStore, account_id: str, flows: Sequence[StoredFlow], words: Words) -> list[Summary]:
-    """Return the sums of the last day, its month and its year, each compared with the one before."""
+def build_figures(
+    measures: MeasureStore, account_id: str, flows: Sequence[StoredFlow], words: Words, unit: Unit
+) -> list[Summary]:
+    """Return the energies of the last day, its month and its year, each compared with the one before.
+
+    ``unit``: that of the charts they lead to.
+    """
     if not flows:
         return []
     newest = flows[0].last  # Only the curve may be known for this day.
@@ -303,7 +350,7 @@ def build_figures(measures: MeasureStore, account_id: str, flows: Sequence[Store
     for span in (Span.containing(view, last) for view in CALENDAR_VIEWS):
         by_span, *others = (measures_by_day(span, known, span.end) for known in (days, *days_of_others))
         fed = next((other for other in others if other.total is not None), None)
-        figures.append(summarize(by_span, words, fed))
+        figures.append(summarize(by_span, words, fed, unit))
     return figures
 
 

@@ -49,7 +49,7 @@ PROVISIONAL: Final = "provisional"
 _UNITS: Final = {"volume": "m³", "coefficient": "kWh/m³", "index_start": "m³", "index_end": "m³"}
 _WORDS: Final = ("quality", "status")
 _UNSAID: Final = ("measured", "final")  # Left out in a table.
-Days = Mapping[date, int]  # Civil day -> energy in milliwatt-hours.
+Days = Mapping[date, int]  # Civil day -> energy in milliwatt-hours, or its cost in millionths of a euro.
 DayDetails = Mapping[date, Mapping[str, Any]]
 
 
@@ -70,6 +70,13 @@ class Against(StrEnum):
 
     PREVIOUS = "previous"
     YEAR = "year"
+
+
+class Unit(StrEnum):
+    """What bars show: energy, or what it costs, as millionths of a euro in the place of milliwatt-hours."""
+
+    KWH = "kwh"
+    EUR = "eur"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +128,7 @@ class Slot:
     a slot in the future or not yet published, where a missing value is no gap. ``carried``: a step that began on the
     previous day, and is counted there, covers the slot or its beginning. ``uncovered``: how much of the slot is a gap
     next to known steps, in the common grid of two series. ``missing_days`` counts the past days of a month that have no
-    value, ``known_days`` its days that have one.
+    value, ``known_days`` its days that have one. ``incomplete`` marks the cost of a day that is known only in part.
     """
 
     start: datetime
@@ -135,6 +142,7 @@ class Slot:
     uncovered: timedelta = timedelta()
     missing_days: int = 0
     known_days: int = 0
+    incomplete: bool = False
 
     @property
     def gap(self) -> bool:
@@ -148,7 +156,7 @@ class Slot:
     @property
     def partial(self) -> bool:
         """Whether the energy covers only some days of a month, or some steps."""
-        return self.missing_days > 0 or self.unfinished or bool(self.uncovered)
+        return self.missing_days > 0 or self.unfinished or self.incomplete or bool(self.uncovered)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +184,7 @@ class SpanMeasures:
     ``days_set_aside``: days for which the supplier sent a value that no meter can reach. ``days``: the span's days that
     have a value of their own. ``details``: the further fields of days that have some. ``reasons``: why values are
     missing, in sentences. ``computed``: those of ``days`` that are the sum of their curve. ``against``: what the span
-    is compared with.
+    is compared with. ``unpriced``: days that have no price.
     """
 
     span: Span
@@ -190,6 +198,8 @@ class SpanMeasures:
     reasons: tuple[str, ...] = ()
     computed: frozenset[date] = frozenset()
     against: Against = Against.PREVIOUS
+    unit: Unit = Unit.KWH
+    unpriced: frozenset[date] = frozenset()
 
     @property
     def other(self) -> Span:

@@ -11,10 +11,11 @@ Links are queries of the account's own page, and drawings are SVG, made on the s
 the drawings take their colours from the page's style sheet.
 
 A bar is as wide as its time is long; for a day its height is the mean power (kW), otherwise the energy (kWh) or the
-maximum power (kVA). The previous span is a pale wide bar behind a solid narrow one: both can be read at 48 bars on a
-phone. Energy fed into the grid hangs below the axis, to the same scale, because drawn and fed-in energy are not parts
-of one sum. A gap is hatched and a measured zero is a line. The second pass of the autumn hour has its own background.
-In front of each slot is a target for the pointer, as high as the chart; it is a link if the slot leads somewhere.
+maximum power (kVA), or what it costs (€). The previous span is a pale wide bar behind a solid narrow one: both can be
+read at 48 bars on a phone. Energy fed into the grid hangs below the axis, to the same scale, because drawn and fed-in
+energy are not parts of one sum. A gap is hatched and a measured zero is a line. The second pass of the autumn hour has
+its own background, and so have off-peak hours. In front of each slot is a target for the pointer, as high as the chart;
+it is a link if the slot leads somewhere.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
+from functools import partial
 from typing import Final
 
 from markupsafe import Markup
@@ -36,6 +38,7 @@ from worker.web.pages.chart_values import (
     Slot,
     Span,
     SpanMeasures,
+    Unit,
     View,
     count_marks,
     describe_day,
@@ -52,6 +55,8 @@ _UNKNOWN: Final = "–"
 _AN_HOUR: Final = timedelta(hours=1)
 _SMALLEST_TOP: Final = 0.05  # In thousands of the unit, so that a standby consumption doesn't fill the chart.
 _TICKS: Final = 4
+_FACTORS: Final = {Unit.KWH: (1, 2, 2.5, 5, 10), Unit.EUR: (1, 2, 5, 10)}  # Quarters of a cent are no round numbers.
+_CENTS: Final = 2  # Decimals of a euro.
 _BEFORE_SHARE, _NOW_SHARE = 0.84, 0.5  # Widths of the bars in a slot.
 _ROUND: Final = 3.0
 _TOP, _MARGIN_BOTTOM = 16, 24
@@ -73,11 +78,13 @@ class Navigation:
     """The links of one chart.
 
     ``first`` and ``last``: the links lead to days between these. ``date``: the value of the date field.
-    ``comparisons``: what the span can be compared with; empty if there is no choice.
+    ``comparisons``: what the span can be compared with, ``units``: the units it can be shown in; each empty if there is
+    no choice.
     """
 
     view: View
     against: Against
+    unit: Unit
     first: date
     last: date
     date: date
@@ -85,6 +92,7 @@ class Navigation:
     previous: Link | None
     next: Link | None
     comparisons: list[Link]
+    units: list[Link]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +133,7 @@ class Chart:
     """All values of one span for the template. Addresses are queries of the account's own page.
 
     ``kind``: what its bars above the axis show, which ends the names of its colours. ``balance``: a sentence, empty if
-    unknown. ``facts``: a day's further figures, with the keys of their names.
+    unknown. ``facts``: a day's further figures, with the keys of their names. ``has_bands``: off-peak hours are marked.
     """
 
     view: View
@@ -139,6 +147,12 @@ class Chart:
     title_before: str
     balance: str = ""
     facts: list[tuple[str, str]] = field(default_factory=list)
+    has_bands: bool = False
+
+    @property
+    def symbol(self) -> str:
+        """The unit of the figures in the table."""
+        return _symbol(self.navigation.unit)
 
 
 def to_chart(
@@ -149,36 +163,45 @@ def to_chart(
     *,
     daily: Series | None = None,
     fed: SpanMeasures | None = None,
+    has_prices: bool = False,
+    off_peak: Sequence[tuple[int, int]] = (),
 ) -> Chart:
     """Return the chart. ``first`` and ``last``: the stored days; its links lead to days between these.
 
     ``daily``: the series of its daily values, by default electricity consumption. ``fed``: the energy fed into the
-    grid, if both are stored.
+    grid, if both are stored. ``has_prices``: it can also be shown in the other unit. ``off_peak``: the off-peak hours
+    of a day, in minutes since it began.
     """
     daily = daily or daily_of()
     span = measures.span
     if fed is not None and span.view is View.DAY:
         measures, fed = on_one_grid(measures, fed)
     summary = summarize(measures, words, fed)
-    label = _describe_chart(summary, daily, fed, words)
+    label = _describe_chart(summary, "cost" if measures.unit is Unit.EUR else _kind_of(daily), fed, words)
     balance = balance_of(measures, fed) if fed else None
     empty = measures.empty and (fed is None or fed.empty)
-    queries = list_slot_queries(measures.slots, span.view, measures.against, first, last)
+    queries = list_slot_queries(measures, first, last)
     rows = [replace(row, href=href or "") for row, href in zip(to_rows(measures, fed, words), queries, strict=True)]
-    links = [Link(row.href, _describe_bar(row, words)) if row.href else None for row in rows]
+    links = [Link(row.href, _describe_bar(row, measures.unit, words)) if row.href else None for row in rows]
+    draw = partial(draw_chart, measures, words, fed=fed, links=links, bands=off_peak)
     return Chart(
         view=span.view,
         kind=_kind_of(daily),
         span=span,
         summary=summary,
-        drawings=[] if empty else [draw_chart(measures, words, size, label, fed=fed, links=links) for size in SIZES],
+        drawings=[] if empty else [draw(size, label) for size in SIZES],
         rows=rows,
         notes=list(_notes(measures, daily, fed, words)),
-        navigation=build_navigation(span, measures.against, first, last, words),
+        navigation=build_navigation(measures, first, last, words, has_prices=has_prices),
         title_before=title_of(measures.other, words),
         balance=describe_balance(balance, span.view, words) if balance else "",
         facts=describe_day(measures.details.get(span.start, {}), words) if span.view is View.DAY else [],
+        has_bands=bool(off_peak),
     )
+
+
+def _symbol(unit: Unit) -> str:
+    return "€" if unit is Unit.EUR else "kWh"
 
 
 def _kind_of(daily: Series) -> str:
@@ -187,19 +210,19 @@ def _kind_of(daily: Series) -> str:
     return "gas" if described.quantity is Quantity.GAS else described.direction.value
 
 
-def _describe_chart(summary: Summary, daily: Series, fed: SpanMeasures | None, words: Words) -> str:
+def _describe_chart(summary: Summary, kind: str, fed: SpanMeasures | None, words: Words) -> str:
     if fed is not None:
         return words("chart.told.both", title=summary.title, total=summary.total, fed=summary.fed)
-    return words(f"chart.told.{_kind_of(daily)}", title=summary.title, total=summary.total)
+    return words(f"chart.told.{kind}", title=summary.title, total=summary.total)
 
 
-def summarize(measures: SpanMeasures, words: Words, fed: SpanMeasures | None = None) -> Summary:
-    """Return a span in words. ``fed``: the energy fed in during it, shown if known."""
+def summarize(measures: SpanMeasures, words: Words, fed: SpanMeasures | None = None, unit: Unit = Unit.KWH) -> Summary:
+    """Return a span in words. ``fed``: the energy fed in during it, shown if known. ``unit``: that of its chart."""
     span = measures.span
     comparison, trend = _describe_change(measures, words)
     total = _describe_total(measures, words)
     fed_total = "" if fed is None else _describe_total(fed, words)
-    href, known = query_of(span.view, span.start), _describe_known_days(measures, words)
+    href, known = query_of(span.view, span.start, unit=unit), _describe_known_days(measures, words)
     return Summary(title_of(span, words), total, comparison, trend, href, fed_total, known)
 
 
@@ -217,6 +240,8 @@ def _describe_known_days(measures: SpanMeasures, words: Words) -> str:
 def _describe_total(measures: SpanMeasures, words: Words) -> str:
     if measures.total is None:
         return words("chart.unknown")
+    if measures.unit is Unit.EUR:
+        return words.euros(measures.total)
     return words.energy(measures.total, 2 if measures.span.view is View.DAY else None)
 
 
@@ -224,7 +249,7 @@ def to_rows(measures: SpanMeasures, fed: SpanMeasures | None, words: Words) -> l
     """Return the rows of the table, one per slot, all with the same number of decimals."""
     slots, view = measures.slots, measures.span.view
     if fed is None:
-        places = listed_places(slots, view)
+        places = _CENTS if measures.unit is Unit.EUR else listed_places(slots, view)
         return [_with_marks(to_row(slot, view, words, places), slot, measures, words) for slot in slots]
     places = listed_places([*slots, *fed.slots], view)
     rows = []
@@ -243,6 +268,8 @@ def listed_places(slots: Sequence[Slot], view: View) -> int:
 def to_row(slot: Slot, view: View, words: Words, places: int) -> TableRow:
     """Return a row of the table; ``places``: decimals of a kWh, the same in the whole table."""
     notes = []
+    if slot.incomplete:
+        notes.append(words("cost.incomplete"))
     if slot.gap:
         # The curve may still have a part of such a day.
         notes.append(words("chart.gap.total" if view in (View.WEEK, View.MONTH) else "chart.gap"))
@@ -269,13 +296,16 @@ def _with_marks(row: TableRow, slot: Slot, measures: SpanMeasures, words: Words)
     marks = list_marks(measures.details.get(day, {}), words) if by_day else count_marks(within, words)
     if measures.span.view in (View.WEEK, View.MONTH) and day in measures.computed:
         marks.append(words("chart.computed"))
+    if by_day and day in measures.unpriced:
+        return replace(row, note=words("cost.no_price"))
     return replace(row, note=", ".join(filter(None, [row.note, *marks])))
 
 
-def _describe_bar(row: TableRow, words: Words) -> str:
+def _describe_bar(row: TableRow, unit: Unit, words: Words) -> str:
     if row.energy == _UNKNOWN:
         return words("chart.bar.unknown", label=row.label, note=row.note or words("chart.unknown"))
-    return words("chart.bar.both" if row.fed else "chart.bar", label=row.label, energy=row.energy, fed=row.fed)
+    key = "chart.bar.both" if row.fed else "chart.bar"
+    return words(key, label=row.label, energy=row.energy, unit=_symbol(unit), fed=row.fed)
 
 
 def _in_table(energy: int | None, words: Words, places: int) -> str:
@@ -417,34 +447,41 @@ def _have_same_time(slot: Slot, other: Slot, drawn: SpanMeasures, fed: SpanMeasu
     return [day for day in drawn.days if day.month == month] == [day for day in fed.days if day.month == month]
 
 
-def build_navigation(span: Span, against: Against, first: date, last: date, words: Words) -> Navigation:
+def build_navigation(measures: SpanMeasures, first: date, last: date, words: Words, *, has_prices: bool) -> Navigation:
     """Return the links of a chart; ``first`` and ``last``: they lead to days between these."""
+    span, against, unit = measures.span, measures.against, measures.unit
     day = min(span.end - ONE_DAY, last)
+    units = [Link(query_of(span.view, max(span.start, first), against, one), _symbol(one), one is unit) for one in Unit]
     after = span.after if span.after.end > first else Span.containing(span.view, first)
     return Navigation(
         view=span.view,
         against=against,
+        unit=unit,
         first=first,
         last=last,
         date=max(span.start, first),
-        tabs=[Link(query_of(view, day, against), words(f"chart.view.{view}"), view is span.view) for view in View],
-        previous=_link_to(span.before, against, words) if span.before.end > first else None,
-        next=_link_to(after, against, words) if after.start <= last else None,
-        comparisons=_list_comparisons(span, against, first, words),
+        tabs=[Link(query_of(one, day, against, unit), words(f"chart.view.{one}"), one is span.view) for one in View],
+        previous=_link_to(span.before, against, unit, words) if span.before.end > first else None,
+        next=_link_to(after, against, unit, words) if after.start <= last else None,
+        comparisons=_list_comparisons(span, against, unit, first, words),
+        units=units if has_prices else [],
     )
 
 
-def list_slot_queries(slots: Sequence[Slot], view: View, against: Against, first: date, last: date) -> list[str | None]:
+def list_slot_queries(measures: SpanMeasures, first: date, last: date) -> list[str | None]:
     """Return the query that each slot leads to: a day of a week or month, a month of a year; None if it has no data."""
-    within = _VIEW_WITHIN.get(view)
+    within = _VIEW_WITHIN.get(measures.span.view)
     return [
-        query_of(within, slot.start.date(), against) if within and _meets(slot, first, last) else None for slot in slots
+        query_of(within, slot.start.date(), measures.against, measures.unit)
+        if within and _meets(slot, first, last)
+        else None
+        for slot in measures.slots
     ]
 
 
-def query_of(view: View, day: date, against: Against = Against.PREVIOUS) -> str:
+def query_of(view: View, day: date, against: Against = Against.PREVIOUS, unit: Unit = Unit.KWH) -> str:
     compared = f"&compare={against}" if against is not Against.PREVIOUS else ""
-    return f"?by={view}&at={day}{compared}#chart"
+    return f"?by={view}&at={day}{compared}{f'&unit={unit}' if unit is not Unit.KWH else ''}#chart"
 
 
 def title_of(span: Span, words: Words) -> str:
@@ -464,18 +501,20 @@ def _meets(slot: Slot, first: date, last: date) -> bool:
     return start <= last and start + timedelta(days=max(1, slot.length.days)) > first
 
 
-def _link_to(span: Span, against: Against, words: Words) -> Link:
-    return Link(query_of(span.view, span.start, against), title_of(span, words))
+def _link_to(span: Span, against: Against, unit: Unit, words: Words) -> Link:
+    return Link(query_of(span.view, span.start, against, unit), title_of(span, words))
 
 
-def _list_comparisons(span: Span, against: Against, first: date, words: Words) -> list[Link]:
+def _list_comparisons(span: Span, against: Against, unit: Unit, first: date, words: Words) -> list[Link]:
     if span.view not in (View.WEEK, View.MONTH):
         return []
     if span.compared(Against.YEAR).end <= first and against is Against.PREVIOUS:
         return []
     return [
         Link(
-            query_of(span.view, max(span.start, first), one), words(f"chart.against.{one}.{span.view}"), one is against
+            query_of(span.view, max(span.start, first), one, unit),
+            words(f"chart.against.{one}.{span.view}"),
+            one is against,
         )
         for one in Against
     ]
@@ -509,15 +548,16 @@ class Scale:
     margin: int
 
     @classmethod
-    def over(cls, up: Sequence[float], down: Sequence[float], bottom: int, words: Words) -> Scale:
+    def over(cls, up: Sequence[float], down: Sequence[float], bottom: int, unit: Unit, words: Words) -> Scale:
         """Return the scale for values above and below the axis; without values below, zero is at the bottom."""
-        _, step = axis_scale([*up, *down])
+        _, step = axis_scale([*up, *down], _FACTORS[unit])
         steps_up = _steps_to(max([*up, 0.0 if down else _SMALLEST_TOP]), step)
         steps_down = _steps_to(max(down), step) if down else 0
         unit_px = (bottom - _TOP) / ((steps_up + steps_down) * step)
         zero = _TOP + steps_up * step * unit_px
         step_energy = round(step * MILLIWATT_HOURS_PER_KWH)  # A round number as a float, and exact in mWh.
         places = count_places([step_energy], least=0)
+        places = _CENTS if places and unit is Unit.EUR else places
         ranks = [*range(steps_up + 1), *range(-1, -steps_down - 1, -1)]
         labels = [words.kwh(step_energy * abs(rank), places if rank else 0) for rank in ranks]
         ticks = [(round(zero - rank * step * unit_px, 1), label) for rank, label in zip(ranks, labels, strict=True)]
@@ -533,11 +573,13 @@ def draw_chart(
     fed: SpanMeasures | None = None,
     limits: Sequence[int | None] = (),
     links: Sequence[Link | None] = (),
+    bands: Sequence[tuple[int, int]] = (),
 ) -> Markup:
     """Return a chart as an ``<svg>`` element. ``title`` is its text for screen readers.
 
     ``fed``: the series drawn below the axis. ``limits``: the level of a line across each slot, in the unit of the
-    slots. ``links``: where each slot leads, with its text for screen readers.
+    slots. ``links``: where each slot leads, with its text for screen readers. ``bands``: the minutes of a day that have
+    a background.
     """
     view, slots = measures.span.view, measures.slots
     heights = [_heights(slot, view) for slot in slots]
@@ -547,10 +589,11 @@ def draw_chart(
     up = [height for group in (*heights, levels) for height in group if height is not None]
     bottom = size.height - _MARGIN_BOTTOM
     # Space is kept below the axis even without a value there, or the scale would change with the first one.
-    scale = Scale.over(up, [height or 0.0 for height in fed_heights], bottom, words)
+    scale = Scale.over(up, [height or 0.0 for height in fed_heights], bottom, measures.unit, words)
     positions = _positions(measures, scale.margin, size.width)
     fed_positions = _positions(fed, scale.margin, size.width) if fed else []
     downward = [None if height is None else -height for height in fed_heights]
+    minute_px = (size.width - scale.margin) * timedelta(minutes=1) / day_length(measures.span.start)
 
     svg = ENVIRONMENT.get_template("chart.html").render(
         size=size,
@@ -568,6 +611,9 @@ def draw_chart(
             (round(x, 2), round(width, 2))
             for (x, width), slot in zip(fed_positions, fed_slots, strict=True)
             if slot.gap
+        ],
+        bands=[
+            (round(scale.margin + start * minute_px, 2), round((end - start) * minute_px, 2)) for start, end in bands
         ],
         links=links or [None] * len(slots),
         series=[
@@ -638,12 +684,12 @@ def _positions(measures: SpanMeasures, left: float, right: float) -> Positions:
     return places
 
 
-def axis_scale(values: Sequence[float]) -> tuple[float, float]:
+def axis_scale(values: Sequence[float], factors: Sequence[float] = _FACTORS[Unit.KWH]) -> tuple[float, float]:
     """Return the top of the axis and its step, in the unit of the values: round numbers, about four steps."""
     largest = max(values, default=0.0)
     smallest_step = max(largest, _SMALLEST_TOP) / _TICKS
     power = 10.0 ** math.floor(math.log10(smallest_step))
-    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= smallest_step * 0.999)
+    step = next(factor * power for factor in factors if factor * power >= smallest_step * 0.999)
     return step * _steps_to(max(largest, _SMALLEST_TOP), step), step
 
 

@@ -1,0 +1,194 @@
+"""What a chart's time costs: the same bars in euros, a table by tariff period, and why days have no cost.
+
+Costs are read as ``releve cost`` reads them. A bar is rounded down to whole millionths of a euro, which changes none of
+the cents that are shown; the total is the one of the table, whose lines add up to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from itertools import accumulate, groupby, pairwise
+from math import floor
+from typing import Any, Final
+
+from worker.accounts.prices import Costs, Tariff, UnpricedDays, read_costs, read_hours
+from worker.domain.documents import MILLIWATT_HOURS_PER_KWH
+from worker.domain.prices.choices import RegulatedChoice
+from worker.domain.prices.cost import Cost, row_of_days
+from worker.domain.prices.energy import off_peak_minutes
+from worker.domain.series import Series, find_curve
+from worker.domain.windows import ONE_DAY, PARIS, DateWindow, IntervalReading, merge_windows
+from worker.stores.measures.measure_store import MeasureStore
+from worker.web.pages.chart_values import (
+    Days,
+    Slot,
+    Span,
+    SpanMeasures,
+    Unit,
+    View,
+    measures_by_day,
+    measures_by_step,
+)
+from worker.web.texts import Words
+
+_AN_HOUR: Final = timedelta(hours=1)
+_MILLION: Final = MILLIWATT_HOURS_PER_KWH  # A euro in the unit of bars.
+
+
+@dataclass(frozen=True, slots=True)
+class CostLine:
+    """A line of the table in words; ``energy`` is empty for the subscription."""
+
+    name: str
+    energy: str
+    euros: str
+
+
+@dataclass(frozen=True, slots=True)
+class CostTable:
+    """What a span costs. ``sold``: what is paid for the energy fed in, where there are panels."""
+
+    lines: Sequence[CostLine]
+    total: CostLine
+    subscription: str
+    sold: CostLine | None
+    estimated: bool
+
+
+def price_measures(
+    measures: MeasureStore,
+    account_id: str,
+    tariff: Tariff,
+    daily: Series,
+    energy: SpanMeasures,
+    next_day: date,
+    words: Words,
+) -> tuple[SpanMeasures, Costs]:
+    """Return the values of a chart in euros, from those in kWh, and the costs of its span.
+
+    ``next_day``: the first day that is not published yet.
+    """
+    span, other = (DateWindow(one.start, one.end) for one in (energy.span, energy.other))
+    read = [read_costs(measures, account_id, tariff, window) for window in merge_windows([other, span])]
+    costs = {day: cost for one in read for day, cost in one.by_day.items()}
+    whole = {day: cost for day, cost in costs.items() if cost.known}
+    known, every = _to_amounts(whole, energy.span.view), _to_amounts(costs, energy.span.view)
+    if energy.span.view is View.DAY and find_curve(daily):
+        hours = read_hours(measures, account_id, tariff, DateWindow(other.start, span.end))
+        shown = _by_hour(energy.span, hours, known, next_day)
+    else:
+        shown = measures_by_day(energy.span, known, next_day, energy.against)
+        # A day that is known in part counts in totals, but it is compared with no other.
+        slots = measures_by_day(energy.span, every, next_day, energy.against).slots if every != known else shown.slots
+        shown = replace(shown, slots=tuple(map(_mark_part, slots, shown.slots)))
+    unpriced = list(tariff.list_unpriced(span))
+    days_unpriced = frozenset(day for one in unpriced for day in one.days.dates())
+    total = row_of_days(span, costs)["total_eur"]
+    reasons = [
+        *(describe_unpriced(one, words) for one in unpriced),
+        *_explain_unknown(energy.days.keys() - days_unpriced, costs, words),
+    ]
+    priced = replace(
+        energy,
+        slots=shown.slots,
+        total=shown.total if total is None else _to_amount(total),
+        comparison=shown.comparison,
+        curve=None,
+        days=shown.days,
+        reasons=(*energy.reasons, *reasons),
+        unit=Unit.EUR,
+        unpriced=days_unpriced,
+    )
+    return priced, Costs(span, costs, read[-1].paid)
+
+
+def _to_amounts(costs: Mapping[date, Cost], view: View) -> Days:
+    """Return whole millionths of a euro by day; for a year's chart, those of a month add up to the month's."""
+    if view is not View.YEAR:
+        return {day: floor(_MILLION * cost.total) for day, cost in costs.items()}
+    amounts: dict[date, int] = {}
+    for _, group in groupby(sorted(costs), key=lambda day: (day.year, day.month)):
+        days = list(group)
+        sums = [0, *map(floor, accumulate(_MILLION * costs[day].total for day in days))]
+        amounts.update(zip(days, (after - before for before, after in pairwise(sums)), strict=True))
+    return amounts
+
+
+def _by_hour(span: Span, hours: Mapping[str, Cost], days: Days, next_day: date) -> SpanMeasures:
+    """Return the chart of a day, whose bars are hours."""
+    starts = {datetime.fromisoformat(key).astimezone(PARIS): cost for key, cost in hours.items()}
+    readings = [IntervalReading(start, _AN_HOUR, floor(_MILLION * cost.total)) for start, cost in starts.items()]
+    shown = measures_by_step(span, readings, days, next_day)
+    lacking = {start.timestamp(): one.expected - one.known for start, one in starts.items()}
+    uncovered = (timedelta(minutes=lacking.get(slot.start.timestamp(), 0)) for slot in shown.slots)
+    slots = zip(shown.slots, uncovered, strict=True)
+    return replace(shown, slots=tuple(replace(slot, uncovered=time) for slot, time in slots))
+
+
+def _mark_part(slot: Slot, of_whole_days: Slot) -> Slot:
+    return replace(
+        slot,
+        incomplete=slot.energy is not None and of_whole_days.energy is None,
+        missing_days=of_whole_days.missing_days,
+        known_days=of_whole_days.known_days,
+    )
+
+
+def find_off_peak(tariff: Tariff, day: date) -> list[tuple[int, int]]:
+    """Return the off-peak hours of a day in minutes; none where its tariff has none or they are unknown."""
+    terms = tariff.terms(DateWindow(day, day + ONE_DAY)).get(day) if tariff.kind == "electricity" else None
+    return off_peak_minutes(day, terms) if terms else []
+
+
+def to_cost_table(costs: Costs, words: Words) -> CostTable | None:
+    """Return the table by tariff period; None if nothing has a price."""
+    row = row_of_days(costs.window, costs.by_day, costs.paid)
+    if row["total_eur"] is None:
+        return None
+    lines = [
+        CostLine(words(f"tariff_period.{one['name']}"), _kwh(one["kwh"], words), _euros(one["eur"], words))
+        for one in row["periods"]
+    ]
+    total = sum((Decimal(one["kwh"]) for one in row["periods"]), Decimal())
+    sold = row.get("production_kwh")
+    return CostTable(
+        lines,
+        CostLine(words("cost.total"), _kwh(total, words), _euros(row["total_eur"], words)),
+        _euros(row["subscription_eur"], words),
+        CostLine(words("cost.sold"), _kwh(sold, words), _euros(row["production_eur"], words)) if sold else None,
+        row["estimated"],
+    )
+
+
+def _explain_unknown(days: Collection[date], costs: Mapping[date, Cost], words: Words) -> Iterator[str]:
+    """Yield how many of these days, which have energy and a price, have no cost, or that of a part alone."""
+    if unknown := sum(day not in costs for day in days):
+        yield words.count("cost.no_periods", unknown)
+    if partial := sum(day in costs and not costs[day].known for day in days):
+        yield words.count("cost.parts", partial)
+
+
+def describe_unpriced(unpriced: UnpricedDays, words: Words) -> str:
+    """Return which days have no price, and why."""
+    days, choice = unpriced.days, unpriced.choice
+    facts: dict[str, Any] = {}
+    if isinstance(choice, RegulatedChoice):
+        facts = {"option": words(f"option.{choice.option}"), "power": choice.power}
+    first, last = words.day(days.start), words.day(days.end - ONE_DAY)
+    told = words(f"cost.no_price.{'day' if days.days == 1 else 'days'}", first=first, last=last)
+    return f"{told} {words(f'cost.no_price.{unpriced.reason}', **facts)}"
+
+
+def _to_amount(number: str | Decimal) -> int:
+    return int(Decimal(number) * _MILLION)
+
+
+def _kwh(kwh: str | Decimal, words: Words) -> str:
+    return words.kwh(_to_amount(kwh), 3)
+
+
+def _euros(euros: str | None, words: Words) -> str:
+    return "–" if euros is None else words.euros(_to_amount(euros))
