@@ -160,7 +160,7 @@ def tempo(file: Path, as_json: bool) -> None:
 @click.option("--folder", type=_FOLDER, help="Read the files in this folder instead of fetching them.")
 @parameters.json_option
 def update(folder: Path | None, as_json: bool) -> int:
-    """Fetch the regulated prices anew.
+    """Fetch the regulated prices again.
 
     They are the regulator's files Option_Base.csv, Option_HPHC.csv and Option_Tempo.csv. If one can't be right, it is
     refused, the copy in use stays, and the exit code is 1.
