@@ -25,6 +25,7 @@ SIMULATOR_SECRET: Final = "releve-simulator-secret"  # noqa: S105 - everybody ma
 # Settings with hosts of consent pages and tokens.
 _FURTHER_HOSTS: Final = ("enedis_authorize_url", "grdf_authorize_url", "grdf_token_url")
 UP_ADDRESS: Final = "up.url"  # File in the data folder with the address of the pages of `releve up`.
+_REGULATOR: Final = "https://www.cre.fr/fileadmin/Documents/Open_data/Marches_de_detail"
 _UNKNOWN: Final[Any] = object()  # Stands for a field that is itself invalid.
 
 
@@ -251,6 +252,17 @@ class Settings(BaseSettings):
     daily_limit_kwh: float = Field(900, gt=0)
     """Without a contract, more than this in a day, or a twelfth of it in an hour, is not stored. 36 kVA deliver 900 kWh
     in 25 hours."""
+
+    prices_base_url: validation.HttpsUrl = f"{_REGULATOR}/Option_Base.csv"
+    """Address of the regulator's prices, option Base. A daily task fetches it if an account is on the regulated tariff.
+    Redirects are followed to the hosts of these three settings, www.cre.fr, www.data.gouv.fr and
+    static.data.gouv.fr."""
+
+    prices_hphc_url: validation.HttpsUrl = f"{_REGULATOR}/Option_HPHC.csv"
+    """Address of the regulator's prices, option HP/HC."""
+
+    prices_tempo_url: validation.HttpsUrl = f"{_REGULATOR}/Option_Tempo.csv"
+    """Address of the regulator's prices, option Tempo."""
 
     incident_accounts: int = Field(5, ge=0, le=500)
     """An incident opens by itself only if at least this many accounts fail alike. 0: none opens by itself."""

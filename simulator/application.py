@@ -13,13 +13,14 @@ from typing import Final
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from simulator.call_gate import gateway_route
 from simulator.conso_api import conso_api_routes
 from simulator.control_routes import admin_routes
+from simulator.electricity_homes import tempo_calendar
 from simulator.electricity_recordings import RecordedFolder, read_folder
 from simulator.enedis_authorization import consent_routes, service_routes, token_routes
 from simulator.enedis_endpoints import contract_routes, data_routes
@@ -30,6 +31,8 @@ from simulator.grdf_refusals import authentication_error
 from simulator.grdf_rights import right_routes
 from simulator.running_state import SimulatorState
 from simulator.switches import SimulatorOptions
+from worker.domain.prices.tempo import write_colours
+from worker.domain.windows import ONE_DAY
 from worker.stores.sockets import address_of, listen
 
 DEFAULT_HOST: Final = "127.0.0.1"
@@ -66,6 +69,11 @@ def create_app(options: SimulatorOptions, on_recordings: Callable[[RecordedFolde
     if on_recordings is not None:
         on_recordings(recordings)
     simulator = SimulatorState(options, recordings)
+
+    async def tempo_days(request: Request) -> Response:
+        tomorrow = simulator.clock.local_now().date() + ONE_DAY
+        return PlainTextResponse(write_colours(tempo_calendar(tomorrow)))
+
     methods = ["GET", "POST", "PUT", "PATCH", "DELETE"]
     return Starlette(
         routes=[
@@ -77,6 +85,7 @@ def create_app(options: SimulatorOptions, on_recordings: Callable[[RecordedFolde
             *contract_routes(simulator),
             *gas_routes(simulator),
             *conso_api_routes(simulator),
+            Route("/tempo_days.csv", tempo_days),
             gateway_route(simulator, methods, "/{path:path}", _reject, Generation.V5),
         ]
     )

@@ -9,9 +9,10 @@ The weather is the same for all homes: a French year with spells of about a week
 so consumption and production do not depend on each other.  The sun's height goes by the instant, not by the clock: a
 change of the clock moves no energy.
 
-A contract has subscribed power, tariff, and the tariff period of each half-hour.  Names of calendars and periods are as
-Enedis' index files have them; the distributor's tariffs as contract answers do.  The identifier of the supplier's
-calendar without periods is invented, as are the labels that no source shows.
+A contract has subscribed power, tariff, and the tariff periods of each half-hour; one that a change falls in is divided
+by minutes.  Names of calendars and periods are as Enedis' index files have them; the distributor's tariffs as contract
+answers do.  The identifier of the supplier's calendar without periods is invented, as are the labels that no source
+shows.
 
 The registers of a meter show sums of its half-hours by tariff period, to the watt-hour.  The months that no correction
 touches are summed once a home, for a meter counts over years.
@@ -30,6 +31,7 @@ from hashlib import blake2b
 from itertools import accumulate, pairwise
 from typing import Final, NamedTuple
 
+from worker.domain.prices import Colour
 from worker.domain.series import Direction
 from worker.domain.windows import ONE_DAY, PARIS, DateWindow, day_length, local_midnight
 
@@ -51,6 +53,7 @@ OFF_PEAK_HOURS: Final = (
 TEMPO_HOURS: Final = "HC (22H00-6H00)"
 _RANGES: Final = re.compile(r"HC \((?P<ranges>[^)]+)\)")
 _RANGE: Final = re.compile(r"(\d{1,2})[Hh](\d{2})?-(\d{1,2})[Hh](\d{2})?")
+_COLOURS: Final = {"BU": Colour.BLUE, "BC": Colour.WHITE, "R": Colour.RED}
 _DAY_BEGINS: Final = time(6)  # A Tempo colour holds from 06:00 to 06:00.
 
 
@@ -263,22 +266,30 @@ class Contract:
     def split(self, day: date, points: Sequence[Point]) -> tuple[int, ...]:
         """Return the Wh of each period of a day from its half-hours, in the order of ``periods``."""
         energies = dict.fromkeys(self.periods, 0)
-        for point, period in zip(points, _periods_of_day(self.tariff, self.off_peak_hours or "", day), strict=True):
-            energies[period] += int(point.watts) // 2
+        for point, parts in zip(points, _periods_of_day(self.tariff, self.off_peak_hours or "", day), strict=True):
+            shares = apportion(int(point.watts) // 2, [minutes for _, minutes in parts])
+            for (period, _), share in zip(parts, shares, strict=True):
+                energies[period] += share
         return tuple(energies.values())
 
 
 @lru_cache(maxsize=8192)
-def _periods_of_day(tariff: Tariff, off_peak_hours: str, day: date) -> tuple[str, ...]:
-    """Return the tariff period in force at the beginning of each half-hour of a day."""
+def _periods_of_day(tariff: Tariff, off_peak_hours: str, day: date) -> tuple[tuple[tuple[str, int], ...], ...]:
+    """Return the tariff periods of each half-hour of a day, each with its minutes; mostly it is one."""
     starts = [(end - timedelta(minutes=HALF_HOUR)).astimezone(PARIS) for end, _ in step_ends(day, HALF_HOUR)]
     if tariff is Tariff.BASE:
-        return ("BASE",) * len(starts)
+        return ((("BASE", HALF_HOUR),),) * len(starts)
     ranges = read_off_peak_hours(off_peak_hours)
-    hours = ["HC" if _is_within(ranges, start.time()) else "HP" for start in starts]
-    if tariff is Tariff.OFF_PEAK:
-        return tuple(hours)
-    return tuple(_colour_in_force(start) + hour for start, hour in zip(starts, hours, strict=True))
+    changes = {60 * one.hour + one.minute for span in ranges for one in span}
+    periods = []
+    for start in starts:
+        first = 60 * start.hour + start.minute
+        marks = sorted({0, HALF_HOUR, *(one - first for one in changes if first < one < first + HALF_HOUR)})
+        moments = [start + timedelta(minutes=mark) for mark in marks]
+        hours = ["HC" if _is_within(ranges, moment.time()) else "HP" for moment in moments]
+        names = [_colour_in_force(start) + name if tariff is Tariff.TEMPO else name for name in hours]
+        periods.append(tuple((name, end - mark) for name, (mark, end) in zip(names, pairwise(marks), strict=False)))
+    return tuple(periods)
 
 
 def _colour_in_force(moment: datetime) -> str:
@@ -292,6 +303,12 @@ def tempo_colour(day: date) -> str:
     if day.month in (11, 12, 1, 2, 3) and day.weekday() < 5 and cold < 4.5:
         return "R"
     return "BC" if day.weekday() < 6 and cold < 7.5 else "BU"
+
+
+def tempo_calendar(last: date) -> dict[date, Colour]:
+    """Return the colours from the first of the real calendar to ``last``."""
+    days = DateWindow(date(2014, 9, 1), last + ONE_DAY).dates()
+    return {day: _COLOURS[tempo_colour(day)] for day in days}
 
 
 def read_off_peak_hours(text: str) -> list[tuple[time, time]]:

@@ -31,7 +31,29 @@ from worker.domain.answers import Json
 from worker.domain.series import Direction, Granularity, Series
 from worker.domain.windows import ONE_DAY, PARIS, DateWindow
 
+
+def _hours_from(day: date, off_peak_hours: str) -> ContractChange:
+    return ContractChange(day=day, tariff=Tariff.OFF_PEAK, off_peak_hours=off_peak_hours)
+
+
 _DEFAULT_SWITCHES: Final = MeterSwitches()
+# Pretend homes whose bills are hard: off-peak hours off the half-hour, other hours from a date on, another option in
+# mid-month.
+_FROM_START: Final = date(2000, 1, 1)
+TARIFF_HOMES: Final = {
+    usage_point: MeterSwitches(contract_changes=tuple(changes))
+    for usage_point, changes in {
+        "30000000000704": [_hours_from(_FROM_START, "HC (23H04-7H04)")],
+        "30000000001511": [
+            _hours_from(_FROM_START, "HC (22H00-6H00)"),
+            _hours_from(date(2025, 11, 15), "HC (2H00-7H00;12h30-15h30)"),
+        ],
+        "30000000001706": [
+            ContractChange(day=_FROM_START, tariff=Tariff.BASE),
+            _hours_from(date(2026, 6, 17), "HC (1H30-8H00;12H30-14H00)"),
+        ],
+    }.items()
+}
 PUBLISHED_AT: Final = time(8)  # Local time: Enedis publishes the previous day at about 08:00.
 # What a meter measured; days are civil days of Europe/Paris.
 MeterSeries = PretendHome | RecordedMeter
@@ -189,7 +211,8 @@ class Meters:
 
     def switches_of(self, usage_point: str) -> MeterSwitches:
         """Return the meter's switches: those that were set, else the sandbox's, else the defaults."""
-        of_start = METERS[usage_point].switches if usage_point in METERS else _DEFAULT_SWITCHES
+        usual = TARIFF_HOMES.get(usage_point, _DEFAULT_SWITCHES)
+        of_start = METERS[usage_point].switches if usage_point in METERS else usual
         return self._switches.get(usage_point, of_start)
 
     def change_switches(self, usage_point: str, changes: Mapping[str, Json]) -> None:

@@ -1,4 +1,4 @@
-"""Upkeep that beat starts: repair, audit, notices, probes, token renewal, retention, erasure."""
+"""Upkeep that beat starts: repair, audit, notices, probes, token renewal, retention, erasure, prices."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from worker.domain.audit_entry import AUDIT_KEPT
 from worker.domain.clock import real_clock
 from worker.domain.messages import WindowJob
 from worker.domain.series import Series, complete_fleet, parse_series
-from worker.domain.windows import DateWindow, newest_wanted_day
+from worker.domain.windows import DateWindow, civil_date, newest_wanted_day
 from worker.logs import fields
 from worker.ops import watchdog
 from worker.runtime import current
@@ -247,6 +247,17 @@ def create_consent_reminders() -> None:
     current.sync().refusals.insert_reminders()
     channels = build_channels(stores.settings, registry.tenants)
     notify_ending_tokens(registry.api_tokens, registry.notices, channels, stores.now())
+
+
+@shared_task(name="tasks.upkeep.update_prices", base=ControlTask)
+def update_prices() -> None:
+    """Fetch the regulator's prices, if an account uses them; once a day, also if that fails."""
+    from worker.accounts.price_files import fetch_from, update_files, uses_regulated
+    from worker.runtime.supplier_settings import price_addresses
+
+    stores, today = current.stores(), civil_date(real_clock())  # Files don't follow the fleet's simulated time.
+    if uses_regulated(stores.registry) and stores.windows.slot(f"update_prices:{today}", _A_DAY_S):
+        update_files(stores.registry, fetch_from(price_addresses(stores.settings), today))
 
 
 @shared_task(name="tasks.upkeep.probe_incidents", base=ControlTask)

@@ -78,13 +78,13 @@ def test_periods_add_up_to_the_day_whatever_the_steps_holes_and_hours(measures: 
     window = DateWindow(days[0], days[-1] + DAY)
     costs = read_costs(measures, account, tariff_of(case.contracts, case.colours), window)
     expected = reference.by_day(case.steps, case.contracts, case.colours)
-    assert {day: one.energies.by_period for day, one in costs.by_day.items()} == {
+    assert {day: one.by_period for day, one in costs.by_day.items()} == {
         day: one.by_period for day, one in expected.items()
     }
     for day, known in expected.items():
         euros, subscription = reference.cost_of(known.by_period, CENTS, Decimal(120), day)
         assert costs.by_day[day].total == euros + subscription
-        assert bool(costs.by_day[day].energies.known) == (known.covered == minutes_of_day(day))
+        assert bool(costs.by_day[day].known) == (known.covered == minutes_of_day(day))
     by_hour = reference.by_hour(case.steps, case.contracts, case.colours)
     rows = [*hourly_rows(measures, account, tariff_of(case.contracts, case.colours), window)]
     minutes = {datetime.fromisoformat(row["start"]).astimezone(UTC): row["minutes"] for row in rows}
@@ -122,11 +122,11 @@ def test_the_curve_is_read_only_for_days_without_registers_and_no_step_counts_tw
     monkeypatch.setattr(measures, "read", recording)
     costs = read_costs(measures, account, tariff_of({MONDAY: NIGHT}), window)
     by_curve = {day for day in window.dates() if day in lacking or day + DAY in lacking}
-    assert {day for day, one in costs.by_day.items() if one.energies.source is EnergySource.CURVE} == by_curve
+    assert {day for day, one in costs.by_day.items() if one.source is EnergySource.CURVE} == by_curve
     of_steps = Counter[date]()
     for entry in curve(MONDAY, 90):
         of_steps[civil_day(entry.key)] += entry.amount
-    assert {day: sum(one.energies.by_period.values()) for day, one in costs.by_day.items()} == {
+    assert {day: sum(one.by_period.values()) for day, one in costs.by_day.items()} == {
         day: of_steps[day] if day in by_curve else 6_000_000 for day in window.dates()
     }
     assert len(asked) == 3

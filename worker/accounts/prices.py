@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from enum import StrEnum
-from fractions import Fraction
 from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
@@ -22,16 +20,16 @@ from worker.domain.account import Account
 from worker.domain.completeness import interval_days
 from worker.domain.documents import ALL_KEYS, MILLIWATT_HOURS_PER_KWH, Entry, KeyRange, key_range, shift_key, to_entry
 from worker.domain.prices import REGISTERS, Colour, Option, Price, PricesRefused, find_price
-from worker.domain.prices.choices import OffPeakHours, RegulatedChoice, TariffChoices, Terms, terms_by_day
-from worker.domain.prices.cost import ONLY_PERIOD, Cost, price_energies, price_intervals, rows_by_day, rows_by_hour
+from worker.domain.prices.choices import OffPeakHours, RegulatedChoice, TariffChoices, Terms, option_of, terms_by_day
+from worker.domain.prices.cost import ONLY_PERIOD, Cost, Key, price_energies, price_intervals, rows_by_day, rows_by_hour
 from worker.domain.prices.energy import (
+    PeriodEnergies,
     energies_by_day,
     energies_by_hour,
     energies_of_days,
     energies_without_curve,
     terms_of_curve,
 )
-from worker.domain.prices.own_prices import OwnPrices, option_of
 from worker.domain.prices.regulated import FILES, RegulatedTariff, read_tariff
 from worker.domain.prices.tempo import read_colours, write_colours
 from worker.domain.series import (
@@ -47,39 +45,19 @@ from worker.domain.series import (
     with_days,
 )
 from worker.domain.tariffs import TimeRange, parse_off_peak_hours, read_registers
-from worker.domain.windows import ONE_DAY, DateWindow, civil_date, plan_repair
+from worker.domain.windows import ONE_DAY, DateWindow, civil_date, plan_repair, to_windows
 from worker.stores.measures.measure_store import MeasureStore
 from worker.stores.registry import Registry
 from worker.stores.registry.account_details import DetailKind
 from worker.stores.registry.public_files import PublicFile
 
 COLOURS_FILE: Final = "tempo_days.csv"
-FROM_THE_BEGINNING: Final = date(2000, 1, 1)
+_BEGINNING: Final = date(2000, 1, 1)
 _SHIPPED: Final = Path(__file__).parents[1] / "data" / "prices"
 _ONE_HOUR: Final = timedelta(hours=1)
 _OPTIONS_OF_REGISTERS: Final = {frozenset(names): option for option, names in REGISTERS.items() if names}
 Owner = Account | str  # An account, or the name of a tenant.
 Choice = RegulatedChoice | Price
-
-
-class NoPrice(StrEnum):
-    """Why a day has no price; the name is the end of a text's key."""
-
-    NOT_SET = "not_set"
-    ENDED = "ended"  # Own prices have a last day.
-    NO_FILE = "no_file"
-    NO_POWER = "no_power"
-    TOO_OLD = "too_old"  # The file of the regulator begins later.
-    NOT_KNOWN_YET = "not_known_yet"  # A row that is in force counts up to the next change at most.
-
-
-@dataclass(frozen=True, slots=True)
-class UnpricedDays:
-    """Days in a row that have no price; ``choice``: what was set for them."""
-
-    days: DateWindow
-    reason: NoPrice
-    choice: Choice | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,27 +99,15 @@ class Tariff:
         choice = self.choice_on(day, kind)
         return find_price([choice], day) if isinstance(choice, Price) else None
 
-    def list_unpriced(self, window: DateWindow) -> Iterator[UnpricedDays]:
-        """Yield the past days of a window that have no price, with the reason."""
-        prices = {day: one.price for day, one in self.terms(window).items()} if self.kind == "electricity" else {}
-        price_on = prices.get if self.kind == "electricity" else lambda day: self.own_price(day, self.kind)
-        lacking = [day for day in window.dates() if day < self.today and price_on(day) is None]
-        # Days in a row have the same distance to their places.
-        for (reason, choice, _), group in groupby(
-            enumerate(lacking), key=lambda one: (*self._explain(one[1]), one[1] - one[0] * ONE_DAY)
-        ):
-            days = [day for _, day in group]
-            yield UnpricedDays(DateWindow(days[0], days[-1] + ONE_DAY), reason, choice)
-
-    def _explain(self, day: date) -> tuple[NoPrice, Choice | None]:
-        choice = self.choice_on(day, self.kind)
-        if not isinstance(choice, RegulatedChoice):
-            return (NoPrice.ENDED if choice else NoPrice.NOT_SET), choice
-        if choice.option not in self.regulated:
-            return NoPrice.NO_FILE, choice
-        if not (prices := self.regulated[choice.option].prices(choice.power)):
-            return NoPrice.NO_POWER, choice
-        return (NoPrice.TOO_OLD if day < prices[-1].first else NoPrice.NOT_KNOWN_YET), choice
+    def list_unpriced(self, window: DateWindow) -> Iterator[tuple[DateWindow, Choice | None]]:
+        """Yield the past days of a window that have no price, as windows, each with what was set for it."""
+        kind = self.kind
+        prices = {day: one.price for day, one in self.terms(window).items()} if kind == "electricity" else {}
+        lacking = [day for day in window.dates() if day < self.today and not prices.get(day)]
+        if kind == "gas":
+            lacking = [day for day in lacking if not self.own_price(day, kind)]
+        for choice, days in groupby(lacking, key=lambda day: self.choice_on(day, kind)):
+            yield from ((part, choice) for part in to_windows(days))
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +118,11 @@ class Costs:
     by_day: Mapping[date, Cost]
     paid: Mapping[date, Cost] | None = None
 
+    @property
+    def has_intervals(self) -> bool:
+        """Whether some costs are those of several days, under the first of them."""
+        return any(cost.expected > 1 for cost in self.by_day.values())
+
     def rows(self, by: Period) -> Iterator[dict[str, Any]]:
         return rows_by_day(self.window, by, self.by_day, self.paid)
 
@@ -160,21 +131,28 @@ def load_tariff(registry: Registry, measures: MeasureStore, account: Account) ->
     """Return what an account pays by; what its prices don't need isn't loaded."""
     own, default = load_choices(registry, account), load_choices(registry, account.tenant)
     choices = [own or TariffChoices(), *([default] if default else [])]
-    of_electricity = [choice for one in choices for choice in one.electricity]
-    options = {choice.option if isinstance(choice, RegulatedChoice) else option_of(choice) for choice in of_electricity}
-    copies = load_copies(registry) if options else {}
-    contract = contract_series(account.supplier).inputs
+    options, contract = _options_of(*choices), contract_series(account.supplier).inputs
+    colours = load_copies(registry).get(COLOURS_FILE) if Option.TEMPO in options else None
     return Tariff(
         supplier=account.supplier,
         today=civil_date(registry.now()),
         choices=choices,
-        regulated={
-            option: _read_tariff(copies[FILES[option]], option) for option in options if FILES[option] in copies
-        },
-        colours=_read_colours(copies[COLOURS_FILE].text) if Option.TEMPO in options and COLOURS_FILE in copies else {},
+        regulated=load_regulated(registry, *choices),
+        colours=_read_colours(colours.text) if colours else {},
         contracts=_read(measures, account.id, {contract: ALL_KEYS})[contract] if Option.HPHC in options else (),
         has_panels=Series.PRODUCTION_DAILY in with_days(registry.outcomes.known(account.id)),
     )
+
+
+def load_regulated(registry: Registry, *choices: TariffChoices) -> dict[Option, RegulatedTariff]:
+    """Return the regulated prices of the options that these choices have, as far as there is a copy."""
+    options = _options_of(*choices)
+    copies = load_copies(registry) if options else {}
+    return {option: _read_tariff(copies[FILES[option]], option) for option in options if FILES[option] in copies}
+
+
+def _options_of(*choices: TariffChoices) -> set[Option]:
+    return {option_of(choice) for one in choices for choice in one.electricity}
 
 
 def load_copies(registry: Registry) -> dict[str, PublicFile]:
@@ -214,62 +192,58 @@ def set_prices(
     owner: Owner,
     *,
     regulated: tuple[Option, int] | None = None,
-    own: OwnPrices | None = None,
+    own: TariffChoices | None = None,
     hours: Sequence[TimeRange] = (),
     first: date | None = None,
-) -> TariffChoices:
-    """Set the regulated tariff (its option and a power in kVA), own prices, or off-peak hours; return all choices.
+) -> None:
+    """Set the regulated tariff (its option and a power in kVA), own prices, or off-peak hours.
 
     ``first``: the day from which tariff and hours hold. Without it they hold from the beginning, unless others are set
     already. Raises PricesRefused, AccountClosed, UnknownAccount, UnknownTenant.
     """
-    _check_owner(owner, regulated, own, hours)
+    _check_kinds(owner, regulated, own, hours)
     choices = load_choices(registry, owner) or TariffChoices()
-    for kind, is_given in (("electricity", regulated is not None), ("hours", bool(hours))):
-        if is_given and first is None and (set_before := getattr(choices, kind)):
-            since = set_before[-1].first
-            raise PricesRefused(f"{kind}: something is set from {since} on; say from which day this holds (--from)")
-    start = first or FROM_THE_BEGINNING
-    if own:
-        choices = choices.with_own(own)
-    if regulated:
-        choices = choices.put("electricity", RegulatedChoice(start, *regulated))
-    if hours:
-        choices = choices.put("hours", OffPeakHours(start, tuple(hours)))
-    if isinstance(owner, Account):
-        registry.account_details.save(owner.id, DetailKind.PRICES, choices.to_json())
-    else:
-        registry.tenants.save_prices(owner, choices.to_json())
-    return choices
+    changed = [*(choices.electricity if regulated else ()), *(choices.hours if hours else ())]
+    if changed and first is None:
+        since = max(one.first for one in changed)
+        raise PricesRefused(f"something is set from {since} on: say from which day this holds (--from)")
+    start = first or _BEGINNING
+    choices = choices.with_own(own) if own else choices
+    choices = choices.put("electricity", RegulatedChoice(start, *regulated)) if regulated else choices
+    choices = choices.put("hours", OffPeakHours(start, tuple(hours))) if hours else choices
+    _save_choices(registry, owner, choices)
 
 
 def remove_prices(registry: Registry, owner: Owner) -> bool:
     """Forget what was set, also off-peak hours, and return whether something was. Raises UnknownTenant."""
-    if isinstance(owner, Account):
-        return registry.account_details.remove(owner.id, DetailKind.PRICES)
-    was_set = registry.tenants.load_prices(owner) is not None
-    registry.tenants.save_prices(owner, None)
+    was_set = load_choices(registry, owner) is not None
+    _save_choices(registry, owner, None)
     return was_set
 
 
-def _check_owner(
-    owner: Owner, regulated: tuple[Option, int] | None, own: OwnPrices | None, hours: Sequence[TimeRange]
+def _save_choices(registry: Registry, owner: Owner, choices: TariffChoices | None) -> None:
+    stored = choices.to_json() if choices else None
+    if not isinstance(owner, Account):
+        registry.tenants.save_prices(owner, stored)
+    elif stored:
+        registry.account_details.save(owner.id, DetailKind.PRICES, stored)
+    else:
+        registry.account_details.remove(owner.id, DetailKind.PRICES)
+
+
+def _check_kinds(
+    owner: Owner, regulated: tuple[Option, int] | None, own: TariffChoices | None, hours: Sequence[TimeRange]
 ) -> None:
     if not (regulated or own or hours):
-        raise PricesRefused("give an option and a power, own prices, or off-peak hours")
-    if regulated and own:
-        raise PricesRefused("give either the regulated tariff or own prices")
-    if hours and not isinstance(owner, Account):
-        raise PricesRefused("off-peak hours: each meter has its own, so a tenant has none")
-    if hours and regulated and regulated[0] is not Option.HPHC:
-        raise PricesRefused(f"off-peak hours: option {regulated[0]} takes none")
-    if isinstance(owner, Account):
-        is_gas = daily_of(supplier=owner.supplier).is_gas
-        if is_gas and (regulated or hours):
+        raise PricesRefused("give an option with a power, own prices, or off-peak hours")
+    if not isinstance(owner, Account):
+        if hours:
+            raise PricesRefused("off-peak hours: each meter has its own, so a tenant has none")
+    elif daily_of(supplier=owner.supplier).is_gas:
+        if own is None or not own.gas:
             raise PricesRefused("this is a gas meter: it takes own prices, with a block [[gas]]")
-        if own and not (own.gas if is_gas else own.electricity or own.production):
-            needed = "[[gas]]" if is_gas else "[[electricity]] or [[production]]"
-            raise PricesRefused(f"for this meter a block {needed} is needed")
+    elif own and not (own.electricity or own.production):
+        raise PricesRefused("this is a meter of electricity: it takes blocks [[electricity]] and [[production]]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,10 +287,14 @@ def read_costs(measures: MeasureStore, account_id: str, tariff: Tariff, window: 
     stored = _read(measures, account_id, ranges | {doctype: key_range(window, doctype) for doctype in panels})
     energies = energies_without_curve(terms, stored.get(consumed.inputs, ()), stored.get(index, ()))
     of_curve = terms_of_curve(terms, energies)
-    steps = _read_steps(measures, account_id, [day for day in of_curve if day <= tariff.today])
+    steps = _read_steps(measures, account_id, consumed, of_curve, tariff.today)
     energies |= energies_by_day(of_curve, (), (), steps, tariff.colours)
-    by_day = price_energies(dict(sorted(energies.items())), lambda day: terms[day].price)
-    return Costs(window, by_day, _price_production(stored[panels[0]], tariff) if panels else None)
+    fed = [energies_of_days(stored[doctype], ONLY_PERIOD) for doctype in panels]
+    return Costs(
+        window,
+        price_energies(dict(sorted(energies.items())), lambda day: terms[day].price),
+        _price_production(fed[0], tariff) if fed else None,
+    )
 
 
 def hourly_rows(
@@ -325,22 +303,28 @@ def hourly_rows(
     """Return a row for each hour of a window, by the curve. Raises PricesRefused for gas, which has no curve."""
     if tariff.kind == "gas":
         raise PricesRefused("gas has no hours: ask for days, months or years")
-    return rows_by_hour(window, read_hours(measures, account_id, tariff, window))
+    fed = None
+    if tariff.has_panels:
+        produced = dailies_of(tariff.supplier)[1:]
+        any_price = dict.fromkeys(window.dates(), Terms(Option.BASE))
+        fed_steps = _read_steps(measures, account_id, produced[0], any_price, tariff.today)
+        fed = energies_by_hour(any_price, fed_steps, {})
+        fed = {key: replace(one, by_period={ONLY_PERIOD: sum(one.by_period.values())}) for key, one in fed.items()}
+    priced = read_hours(measures, account_id, tariff, window)
+    return rows_by_hour(window, priced, None if fed is None else _price_production(fed, tariff))
 
 
 def read_hours(measures: MeasureStore, account_id: str, tariff: Tariff, window: DateWindow) -> dict[str, Cost]:
-    """Return what the hours of a window of electricity cost, by the keys of their documents."""
+    """Return what hours of electricity cost, by the keys of their documents."""
     terms = tariff.terms(window)
-    steps = _read_steps(measures, account_id, [day for day in terms if day <= tariff.today])
+    steps = _read_steps(measures, account_id, dailies_of(tariff.supplier)[0], terms, tariff.today)
     energies = energies_by_hour(terms, steps, tariff.colours)
     return price_energies(energies, lambda day: terms[day].price)
 
 
-def _price_production(rows: Iterable[Entry], tariff: Tariff) -> dict[date, Cost]:
-    """Return what is paid for the energy of days; a day without a price is there with its energy alone."""
-    energies = energies_of_days(rows, ONLY_PERIOD)
-    free = {day: Cost(one, {}, Fraction(0)) for day, one in energies.items()}
-    return free | price_energies(energies, lambda day: tariff.own_price(day, "production"))
+def _price_production(energies: Mapping[Key, PeriodEnergies], tariff: Tariff) -> dict[Key, Cost]:
+    """Return what is paid for the energy of days or hours; without a price they are there with their energy alone."""
+    return {**energies, **price_energies(energies, lambda day: tariff.own_price(day, "production"))}
 
 
 def _read_gas(measures: MeasureStore, account_id: str, tariff: Tariff, window: DateWindow) -> dict[date, Cost]:
@@ -356,14 +340,16 @@ def _read_gas(measures: MeasureStore, account_id: str, tariff: Tariff, window: D
     return price_energies(energies, price_on) | price_intervals(intervals, price_on)
 
 
-def _read_steps(measures: MeasureStore, account_id: str, days: Iterable[date]) -> Iterator[Entry]:
-    """Yield the steps of the curve of these days, and of the hour before; some weeks are in memory at once."""
-    curve, read_until = curve_of(daily_of()), ""
-    for window in reversed(plan_repair(days, curve.description.days_read_at_once)):
+def _read_steps(
+    measures: MeasureStore, account_id: str, daily: Series, days: Iterable[date], today: date
+) -> Iterator[Entry]:
+    """Yield the steps of the curve of these days up to today, and of the hour before; a month is in memory at once."""
+    curve, read_until = curve_of(daily), ""
+    past = [day for day in days if day <= today]
+    for window in reversed(plan_repair(past, curve.description.days_read_at_once)):
         first, end = key_range(window, curve.inputs)
-        yield from _read(measures, account_id, {curve.inputs: (max(shift_key(first, -_ONE_HOUR), read_until), end)})[
-            curve.inputs
-        ]
+        keys = max(shift_key(first, -_ONE_HOUR), read_until), end
+        yield from _read(measures, account_id, {curve.inputs: keys})[curve.inputs]
         read_until = end
 
 

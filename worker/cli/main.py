@@ -63,6 +63,10 @@ GROUPS: Final[Mapping[str, Mapping[str, ListedCommand]]] = {
         "replay": ListedCommand("worker.cli.sync", "Parse kept answers again, after a bug fix."),
         "quarantine": ListedCommand("worker.cli.sync", "Show supplier answers of an unknown form."),
     },
+    "Costs": {
+        "cost": ListedCommand("worker.cli.cost", "Print what the energy of an account costs."),
+        "prices": ListedCommand("worker.cli.prices", "Set what an account pays; update the regulator's prices."),
+    },
     "Outputs": {"outputs": ListedCommand("worker.cli.outputs", "Send measures to Home Assistant, MQTT and others.")},
     "Run": {
         "up": ListedCommand("worker.cli.processes", "Run worker, beat, web and Flower."),

@@ -85,6 +85,10 @@ class AuditAction(StrEnum):
     OUTPUT_REMOVE = "output.remove"
     OUTPUT_RESEND = "output.resend"
     POLICY_SET = "policy.set"
+    PRICES_COLOURS = "prices.colours"  # Of Tempo, for all accounts.
+    PRICES_REMOVE = "prices.remove"
+    PRICES_SET = "prices.set"
+    PRICES_UPDATE = "prices.update"  # Of the regulator's files.
     PROXY_CLIENT_CREATE = "proxy_client.create"
     PROXY_CLIENT_REVOKE = "proxy_client.revoke"
     PROXY_CLIENT_SET = "proxy_client.set"

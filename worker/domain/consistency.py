@@ -13,9 +13,10 @@ of a step, so if a step is above the maximum power, one of the two is wrong. The
 two meters' registers, and the only day with a recorded maximum power and curve
 (tests/integration/test_recorded_registers.py).
 
-Two differences are reported to the operator but are no faults, so nothing repairs them: days whose value is still
-provisional although it should be final, and *deviations* of gas, that is months whose days and published periods (two
-separate series) differ too much. A supplier of gas rounds each day's volume to whole m³ and corrects a period when it
+Three differences are reported to the operator but are no faults, so nothing repairs them: days whose value is still
+provisional although it should be final, days on which registers and curve tell other energies by tariff period, and
+*deviations* of gas, that is months whose days and published periods (two separate series) differ too much. A supplier
+of gas rounds each day's volume to whole m³ and corrects a period when it
 publishes it, so there is no exact law as between a curve and its days. A month may differ by one m³ of gas; a larger
 difference is reported with both numbers.
 Source: measured on one home of 35 months (GRDF): 1 month equal, the others off by -10 to +12 kWh.
@@ -44,6 +45,9 @@ from worker.domain.documents import (
     round_as_stored,
     to_entry,
 )
+from worker.domain.prices import Colour
+from worker.domain.prices.choices import Terms
+from worker.domain.prices.energy import PeriodEnergies, divide_steps, energies_by_day, energies_without_curve
 from worker.domain.series import Direction, Doctype, Period, Series
 from worker.domain.tariffs import DayEnergy
 from worker.domain.totals import calendar_month, coefficients_of, months_of_intervals, subscribed_on, total_entries
@@ -400,6 +404,28 @@ def compare_months(
 def find_deviations(daily: Iterable[Entry], published: Iterable[Entry]) -> list[MonthComparison]:
     """Return the months that don't agree, the oldest first."""
     return [month for month in compare_months(daily, published) if not month.agrees]
+
+
+def find_differences(
+    terms: Mapping[date, Terms], registers: Sequence[Entry], steps: Sequence[Entry], colours: Mapping[date, Colour]
+) -> Iterator[tuple[date, PeriodEnergies, PeriodEnergies]]:
+    """Yield the days, known whole by registers and by curve, on which these two differ, with what each of them tells.
+
+    They differ where a tariff period does by more than the steps at two changes of period hold: a meter's clock may be
+    some minutes off. The steps at a change are those that it lies in, or between. Registers show whole Wh, so one Wh is
+    no difference.
+    """
+    counted = energies_without_curve(terms, (), registers)
+    compared = {day: one for day, one in terms.items() if day in counted}
+    at_changes: defaultdict[date, defaultdict[int, int]] = defaultdict(lambda: defaultdict(int))
+    for plan, step, parts, _ in divide_steps(compared, steps, colours):
+        for change in (end for end in plan.ends if parts[0][2] <= end <= parts[-1][3]):
+            at_changes[plan.day][change] = max(step.amount, at_changes[plan.day][change])
+    for day, found in energies_by_day(compared, (), (), steps, colours).items():
+        held = sum(sorted(at_changes[day].values())[-2:]) + MILLIWATT_HOURS_PER_WH
+        pairs = ((energy, found.by_period.get(name, 0)) for name, energy in counted[day].by_period.items())
+        if found.known and not all(energy - held <= other <= energy + held for energy, other in pairs):
+            yield day, counted[day], found
 
 
 def _is_near(value: int, reference: int) -> bool:

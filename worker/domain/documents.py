@@ -27,6 +27,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from fractions import Fraction
 from functools import lru_cache
 from itertools import groupby, pairwise
 from typing import Any, Final, NamedTuple
@@ -255,13 +256,12 @@ def to_amount(load: float) -> int:
     return round(load * MILLIWATT_HOURS_PER_KWH)
 
 
-def round_half_up(value: int, unit: int) -> int:
+def round_half_up(value: int | Fraction, unit: int) -> int:
     """Round to a multiple of ``unit``; a half is rounded away from zero."""
-    size = (2 * abs(value) + unit) // (2 * unit) * unit
-    return size if value >= 0 else -size
+    return (2 * value + unit) // (2 * unit) * unit if value >= 0 else -round_half_up(-value, unit)
 
 
-def round_kwh(milliwatt_hours: int, places: int) -> Decimal:
+def round_kwh(milliwatt_hours: int | Fraction, places: int) -> Decimal:
     """Return the energy in kWh with so many decimals, at most six."""
     unit = 10 ** (_MOST_PLACES - places)
     return Decimal(round_half_up(milliwatt_hours, unit) // unit).scaleb(-places)

@@ -20,6 +20,7 @@ from worker.clients.supplier import Supplier
 from worker.clients.suppliers import SUPPLIERS
 from worker.domain.lanes import EQUAL_SHARES, Shares
 from worker.domain.planning import HOURS_A_DAY, QuotaBudget
+from worker.domain.prices import Option
 from worker.domain.series import Series, suppliers_of
 from worker.quota.ledger import QuotaLedger
 
@@ -52,6 +53,11 @@ class SupplierSettings:
             return self.preset.endpoints(self.url, self.authorize_url, sandbox=self.sandbox, token_url=self.token_url)
         except ValueError as error:
             raise ConfigError(f"RELEVE_{self.name.upper()}_URL: {error}") from None
+
+
+def price_addresses(settings: Settings) -> dict[Option, str]:
+    """Return the addresses of the regulator's files of prices."""
+    return {option: getattr(settings, f"prices_{option}_url") for option in Option}
 
 
 def configured_suppliers(settings: Settings) -> Mapping[str, SupplierSettings]:

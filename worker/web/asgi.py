@@ -40,6 +40,7 @@ from worker.web.pages import (
     operator_forms,
     operator_overview,
     own_home,
+    prices,
     recovery,
     rights,
     sign_in,

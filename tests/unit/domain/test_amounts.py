@@ -94,10 +94,18 @@ def test_any_list_adds_up_and_a_coarser_total_is_the_true_one_rounded(energies: 
     assert shown >= true or true - shown < Fraction(1, 2 * 10**coarser)  # A half is rounded up.
 
 
-@given(st.integers(-(10**15), 10**15), st.sampled_from([10**power for power in range(7)]))
-def test_half_up_is_the_same_on_both_sides_of_zero(value: int, unit: int) -> None:
+@given(
+    st.integers(-(10**15), 10**15) | st.fractions(-(10**6), 10**6, max_denominator=60),
+    st.sampled_from([10**power for power in range(7)]),
+)
+def test_half_up_is_the_same_on_both_sides_of_zero(value: int | Fraction, unit: int) -> None:
     assert round_half_up(-value, unit) == -round_half_up(value, unit)
     assert abs(round_half_up(value, unit) - value) * 2 <= unit and round_half_up(value, unit) % unit == 0
+
+
+def test_a_fraction_is_rounded_once() -> None:
+    assert round_kwh(Fraction(999, 2), 3) == Decimal("0.000")  # Not by way of 500 mWh.
+    assert round_kwh(500, 3) == Decimal("0.001")
 
 
 @given(whole_mwh)

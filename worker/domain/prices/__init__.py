@@ -35,24 +35,25 @@ class Colour(StrEnum):
     RED = "red"
 
 
-# The tariff periods of each option, as they are named in answers, outputs and price lists.
-PERIODS: Final[Mapping[Option, tuple[str, ...]]] = {
-    Option.BASE: ("base",),
-    Option.HPHC: ("hp", "hc"),
-    Option.TEMPO: tuple(f"{colour}_{hours}" for colour in Colour for hours in ("hp", "hc")),
+# The tariff periods: the option, our name (in answers, outputs and price lists), the register that counts it, and how
+# the regulator's columns name it. Registers of a distributor's calendar (D…, HPH, …) are never priced.
+_PERIODS: Final = (
+    (Option.BASE, "base", None, "PART_VARIABLE_TTC"),  # Daily values are enough.
+    (Option.HPHC, "hp", "HP", "PART_VARIABLE_HP_TTC"),
+    (Option.HPHC, "hc", "HC", "PART_VARIABLE_HC_TTC"),
+    (Option.TEMPO, "blue_hp", "BUHP", "PART_VARIABLE_HPBLEU_TTC"),
+    (Option.TEMPO, "blue_hc", "BUHC", "PART_VARIABLE_HCBLEU_TTC"),
+    (Option.TEMPO, "white_hp", "BCHP", "PART_VARIABLE_HPBLANC_TTC"),
+    (Option.TEMPO, "white_hc", "BCHC", "PART_VARIABLE_HCBLANC_TTC"),
+    (Option.TEMPO, "red_hp", "RHP", "PART_VARIABLE_HPROUGE_TTC"),
+    (Option.TEMPO, "red_hc", "RHC", "PART_VARIABLE_HCROUGE_TTC"),
+)
+COLUMNS: Final[Mapping[Option, Mapping[str, str]]] = {
+    option: {name: column for one, name, _, column in _PERIODS if one is option} for option in Option
 }
-# The registers that count the periods of an option. Those of a distributor's calendar (D…, HPH, …) are never priced.
+PERIODS: Final[Mapping[Option, tuple[str, ...]]] = {option: tuple(columns) for option, columns in COLUMNS.items()}
 REGISTERS: Final[Mapping[Option, Mapping[str, str]]] = {
-    Option.BASE: {},  # Daily values are enough.
-    Option.HPHC: {"HP": "hp", "HC": "hc"},
-    Option.TEMPO: {
-        "BUHP": "blue_hp",
-        "BUHC": "blue_hc",
-        "BCHP": "white_hp",
-        "BCHC": "white_hc",
-        "RHP": "red_hp",
-        "RHC": "red_hc",
-    },
+    option: {register: name for one, name, register, _ in _PERIODS if one is option and register} for option in Option
 }
 HIGHEST_PRICE: Final = Decimal(5)  # Euros a kWh; what is above it is a mistake.
 HIGHEST_SUBSCRIPTION: Final = Decimal(12_000)  # Euros a year, likewise.

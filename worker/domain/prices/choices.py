@@ -7,21 +7,24 @@ activation, but not before a day on which others were told. Before that they are
 
 from __future__ import annotations
 
+import json
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import date
+from decimal import Decimal
 from itertools import pairwise
 from typing import Any, Final, Self, TypeVar
 
 from worker.domain.documents import Entry
-from worker.domain.prices import Option, Price, PricesRefused, find_price
-from worker.domain.prices.own_prices import OwnPrices, option_of
+from worker.domain.prices import PERIODS, Option, Price, PricesRefused, find_price
 from worker.domain.prices.regulated import RegulatedTariff
 from worker.domain.tariffs import TimeRange, parse_off_peak_hours
 from worker.domain.windows import DateWindow
 
+_OPTIONS: Final = {frozenset(periods): option for option, periods in PERIODS.items()}
+KINDS: Final = ("electricity", "gas", "production")
 DAY_MINUTES: Final = 24 * 60  # Of the clock, also on the days of 23 and 25 hours.
 _Dated = TypeVar("_Dated", bound="RegulatedChoice | OffPeakHours | Price")
 
@@ -33,6 +36,11 @@ class RegulatedChoice:
     first: date
     option: Option
     power: int
+
+
+def option_of(choice: RegulatedChoice | Price) -> Option:
+    """Return the option of a choice of electricity: that of a price is the one whose tariff periods it has."""
+    return choice.option if isinstance(choice, RegulatedChoice) else _OPTIONS[frozenset(choice.energy)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +59,8 @@ class OffPeakHours:
 class TariffChoices:
     """The dated choices of a household, or of an operator for a tenant; each in the order of its days.
 
-    ``electricity``: a price is an own one; it holds until its last day, or until the next choice begins.
+    A price is an own one; it holds until its last day, or until the next choice begins. Those of gas and of production
+    have the period ``price``.
     """
 
     electricity: tuple[RegulatedChoice | Price, ...] = ()
@@ -69,35 +78,34 @@ class TariffChoices:
         fields: dict[str, Any] = {kind: tuple(by_day[day] for day in sorted(by_day))}
         return replace(self, **fields)
 
-    def with_own(self, own: OwnPrices) -> Self:
-        """Return the choices with all own prices of the kinds that ``own`` has; other kinds stay."""
+    def with_own(self, own: Self) -> Self:
+        """Return the choices with all own prices of the kinds that ``own`` has; other kinds stay.
+
+        They replace the regulated choices that begin on their days.
+        """
         choices = replace(self, supplier=own.supplier)
-        for kind in ("electricity", "gas", "production"):
+        for kind in KINDS:
             if prices := getattr(own, kind):
-                kept: dict[str, Any] = {kind: [one for one in getattr(self, kind) if not isinstance(one, Price)]}
+                regulated = (one for one in getattr(self, kind) if isinstance(one, RegulatedChoice))
+                kept: dict[str, Any] = {kind: [one for one in regulated if not find_price(prices, one.first)]}
                 choices = replace(choices, **kept).put(kind, *prices)
         return choices
 
-    @property
-    def own(self) -> OwnPrices:
-        electricity = tuple(one for one in self.electricity if isinstance(one, Price))
-        return OwnPrices(self.supplier, electricity, self.gas, self.production)
+    def starts_later(self, today: date) -> list[date]:
+        """Return the days after today on which choices begin, in order."""
+        choices = (*self.electricity, *self.gas, *self.production, *self.hours)
+        return sorted({one.first for one in choices if one.first > today})
 
     def to_json(self) -> dict[str, Any]:
-        regulated = [one for one in self.electricity if isinstance(one, RegulatedChoice)]
-        return {
-            "regulated": [[str(one.first), one.option, one.power] for one in regulated],
-            "own": self.own.to_json(),
-            "hours": [[str(one.first), format_hours(one.ranges)] for one in self.hours],
-        }
+        hours = [(one.first, format_hours(one.ranges)) for one in self.hours]
+        stored: dict[str, Any] = json.loads(json.dumps(asdict(self) | {"hours": hours}, default=str))
+        return stored
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
-        regulated = ((date.fromisoformat(day), Option(name), power) for day, name, power in stored["regulated"])
-        hours = ((date.fromisoformat(day), read_hours(text)) for day, text in stored["hours"])
-        choices = cls().with_own(OwnPrices.from_json(stored["own"]))
-        choices = choices.put("electricity", *(RegulatedChoice(*one) for one in regulated))
-        return choices.put("hours", *(OffPeakHours(*one) for one in hours))
+        kinds: dict[str, Any] = {kind: tuple(map(_choice_from_json, stored[kind])) for kind in KINDS}
+        hours = tuple(OffPeakHours(date.fromisoformat(day), read_hours(text)) for day, text in stored["hours"])
+        return cls(**kinds, hours=hours, supplier=stored["supplier"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,13 +134,13 @@ def terms_by_day(
         choice = next((found for one in choices if (found := _in_force(one.electricity, day))), None)
         if choice is None:
             continue
-        option = option_of(choice) if isinstance(choice, Price) else choice.option
+        option = option_of(choice)
         if isinstance(choice, Price):
-            prices: Sequence[Price] = [choice]
+            price = find_price([choice], day)
         else:
-            prices = tariffs[option].prices(choice.power) if option in tariffs else []
+            price = find_price(tariffs[option].prices(choice.power), day) if option in tariffs else None
         hours = (_in_force(given, day) or _in_force(told, day)) if option is Option.HPHC else None
-        terms[day] = Terms(option, find_price(prices, day), hours)
+        terms[day] = Terms(option, price, hours)
     return terms
 
 
@@ -173,6 +181,15 @@ def minutes_of(ranges: Iterable[TimeRange]) -> Iterator[tuple[int, int]]:
         yield first, last if first < last else DAY_MINUTES
         if 0 < last <= first:
             yield 0, last
+
+
+def _choice_from_json(stored: Mapping[str, Any]) -> RegulatedChoice | Price:
+    first = date.fromisoformat(stored["first"])
+    if "option" in stored:
+        return RegulatedChoice(first, Option(stored["option"]), stored["power"])
+    last = date.fromisoformat(stored["last"]) if stored["last"] else None
+    energy = {period: Decimal(amount) for period, amount in stored["energy"].items()}
+    return Price(first, last, energy, Decimal(stored["subscription"]))
 
 
 def _read_range(number: int, text: str) -> tuple[TimeRange, ...]:

@@ -12,9 +12,8 @@ Off-peak hours are those of the clock in Paris: what begins at 01:00 and ends at
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
 from fractions import Fraction
@@ -31,7 +30,6 @@ from worker.domain.windows import ONE_DAY, PARIS, local_midnight, merge_spans
 
 Amount = int | Fraction
 HOURS: Final = curve_of(daily_of()).totals[0]
-_MWH: Final = MILLIWATT_HOURS_PER_WH
 _TEMPO_PEAK: Final = (6 * 60, 22 * 60)
 _FOREVER: Final = 1 << 40
 # A part of a step: its period, None where it is unknown, its energy, and its first minute and end since 1970.
@@ -52,7 +50,8 @@ class PeriodEnergies:
     """What is known of some time, in mWh by period; ``source`` is None where that is nothing.
 
     ``known`` of ``expected``: whole days; of an hour the minutes of the steps that begin in it. ``estimated``: a step
-    was divided, or a contract that was told later has the hours.
+    was divided, or a contract that was told later has the hours. ``euros`` by period and ``subscription``: what it
+    costs, once it is priced (``cost``).
     """
 
     by_period: dict[str, Amount]
@@ -60,6 +59,13 @@ class PeriodEnergies:
     known: int = 1
     expected: int = 1
     estimated: bool = False
+    euros: dict[str, Amount] = field(default_factory=dict)
+    subscription: Amount = 0
+
+    @property
+    def total(self) -> Amount:
+        """The euros of the energy and of the subscription."""
+        return sum(self.euros.values(), self.subscription)
 
 
 def energies_of_days(daily: Iterable[Entry], period: str) -> dict[date, PeriodEnergies]:
@@ -80,8 +86,10 @@ def energies_without_curve(
     for energy in day_energies(registers):
         names = REGISTERS[terms[energy.day].option] if energy.day in terms else {}
         if names and energy.by_period.keys() == names.keys():
-            by_period: dict[str, Amount] = {names[name]: _MWH * part for name, part in energy.by_period.items()}
-            found[energy.day] = PeriodEnergies(by_period, EnergySource.REGISTERS)
+            found[energy.day] = PeriodEnergies(
+                {names[name]: MILLIWATT_HOURS_PER_WH * part for name, part in energy.by_period.items()},
+                EnergySource.REGISTERS,
+            )
     return found
 
 
@@ -114,34 +122,14 @@ def energies_by_hour(
     return _read_curve(terms, steps, colours, by_hour=True)
 
 
-def find_differences(
-    terms: Mapping[date, Terms], registers: Sequence[Entry], steps: Sequence[Entry], colours: Mapping[date, Colour]
-) -> Iterator[tuple[date, PeriodEnergies, PeriodEnergies]]:
-    """Yield the days, known whole by registers and by curve, on which these two differ, with what each of them tells.
-
-    They differ where a period does by more than the steps at two changes of period hold: a meter's clock may be some
-    minutes off. The steps at a change are those that it lies in, or between. Registers show whole Wh, so one Wh is no
-    difference.
-    """
-    counted = energies_without_curve(terms, (), registers)
-    compared = {day: one for day, one in terms.items() if day in counted}
-    at_changes: defaultdict[date, defaultdict[int, int]] = defaultdict(lambda: defaultdict(int))
-    for plan, step, parts, _ in _divide(compared, steps, colours):
-        for change in (end for end in plan.ends if parts[0][2] <= end <= parts[-1][3]):
-            at_changes[plan.day][change] = max(step.amount, at_changes[plan.day][change])
-    for day, found in _read_curve(compared, steps, colours).items():
-        held = sum(sorted(at_changes[day].values())[-2:]) + _MWH
-        pairs = ((energy, found.by_period.get(name, 0)) for name, energy in counted[day].by_period.items())
-        if found.known and not all(energy - held <= other <= energy + held for energy, other in pairs):
-            yield day, counted[day], found
-
-
 def add_energies(parts: Iterable[PeriodEnergies], expected: int) -> PeriodEnergies:
-    """Return what is known of ``expected`` days, from those of which anything is."""
+    """Return what is known of ``expected`` days and what it costs, from those of which anything is known."""
     found = PeriodEnergies({}, None, 0, expected)
     for part in parts:
-        for period, energy in part.by_period.items():
-            found.by_period[period] = found.by_period.get(period, 0) + energy
+        for sums, amounts in ((found.by_period, part.by_period), (found.euros, part.euros)):
+            for period, amount in amounts.items():
+                sums[period] = sums.get(period, 0) + amount
+        found.subscription += part.subscription
         if part.source and part.source is not found.source:
             found.source = EnergySource.MIXED if found.source else part.source
         found.known += part.known
@@ -160,7 +148,7 @@ def off_peak_minutes(day: date, terms: Terms) -> list[tuple[int, int]]:
     ]
 
 
-class _Plan(NamedTuple):
+class DayPlan(NamedTuple):
     """The tariff periods of a day, which begins and ends at these minutes since 1970.
 
     ``ends``: the minutes at which the periods of ``names`` end, also of the night that follows.
@@ -173,31 +161,9 @@ class _Plan(NamedTuple):
     names: list[str | None]
 
 
-def _read_curve(
-    terms: Mapping[date, Terms], steps: Iterable[Entry], colours: Mapping[date, Colour], *, by_hour: bool = False
-) -> dict[Any, PeriodEnergies]:
-    """Return what the curve tells, by day, or by the key of an hour."""
-    sums: dict[Any, PeriodEnergies] = {}
-    for plan, step, parts, covered in _divide(terms, steps, colours):
-        key, until = (total_key(step.key, HOURS), _FOREVER) if by_hour else (plan.day, plan.end)
-        if (found := sums.get(key)) is None:
-            # A step that began on the day before may cover the beginning of the day.
-            hours = terms[plan.day].hours
-            known, expected = (0, 60) if by_hour else (max(0, covered - plan.start), plan.end - plan.start)
-            found = sums[key] = PeriodEnergies({}, EnergySource.CURVE, known, expected, bool(hours and hours.estimated))
-        for period, energy, start, end in parts:
-            if period is not None:
-                found.by_period[period] = found.by_period.get(period, 0) + energy
-                found.known += max(0, min(end, until) - start)
-        found.estimated |= len(parts) > 1
-    for found in () if by_hour else sums.values():
-        found.known, found.expected = int(found.known >= found.expected), 1
-    return {key: found for key, found in sums.items() if found.by_period}
-
-
-def _divide(
+def divide_steps(
     terms: Mapping[date, Terms], steps: Iterable[Entry], colours: Mapping[date, Colour]
-) -> Iterator[tuple[_Plan, Entry, Sequence[_Part], int]]:
+) -> Iterator[tuple[DayPlan, Entry, Sequence[_Part], int]]:
     """Yield each step of these days with its day's plan, its parts, and the end of the step before."""
     plans = (_plan(day, one, colours) for day, one in terms.items())
     plan, covered = next(plans, None), 0
@@ -219,7 +185,29 @@ def _divide(
         covered = end
 
 
-def _plan(day: date, terms: Terms, colours: Mapping[date, Colour]) -> _Plan:
+def _read_curve(
+    terms: Mapping[date, Terms], steps: Iterable[Entry], colours: Mapping[date, Colour], *, by_hour: bool = False
+) -> dict[Any, PeriodEnergies]:
+    """Return what the curve tells, by day, or by the key of an hour."""
+    sums: dict[Any, PeriodEnergies] = {}
+    for plan, step, parts, covered in divide_steps(terms, steps, colours):
+        key, until = (total_key(step.key, HOURS), _FOREVER) if by_hour else (plan.day, plan.end)
+        if (found := sums.get(key)) is None:
+            # A step that began on the day before may cover the beginning of the day.
+            hours = terms[plan.day].hours
+            known, expected = (0, 60) if by_hour else (max(0, covered - plan.start), plan.end - plan.start)
+            found = sums[key] = PeriodEnergies({}, EnergySource.CURVE, known, expected, bool(hours and hours.estimated))
+        for period, energy, start, end in parts:
+            if period is not None:
+                found.by_period[period] = found.by_period.get(period, 0) + energy
+                found.known += max(0, min(end, until) - start)
+        found.estimated |= len(parts) > 1
+    for found in () if by_hour else sums.values():
+        found.known, found.expected = int(found.known >= found.expected), 1
+    return {key: found for key, found in sums.items() if found.by_period}
+
+
+def _plan(day: date, terms: Terms, colours: Mapping[date, Colour]) -> DayPlan:
     start, end = (int(local_midnight(midnight).timestamp()) // 60 for midnight in (day, day + ONE_DAY))
     begins, periods = zip(*_periods(day, terms, colours), strict=True)
     # Where the clock is changed, it is read at each hour of the day and the one that follows.
@@ -232,7 +220,7 @@ def _plan(day: date, terms: Terms, colours: Mapping[date, Colour]) -> _Plan:
             period = periods[bisect_right(begins, minute) - 1]
             if not changes or period != changes[-1][1]:
                 changes.append((hour + minute - clock, period))
-    return _Plan(day, start, end, [*(begin for begin, _ in changes[1:]), _FOREVER], [name for _, name in changes])
+    return DayPlan(day, start, end, [*(begin for begin, _ in changes[1:]), _FOREVER], [name for _, name in changes])
 
 
 def _periods(day: date, terms: Terms, colours: Mapping[date, Colour]) -> list[tuple[int, str | None]]:

@@ -1,4 +1,4 @@
-"""A household's own prices: a file that a person writes (TOML), the same from a form, and as it is stored (JSON).
+"""A household's own prices: a file that a person writes (TOML), or the same from a form.
 
     supplier = "Énergie du Port"    # If you like.
     currency = "EUR"                # May be left out; nothing else is possible.
@@ -31,26 +31,19 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import date, datetime
 from decimal import Decimal
 from difflib import get_close_matches
-from itertools import zip_longest
-from typing import Any, Final, Self
+from itertools import chain
+from typing import Any, Final
 
-from worker.domain.prices import HIGHEST_PRICE, HIGHEST_SUBSCRIPTION, PERIODS, Option, Price, PricesRefused, find_misfit
+from worker.domain.prices import HIGHEST_PRICE, HIGHEST_SUBSCRIPTION, PERIODS, Price, PricesRefused, find_misfit
+from worker.domain.prices.choices import KINDS, TariffChoices
 from worker.domain.windows import ONE_DAY
 
 MAX_BYTES: Final = 64 * 1024
-_MONTHS: Final = 12
-_OPTIONS: Final = {frozenset(periods): option for option, periods in PERIODS.items()}
-# The periods of each kind of block; gas and production have one, which is named as its key.
-_PERIODS: Final[Mapping[str, Sequence[str]]] = {
-    "electricity": [period for periods in PERIODS.values() for period in periods],
-    "gas": ["price"],
-    "production": ["price"],
-}
 _YEARS: Final = range(2000, 2100)
 _MOST_PLACES: Final = 8
 _LONGEST: Final = 100  # Characters of a name, or of what is quoted.
@@ -60,36 +53,7 @@ _ASSIGNED_COMMA: Final = re.compile(r"=\s*(\d{1,6}),(\d{1,8})", re.ASCII)
 _LINE_OF_ERROR: Final = re.compile(r"(.*) \(at line (\d+), column \d+\)")
 
 
-@dataclass(frozen=True, slots=True)
-class OwnPrices:
-    """Prices of each kind in the order of their days; ``gas`` and ``production`` have the period ``price``."""
-
-    supplier: str = ""
-    electricity: tuple[Price, ...] = ()
-    gas: tuple[Price, ...] = ()
-    production: tuple[Price, ...] = ()
-
-    def starts_later(self, today: date) -> list[date]:
-        """Return the days after today on which prices begin, in order."""
-        prices = (*self.electricity, *self.gas, *self.production)
-        return sorted({price.first for price in prices if price.first > today})
-
-    def to_json(self) -> dict[str, Any]:
-        kinds = {kind: [_price_to_json(price) for price in getattr(self, kind)] for kind in _PERIODS}
-        return {"supplier": self.supplier, **kinds}
-
-    @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> Self:
-        kinds = {kind: tuple(map(_price_from_json, stored[kind])) for kind in _PERIODS}
-        return cls(stored["supplier"], **kinds)
-
-
-def option_of(price: Price) -> Option:
-    """Return the option whose periods a price of electricity has."""
-    return _OPTIONS[frozenset(price.energy)]
-
-
-def read_own_prices(text: str) -> OwnPrices:
+def read_own_prices(text: str) -> TariffChoices:
     """Return what a file in TOML says. Raises PricesRefused."""
     if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
         raise PricesRefused(f"it is larger than {MAX_BYTES // 1024} kB")
@@ -105,18 +69,18 @@ def read_own_prices(text: str) -> OwnPrices:
     return check_own_prices(document)
 
 
-def check_own_prices(document: Mapping[str, Any]) -> OwnPrices:
+def check_own_prices(document: Mapping[str, Any]) -> TariffChoices:
     """Return the prices of a parsed file, or of a form with the same names. Raises PricesRefused."""
-    _refuse_unknown(document, ("supplier", "currency", *_PERIODS))
+    _refuse_unknown(document, ("supplier", "currency", *KINDS))
     supplier, currency = document.get("supplier", ""), document.get("currency", "EUR")
     if currency != "EUR":
         raise PricesRefused('currency: only euros are possible: write "EUR", or leave it out')
     if not isinstance(supplier, str) or not supplier.isprintable() or len(supplier) > _LONGEST:
         raise PricesRefused(f"supplier: must be a name in quotes of at most {_LONGEST} characters")
-    kinds = {kind: _read_blocks(kind, document.get(kind, [])) for kind in _PERIODS}
+    kinds: dict[str, Any] = {kind: _read_blocks(kind, document.get(kind, [])) for kind in KINDS}
     if not any(kinds.values()):
-        raise PricesRefused(f"it has no prices: write a block {' or '.join(f'[[{kind}]]' for kind in _PERIODS)}")
-    return OwnPrices(supplier, **kinds)
+        raise PricesRefused(f"it has no prices: write a block {' or '.join(f'[[{kind}]]' for kind in KINDS)}")
+    return TariffChoices(**kinds, supplier=supplier)
 
 
 def _explain_syntax(error: str, lines: Sequence[str]) -> str:
@@ -140,34 +104,30 @@ def _read_blocks(kind: str, blocks: Any) -> tuple[Price, ...]:
     if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
         raise PricesRefused(f"{kind}: write [[{kind}]] on a line of its own, with two brackets")
     read = (_read_block(kind, f"[[{kind}]] {number}, ", block) for number, block in enumerate(blocks, 1))
-    prices = tuple(_close(sorted(read, key=lambda price: price.first)))
+    in_order = sorted(read, key=lambda price: price.first)
+    # One without a last day lasts until the next begins.
+    ends = [*(after.first - ONE_DAY for after in in_order[1:]), None]
+    prices = tuple(replace(price, last=price.last or end) for price, end in zip(in_order, ends, strict=False))
     if misfit := find_misfit(prices):
         raise PricesRefused(f"[[{kind}]]: {misfit}")
     return prices
 
 
 def _read_block(kind: str, place: str, block: Mapping[str, Any]) -> Price:
+    options = list(PERIODS.values()) if kind == "electricity" else [("price",)]
     needed = ["from"] if kind == "production" else ["from", "subscription"]
-    _refuse_unknown(block, [*needed, "until", *_PERIODS[kind]], place)
-    periods = [period for period in _PERIODS[kind] if period in block]
+    _refuse_unknown(block, [*needed, "until", *chain(*options)], place)
+    periods = tuple(period for period in chain(*options) if period in block)
     energy = {period: _read_amount(f"{place}{period}: ", block[period], HIGHEST_PRICE) for period in periods}
-    for key in needed if kind == "electricity" else [*needed, "price"]:
-        if key not in block:
-            raise PricesRefused(f"{place}{key} is missing")
-    if kind == "electricity" and frozenset(energy) not in _OPTIONS:
-        wanted = f"base, or hp and hc, or {', '.join(PERIODS[Option.TEMPO])}"
-        raise PricesRefused(f"{place}needs the prices of one option: {wanted}")
-    highest = HIGHEST_SUBSCRIPTION / _MONTHS
+    if lacking := [key for key in needed if key not in block]:
+        raise PricesRefused(f"{place}{lacking[0]} is missing")
+    if periods not in options:
+        raise PricesRefused(f"{place}needs {', or '.join(' and '.join(option) for option in options)}")
+    highest = HIGHEST_SUBSCRIPTION / 12
     monthly = _read_amount(f"{place}subscription: ", block.get("subscription", 0), highest, may_be_0=True)
     first = _read_day(f"{place}from: ", block["from"])
     last = _read_day(f"{place}until: ", block["until"]) if "until" in block else None
-    return Price(first, last, energy, monthly * _MONTHS)
-
-
-def _close(prices: Sequence[Price]) -> Iterable[Price]:
-    """Yield the prices; one without a last day lasts until the next begins."""
-    for price, after in zip_longest(prices, prices[1:]):
-        yield replace(price, last=price.last or (after.first - ONE_DAY if after else None))
+    return Price(first, last, energy, 12 * monthly)
 
 
 def _read_day(place: str, raw: Any) -> date:
@@ -188,21 +148,3 @@ def _read_amount(place: str, raw: Any, highest: Decimal, *, may_be_0: bool = Fal
     if -int(Decimal(raw).as_tuple().exponent) > _MOST_PLACES:
         raise PricesRefused(f"{place}must have at most {_MOST_PLACES} decimals")
     return Decimal(raw)
-
-
-def _price_to_json(price: Price) -> dict[str, Any]:
-    return {
-        "first": str(price.first),
-        "last": str(price.last) if price.last else None,
-        "energy": {period: str(amount) for period, amount in price.energy.items()},
-        "subscription": str(price.subscription),
-    }
-
-
-def _price_from_json(stored: Mapping[str, Any]) -> Price:
-    return Price(
-        date.fromisoformat(stored["first"]),
-        date.fromisoformat(stored["last"]) if stored["last"] else None,
-        {period: Decimal(amount) for period, amount in stored["energy"].items()},
-        Decimal(stored["subscription"]),
-    )

@@ -7,9 +7,9 @@
 ``PART_FIXE_TTC``: euros a year. ``PART_VARIABLE…_TTC``: euros a kWh. A row without ``DATE_FIN`` is in force. A row
 without prices says that none was offered on these days.
 
-Some copies have dates like ISO, but day and month exchanged wherever the day can be a month: 01/08/2025 is
-``2025-01-08`` there, and 31/07/2025 is ``2025-07-31`` or ``2025-31-07``. The dates of each power must follow each other
-day by day, which they do in one reading alone.
+Some copies have year-day-month dates, in part or wherever the day can be a month: 01/08/2025 is ``2025-01-08`` there,
+and 31/07/2025 is ``2025-31-07`` or ``2025-07-31``. The rows of each power must follow each other day by day, so a file
+whose dates are meant otherwise is refused.
 
 Source: "Historique des tarifs réglementés de vente d'électricité pour les consommateurs résidentiels", data.gouv.fr.
 """
@@ -17,7 +17,7 @@ Source: "Historique des tarifs réglementés de vente d'électricité pour les c
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Final
 
-from worker.domain.prices import HIGHEST_PRICE, HIGHEST_SUBSCRIPTION, PERIODS, Option, Price, PricesRefused, find_misfit
+from worker.domain.prices import COLUMNS, HIGHEST_PRICE, HIGHEST_SUBSCRIPTION, Option, Price, PricesRefused, find_misfit
 from worker.domain.windows import ONE_DAY
 
 FILES: Final[Mapping[Option, str]] = {
@@ -33,29 +33,16 @@ FILES: Final[Mapping[Option, str]] = {
     Option.HPHC: "Option_HPHC.csv",
     Option.TEMPO: "Option_Tempo.csv",
 }
-_ENERGY_COLUMNS: Final = {
-    "base": "PART_VARIABLE_TTC",
-    "hp": "PART_VARIABLE_HP_TTC",
-    "hc": "PART_VARIABLE_HC_TTC",
-    "blue_hp": "PART_VARIABLE_HPBLEU_TTC",
-    "blue_hc": "PART_VARIABLE_HCBLEU_TTC",
-    "white_hp": "PART_VARIABLE_HPBLANC_TTC",
-    "white_hc": "PART_VARIABLE_HCBLANC_TTC",
-    "red_hp": "PART_VARIABLE_HPROUGE_TTC",
-    "red_hc": "PART_VARIABLE_HCROUGE_TTC",
-}
 _SUBSCRIPTION: Final = "PART_FIXE_TTC"
 _Row = tuple[int, dict[str, str]]  # The number of its line, and its cells by column.
-_Form = Sequence[re.Pattern[str]]  # The first that gives a day is right.
 _FIRST, _LAST, _POWER = "DATE_DEBUT", "DATE_FIN", "P_SOUSCRITE"
 _AMOUNT: Final = re.compile(r"-?\d{1,6}(?:,\d{1,8})?", re.ASCII)
 _KVA: Final = re.compile(r"[1-9]\d{0,2}", re.ASCII)
-_ISO: Final = re.compile(r"(?P<year>20\d\d)-(?P<month>\d\d)-(?P<day>\d\d)", re.ASCII)
-_EXCHANGED: Final = re.compile(r"(?P<year>20\d\d)-(?P<day>\d\d)-(?P<month>\d\d)", re.ASCII)
-_DATE_FORMS: Final[Sequence[_Form]] = (
-    (re.compile(r"(?P<day>\d\d)/(?P<month>\d\d)/(?P<year>20\d\d)", re.ASCII),),
-    (_ISO,),
-    (_EXCHANGED, _ISO),
+# The first that gives a day is right.
+_DATES: Final = (
+    re.compile(r"(?P<day>\d\d)/(?P<month>\d\d)/(?P<year>20\d\d)", re.ASCII),
+    re.compile(r"(?P<year>20\d\d)-(?P<day>\d\d)-(?P<month>\d\d)", re.ASCII),
+    re.compile(r"(?P<year>20\d\d)-(?P<month>\d\d)-(?P<day>\d\d)", re.ASCII),
 )
 _LONGEST_NAME: Final = 40
 
@@ -87,17 +74,7 @@ def read_tariff(text: str, option: Option, copied_on: date, rows_before: int = 0
     rows = _read_rows(text, option)
     if len(rows) < rows_before:
         raise PricesRefused(f"it has {len(rows)} rows, but the copy before had {rows_before}")
-    readings, faults = [], []
-    for form in [form for form in _DATE_FORMS if _read_date(rows[0][1][_FIRST], form)] or _DATE_FORMS[:1]:
-        try:
-            readings.append(_read_prices(rows, option, copied_on, form))
-        except PricesRefused as fault:
-            faults.append(fault)
-    if not readings:
-        raise faults[-1]
-    if any(reading != readings[0] for reading in readings):
-        raise PricesRefused("its dates can be read as year-month-day and as year-day-month")
-    return RegulatedTariff(option, copied_on, len(rows), readings[0])
+    return RegulatedTariff(option, copied_on, len(rows), _read_prices(rows, option, copied_on))
 
 
 def _read_rows(text: str, option: Option) -> list[_Row]:
@@ -116,26 +93,23 @@ def _read_rows(text: str, option: Option) -> list[_Row]:
 def _name_columns(header: Sequence[str], option: Option) -> list[str]:
     """Return the names of all columns; a column may lack a name. Raises PricesRefused for what is not this option's."""
     names = [name.upper().replace("PUISSANCE", _POWER) for name in header]
-    amounts = [_SUBSCRIPTION, *(_ENERGY_COLUMNS[period] for period in PERIODS[option])]
-    needed = [_FIRST, _LAST, _POWER, *amounts]
-    known = {"", *needed, *(name.replace("TTC", "HT") for name in amounts)}
-    faults = [
-        *(f"{name} is missing" for name in needed if name not in names),
-        *(f"{name[:_LONGEST_NAME]!r} is unknown" for name in names if name not in known),
-        *(f"{name} is there twice" for name in needed if names.count(name) > 1),
-    ]
+    amounts = [_SUBSCRIPTION, *COLUMNS[option].values()]
+    needed = Counter([_FIRST, _LAST, _POWER, *amounts])
+    others = Counter(filter(None, names)) - needed - Counter(name.replace("TTC", "HT") for name in amounts)
+    faults = [f"{name} is missing" for name in needed if name not in names]
+    faults += [f"{name[:_LONGEST_NAME]!r} doesn't belong there" for name in others]
     if faults:
         raise PricesRefused(f"the columns are not those of option {option}: {faults[0]}")
     return names
 
 
-def _read_prices(rows: Sequence[_Row], option: Option, copied_on: date, form: _Form) -> dict[int, tuple[Price, ...]]:
+def _read_prices(rows: Sequence[_Row], option: Option, copied_on: date) -> dict[int, tuple[Price, ...]]:
     """Return the prices of each power, whose rows must follow each other; those without prices count for this alone."""
     by_power = defaultdict(list)
     for line, row in rows:
         if not _KVA.fullmatch(row[_POWER]):
             raise PricesRefused(f"line {line}: {_POWER} must be a power in kVA, such as 6")
-        by_power[int(row[_POWER])].append(_read_row(line, row, option, copied_on, form))
+        by_power[int(row[_POWER])].append(_read_row(line, row, option, copied_on))
     for power, prices in by_power.items():
         prices.sort(key=lambda price: price.first)
         if misfit := find_misfit(prices):
@@ -146,15 +120,14 @@ def _read_prices(rows: Sequence[_Row], option: Option, copied_on: date, form: _F
     return {power: prices for power, prices in priced.items() if prices}
 
 
-def _read_row(line: int, row: Mapping[str, str], option: Option, copied_on: date, form: _Form) -> Price:
-    first, last = _read_date(row[_FIRST], form), _read_date(row[_LAST], form)
+def _read_row(line: int, row: Mapping[str, str], option: Option, copied_on: date) -> Price:
+    first, last = _read_date(row[_FIRST]), _read_date(row[_LAST])
     if first is None or (row[_LAST] and last is None):
-        raise PricesRefused(f"line {line}: {_FIRST} and {_LAST} must be dates such as 01/08/2025, as in the other rows")
+        raise PricesRefused(f"line {line}: {_FIRST} and {_LAST} must be dates such as 01/08/2025")
     last = last or _last_day_in_force(max(first, copied_on))
-    columns = {period: _ENERGY_COLUMNS[period] for period in PERIODS[option]}
-    if not any(row[column] for column in (_SUBSCRIPTION, *columns.values())):
+    if not any(row[column] for column in (_SUBSCRIPTION, *COLUMNS[option].values())):
         return Price(first, last, {})
-    energy = {period: _read_amount(line, row, column, HIGHEST_PRICE) for period, column in columns.items()}
+    energy = {period: _read_amount(line, row, column, HIGHEST_PRICE) for period, column in COLUMNS[option].items()}
     return Price(first, last, energy, _read_amount(line, row, _SUBSCRIPTION, HIGHEST_SUBSCRIPTION))
 
 
@@ -167,8 +140,8 @@ def _read_amount(line: int, row: Mapping[str, str], column: str, highest: Decima
     return amount
 
 
-def _read_date(text: str, form: _Form) -> date | None:
-    for match in filter(None, (pattern.fullmatch(text) for pattern in form)):
+def _read_date(text: str) -> date | None:
+    for match in filter(None, (pattern.fullmatch(text) for pattern in _DATES)):
         with suppress(ValueError):
             return date(int(match["year"]), int(match["month"]), int(match["day"]))
     return None

@@ -1,9 +1,9 @@
-"""The calendar of Tempo: a file of colours by day, the day that an instant belongs to, and seasons.
+"""The calendar of Tempo: a file of colours by day.
 
     day,colour
     2024-09-01,BLUE
 
-A colour holds from 06:00 of its day to 06:00 of the next, in the local time of Paris. A season begins on 1 September.
+A colour holds from 06:00 of its day to 06:00 of the next, in the local time of Paris (``energy``).
 """
 
 from __future__ import annotations
@@ -11,14 +11,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import date, datetime
+from datetime import date
 from typing import Final
 
 from worker.domain.prices import Colour, PricesRefused
-from worker.domain.windows import ONE_DAY, PARIS, DateWindow
 
-_CHANGE_HOUR: Final = 6  # It comes once a day: clocks change before it.
-_FIRST_MONTH: Final = 9
 _HEADER: Final = "day,colour"
 _DAY: Final = re.compile(r"20\d\d-\d\d-\d\d", re.ASCII)
 _COLOURS: Final = {
@@ -48,29 +45,6 @@ def read_colours(text: str) -> dict[date, Colour]:
 def write_colours(colours: Mapping[date, Colour]) -> str:
     """Return the text of a file."""
     return "".join([f"{_HEADER}\n", *(f"{day},{colour.upper()}\n" for day, colour in sorted(colours.items()))])
-
-
-def tempo_day(instant: datetime) -> date:
-    """Return the day whose colour holds at an instant (zone-aware)."""
-    local = instant.astimezone(PARIS)
-    return local.date() if local.hour >= _CHANGE_HOUR else local.date() - ONE_DAY
-
-
-def colour_at(colours: Mapping[date, Colour], instant: datetime) -> Colour | None:
-    """Return the colour that holds at an instant (zone-aware); None where it is unknown."""
-    return colours.get(tempo_day(instant))
-
-
-def season_of(day: date) -> DateWindow:
-    """Return the season that a day of Tempo belongs to."""
-    year = day.year if day.month >= _FIRST_MONTH else day.year - 1
-    return DateWindow(date(year, _FIRST_MONTH, 1), date(year + 1, _FIRST_MONTH, 1))
-
-
-def name_season(day: date) -> str:
-    """Return the name of a day's season, such as ``2024-2025``."""
-    season = season_of(day)
-    return f"{season.start.year}-{season.end.year}"
 
 
 def _read_row(number: int, line: str) -> tuple[date, Colour]:

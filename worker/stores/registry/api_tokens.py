@@ -206,6 +206,10 @@ class TenantTable(SealedTable):
         prices: dict[str, Any] | None = None if text is None else json.loads(text)
         return prices
 
+    def list_prices(self) -> list[dict[str, Any]]:
+        """Return the default prices of all tenants that have some."""
+        return [json.loads(row.prices) for row in self._database.fetch(select(TENANT_PRICES.c.prices))]
+
     def save_prices(self, tenant: str, prices: Mapping[str, Any] | None) -> None:
         """Replace these prices; None removes them. Raises UnknownTenant."""
         require_tenant(self._database, tenant)

@@ -74,7 +74,7 @@ def price_measures(
     span, other = (DateWindow(one.start, one.end) for one in (energy.span, energy.other))
     read = [read_costs(measures, account_id, tariff, window) for window in merge_windows([other, span])]
     costs = {day: cost for one in read for day, cost in one.by_day.items()}
-    whole = {day: cost for day, cost in costs.items() if cost.energies.known}
+    whole = {day: cost for day, cost in costs.items() if cost.known}
     known, every = _to_amounts(whole, energy.span.view), _to_amounts(costs, energy.span.view)
     if energy.span.view is View.DAY and find_curve(daily):
         hours = read_hours(measures, account_id, tariff, DateWindow(other.start, span.end))
@@ -122,7 +122,7 @@ def _by_hour(span: Span, hours: Mapping[str, Cost], days: Days, next_day: date) 
     starts = {datetime.fromisoformat(key).astimezone(PARIS): cost for key, cost in hours.items()}
     readings = [IntervalReading(start, _AN_HOUR, floor(_MILLION * cost.total)) for start, cost in starts.items()]
     shown = measures_by_step(span, readings, days, next_day)
-    lacking = {start.timestamp(): one.energies.expected - one.energies.known for start, one in starts.items()}
+    lacking = {start.timestamp(): one.expected - one.known for start, one in starts.items()}
     uncovered = (timedelta(minutes=lacking.get(slot.start.timestamp(), 0)) for slot in shown.slots)
     slots = zip(shown.slots, uncovered, strict=True)
     return replace(shown, slots=tuple(replace(slot, uncovered=time) for slot, time in slots))
@@ -167,7 +167,7 @@ def _explain_unknown(days: Collection[date], costs: Mapping[date, Cost], words: 
     """Yield how many of these days, which have energy and a price, have no cost, or that of a part alone."""
     if unknown := sum(day not in costs for day in days):
         yield words.count("cost.no_periods", unknown)
-    if partial := sum(day in costs and not costs[day].energies.known for day in days):
+    if partial := sum(day in costs and not costs[day].known for day in days):
         yield words.count("cost.parts", partial)
 
 

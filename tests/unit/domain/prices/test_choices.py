@@ -22,7 +22,6 @@ from worker.domain.prices.choices import (
     read_hours,
     terms_by_day,
 )
-from worker.domain.prices.own_prices import OwnPrices
 from worker.domain.prices.regulated import RegulatedTariff
 from worker.domain.tariffs import TimeRange
 from worker.domain.windows import ONE_DAY, DateWindow
@@ -33,6 +32,10 @@ OPTIONS = st.sampled_from(Option)
 
 def own(first: date, option: Option = Option.BASE, last: date | None = None) -> Price:
     return Price(first, last, {period: Decimal("0.25") for period in PERIODS[option]}, Decimal(120))
+
+
+def own_file(supplier: str, *prices: Price) -> TariffChoices:
+    return TariffChoices(prices, supplier=supplier)
 
 
 def tariff(option: Option, *powers: int) -> RegulatedTariff:
@@ -115,14 +118,30 @@ def test_an_own_price_says_the_option_and_ends_with_its_last_day() -> None:
 
 def test_a_file_replaces_the_kinds_that_it_has_and_no_other() -> None:
     paid = Price(date(2024, 1, 1), None, {"price": Decimal("0.1269")})
-    choices = TariffChoices().with_own(OwnPrices("Before", (own(date(2023, 1, 1)), own(date(2023, 7, 1)))))
-    choices = choices.with_own(OwnPrices("Panels", production=(paid,)))
-    assert choices.own.production == (paid,) and len(choices.own.electricity) == 2
-    choices = choices.with_own(OwnPrices("After", (own(date(2023, 2, 1)),)))
-    assert choices.own == OwnPrices("After", (own(date(2023, 2, 1)),), production=(paid,))
+    choices = TariffChoices().with_own(own_file("Before", own(date(2023, 1, 1)), own(date(2023, 7, 1))))
+    choices = choices.with_own(TariffChoices(production=(paid,), supplier="Panels"))
+    assert choices.production == (paid,) and len(choices.electricity) == 2
+    choices = choices.with_own(own_file("After", own(date(2023, 2, 1))))
+    assert choices == TariffChoices((own(date(2023, 2, 1)),), production=(paid,), supplier="After")
     regulated = RegulatedChoice(date(2022, 1, 1), Option.TEMPO, 6)
-    choices = choices.put("electricity", regulated).with_own(OwnPrices("Later", (own(date(2024, 2, 1)),)))
+    choices = choices.put("electricity", regulated).with_own(own_file("Later", own(date(2024, 2, 1))))
     assert choices.electricity == (regulated, own(date(2024, 2, 1)))
+
+
+def test_a_file_replaces_regulated_choices_that_begin_on_its_days_and_no_others() -> None:
+    days = [date(2023, 12, 31), date(2024, 1, 1), date(2024, 6, 30), date(2024, 7, 1)]
+    before, *_, after = (RegulatedChoice(day, Option.BASE, 6) for day in days)
+    regulated = TariffChoices(tuple(RegulatedChoice(day, Option.BASE, 6) for day in days))
+    price = own(date(2024, 1, 1), last=date(2024, 6, 30))
+    assert regulated.with_own(own_file("", price)).electricity == (before, price, after)
+    assert regulated.with_own(own_file("", own(date(2024, 1, 1)))).electricity == (before, own(date(2024, 1, 1)))
+
+
+def test_choices_that_begin_later_are_told_by_their_days() -> None:
+    choices = TariffChoices((own(date(2024, 1, 1)), RegulatedChoice(date(2024, 3, 1), Option.BASE, 6)))
+    choices = choices.put("hours", OffPeakHours(date(2024, 2, 1), NIGHT))
+    assert choices.starts_later(date(2023, 12, 31)) == [date(2024, 1, 1), date(2024, 2, 1), date(2024, 3, 1)]
+    assert choices.starts_later(date(2024, 2, 1)) == [date(2024, 3, 1)]
 
 
 def test_a_households_choice_outranks_the_operators_from_its_first_day_on() -> None:

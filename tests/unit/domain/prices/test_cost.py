@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from fractions import Fraction
@@ -21,8 +22,6 @@ from worker.domain.documents import Entry
 from worker.domain.prices import PERIODS, Colour, Option, Price, find_price
 from worker.domain.prices.choices import OffPeakHours, RegulatedChoice, TariffChoices, read_hours, terms_by_day
 from worker.domain.prices.cost import (
-    Cost,
-    add_costs,
     price_energies,
     price_intervals,
     round_together,
@@ -31,8 +30,10 @@ from worker.domain.prices.cost import (
     total_cost,
 )
 from worker.domain.prices.energy import (
+    Amount,
     EnergySource,
     PeriodEnergies,
+    add_energies,
     energies_by_day,
     energies_by_hour,
     energies_of_days,
@@ -55,6 +56,10 @@ def price(first: date, last: date | None = None, yearly: str = "120", **energy: 
 def base(first: date, number: int, energy: int = 1_000_000) -> dict[date, PeriodEnergies]:
     """Return days of so much energy (mWh) in option base."""
     return energies_of_days([Entry(str(first + place * DAY), energy) for place in range(number)], "base")
+
+
+def without_cost(one: PeriodEnergies) -> PeriodEnergies:
+    return replace(one, euros={}, subscription=0)
 
 
 def days_of(case: Case) -> dict[date, PeriodEnergies]:
@@ -85,7 +90,7 @@ def test_a_day_costs_its_energy_times_the_price_of_that_day_and_its_part_of_a_mo
     assert costs.keys() == priced.keys()
     for day, found in priced.items():
         energy, subscription = reference.cost_of(known[day].by_period, found.energy, found.subscription, day)
-        assert (sum(costs[day].by_period.values()), costs[day].subscription) == (energy, subscription)
+        assert (sum(costs[day].euros.values()), costs[day].subscription) == (energy, subscription)
         assert costs[day].total == energy + subscription
 
 
@@ -96,8 +101,8 @@ def test_splitting_a_time_never_changes_its_exact_cost(case: Case, prices: list[
     first = min(case.contracts)
     whole = total_cost(DateWindow(first - DAY, first + 4 * DAY), costs)
     parts = [DateWindow(first - DAY, first + at * DAY), DateWindow(first + at * DAY, first + 4 * DAY)]
-    assert add_costs([total_cost(part, costs) for part in parts], 5) == whole
-    assert whole.energies.expected == 5
+    assert add_energies([total_cost(part, costs) for part in parts], 5) == whole
+    assert whole.expected == 5
 
 
 @several
@@ -107,13 +112,13 @@ def test_hours_cost_what_their_day_costs(case: Case, prices: list[Price]) -> Non
     hours = price_energies(
         energies_by_hour(case.terms, case.entries, case.known_colours), lambda day: find_price(prices, day)
     )
-    sums: dict[date, list[Cost]] = {}
+    sums: dict[date, list[PeriodEnergies]] = {}
     for key, cost in hours.items():
         sums.setdefault(civil_day(key), []).append(cost)
     assert sums.keys() == days.keys()
     for day, costs in sums.items():
-        total = add_costs(costs, 1)
-        assert total.by_period == days[day].by_period
+        total = add_energies(costs, 1)
+        assert (total.by_period, total.euros) == (days[day].by_period, days[day].euros)
         if len(costs) * 60 == reference.minutes_of_day(day):
             assert total.total == days[day].total
 
@@ -121,7 +126,7 @@ def test_hours_cost_what_their_day_costs(case: Case, prices: list[Price]) -> Non
 @several
 @given(cases(), price_lists(), st.integers(0, 9))
 def test_cost_is_linear_in_energy(case: Case, prices: list[Price], factor: int) -> None:
-    def euros(scale: int) -> dict[date, Fraction]:
+    def euros(scale: int) -> dict[date, Amount]:
         steps = [step._replace(energy=scale * step.energy) for step in case.steps]
         costs = price_energies(days_of(case._replace(steps=steps)), lambda day: find_price(prices, day))
         return {day: cost.total - cost.subscription for day, cost in costs.items()}
@@ -144,7 +149,7 @@ def test_a_price_change_inside_a_month_goes_by_days() -> None:
     ]
     costs = price_energies(base(FIRST, 31), lambda day: find_price(prices, day))
     july = total_cost(DateWindow(FIRST, date(2024, 8, 1)), costs)
-    assert july.by_period == {"base": 10 * Fraction("0.20") + 21 * Fraction("0.30")}
+    assert july.euros == {"base": 10 * Fraction("0.20") + 21 * Fraction("0.30")}
     assert july.subscription == Fraction(10 * 10 + 21 * 20, 31)
 
 
@@ -162,17 +167,17 @@ def test_option_and_hours_that_change_inside_a_month_go_by_days() -> None:
     steps = [step._replace(amount=1_000_000) for step in steps]
     energies = energies_by_day(terms, [Entry(str(FIRST), 24_000_000)], [], steps, {})
     total = total_cost(DateWindow(FIRST, FIRST + 3 * DAY), price_energies(energies, lambda day: terms[day].price))
-    assert total.energies == PeriodEnergies(
+    assert without_cost(total) == PeriodEnergies(
         {"base": 24_000_000, "hp": 28_000_000, "hc": 20_000_000}, EnergySource.MIXED, 3, 3
     )
-    assert sum(total.by_period.values()) == Fraction("7.2")
+    assert sum(total.euros.values()) == Fraction("7.2")
 
 
 def test_a_day_without_a_price_costs_nothing_and_is_not_known() -> None:
     prices = [price(date(2024, 7, 11), date(2024, 7, 20), base="0.20")]
     costs = price_energies(base(FIRST, 25), lambda day: find_price(prices, day))
     july = total_cost(DateWindow(FIRST, date(2024, 8, 1)), costs)
-    assert (july.energies.known, july.energies.expected) == (10, 31)
+    assert (july.known, july.expected) == (10, 31)
     assert july.total == 2 + Fraction(10 * 10, 31)
 
 
@@ -206,9 +211,9 @@ def test_a_published_period_of_gas_costs_its_price_and_goes_by_days_where_that_c
     rows = [published("2024-05-17", "2024-06-17", 31_000_000), published("2024-06-17", "2024-07-17", 30_000_000)]
     costs = price_intervals(rows, lambda day: find_price(gas_prices, day))
     may, june = costs[date(2024, 5, 17)], costs[date(2024, 6, 17)]
-    assert may.by_period == {"price": Fraction("3.1")} and not may.energies.estimated
-    assert june.by_period == {"price": 24 * Fraction("0.1") + 6 * Fraction("0.2")} and june.energies.estimated
-    assert june.energies == PeriodEnergies({"price": 30_000_000}, EnergySource.REGISTERS, 30, 30, True)
+    assert may.euros == {"price": Fraction("3.1")} and not may.estimated
+    assert june.euros == {"price": 24 * Fraction("0.1") + 6 * Fraction("0.2")} and june.estimated
+    assert without_cost(june) == PeriodEnergies({"price": 30_000_000}, EnergySource.REGISTERS, 30, 30, True)
     assert june.subscription == Fraction(10, 30) * 14 + Fraction(10, 31) * 16
 
 
@@ -226,8 +231,8 @@ def test_a_published_period_costs_the_same_however_long_it_is_where_its_price_st
 ) -> None:
     entry = published(str(first), str(first + number * DAY), energy)
     (cost,) = price_intervals([entry], lambda _: price(date(2020, 1, 1), price="0.1128")).values()
-    assert sum(cost.by_period.values()) == energy * Fraction("0.1128") / 10**6
-    assert cost.energies.by_period == {"price": energy} and not cost.energies.estimated
+    assert sum(cost.euros.values()) == energy * Fraction("0.1128") / 10**6
+    assert cost.by_period == {"price": energy} and not cost.estimated
 
 
 def test_daily_gas_is_priced_by_energy() -> None:
@@ -237,7 +242,7 @@ def test_daily_gas_is_priced_by_energy() -> None:
     total = total_cost(
         DateWindow(FIRST, date(2024, 8, 1)), price_energies(days, lambda day: find_price(gas_prices, day))
     )
-    assert total.by_period == {"price": Fraction("1.5")}
+    assert total.euros == {"price": Fraction("1.5")}
 
 
 def test_a_row_has_what_was_used_by_period_and_what_it_cost() -> None:
@@ -317,6 +322,22 @@ def test_production_stands_beside_and_is_not_subtracted() -> None:
     assert "production_kwh" not in next(rows_by_day(window, Period.DAY, costs))
 
 
+def test_production_stands_beside_the_hours_too() -> None:
+    hours = {
+        key: PeriodEnergies({"price": energy}, EnergySource.CURVE)
+        for key, energy in (("2024-07-01T10:00Z", 1_500_000), ("2024-07-01T11:00Z", 0))
+    }
+    paid = price_energies(hours, lambda _: price(FIRST, yearly="0", price="0.1269"))
+    window = DateWindow(FIRST, FIRST + DAY)
+    rows = list(rows_by_hour(window, {}, paid))
+    assert [(row["production_kwh"], row["production_eur"]) for row in rows[12:15]] == [
+        ("1.500", "0.19"),
+        ("0.000", "0.00"),
+        (None, None),
+    ]
+    assert "production_kwh" not in next(rows_by_hour(window, {}))
+
+
 def test_an_hour_has_the_minutes_of_the_steps_that_begin_in_it() -> None:
     base_terms = {FIRST: to_terms(Contract("base"))}
     steps = [Entry("2024-07-01T05:00Z", 100_000), Entry("2024-07-01T05:30Z", 200_000, 60)]
@@ -391,11 +412,11 @@ def test_the_lines_of_each_row_add_up(case: Case, prices: list[Price], period: P
         assert energy == Decimal(row["energy_eur"])
         assert energy + Decimal(row["subscription_eur"]) == Decimal(row["total_eur"])
         window = DateWindow(date.fromisoformat(row["start"]), date.fromisoformat(row["end"]))
-        assert Decimal(row["total_eur"]) == half_up(total_cost(window, costs).total)
+        assert Decimal(row["total_eur"]) == half_up(Fraction(total_cost(window, costs).total))
 
 
 def test_a_correction_changes_the_cost_by_itself() -> None:
-    def total(energies: Mapping[date, PeriodEnergies]) -> Fraction:
+    def total(energies: Mapping[date, PeriodEnergies]) -> Amount:
         return total_cost(YEAR, price_energies(energies, lambda _: price(FIRST, yearly="0", base="0.2"))).total
 
     assert total(base(FIRST, 3) | base(FIRST + timedelta(1), 1, 6_000_000)) - total(base(FIRST, 3)) == 1

@@ -15,6 +15,7 @@ from tests.unit.domain.prices import reference
 from tests.unit.domain.prices.reference import DAY, PARIS, Contract, midnight, minutes_of_day
 from tests.unit.domain.prices.samples import Case, cases, steps_between, to_entry, to_terms
 from worker.domain.completeness import civil_day, covered_time_by_day
+from worker.domain.consistency import find_differences
 from worker.domain.documents import Entry
 from worker.domain.prices import PERIODS, Colour, Option
 from worker.domain.prices.choices import Terms
@@ -25,7 +26,6 @@ from worker.domain.prices.energy import (
     energies_by_day,
     energies_by_hour,
     energies_without_curve,
-    find_differences,
     terms_of_curve,
 )
 from worker.domain.series import Doctype, Series

@@ -9,12 +9,13 @@ from datetime import date
 import pytest
 
 from tests.support.recordings import RECORDINGS, needs_recordings
+from worker.domain.consistency import find_differences
 from worker.domain.documents import Entry, entry_of
 from worker.domain.files import read_file
 from worker.domain.prices import Option
 from worker.domain.prices.choices import RegulatedChoice, TariffChoices, terms_by_day
 from worker.domain.prices.cost import price_energies, rows_by_day, total_cost
-from worker.domain.prices.energy import energies_by_day, find_differences
+from worker.domain.prices.energy import energies_by_day
 from worker.domain.prices.regulated import read_tariff
 from worker.domain.prices.tempo import read_colours
 from worker.domain.series import Period, Series

@@ -1,0 +1,98 @@
+"""The regulator's files of prices: the copies that ship, and newer ones that were fetched or read from a folder."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import Final
+
+from worker.accounts.prices import load_copies
+from worker.clients.endpoints import host_of
+from worker.clients.published_files import FileNotFetched, fetch_text
+from worker.domain.prices import Option, PricesRefused
+from worker.domain.prices.regulated import FILES, read_tariff
+from worker.domain.windows import PARIS
+from worker.logs import fields
+from worker.stores.registry import Registry
+from worker.stores.registry.account_details import DetailKind
+from worker.stores.registry.public_files import PublicFile
+
+log = logging.getLogger("releve.prices")
+# Besides those of the settings: the regulator (CRE), and data.gouv.fr, which redirects to it.
+HOSTS: Final = ("www.cre.fr", "www.data.gouv.fr", "static.data.gouv.fr")
+_MAX_BYTES: Final = 2 * 1024**2
+_PAGE: Final = 500
+ReadCopy = Callable[[Option], PublicFile]
+
+
+@dataclass(frozen=True, slots=True)
+class FileUpdate:
+    """What became of a file. ``copied_on``: the day of the copy in use, None if there is none.
+
+    ``refused``: why a newer copy was not taken; empty if it was.
+    """
+
+    name: str
+    copied_on: date | None
+    new_rows: int = 0
+    refused: str = ""
+
+
+def update_files(registry: Registry, read_copy: ReadCopy, options: Iterable[Option] = Option) -> list[FileUpdate]:
+    """Take a copy of each option's file, and return what became of it; one that is refused changes nothing.
+
+    ``read_copy`` may raise FileNotFetched and PricesRefused.
+    """
+    before = load_copies(registry)
+    return [_update_file(registry, read_copy, option, before.get(FILES[option])) for option in options]
+
+
+def fetch_from(addresses: Mapping[Option, str], today: date) -> ReadCopy:
+    """Return the function that fetches a file from its address."""
+    hosts = {*HOSTS, *map(host_of, addresses.values())}
+    return lambda option: PublicFile(FILES[option], fetch_text(addresses[option], hosts, _MAX_BYTES), today)
+
+
+def read_from_folder(folder: Path, today: date) -> ReadCopy:
+    """Return the function that reads a file in a folder; it was copied on the day of its last change."""
+
+    def read_copy(option: Option) -> PublicFile:
+        file = folder / FILES[option]
+        changed_on = datetime.fromtimestamp(file.stat().st_mtime, PARIS).date()
+        with file.open("rb") as stream:
+            content = stream.read(_MAX_BYTES + 1)
+        if len(content) > _MAX_BYTES:
+            raise PricesRefused(f"it has more than {_MAX_BYTES} bytes")
+        return PublicFile(file.name, content.decode("utf-8-sig", "replace"), min(changed_on, today))
+
+    return read_copy
+
+
+def uses_regulated(registry: Registry) -> bool:
+    """Return whether an account, or a tenant by default, is on the regulated tariff."""
+    if any(prices.get("regulated") for prices in registry.tenants.list_prices()):
+        return True
+    details = registry.account_details
+    accounts = details.list_accounts(DetailKind.PRICES)
+    pages = (accounts[start : start + _PAGE] for start in range(0, len(accounts), _PAGE))
+    return any(told.get("regulated") for page in pages for told in details.load_many(page, DetailKind.PRICES).values())
+
+
+def _update_file(registry: Registry, read_copy: ReadCopy, option: Option, before: PublicFile | None) -> FileUpdate:
+    name = FILES[option]
+    rows_before = read_tariff(before.text, option, before.copied_on).rows if before else 0
+    try:
+        copy = read_copy(option)
+        text = copy.text.replace("\0", "")  # PostgreSQL stores none.
+        tariff = read_tariff(text, option, copy.copied_on, rows_before)
+        if before and copy.copied_on < before.copied_on:
+            raise PricesRefused("it is older than the copy in use")
+    except (FileNotFetched, PricesRefused) as error:
+        copied_on = before.copied_on if before else None
+        log.warning("prices not updated", extra=fields(file=name, reason=str(error), copied_on=copied_on))
+        return FileUpdate(name, copied_on, refused=str(error))
+    registry.public_files.save(name, text, copy.copied_on)
+    return FileUpdate(name, copy.copied_on, tariff.rows - rows_before)

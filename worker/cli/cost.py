@@ -1,0 +1,137 @@
+"""`releve cost`: what the energy of an account costs, by hour, day, month or year."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from datetime import date, datetime
+from typing import Any, Final
+
+import click
+
+from worker.accounts.prices import Choice, Tariff, hourly_rows, load_tariff, read_costs
+from worker.cli import parameters
+from worker.cli.command_audit import READS, command
+from worker.cli.prices import describe_known
+from worker.cli.printing import print_table
+from worker.domain.documents import ALL_KEYS, key_of, start_of
+from worker.domain.prices import Price
+from worker.domain.prices.choices import RegulatedChoice
+from worker.domain.series import Period, of_supplier
+from worker.domain.totals import calendar_month
+from worker.domain.windows import ONE_DAY, PARIS, DateWindow, civil_date
+from worker.stores.measures.measure_store import MeasureStore
+
+_DAYS: Final = {Period.HOUR: 7, Period.DAY: 31}
+_LENGTHS: Final = {Period.DAY: 10, Period.MONTH: 7, Period.YEAR: 4}  # Of the text of a period's start.
+_PERIODS: Final = (Period.HOUR, Period.DAY, Period.MONTH, Period.YEAR)
+
+
+@command(audit=READS)
+@click.argument("account_id", metavar="ACCOUNT")
+@click.option("--by", type=click.Choice([str(one) for one in _PERIODS]), default="day", help="Period of the rows.")
+@click.option("--from", "first", type=parameters.DAY, help="First day.")
+@click.option("--to", "last", type=parameters.DAY, help="Last day (included).")
+@parameters.json_option
+def cost(account_id: str, by: str, first: date | None, last: date | None, as_json: bool) -> None:
+    """Print what the energy of ACCOUNT costs, in euros with all taxes, by the prices that are set.
+
+    Without --from and --to, the rows are the last hours or days, or all months or years. Subscriptions are spread
+    evenly over the days of a month; a bill may count them otherwise. Energy that is fed in is not subtracted.
+
+    \b
+    Examples:
+      releve cost 3kq7d0fr2m --by month
+      releve cost 3kq7d0fr2m --by day --from 2026-02-01 --to 2026-02-28 --json
+    """
+    period = Period(by)
+    with parameters.open_stores() as stores:
+        account = stores.registry.accounts.get_existing(account_id)
+        tariff = load_tariff(stores.registry, stores.measures, account)
+        if not tariff.is_set:
+            raise click.ClickException(f"no price is set for this account: `releve prices set {account_id} …`")
+        window = _window(stores.measures, account_id, tariff, period, first, last)
+        if period is Period.HOUR:
+            rows = list(hourly_rows(stores.measures, account_id, tariff, window))
+        else:
+            costs = read_costs(stores.measures, account_id, tariff, window)
+            if period is Period.DAY and costs.has_intervals:
+                raise click.UsageError("this meter is read by periods of several days: use --by month or --by year")
+            rows = list(costs.rows(period))
+    if as_json:
+        parameters.print_json_lines(rows)
+        return
+    unpriced = list(tariff.list_unpriced(window))
+    days = {day for part, _ in unpriced for day in part.dates()}
+    print_table([_to_cells(row, period, days) for row in rows])
+    for line in _notes(tariff, unpriced):
+        click.echo(line)
+
+
+def _window(
+    measures: MeasureStore, account_id: str, tariff: Tariff, period: Period, first: date | None, last: date | None
+) -> DateWindow:
+    """Return the days to show; by default the last ones up to yesterday, or whole months or years with future days."""
+    ends = {
+        Period.MONTH: calendar_month(f"{tariff.today:%Y-%m}").end,
+        Period.YEAR: date(tariff.today.year + 1, 1, 1),
+    }
+    end = last + ONE_DAY if last else ends.get(period, tariff.today)
+    if first is None and period in _DAYS:
+        first = end - _DAYS[period] * ONE_DAY
+    elif first is None:
+        first = (_first_day(measures, account_id, tariff.supplier) or tariff.today).replace(day=1)
+        first = first.replace(month=1) if period is Period.YEAR else first
+    if first >= end:
+        raise click.UsageError(f"--from {first} must not be after --to {end - ONE_DAY}")
+    return DateWindow(first, end)
+
+
+def _first_day(measures: MeasureStore, account_id: str, supplier: str) -> date | None:
+    doctypes = [series.inputs for series in of_supplier(supplier) if not series.is_state]
+    pages = measures.read(account_id, dict.fromkeys(doctypes, ALL_KEYS), limit=1).values()
+    return min((civil_date(start_of(key_of(page[0]))) for page in pages if page), default=None)
+
+
+def _to_cells(row: Mapping[str, Any], period: Period, unpriced: Collection[date]) -> dict[str, Any]:
+    days = sum(row["start"][:10] <= str(day) < row["end"] for day in unpriced)
+    lacking = f"no price for {_count(days)}" if row["total_eur"] else "no price"
+    remarks = [lacking if days else "", "estimated" if row["estimated"] else ""]
+    known = "minutes" if period is Period.HOUR else "days"
+    energies = [f"{one['name']}:{one['kwh']}" if len(row["periods"]) > 1 else one["kwh"] for one in row["periods"]]
+    fed_in = {"fed in kWh": row["production_kwh"], "paid €": row["production_eur"]} if "production_kwh" in row else {}
+    return {
+        period.value: _format_start(row["start"], period),
+        "kWh": energies or None,
+        "energy €": row["energy_eur"],
+        "subscription €, about": row["subscription_eur"],
+        "total €": row["total_eur"],
+        **fed_in,
+        known: f"{row[known]}/{row[f'expected_{known}']}",
+        "by": row["source"],
+        "remark": ", ".join(filter(None, remarks)),
+    }
+
+
+def _format_start(start: str, period: Period) -> str:
+    if period is not Period.HOUR:
+        return start[: _LENGTHS[period]]
+    is_second = datetime.fromisoformat(start).astimezone(PARIS).fold
+    return f"{start[:10]} {start[11:16]}{' (winter time)' if is_second else ''}"
+
+
+def _notes(tariff: Tariff, unpriced: Iterable[tuple[DateWindow, Choice | None]]) -> Iterator[str]:
+    """Yield why days have no price, until when regulated prices are known, and which prices begin later."""
+    for days, choice in unpriced:
+        reason = f"the own price ends on {choice.last}" if isinstance(choice, Price) else "none is set"
+        if isinstance(choice, RegulatedChoice):
+            reason = describe_known(choice, tariff.regulated)
+        yield f"no price for {_count(days.days)}, {days.start} to {days.end - ONE_DAY}: {reason}"
+    now = tariff.choice_on(tariff.today, tariff.kind)
+    if isinstance(now, RegulatedChoice):
+        yield f"regulated prices: {describe_known(now, tariff.regulated)}"
+    later = sorted({day for one in tariff.choices for day in one.starts_later(tariff.today)})
+    yield from (f"other prices or hours from {day} on" for day in later)
+
+
+def _count(days: int) -> str:
+    return f"{days} {'day' if days == 1 else 'days'}"

@@ -1,0 +1,265 @@
+"""`releve prices`: what an account, or the accounts of a tenant, pay for energy, and the colours of Tempo."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from config.settings import get_settings
+from worker.accounts.price_files import FileUpdate, fetch_from, read_from_folder, update_files
+from worker.accounts.prices import (
+    Owner,
+    load_choices,
+    load_regulated,
+    load_tariff,
+    remove_prices,
+    save_colours,
+    set_prices,
+    suggest,
+)
+from worker.accounts.status import to_row
+from worker.cli import parameters
+from worker.cli.command_audit import READS, Group
+from worker.cli.resources import Listing
+from worker.domain.account import Account
+from worker.domain.audit_entry import AuditAction
+from worker.domain.clock import real_clock
+from worker.domain.prices import Option, Price, PricesRefused
+from worker.domain.prices.choices import (
+    OffPeakHours,
+    RegulatedChoice,
+    TariffChoices,
+    format_hours,
+    hours_of_contracts,
+    read_hours,
+)
+from worker.domain.prices.own_prices import read_own_prices
+from worker.domain.prices.regulated import FILES, RegulatedTariff
+from worker.domain.windows import civil_date
+from worker.runtime.stores import Stores
+from worker.runtime.supplier_settings import price_addresses
+from worker.stores.registry.api_tokens import require_tenant
+
+_FOLDER: Final = click.Path(exists=True, file_okay=False, path_type=Path)
+_MOST_KVA: Final = 36
+_MOST_BYTES: Final = 1_000_000  # Of a file of colours.
+_PRICES: Final = Listing(
+    "kind, from=first, until=last, tariff, remark, set for=owner",
+    "no prices are set: `releve prices set --help` shows how",
+)
+_account_argument = click.argument("account_id", metavar="[ACCOUNT]", required=False)
+
+
+@click.group(cls=Group)
+def prices() -> None:
+    """Say what an account pays for energy: the regulated tariff or own prices. Nothing is assumed.
+
+    \b
+    Example:
+      releve prices set 3kq7d0fr2m --option base --power 6
+    """
+
+
+@prices.command("set", audit=AuditAction.PRICES_SET)
+@_account_argument
+@parameters.tenant_option("Set what accounts of this tenant pay that have no prices of their own.")
+@click.option("--option", type=click.Choice([one.value for one in Option]), help="Option of the regulated tariff.")
+@click.option("--power", type=click.IntRange(1, _MOST_KVA), metavar="KVA", help="Power of the contract, in kVA.")
+@click.option("--hours", metavar="RANGES", help="Off-peak hours, such as 22:00-06:00,12:30-14:30.")
+@click.option("--file", type=parameters.FILE, help="File of own prices (TOML).")
+@click.option("--from", "first", type=parameters.DAY, help="First day. Default: from the beginning, the first time.")
+@parameters.json_option
+def set_tariff(
+    account_id: str | None,
+    tenant: str | None,
+    option: str | None,
+    power: int | None,
+    hours: str | None,
+    file: Path | None,
+    first: date | None,
+    as_json: bool,
+) -> None:
+    """Set the regulated tariff, own prices or off-peak hours of ACCOUNT, or of a tenant.
+
+    What is set from another day on stays. A file has its own days, and replaces all own prices of its kinds. Off-peak
+    hours that the contract tells need not be given. docs/how-to/prices.md shows a file.
+
+    \b
+    Examples:
+      releve prices set 3kq7d0fr2m --option hphc --power 9 --hours 22:00-06:00
+      releve prices set 3kq7d0fr2m --option tempo --power 9 --from 2026-11-01
+      releve prices set 3kq7d0fr2m --file own.toml
+      releve prices set --tenant energies --option base --power 6
+    """
+    if (option is None) != (power is None):
+        raise click.UsageError("give --option and --power together")
+    ranges = read_hours(hours) if hours is not None else ()
+    own = _read_file(file, read_own_prices) if file else None
+    with parameters.open_stores() as stores:
+        owner = _find_owner(stores, account_id, tenant)
+        regulated = (Option(option), power) if option and power else None
+        set_prices(stores.registry, owner, regulated=regulated, own=own, hours=ranges, first=first)
+        _print(stores, owner, as_json=as_json)
+
+
+@prices.command(audit=READS)
+@_account_argument
+@parameters.tenant_option("Show what is set for this tenant.")
+@parameters.json_option
+def show(account_id: str | None, tenant: str | None, as_json: bool) -> None:
+    """Show what is set for ACCOUNT or a tenant: tariffs, own prices and off-peak hours.
+
+    \b
+    Example:
+      releve prices show 3kq7d0fr2m
+    """
+    with parameters.open_stores() as stores:
+        _print(stores, _find_owner(stores, account_id, tenant), as_json=as_json)
+
+
+@prices.command(audit=AuditAction.PRICES_REMOVE)
+@_account_argument
+@parameters.tenant_option("Remove what is set for this tenant.")
+@parameters.json_option
+def remove(account_id: str | None, tenant: str | None, as_json: bool) -> None:
+    """Remove all prices and off-peak hours of ACCOUNT, or of a tenant.
+
+    \b
+    Example:
+      releve prices remove 3kq7d0fr2m
+    """
+    with parameters.open_stores() as stores:
+        removed = remove_prices(stores.registry, _find_owner(stores, account_id, tenant))
+    line = "the prices are removed" if removed else "no prices were set"
+    parameters.print_result({"account": account_id, "tenant": tenant, "removed": removed}, line, as_json=as_json)
+
+
+@prices.command(audit=AuditAction.PRICES_COLOURS)
+@click.argument("file", type=parameters.FILE)
+@parameters.json_option
+def tempo(file: Path, as_json: bool) -> None:
+    """Read the colours of Tempo from a file with lines such as 2026-01-31,RED below the line `day,colour`.
+
+    They are added to those already known; a colour in the file replaces a known one.
+
+    \b
+    Example:
+      releve prices tempo tempo_days.csv
+    """
+    with parameters.open_registry() as registry:
+        added, changed = _read_file(file, lambda text: save_colours(registry, text), _MOST_BYTES)
+    line = f"{added} days are new, {changed} have another colour than before"
+    parameters.print_result({"added": added, "changed": changed}, line, as_json=as_json)
+
+
+@prices.command(audit=AuditAction.PRICES_UPDATE)
+@click.option("--folder", type=_FOLDER, help="Read the files in this folder instead of fetching them.")
+@parameters.json_option
+def update(folder: Path | None, as_json: bool) -> int:
+    """Fetch the regulated prices anew.
+
+    They are the regulator's files Option_Base.csv, Option_HPHC.csv and Option_Tempo.csv. If one can't be right, it is
+    refused, the copy in use stays, and the exit code is 1.
+
+    \b
+    Example:
+      releve prices update --folder Downloads
+    """
+    today = civil_date(real_clock())
+    read_copy = read_from_folder(folder, today) if folder else fetch_from(price_addresses(get_settings()), today)
+    there = [option for option, name in FILES.items() if folder is None or (folder / name).exists()]
+    if not there:
+        raise click.BadParameter(f"has none of {', '.join(FILES.values())}", param_hint="--folder")
+    with parameters.open_registry() as registry:
+        updates = update_files(registry, read_copy, there)
+    if as_json:
+        parameters.print_json_lines(map(to_row, updates))
+    else:
+        missing = (f"{name}: not in the folder" for option, name in FILES.items() if option not in there)
+        click.echo("\n".join([*map(_describe_update, updates), *missing]))
+    return int(any(one.refused for one in updates))
+
+
+def _find_owner(stores: Stores, account_id: str | None, tenant: str | None) -> Owner:
+    if (account_id is None) == (tenant is None):
+        raise click.UsageError("give either an ACCOUNT or --tenant")
+    if tenant is not None:
+        return require_tenant(stores.registry.database, tenant)
+    return stores.registry.accounts.get_existing(str(account_id))
+
+
+def _read_file(file: Path, read: Any, most: int = 64 * 1024) -> Any:
+    """Return what ``read`` makes of a text file. Raises PricesRefused with the file's name."""
+    with file.open("rb") as opened:
+        content = opened.read(most + 1)
+    try:
+        return read(content.decode("utf-8"))
+    except UnicodeDecodeError:
+        raise PricesRefused(f"{file.name}: not a text in UTF-8") from None
+    except PricesRefused as refused:
+        raise PricesRefused(f"{file.name}: {refused}") from None
+
+
+def _print(stores: Stores, owner: Owner, *, as_json: bool) -> None:
+    """Print what is set; for an account without anything, what its contract and registers suggest."""
+    rows = list(_rows(stores, owner))
+    _PRICES.print(rows, as_json=as_json)
+    if isinstance(owner, Account) and not rows and not as_json:
+        found = suggest(stores.measures, owner)
+        values = {"option": found.option, "power": found.power, "hours": format_hours(found.hours)}
+        if options := " ".join(f"--{name} {value}" for name, value in values.items() if value):
+            click.echo(f"its contract and registers suggest: {options}")
+
+
+def _rows(stores: Stores, owner: Owner) -> Iterator[Mapping[str, Any]]:
+    """Yield what is set for an account, also by its tenant and its contract, or for a tenant."""
+    registry, today = stores.registry, civil_date(stores.now())
+    if isinstance(owner, Account):
+        tariff = load_tariff(registry, stores.measures, owner)
+        sets, regulated = dict(zip(("account", "tenant"), tariff.choices, strict=False)), tariff.regulated
+        sets["contract"] = TariffChoices(hours=tuple(hours_of_contracts(tariff.contracts)))
+    else:
+        sets = {"tenant": load_choices(registry, owner) or TariffChoices()}
+        regulated = load_regulated(registry, sets["tenant"])
+    for name, choices in sets.items():
+        for kind in ("electricity", "gas", "production", "hours"):
+            for choice in getattr(choices, kind):
+                future = f"from {choice.first} on" if choice.first > today else ""
+                if isinstance(choice, RegulatedChoice):
+                    text = f"regulated {choice.option}, {choice.power} kVA"
+                    remarks = [future, describe_known(choice, regulated)]
+                elif isinstance(choice, OffPeakHours):
+                    text, remarks = format_hours(choice.ranges), [future, "estimated" if choice.estimated else ""]
+                else:
+                    text, remarks = _describe(choice, choices.supplier), [future]
+                last = choice.last if isinstance(choice, Price) else None
+                row = {"kind": kind, "first": choice.first, "last": last, "tariff": text, "owner": name}
+                days = {day: row[day] and str(row[day]) for day in ("first", "last")}
+                yield {**row, **days, "remark": "; ".join(filter(None, remarks))}
+
+
+def describe_known(choice: RegulatedChoice, regulated: Mapping[Option, RegulatedTariff]) -> str:
+    """Return which days have a regulated price, or why none has."""
+    if choice.option not in regulated:
+        return f"no {choice.option} prices: `releve prices update`"
+    if not (prices := regulated[choice.option].prices(choice.power)):
+        return f"option {choice.option} has no price for {choice.power} kVA"
+    return f"known from {max(prices[0].first, choice.first)} to {prices[-1].last}"
+
+
+def _describe(price: Price, supplier: str) -> str:
+    energy = ", ".join(f"{name} {amount}" for name, amount in price.energy.items())
+    monthly = f", {price.subscription / 12} a month" if price.subscription else ""
+    return f"{supplier or 'own'}: {energy}{monthly}"
+
+
+def _describe_update(one: FileUpdate) -> str:
+    if one.refused:
+        kept = f"the copy of {one.copied_on} stays in use" if one.copied_on else "there is no copy of it"
+        return f"{one.name}: not taken, because {one.refused}; {kept}"
+    rows = {0: "no new rows", 1: "1 new row"}.get(one.new_rows, f"{one.new_rows} new rows")
+    return f"{one.name}: {rows}, copied on {one.copied_on}"
