@@ -75,7 +75,7 @@ def price_measures(
     read = [read_costs(measures, account_id, tariff, window) for window in merge_windows([other, span])]
     costs = {day: cost for one in read for day, cost in one.by_day.items()}
     whole = {day: cost for day, cost in costs.items() if cost.known}
-    known, every = _to_amounts(whole, energy.span.view), _to_amounts(costs, energy.span.view)
+    known, every = whole_amounts(whole, energy.span.view), whole_amounts(costs, energy.span.view)
     if energy.span.view is View.DAY and find_curve(daily):
         hours = read_hours(measures, account_id, tariff, DateWindow(other.start, span.end))
         shown = _by_hour(energy.span, hours, known, next_day)
@@ -105,7 +105,7 @@ def price_measures(
     return priced, Costs(span, costs, read[-1].paid)
 
 
-def _to_amounts(costs: Mapping[date, Cost], view: View) -> Days:
+def whole_amounts(costs: Mapping[date, Cost], view: View) -> Days:
     """Return whole millionths of a euro by day; for a year's chart, those of a month add up to the month's."""
     if view is not View.YEAR:
         return {day: floor(_MILLION * cost.total) for day, cost in costs.items()}

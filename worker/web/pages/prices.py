@@ -143,7 +143,7 @@ def _render(
         options=list(Option),
         powers=_POWERS,
         suggested=any(suggested.values()) and not typed,
-        typed=suggested | (typed or {}),
+        typed={**suggested, **(typed or {})},
         fault=fault,
     )
 
