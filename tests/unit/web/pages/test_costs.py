@@ -22,6 +22,7 @@ from worker.domain.prices import Option
 from worker.domain.prices.choices import OffPeakHours, Terms, read_hours
 from worker.domain.prices.energy import EnergySource, PeriodEnergies, off_peak_minutes
 from worker.domain.prices.own_prices import read_own_prices
+from worker.domain.prices.regulated import FILES
 from worker.domain.series import USUAL_SERIES, Period, Series, of_supplier
 from worker.domain.windows import ONE_DAY, DateWindow
 from worker.web.pages.chart_values import View
@@ -32,6 +33,7 @@ LAST = TODAY - timedelta(days=1)
 BASE = "[[electricity]]\nfrom = {first}\nsubscription = 31\nbase = 0.25\n"
 PEAK = "[[electricity]]\nfrom = 2023-01-01\nsubscription = 31\nhp = 0.25\nhc = 0.125\n"
 SOLD = "[[production]]\nfrom = 2023-01-01\nprice = 0.1\n"
+HPHC_HEADER = "DATE_DEBUT;DATE_FIN;P_SOUSCRITE;PART_FIXE_TTC;PART_VARIABLE_HC_TTC;PART_VARIABLE_HP_TTC"
 USUAL = (Series.DAILY, Series.LOAD_CURVE)
 
 
@@ -72,7 +74,7 @@ def slots_of(page: str) -> dict[str, list[str]]:
 
 def lines_of(page: str) -> list[list[str]]:
     """Return the lines of the table by tariff period."""
-    table = page.split("Coût par période tarifaire</caption>")[1].split("</table>")[0]
+    table = page.split("Détail du coût</caption>")[1].split("</table>")[0]
     return [re.findall(r"<t[hd][^>]*>([^<]*)<", row) for row in table.split("<tr")[2:]]
 
 
@@ -142,22 +144,32 @@ def test_days_without_a_price_are_told_as_plainly_as_missing_days(service: ApiSe
     assert page.count('class="gap"') == 2 * 9  # In the wide drawing and the narrow one.
 
 
-def test_a_regulated_price_that_is_not_published_is_told_with_the_days_that_are_known(service: ApiService) -> None:
-    account = add_home(service, "")
-    registry = service.parts.stores.registry
-    owner = registry.accounts.get_existing(account)
-    for option, power, why in (
-        (Option.BASE, 6, None),
-        (Option.BASE, 36, "les prix connus du tarif réglementé vont du 23 juillet 2012 au "),
-        (Option.BASE, 7, "le tarif réglementé n’a pas de prix pour 7 kVA"),
-        (Option.HPHC, 6, "n’ont pas encore été téléchargés (« releve prices update »)"),
-    ):
-        set_prices(registry, owner, regulated=(option, power), first=date(2020, 1, 1))
-        page = page_of(service, account, "?unit=eur")
-        assert why is None or f"Pas de prix du 1er juillet 2024 au 24 juillet 2024 : {why}" in page.replace(
-            "les prix de l’option Heures pleines / heures creuses ", ""
-        )
-        assert ("Pas de prix" in page) == (why is not None)
+@pytest.mark.parametrize(
+    ("option", "power", "why"),
+    [
+        (Option.BASE, 6, ""),
+        (Option.BASE, 7, "le tarif réglementé n’a pas de prix pour 7 kVA avec l’option Base."),
+        (Option.HPHC, 6, "les prix connus du tarif réglementé vont du 1er août 2023 au 31 janvier 2024."),
+        (
+            Option.TEMPO,
+            3,
+            "le tarif réglementé n’a pas de prix pour 3 kVA avec l’option Tempo.",
+        ),
+    ],
+)
+def test_why_a_regulated_price_is_unknown_is_told(service: ApiService, option: Option, power: int, why: str) -> None:
+    account, registry = add_home(service, ""), service.parts.stores.registry
+    registry.public_files.save(FILES[Option.HPHC], f"{HPHC_HEADER}\n01/08/2023;;6;150,00;0,20;0,25\n", date(2024, 1, 1))
+    set_prices(registry, registry.accounts.get_existing(account), regulated=(option, power))
+    page = page_of(service, account, "?unit=eur")
+    assert ("Pas de prix" in page) == bool(why)
+    assert f"Pas de prix du 1er juillet 2024 au 24 juillet 2024 : {why}" in page or not why
+
+
+def test_the_missing_file_of_an_option_is_told_with_the_command_that_fetches_it(service: ApiService) -> None:
+    account, registry = add_home(service, ""), service.parts.stores.registry
+    set_prices(registry, registry.accounts.get_existing(account), regulated=(Option.HPHC, 6))
+    assert "n’ont pas encore été téléchargés (« releve prices update »)." in page_of(service, account, "?unit=eur")
 
 
 def test_days_whose_periods_are_unknown_and_days_with_holes_are_told(service: ApiService) -> None:
