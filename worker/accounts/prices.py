@@ -11,7 +11,6 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from enum import StrEnum
 from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
@@ -61,26 +60,6 @@ Owner = Account | str  # An account, or the name of a tenant.
 Choice = RegulatedChoice | Price
 
 
-class NoPrice(StrEnum):
-    """Why a day has no price."""
-
-    NOT_SET = "not_set"
-    ENDED = "ended"  # Own prices have a last day.
-    NO_FILE = "no_file"
-    NO_POWER = "no_power"
-    TOO_OLD = "too_old"  # The regulator's file begins later.
-    NOT_KNOWN_YET = "not_known_yet"  # A row in force counts up to the next usual change.
-
-
-@dataclass(frozen=True, slots=True)
-class UnpricedDays:
-    """Days in a row that have no price; ``choice``: what was set for them."""
-
-    days: DateWindow
-    reason: NoPrice
-    choice: Choice | None
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tariff:
     """What an account pays by. ``choices``: the household's own, which may be empty, then those of its tenant.
@@ -120,26 +99,15 @@ class Tariff:
         choice = self.choice_on(day, kind)
         return find_price([choice], day) if isinstance(choice, Price) else None
 
-    def list_unpriced(self, window: DateWindow) -> Iterator[UnpricedDays]:
-        """Yield the past days of a window that have no price, with the reason."""
+    def list_unpriced(self, window: DateWindow) -> Iterator[tuple[DateWindow, Choice | None]]:
+        """Yield the past days of a window that have no price, as windows, each with what was set for it."""
         kind = self.kind
         prices = {day: one.price for day, one in self.terms(window).items()} if kind == "electricity" else {}
         lacking = [day for day in window.dates() if day < self.today and not prices.get(day)]
         if kind == "gas":
             lacking = [day for day in lacking if not self.own_price(day, kind)]
-        for (reason, choice), days in groupby(lacking, key=self._explain):
-            yield from (UnpricedDays(part, reason, choice) for part in to_windows(days))
-
-    def _explain(self, day: date) -> tuple[NoPrice, Choice | None]:
-        choice = self.choice_on(day, self.kind)
-        if not isinstance(choice, RegulatedChoice):
-            return (NoPrice.ENDED if choice else NoPrice.NOT_SET), choice
-        if choice.option not in self.regulated:
-            return NoPrice.NO_FILE, choice
-        prices = self.regulated[choice.option].prices(choice.power)
-        if not prices:
-            return NoPrice.NO_POWER, choice
-        return (NoPrice.TOO_OLD if day < prices[-1].first else NoPrice.NOT_KNOWN_YET), choice
+        for choice, days in groupby(lacking, key=lambda day: self.choice_on(day, kind)):
+            yield from ((part, choice) for part in to_windows(days))
 
 
 @dataclass(frozen=True, slots=True)

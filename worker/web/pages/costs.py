@@ -12,9 +12,9 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from itertools import accumulate, groupby, pairwise
 from math import floor
-from typing import Any, Final
+from typing import Final
 
-from worker.accounts.prices import Costs, Tariff, UnpricedDays, read_costs, read_hours
+from worker.accounts.prices import Choice, Costs, Tariff, read_costs, read_hours
 from worker.domain.documents import MILLIWATT_HOURS_PER_KWH
 from worker.domain.prices.choices import RegulatedChoice
 from worker.domain.prices.cost import Cost, row_of_days
@@ -75,7 +75,7 @@ def price_measures(
     read = [read_costs(measures, account_id, tariff, window) for window in merge_windows([other, span])]
     costs = {day: cost for one in read for day, cost in one.by_day.items()}
     whole = {day: cost for day, cost in costs.items() if cost.known}
-    known, every = _to_amounts(whole, energy.span.view), _to_amounts(costs, energy.span.view)
+    known, every = whole_amounts(whole, energy.span.view), whole_amounts(costs, energy.span.view)
     if energy.span.view is View.DAY and find_curve(daily):
         hours = read_hours(measures, account_id, tariff, DateWindow(other.start, span.end))
         shown = _by_hour(energy.span, hours, known, next_day)
@@ -85,10 +85,10 @@ def price_measures(
         slots = measures_by_day(energy.span, every, next_day, energy.against).slots if every != known else shown.slots
         shown = replace(shown, slots=tuple(map(_mark_part, slots, shown.slots)))
     unpriced = list(tariff.list_unpriced(span))
-    days_unpriced = frozenset(day for one in unpriced for day in one.days.dates())
+    days_unpriced = frozenset(day for days, _ in unpriced for day in days.dates())
     total = row_of_days(span, costs)["total_eur"]
     reasons = [
-        *(describe_unpriced(one, words) for one in unpriced),
+        *(describe_unpriced(tariff, *one, words) for one in unpriced),
         *_explain_unknown(energy.days.keys() - days_unpriced, costs, words),
     ]
     priced = replace(
@@ -105,7 +105,7 @@ def price_measures(
     return priced, Costs(span, costs, read[-1].paid)
 
 
-def _to_amounts(costs: Mapping[date, Cost], view: View) -> Days:
+def whole_amounts(costs: Mapping[date, Cost], view: View) -> Days:
     """Return whole millionths of a euro by day; for a year's chart, those of a month add up to the month's."""
     if view is not View.YEAR:
         return {day: floor(_MILLION * cost.total) for day, cost in costs.items()}
@@ -171,15 +171,19 @@ def _explain_unknown(days: Collection[date], costs: Mapping[date, Cost], words: 
         yield words.count("cost.parts", partial)
 
 
-def describe_unpriced(unpriced: UnpricedDays, words: Words) -> str:
-    """Return which days have no price, and why."""
-    days, choice = unpriced.days, unpriced.choice
-    facts: dict[str, Any] = {}
-    if isinstance(choice, RegulatedChoice):
-        facts = {"option": words(f"option.{choice.option}"), "power": choice.power}
+def describe_unpriced(tariff: Tariff, days: DateWindow, choice: Choice | None, words: Words) -> str:
+    """Return that days have no price, and why."""
     first, last = words.day(days.start), words.day(days.end - ONE_DAY)
     told = words(f"cost.no_price.{'day' if days.days == 1 else 'days'}", first=first, last=last)
-    return f"{told} {words(f'cost.no_price.{unpriced.reason}', **facts)}"
+    if not isinstance(choice, RegulatedChoice):
+        return f"{told} {words('cost.no_price.ended' if choice else 'cost.no_price.not_set')}"
+    option = words(f"option.{choice.option}")
+    if choice.option not in tariff.regulated:
+        return f"{told} {words('cost.no_price.no_file', option=option)}"
+    if not (prices := tariff.regulated[choice.option].prices(choice.power)):
+        return f"{told} {words('cost.no_price.no_power', option=option, power=choice.power)}"
+    known = {"first": words.day(prices[0].first), "last": words.day(prices[-1].last or days.start)}
+    return f"{told} {words('cost.no_price.not_published', **known)}"
 
 
 def _to_amount(number: str | Decimal) -> int:
