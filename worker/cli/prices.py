@@ -228,7 +228,7 @@ def _rows(stores: Stores, owner: Owner) -> Iterator[Mapping[str, Any]]:
         sets = {"tenant": load_choices(registry, owner) or TariffChoices()}
         regulated = load_regulated(registry, sets["tenant"])
     for owner_name, choices in sets.items():
-        for kind, choice in ((kind, one) for kind in (*KINDS, "hours") for one in getattr(choices, kind)):
+        for kind, choice in ((name, one) for name in (*KINDS, "hours") for one in getattr(choices, name)):
             match choice:
                 case RegulatedChoice():
                     text = f"regulated {choice.option}, {choice.power} kVA"
