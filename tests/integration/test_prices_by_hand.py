@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import date, timedelta
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 
 import pytest
 
 from tests.support.api_service import TODAY
 from tests.support.factories import NOW
+from tests.support.gas_entries import gas_period
 from tests.support.installation import Installation
 from tests.support.panel_homes import PanelHome, store_home
 from tests.support.registries import prepare_registry
+from worker.domain.audit_entry import AuditFilter
+from worker.domain.documents import to_document
+from worker.domain.series import Doctype, Series
+from worker.domain.windows import ONE_DAY
+from worker.stores.registry.account_details import DetailKind
 
 HOME = PanelHome(TODAY - timedelta(days=1), days=40, curve_days=40)
 OWN = """
@@ -49,23 +56,243 @@ def write(folder: Path, name: str, text: str) -> str:
 def test_nothing_is_assumed_and_what_contract_and_registers_say_is_only_suggested(
     installation: Installation, home: str
 ) -> None:
-    assert (
-        f"no price is set for this account: `releve prices set {home} …`"
-        in installation.releve("cost", home, code=1).err
-    )
+    refused = installation.releve("cost", home, code=1).error_line
+    assert f"no price is set for this account: `releve prices set {home} …`" in refused
     assert installation.releve("prices", "show", home).out.splitlines() == [
         "no prices are set: `releve prices set --help` shows how",
-        "its contract and registers suggest: --option hphc --power 6 --hours 22:00-06:00",
+        "its contract and registers suggest: --option hphc --power 9 --hours 22:00-06:00",
+    ]
+    assert installation.releve("prices", "remove", home).out == "no prices were set\n"
+
+
+def test_own_prices_are_shown_and_costs_printed(installation: Installation, home: str) -> None:
+    installation.releve("prices", "set", home, "--file", write(installation.folder, "own.toml", OWN))
+    rows = installation.query_rows("prices", "show", home)
+    assert [(row["kind"], row["first"], row["last"], row["owner"]) for row in rows] == [
+        ("electricity", "2024-07-01", "2027-01-31", "account"),
+        ("electricity", "2027-02-01", None, "account"),
+        ("production", "2024-01-01", None, "account"),
+        ("hours", "2018-08-31", None, "contract"),
+        ("hours", "2024-04-15", None, "contract"),
+        ("hours", "2024-06-15", None, "contract"),
+    ]
+    assert rows[0]["tariff"] == "Énergie du Port: hp 0.25, hc 0.125, 31 a month"
+    assert [row["remark"] for row in rows] == ["", "from 2027-02-01 on", "", "estimated", "", ""]
+
+    june, july = installation.query_rows("cost", home, "--by", "month")
+    assert june == {
+        "start": "2024-06-01",
+        "end": "2024-07-01",
+        "periods": [],
+        "estimated": False,
+        "source": None,
+        "energy_eur": None,
+        "subscription_eur": None,
+        "total_eur": None,
+        "days": 0,
+        "expected_days": 30,
+        "production_kwh": june["production_kwh"],
+        "production_eur": june["production_eur"],
+    }
+    drawn = [HOME.drawn(date(2024, 7, 1) + place * ONE_DAY) for place in range(24)]
+    watt_hours = {"hp": sum(sum(day[1::2]) for day in drawn), "hc": sum(sum(day[::2]) for day in drawn)}
+    euros = {"hp": Decimal(watt_hours["hp"]) / 4000, "hc": Decimal(watt_hours["hc"]) / 8000}
+    assert [(one["name"], one["kwh"]) for one in july["periods"]] == [
+        (name, f"{Decimal(energy) / 1000:.3f}") for name, energy in watt_hours.items()
+    ]
+    assert Decimal(july["total_eur"]) == (sum(euros.values()) + 24).quantize(Decimal("0.01"), ROUND_HALF_UP)
+    assert (july["subscription_eur"], july["days"], july["expected_days"], july["source"]) == (
+        "24.00",
+        24,
+        31,
+        "registers",
+    )
+    assert Decimal(july["total_eur"]) == sum(Decimal(one["eur"]) for one in july["periods"]) + 24
+
+    days = installation.query_rows("cost", home)
+    assert (days[0]["start"], days[-1]["start"], len(days)) == ("2024-06-24", "2024-07-24", 31)
+    (year,) = installation.query_rows("cost", home, "--by", "year", "--from", "2024-07-01")
+    assert (year["start"], year["end"], year["expected_days"]) == ("2024-07-01", "2025-01-01", 184)
+    assert year["total_eur"] == july["total_eur"]
+    table = installation.releve("cost", home).out.splitlines()
+    assert max(map(len, table)) <= 80 and table[1].endswith("0/1   no price")
+    assert table[-3:] == [
+        "amounts in euros; fixed: the subscription, about what a bill counts",
+        "no price for 7 days, 2024-06-24 to 2024-06-30: none is set",
+        "other prices or hours from 2027-02-01 on",
     ]
 
 
-def test_own_prices_by_registers(installation: Installation, home: str) -> None:
+def test_hours_are_of_the_curve_and_tell_what_was_fed_in(installation: Installation, home: str) -> None:
     installation.releve("prices", "set", home, "--file", write(installation.folder, "own.toml", OWN))
-    print(installation.releve("prices", "show", home).out)
-    print(installation.releve("cost", home).out)
-    print(installation.releve("cost", home, "--by", "month").out)
-    print(installation.releve("cost", home, "--by", "hour", "--from", "2024-07-20", "--to", "2024-07-20").out)
-    print(installation.releve("cost", home, "--by", "month", "--json").out)
-    installation.releve("prices", "set", home, "--option", "base", "--power", "6", "--from", "2024-07-10")
-    print(installation.releve("cost", home, "--by", "month").out)
-    assert 0
+    rows = installation.query_rows("cost", home, "--by", "hour", "--from", "2024-07-20", "--to", "2024-07-20")
+    assert len(rows) == 24
+    steps, fed = HOME.drawn(date(2024, 7, 20)), HOME.fed(date(2024, 7, 20))
+    for hour, row in enumerate(rows):
+        (period,) = row["periods"]
+        assert row["start"] == f"2024-07-20T{hour:02}:00:00+02:00"
+        assert (row["minutes"], row["expected_minutes"], row["source"]) == (60, 60, "curve")
+        assert period["name"] == ("hp" if 6 <= hour < 22 else "hc")
+        assert period["kwh"] == f"{sum(steps[2 * hour : 2 * hour + 2]) / 1000:.3f}"
+        assert row["production_kwh"] == f"{sum(fed[2 * hour : 2 * hour + 2]) / 1000:.3f}"
+    table = installation.releve("cost", home, "--by", "hour").out.splitlines()
+    assert max(map(len, table)) <= 80 and len(table) == 7 * 24 + 3, table
+
+
+def test_the_regulated_tariff_counts_from_its_day_on_until_its_prices_are_no_longer_known(
+    installation: Installation, home: str
+) -> None:
+    assert installation.query_rows("prices", "set", home, "--option", "base", "--power", "6") == [
+        {
+            "kind": "electricity",
+            "first": "2000-01-01",
+            "last": None,
+            "tariff": "regulated base, 6 kVA",
+            "owner": "account",
+            "remark": "known from 2012-07-23 to 2026-01-31",
+        }
+    ]
+    june, july = installation.query_rows("cost", home, "--by", "month")
+    (period,) = july["periods"]
+    assert (period["name"], july["source"], july["estimated"]) == ("base", "daily", False)
+    assert 0.2 < Decimal(period["eur"]) / Decimal(period["kwh"]) < 0.3 and june["days"] == 16
+
+    refused = installation.releve("prices", "set", home, "--option", "hphc", "--power", "6", code=1).error_line
+    assert "something is set from 2000-01-01 on: say from which day this holds (--from)" in refused
+    installation.releve("prices", "set", home, "--option", "hphc", "--power", "6", "--from", "2024-07-10")
+    (_, july) = installation.query_rows("cost", home, "--by", "month")
+    assert (july["days"], july["source"]) == (9, "daily")
+    table = installation.releve("cost", home, "--by", "month").out.splitlines()
+    assert table[-2] == "no price for 15 days, 2024-07-10 to 2024-07-24: no hphc prices: `releve prices update`"
+    installation.releve("prices", "set", home, "--option", "base", "--power", "7", "--from", "2024-07-10")
+    assert "option base has no price for 7 kVA" in installation.releve("cost", home).out
+
+    installation.releve("prices", "set", home, "--option", "base", "--power", "9", "--from", "2024-07-10")
+    later = installation.but(pretend_now="2026-03-01T09:00:00+01:00")
+    words = ("cost", home, "--from", "2026-01-31", "--to", "2026-02-02")
+    assert later.releve(*words).out.splitlines()[-2:] == [
+        "no price for 2 days, 2026-02-01 to 2026-02-02: known from 2024-07-10 to 2026-01-31",
+        "regulated prices: known from 2024-07-10 to 2026-01-31",
+    ]
+
+
+def test_a_change_of_the_option_inside_a_month_goes_by_days(installation: Installation, home: str) -> None:
+    installation.releve("prices", "set", home, "--file", write(installation.folder, "own.toml", OWN))
+    installation.releve("prices", "set", home, "--option", "base", "--power", "6", "--from", "2024-07-11")
+    (july,) = installation.query_rows("cost", home, "--by", "month", "--from", "2024-07-01")
+    assert [one["name"] for one in july["periods"]] == ["base", "hp", "hc"]
+    assert (july["source"], july["days"]) == ("mixed", 24)
+    parts = [
+        *installation.query_rows("cost", home, "--by", "month", "--from", "2024-07-01", "--to", "2024-07-10"),
+        *installation.query_rows("cost", home, "--by", "month", "--from", "2024-07-11", "--to", "2024-07-31"),
+    ]
+    assert abs(sum(Decimal(one["total_eur"]) for one in parts) - Decimal(july["total_eur"])) <= Decimal("0.01")
+
+
+BASE = ("--option", "base", "--power", "6")
+REFUSED = [
+    (("--option", "base"), 2, "give --option and --power together"),
+    (("--option", "base", "--power", "37"), 2, "37 is not in the range 1<=x<=36"),
+    (("--from", "2024-07-01"), 1, "give an option with a power, own prices, or off-peak hours"),
+    (("--hours", "22:00-24:00"), 1, "off-peak hours, range 1: write 00:00 for 24:00"),
+    (("--hours", "22:00-06:00,05:00-07:00"), 1, "overlap"),
+    (("--hours", "22:00-06:00"), 1, "something is set from 2000-01-01 on"),
+    ((*BASE, "--from", "2026-02-30"), 2, "'2026-02-30' is not a day"),
+]
+REFUSED_FILES = [
+    ("[[electricity]]\nfrom = 2024-07-01\nsubscription = 1\nbase = -0.1\n", "[[electricity]] 1, base: must be more"),
+    ('[[electricity]]\nfrom = 2024-07-01\nsubscription = 1\nbase = "0,19"\n', "base: write 0.19, without quotes"),
+    ("[[electricty]]\n", "'electricty' is unknown: did you mean electricity?"),
+    ("#" * 300 + "\n" + "# x\n" * 17_000, "it is larger than 64 kB"),
+    ("[[gas]]\nfrom = 2024-07-01\nsubscription = 1\nprice = 0.1\n", "this is a meter of electricity"),
+    ("\udcff", "not a text in UTF-8"),
+]
+
+
+def test_bad_input_is_one_line_and_changes_nothing(installation: Installation, home: str) -> None:
+    installation.releve("prices", "set", home, *BASE, "--hours", "23:00-05:00")
+    before = installation.query_rows("prices", "show", home)
+    for words, code, reason in REFUSED:
+        assert reason in installation.releve("prices", "set", home, *words, code=code).error_line
+    for text, reason in REFUSED_FILES:
+        (installation.folder / "own.toml").write_bytes(text.encode("utf-8", "surrogateescape"))
+        line = installation.releve("prices", "set", home, "--file", "own.toml", code=1).error_line
+        assert line.startswith("releve: ") and reason in line
+    write(installation.folder, "days.csv", "day,colour\n2024-07-01,PINK\n")
+    assert "days.csv: line 2: must be a day" in installation.releve("prices", "tempo", "days.csv", code=1).error_line
+    assert "give either an ACCOUNT or --tenant" in installation.releve("prices", "show", code=2).error_line
+    assert "give either" in installation.releve("prices", "show", home, "--tenant", "default", code=2).error_line
+    assert installation.query_rows("prices", "show", home) == before
+    for by in ("hour", "day", "month", "year"):
+        words = ("cost", home, "--by", by, "--from", "2024-07-02", "--to", "2024-07-01")
+        assert "--from 2024-07-02 must not be after" in installation.releve(*words, code=2).error_line
+
+
+def test_a_households_own_outranks_its_tenants_default_from_its_first_day_on(
+    installation: Installation, home: str
+) -> None:
+    installation.releve("prices", "set", "--tenant", "default", *BASE)
+    refused = installation.releve("prices", "set", "--tenant", "default", "--hours", "22:00-06:00", code=1).error_line
+    assert "each meter has its own" in refused
+    assert "no tenant nobody" in installation.releve("prices", "set", "--tenant", "nobody", *BASE, code=1).error_line
+    (row,) = installation.query_rows("prices", "show", "--tenant", "default")
+    assert [one["owner"] for one in installation.query_rows("prices", "show", home)] == [row["owner"]] == ["tenant"]
+    installation.releve("prices", "set", home, "--file", write(installation.folder, "own.toml", OWN))
+    june, july = installation.query_rows("cost", home, "--by", "month")
+    assert [one["name"] for one in (*june["periods"], *july["periods"])] == ["base", "hp", "hc"]
+    assert installation.releve("prices", "remove", home).out == "the prices are removed\n"
+    june, july = installation.query_rows("cost", home, "--by", "month")
+    assert {one["name"] for one in (*june["periods"], *july["periods"])} == {"base"}
+    installation.releve("prices", "remove", "--tenant", "default")
+    installation.releve("cost", home, code=1)
+
+
+def test_colours_are_added_to_those_known_and_one_that_comes_late_completes_the_day(
+    installation: Installation,
+) -> None:
+    prepare_registry(installation.folder)
+    with installation.open() as parts:
+        account, _ = parts.stores.registry.accounts.add("enedis", "30001640000011", NOW, token_needed=False)
+        store_home(parts, account.id, HOME, [Series.LOAD_CURVE])
+    installation.releve("prices", "set", account.id, "--option", "tempo", "--power", "6")
+    words = ("cost", account.id, "--from", "2024-07-02", "--to", "2024-07-02")
+    (row,) = installation.query_rows(*words)
+    assert (row["total_eur"], row["days"]) == (None, 0)
+    write(installation.folder, "days.csv", "day,colour\n2024-07-01,RED\n2024-07-02,WHITE\n")
+    assert installation.query("prices", "tempo", "days.csv") == {"added": 2, "changed": 0}
+    (row,) = installation.query_rows(*words)
+    assert [one["name"] for one in row["periods"]] == ["white_hp", "white_hc", "red_hc"]
+    write(installation.folder, "days.csv", "day,colour\n2024-07-01,BLUE\n2024-07-03,BLUE\n")
+    assert installation.query("prices", "tempo", "days.csv") == {"added": 1, "changed": 1}
+    (row,) = installation.query_rows(*words)
+    assert [one["name"] for one in row["periods"]] == ["blue_hc", "white_hp", "white_hc"]
+    assert (row["days"], row["source"], row["estimated"]) == (1, "curve", False)
+
+
+def test_gas_takes_own_prices_alone_and_a_meter_read_by_periods_has_no_days(installation: Installation) -> None:
+    prepare_registry(installation.folder)
+    with installation.open() as parts:
+        account, _ = parts.stores.registry.accounts.add("grdf", "GI123456", NOW, token_needed=False)
+        documents = [to_document(account.id, Doctype.GAS_PUBLISHED, gas_period("2024-05-15", "2024-06-15"), NOW)]
+        parts.stores.measures.write({Doctype.GAS_PUBLISHED: documents})
+    assert "this is a gas meter" in installation.releve("prices", "set", account.id, *BASE, code=1).error_line
+    own = "[[gas]]\nfrom = 2024-01-01\nsubscription = 0\nprice = 0.1\n"
+    installation.releve("prices", "set", account.id, "--file", write(installation.folder, "own.toml", own))
+    may, *_ = installation.query_rows("cost", account.id, "--by", "month")
+    assert (may["total_eur"], may["periods"]) == ("99.00", [{"name": "price", "kwh": "990.000", "eur": "99.00"}])
+    by_day = installation.releve("cost", account.id, "--from", "2024-05-01", "--to", "2024-05-31", code=2).error_line
+    assert "this meter is read by periods of several days: use --by month or --by year" in by_day
+    assert "gas has no hours" in installation.releve("cost", account.id, "--by", "hour", code=1).error_line
+
+
+def test_what_is_set_is_sealed_ends_with_the_account_and_is_recorded(installation: Installation, home: str) -> None:
+    installation.releve("prices", "set", home, "--file", write(installation.folder, "own.toml", OWN))
+    stored = b"".join(file.read_bytes() for file in installation.folder.glob("registry.db*"))
+    assert "Énergie".encode() not in stored and b"0.125" not in stored
+    installation.releve("accounts", "remove", home, "--yes")
+    assert "was removed" in installation.releve("prices", "set", home, *BASE, code=1).error_line
+    with installation.open() as parts:
+        assert parts.stores.registry.account_details.load(home, DetailKind.PRICES) is None
+        entries = [*parts.stores.registry.audit.page(AuditFilter(account_id=home), 20)]
+    told = [(entry.action, entry.outcome) for entry in entries if entry.action.startswith("prices")]
+    assert sorted(told) == [("prices.set", "CANNOT_FIND_ACCOUNT"), ("prices.set", "ok")]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import date
+from datetime import date, timedelta
 
 import pytest
 
@@ -12,9 +12,12 @@ from tests.support.installation import Installation
 from tests.support.parts import Parts
 from tests.support.registries import switch_on
 from tests.support.whole_homes import index_entry
+from worker.accounts.prices import set_prices
 from worker.domain.completeness import COMPLETE, DayLedger
 from worker.domain.documents import Entry, to_document
+from worker.domain.prices.choices import read_hours
 from worker.domain.series import Doctype, Series
+from worker.domain.windows import ONE_DAY, DateWindow
 
 DAYS = [Entry("2024-07-01", 5_000_000), Entry("2024-07-02", 6_000_000)]
 RIGHT = {Doctype.DAY: DAYS, Doctype.MONTH: [Entry("2024-07", 11_000_000)], Doctype.YEAR: [Entry("2024", 11_000_000)]}
@@ -89,6 +92,45 @@ def test_production_is_named_and_a_new_sequence_of_registers_is_a_note(
         "day": "2024-07-02",
         "cause": "the meter was replaced",
     }
+
+
+def test_registers_and_curve_that_differ_by_tariff_period_are_a_note_that_nothing_repairs(
+    installation: Installation, parts: Parts
+) -> None:
+    """The contract says 22:00 to 06:00; of the third day the registers have 1 kWh of the night in the peak hours."""
+    steps, days = [], DateWindow(date(2024, 7, 1), date(2024, 7, 4))
+    start, end = days.instants()
+    while start < end:
+        steps.append(Entry(f"{start:%Y-%m-%dT%H:%M}Z", 250_000))
+        start += timedelta(minutes=30)
+    counted = [(0, 0), (8000, 4000), (16000, 8000), (25000, 11000)]
+    registers = [
+        index_entry(days.start + place * ONE_DAY, {"HP": peak, "HC": off}) for place, (peak, off) in enumerate(counted)
+    ]
+    hours: dict[str, int] = {}
+    for step in steps:
+        hours[f"{step.key[:13]}:00Z"] = 500_000
+    content = {
+        Doctype.MINUTE: steps,
+        Doctype.HOUR: [Entry(*hour) for hour in hours.items()],
+        Doctype.INDEX: registers,
+        Doctype.CONTRACT: [Entry("2024-06-01", 6_000_000, details={"off_peak_hours": "HC (22H00-6H00)"})],
+    }
+    account = add(parts, 15, content)
+    switch_on(parts.stores.registry, account, Series.LOAD_CURVE, Series.REGISTERS, Series.CONTRACT)
+    for words in ((), ("--repair",)):
+        assert installation.releve("verify", account, *words).out.splitlines()[0] == (
+            f"{account} registers 2024-07-03: note, registers and load curve differ by tariff period"
+        )
+    (note,) = installation.query("verify", account)["notes"]
+    assert note == {"account": account, "series": "registers", "differs_by_period": ["2024-07-03"]}
+    set_prices(
+        parts.stores.registry, parts.stores.registry.accounts.get_existing(account), hours=read_hours("00:00-06:00")
+    )
+    assert installation.releve("verify", account).out.splitlines()[0] == (
+        f"{account} registers 2 days from 2024-07-01 to 2024-07-02: note, registers and load curve differ by tariff "
+        "period"
+    ), "the hours that the household gives come first"
 
 
 @pytest.mark.parametrize("words", [(), ("home1", "--all"), ("--all", "--sample", "3")])

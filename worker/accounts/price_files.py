@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +14,7 @@ from worker.accounts.prices import load_copies
 from worker.clients.endpoints import host_of
 from worker.clients.published_files import FileNotFetched, fetch_text
 from worker.domain.prices import Option, PricesRefused
+from worker.domain.prices.choices import RegulatedChoice, TariffChoices
 from worker.domain.prices.regulated import FILES, read_tariff
 from worker.domain.windows import PARIS
 from worker.logs import fields
@@ -73,12 +75,12 @@ def read_from_folder(folder: Path, today: date) -> ReadCopy:
 
 def uses_regulated(registry: Registry) -> bool:
     """Return whether an account, or a tenant by default, is on the regulated tariff."""
-    if any(prices.get("regulated") for prices in registry.tenants.list_prices()):
-        return True
     details = registry.account_details
     accounts = details.list_accounts(DetailKind.PRICES)
     pages = (accounts[start : start + _PAGE] for start in range(0, len(accounts), _PAGE))
-    return any(told.get("regulated") for page in pages for told in details.load_many(page, DetailKind.PRICES).values())
+    of_accounts = (told for page in pages for told in details.load_many(page, DetailKind.PRICES).values())
+    choices = map(TariffChoices.from_json, chain(registry.tenants.list_prices(), of_accounts))
+    return any(isinstance(one, RegulatedChoice) for each in choices for one in each.electricity)
 
 
 def _update_file(registry: Registry, read_copy: ReadCopy, option: Option, before: PublicFile | None) -> FileUpdate:

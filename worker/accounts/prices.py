@@ -132,13 +132,12 @@ def load_tariff(registry: Registry, measures: MeasureStore, account: Account) ->
     own, default = load_choices(registry, account), load_choices(registry, account.tenant)
     choices = [own or TariffChoices(), *([default] if default else [])]
     options, contract = _options_of(*choices), contract_series(account.supplier).inputs
-    colours = load_copies(registry).get(COLOURS_FILE) if Option.TEMPO in options else None
     return Tariff(
         supplier=account.supplier,
         today=civil_date(registry.now()),
         choices=choices,
         regulated=load_regulated(registry, *choices),
-        colours=_read_colours(colours.text) if colours else {},
+        colours=load_colours(registry) if Option.TEMPO in options else {},
         contracts=_read(measures, account.id, {contract: ALL_KEYS})[contract] if Option.HPHC in options else (),
         has_panels=Series.PRODUCTION_DAILY in with_days(registry.outcomes.known(account.id)),
     )
@@ -165,16 +164,20 @@ def load_copies(registry: Registry) -> dict[str, PublicFile]:
     return shipped | newer
 
 
+def load_colours(registry: Registry) -> Mapping[date, Colour]:
+    """Return the known colours of Tempo."""
+    stored = registry.public_files.load(COLOURS_FILE)
+    return _read_colours(stored.text) if stored else {}
+
+
 def save_colours(registry: Registry, text: str) -> tuple[int, int]:
     """Add the colours of a file to the known ones, and return how many days are new, and how many changed.
 
     Raises PricesRefused.
     """
-    given = read_colours(text)
-    stored = registry.public_files.load(COLOURS_FILE)
-    known = dict(_read_colours(stored.text)) if stored else {}
+    given, known = read_colours(text), load_colours(registry)
     changed = sum(known.get(day, colour) is not colour for day, colour in given.items())
-    registry.public_files.save(COLOURS_FILE, write_colours(known | given), civil_date(registry.now()))
+    registry.public_files.save(COLOURS_FILE, write_colours({**known, **given}), civil_date(registry.now()))
     return len(given.keys() - known.keys()), changed
 
 
@@ -255,14 +258,18 @@ class Suggestion:
     hours: Sequence[TimeRange] = ()
 
 
+def find_option(registers: Entry) -> Option | None:
+    """Return the option whose periods these registers count; None for those of a distributor's calendar."""
+    return _OPTIONS_OF_REGISTERS.get(frozenset(read_registers(registers)))
+
+
 def suggest(measures: MeasureStore, account: Account) -> Suggestion:
     """Return what the newest contract and registers of a meter of electricity tell."""
     if daily_of(supplier=account.supplier).is_gas:
         return Suggestion()
     contract, index = contract_series(account.supplier).inputs, registers_of().inputs
     stored = _read(measures, account.id, {contract: ALL_KEYS, index: ALL_KEYS})
-    names = read_registers(stored[index][-1]) if stored[index] else {}
-    option = _OPTIONS_OF_REGISTERS.get(frozenset(names))
+    option = find_option(stored[index][-1]) if stored[index] else None
     if not stored[contract]:
         return Suggestion(option)
     row = stored[contract][-1]
@@ -303,23 +310,23 @@ def hourly_rows(
     """Return a row for each hour of a window, by the curve. Raises PricesRefused for gas, which has no curve."""
     if tariff.kind == "gas":
         raise PricesRefused("gas has no hours: ask for days, months or years")
-    fed = None
-    if tariff.has_panels:
-        produced = dailies_of(tariff.supplier)[1:]
-        any_price = dict.fromkeys(window.dates(), Terms(Option.BASE))
-        fed_steps = _read_steps(measures, account_id, produced[0], any_price, tariff.today)
-        fed = energies_by_hour(any_price, fed_steps, {})
-        fed = {key: replace(one, by_period={ONLY_PERIOD: sum(one.by_period.values())}) for key, one in fed.items()}
-    priced = read_hours(measures, account_id, tariff, window)
-    return rows_by_hour(window, priced, None if fed is None else _price_production(fed, tariff))
+    fed = _read_fed_hours(measures, account_id, tariff, window) if tariff.has_panels else None
+    return rows_by_hour(window, read_hours(measures, account_id, tariff, window), fed)
 
 
 def read_hours(measures: MeasureStore, account_id: str, tariff: Tariff, window: DateWindow) -> dict[str, Cost]:
-    """Return what hours of electricity cost, by the keys of their documents."""
+    """Return what the hours of a window of electricity cost, by the keys of their documents."""
     terms = tariff.terms(window)
-    steps = _read_steps(measures, account_id, dailies_of(tariff.supplier)[0], terms, tariff.today)
-    energies = energies_by_hour(terms, steps, tariff.colours)
-    return price_energies(energies, lambda day: terms[day].price)
+    steps = _read_steps(measures, account_id, Series.DAILY, terms, tariff.today)
+    return price_energies(energies_by_hour(terms, steps, tariff.colours), lambda day: terms[day].price)
+
+
+def _read_fed_hours(measures: MeasureStore, account_id: str, tariff: Tariff, window: DateWindow) -> dict[str, Cost]:
+    one_period = dict.fromkeys(window.dates(), Terms(Option.BASE))
+    steps = _read_steps(measures, account_id, Series.PRODUCTION_DAILY, one_period, tariff.today)
+    hours = energies_by_hour(one_period, steps, {}).items()
+    energies = {key: replace(one, by_period={ONLY_PERIOD: sum(one.by_period.values())}) for key, one in hours}
+    return _price_production(energies, tariff)
 
 
 def _price_production(energies: Mapping[Key, PeriodEnergies], tariff: Tariff) -> dict[Key, Cost]:

@@ -14,7 +14,6 @@ from worker.cli.command_audit import READS, command
 from worker.cli.prices import describe_known
 from worker.cli.printing import print_table
 from worker.domain.documents import ALL_KEYS, key_of, start_of
-from worker.domain.prices import Price
 from worker.domain.prices.choices import RegulatedChoice
 from worker.domain.series import Period, of_supplier
 from worker.domain.totals import calendar_month
@@ -63,6 +62,7 @@ def cost(account_id: str, by: str, first: date | None, last: date | None, as_jso
     unpriced = list(tariff.list_unpriced(window))
     days = {day for part, _ in unpriced for day in part.dates()}
     print_table([_to_cells(row, period, days) for row in rows])
+    click.echo("amounts in euros; fixed: the subscription, about what a bill counts")
     for line in _notes(tariff, unpriced):
         click.echo(line)
 
@@ -94,21 +94,19 @@ def _first_day(measures: MeasureStore, account_id: str, supplier: str) -> date |
 
 def _to_cells(row: Mapping[str, Any], period: Period, unpriced: Collection[date]) -> dict[str, Any]:
     days = sum(row["start"][:10] <= str(day) < row["end"] for day in unpriced)
-    lacking = f"no price for {_count(days)}" if row["total_eur"] else "no price"
-    remarks = [lacking if days else "", "estimated" if row["estimated"] else ""]
+    no_price = (f"no price for {_count(days)}" if row["source"] else "no price") if days else ""
     known = "minutes" if period is Period.HOUR else "days"
     energies = [f"{one['name']}:{one['kwh']}" if len(row["periods"]) > 1 else one["kwh"] for one in row["periods"]]
-    fed_in = {"fed in kWh": row["production_kwh"], "paid €": row["production_eur"]} if "production_kwh" in row else {}
+    fed_in = {"fed-in": row["production_kwh"], "paid": row["production_eur"]} if "production_kwh" in row else {}
     return {
         period.value: _format_start(row["start"], period),
         "kWh": energies or None,
-        "energy €": row["energy_eur"],
-        "subscription €, about": row["subscription_eur"],
-        "total €": row["total_eur"],
+        "energy": row["energy_eur"],
+        "fixed": row["subscription_eur"],
+        "total": row["total_eur"],
         **fed_in,
         known: f"{row[known]}/{row[f'expected_{known}']}",
-        "by": row["source"],
-        "remark": ", ".join(filter(None, remarks)),
+        "by": ", ".join(filter(None, [row["source"], "estimated" if row["estimated"] else "", no_price])) or None,
     }
 
 
@@ -120,9 +118,9 @@ def _format_start(start: str, period: Period) -> str:
 
 
 def _notes(tariff: Tariff, unpriced: Iterable[tuple[DateWindow, Choice | None]]) -> Iterator[str]:
-    """Yield why days have no price, until when regulated prices are known, and which prices begin later."""
+    """Yield why days have no price, until when regulated prices are known, and what begins later."""
     for days, choice in unpriced:
-        reason = f"the own price ends on {choice.last}" if isinstance(choice, Price) else "none is set"
+        reason = "the own price has ended" if choice else "none is set"
         if isinstance(choice, RegulatedChoice):
             reason = describe_known(choice, tariff.regulated)
         yield f"no price for {_count(days.days)}, {days.start} to {days.end - ONE_DAY}: {reason}"

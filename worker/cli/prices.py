@@ -83,7 +83,7 @@ def set_tariff(
     first: date | None,
     as_json: bool,
 ) -> None:
-    """Set the regulated tariff, own prices or off-peak hours of ACCOUNT, or of a tenant.
+    """Set the tariff, own prices or off-peak hours of ACCOUNT.
 
     What is set from another day on stays. A file has its own days, and replaces all own prices of its kinds. Off-peak
     hours that the contract tells need not be given. docs/how-to/prices.md shows a file.
@@ -111,7 +111,7 @@ def set_tariff(
 @parameters.tenant_option("Show what is set for this tenant.")
 @parameters.json_option
 def show(account_id: str | None, tenant: str | None, as_json: bool) -> None:
-    """Show what is set for ACCOUNT or a tenant: tariffs, own prices and off-peak hours.
+    """Show tariffs, own prices and off-peak hours of ACCOUNT.
 
     \b
     Example:
@@ -126,7 +126,7 @@ def show(account_id: str | None, tenant: str | None, as_json: bool) -> None:
 @parameters.tenant_option("Remove what is set for this tenant.")
 @parameters.json_option
 def remove(account_id: str | None, tenant: str | None, as_json: bool) -> None:
-    """Remove all prices and off-peak hours of ACCOUNT, or of a tenant.
+    """Remove all prices and off-peak hours of ACCOUNT.
 
     \b
     Example:
@@ -142,9 +142,10 @@ def remove(account_id: str | None, tenant: str | None, as_json: bool) -> None:
 @click.argument("file", type=parameters.FILE)
 @parameters.json_option
 def tempo(file: Path, as_json: bool) -> None:
-    """Read the colours of Tempo from a file with lines such as 2026-01-31,RED below the line `day,colour`.
+    """Read the colours of Tempo from FILE.
 
-    They are added to those already known; a colour in the file replaces a known one.
+    Below the line `day,colour` it has a line for each day, such as 2026-01-31,RED. Days that it doesn't have keep their
+    known colours.
 
     \b
     Example:
@@ -160,7 +161,7 @@ def tempo(file: Path, as_json: bool) -> None:
 @click.option("--folder", type=_FOLDER, help="Read the files in this folder instead of fetching them.")
 @parameters.json_option
 def update(folder: Path | None, as_json: bool) -> int:
-    """Fetch the regulated prices anew.
+    """Fetch the regulated prices again.
 
     They are the regulator's files Option_Base.csv, Option_HPHC.csv and Option_Tempo.csv. If one can't be right, it is
     refused, the copy in use stays, and the exit code is 1.

@@ -25,7 +25,7 @@ from worker.domain.answers import to_masked
 from worker.domain.audit_entry import AuditAction
 from worker.domain.consistency import Law
 from worker.domain.messages import WindowResult, new_run_id
-from worker.domain.series import is_gateway
+from worker.domain.series import Series, is_gateway
 from worker.domain.windows import DateWindow
 from worker.errors import FilesOnly, TokenNeeded, TokenRefused
 from worker.runtime.stores import Stores
@@ -227,7 +227,7 @@ def _rebuild(stores: Stores, sync: Sync, accounts: Iterable[Account]) -> Iterato
 
 
 def _notes(result: AuditResult) -> list[dict[str, Any]]:
-    """Return the notes, which are no faults: new register sequences, deviating months, days overdue to be final."""
+    """Return the notes, which are no faults."""
     account = {"account": result.account_id}
     breaks = [
         {**account, "series": series.value, **break_to_json(sequence_break)}
@@ -239,7 +239,9 @@ def _notes(result: AuditResult) -> list[dict[str, Any]]:
         {**account, "series": series.value, "provisional": [day.isoformat() for day in days]}
         for series, days in result.provisional.items()
     ]
-    return [*breaks, *deviations, *provisional]
+    differences = [day.isoformat() for day in result.differences]
+    by_period = [{**account, "series": Series.REGISTERS.value, "differs_by_period": differences}] if differences else []
+    return [*breaks, *deviations, *provisional, *by_period]
 
 
 def _print_result(result: AuditResult, repairs: dict[str, int]) -> None:
@@ -260,9 +262,13 @@ def _print_result(result: AuditResult, repairs: dict[str, int]) -> None:
             click.echo(f"{result.account_id} {series.value} {one.day}: note, a new sequence of registers, {one.cause}")
     for month in result.deviations:
         click.echo(f"{result.account_id} {parameters.describe_month(month)}")
-    for series, days in result.provisional.items():
+    overdue = "still provisional, but should be final by now"
+    notes = [(series, days, overdue) for series, days in result.provisional.items()]
+    if result.differences:
+        notes.append((Series.REGISTERS, result.differences, "registers and load curve differ by tariff period"))
+    for series, days, text in notes:
         span = f"{days[0]}" if len(days) == 1 else f"{len(days)} days from {days[0]} to {days[-1]}"
-        click.echo(f"{result.account_id} {series.value} {span}: note, still provisional, but should be final by now")
+        click.echo(f"{result.account_id} {series.value} {span}: note, {text}")
     if repairs:
         written, asked = repairs["documents_written"], repairs["windows_asked_again"]
         click.echo(f"{result.account_id} repaired: {written} documents written, {asked} windows asked for again")

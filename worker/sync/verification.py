@@ -10,11 +10,12 @@ import json
 import secrets
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from itertools import chain, islice
 from typing import Any, Final
 
+from worker.accounts.prices import find_option, load_choices, load_colours
 from worker.domain.account import Account
 from worker.domain.completeness import DayState, civil_day, civil_day_of, covered_time_by_day, interval_days
 from worker.domain.consistency import (
@@ -33,10 +34,13 @@ from worker.domain.consistency import (
     check_totals,
     compared_with,
     find_deviations,
+    find_differences,
     overdue_days,
 )
 from worker.domain.documents import ALL_KEYS, Document, Entry, KeyRange, key_range, to_entry
 from worker.domain.messages import WindowJob
+from worker.domain.prices import Colour
+from worker.domain.prices.choices import RegulatedChoice, TariffChoices, terms_by_day
 from worker.domain.series import Doctype, Granularity, Series, contract_series, find_curve, of_supplier, with_days
 from worker.domain.tariffs import SequenceBreak, day_energies, find_breaks
 from worker.domain.totals import days_of_curve
@@ -62,7 +66,7 @@ class AuditResult:
 
     The other fields hold notes, not discrepancies. ``breaks``: by series of registers, where a new sequence begins.
     ``deviations``: months whose days differ from what was published for them. ``provisional``: by series, days that
-    should be final by now.
+    should be final by now. ``differences``: days on which registers and curve differ by tariff period.
     """
 
     account_id: str
@@ -71,6 +75,7 @@ class AuditResult:
     breaks: Mapping[Series, Sequence[SequenceBreak]] = field(default_factory=dict)
     deviations: Sequence[MonthComparison] = ()
     provisional: Mapping[Series, Sequence[date]] = field(default_factory=dict)
+    differences: Sequence[date] = ()
 
 
 @dataclass
@@ -140,9 +145,18 @@ class Auditor:
                 series: set(history.days_without_daily(account_id, series)) for series in known if find_curve(series)
             },
         )
+        if Series.REGISTERS in known:
+            checks.hours = load_choices(registry, registry.accounts.get(account_id)) or TariffChoices()
+            checks.colours = load_colours(registry)
         checks.run()
         return AuditResult(
-            account_id, checks.documents, checks.findings, checks.breaks, checks.deviations, checks.provisional
+            account_id,
+            checks.documents,
+            checks.findings,
+            checks.breaks,
+            checks.deviations,
+            checks.provisional,
+            checks.differences,
         )
 
     def repair_account(self, result: AuditResult) -> tuple[int, int]:
@@ -237,7 +251,9 @@ class MeasureChecks:
     can come. ``set_aside``: by series, the days with an impossible value set aside. ``today``: the last day for which a
     curve is read. ``breaks``, ``deviations`` and ``provisional`` are notes: they are no faults and are not repaired.
     ``breaks``: by series of registers, where a new sequence begins. ``deviations``: months whose days differ from what
-    was published for them. ``provisional``: by series, the days that should be final by now.
+    was published for them. ``provisional``: by series, the days that should be final by now. ``differences``: days on
+    which registers and curve differ by tariff period, by the off-peak ``hours`` that the household gave and the
+    ``colours`` of Tempo.
     """
 
     account_id: str
@@ -252,6 +268,9 @@ class MeasureChecks:
     breaks: dict[Series, list[SequenceBreak]] = field(default_factory=dict)
     deviations: list[MonthComparison] = field(default_factory=list)
     provisional: dict[Series, list[date]] = field(default_factory=dict)
+    differences: list[date] = field(default_factory=list)
+    hours: TariffChoices = field(default_factory=TariffChoices)
+    colours: Mapping[date, Colour] = field(default_factory=dict)
     documents: int = 0
     _rows: dict[Series, list[Entry]] = field(default_factory=dict)
 
@@ -330,11 +349,22 @@ class MeasureChecks:
                 wanted = self.without_daily.get(daily, ())
                 self.findings += check_computed(daily, computed, wanted, _of_part(days, part))
             self._check_limit(series, steps_within)
+            if daily is Series.DAILY and Series.REGISTERS in self.stored_days:
+                self._compare_periods(part, steps)
             for peak, rows in peaks.items():
                 self.findings += check_peaks(peak, _of_part(rows, part), steps_within, corrected)
         self._check_limit(series, (), self.set_aside.get(series, ()))
         said = self.stored_days[series]
         self._check_stored(series, {day for day, time in covered.items() if time >= said.get(day, timedelta())})
+
+    def _compare_periods(self, part: DateWindow, steps: Sequence[Entry]) -> None:
+        """Compare registers and curve of days whose registers are those of an option, whatever the tariff is."""
+        rows = _of_part(self._rows_of(Series.REGISTERS), DateWindow(part.start, part.end + ONE_DAY))
+        options = [(date.fromisoformat(row.key), option) for row in rows if (option := find_option(row))]
+        choices = replace(self.hours, electricity=tuple(RegulatedChoice(*one, power=0) for one in options))
+        contracts = self._rows_of(contract_series()) if contract_series() in self.stored_days else ()
+        terms = terms_by_day(part, [choices], {}, contracts)
+        self.differences += [day for day, _, _ in find_differences(terms, rows, steps, self.colours)]
 
     def _parts(self, series: Series) -> Iterator[DateWindow]:
         """Yield the days with a load curve in parts, oldest first; nothing if there is no curve."""

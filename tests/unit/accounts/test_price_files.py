@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from datetime import date, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,8 @@ from worker.accounts.price_files import (
 )
 from worker.clients.published_files import FileNotFetched
 from worker.domain.account import DEFAULT_TENANT
-from worker.domain.prices import Option
+from worker.domain.prices import Option, Price
+from worker.domain.prices.choices import RegulatedChoice, TariffChoices
 from worker.domain.prices.regulated import FILES
 from worker.domain.windows import PARIS
 from worker.stores.registry import Registry
@@ -33,8 +35,9 @@ from worker.stores.registry.public_files import PublicFile
 TODAY = date(2026, 2, 3)
 SHIPPED = date(2025, 8, 1)
 MORE_HPHC = HPHC + "01/08/2025;;9;152,76;223,56;0,1065;0,1635;0,1465;0,2081\n"
-REGULATED = {"regulated": [["2026-01-01", "base", 6]], "own": {}, "hours": []}
-OWN = {"regulated": [], "own": {}, "hours": []}
+FIRST = date(2026, 1, 1)
+REGULATED = TariffChoices((RegulatedChoice(FIRST, Option.BASE, 6),)).to_json()
+OWN = TariffChoices((Price(FIRST, None, {"base": Decimal("0.2")}),)).to_json()
 
 
 @pytest.fixture

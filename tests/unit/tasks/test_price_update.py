@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -15,6 +14,7 @@ from tests.support.parts import use_parts
 from tests.unit.conftest import Household
 from worker.clients.published_files import FileNotFetched
 from worker.domain.prices import Option
+from worker.domain.prices.choices import RegulatedChoice, TariffChoices
 from worker.stores.registry.account_details import DetailKind
 
 
@@ -32,13 +32,13 @@ def asked(household: Household, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return asked
 
 
-def use(household: Household, regulated: Sequence[Sequence[Any]]) -> None:
-    told: Mapping[str, Any] = {"regulated": regulated, "own": {}, "hours": []}
+def use(household: Household, *choices: RegulatedChoice) -> None:
+    told = TariffChoices(choices).to_json()
     household.registry.account_details.save(household.add_another(), DetailKind.PRICES, told)
 
 
 def test_nothing_is_fetched_while_nobody_is_on_the_regulated_tariff(household: Household, asked: list[str]) -> None:
-    use(household, [])
+    use(household)
     upkeep.update_prices.run()
     assert asked == []
 
@@ -46,7 +46,7 @@ def test_nothing_is_fetched_while_nobody_is_on_the_regulated_tariff(household: H
 def test_the_three_files_are_fetched_once_a_day_and_a_failure_waits_for_the_next(
     household: Household, asked: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    use(household, [["2026-01-01", "base", 6]])
+    use(household, RegulatedChoice(date(2026, 1, 1), Option.BASE, 6))
     for _ in range(2):
         upkeep.update_prices.run()
     settings = household.stores.settings

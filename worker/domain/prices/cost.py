@@ -1,9 +1,9 @@
 """What energy costs: by hour and day, added up to months, years and any days, and as rows for people.
 
 A day costs its energy by tariff period times the price of that civil day, and its part of the subscription: a twelfth
-of the year's, spread over the days of its month. A day of which nothing is known, or that has no price, costs nothing,
-and is not among the days that are known. An hour has an equal part of its day's subscription. Costs are exact fractions
-of euros, rounded half up once, where they are shown.
+of the year's, spread over the days of its month. A day of which nothing is known, or that has no price, is left out
+whole, so that kWh, euros and the number of known days of a row are of the same days. A known hour has an equal part of
+its day's subscription. Costs are exact fractions of euros, rounded half up once, where they are shown.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from typing import Any, Final, TypeVar
 from worker.domain.completeness import civil_day, interval_days
 from worker.domain.documents import MILLIWATT_HOURS_PER_KWH, Entry, period_key, round_half_up, round_kwh
 from worker.domain.prices import PERIODS, Price
-from worker.domain.prices.energy import HOURS, Amount, EnergySource, PeriodEnergies, add_energies
-from worker.domain.series import Period
+from worker.domain.prices.energy import Amount, EnergySource, PeriodEnergies, add_energies
+from worker.domain.series import Doctype, Period
 from worker.domain.totals import count_names
 from worker.domain.windows import ONE_DAY, PARIS, DateWindow, day_length
 
@@ -99,7 +99,7 @@ def rows_by_hour(
     (start, end), nothing = window.instants(), add_energies([], 60)
     while start < end:
         first, after = (moment.astimezone(PARIS).isoformat() for moment in (start, start + _HOUR))
-        key = period_key(start, HOURS)
+        key = period_key(start, Doctype.HOUR)
         sold = None if paid is None else paid.get(key, nothing)
         yield _to_row((first, after), costs.get(key, nothing), sold, Period.HOUR)
         start += _HOUR

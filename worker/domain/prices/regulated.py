@@ -82,8 +82,6 @@ def _read_rows(text: str, option: Option) -> list[_Row]:
     lines = [[cell.strip(' \t"\u00a0') for cell in line.split(";")] for line in text.lstrip("\ufeff").splitlines()]
     filled = [(number, cells) for number, cells in enumerate(lines, 1) if any(cells)]
     names = _name_columns(filled[0][1] if filled else [], option)
-    if len(filled) == 1:
-        raise PricesRefused("it has no rows")
     for line, cells in filled:
         if len(cells) < len(names) or any(cells[len(names) :]):
             raise PricesRefused(f"line {line}: has {len(cells)} cells, the header has {len(names)}")

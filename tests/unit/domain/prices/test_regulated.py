@@ -183,6 +183,11 @@ def test_rows_without_prices_are_left_out_but_fill_no_gap_with_a_price() -> None
     assert refusal(nothing) == "no row has prices"
 
 
+def test_columns_without_a_name_that_are_empty_are_no_fault() -> None:
+    text = BASE.replace("\n", ";\n")
+    assert read_tariff(text, Option.BASE, COPIED_ON) == read_tariff(BASE, Option.BASE, COPIED_ON)
+
+
 def test_the_other_name_of_the_power_is_known() -> None:
     text = BASE.replace("P_SOUSCRITE", "PUISSANCE")
     assert read_tariff(text, Option.BASE, COPIED_ON) == read_tariff(BASE, Option.BASE, COPIED_ON)
@@ -192,7 +197,7 @@ def test_the_other_name_of_the_power_is_known() -> None:
     ("old", "new", "reason"),
     [
         (BASE, "", "the columns are not those of option base: DATE_DEBUT is missing"),
-        (BASE, BASE.splitlines()[0], "it has no rows"),
+        (BASE, BASE.splitlines()[0], "no row has prices"),
         ("PART_VARIABLE_TTC", "PRIX", "the columns are not those of option base: PART_VARIABLE_TTC is missing"),
         (
             "PART_FIXE_HT",
