@@ -32,7 +32,18 @@ from worker.domain.prices.energy import (
 )
 from worker.domain.prices.regulated import FILES, RegulatedTariff, read_tariff
 from worker.domain.prices.tempo import read_colours, write_colours
-from worker.domain.series import Doctype, Period, Series, daily_of, with_days
+from worker.domain.series import (
+    Direction,
+    Doctype,
+    Period,
+    Series,
+    contract_series,
+    curve_of,
+    daily_of,
+    intervals_of,
+    registers_of,
+    with_days,
+)
 from worker.domain.tariffs import TimeRange, parse_off_peak_hours, read_registers
 from worker.domain.windows import ONE_DAY, DateWindow, civil_date, plan_repair, to_windows
 from worker.stores.measures.measure_store import MeasureStore
@@ -43,6 +54,8 @@ from worker.stores.registry.public_files import PublicFile
 COLOURS_FILE: Final = "tempo_days.csv"
 _BEGINNING: Final = date(2000, 1, 1)
 _SHIPPED: Final = Path(__file__).parents[1] / "data" / "prices"
+_DAILY, _FED = daily_of(), daily_of(Direction.PRODUCTION)
+_REGISTERS, _CONTRACT = registers_of(), contract_series()
 _ONE_HOUR: Final = timedelta(hours=1)
 _OPTIONS_OF_REGISTERS: Final = {frozenset(names): option for option, names in REGISTERS.items() if names}
 Owner = Account | str  # An account, or the name of a tenant.
@@ -122,8 +135,8 @@ def load_tariff(registry: Registry, measures: MeasureStore, account: Account) ->
         choices=choices,
         regulated=load_regulated(registry, *choices),
         colours=load_colours(registry) if Option.TEMPO in options else {},
-        contracts=_read(measures, account.id, Doctype.CONTRACT)[Doctype.CONTRACT] if Option.HPHC in options else (),
-        has_panels=Series.PRODUCTION_DAILY in with_days(registry.outcomes.known(account.id)),
+        contracts=_read(measures, account.id, _CONTRACT.inputs)[_CONTRACT.inputs] if Option.HPHC in options else (),
+        has_panels=_FED in with_days(registry.outcomes.known(account.id)),
     )
 
 
@@ -239,11 +252,11 @@ def find_option(registers: Entry) -> Option | None:
 
 def suggest(measures: MeasureStore, account: Account) -> Suggestion:
     """Return what the newest contract and registers of a meter of electricity tell."""
-    stored = _read(measures, account.id, Doctype.CONTRACT, Doctype.INDEX)
-    option = find_option(stored[Doctype.INDEX][-1]) if stored[Doctype.INDEX] else None
-    if not stored[Doctype.CONTRACT]:
+    stored = _read(measures, account.id, _CONTRACT.inputs, _REGISTERS.inputs)
+    option = find_option(stored[_REGISTERS.inputs][-1]) if stored[_REGISTERS.inputs] else None
+    if not stored[_CONTRACT.inputs]:
         return Suggestion(option)
-    row = stored[Doctype.CONTRACT][-1]
+    row = stored[_CONTRACT.inputs][-1]
     hours = parse_off_peak_hours((row.details or {}).get("off_peak_hours"))
     kva, rest = divmod(row.amount, MILLIWATT_HOURS_PER_KWH)
     return Suggestion(option or (Option.HPHC if hours else None), None if rest else kva or None, hours)
@@ -256,17 +269,17 @@ def read_costs(measures: MeasureStore, account_id: str, tariff: Tariff, window: 
     terms = tariff.terms(window)
     options = {one.option for one in terms.values()}
     needed = {
-        Doctype.DAY: Option.BASE in options,
-        Doctype.INDEX: bool(options - {Option.BASE}),
-        Doctype.PRODUCTION_DAY: tariff.has_panels,
+        _DAILY.inputs: Option.BASE in options,
+        _REGISTERS.inputs: bool(options - {Option.BASE}),
+        _FED.inputs: tariff.has_panels,
     }
     longer = DateWindow(window.start, window.end + ONE_DAY)  # The registers of a day end with the midnight of the next.
     stored = _read(measures, account_id, *filter(needed.get, needed), window=longer)
-    energies = energies_without_curve(terms, stored.get(Doctype.DAY, ()), stored.get(Doctype.INDEX, ()))
+    energies = energies_without_curve(terms, stored.get(_DAILY.inputs, ()), stored.get(_REGISTERS.inputs, ()))
     of_curve = terms_of_curve(terms, energies)
-    steps = _read_steps(measures, account_id, Series.LOAD_CURVE, of_curve)
+    steps = _read_steps(measures, account_id, curve_of(_DAILY), of_curve)
     energies |= energies_by_day(of_curve, (), (), steps, tariff.colours)
-    fed = energies_of_days(stored.get(Doctype.PRODUCTION_DAY, ()), ONLY_PERIOD)
+    fed = energies_of_days(stored.get(_FED.inputs, ()), ONLY_PERIOD)
     paid = _price_production(fed, tariff) if tariff.has_panels else None
     return Costs(window, price_energies(dict(sorted(energies.items())), lambda day: terms[day].price), paid)
 
@@ -284,13 +297,13 @@ def hourly_rows(
 def read_hours(measures: MeasureStore, account_id: str, tariff: Tariff, window: DateWindow) -> dict[str, Cost]:
     """Return what the hours of a window of electricity cost, by the keys of their documents."""
     terms = tariff.terms(window)
-    steps = _read_steps(measures, account_id, Series.LOAD_CURVE, terms)
+    steps = _read_steps(measures, account_id, curve_of(_DAILY), terms)
     return price_energies(energies_by_hour(terms, steps, tariff.colours), lambda day: terms[day].price)
 
 
 def _read_fed_hours(measures: MeasureStore, account_id: str, tariff: Tariff, window: DateWindow) -> dict[str, Cost]:
     one_period = dict.fromkeys(window.dates(), Terms(Option.BASE))
-    steps = _read_steps(measures, account_id, Series.PRODUCTION_LOAD_CURVE, one_period)
+    steps = _read_steps(measures, account_id, curve_of(_FED), one_period)
     hours = energies_by_hour(one_period, steps, {}).items()
     energies = {key: replace(one, by_period={ONLY_PERIOD: sum(one.by_period.values())}) for key, one in hours}
     return _price_production(energies, tariff)
@@ -307,10 +320,10 @@ def _read_gas(measures: MeasureStore, account_id: str, tariff: Tariff, window: D
     def price_on(day: date) -> Price | None:
         return tariff.own_price(day, "gas")
 
-    stored = _read(measures, account_id, Doctype.GAS_DAY, Doctype.GAS_PUBLISHED, window=window)
-    energies = energies_of_days(stored[Doctype.GAS_DAY], ONLY_PERIOD)
-    published = stored[Doctype.GAS_PUBLISHED]
-    intervals = [row for row in published if not any(day in energies for day in interval_days(row).dates())]
+    daily, published = daily_of(supplier=tariff.supplier).inputs, intervals_of(tariff.supplier).inputs
+    stored = _read(measures, account_id, daily, published, window=window)
+    energies = energies_of_days(stored[daily], ONLY_PERIOD)
+    intervals = [row for row in stored[published] if not any(day in energies for day in interval_days(row).dates())]
     return price_energies(energies, price_on) | price_intervals(intervals, price_on)
 
 
