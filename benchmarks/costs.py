@@ -26,7 +26,7 @@ from typing import Any, Final
 ROOT: Final = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from worker.accounts.prices import Tariff, read_costs  # noqa: E402
+from worker.accounts.prices import AccountTariff, read_costs  # noqa: E402
 from worker.domain.documents import Entry, to_document  # noqa: E402
 from worker.domain.prices import PERIODS, Colour, Option, Price  # noqa: E402
 from worker.domain.prices.choices import OffPeakHours, TariffChoices  # noqa: E402
@@ -65,10 +65,10 @@ def entries_of(doctype: Doctype) -> list[Entry]:
     ]
 
 
-def tariff_of(option: Option) -> Tariff:
+def tariff_of(option: Option) -> AccountTariff:
     price = Price(YEAR.start, None, dict.fromkeys(PERIODS[option], Decimal("0.1952")), Decimal("185.94"))
     hours = OffPeakHours(YEAR.start, ((clock(23, 4), clock(7, 4)),))
-    return Tariff(
+    return AccountTariff(
         supplier="enedis",
         today=YEAR.end,
         choices=[TariffChoices(electricity=(price,), hours=(hours,))],
@@ -103,7 +103,9 @@ def run(measures: MeasureStore, times: int) -> dict[str, Mapping[str, float]]:
         ("year", YEAR, View.YEAR, Period.MONTH),
     ):
 
-        def read_rows(account_id: str, tariff: Tariff, window: DateWindow = window, by: Period = by) -> list[Any]:
+        def read_rows(
+            account_id: str, tariff: AccountTariff, window: DateWindow = window, by: Period = by
+        ) -> list[Any]:
             return list(read_costs(measures, account_id, tariff, window).rows(by))
 
         def read_kwh(view: View = view) -> object:

@@ -21,7 +21,7 @@ from tests.support.profiles import examples
 from tests.unit.domain.prices import reference
 from tests.unit.domain.prices.reference import DAY, Contract, midnight, minutes_of_day
 from tests.unit.domain.prices.samples import Case, cases, steps_between, to_entry, to_terms
-from worker.accounts.prices import Tariff, hourly_rows, read_costs
+from worker.accounts.prices import AccountTariff, hourly_rows, read_costs
 from worker.domain.completeness import civil_day
 from worker.domain.documents import Entry, period_key, to_document
 from worker.domain.prices import PERIODS, Option, Price
@@ -53,7 +53,9 @@ def price(day: date, option: Option, last: date | None = None) -> Price:
     return Price(day, last, {name: CENTS[name] for name in PERIODS[option]}, Decimal(120))
 
 
-def tariff_of(contracts: Mapping[date, Contract], colours: Mapping[date, str] | None = None, **more: Any) -> Tariff:
+def tariff_of(
+    contracts: Mapping[date, Contract], colours: Mapping[date, str] | None = None, **more: Any
+) -> AccountTariff:
     choices = TariffChoices()
     for day, contract in contracts.items():
         terms = to_terms(contract)
@@ -67,7 +69,7 @@ def tariff_of(contracts: Mapping[date, Contract], colours: Mapping[date, str] | 
         "colours": Case((), {}, colours or {}).known_colours,
         "contracts": (),
     }
-    return Tariff(**{**usual, **more})
+    return AccountTariff(**{**usual, **more})
 
 
 @many

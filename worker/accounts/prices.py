@@ -63,7 +63,7 @@ Choice = RegulatedChoice | Price
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tariff:
+class AccountTariff:
     """What an account pays by. ``choices``: the household's own, which may be empty, then those of its tenant.
 
     ``contracts``: rows of its contract series, which tell off-peak hours. ``today``: the day on which it was loaded.
@@ -124,12 +124,12 @@ class Costs:
         return rows_by_day(self.window, by, self.by_day, self.paid)
 
 
-def load_tariff(registry: Registry, measures: MeasureStore, account: Account) -> Tariff:
+def load_tariff(registry: Registry, measures: MeasureStore, account: Account) -> AccountTariff:
     """Return what an account pays by; what its prices don't need isn't loaded."""
     own, default = load_choices(registry, account), load_choices(registry, account.tenant)
     choices = [own or TariffChoices(), *([default] if default else [])]
     options = _options_of(*choices)
-    return Tariff(
+    return AccountTariff(
         supplier=account.supplier,
         today=civil_date(registry.now()),
         choices=choices,
@@ -262,7 +262,7 @@ def suggest(measures: MeasureStore, account: Account) -> Suggestion:
     return Suggestion(option or (Option.HPHC if hours else None), None if rest else kva or None, hours)
 
 
-def read_costs(measures: MeasureStore, account_id: str, tariff: Tariff, window: DateWindow) -> Costs:
+def read_costs(measures: MeasureStore, account_id: str, tariff: AccountTariff, window: DateWindow) -> Costs:
     """Return what the days of a window cost; the curve is read only for days that nothing else tells."""
     if tariff.kind == "gas":
         return Costs(window, _read_gas(measures, account_id, tariff, window))
@@ -285,7 +285,7 @@ def read_costs(measures: MeasureStore, account_id: str, tariff: Tariff, window: 
 
 
 def hourly_rows(
-    measures: MeasureStore, account_id: str, tariff: Tariff, window: DateWindow
+    measures: MeasureStore, account_id: str, tariff: AccountTariff, window: DateWindow
 ) -> Iterator[dict[str, Any]]:
     """Return a row for each hour of a window, by the curve. Raises PricesRefused for gas, which has no curve."""
     if tariff.kind == "gas":
@@ -294,14 +294,16 @@ def hourly_rows(
     return rows_by_hour(window, read_hours(measures, account_id, tariff, window), fed)
 
 
-def read_hours(measures: MeasureStore, account_id: str, tariff: Tariff, window: DateWindow) -> dict[str, Cost]:
+def read_hours(measures: MeasureStore, account_id: str, tariff: AccountTariff, window: DateWindow) -> dict[str, Cost]:
     """Return what the hours of a window of electricity cost, by the keys of their documents."""
     terms = tariff.terms(window)
     steps = _read_steps(measures, account_id, curve_of(_DAILY), terms)
     return price_energies(energies_by_hour(terms, steps, tariff.colours), lambda day: terms[day].price)
 
 
-def _read_fed_hours(measures: MeasureStore, account_id: str, tariff: Tariff, window: DateWindow) -> dict[str, Cost]:
+def _read_fed_hours(
+    measures: MeasureStore, account_id: str, tariff: AccountTariff, window: DateWindow
+) -> dict[str, Cost]:
     one_period = dict.fromkeys(window.dates(), Terms(Option.BASE))
     steps = _read_steps(measures, account_id, curve_of(_FED), one_period)
     hours = energies_by_hour(one_period, steps, {}).items()
@@ -309,12 +311,12 @@ def _read_fed_hours(measures: MeasureStore, account_id: str, tariff: Tariff, win
     return _price_production(energies, tariff)
 
 
-def _price_production(energies: Mapping[Key, PeriodEnergies], tariff: Tariff) -> dict[Key, Cost]:
+def _price_production(energies: Mapping[Key, PeriodEnergies], tariff: AccountTariff) -> dict[Key, Cost]:
     """Return what is paid for the energy of days or hours; without a price they are there with their energy alone."""
     return {**energies, **price_energies(energies, lambda day: tariff.own_price(day, "production"))}
 
 
-def _read_gas(measures: MeasureStore, account_id: str, tariff: Tariff, window: DateWindow) -> dict[date, Cost]:
+def _read_gas(measures: MeasureStore, account_id: str, tariff: AccountTariff, window: DateWindow) -> dict[date, Cost]:
     """Return the costs of days; where a meter has no days, of the periods that the supplier bills, by their first."""
 
     def price_on(day: date) -> Price | None:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import click
 
-from worker.accounts.prices import Choice, Tariff, hourly_rows, load_tariff, read_costs
+from worker.accounts.prices import AccountTariff, Choice, hourly_rows, load_tariff, read_costs
 from worker.cli import parameters
 from worker.cli.command_audit import READS, command
 from worker.cli.prices import describe_known
@@ -68,7 +68,12 @@ def cost(account_id: str, by: str, first: date | None, last: date | None, as_jso
 
 
 def _window(
-    measures: MeasureStore, account_id: str, tariff: Tariff, period: Period, first: date | None, last: date | None
+    measures: MeasureStore,
+    account_id: str,
+    tariff: AccountTariff,
+    period: Period,
+    first: date | None,
+    last: date | None,
 ) -> DateWindow:
     """Return the days to show; by default the last ones up to yesterday, or whole months or years with future days."""
     ends = {
@@ -117,7 +122,7 @@ def _format_start(start: str, period: Period) -> str:
     return f"{start[:10]} {start[11:16]}{' (winter time)' if is_second else ''}"
 
 
-def _notes(tariff: Tariff, unpriced: Iterable[tuple[DateWindow, Choice | None]]) -> Iterator[str]:
+def _notes(tariff: AccountTariff, unpriced: Iterable[tuple[DateWindow, Choice | None]]) -> Iterator[str]:
     """Yield why days have no price, until when regulated prices are known, and what begins later."""
     for days, choice in unpriced:
         reason = "the own price has ended" if choice else "none is set"

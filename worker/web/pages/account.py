@@ -17,7 +17,7 @@ from fastapi import APIRouter, Query, Response
 from worker.accounts.account_days import AccountDays
 from worker.accounts.explanations import Explainer, SeriesExplanation
 from worker.accounts.notice_channels import CURVE_NOT_ACTIVATED
-from worker.accounts.prices import Tariff, load_tariff
+from worker.accounts.prices import AccountTariff, load_tariff
 from worker.accounts.status import AccountStatus, coverage_of, status_of
 from worker.clients.grdf import GRDF
 from worker.domain.access_right import REGISTERING
@@ -284,7 +284,7 @@ def build_chart(
     words: Words,
     flows: Sequence[StoredFlow],
     asked: AskedSpan,
-    tariff: Tariff,
+    tariff: AccountTariff,
 ) -> tuple[Chart | None, dict[str, Any] | None]:
     """Return the chart of the requested span, None while nothing is stored; and the row of its costs, if it shows them.
 

@@ -14,7 +14,7 @@ from fractions import Fraction
 from itertools import accumulate, groupby, pairwise
 from typing import Any, Final
 
-from worker.accounts.prices import Choice, Tariff, read_costs, read_hours
+from worker.accounts.prices import AccountTariff, Choice, read_costs, read_hours
 from worker.domain.documents import MILLIWATT_HOURS_PER_KWH
 from worker.domain.prices.choices import RegulatedChoice
 from worker.domain.prices.cost import Cost, row_of_days
@@ -61,7 +61,7 @@ class CostTable:
 def price_measures(
     measures: MeasureStore,
     account_id: str,
-    tariff: Tariff,
+    tariff: AccountTariff,
     daily: Series,
     energy: SpanMeasures,
     next_day: date,
@@ -145,7 +145,7 @@ def _mark_part(slot: Slot, of_whole_days: Slot) -> Slot:
     )
 
 
-def find_off_peak(tariff: Tariff, day: date) -> list[tuple[int, int]]:
+def find_off_peak(tariff: AccountTariff, day: date) -> list[tuple[int, int]]:
     """Return the off-peak hours of a day in minutes; none where its tariff has none or they are unknown."""
     terms = tariff.terms(DateWindow(day, day + ONE_DAY)).get(day) if tariff.kind == "electricity" else None
     return off_peak_minutes(day, terms) if terms else []
@@ -178,7 +178,7 @@ def _explain_unknown(days: Collection[date], costs: Mapping[date, Cost], words: 
         yield words.count("cost.parts", partial)
 
 
-def describe_unpriced(tariff: Tariff, days: DateWindow, choice: Choice | None, words: Words) -> str:
+def describe_unpriced(tariff: AccountTariff, days: DateWindow, choice: Choice | None, words: Words) -> str:
     """Return that days have no price, and why."""
     first, last = words.day(days.start), words.day(days.end - ONE_DAY)
     told = words(f"cost.no_price.{'day' if days.days == 1 else 'days'}", first=first, last=last)
