@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -91,3 +92,37 @@ def test_the_form_of_a_declaration_keeps_what_is_right_and_tells_each_fault(
         browser.find_element(By.NAME, "consent").click()
         go(browser, "Envoyer la demande", "doit être confirmée")
         look_at(browser, "right-held")
+
+
+def test_prices_are_typed_and_a_day_a_month_and_a_year_are_looked_at_in_euros(
+    site: Site, browser: webdriver.Chrome
+) -> None:
+    account = site.api.add(12)
+    store_home(site.parts, account, replace(HOME, curve_days=40))
+    with open_profile(browser):
+        site.sign_in(browser, account)
+        browser.get(f"{site.address}/accounts/{account}")
+        go(browser, "Indiquez un prix", "Rien n’est supposé")
+        own = browser.find_element(By.ID, "own")
+        own.send_keys("[[electricity]]\nfrom = 2024-07-05\nsubscription = 15.65\nhp = 0,2065\nhc = 0.1579\n")
+        own.submit()
+        wait_for(browser, "write 0.2065")
+        look_at(browser, "prices-fault")
+        own = browser.find_element(By.ID, "own")
+        text = own.get_attribute("value").replace("0,2065", "0.2065")
+        own.clear()
+        own.send_keys(f"{text}[[production]]\nfrom = 2024-01-01\nprice = 0.1269\n")
+        own.submit()
+        wait_for(browser, "C’est enregistré")
+        look_at(browser, "prices")
+        go(browser, "Voir ma consommation en euros", "Détail du coût")
+        for by in ("Jour", "Mois", "Année"):
+            go(browser, by, "Détail du coût")
+            first = {"Jour": "€", "Mois": "pas de prix", "Année": "pas de données"}[by]
+            assert first in readout(browser, "#chart")
+            look_at(browser, f"euros-{by[:2].lower()}")
+        go(browser, "Jour", "Heures creuses")
+        bands = browser.find_elements(By.CSS_SELECTOR, "#chart .chart-wide .off-peak")
+        bars = browser.find_elements(By.CSS_SELECTOR, "#chart .chart-wide .serie-1 .column")
+        assert len(bars) == 24 and len(bands) >= 2
+        assert bands[0].value_of_css_property("fill") != bars[0].value_of_css_property("fill")

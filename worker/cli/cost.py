@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import click
 
-from worker.accounts.prices import NoPrice, Tariff, UnpricedDays, hourly_rows, load_tariff, read_costs
+from worker.accounts.prices import Choice, Tariff, hourly_rows, load_tariff, read_costs
 from worker.cli import parameters
 from worker.cli.command_audit import READS, command
 from worker.cli.prices import describe_known
@@ -53,14 +53,14 @@ def cost(account_id: str, by: str, first: date | None, last: date | None, as_jso
             rows = list(hourly_rows(stores.measures, account_id, tariff, window))
         else:
             costs = read_costs(stores.measures, account_id, tariff, window)
-            if period is Period.DAY and costs.has_intervals:
+            if period is Period.DAY and any(one.expected > 1 for one in costs.by_day.values()):
                 raise click.UsageError("this meter is read by periods of several days: use --by month or --by year")
             rows = list(costs.rows(period))
     if as_json:
         parameters.print_json_lines(rows)
         return
     unpriced = list(tariff.list_unpriced(window))
-    days = {day for one in unpriced for day in one.days.dates()}
+    days = {day for part, _ in unpriced for day in part.dates()}
     print_table([_to_cells(row, period, days) for row in rows])
     click.echo("amounts in euros; fixed: the subscription, about what a bill counts")
     for line in _notes(tariff, unpriced):
@@ -117,13 +117,13 @@ def _format_start(start: str, period: Period) -> str:
     return f"{start[:10]} {start[11:16]}{' (winter time)' if is_second else ''}"
 
 
-def _notes(tariff: Tariff, unpriced: Iterable[UnpricedDays]) -> Iterator[str]:
+def _notes(tariff: Tariff, unpriced: Iterable[tuple[DateWindow, Choice | None]]) -> Iterator[str]:
     """Yield why days have no price, until when regulated prices are known, and what begins later."""
-    for one in unpriced:
-        reason = "the own price has ended" if one.reason is NoPrice.ENDED else "none is set"
-        if isinstance(one.choice, RegulatedChoice):
-            reason = describe_known(one.choice, tariff.regulated)
-        yield f"no price for {_count(one.days.days)}, {one.days.start} to {one.days.end - ONE_DAY}: {reason}"
+    for days, choice in unpriced:
+        reason = "the own price has ended" if choice else "none is set"
+        if isinstance(choice, RegulatedChoice):
+            reason = describe_known(choice, tariff.regulated)
+        yield f"no price for {_count(days.days)}, {days.start} to {days.end - ONE_DAY}: {reason}"
     now = tariff.choice_on(tariff.today, tariff.kind)
     if isinstance(now, RegulatedChoice):
         yield f"regulated prices: {describe_known(now, tariff.regulated)}"

@@ -30,6 +30,7 @@ from worker.domain.audit_entry import AuditAction
 from worker.domain.clock import real_clock
 from worker.domain.prices import Option, Price, PricesRefused
 from worker.domain.prices.choices import (
+    KINDS,
     OffPeakHours,
     RegulatedChoice,
     TariffChoices,
@@ -83,7 +84,7 @@ def set_tariff(
     first: date | None,
     as_json: bool,
 ) -> None:
-    """Set the regulated tariff, own prices or off-peak hours of ACCOUNT, or of a tenant.
+    """Set the tariff, own prices or off-peak hours of ACCOUNT.
 
     What is set from another day on stays. A file has its own days, and replaces all own prices of its kinds. Off-peak
     hours that the contract tells need not be given. docs/how-to/prices.md shows a file.
@@ -95,8 +96,8 @@ def set_tariff(
       releve prices set 3kq7d0fr2m --file own.toml
       releve prices set --tenant energies --option base --power 6
     """
-    if (option is None) != (power is None):
-        raise click.UsageError("give --option and --power together")
+    if (option is None) != (power is None) or not (option or hours or file):
+        raise click.UsageError("give --option with --power, or --file, or --hours")
     ranges = read_hours(hours) if hours is not None else ()
     own = _read_file(file, read_own_prices) if file else None
     with parameters.open_stores() as stores:
@@ -111,7 +112,7 @@ def set_tariff(
 @parameters.tenant_option("Show what is set for this tenant.")
 @parameters.json_option
 def show(account_id: str | None, tenant: str | None, as_json: bool) -> None:
-    """Show what is set for ACCOUNT or a tenant: tariffs, own prices and off-peak hours.
+    """Show tariffs, own prices and off-peak hours of ACCOUNT.
 
     \b
     Example:
@@ -126,7 +127,7 @@ def show(account_id: str | None, tenant: str | None, as_json: bool) -> None:
 @parameters.tenant_option("Remove what is set for this tenant.")
 @parameters.json_option
 def remove(account_id: str | None, tenant: str | None, as_json: bool) -> None:
-    """Remove all prices and off-peak hours of ACCOUNT, or of a tenant.
+    """Remove all prices and off-peak hours of ACCOUNT.
 
     \b
     Example:
@@ -142,9 +143,10 @@ def remove(account_id: str | None, tenant: str | None, as_json: bool) -> None:
 @click.argument("file", type=parameters.FILE)
 @parameters.json_option
 def tempo(file: Path, as_json: bool) -> None:
-    """Read the colours of Tempo from a file with lines such as 2026-01-31,RED below the line `day,colour`.
+    """Read the colours of Tempo from FILE.
 
-    They are added to those already known; a colour in the file replaces a known one.
+    Below the line `day,colour` it has a line for each day, such as 2026-01-31,RED. Days that it doesn't have keep their
+    known colours.
 
     \b
     Example:
@@ -225,21 +227,25 @@ def _rows(stores: Stores, owner: Owner) -> Iterator[Mapping[str, Any]]:
     else:
         sets = {"tenant": load_choices(registry, owner) or TariffChoices()}
         regulated = load_regulated(registry, sets["tenant"])
-    for name, choices in sets.items():
-        for kind in ("electricity", "gas", "production", "hours"):
-            for choice in getattr(choices, kind):
-                future = f"from {choice.first} on" if choice.first > today else ""
-                if isinstance(choice, RegulatedChoice):
+    for owner_name, choices in sets.items():
+        for kind, choice in ((name, one) for name in (*KINDS, "hours") for one in getattr(choices, name)):
+            match choice:
+                case RegulatedChoice():
                     text = f"regulated {choice.option}, {choice.power} kVA"
-                    remarks = [future, describe_known(choice, regulated)]
-                elif isinstance(choice, OffPeakHours):
-                    text, remarks = format_hours(choice.ranges), [future, "estimated" if choice.estimated else ""]
-                else:
-                    text, remarks = _describe(choice, choices.supplier), [future]
-                last = choice.last if isinstance(choice, Price) else None
-                row = {"kind": kind, "first": choice.first, "last": last, "tariff": text, "owner": name}
-                days = {day: row[day] and str(row[day]) for day in ("first", "last")}
-                yield {**row, **days, "remark": "; ".join(filter(None, remarks))}
+                    remark = describe_known(choice, regulated)
+                case OffPeakHours():
+                    text, remark = format_hours(choice.ranges), "estimated" if choice.estimated else ""
+                case _:
+                    text, remark = _describe(choice, choices.supplier), ""
+            remarks = ["in the future" if choice.first > today else "", remark]
+            yield {
+                "kind": kind,
+                "first": str(choice.first),
+                "last": str(choice.last) if isinstance(choice, Price) and choice.last else None,
+                "tariff": text,
+                "owner": owner_name,
+                "remark": ", ".join(filter(None, remarks)),
+            }
 
 
 def describe_known(choice: RegulatedChoice, regulated: Mapping[Option, RegulatedTariff]) -> str:

@@ -40,6 +40,7 @@ from worker.web.pages import (
     operator_forms,
     operator_overview,
     own_home,
+    prices,
     recovery,
     rights,
     sign_in,
@@ -50,7 +51,7 @@ from worker.web.request_audit import record_request
 log = logging.getLogger("releve.web")
 _FOLDER: Final = Path(__file__).parent
 # Modules of routes, tried in this order.
-_OF_BOTH: Final = (first_page, account, account_forms, files, sign_in)
+_OF_BOTH: Final = (first_page, account, account_forms, files, prices, sign_in)
 _OF_FLEET: Final = (
     consent,
     consent_callback,

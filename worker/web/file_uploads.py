@@ -34,11 +34,13 @@ from worker.web.request_audit import leave_out, note_refusal, note_subject
 LARGEST_UPLOAD: Final = MOST_PROOFS * LARGEST_PROOF + 64 * 1024
 # For files of measures from a household or its program: all files of an import together.
 LARGEST_IMPORT: Final = 32 * 1024 * 1024
+LARGEST_PRICES: Final = 256 * 1024
 # The routes that take files, each with the most bytes of its body. All others refuse multipart bodies. Such a route
 # checks the sender before it reads, and reads in pieces (``asgi``).
 UPLOADS: Final = {
     re.compile(r"/operator/rights/[0-9a-z]{1,40}/proofs"): LARGEST_UPLOAD,
     re.compile(r"(/api)?/accounts/[a-z0-9]{1,32}/import"): LARGEST_IMPORT,
+    re.compile(r"/accounts/[a-z0-9]{1,32}/prices"): LARGEST_PRICES,
 }
 FIELD: Final = "file"  # The name of the part with each file.
 MOST_FILES: Final = 200  # Two years of weekly exports.
@@ -52,7 +54,9 @@ _holders: set[str] = set()  # Of the slots that are taken; a holder has at most 
 _lock = Lock()
 
 
-async def read_upload(request: Request, most_bytes: int, *, most_files: int, most_fields: int) -> FormData:
+async def read_upload(
+    request: Request, most_bytes: int, *, most_files: int, most_fields: int, longest: int = _LONGEST_FIELD
+) -> FormData:
     """Return the fields and files of a multipart body; the caller closes them.
 
     A file beyond a megabyte is in a temporary file without a name. Raises MultiPartException for any other body, and
@@ -65,7 +69,7 @@ async def read_upload(request: Request, most_bytes: int, *, most_files: int, mos
         _count_bytes(request, most_bytes),
         max_files=most_files,
         max_fields=most_fields,
-        max_part_size=_LONGEST_FIELD,
+        max_part_size=longest,
     )
     try:
         return await parser.parse()

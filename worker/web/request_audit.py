@@ -44,6 +44,8 @@ ACTIONS: Final[Mapping[str, AuditAction]] = {
     "POST /accounts/{account_id}/grants/{grant_id}/end": AuditAction.GRANT_END,
     "POST /accounts/{account_id}/import": AuditAction.ACCOUNT_IMPORT,
     "POST /accounts/{account_id}/series": AuditAction.ACCOUNT_SERIES,
+    "POST /accounts/{account_id}/prices": AuditAction.PRICES_SET,
+    "POST /accounts/{account_id}/prices/remove": AuditAction.PRICES_REMOVE,
     "POST /accounts/{account_id}/remove": AuditAction.ACCOUNT_ERASE,
     "POST /accounts/{account_id}/home": AuditAction.ACCOUNT_JOIN,
     "POST /accounts/{account_id}/home/part": AuditAction.ACCOUNT_PART,

@@ -216,6 +216,14 @@ TABLE = (
         changes(303, "/accounts/{id}/series?saved=yes"),
         form={"series": "max_power"},
     ),
+    for_holder("GET /accounts/{account_id}/prices", sees(200, "/accounts/{id}/prices", "/accounts/{id}")),
+    for_holders_form(
+        "POST /accounts/{account_id}/prices",
+        changes(303, "/accounts/{id}/prices?saved=yes"),
+        form={"own": ""},
+        files={"file": "[[electricity]]\nfrom = 2024-01-01\nsubscription = 0\nbase = 0.2\n"},
+    ),
+    for_holders_form("POST /accounts/{account_id}/prices/remove", changes(303, "/accounts/{id}/prices")),
     for_holder("GET /accounts/{account_id}/import", sees(200, "/accounts/{id}/import", "Choose the files")),
     # Files are read for nobody but the holder.
     for_holders_form(

@@ -20,8 +20,8 @@ from typing import Any, Final, TypeVar
 from worker.domain.completeness import civil_day, interval_days
 from worker.domain.documents import MILLIWATT_HOURS_PER_KWH, Entry, period_key, round_half_up, round_kwh
 from worker.domain.prices import PERIODS, Price
-from worker.domain.prices.energy import Amount, EnergySource, PeriodEnergies, add_energies
-from worker.domain.series import Doctype, Period
+from worker.domain.prices.energy import HOURS, Amount, EnergySource, PeriodEnergies, add_energies
+from worker.domain.series import Period
 from worker.domain.totals import count_names
 from worker.domain.windows import ONE_DAY, PARIS, DateWindow, day_length
 
@@ -36,16 +36,19 @@ _DATE_LENGTHS: Final = {Period.DAY: 10, Period.MONTH: 7, Period.YEAR: 4}
 
 def price_energies(energies: Mapping[Key, PeriodEnergies], price_on: PriceOn) -> dict[Key, Cost]:
     """Return the days, or hours by the keys of their documents, that have a price, with what they cost."""
-    priced = {}
+    priced, of_day = {}, dict[tuple[int, int], tuple[dict[str, Fraction], Fraction]]()
     for key, one in energies.items():
         day = civil_day(key) if isinstance(key, str) else key
         price = price_on(day)
         if price and one.by_period.keys() <= price.energy.keys():
-            prices = {name: Fraction(price.energy[name]) / MILLIWATT_HOURS_PER_KWH for name in one.by_period}
-            euros: dict[str, Amount] = {name: energy * prices[name] for name, energy in one.by_period.items()}
             hours = day_length(day) // _HOUR if isinstance(key, str) else 1
             parts = 12 * monthrange(day.year, day.month)[1] * hours
-            priced[key] = replace(one, euros=euros, subscription=Fraction(price.subscription) / parts)
+            if (id(price), parts) not in of_day:
+                prices = {name: Fraction(each) / MILLIWATT_HOURS_PER_KWH for name, each in price.energy.items()}
+                of_day[id(price), parts] = prices, Fraction(price.subscription) / parts
+            prices, subscription = of_day[id(price), parts]
+            euros: dict[str, Amount] = {name: energy * prices[name] for name, energy in one.by_period.items()}
+            priced[key] = replace(one, euros=euros, subscription=subscription)
     return priced
 
 
@@ -99,7 +102,7 @@ def rows_by_hour(
     (start, end), nothing = window.instants(), add_energies([], 60)
     while start < end:
         first, after = (moment.astimezone(PARIS).isoformat() for moment in (start, start + _HOUR))
-        key = period_key(start, Doctype.HOUR)
+        key = period_key(start, HOURS)
         sold = None if paid is None else paid.get(key, nothing)
         yield _to_row((first, after), costs.get(key, nothing), sold, Period.HOUR)
         start += _HOUR

@@ -17,7 +17,7 @@ from fastapi import APIRouter, Query, Response
 from worker.accounts.account_days import AccountDays
 from worker.accounts.explanations import Explainer, SeriesExplanation
 from worker.accounts.notice_channels import CURVE_NOT_ACTIVATED
-from worker.accounts.prices import Costs, Tariff, load_tariff
+from worker.accounts.prices import Tariff, load_tariff
 from worker.accounts.status import AccountStatus, coverage_of, status_of
 from worker.clients.grdf import GRDF
 from worker.domain.access_right import REGISTERING
@@ -285,8 +285,8 @@ def build_chart(
     flows: Sequence[StoredFlow],
     asked: AskedSpan,
     tariff: Tariff,
-) -> tuple[Chart | None, Costs | None]:
-    """Return the chart of the requested span, None while nothing is stored; and the costs that it shows, if it does.
+) -> tuple[Chart | None, dict[str, Any] | None]:
+    """Return the chart of the requested span, None while nothing is stored; and the row of its costs, if it shows them.
 
     A day before the first stored one gets an empty chart that says why. A day after yesterday, or after the last stored
     day of an inactive account, is replaced by that day, with the reason.

@@ -10,11 +10,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from fractions import Fraction
 from itertools import accumulate, groupby, pairwise
-from math import floor
 from typing import Any, Final
 
-from worker.accounts.prices import Costs, Tariff, UnpricedDays, read_costs, read_hours
+from worker.accounts.prices import Choice, Tariff, read_costs, read_hours
 from worker.domain.documents import MILLIWATT_HOURS_PER_KWH
 from worker.domain.prices.choices import RegulatedChoice
 from worker.domain.prices.cost import Cost, row_of_days
@@ -66,35 +66,38 @@ def price_measures(
     energy: SpanMeasures,
     next_day: date,
     words: Words,
-) -> tuple[SpanMeasures, Costs]:
-    """Return the values of a chart in euros, from those in kWh, and the costs of its span.
+) -> tuple[SpanMeasures, dict[str, Any]]:
+    """Return the values of a chart in euros, from those in kWh, and the row of its span.
 
     ``next_day``: the first day that is not published yet.
     """
     span, other = (DateWindow(one.start, one.end) for one in (energy.span, energy.other))
     read = [read_costs(measures, account_id, tariff, window) for window in merge_windows([other, span])]
     costs = {day: cost for one in read for day, cost in one.by_day.items()}
-    whole = {day: cost for day, cost in costs.items() if cost.known}
-    known, every = _to_amounts(whole, energy.span.view), _to_amounts(costs, energy.span.view)
+    amounts = whole_amounts(costs, energy.span.view)
+    whole = {day: amount for day, amount in amounts.items() if costs[day].known}
     if energy.span.view is View.DAY and find_curve(daily):
         hours = read_hours(measures, account_id, tariff, DateWindow(other.start, span.end))
-        shown = _by_hour(energy.span, hours, known, next_day)
+        shown = _by_hour(energy.span, hours, whole, next_day)
     else:
-        shown = measures_by_day(energy.span, known, next_day, energy.against)
+        shown = measures_by_day(energy.span, whole, next_day, energy.against)
         # A day that is known in part counts in totals, but it is compared with no other.
-        slots = measures_by_day(energy.span, every, next_day, energy.against).slots if every != known else shown.slots
+        slots = (
+            measures_by_day(energy.span, amounts, next_day, energy.against).slots if whole != amounts else shown.slots
+        )
         shown = replace(shown, slots=tuple(map(_mark_part, slots, shown.slots)))
-    unpriced = list(tariff.list_unpriced(span))
-    days_unpriced = frozenset(day for one in unpriced for day in one.days.dates())
-    total = row_of_days(span, costs)["total_eur"]
+    row = row_of_days(span, costs, read[-1].paid)
+    lacks_costs = any(day not in costs for day in span.dates())
+    unpriced = list(tariff.list_unpriced(span)) if lacks_costs else []
+    days_unpriced = frozenset(day for days, _ in unpriced for day in days.dates())
     reasons = [
-        *(describe_unpriced(one, words) for one in unpriced),
+        *(describe_unpriced(tariff, *one, words) for one in unpriced),
         *_explain_unknown(energy.days.keys() - days_unpriced, costs, words),
     ]
     priced = replace(
         energy,
         slots=shown.slots,
-        total=shown.total if total is None else _to_amount(total),
+        total=shown.total if row["total_eur"] is None else _to_amount(row["total_eur"]),
         comparison=shown.comparison,
         curve=None,
         days=shown.days,
@@ -102,25 +105,30 @@ def price_measures(
         unit=Unit.EUR,
         unpriced=days_unpriced,
     )
-    return priced, Costs(span, costs, read[-1].paid)
+    return priced, row
 
 
-def _to_amounts(costs: Mapping[date, Cost], view: View) -> Days:
+def whole_amounts(costs: Mapping[date, Cost], view: View) -> dict[date, int]:
     """Return whole millionths of a euro by day; for a year's chart, those of a month add up to the month's."""
+    totals = {day: Fraction(cost.total) for day, cost in costs.items()}
     if view is not View.YEAR:
-        return {day: floor(_MILLION * cost.total) for day, cost in costs.items()}
+        return {day: _floor(total) for day, total in totals.items()}
     amounts: dict[date, int] = {}
-    for _, group in groupby(sorted(costs), key=lambda day: (day.year, day.month)):
+    for _, group in groupby(sorted(totals), key=lambda day: (day.year, day.month)):
         days = list(group)
-        sums = [0, *map(floor, accumulate(_MILLION * costs[day].total for day in days))]
+        sums = [0, *map(_floor, accumulate(totals[day] for day in days))]
         amounts.update(zip(days, (after - before for before, after in pairwise(sums)), strict=True))
     return amounts
+
+
+def _floor(euros: Fraction) -> int:
+    return _MILLION * euros.numerator // euros.denominator
 
 
 def _by_hour(span: Span, hours: Mapping[str, Cost], days: Days, next_day: date) -> SpanMeasures:
     """Return the chart of a day, whose bars are hours."""
     starts = {datetime.fromisoformat(key).astimezone(PARIS): cost for key, cost in hours.items()}
-    readings = [IntervalReading(start, _AN_HOUR, floor(_MILLION * cost.total)) for start, cost in starts.items()]
+    readings = [IntervalReading(start, _AN_HOUR, _floor(Fraction(cost.total))) for start, cost in starts.items()]
     shown = measures_by_step(span, readings, days, next_day)
     lacking = {start.timestamp(): one.expected - one.known for start, one in starts.items()}
     uncovered = (timedelta(minutes=lacking.get(slot.start.timestamp(), 0)) for slot in shown.slots)
@@ -143,9 +151,8 @@ def find_off_peak(tariff: Tariff, day: date) -> list[tuple[int, int]]:
     return off_peak_minutes(day, terms) if terms else []
 
 
-def to_cost_table(costs: Costs, words: Words) -> CostTable | None:
+def to_cost_table(row: Mapping[str, Any], words: Words) -> CostTable | None:
     """Return the table by tariff period; None if nothing has a price."""
-    row = row_of_days(costs.window, costs.by_day, costs.paid)
     if row["total_eur"] is None:
         return None
     lines = [
@@ -171,15 +178,19 @@ def _explain_unknown(days: Collection[date], costs: Mapping[date, Cost], words: 
         yield words.count("cost.parts", partial)
 
 
-def describe_unpriced(unpriced: UnpricedDays, words: Words) -> str:
-    """Return which days have no price, and why."""
-    days, choice = unpriced.days, unpriced.choice
-    facts: dict[str, Any] = {}
-    if isinstance(choice, RegulatedChoice):
-        facts = {"option": words(f"option.{choice.option}"), "power": choice.power}
+def describe_unpriced(tariff: Tariff, days: DateWindow, choice: Choice | None, words: Words) -> str:
+    """Return that days have no price, and why."""
     first, last = words.day(days.start), words.day(days.end - ONE_DAY)
     told = words(f"cost.no_price.{'day' if days.days == 1 else 'days'}", first=first, last=last)
-    return f"{told} {words(f'cost.no_price.{unpriced.reason}', **facts)}"
+    if not isinstance(choice, RegulatedChoice):
+        return f"{told} {words('cost.no_price.ended' if choice else 'cost.no_price.not_set')}"
+    option = words(f"option.{choice.option}")
+    if choice.option not in tariff.regulated:
+        return f"{told} {words('cost.no_price.no_file', option=option)}"
+    if not (prices := tariff.regulated[choice.option].prices(choice.power)):
+        return f"{told} {words('cost.no_price.no_power', option=option, power=choice.power)}"
+    known = {"first": words.day(prices[0].first), "last": words.day(prices[-1].last or days.start)}
+    return f"{told} {words('cost.no_price.not_published', **known)}"
 
 
 def _to_amount(number: str | Decimal) -> int:

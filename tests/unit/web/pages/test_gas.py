@@ -12,6 +12,7 @@ import pytest
 from tests.support.api_service import TODAY, ApiService, open_api_service
 from tests.support.gas_homes import CONTRACT, DAILY, GAS_SETTINGS, PUBLISHED, GasHome, add_gas
 from tests.support.household_pages import FRENCH
+from tests.unit.web.pages.test_prices import REGULATED, Form
 from worker.web.texts import Words
 
 LAST = TODAY - timedelta(days=2)
@@ -207,3 +208,17 @@ def test_a_service_without_gas_says_nothing_of_it(redis_url: str, tmp_path: Path
 def test_the_first_page_names_gas_where_there_is_gas(service: ApiService) -> None:
     page = service.stranger().get("/", headers=FRENCH).text
     assert "Suivez votre électricité et votre gaz" in page and "<h3>GRDF</h3>" in page
+
+
+def test_a_gas_meter_takes_own_prices_alone_and_is_shown_in_euros(service: ApiService) -> None:
+    account = add_gas(service.parts, GasHome(LAST, days=60))
+    form = Form(service, account)
+    page = main_of(form.load())
+    assert 'id="option"' not in page and "[[gas]]" in page
+    assert [word for word in ELECTRICITY if word in page] == []
+    assert form.send(REGULATED).status_code == 422
+    assert form.send({"own": "[[gas]]\nfrom = 2023-01-01\nsubscription = 31\nprice = 0.1\n"}).status_code == 303
+    for by in ("day", "month", "year"):
+        page = main_of(page_of(service, account, f"?by={by}&unit=eur"))
+        assert "Détail du coût" in page and '<th scope="row">Gaz</th>' in page
+        assert [word for word in ELECTRICITY if word in page] == []
