@@ -267,7 +267,8 @@ class Contract:
         """Return the Wh of each period of a day from its half-hours, in the order of ``periods``."""
         energies = dict.fromkeys(self.periods, 0)
         for point, parts in zip(points, _periods_of_day(self.tariff, self.off_peak_hours or "", day), strict=True):
-            shares = apportion(int(point.watts) // 2, [minutes for _, minutes in parts])
+            wh = int(point.watts) // 2
+            shares = [wh] if len(parts) == 1 else apportion(wh, [minutes for _, minutes in parts])
             for (period, _), share in zip(parts, shares, strict=True):
                 energies[period] += share
         return tuple(energies.values())
@@ -280,15 +281,15 @@ def _periods_of_day(tariff: Tariff, off_peak_hours: str, day: date) -> tuple[tup
     if tariff is Tariff.BASE:
         return ((("BASE", HALF_HOUR),),) * len(starts)
     ranges = read_off_peak_hours(off_peak_hours)
-    changes = {60 * one.hour + one.minute for span in ranges for one in span}
+    changes = {60 * one.hour + one.minute for span in ranges for one in span if one.minute % HALF_HOUR}
     periods = []
     for start in starts:
         first = 60 * start.hour + start.minute
-        marks = sorted({0, HALF_HOUR, *(one - first for one in changes if first < one < first + HALF_HOUR)})
-        moments = [start + timedelta(minutes=mark) for mark in marks]
-        hours = ["HC" if _is_within(ranges, moment.time()) else "HP" for moment in moments]
-        names = [_colour_in_force(start) + name if tariff is Tariff.TEMPO else name for name in hours]
-        periods.append(tuple((name, end - mark) for name, (mark, end) in zip(names, pairwise(marks), strict=False)))
+        marks = [0, *sorted(one - first for one in changes if first < one < first + HALF_HOUR)]
+        hours = ["HC" if _is_within(ranges, (start + timedelta(minutes=mark)).time()) else "HP" for mark in marks]
+        names = [_colour_in_force(start) + name for name in hours] if tariff is Tariff.TEMPO else hours
+        lengths = [end - mark for mark, end in pairwise([*marks, HALF_HOUR])]
+        periods.append(tuple(zip(names, lengths, strict=True)))
     return tuple(periods)
 
 

@@ -23,10 +23,10 @@ def meter_of(usage_point: str) -> Meter:
 
 
 @pytest.mark.parametrize(
-    ("day", "off_peak"), [(date(2026, 6, 1), 480), (date(2026, 3, 29), 420), (date(2026, 10, 25), 540)]
+    ("day", "off_peak"), [(date(2026, 6, 1), 485), (date(2026, 3, 29), 425), (date(2026, 10, 25), 545)]
 )
 def test_a_half_hour_with_a_change_of_period_is_divided_by_minutes(day: date, off_peak: int) -> None:
-    contract = Contract(date(2020, 1, 1), 6, Tariff.OFF_PEAK, "HC (23H04-7H04)")
+    contract = Contract(date(2020, 1, 1), 6, Tariff.OFF_PEAK, "HC (23H04-7H09)")
     points = [Point(end, label, HALF_HOUR, 60) for end, label in step_ends(day, HALF_HOUR)]  # A watt-hour a minute.
     assert contract.split(day, points) == (off_peak, day_length(day).total_seconds() // 60 - off_peak)
 
