@@ -10,15 +10,14 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from fractions import Fraction
-from itertools import accumulate, groupby, pairwise
+from itertools import groupby
 from typing import Any, Final
 
 from worker.accounts.prices import Choice, Tariff, read_costs, read_hours
 from worker.domain.documents import MILLIWATT_HOURS_PER_KWH
 from worker.domain.prices.choices import RegulatedChoice
 from worker.domain.prices.cost import Cost, row_of_days
-from worker.domain.prices.energy import off_peak_minutes
+from worker.domain.prices.energy import Amount, add_energies, off_peak_minutes
 from worker.domain.series import Series, find_curve
 from worker.domain.windows import ONE_DAY, PARIS, DateWindow, IntervalReading, merge_windows
 from worker.stores.measures.measure_store import MeasureStore
@@ -72,9 +71,12 @@ def price_measures(
     ``next_day``: the first day that is not published yet.
     """
     span, other = (DateWindow(one.start, one.end) for one in (energy.span, energy.other))
-    read = [read_costs(measures, account_id, tariff, window) for window in merge_windows([other, span])]
+    # The costs of another year would take as long again.
+    windows = [span] if energy.span.view is View.YEAR else merge_windows([other, span])
+    read = [read_costs(measures, account_id, tariff, window) for window in windows]
     costs = {day: cost for one in read for day, cost in one.by_day.items()}
-    amounts = whole_amounts(costs, energy.span.view)
+    sums = sum_months(costs) if energy.span.view is View.YEAR else costs
+    amounts = dict.fromkeys(costs, 0) | {day: _floor(cost.total) for day, cost in sums.items()}
     whole = {day: amount for day, amount in amounts.items() if costs[day].known}
     if energy.span.view is View.DAY and find_curve(daily):
         hours = read_hours(measures, account_id, tariff, DateWindow(other.start, span.end))
@@ -86,7 +88,7 @@ def price_measures(
             measures_by_day(energy.span, amounts, next_day, energy.against).slots if whole != amounts else shown.slots
         )
         shown = replace(shown, slots=tuple(map(_mark_part, slots, shown.slots)))
-    row = row_of_days(span, costs, read[-1].paid)
+    row = row_of_days(span, sums, read[-1].paid)
     lacks_costs = any(day not in costs for day in span.dates())
     unpriced = list(tariff.list_unpriced(span)) if lacks_costs else []
     days_unpriced = frozenset(day for days, _ in unpriced for day in days.dates())
@@ -108,27 +110,20 @@ def price_measures(
     return priced, row
 
 
-def whole_amounts(costs: Mapping[date, Cost], view: View) -> dict[date, int]:
-    """Return whole millionths of a euro by day; for a year's chart, those of a month add up to the month's."""
-    totals = {day: Fraction(cost.total) for day, cost in costs.items()}
-    if view is not View.YEAR:
-        return {day: _floor(total) for day, total in totals.items()}
-    amounts: dict[date, int] = {}
-    for _, group in groupby(sorted(totals), key=lambda day: (day.year, day.month)):
-        days = list(group)
-        sums = [0, *map(_floor, accumulate(totals[day] for day in days))]
-        amounts.update(zip(days, (after - before for before, after in pairwise(sums)), strict=True))
-    return amounts
+def sum_months(costs: Mapping[date, Cost]) -> dict[date, Cost]:
+    """Return the cost of each month under the first of its days that has one; quicker to use than all its days."""
+    months = (list(group) for _, group in groupby(sorted(costs), key=lambda day: (day.year, day.month)))
+    return {days[0]: add_energies([costs[day] for day in days], len(days)) for days in months}
 
 
-def _floor(euros: Fraction) -> int:
+def _floor(euros: Amount) -> int:
     return _MILLION * euros.numerator // euros.denominator
 
 
 def _by_hour(span: Span, hours: Mapping[str, Cost], days: Days, next_day: date) -> SpanMeasures:
     """Return the chart of a day, whose bars are hours."""
     starts = {datetime.fromisoformat(key).astimezone(PARIS): cost for key, cost in hours.items()}
-    readings = [IntervalReading(start, _AN_HOUR, _floor(Fraction(cost.total))) for start, cost in starts.items()]
+    readings = [IntervalReading(start, _AN_HOUR, _floor(cost.total)) for start, cost in starts.items()]
     shown = measures_by_step(span, readings, days, next_day)
     lacking = {start.timestamp(): one.expected - one.known for start, one in starts.items()}
     uncovered = (timedelta(minutes=lacking.get(slot.start.timestamp(), 0)) for slot in shown.slots)
