@@ -48,7 +48,7 @@ from worker.web.pages.chart_values import (
     read_measures,
 )
 from worker.web.pages.charts import Chart, Summary, summarize, to_chart
-from worker.web.pages.costs import find_off_peak, price_measures, to_cost_table
+from worker.web.pages.costs import find_off_peak, price_measures
 from worker.web.rendering import render, words_of
 from worker.web.texts import Words
 
@@ -152,7 +152,7 @@ def show_account(
         bars=bars,
         loading=account.active and any(bar.done < bar.total for bar in bars.values()),
         chart=chart,
-        costs=to_cost_table(costs, words) if costs else None,
+        costs=costs if costs and costs["total_eur"] else None,
         lacks_prices=may_price and not has_prices,
         figures=build_figures(stores.measures, account.id, flows, words, asked.unit),
         cards=build_cards(stores.measures, account.id, known, shown, words, today),

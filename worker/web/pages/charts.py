@@ -29,7 +29,7 @@ from typing import Final
 
 from markupsafe import Markup
 
-from worker.domain.documents import DAY_PLACES, MILLIWATT_HOURS_PER_KWH, STEP_PLACES, count_places
+from worker.domain.documents import DAY_PLACES, MILLIWATT_HOURS_PER_KWH, STEP_PLACES, count_places, round_kwh
 from worker.domain.series import Quantity, Series, daily_of, find_curve
 from worker.domain.totals import count_days
 from worker.domain.windows import ONE_DAY, DateWindow, day_length
@@ -243,7 +243,7 @@ def _describe_total(measures: SpanMeasures, words: Words) -> str:
     if measures.total is None:
         return words("chart.unknown")
     if measures.unit is Unit.EUR:
-        return words.euros(measures.total)
+        return words.euros(round_kwh(measures.total, _CENTS))
     return words.energy(measures.total, 2 if measures.span.view is View.DAY else None)
 
 

@@ -6,8 +6,8 @@ the cents that are shown; the total is the one of the table, whose lines add up 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from itertools import groupby
@@ -37,26 +37,6 @@ _AN_HOUR: Final = timedelta(hours=1)
 _MILLION: Final = MILLIWATT_HOURS_PER_KWH  # A euro in the unit of bars.
 
 
-@dataclass(frozen=True, slots=True)
-class CostLine:
-    """A line of the table in words; ``energy`` is empty for the subscription."""
-
-    name: str
-    energy: str
-    euros: str
-
-
-@dataclass(frozen=True, slots=True)
-class CostTable:
-    """What a span costs. ``sold``: what is paid for the energy fed in, where there are panels."""
-
-    lines: Sequence[CostLine]
-    total: CostLine
-    subscription: str
-    sold: CostLine | None
-    estimated: bool
-
-
 def price_measures(
     measures: MeasureStore,
     account_id: str,
@@ -66,7 +46,7 @@ def price_measures(
     next_day: date,
     words: Words,
 ) -> tuple[SpanMeasures, dict[str, Any]]:
-    """Return the values of a chart in euros, from those in kWh, and the row of its span.
+    """Return the values of a chart in euros, from those in kWh, and the row of its span with all its ``kwh``.
 
     ``next_day``: the first day that is not published yet.
     """
@@ -99,7 +79,7 @@ def price_measures(
     priced = replace(
         energy,
         slots=shown.slots,
-        total=shown.total if row["total_eur"] is None else _to_amount(row["total_eur"]),
+        total=shown.total if row["total_eur"] is None else int(Decimal(row["total_eur"]) * _MILLION),
         comparison=shown.comparison,
         curve=None,
         days=shown.days,
@@ -107,7 +87,7 @@ def price_measures(
         unit=Unit.EUR,
         unpriced=days_unpriced,
     )
-    return priced, row
+    return priced, row | {"kwh": sum(Decimal(one["kwh"]) for one in row["periods"])}
 
 
 def sum_months(costs: Mapping[date, Cost]) -> dict[date, Cost]:
@@ -146,25 +126,6 @@ def find_off_peak(tariff: Tariff, day: date) -> list[tuple[int, int]]:
     return off_peak_minutes(day, terms) if terms else []
 
 
-def to_cost_table(row: Mapping[str, Any], words: Words) -> CostTable | None:
-    """Return the table by tariff period; None if nothing has a price."""
-    if row["total_eur"] is None:
-        return None
-    lines = [
-        CostLine(words(f"tariff_period.{one['name']}"), _kwh(one["kwh"], words), _euros(one["eur"], words))
-        for one in row["periods"]
-    ]
-    total = sum((Decimal(one["kwh"]) for one in row["periods"]), Decimal())
-    sold = row.get("production_kwh")
-    return CostTable(
-        lines,
-        CostLine(words("cost.total"), _kwh(total, words), _euros(row["total_eur"], words)),
-        _euros(row["subscription_eur"], words),
-        CostLine(words("cost.sold"), _kwh(sold, words), _euros(row["production_eur"], words)) if sold else None,
-        row["estimated"],
-    )
-
-
 def _explain_unknown(days: Collection[date], costs: Mapping[date, Cost], words: Words) -> Iterator[str]:
     """Yield how many of these days, which have energy and a price, have no cost, or that of a part alone."""
     if unknown := sum(day not in costs for day in days):
@@ -186,15 +147,3 @@ def describe_unpriced(tariff: Tariff, days: DateWindow, choice: Choice | None, w
         return f"{told} {words('cost.no_price.no_power', option=option, power=choice.power)}"
     known = {"first": words.day(prices[0].first), "last": words.day(prices[-1].last or days.start)}
     return f"{told} {words('cost.no_price.not_published', **known)}"
-
-
-def _to_amount(number: str | Decimal) -> int:
-    return int(Decimal(number) * _MILLION)
-
-
-def _kwh(kwh: str | Decimal, words: Words) -> str:
-    return words.kwh(_to_amount(kwh), 3)
-
-
-def _euros(euros: str | None, words: Words) -> str:
-    return "–" if euros is None else words.euros(_to_amount(euros))
