@@ -77,7 +77,7 @@ def test_own_prices_are_shown_and_costs_printed(installation: Installation, home
         ("hours", "2024-06-15", None, "contract"),
     ]
     assert rows[0]["tariff"] == "Énergie du Port: hp 0.25, hc 0.125, 31 a month"
-    assert [row["remark"] for row in rows] == ["", "from 2027-02-01 on", "", "estimated", "", ""]
+    assert [row["remark"] for row in rows] == ["", "in the future", "", "estimated", "", ""]
 
     june, july = installation.query_rows("cost", home, "--by", "month")
     assert june == {
@@ -191,9 +191,9 @@ def test_a_change_of_the_option_inside_a_month_goes_by_days(installation: Instal
 
 BASE = ("--option", "base", "--power", "6")
 REFUSED = [
-    (("--option", "base"), 2, "give --option and --power together"),
+    (("--option", "base"), 2, "give --option with --power, or --file, or --hours"),
     (("--option", "base", "--power", "37"), 2, "37 is not in the range 1<=x<=36"),
-    (("--from", "2024-07-01"), 1, "give an option with a power, own prices, or off-peak hours"),
+    (("--from", "2024-07-01"), 2, "give --option with --power, or --file, or --hours"),
     (("--hours", "22:00-24:00"), 1, "off-peak hours, range 1: write 00:00 for 24:00"),
     (("--hours", "22:00-06:00,05:00-07:00"), 1, "overlap"),
     (("--hours", "22:00-06:00"), 1, "something is set from 2000-01-01 on"),

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from worker.domain.account import Account
 from worker.domain.completeness import interval_days
-from worker.domain.documents import ALL_KEYS, MILLIWATT_HOURS_PER_KWH, Entry, KeyRange, key_range, shift_key, to_entry
+from worker.domain.documents import ALL_KEYS, MILLIWATT_HOURS_PER_KWH, Entry, key_range, shift_key, to_entry
 from worker.domain.prices import REGISTERS, Colour, Option, Price, PricesRefused, find_price
 from worker.domain.prices.choices import OffPeakHours, RegulatedChoice, TariffChoices, Terms, option_of, terms_by_day
 from worker.domain.prices.cost import ONLY_PERIOD, Cost, Key, price_energies, price_intervals, rows_by_day, rows_by_hour
@@ -33,12 +33,12 @@ from worker.domain.prices.energy import (
 from worker.domain.prices.regulated import FILES, RegulatedTariff, read_tariff
 from worker.domain.prices.tempo import read_colours, write_colours
 from worker.domain.series import (
+    Direction,
     Doctype,
     Period,
     Series,
     contract_series,
     curve_of,
-    dailies_of,
     daily_of,
     intervals_of,
     registers_of,
@@ -54,6 +54,8 @@ from worker.stores.registry.public_files import PublicFile
 COLOURS_FILE: Final = "tempo_days.csv"
 BEGINNING: Final = date(2000, 1, 1)
 _SHIPPED: Final = Path(__file__).parents[1] / "data" / "prices"
+_DAILY, _FED = daily_of(), daily_of(Direction.PRODUCTION)
+_REGISTERS, _CONTRACT = registers_of(), contract_series()
 _ONE_HOUR: Final = timedelta(hours=1)
 _OPTIONS_OF_REGISTERS: Final = {frozenset(names): option for option, names in REGISTERS.items() if names}
 Owner = Account | str  # An account, or the name of a tenant.
@@ -78,7 +80,7 @@ class Tariff:
     @property
     def kind(self) -> str:
         """The kind of the prices of what the meter counts."""
-        return "gas" if daily_of(supplier=self.supplier).is_gas else "electricity"
+        return "gas" if _is_gas(self.supplier) else "electricity"
 
     @property
     def is_set(self) -> bool:
@@ -86,8 +88,9 @@ class Tariff:
         return any(getattr(one, self.kind) for one in self.choices)
 
     def terms(self, window: DateWindow) -> dict[date, Terms]:
-        """Return the option, price and off-peak hours of the days of electricity."""
-        return terms_by_day(window, self.choices, self.regulated, self.contracts)
+        """Return the option, price and off-peak hours of the days of electricity; nothing for days to come."""
+        terms = terms_by_day(window, self.choices, self.regulated, self.contracts)
+        return {day: one for day, one in terms.items() if day <= self.today}
 
     def choice_on(self, day: date, kind: str) -> Choice | None:
         """Return what was set for a day; an own price may have ended before it."""
@@ -101,11 +104,10 @@ class Tariff:
 
     def list_unpriced(self, window: DateWindow) -> Iterator[tuple[DateWindow, Choice | None]]:
         """Yield the past days of a window that have no price, as windows, each with what was set for it."""
-        kind = self.kind
-        prices = {day: one.price for day, one in self.terms(window).items()} if kind == "electricity" else {}
-        lacking = [day for day in window.dates() if day < self.today and not prices.get(day)]
+        kind, priced = self.kind, {day for day, one in self.terms(window).items() if one.price}
         if kind == "gas":
-            lacking = [day for day in lacking if not self.own_price(day, kind)]
+            priced = {day for day in window.dates() if self.own_price(day, kind)}
+        lacking = (day for day in window.dates() if day < self.today and day not in priced)
         for choice, days in groupby(lacking, key=lambda day: self.choice_on(day, kind)):
             yield from ((part, choice) for part in to_windows(days))
 
@@ -118,11 +120,6 @@ class Costs:
     by_day: Mapping[date, Cost]
     paid: Mapping[date, Cost] | None = None
 
-    @property
-    def has_intervals(self) -> bool:
-        """Whether some costs are those of several days, under the first of them."""
-        return any(cost.expected > 1 for cost in self.by_day.values())
-
     def rows(self, by: Period) -> Iterator[dict[str, Any]]:
         return rows_by_day(self.window, by, self.by_day, self.paid)
 
@@ -131,15 +128,15 @@ def load_tariff(registry: Registry, measures: MeasureStore, account: Account) ->
     """Return what an account pays by; what its prices don't need isn't loaded."""
     own, default = load_choices(registry, account), load_choices(registry, account.tenant)
     choices = [own or TariffChoices(), *([default] if default else [])]
-    options, contract = _options_of(*choices), contract_series(account.supplier).inputs
+    options = _options_of(*choices)
     return Tariff(
         supplier=account.supplier,
         today=civil_date(registry.now()),
         choices=choices,
         regulated=load_regulated(registry, *choices),
         colours=load_colours(registry) if Option.TEMPO in options else {},
-        contracts=_read(measures, account.id, {contract: ALL_KEYS})[contract] if Option.HPHC in options else (),
-        has_panels=Series.PRODUCTION_DAILY in with_days(registry.outcomes.known(account.id)),
+        contracts=_read(measures, account.id, _CONTRACT.inputs)[_CONTRACT.inputs] if Option.HPHC in options else (),
+        has_panels=_FED in with_days(registry.outcomes.known(account.id)),
     )
 
 
@@ -158,10 +155,9 @@ def load_copies(registry: Registry) -> dict[str, PublicFile]:
     """Return the newest copies of published files, by name: those of the registry, or those that ship."""
     shipped = _shipped_copies()
     stored = registry.public_files.load_all()
-    newer = {
-        name: one for name, one in stored.items() if name not in shipped or one.copied_on >= shipped[name].copied_on
+    return shipped | {
+        name: copy for name, copy in stored.items() if copy.copied_on >= shipped.get(name, copy).copied_on
     }
-    return shipped | newer
 
 
 def load_colours(registry: Registry) -> Mapping[date, Colour]:
@@ -204,7 +200,13 @@ def set_prices(
     ``first``: the day from which tariff and hours hold. Without it they hold from the beginning, unless others are set
     already. Raises PricesRefused, AccountClosed, UnknownAccount, UnknownTenant.
     """
-    _check_kinds(owner, regulated, own, hours)
+    if isinstance(owner, Account):
+        if _is_gas(owner.supplier) and not (own and own.gas):
+            raise PricesRefused("this is a gas meter: it takes own prices, with a block [[gas]]")
+        if own and not (own.gas if _is_gas(owner.supplier) else own.electricity or own.production):
+            raise PricesRefused("this is a meter of electricity: it takes blocks [[electricity]] and [[production]]")
+    elif hours:
+        raise PricesRefused("off-peak hours: each meter has its own, so a tenant has none")
     choices = load_choices(registry, owner) or TariffChoices()
     changed = [*(choices.electricity if regulated else ()), *(choices.hours if hours else ())]
     if changed and first is None:
@@ -234,21 +236,6 @@ def _save_choices(registry: Registry, owner: Owner, choices: TariffChoices | Non
         registry.account_details.remove(owner.id, DetailKind.PRICES)
 
 
-def _check_kinds(
-    owner: Owner, regulated: tuple[Option, int] | None, own: TariffChoices | None, hours: Sequence[TimeRange]
-) -> None:
-    if not (regulated or own or hours):
-        raise PricesRefused("give an option with a power, own prices, or off-peak hours")
-    if not isinstance(owner, Account):
-        if hours:
-            raise PricesRefused("off-peak hours: each meter has its own, so a tenant has none")
-    elif daily_of(supplier=owner.supplier).is_gas:
-        if own is None or not own.gas:
-            raise PricesRefused("this is a gas meter: it takes own prices, with a block [[gas]]")
-    elif own and not (own.electricity or own.production):
-        raise PricesRefused("this is a meter of electricity: it takes blocks [[electricity]] and [[production]]")
-
-
 @dataclass(frozen=True, slots=True)
 class Suggestion:
     """What contract and registers tell, to fill a form in. Nothing of it holds before somebody has said so."""
@@ -265,14 +252,11 @@ def find_option(registers: Entry) -> Option | None:
 
 def suggest(measures: MeasureStore, account: Account) -> Suggestion:
     """Return what the newest contract and registers of a meter of electricity tell."""
-    if daily_of(supplier=account.supplier).is_gas:
-        return Suggestion()
-    contract, index = contract_series(account.supplier).inputs, registers_of().inputs
-    stored = _read(measures, account.id, {contract: ALL_KEYS, index: ALL_KEYS})
-    option = find_option(stored[index][-1]) if stored[index] else None
-    if not stored[contract]:
+    stored = _read(measures, account.id, _CONTRACT.inputs, _REGISTERS.inputs)
+    option = find_option(stored[_REGISTERS.inputs][-1]) if stored[_REGISTERS.inputs] else None
+    if not stored[_CONTRACT.inputs]:
         return Suggestion(option)
-    row = stored[contract][-1]
+    row = stored[_CONTRACT.inputs][-1]
     hours = parse_off_peak_hours((row.details or {}).get("off_peak_hours"))
     kva, rest = divmod(row.amount, MILLIWATT_HOURS_PER_KWH)
     return Suggestion(option or (Option.HPHC if hours else None), None if rest else kva or None, hours)
@@ -280,28 +264,24 @@ def suggest(measures: MeasureStore, account: Account) -> Suggestion:
 
 def read_costs(measures: MeasureStore, account_id: str, tariff: Tariff, window: DateWindow) -> Costs:
     """Return what the days of a window cost; the curve is read only for days that nothing else tells."""
-    consumed, *produced = dailies_of(tariff.supplier)
-    if consumed.is_gas:
+    if tariff.kind == "gas":
         return Costs(window, _read_gas(measures, account_id, tariff, window))
-    terms, index = tariff.terms(window), registers_of().inputs
+    terms = tariff.terms(window)
     options = {one.option for one in terms.values()}
-    ranges: dict[Doctype, KeyRange] = {}
-    if Option.BASE in options:
-        ranges[consumed.inputs] = key_range(window, consumed.inputs)
-    if options - {Option.BASE}:  # A day ends with the midnight of the next.
-        ranges[index] = key_range(DateWindow(window.start, window.end + ONE_DAY), index)
-    panels = [daily.inputs for daily in produced if tariff.has_panels]
-    stored = _read(measures, account_id, ranges | {doctype: key_range(window, doctype) for doctype in panels})
-    energies = energies_without_curve(terms, stored.get(consumed.inputs, ()), stored.get(index, ()))
+    needed = {
+        _DAILY.inputs: Option.BASE in options,
+        _REGISTERS.inputs: bool(options - {Option.BASE}),
+        _FED.inputs: tariff.has_panels,
+    }
+    longer = DateWindow(window.start, window.end + ONE_DAY)  # The registers of a day end with the midnight of the next.
+    stored = _read(measures, account_id, *filter(needed.get, needed), window=longer)
+    energies = energies_without_curve(terms, stored.get(_DAILY.inputs, ()), stored.get(_REGISTERS.inputs, ()))
     of_curve = terms_of_curve(terms, energies)
-    steps = _read_steps(measures, account_id, consumed, of_curve, tariff.today)
+    steps = _read_steps(measures, account_id, curve_of(_DAILY), of_curve)
     energies |= energies_by_day(of_curve, (), (), steps, tariff.colours)
-    fed = [energies_of_days(stored[doctype], ONLY_PERIOD) for doctype in panels]
-    return Costs(
-        window,
-        price_energies(dict(sorted(energies.items())), lambda day: terms[day].price),
-        _price_production(fed[0], tariff) if fed else None,
-    )
+    fed = energies_of_days(stored.get(_FED.inputs, ()), ONLY_PERIOD)
+    paid = _price_production(fed, tariff) if tariff.has_panels else None
+    return Costs(window, price_energies(dict(sorted(energies.items())), lambda day: terms[day].price), paid)
 
 
 def hourly_rows(
@@ -317,13 +297,13 @@ def hourly_rows(
 def read_hours(measures: MeasureStore, account_id: str, tariff: Tariff, window: DateWindow) -> dict[str, Cost]:
     """Return what the hours of a window of electricity cost, by the keys of their documents."""
     terms = tariff.terms(window)
-    steps = _read_steps(measures, account_id, Series.DAILY, terms, tariff.today)
+    steps = _read_steps(measures, account_id, curve_of(_DAILY), terms)
     return price_energies(energies_by_hour(terms, steps, tariff.colours), lambda day: terms[day].price)
 
 
 def _read_fed_hours(measures: MeasureStore, account_id: str, tariff: Tariff, window: DateWindow) -> dict[str, Cost]:
     one_period = dict.fromkeys(window.dates(), Terms(Option.BASE))
-    steps = _read_steps(measures, account_id, Series.PRODUCTION_DAILY, one_period, tariff.today)
+    steps = _read_steps(measures, account_id, curve_of(_FED), one_period)
     hours = energies_by_hour(one_period, steps, {}).items()
     energies = {key: replace(one, by_period={ONLY_PERIOD: sum(one.by_period.values())}) for key, one in hours}
     return _price_production(energies, tariff)
@@ -341,28 +321,32 @@ def _read_gas(measures: MeasureStore, account_id: str, tariff: Tariff, window: D
         return tariff.own_price(day, "gas")
 
     daily, published = daily_of(supplier=tariff.supplier).inputs, intervals_of(tariff.supplier).inputs
-    stored = _read(measures, account_id, {doctype: key_range(window, doctype) for doctype in (daily, published)})
+    stored = _read(measures, account_id, daily, published, window=window)
     energies = energies_of_days(stored[daily], ONLY_PERIOD)
     intervals = [row for row in stored[published] if not any(day in energies for day in interval_days(row).dates())]
     return price_energies(energies, price_on) | price_intervals(intervals, price_on)
 
 
-def _read_steps(
-    measures: MeasureStore, account_id: str, daily: Series, days: Iterable[date], today: date
-) -> Iterator[Entry]:
-    """Yield the steps of the curve of these days up to today, and of the hour before; a month is in memory at once."""
-    curve, read_until = curve_of(daily), ""
-    past = [day for day in days if day <= today]
-    for window in reversed(plan_repair(past, curve.description.days_read_at_once)):
-        first, end = key_range(window, curve.inputs)
+def _read_steps(measures: MeasureStore, account_id: str, curve: Series, days: Iterable[date]) -> Iterator[Entry]:
+    """Yield the steps of these days, and of the hour before; those of some weeks are in memory at once."""
+    doctype, read_until = curve.inputs, ""
+    for window in reversed(plan_repair(days, curve.description.days_read_at_once)):
+        first, end = key_range(window, doctype)
         keys = max(shift_key(first, -_ONE_HOUR), read_until), end
-        yield from _read(measures, account_id, {curve.inputs: keys})[curve.inputs]
+        yield from map(to_entry, measures.read(account_id, {doctype: keys})[doctype])
         read_until = end
 
 
-def _read(measures: MeasureStore, account_id: str, ranges: Mapping[Doctype, KeyRange]) -> dict[Doctype, list[Entry]]:
+def _read(
+    measures: MeasureStore, account_id: str, *doctypes: Doctype, window: DateWindow | None = None
+) -> dict[Doctype, list[Entry]]:
+    ranges = {doctype: key_range(window, doctype) if window else ALL_KEYS for doctype in doctypes}
     stored = measures.read(account_id, ranges) if ranges else {}
     return {doctype: [to_entry(document) for document in documents] for doctype, documents in stored.items()}
+
+
+def _is_gas(supplier: str) -> bool:
+    return daily_of(supplier=supplier).is_gas
 
 
 @lru_cache(maxsize=1)

@@ -53,7 +53,7 @@ def cost(account_id: str, by: str, first: date | None, last: date | None, as_jso
             rows = list(hourly_rows(stores.measures, account_id, tariff, window))
         else:
             costs = read_costs(stores.measures, account_id, tariff, window)
-            if period is Period.DAY and costs.has_intervals:
+            if period is Period.DAY and any(one.expected > 1 for one in costs.by_day.values()):
                 raise click.UsageError("this meter is read by periods of several days: use --by month or --by year")
             rows = list(costs.rows(period))
     if as_json:

@@ -30,6 +30,7 @@ from worker.domain.audit_entry import AuditAction
 from worker.domain.clock import real_clock
 from worker.domain.prices import Option, Price, PricesRefused
 from worker.domain.prices.choices import (
+    KINDS,
     OffPeakHours,
     RegulatedChoice,
     TariffChoices,
@@ -95,8 +96,8 @@ def set_tariff(
       releve prices set 3kq7d0fr2m --file own.toml
       releve prices set --tenant energies --option base --power 6
     """
-    if (option is None) != (power is None):
-        raise click.UsageError("give --option and --power together")
+    if (option is None) != (power is None) or not (option or hours or file):
+        raise click.UsageError("give --option with --power, or --file, or --hours")
     ranges = read_hours(hours) if hours is not None else ()
     own = _read_file(file, read_own_prices) if file else None
     with parameters.open_stores() as stores:
@@ -226,21 +227,25 @@ def _rows(stores: Stores, owner: Owner) -> Iterator[Mapping[str, Any]]:
     else:
         sets = {"tenant": load_choices(registry, owner) or TariffChoices()}
         regulated = load_regulated(registry, sets["tenant"])
-    for name, choices in sets.items():
-        for kind in ("electricity", "gas", "production", "hours"):
-            for choice in getattr(choices, kind):
-                future = f"from {choice.first} on" if choice.first > today else ""
-                if isinstance(choice, RegulatedChoice):
+    for owner_name, choices in sets.items():
+        for kind, choice in ((name, one) for name in (*KINDS, "hours") for one in getattr(choices, name)):
+            match choice:
+                case RegulatedChoice():
                     text = f"regulated {choice.option}, {choice.power} kVA"
-                    remarks = [future, describe_known(choice, regulated)]
-                elif isinstance(choice, OffPeakHours):
-                    text, remarks = format_hours(choice.ranges), [future, "estimated" if choice.estimated else ""]
-                else:
-                    text, remarks = _describe(choice, choices.supplier), [future]
-                last = choice.last if isinstance(choice, Price) else None
-                row = {"kind": kind, "first": choice.first, "last": last, "tariff": text, "owner": name}
-                days = {day: row[day] and str(row[day]) for day in ("first", "last")}
-                yield {**row, **days, "remark": "; ".join(filter(None, remarks))}
+                    remark = describe_known(choice, regulated)
+                case OffPeakHours():
+                    text, remark = format_hours(choice.ranges), "estimated" if choice.estimated else ""
+                case _:
+                    text, remark = _describe(choice, choices.supplier), ""
+            remarks = ["in the future" if choice.first > today else "", remark]
+            yield {
+                "kind": kind,
+                "first": str(choice.first),
+                "last": str(choice.last) if isinstance(choice, Price) and choice.last else None,
+                "tariff": text,
+                "owner": owner_name,
+                "remark": ", ".join(filter(None, remarks)),
+            }
 
 
 def describe_known(choice: RegulatedChoice, regulated: Mapping[Option, RegulatedTariff]) -> str:

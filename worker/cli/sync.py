@@ -25,7 +25,7 @@ from worker.domain.answers import to_masked
 from worker.domain.audit_entry import AuditAction
 from worker.domain.consistency import Law
 from worker.domain.messages import WindowResult, new_run_id
-from worker.domain.series import Series, is_gateway
+from worker.domain.series import is_gateway, registers_of
 from worker.domain.windows import DateWindow
 from worker.errors import FilesOnly, TokenNeeded, TokenRefused
 from worker.runtime.stores import Stores
@@ -240,7 +240,7 @@ def _notes(result: AuditResult) -> list[dict[str, Any]]:
         for series, days in result.provisional.items()
     ]
     differences = [day.isoformat() for day in result.differences]
-    by_period = [{**account, "series": Series.REGISTERS.value, "differs_by_period": differences}] if differences else []
+    by_period = [{**account, "series": registers_of().value, "differs_by_period": differences}] if differences else []
     return [*breaks, *deviations, *provisional, *by_period]
 
 
@@ -265,7 +265,7 @@ def _print_result(result: AuditResult, repairs: dict[str, int]) -> None:
     overdue = "still provisional, but should be final by now"
     notes = [(series, days, overdue) for series, days in result.provisional.items()]
     if result.differences:
-        notes.append((Series.REGISTERS, result.differences, "registers and load curve differ by tariff period"))
+        notes.append((registers_of(), result.differences, "registers and load curve differ by tariff period"))
     for series, days, text in notes:
         span = f"{days[0]}" if len(days) == 1 else f"{len(days)} days from {days[0]} to {days[-1]}"
         click.echo(f"{result.account_id} {series.value} {span}: note, {text}")

@@ -41,7 +41,17 @@ from worker.domain.documents import ALL_KEYS, Document, Entry, KeyRange, key_ran
 from worker.domain.messages import WindowJob
 from worker.domain.prices import Colour
 from worker.domain.prices.choices import RegulatedChoice, TariffChoices, terms_by_day
-from worker.domain.series import Doctype, Granularity, Series, contract_series, find_curve, of_supplier, with_days
+from worker.domain.series import (
+    Doctype,
+    Granularity,
+    Series,
+    contract_series,
+    daily_of,
+    find_curve,
+    of_supplier,
+    registers_of,
+    with_days,
+)
 from worker.domain.tariffs import SequenceBreak, day_energies, find_breaks
 from worker.domain.totals import days_of_curve
 from worker.domain.windows import ONE_DAY, DateWindow, plan_look_back, plan_repair, split_window, to_windows
@@ -145,7 +155,7 @@ class Auditor:
                 series: set(history.days_without_daily(account_id, series)) for series in known if find_curve(series)
             },
         )
-        if Series.REGISTERS in known:
+        if registers_of() in known:
             checks.hours = load_choices(registry, registry.accounts.get(account_id)) or TariffChoices()
             checks.colours = load_colours(registry)
         checks.run()
@@ -349,7 +359,7 @@ class MeasureChecks:
                 wanted = self.without_daily.get(daily, ())
                 self.findings += check_computed(daily, computed, wanted, _of_part(days, part))
             self._check_limit(series, steps_within)
-            if daily is Series.DAILY and Series.REGISTERS in self.stored_days:
+            if daily is daily_of() and registers_of() in self.stored_days:
                 self._compare_periods(part, steps)
             for peak, rows in peaks.items():
                 self.findings += check_peaks(peak, _of_part(rows, part), steps_within, corrected)
@@ -359,7 +369,7 @@ class MeasureChecks:
 
     def _compare_periods(self, part: DateWindow, steps: Sequence[Entry]) -> None:
         """Compare registers and curve of days whose registers are those of an option, whatever the tariff is."""
-        rows = _of_part(self._rows_of(Series.REGISTERS), DateWindow(part.start, part.end + ONE_DAY))
+        rows = _of_part(self._rows_of(registers_of()), DateWindow(part.start, part.end + ONE_DAY))
         options = [(date.fromisoformat(row.key), option) for row in rows if (option := find_option(row))]
         choices = replace(self.hours, electricity=tuple(RegulatedChoice(*one, power=0) for one in options))
         contracts = self._rows_of(contract_series()) if contract_series() in self.stored_days else ()

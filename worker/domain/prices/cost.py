@@ -19,8 +19,8 @@ from typing import Any, Final, TypeVar
 from worker.domain.completeness import civil_day, interval_days
 from worker.domain.documents import MILLIWATT_HOURS_PER_KWH, Entry, period_key, round_half_up, round_kwh
 from worker.domain.prices import PERIODS, Price
-from worker.domain.prices.energy import Amount, EnergySource, PeriodEnergies, add_energies
-from worker.domain.series import Doctype, Period
+from worker.domain.prices.energy import HOURS, Amount, EnergySource, PeriodEnergies, add_energies
+from worker.domain.series import Period
 from worker.domain.totals import count_names
 from worker.domain.windows import ONE_DAY, PARIS, DateWindow, day_length
 
@@ -102,7 +102,7 @@ def rows_by_hour(
     (start, end), nothing = window.instants(), add_energies([], 60)
     while start < end:
         first, after = (moment.astimezone(PARIS).isoformat() for moment in (start, start + _HOUR))
-        key = period_key(start, Doctype.HOUR)
+        key = period_key(start, HOURS)
         sold = None if paid is None else paid.get(key, nothing)
         yield _to_row((first, after), costs.get(key, nothing), sold, Period.HOUR)
         start += _HOUR

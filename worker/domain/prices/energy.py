@@ -23,12 +23,13 @@ from typing import Any, Final, NamedTuple
 from worker.domain.documents import MILLIWATT_HOURS_PER_WH, USUAL_STEP_MINUTES, Entry
 from worker.domain.prices import REGISTERS, Colour, Option
 from worker.domain.prices.choices import DAY_MINUTES, Terms, minutes_of
-from worker.domain.series import Doctype
+from worker.domain.series import curve_of, daily_of
 from worker.domain.tariffs import day_energies
 from worker.domain.totals import total_key
 from worker.domain.windows import ONE_DAY, PARIS, local_midnight, merge_spans
 
 Amount = int | Fraction
+HOURS: Final = curve_of(daily_of()).totals[0]
 _FOREVER: Final = 1 << 40
 # A part of a step: its period, None where it is unknown, its energy, and its first minute and end since 1970.
 _Part = tuple[str | None, Amount, int, int]
@@ -189,7 +190,7 @@ def _read_curve(
     """Return what the curve tells, by day, or by the key of an hour."""
     sums: dict[Any, PeriodEnergies] = {}
     for plan, step, parts, covered in divide_steps(terms, steps, colours):
-        key, until = (total_key(step.key, Doctype.HOUR), _FOREVER) if by_hour else (plan.day, plan.end)
+        key, until = (total_key(step.key, HOURS), _FOREVER) if by_hour else (plan.day, plan.end)
         if (found := sums.get(key)) is None:
             # A step that began on the day before may cover the beginning of the day.
             hours = terms[plan.day].hours

@@ -33,9 +33,8 @@ FILES: Final[Mapping[Option, str]] = {
     Option.HPHC: "Option_HPHC.csv",
     Option.TEMPO: "Option_Tempo.csv",
 }
-_SUBSCRIPTION: Final = "PART_FIXE_TTC"
 _Row = tuple[int, dict[str, str]]  # The number of its line, and its cells by column.
-_FIRST, _LAST, _POWER = "DATE_DEBUT", "DATE_FIN", "P_SOUSCRITE"
+_FIRST, _LAST, _POWER, _SUBSCRIPTION = "DATE_DEBUT", "DATE_FIN", "P_SOUSCRITE", "PART_FIXE_TTC"
 _AMOUNT: Final = re.compile(r"-?\d{1,6}(?:,\d{1,8})?", re.ASCII)
 _KVA: Final = re.compile(r"[1-9]\d{0,2}", re.ASCII)
 # The first that gives a day is right.
