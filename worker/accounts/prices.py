@@ -52,7 +52,7 @@ from worker.stores.registry.account_details import DetailKind
 from worker.stores.registry.public_files import PublicFile
 
 COLOURS_FILE: Final = "tempo_days.csv"
-_BEGINNING: Final = date(2000, 1, 1)
+BEGINNING: Final = date(2000, 1, 1)
 _SHIPPED: Final = Path(__file__).parents[1] / "data" / "prices"
 _DAILY, _FED = daily_of(), daily_of(Direction.PRODUCTION)
 _REGISTERS, _CONTRACT = registers_of(), contract_series()
@@ -212,7 +212,7 @@ def set_prices(
     if changed and first is None:
         since = max(one.first for one in changed)
         raise PricesRefused(f"something is set from {since} on: say from which day this holds (--from)")
-    start = first or _BEGINNING
+    start = first or BEGINNING
     choices = choices.with_own(own) if own else choices
     choices = choices.put("electricity", RegulatedChoice(start, *regulated)) if regulated else choices
     choices = choices.put("hours", OffPeakHours(start, tuple(hours))) if hours else choices

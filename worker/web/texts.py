@@ -72,6 +72,10 @@ class Words:
         places = max(0, -exponent) if isinstance(exponent, int) else 0
         return format_decimal(value, "#,##0" + ("." + "0" * places if places else ""), self.locale)
 
+    def places(self, value: str | Decimal, places: int) -> str:
+        """Return a decimal number with so many decimals."""
+        return format_decimal(Decimal(value), "#,##0." + "0" * places, self.locale)
+
     def energy(self, milliwatt_hours: int, places: int | None = None) -> str:
         """Return ``212 kWh``, with about three figures unless ``places`` gives the number of decimals."""
         usual = _usual_places(milliwatt_hours) if places is None else places
@@ -91,9 +95,9 @@ class Words:
         exact = count_places([millivolt_amperes], least=0) if places is None else places
         return f"{self.kwh(millivolt_amperes, exact)}\N{NO-BREAK SPACE}kVA"
 
-    def euros(self, millionths: int) -> str:
-        """Return ``45,12 €``, in English ``€45.12``."""
-        return format_currency(round_kwh(millionths, 2), "EUR", locale=self.locale)
+    def euros(self, amount: str | Decimal) -> str:
+        """Return ``45,12 €``, in English ``€45.12``, for an amount in whole cents."""
+        return format_currency(Decimal(amount), "EUR", locale=self.locale)
 
     def change(self, percents: int) -> str:
         """Return ``+8 %`` for 8."""

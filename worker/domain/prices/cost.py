@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from calendar import monthrange
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -48,7 +47,8 @@ def price_energies(energies: Mapping[Key, PeriodEnergies], price_on: PriceOn) ->
                 of_day[id(price), parts] = prices, Fraction(price.subscription) / parts
             prices, subscription = of_day[id(price), parts]
             euros: dict[str, Amount] = {name: energy * prices[name] for name, energy in one.by_period.items()}
-            priced[key] = replace(one, euros=euros, subscription=subscription)
+            counts = one.source, one.known, one.expected, one.estimated
+            priced[key] = PeriodEnergies(one.by_period, *counts, euros, subscription)
     return priced
 
 

@@ -48,7 +48,7 @@ from worker.web.pages.chart_values import (
     read_measures,
 )
 from worker.web.pages.charts import Chart, Summary, summarize, to_chart
-from worker.web.pages.costs import find_off_peak, price_measures, to_cost_table
+from worker.web.pages.costs import find_off_peak, price_measures
 from worker.web.rendering import render, words_of
 from worker.web.texts import Words
 
@@ -152,8 +152,8 @@ def show_account(
         bars=bars,
         loading=account.active and any(bar.done < bar.total for bar in bars.values()),
         chart=chart,
-        costs=to_cost_table(costs, words) if costs else None,
-        lacks_prices=may_price and not has_prices,
+        costs=costs if costs and costs["total_eur"] else None,
+        lacks_prices=may_price and not has_prices and account.may_choose_series,
         figures=build_figures(stores.measures, account.id, flows, words, asked.unit),
         cards=build_cards(stores.measures, account.id, known, shown, words, today),
         kind=kind,
@@ -174,13 +174,8 @@ def show_account(
 
 def _span_query(by: View | None, at: date | None, compare: Against, unit: Unit) -> str:
     """Return the query that shows the same span on another page; empty if none was requested."""
-    chosen = {
-        "by": by,
-        "at": at,
-        "compare": None if compare is Against.PREVIOUS else compare,
-        "unit": None if unit is Unit.KWH else unit,
-    }
-    asked = urlencode({name: value for name, value in chosen.items() if value is not None})
+    chosen = {"by": by, "at": at, "compare": compare, "unit": unit}
+    asked = urlencode({name: one for name, one in chosen.items() if one not in (None, Against.PREVIOUS, Unit.KWH)})
     return f"?{asked}" if asked else ""
 
 

@@ -29,7 +29,7 @@ from typing import Final
 
 from markupsafe import Markup
 
-from worker.domain.documents import DAY_PLACES, MILLIWATT_HOURS_PER_KWH, STEP_PLACES, count_places
+from worker.domain.documents import DAY_PLACES, MILLIWATT_HOURS_PER_KWH, STEP_PLACES, count_places, round_kwh
 from worker.domain.series import Quantity, Series, daily_of, find_curve
 from worker.domain.totals import count_days
 from worker.domain.windows import ONE_DAY, DateWindow, day_length
@@ -133,7 +133,8 @@ class Chart:
     """All values of one span for the template. Addresses are queries of the account's own page.
 
     ``kind``: what its bars above the axis show, which ends the names of its colours. ``balance``: a sentence, empty if
-    unknown. ``facts``: a day's further figures, with the keys of their names. ``has_bands``: off-peak hours are marked.
+    unknown. ``title_before``: empty if costs are compared with none. ``facts``: a day's further figures, with the keys
+    of their names. ``has_bands``: off-peak hours are marked.
     """
 
     view: View
@@ -183,6 +184,7 @@ def to_chart(
     queries = list_slot_queries(measures, first, last)
     rows = [replace(row, href=href or "") for row, href in zip(to_rows(measures, fed, words), queries, strict=True)]
     links = [Link(row.href, _describe_bar(row, measures.unit, words)) if row.href else None for row in rows]
+    compares = measures.unit is Unit.KWH or any(slot.before is not None for slot in measures.slots)
     draw = partial(draw_chart, measures, words, fed=fed, links=links, bands=off_peak)
     return Chart(
         view=span.view,
@@ -193,7 +195,7 @@ def to_chart(
         rows=rows,
         notes=list(_notes(measures, daily, fed, words)),
         navigation=build_navigation(measures, first, last, words, has_prices=has_prices),
-        title_before=title_of(measures.other, words),
+        title_before=title_of(measures.other, words) if compares else "",
         balance=describe_balance(balance, span.view, words) if balance else "",
         facts=describe_day(measures.details.get(span.start, {}), words) if span.view is View.DAY else [],
         has_bands=bool(off_peak),
@@ -241,7 +243,7 @@ def _describe_total(measures: SpanMeasures, words: Words) -> str:
     if measures.total is None:
         return words("chart.unknown")
     if measures.unit is Unit.EUR:
-        return words.euros(measures.total)
+        return words.euros(round_kwh(measures.total, _CENTS))
     return words.energy(measures.total, 2 if measures.span.view is View.DAY else None)
 
 

@@ -6,19 +6,18 @@ the cents that are shown; the total is the one of the table, whose lines add up 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from fractions import Fraction
-from itertools import accumulate, groupby, pairwise
+from itertools import groupby
 from typing import Any, Final
 
 from worker.accounts.prices import AccountTariff, Choice, read_costs, read_hours
 from worker.domain.documents import MILLIWATT_HOURS_PER_KWH
 from worker.domain.prices.choices import RegulatedChoice
 from worker.domain.prices.cost import Cost, row_of_days
-from worker.domain.prices.energy import off_peak_minutes
+from worker.domain.prices.energy import Amount, add_energies, off_peak_minutes
 from worker.domain.series import Series, find_curve
 from worker.domain.windows import ONE_DAY, PARIS, DateWindow, IntervalReading, merge_windows
 from worker.stores.measures.measure_store import MeasureStore
@@ -38,26 +37,6 @@ _AN_HOUR: Final = timedelta(hours=1)
 _MILLION: Final = MILLIWATT_HOURS_PER_KWH  # A euro in the unit of bars.
 
 
-@dataclass(frozen=True, slots=True)
-class CostLine:
-    """A line of the table in words; ``energy`` is empty for the subscription."""
-
-    name: str
-    energy: str
-    euros: str
-
-
-@dataclass(frozen=True, slots=True)
-class CostTable:
-    """What a span costs. ``sold``: what is paid for the energy fed in, where there are panels."""
-
-    lines: Sequence[CostLine]
-    total: CostLine
-    subscription: str
-    sold: CostLine | None
-    estimated: bool
-
-
 def price_measures(
     measures: MeasureStore,
     account_id: str,
@@ -67,14 +46,17 @@ def price_measures(
     next_day: date,
     words: Words,
 ) -> tuple[SpanMeasures, dict[str, Any]]:
-    """Return the values of a chart in euros, from those in kWh, and the row of its span.
+    """Return the values of a chart in euros, from those in kWh, and the row of its span with all its ``kwh``.
 
     ``next_day``: the first day that is not published yet.
     """
     span, other = (DateWindow(one.start, one.end) for one in (energy.span, energy.other))
-    read = [read_costs(measures, account_id, tariff, window) for window in merge_windows([other, span])]
+    # The costs of another year would take as long again.
+    windows = [span] if energy.span.view is View.YEAR else merge_windows([other, span])
+    read = [read_costs(measures, account_id, tariff, window) for window in windows]
     costs = {day: cost for one in read for day, cost in one.by_day.items()}
-    amounts = whole_amounts(costs, energy.span.view)
+    sums = sum_months(costs) if energy.span.view is View.YEAR else costs
+    amounts = dict.fromkeys(costs, 0) | {day: _floor(cost.total) for day, cost in sums.items()}
     whole = {day: amount for day, amount in amounts.items() if costs[day].known}
     if energy.span.view is View.DAY and find_curve(daily):
         hours = read_hours(measures, account_id, tariff, DateWindow(other.start, span.end))
@@ -86,7 +68,7 @@ def price_measures(
             measures_by_day(energy.span, amounts, next_day, energy.against).slots if whole != amounts else shown.slots
         )
         shown = replace(shown, slots=tuple(map(_mark_part, slots, shown.slots)))
-    row = row_of_days(span, costs, read[-1].paid)
+    row = row_of_days(span, sums, read[-1].paid)
     lacks_costs = any(day not in costs for day in span.dates())
     unpriced = list(tariff.list_unpriced(span)) if lacks_costs else []
     days_unpriced = frozenset(day for days, _ in unpriced for day in days.dates())
@@ -97,7 +79,7 @@ def price_measures(
     priced = replace(
         energy,
         slots=shown.slots,
-        total=shown.total if row["total_eur"] is None else _to_amount(row["total_eur"]),
+        total=shown.total if row["total_eur"] is None else int(Decimal(row["total_eur"]) * _MILLION),
         comparison=shown.comparison,
         curve=None,
         days=shown.days,
@@ -105,30 +87,23 @@ def price_measures(
         unit=Unit.EUR,
         unpriced=days_unpriced,
     )
-    return priced, row
+    return priced, row | {"kwh": sum(Decimal(one["kwh"]) for one in row["periods"])}
 
 
-def whole_amounts(costs: Mapping[date, Cost], view: View) -> dict[date, int]:
-    """Return whole millionths of a euro by day; for a year's chart, those of a month add up to the month's."""
-    totals = {day: Fraction(cost.total) for day, cost in costs.items()}
-    if view is not View.YEAR:
-        return {day: _floor(total) for day, total in totals.items()}
-    amounts: dict[date, int] = {}
-    for _, group in groupby(sorted(totals), key=lambda day: (day.year, day.month)):
-        days = list(group)
-        sums = [0, *map(_floor, accumulate(totals[day] for day in days))]
-        amounts.update(zip(days, (after - before for before, after in pairwise(sums)), strict=True))
-    return amounts
+def sum_months(costs: Mapping[date, Cost]) -> dict[date, Cost]:
+    """Return the cost of each month under the first of its days that has one; quicker to use than all its days."""
+    months = (list(group) for _, group in groupby(sorted(costs), key=lambda day: (day.year, day.month)))
+    return {days[0]: add_energies([costs[day] for day in days], len(days)) for days in months}
 
 
-def _floor(euros: Fraction) -> int:
+def _floor(euros: Amount) -> int:
     return _MILLION * euros.numerator // euros.denominator
 
 
 def _by_hour(span: Span, hours: Mapping[str, Cost], days: Days, next_day: date) -> SpanMeasures:
     """Return the chart of a day, whose bars are hours."""
     starts = {datetime.fromisoformat(key).astimezone(PARIS): cost for key, cost in hours.items()}
-    readings = [IntervalReading(start, _AN_HOUR, _floor(Fraction(cost.total))) for start, cost in starts.items()]
+    readings = [IntervalReading(start, _AN_HOUR, _floor(cost.total)) for start, cost in starts.items()]
     shown = measures_by_step(span, readings, days, next_day)
     lacking = {start.timestamp(): one.expected - one.known for start, one in starts.items()}
     uncovered = (timedelta(minutes=lacking.get(slot.start.timestamp(), 0)) for slot in shown.slots)
@@ -149,25 +124,6 @@ def find_off_peak(tariff: AccountTariff, day: date) -> list[tuple[int, int]]:
     """Return the off-peak hours of a day in minutes; none where its tariff has none or they are unknown."""
     terms = tariff.terms(DateWindow(day, day + ONE_DAY)).get(day) if tariff.kind == "electricity" else None
     return off_peak_minutes(day, terms) if terms else []
-
-
-def to_cost_table(row: Mapping[str, Any], words: Words) -> CostTable | None:
-    """Return the table by tariff period; None if nothing has a price."""
-    if row["total_eur"] is None:
-        return None
-    lines = [
-        CostLine(words(f"tariff_period.{one['name']}"), _kwh(one["kwh"], words), _euros(one["eur"], words))
-        for one in row["periods"]
-    ]
-    total = sum((Decimal(one["kwh"]) for one in row["periods"]), Decimal())
-    sold = row.get("production_kwh")
-    return CostTable(
-        lines,
-        CostLine(words("cost.total"), _kwh(total, words), _euros(row["total_eur"], words)),
-        _euros(row["subscription_eur"], words),
-        CostLine(words("cost.sold"), _kwh(sold, words), _euros(row["production_eur"], words)) if sold else None,
-        row["estimated"],
-    )
 
 
 def _explain_unknown(days: Collection[date], costs: Mapping[date, Cost], words: Words) -> Iterator[str]:
@@ -191,15 +147,3 @@ def describe_unpriced(tariff: AccountTariff, days: DateWindow, choice: Choice | 
         return f"{told} {words('cost.no_price.no_power', option=option, power=choice.power)}"
     known = {"first": words.day(prices[0].first), "last": words.day(prices[-1].last or days.start)}
     return f"{told} {words('cost.no_price.not_published', **known)}"
-
-
-def _to_amount(number: str | Decimal) -> int:
-    return int(Decimal(number) * _MILLION)
-
-
-def _kwh(kwh: str | Decimal, words: Words) -> str:
-    return words.kwh(_to_amount(kwh), 3)
-
-
-def _euros(euros: str | None, words: Words) -> str:
-    return "–" if euros is None else words.euros(_to_amount(euros))

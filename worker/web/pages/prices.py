@@ -6,8 +6,7 @@ again as it was sent, with one line that says what to change.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import date, timedelta
 from typing import Annotated, Any, Final
 
@@ -17,10 +16,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException
 
-from worker.accounts.prices import Choice, load_tariff, remove_prices, set_prices, suggest
+from worker.accounts.prices import BEGINNING, load_tariff, remove_prices, set_prices, suggest
 from worker.domain.account import Account
 from worker.domain.prices import Option, PricesRefused
-from worker.domain.prices.choices import OffPeakHours, RegulatedChoice, TariffChoices, format_hours, read_hours
+from worker.domain.prices.choices import format_hours, read_hours
 from worker.domain.prices.own_prices import MAX_BYTES, read_own_prices
 from worker.domain.windows import DateWindow
 from worker.web.dependencies import Visit, VisitDep, account_form, check_session_form
@@ -29,33 +28,24 @@ from worker.web.pages.account_forms import Choosable
 from worker.web.pages.costs import describe_unpriced
 from worker.web.rendering import render, words_of
 from worker.web.request_audit import note_refusal
-from worker.web.texts import Words
 
 router = APIRouter()
 _POWERS: Final = (3, 6, 9, 12, 15, 18, 24, 30, 36)  # Of homes, in kVA.
 _FIELDS: Final = 8
-_OLDEST: Final = date(2000, 1, 2)  # What holds from the day before has no beginning.
 _TOLD_DAYS: Final = timedelta(days=31)
-_MONTHS: Final = 12
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class _Fault(Exception):
     """What is wrong with a form. ``field``: where, as its text's key ends; ``line``: more about it, in English."""
 
-    field: str
-    line: str = ""
-
-
-class _Refused(Exception):
     def __init__(self, field: str, line: str = "") -> None:
         super().__init__(field)
-        self.fault = Fault(field, line)
+        self.field, self.line = field, line
 
 
 @router.get("/accounts/{account_id}/prices")
 def show_prices(visit: VisitDep, account: Choosable, saved: Annotated[str, Query()] = "") -> Response:
-    return _render(visit, account, saved=bool(saved))
+    return _render(visit, account, {}, saved=bool(saved))
 
 
 @router.post("/accounts/{account_id}/prices")
@@ -64,7 +54,7 @@ async def save_prices(visit: VisitDep, account: Choosable) -> Response:
         longest = 2 * MAX_BYTES  # What is too long by less is answered with a line.
         form = await read_upload(visit.request, LARGEST_PRICES, most_files=1, most_fields=_FIELDS, longest=longest)
     except MultiPartException:
-        return await run_in_threadpool(_render, visit, account, {}, Fault("own"))
+        return await run_in_threadpool(_render, visit, account, {}, _Fault("own"))
     try:
         return await run_in_threadpool(_save, visit, account, form)
     finally:
@@ -76,18 +66,17 @@ def _save(visit: Visit, account: Account, form: FormData) -> Response:
     check_session_form(visit.access, visit.session, typed.get("csrf", ""), page)
     try:
         _set(visit, account, form, typed)
-    except _Refused as refused:
-        note_refusal(visit.request, "prices_refused")
-        return _render(visit, account, typed, refused.fault)
+    except _Fault as fault:
+        return _render(visit, account, typed, fault)
     return RedirectResponse(f"{page}?saved=yes", 303)
 
 
 def _set(visit: Visit, account: Account, form: FormData, typed: dict[str, str]) -> None:
-    """Set what a form says; the text of a file takes the place of what was typed. Raises _Refused."""
-    field, wanted = "own", dict[str, Any]()
+    """Set what a form says; the text of a file takes the place of what was typed. Raises _Fault."""
+    field, wanted, file = "own", dict[str, Any](), form.get("file")
     try:
         if "own" in typed:
-            if isinstance(file := form.get("file"), UploadFile) and file.filename:
+            if isinstance(file, UploadFile) and file.filename:
                 typed["own"] = file.file.read().decode("utf-8")
             wanted["own"] = read_own_prices(typed["own"].replace("\r\n", "\n"))
         else:
@@ -102,11 +91,9 @@ def _set(visit: Visit, account: Account, form: FormData, typed: dict[str, str]) 
             wanted["first"] = date.fromisoformat(typed["from"]) if typed.get("from") else None
         set_prices(visit.registry, account, **wanted)
     except UnicodeDecodeError:
-        raise _Refused(field, "not a text in UTF-8") from None
-    except PricesRefused as refused:
-        raise _Refused(field, str(refused)) from None
-    except ValueError:
-        raise _Refused(field) from None
+        raise _Fault(field, "not a text in UTF-8") from None
+    except (PricesRefused, ValueError) as error:
+        raise _Fault(field, str(error) if isinstance(error, PricesRefused) else "") from None
 
 
 @router.post("/accounts/{account_id}/prices/remove", dependencies=[account_form("/prices")])
@@ -116,18 +103,13 @@ def forget_prices(visit: VisitDep, account: Choosable) -> Response:
 
 
 def _render(
-    visit: Visit,
-    account: Account,
-    typed: Mapping[str, str] | None = None,
-    fault: Fault | None = None,
-    *,
-    saved: bool = False,
+    visit: Visit, account: Account, typed: Mapping[str, str], fault: _Fault | None = None, *, saved: bool = False
 ) -> Response:
-    measures, words = visit.stores.measures, words_of(visit.request)
-    tariff, found = load_tariff(visit.registry, measures, account), suggest(measures, account)
-    hours = format_hours(found.hours)
-    suggested = {"option": found.option or "", "power": str(found.power or ""), "hours": hours, "from": "", "own": ""}
-    own, *default = ([*_describe(one, tariff.today, words)] for one in tariff.choices)
+    if fault:
+        note_refusal(visit.request, "prices_refused")
+    tariff, words = load_tariff(visit.registry, visit.stores.measures, account), words_of(visit.request)
+    found = suggest(visit.stores.measures, account)
+    suggested = {"option": found.option or "", "power": str(found.power or ""), "hours": format_hours(found.hours)}
     last_month = DateWindow(tariff.today - _TOLD_DAYS, tariff.today)
     unpriced = tariff.list_unpriced(last_month) if tariff.is_set else ()
     return render(
@@ -135,39 +117,14 @@ def _render(
         "prices.html",
         status=422 if fault else 200,
         account=account,
-        is_gas=tariff.kind == "gas",
+        tariff=tariff,
+        beginning=BEGINNING,
         saved=saved,
-        own=own,
-        default=default[0] if default and not own else [],
         notes=[describe_unpriced(tariff, *one, words) for one in unpriced],
         options=list(Option),
         powers=_POWERS,
+        format_hours=format_hours,
         suggested=any(suggested.values()) and not typed,
-        typed={**suggested, **(typed or {})},
+        typed={**suggested, "from": "", "own": "", **typed},
         fault=fault,
     )
-
-
-def _describe(choices: TariffChoices, today: date, words: Words) -> Iterator[tuple[str, str]]:
-    """Yield from when until when something holds, and what, in words."""
-    for kind in ("electricity", "gas", "production", "hours"):
-        for one in getattr(choices, kind):
-            since = "prices.always" if one.first < _OLDEST else "prices.later" if one.first > today else "prices.since"
-            yield words(since, day=words.day(one.first)), _describe_choice(one, kind, choices.supplier, words)
-
-
-def _describe_choice(one: Choice | OffPeakHours, kind: str, supplier: str, words: Words) -> str:
-    if isinstance(one, OffPeakHours):
-        return words("prices.hours", hours=format_hours(one.ranges).replace(",", ", "))
-    if isinstance(one, RegulatedChoice):
-        return words("prices.regulated", option=words(f"option.{one.option}"), power=one.power)
-    parts = [
-        words("prices.energy", name=words(f"tariff_period.{name}"), euros=words.decimal(price))
-        for name, price in one.energy.items()
-    ]
-    if one.subscription:
-        parts.append(words("prices.monthly", euros=words.decimal(one.subscription / _MONTHS)))
-    if one.last:
-        parts.append(words("prices.until", day=words.day(one.last)))
-    prices = words(f"prices.own.{kind}", prices=", ".join(parts))
-    return words("prices.own.supplier", supplier=supplier, prices=prices) if supplier else prices

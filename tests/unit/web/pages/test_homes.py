@@ -80,6 +80,8 @@ def test_a_tab_keeps_the_span_that_is_shown(service: ApiService, power: str, gas
     join(browser, power, gas)
     page = load(browser, power, "?by=year&at=2024-06-01")
     assert f'href="/accounts/{gas}?by=year&at=2024-06-01"' in page
+    page = load(browser, power, "?by=month&at=2024-06-01&compare=year&unit=eur")
+    assert f'href="/accounts/{gas}?by=month&at=2024-06-01&compare=year&unit=eur"' in page
 
 
 def test_each_account_shows_its_own_page_under_its_tab(service: ApiService, power: str, gas: str) -> None:
