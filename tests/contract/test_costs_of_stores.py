@@ -136,6 +136,14 @@ def test_the_curve_is_read_only_for_days_without_registers_and_no_step_counts_tw
     assert all(before[1] <= after[0] for before, after in pairwise(asked))
 
 
+def test_a_step_at_the_end_of_what_is_read_at_once_counts_once(measures: ByDoctype, account: str) -> None:
+    window = DateWindow(MONDAY, MONDAY + 70 * DAY)
+    store(measures, account, Doctype.MINUTE, curve(MONDAY, 70))
+    costs = read_costs(measures, account, tariff_of({MONDAY: NIGHT}), window)
+    energies = sum(sum(one.by_period.values()) for one in costs.by_day.values())
+    assert energies == sum(entry.amount for entry in curve(MONDAY, 70))
+
+
 def test_days_by_daily_values_and_what_panels_feed_in_stand_side_by_side(measures: ByDoctype, account: str) -> None:
     window = DateWindow(date(2024, 6, 29), date(2024, 7, 3))
     store(measures, account, Doctype.DAY, [Entry(f"2024-07-0{day}", day * 1_000_000) for day in (1, 2)])

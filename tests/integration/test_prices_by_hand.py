@@ -152,6 +152,8 @@ def test_the_regulated_tariff_counts_from_its_day_on_until_its_prices_are_no_lon
             "remark": "known from 2012-07-23 to 2026-01-31",
         }
     ]
+    with installation.open() as parts:
+        parts.stores.registry.public_files.save("Option_Base.csv", "older than the copy that ships", date(2025, 7, 31))
     june, july = installation.query_rows("cost", home, "--by", "month")
     (period,) = july["periods"]
     assert (period["name"], july["source"], july["estimated"]) == ("base", "daily", False)
