@@ -124,6 +124,7 @@ def pages_of_households(api: ApiService) -> dict[str, str]:
         "download": f"{panels}/download",
         "series": f"{panels}/series",
         "series-saved": f"{panels}/series?saved=1",
+        "prices": f"{panels}/prices",
         "import": f"{panels}/import",
         "stop": f"{panels}/stop",
         "remove": f"{panels}/remove",
