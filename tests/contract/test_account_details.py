@@ -21,12 +21,13 @@ from worker.domain.account import DEFAULT_TENANT
 from worker.errors import AccountClosed, OperatorFault, UnknownAccount, UnknownTenant
 from worker.stores.encryption import generate_key
 from worker.stores.registry import Registry
-from worker.stores.registry.account_details import AccountDetailTable, DetailKind
+from worker.stores.registry.account_details import PRICES, AccountDetailTable
 from worker.stores.registry.dump import TABLES, read_rows, restore_rows
 from worker.stores.registry.key_rotation import DETAIL_SEALS, rotate_seals
 from worker.stores.registry.tables import ACCOUNT_DETAILS
 
-PRICES, HOURS = DetailKind.PRICES, DetailKind.OFF_PEAK_HOURS
+HOURS = "off_peak_hours"
+KINDS = (PRICES, HOURS)
 REGULATED = {"option": "hphc", "power": 6, "supplier": "Électricité du Coin"}
 NIGHT = {"2026-02-01": "22:00-06:00"}
 REFUSED = "a stored text can't be decrypted: its key is missing, or it was moved"
@@ -65,15 +66,11 @@ def test_each_kind_of_each_account_is_kept_by_itself(registry: Registry, details
     assert (details.load(first, PRICES), details.load(first, HOURS)) == (None, NIGHT)
 
 
-def test_those_of_many_accounts_are_read_at_once_and_who_has_a_kind_is_listed(
-    registry: Registry, details: AccountDetailTable, home: str
-) -> None:
+def test_those_of_all_accounts_are_read_at_once(registry: Registry, details: AccountDetailTable, home: str) -> None:
     second, third = (add_ready(registry, f"{30001640000100 + number}") for number in range(2))
     details.save(second, PRICES, {"option": "base"})
-    assert details.load_many([home, second, third, "nobody"], PRICES) == {home: REGULATED, second: {"option": "base"}}
-    assert details.load_many([third], PRICES) == details.load_many([], PRICES) == {}
-    assert details.list_accounts(PRICES) == sorted([home, second])
-    assert details.list_accounts(HOURS) == [home]
+    assert details.load_all(PRICES) == {home: REGULATED, second: {"option": "base"}}
+    assert details.load_all(HOURS) == {home: NIGHT} and details.load(third, PRICES) is None
 
 
 def test_what_is_told_is_sealed(registry: Registry, home: str) -> None:
@@ -94,7 +91,7 @@ def test_a_value_that_was_moved_to_another_account_or_kind_is_refused(
     with pytest.raises(OperatorFault, match=REFUSED):
         details.load(home, HOURS)
     registry.database.change(update(ACCOUNT_DETAILS).where(*of_prices).values(account_id=other))
-    for read in (lambda: details.load(other, PRICES), lambda: details.load_many([other], PRICES)):
+    for read in (lambda: details.load(other, PRICES), lambda: details.load_all(PRICES)):
         with pytest.raises(OperatorFault, match=REFUSED):
             read()
 
@@ -105,13 +102,13 @@ def test_a_rotation_seals_every_kind_anew_also_where_a_page_ends_within_an_accou
     monkeypatch.setattr("worker.stores.registry.key_rotation.PAGE", 3)
     accounts = [add_ready(registry, f"{30001640000000 + number}") for number in range(4)]
     for account_id in accounts:
-        for kind in DetailKind:
+        for kind in KINDS:
             registry.account_details.save(account_id, kind, {"of": f"{account_id} {kind}"})
     new_key = generate_key()
-    assert rotate_seals(registry.database, registry_sealer(new_key, KEY), DETAIL_SEALS) == 4 * len(DetailKind)
+    assert rotate_seals(registry.database, registry_sealer(new_key, KEY), DETAIL_SEALS) == 4 * len(KINDS)
     with_new_key = open_registry(url, new_key)
-    for kind in DetailKind:
-        assert with_new_key.account_details.load_many(accounts, kind) == {
+    for kind in KINDS:
+        assert with_new_key.account_details.load_all(kind) == {
             account_id: {"of": f"{account_id} {kind}"} for account_id in accounts
         }
     with_new_key.database.close()
@@ -142,7 +139,7 @@ def test_a_new_holders_account_starts_without_and_the_closed_one_keeps_none(
     close_account(registry.consents, home, NOW)
     new_holder = add_ready(registry)
     assert new_holder != home
-    assert details.load_many([home, new_holder, neighbour], PRICES) == {neighbour: {"option": "base"}}
+    assert details.load_all(PRICES) == {neighbour: {"option": "base"}}
     assert count_rows(registry) == 1
     with pytest.raises(AccountClosed, match="another person holds this meter now"):
         details.save(home, PRICES, REGULATED)

@@ -15,7 +15,7 @@ COLOURS = PublicFile("tempo_days.csv", "day,colour\n2026-02-01,BLUE\n", date(202
 
 def test_a_file_is_kept_as_it_came_and_a_newer_copy_takes_its_place(registry: Registry) -> None:
     files = registry.public_files
-    assert files.load(BASE.name) is None
+    assert files.load_all() == {}
     files.save("Option_Base.csv", "old", date(2025, 8, 1))
     files.save(COLOURS.name, COLOURS.text, COLOURS.copied_on)
     files.save(BASE.name, BASE.text, BASE.copied_on)
@@ -36,7 +36,7 @@ def test_files_come_back_from_a_dump(registry: Registry) -> None:
     with registry.database.snapshot() as connection:
         rows = {table: list(read_rows(connection, table)) for table in TABLES}
     empty_registry(registry.database)
-    assert registry.public_files.load(BASE.name) is None
+    assert BASE.name not in registry.public_files.load_all()
     with registry.database.writing() as connection:
         restore_rows(connection, rows.__getitem__)
-    assert registry.public_files.load(BASE.name) == BASE
+    assert registry.public_files.load_all()[BASE.name] == BASE

@@ -18,7 +18,7 @@ from worker.domain.audit_entry import AuditFilter
 from worker.domain.documents import to_document
 from worker.domain.series import Doctype, Series
 from worker.domain.windows import ONE_DAY
-from worker.stores.registry.account_details import DetailKind
+from worker.stores.registry.account_details import PRICES
 
 HOME = PanelHome(TODAY - timedelta(days=1), days=40, curve_days=40)
 OWN = """
@@ -294,7 +294,7 @@ def test_what_is_set_is_sealed_ends_with_the_account_and_is_recorded(installatio
     installation.releve("accounts", "remove", home, "--yes")
     assert "was removed" in installation.releve("prices", "set", home, *BASE, code=1).error_line
     with installation.open() as parts:
-        assert parts.stores.registry.account_details.load(home, DetailKind.PRICES) is None
+        assert parts.stores.registry.account_details.load(home, PRICES) is None
         entries = [*parts.stores.registry.audit.page(AuditFilter(account_id=home), 20)]
     told = [(entry.action, entry.outcome) for entry in entries if entry.action.startswith("prices")]
     assert sorted(told) == [("prices.set", "CANNOT_FIND_ACCOUNT"), ("prices.set", "ok")]

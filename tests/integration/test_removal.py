@@ -23,7 +23,7 @@ from worker.errors import ConsentRevoked, LoginFailed
 from worker.runtime.consent_parts import erase
 from worker.stores.database import Database
 from worker.stores.erasure_ledger import LedgerEntry, LedgerKind
-from worker.stores.registry.account_details import DetailKind
+from worker.stores.registry.account_details import PRICES
 
 METER = "30001640000011"
 NOW = datetime(2024, 7, 25, 9, 0, tzinfo=PARIS)
@@ -47,7 +47,7 @@ def add_filled_account(parts: Parts, meter: str = METER) -> str:
         parts.sync.results.record_failure(window_job(WINDOW, Series.DAILY, account), error)
     parts.stores.registry.accounts.set_state(account, AccountState.READY, now=NOW)
     parts.sync.results.record_failure(window_job(WINDOW, Series.DAILY, account), ConsentRevoked("gone"))
-    parts.stores.registry.account_details.save(account, DetailKind.PRICES, {"option": "base"})
+    parts.stores.registry.account_details.save(account, PRICES, {"option": "base"})
     return account
 
 

@@ -41,7 +41,7 @@ from worker.stores.erasure_ledger import LedgerEntry, LedgerFile, LedgerKind, Le
 from worker.stores.measures.measure_store import Document
 from worker.stores.measures.sql import SqlStore
 from worker.stores.redis.pending_consents import ConsentFlow, ConsentFlows
-from worker.stores.registry.account_details import DetailKind
+from worker.stores.registry.account_details import PRICES
 from worker.stores.registry.households import Household
 from worker.web.dependencies import Session, open_session
 
@@ -215,7 +215,7 @@ def test_n3_a_meter_that_changed_hands_since_stays_closed(lost: Lost, new: Insta
         assert parts.stores.registry.accounts.find("enedis", METER) is None
         assert parts.stores.registry.tokens.load(first) is None
         assert not any(proof.open for proof in parts.stores.registry.consents.list_proofs(first))
-        told = parts.stores.registry.account_details.load_many([first, lost.ids["second"]], DetailKind.PRICES)
+        told = parts.stores.registry.account_details.load_all(PRICES)
         assert told == {lost.ids["second"]: {"option": "base"}}
 
 

@@ -33,7 +33,7 @@ from worker.ops.backup_format import Archive
 from worker.runtime.consent_parts import build_inviter, erase
 from worker.stores.encryption import Purpose, Sealer, generate_key
 from worker.stores.registry import tables
-from worker.stores.registry.account_details import DetailKind
+from worker.stores.registry.account_details import PRICES
 from worker.stores.registry.accounts import NewConsent
 from worker.stores.registry.dump import TABLES, read_rows
 from worker.stores.registry.outcomes import HourFreshness
@@ -85,7 +85,7 @@ def fill(parts: Parts, days: Sequence[str] = DAYS) -> dict[str, str]:
         parts.stores.registry.accounts.set_state(first, AccountState.READY, now=NOW)
     record_days(parts, first)
     for account_id in (first, second, removed.id):
-        parts.stores.registry.account_details.save(account_id, DetailKind.PRICES, {"option": "base"})
+        parts.stores.registry.account_details.save(account_id, PRICES, {"option": "base"})
     parts.stores.registry.public_files.save("Option_Base.csv", "DATE_DEBUT;DATE_FIN", NOW.date())
     parts.stores.registry.tenants.save_prices(DEFAULT_TENANT, {"option": "hphc"})
     parts.stores.registry.audit.append(

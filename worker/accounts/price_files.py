@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
-from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -19,14 +18,13 @@ from worker.domain.prices.regulated import FILES, read_tariff
 from worker.domain.windows import PARIS
 from worker.logs import fields
 from worker.stores.registry import Registry
-from worker.stores.registry.account_details import DetailKind
+from worker.stores.registry.account_details import PRICES
 from worker.stores.registry.public_files import PublicFile
 
 log = logging.getLogger("releve.prices")
 # Besides those of the settings: the regulator (CRE), and data.gouv.fr, which redirects to it.
 HOSTS: Final = ("www.cre.fr", "www.data.gouv.fr", "static.data.gouv.fr")
 _MAX_BYTES: Final = 2 * 1024**2
-_PAGE: Final = 500
 ReadCopy = Callable[[Option], PublicFile]
 
 
@@ -75,12 +73,9 @@ def read_from_folder(folder: Path, today: date) -> ReadCopy:
 
 def uses_regulated(registry: Registry) -> bool:
     """Return whether an account, or a tenant by default, is on the regulated tariff."""
-    details = registry.account_details
-    accounts = details.list_accounts(DetailKind.PRICES)
-    pages = (accounts[start : start + _PAGE] for start in range(0, len(accounts), _PAGE))
-    of_accounts = (told for page in pages for told in details.load_many(page, DetailKind.PRICES).values())
-    choices = map(TariffChoices.from_json, chain(registry.tenants.list_prices(), of_accounts))
-    return any(isinstance(one, RegulatedChoice) for each in choices for one in each.electricity)
+    told = [*registry.tenants.list_prices(), *registry.account_details.load_all(PRICES).values()]
+    choices = (one for each in map(TariffChoices.from_json, told) for one in each.electricity)
+    return any(isinstance(one, RegulatedChoice) for one in choices)
 
 
 def _update_file(registry: Registry, read_copy: ReadCopy, option: Option, before: PublicFile | None) -> FileUpdate:

@@ -48,7 +48,7 @@ from worker.domain.tariffs import TimeRange, parse_off_peak_hours, read_register
 from worker.domain.windows import ONE_DAY, DateWindow, civil_date, plan_repair, to_windows
 from worker.stores.measures.measure_store import MeasureStore
 from worker.stores.registry import Registry
-from worker.stores.registry.account_details import DetailKind
+from worker.stores.registry.account_details import PRICES
 from worker.stores.registry.public_files import PublicFile
 
 COLOURS_FILE: Final = "tempo_days.csv"
@@ -162,7 +162,7 @@ def load_copies(registry: Registry) -> dict[str, PublicFile]:
 
 def load_colours(registry: Registry) -> Mapping[date, Colour]:
     """Return the known colours of Tempo."""
-    stored = registry.public_files.load(COLOURS_FILE)
+    stored = registry.public_files.load_all().get(COLOURS_FILE)
     return _read_colours(stored.text) if stored else {}
 
 
@@ -180,7 +180,7 @@ def save_colours(registry: Registry, text: str) -> tuple[int, int]:
 def load_choices(registry: Registry, owner: Owner) -> TariffChoices | None:
     """Return what was set for an account, or for a tenant; None where nothing was."""
     if isinstance(owner, Account):
-        stored = registry.account_details.load(owner.id, DetailKind.PRICES)
+        stored = registry.account_details.load(owner.id, PRICES)
     else:
         stored = registry.tenants.load_prices(owner)
     return None if stored is None else TariffChoices.from_json(stored)
@@ -231,9 +231,9 @@ def _save_choices(registry: Registry, owner: Owner, choices: TariffChoices | Non
     if not isinstance(owner, Account):
         registry.tenants.save_prices(owner, stored)
     elif stored:
-        registry.account_details.save(owner.id, DetailKind.PRICES, stored)
+        registry.account_details.save(owner.id, PRICES, stored)
     else:
-        registry.account_details.remove(owner.id, DetailKind.PRICES)
+        registry.account_details.remove(owner.id, PRICES)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ from worker.domain.prices.choices import RegulatedChoice, TariffChoices
 from worker.domain.prices.regulated import FILES
 from worker.domain.windows import PARIS
 from worker.stores.registry import Registry
-from worker.stores.registry.account_details import DetailKind
+from worker.stores.registry.account_details import PRICES
 from worker.stores.registry.public_files import PublicFile
 
 TODAY = date(2026, 2, 3)
@@ -143,11 +143,11 @@ def test_prices_are_used_by_whoever_is_on_the_regulated_tariff(registry: Registr
     first, second = add_ready(registry), add_ready(registry, OTHER_METER)
     details, tenants = registry.account_details, registry.tenants
     assert not uses_regulated(registry)
-    details.save(first, DetailKind.PRICES, OWN)
+    details.save(first, PRICES, OWN)
     tenants.save_prices(DEFAULT_TENANT, OWN)
     assert not uses_regulated(registry)
-    details.save(second, DetailKind.PRICES, REGULATED)
+    details.save(second, PRICES, REGULATED)
     assert uses_regulated(registry)
-    details.remove(second, DetailKind.PRICES)
+    details.remove(second, PRICES)
     tenants.save_prices(DEFAULT_TENANT, REGULATED)
     assert uses_regulated(registry)

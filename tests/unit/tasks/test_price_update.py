@@ -15,7 +15,7 @@ from tests.unit.conftest import Household
 from worker.clients.published_files import FileNotFetched
 from worker.domain.prices import Option
 from worker.domain.prices.choices import RegulatedChoice, TariffChoices
-from worker.stores.registry.account_details import DetailKind
+from worker.stores.registry.account_details import PRICES
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def asked(household: Household, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def use(household: Household, *choices: RegulatedChoice) -> None:
     told = TariffChoices(choices).to_json()
-    household.registry.account_details.save(household.add_another(), DetailKind.PRICES, told)
+    household.registry.account_details.save(household.add_another(), PRICES, told)
 
 
 def test_nothing_is_fetched_while_nobody_is_on_the_regulated_tariff(household: Household, asked: list[str]) -> None:

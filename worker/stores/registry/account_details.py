@@ -6,11 +6,10 @@ It ends with the account. An account whose meter has another holder keeps none, 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
-from enum import StrEnum
+from collections.abc import Mapping
 from typing import Any, Final
 
-from sqlalchemy import delete, select
+from sqlalchemy import ColumnElement, delete, select
 
 from worker.domain.account import AccountState
 from worker.errors import AccountClosed
@@ -18,35 +17,24 @@ from worker.stores.database import SealedTable, build_insert, place_of
 from worker.stores.registry import account_rows
 from worker.stores.registry.tables import ACCOUNT_DETAILS
 
+PRICES: Final = "prices"  # A kind.
 _C: Final = ACCOUNT_DETAILS.c
-
-
-class DetailKind(StrEnum):
-    PRICES = "prices"
-    OFF_PEAK_HOURS = "off_peak_hours"
 
 
 class AccountDetailTable(SealedTable):
     """The table of details, each a dict of JSON-able values."""
 
-    def load(self, account_id: str, kind: DetailKind) -> dict[str, Any] | None:
+    def load(self, account_id: str, kind: str) -> dict[str, Any] | None:
         """Return what was told; None where nothing was."""
-        return self.load_many([account_id], kind).get(account_id)
+        return self.load_all(kind, _C.account_id == account_id).get(account_id)
 
-    def load_many(self, account_ids: Collection[str], kind: DetailKind) -> dict[str, dict[str, Any]]:
-        """Return what was told about these accounts, by id; those about which nothing was are left out."""
-        rows = self._database.fetch(select(ACCOUNT_DETAILS).where(_C.account_id.in_(account_ids), _C.kind == kind))
-        return {
-            row.account_id: json.loads(self._sealer.unseal(row.sealed, place_of(_C.sealed, row.account_id, kind)))
-            for row in rows
-        }
+    def load_all(self, kind: str, *conditions: ColumnElement[bool]) -> dict[str, dict[str, Any]]:
+        """Return what was told about accounts, by id."""
+        rows = self._database.fetch(select(_C.account_id, _C.sealed).where(_C.kind == kind, *conditions))
+        texts = {one: self._sealer.unseal(sealed, place_of(_C.sealed, one, kind)) for one, sealed in rows}
+        return {account_id: json.loads(text) for account_id, text in texts.items()}
 
-    def list_accounts(self, kind: DetailKind) -> list[str]:
-        """Return the ids of the accounts about which something of this kind was told."""
-        query = select(_C.account_id).where(_C.kind == kind).order_by(_C.account_id)
-        return [row.account_id for row in self._database.fetch(query)]
-
-    def save(self, account_id: str, kind: DetailKind, detail: Mapping[str, Any]) -> None:
+    def save(self, account_id: str, kind: str, detail: Mapping[str, Any]) -> None:
         """Save what was told, in the place of what was told before.
 
         Raises UnknownAccount, also for a removed account, and AccountClosed.
@@ -61,6 +49,6 @@ class AccountDetailTable(SealedTable):
             row = statement.values(account_id=account_id, kind=kind, **values)
             connection.execute(row.on_conflict_do_update(index_elements=[_C.account_id, _C.kind], set_=values))
 
-    def remove(self, account_id: str, kind: DetailKind) -> bool:
+    def remove(self, account_id: str, kind: str) -> bool:
         """Forget what was told, and return whether something was. Safe to repeat."""
         return self._database.change(delete(ACCOUNT_DETAILS).where(_C.account_id == account_id, _C.kind == kind)) > 0

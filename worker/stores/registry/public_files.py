@@ -26,11 +26,6 @@ class PublicFile:
 class PublicFileTable(SqlTable):
     """The table of copies, one a name."""
 
-    def load(self, name: str) -> PublicFile | None:
-        """Return the newest copy of a file; None where there is none."""
-        rows = self._database.fetch(select(PUBLIC_FILES).where(_C.name == name))
-        return PublicFile(**rows[0]._asdict()) if rows else None
-
     def load_all(self) -> dict[str, PublicFile]:
         """Return the newest copies of all files, by name."""
         return {row.name: PublicFile(**row._asdict()) for row in self._database.fetch(select(PUBLIC_FILES))}

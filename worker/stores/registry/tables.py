@@ -140,7 +140,7 @@ USAGE_POINTS = _table(
 ACCOUNT_DETAILS = _table(
     "account_details",
     Column("account_id", _sortable(32), ForeignKey("accounts.id"), primary_key=True),
-    Column("kind", _sortable(32), primary_key=True),  # A DetailKind.
+    Column("kind", _sortable(32), primary_key=True),  # What it is about, such as prices.
     Column("sealed", Text, nullable=False),  # JSON.
     Column("sealed_at", UtcDateTime, nullable=False),
 )

@@ -18,7 +18,7 @@ from worker.ops.check_results import Level
 from worker.ops.host_checks import check_session_key, check_token_keys
 from worker.stores import encryption
 from worker.stores.encryption import Purpose, Sealer, generate_key, read_sealing_time
-from worker.stores.registry.account_details import DetailKind
+from worker.stores.registry.account_details import PRICES
 from worker.stores.registry.tables import ACCOUNT_DETAILS, CONSENT_PROOFS, TOKENS
 
 NOW = datetime(2024, 7, 25, 9, tzinfo=UTC)
@@ -66,11 +66,11 @@ def test_each_detail_of_an_account_is_among_the_checked_texts(
     url = registry_with_token(tmp_path, key)
     connections = build_connections(token_keys=key, registry_url=url)
     with opened_registry(url, key) as registry:
-        for kind in DetailKind:
+        for kind in (PRICES, "name"):
             registry.account_details.save(registry.accounts.list_accounts()[0].id, kind, {"told": str(kind)})
-        assert_result(check_token_keys(connections), Level.OK, f"of {1 + len(DetailKind)} checked texts")
+        assert_result(check_token_keys(connections), Level.OK, "of 3 checked texts")
         registry.database.change(update(ACCOUNT_DETAILS).values(kind=ACCOUNT_DETAILS.c.kind + "2"))
-        assert_result(check_token_keys(connections), Level.FAIL, f"{len(DetailKind)} of {1 + len(DetailKind)} stored")
+        assert_result(check_token_keys(connections), Level.FAIL, "2 of 3 stored")
 
 
 def test_what_only_release_0_2_0_reads_is_a_fault_in_registry_and_backups(
