@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
@@ -19,17 +19,19 @@ from typing import Any, Final
 from worker.domain.account import Account
 from worker.domain.completeness import interval_days
 from worker.domain.documents import ALL_KEYS, MILLIWATT_HOURS_PER_KWH, Entry, key_range, shift_key, to_entry
-from worker.domain.prices import REGISTERS, Colour, Option, Price, PricesRefused, find_price
-from worker.domain.prices.choices import OffPeakHours, RegulatedChoice, TariffChoices, Terms, option_of, terms_by_day
-from worker.domain.prices.cost import ONLY_PERIOD, Cost, Key, price_energies, price_intervals, rows_by_day, rows_by_hour
-from worker.domain.prices.energy import (
-    PeriodEnergies,
-    energies_by_day,
-    energies_by_hour,
-    energies_of_days,
-    energies_without_curve,
-    terms_of_curve,
+from worker.domain.prices import REGISTERS, Colour, Option, Price, PricesRefused
+from worker.domain.prices.choices import (
+    OffPeakHours,
+    RegulatedChoice,
+    TariffChoices,
+    Terms,
+    choice_on,
+    option_of,
+    price_of,
+    terms_by_day,
 )
+from worker.domain.prices.cost import ONLY_PERIOD, Cost, Key, price_energies, price_intervals, rows_by_day, rows_by_hour
+from worker.domain.prices.energy import PeriodEnergies, energies_by_day, energies_of_curve, energies_of_days
 from worker.domain.prices.regulated import FILES, RegulatedTariff, read_tariff
 from worker.domain.prices.tempo import read_colours, write_colours
 from worker.domain.series import (
@@ -92,23 +94,18 @@ class AccountTariff:
         terms = terms_by_day(window, self.choices, self.regulated, self.contracts)
         return {day: one for day, one in terms.items() if day <= self.today}
 
-    def choice_on(self, day: date, kind: str) -> Choice | None:
-        """Return what was set for a day; an own price may have ended before it."""
-        begun = ([choice for choice in getattr(one, kind) if choice.first <= day] for one in self.choices)
-        return next((choices[-1] for choices in begun if choices), None)
+    def choice_on(self, day: date) -> Choice | None:
+        """Return what was set for a day of what the meter counts."""
+        return choice_on(self.choices, self.kind, day)
 
-    def own_price(self, day: date, kind: str) -> Price | None:
-        """Return the price of a day of gas or of production."""
-        choice = self.choice_on(day, kind)
-        return find_price([choice], day) if isinstance(choice, Price) else None
+    def price_on(self, day: date, kind: str = "") -> Price | None:
+        """Return the price of a day, of a kind or of what the meter counts."""
+        return price_of(choice_on(self.choices, kind or self.kind, day), self.regulated, day)
 
     def list_unpriced(self, window: DateWindow) -> Iterator[tuple[DateWindow, Choice | None]]:
         """Yield the past days of a window that have no price, as windows, each with what was set for it."""
-        kind, priced = self.kind, {day for day, one in self.terms(window).items() if one.price}
-        if kind == "gas":
-            priced = {day for day in window.dates() if self.own_price(day, kind)}
-        lacking = (day for day in window.dates() if day < self.today and day not in priced)
-        for choice, days in groupby(lacking, key=lambda day: self.choice_on(day, kind)):
+        lacking = (day for day in window.dates() if day < self.today and not self.price_on(day))
+        for choice, days in groupby(lacking, key=self.choice_on):
             yield from ((part, choice) for part in to_windows(days))
 
 
@@ -275,13 +272,15 @@ def read_costs(measures: MeasureStore, account_id: str, tariff: AccountTariff, w
     }
     longer = DateWindow(window.start, window.end + ONE_DAY)  # The registers of a day end with the midnight of the next.
     stored = _read(measures, account_id, *filter(needed.get, needed), window=longer)
-    energies = energies_without_curve(terms, stored.get(_DAILY.inputs, ()), stored.get(_REGISTERS.inputs, ()))
-    of_curve = terms_of_curve(terms, energies)
-    steps = _read_steps(measures, account_id, curve_of(_DAILY), of_curve)
-    energies |= energies_by_day(of_curve, (), (), steps, tariff.colours)
-    fed = energies_of_days(stored.get(_FED.inputs, ()), ONLY_PERIOD)
-    paid = _price_production(fed, tariff) if tariff.has_panels else None
-    return Costs(window, price_energies(dict(sorted(energies.items())), lambda day: terms[day].price), paid)
+    energies = energies_by_day(
+        terms,
+        stored.get(_DAILY.inputs, ()),
+        stored.get(_REGISTERS.inputs, ()),
+        partial(_read_steps, measures, account_id, curve_of(_DAILY)),
+        tariff.colours,
+    )
+    paid = _price_production(energies_of_days(stored[_FED.inputs], ONLY_PERIOD), tariff) if tariff.has_panels else None
+    return Costs(window, price_energies(energies, lambda day: terms[day].price), paid)
 
 
 def hourly_rows(
@@ -298,7 +297,8 @@ def read_hours(measures: MeasureStore, account_id: str, tariff: AccountTariff, w
     """Return what the hours of a window of electricity cost, by the keys of their documents."""
     terms = tariff.terms(window)
     steps = _read_steps(measures, account_id, curve_of(_DAILY), terms)
-    return price_energies(energies_by_hour(terms, steps, tariff.colours), lambda day: terms[day].price)
+    hours = energies_of_curve(terms, steps, tariff.colours, by_hour=True)
+    return price_energies(hours, lambda day: terms[day].price)
 
 
 def _read_fed_hours(
@@ -306,27 +306,23 @@ def _read_fed_hours(
 ) -> dict[str, Cost]:
     one_period = dict.fromkeys(window.dates(), Terms(Option.BASE))
     steps = _read_steps(measures, account_id, curve_of(_FED), one_period)
-    hours = energies_by_hour(one_period, steps, {}).items()
+    hours = energies_of_curve(one_period, steps, {}, by_hour=True).items()
     energies = {key: replace(one, by_period={ONLY_PERIOD: sum(one.by_period.values())}) for key, one in hours}
     return _price_production(energies, tariff)
 
 
 def _price_production(energies: Mapping[Key, PeriodEnergies], tariff: AccountTariff) -> dict[Key, Cost]:
     """Return what is paid for the energy of days or hours; without a price they are there with their energy alone."""
-    return {**energies, **price_energies(energies, lambda day: tariff.own_price(day, "production"))}
+    return {**energies, **price_energies(energies, lambda day: tariff.price_on(day, "production"))}
 
 
 def _read_gas(measures: MeasureStore, account_id: str, tariff: AccountTariff, window: DateWindow) -> dict[date, Cost]:
     """Return the costs of days; where a meter has no days, of the periods that the supplier bills, by their first."""
-
-    def price_on(day: date) -> Price | None:
-        return tariff.own_price(day, "gas")
-
     daily, published = daily_of(supplier=tariff.supplier).inputs, intervals_of(tariff.supplier).inputs
     stored = _read(measures, account_id, daily, published, window=window)
     energies = energies_of_days(stored[daily], ONLY_PERIOD)
     intervals = [row for row in stored[published] if not any(day in energies for day in interval_days(row).dates())]
-    return price_energies(energies, price_on) | price_intervals(intervals, price_on)
+    return price_energies(energies, tariff.price_on) | price_intervals(intervals, tariff.price_on)
 
 
 def _read_steps(measures: MeasureStore, account_id: str, curve: Series, days: Iterable[date]) -> Iterator[Entry]:

@@ -129,7 +129,7 @@ def _notes(tariff: AccountTariff, unpriced: Iterable[tuple[DateWindow, Choice | 
         if isinstance(choice, RegulatedChoice):
             reason = describe_known(choice, tariff.regulated)
         yield f"no price for {_count(days.days)}, {days.start} to {days.end - ONE_DAY}: {reason}"
-    now = tariff.choice_on(tariff.today, tariff.kind)
+    now = tariff.choice_on(tariff.today)
     if isinstance(now, RegulatedChoice):
         yield f"regulated prices: {describe_known(now, tariff.regulated)}"
     later = sorted({day for one in tariff.choices for day in one.starts_later(tariff.today)})

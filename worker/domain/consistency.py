@@ -47,7 +47,7 @@ from worker.domain.documents import (
 )
 from worker.domain.prices import Colour
 from worker.domain.prices.choices import Terms
-from worker.domain.prices.energy import PeriodEnergies, divide_steps, energies_by_day, energies_without_curve
+from worker.domain.prices.energy import PeriodEnergies, divide_steps, energies_by_day, energies_of_curve
 from worker.domain.series import Direction, Doctype, Period, Series
 from worker.domain.tariffs import DayEnergy
 from worker.domain.totals import calendar_month, coefficients_of, months_of_intervals, subscribed_on, total_entries
@@ -415,13 +415,13 @@ def find_differences(
     some minutes off. The steps at a change are those that it lies in, or between. Registers show whole Wh, so one Wh is
     no difference.
     """
-    counted = energies_without_curve(terms, (), registers)
+    counted = energies_by_day(terms, (), registers, lambda _: (), {})
     compared = {day: one for day, one in terms.items() if day in counted}
     at_changes: defaultdict[date, defaultdict[int, int]] = defaultdict(lambda: defaultdict(int))
     for plan, step, parts, _ in divide_steps(compared, steps, colours):
         for change in (end for end in plan.ends if parts[0][2] <= end <= parts[-1][3]):
             at_changes[plan.day][change] = max(step.amount, at_changes[plan.day][change])
-    for day, found in energies_by_day(compared, (), (), steps, colours).items():
+    for day, found in energies_of_curve(compared, steps, colours).items():
         held = sum(sorted(at_changes[day].values())[-2:]) + MILLIWATT_HOURS_PER_WH
         pairs = ((energy, found.by_period.get(name, 0)) for name, energy in counted[day].by_period.items())
         if found.known and not all(energy - held <= other <= energy + held for energy, other in pairs):

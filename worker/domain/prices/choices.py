@@ -131,17 +131,26 @@ def terms_by_day(
     told, given = list(hours_of_contracts(contracts)), choices[0].hours if choices else ()
     terms = {}
     for day in window.dates():
-        choice = next((found for one in choices if (found := _in_force(one.electricity, day))), None)
-        if choice is None:
+        if not (choice := choice_on(choices, "electricity", day)):
             continue
-        option = option_of(choice)
-        if isinstance(choice, Price):
-            price = find_price([choice], day)
-        else:
-            price = find_price(tariffs[option].prices(choice.power), day) if option in tariffs else None
+        option, price = option_of(choice), price_of(choice, tariffs, day)
         hours = (_in_force(given, day) or _in_force(told, day)) if option is Option.HPHC else None
         terms[day] = Terms(option, price, hours)
     return terms
+
+
+def choice_on(choices: Iterable[TariffChoices], kind: str, day: date) -> RegulatedChoice | Price | None:
+    """Return what was set of a kind for a day; an own price may have ended before it."""
+    return next((found for one in choices if (found := _in_force(getattr(one, kind), day))), None)
+
+
+def price_of(
+    choice: RegulatedChoice | Price | None, tariffs: Mapping[Option, RegulatedTariff], day: date
+) -> Price | None:
+    """Return the price by which a choice pays a day; None if the price has ended or isn't known."""
+    if isinstance(choice, RegulatedChoice):
+        return find_price(tariffs[choice.option].prices(choice.power), day) if choice.option in tariffs else None
+    return find_price([choice], day) if choice else None
 
 
 def hours_of_contracts(rows: Iterable[Entry]) -> Iterator[OffPeakHours]:

@@ -12,7 +12,7 @@ Off-peak hours are those of the clock in Paris: what begins at 01:00 and ends at
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
@@ -76,10 +76,18 @@ def energies_of_days(daily: Iterable[Entry], period: str) -> dict[date, PeriodEn
     }
 
 
-def energies_without_curve(
-    terms: Mapping[date, Terms], daily: Iterable[Entry], registers: Sequence[Entry]
+def energies_by_day(
+    terms: Mapping[date, Terms],
+    daily: Iterable[Entry],
+    registers: Sequence[Entry],
+    read_steps: Callable[[Collection[date]], Iterable[Entry]],
+    colours: Mapping[date, Colour],
 ) -> dict[date, PeriodEnergies]:
-    """Return the days that daily values (option base) or registers tell. ``registers``: readings in key order."""
+    """Return the days of which anything is known: by daily values (option base), by registers, else by the curve.
+
+    ``terms``: in order of time. ``registers``: readings in key order. ``read_steps``: for ``energies_of_curve``, gets
+    the days that need the curve. ``colours``: from the day before.
+    """
     days = energies_of_days(daily, "base")
     found = {day: one for day, one in days.items() if day in terms and terms[day].option is Option.BASE}
     for energy in day_energies(registers):
@@ -89,36 +97,8 @@ def energies_without_curve(
                 {names[name]: MILLIWATT_HOURS_PER_WH * part for name, part in energy.by_period.items()},
                 EnergySource.REGISTERS,
             )
-    return found
-
-
-def terms_of_curve(terms: Mapping[date, Terms], found: Mapping[date, PeriodEnergies]) -> dict[date, Terms]:
-    """Return the terms of the days that need the curve: neither base nor ``found`` without it."""
-    return {day: one for day, one in terms.items() if day not in found and one.option is not Option.BASE}
-
-
-def energies_by_day(
-    terms: Mapping[date, Terms],
-    daily: Iterable[Entry],
-    registers: Sequence[Entry],
-    steps: Iterable[Entry],
-    colours: Mapping[date, Colour],
-) -> dict[date, PeriodEnergies]:
-    """Return the days of which anything is known. ``terms`` and ``steps``: in order of time.
-
-    ``steps``: from an hour before the first day that needs them, because a step may reach over midnight. ``colours``:
-    from the day before.
-    """
-    found = energies_without_curve(terms, daily, registers)
-    of_curve = _read_curve(terms_of_curve(terms, found), steps, colours)
-    return dict(sorted({**found, **of_curve}.items()))
-
-
-def energies_by_hour(
-    terms: Mapping[date, Terms], steps: Iterable[Entry], colours: Mapping[date, Colour]
-) -> dict[str, PeriodEnergies]:
-    """Return the hours of which anything is known, by the keys of their documents."""
-    return _read_curve(terms, steps, colours, by_hour=True)
+    lacking = {day: one for day, one in terms.items() if day not in found and one.option is not Option.BASE}
+    return dict(sorted({**found, **energies_of_curve(lacking, read_steps(lacking), colours)}.items()))
 
 
 def add_energies(parts: Iterable[PeriodEnergies], expected: int) -> PeriodEnergies:
@@ -184,10 +164,13 @@ def divide_steps(
         covered = end
 
 
-def _read_curve(
+def energies_of_curve(
     terms: Mapping[date, Terms], steps: Iterable[Entry], colours: Mapping[date, Colour], *, by_hour: bool = False
 ) -> dict[Any, PeriodEnergies]:
-    """Return what the curve tells, by day, or by the key of an hour."""
+    """Return the days of which the curve tells anything, or the hours by the keys of their documents.
+
+    ``terms`` and ``steps``: in order of time; ``steps`` from an hour before, as one may reach over midnight.
+    """
     sums: dict[Any, PeriodEnergies] = {}
     for plan, step, parts, covered in divide_steps(terms, steps, colours):
         key, until = (total_key(step.key, HOURS), _FOREVER) if by_hour else (plan.day, plan.end)

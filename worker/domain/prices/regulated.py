@@ -59,11 +59,6 @@ class RegulatedTariff:
         """Return the prices of a power (kVA); none where the file has no row of exactly this power."""
         return self.by_power.get(power, ())
 
-    def priced_until(self, power: int) -> date | None:
-        """Return the last day that has a price; None where the power has none."""
-        prices = self.prices(power)
-        return prices[-1].last if prices else None
-
 
 def read_tariff(text: str, option: Option, copied_on: date, rows_before: int = 0) -> RegulatedTariff:
     """Return what the file of an option says, as copied on a day; ``rows_before``: rows of the copy before.

