@@ -19,15 +19,6 @@ def test_a_file_is_kept_as_it_came_and_a_newer_copy_takes_its_place(registry: Re
     files.save("Option_Base.csv", "old", date(2025, 8, 1))
     files.save(COLOURS.name, COLOURS.text, COLOURS.copied_on)
     files.save(BASE.name, BASE.text, BASE.copied_on)
-    assert (files.load(BASE.name), files.load(COLOURS.name)) == (BASE, COLOURS)
-    assert files.load("Option_HPHC.csv") is None
-
-
-def test_those_of_several_names_are_read_at_once(registry: Registry) -> None:
-    files = registry.public_files
-    assert files.load_all() == {}
-    for file in (BASE, COLOURS):
-        files.save(file.name, file.text, file.copied_on)
     assert files.load_all() == {BASE.name: BASE, COLOURS.name: COLOURS}
 
 
