@@ -61,6 +61,8 @@ def read_from_folder(folder: Path, today: date) -> ReadCopy:
 
     def read_copy(option: Option) -> PublicFile:
         file = folder / FILES[option]
+        if not file.is_file():
+            raise PricesRefused("it is not in the folder")
         changed_on = datetime.fromtimestamp(file.stat().st_mtime, PARIS).date()
         with file.open("rb") as stream:
             content = stream.read(_MAX_BYTES + 1)

@@ -16,6 +16,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
+from worker.domain import series
 from worker.domain.account import Account
 from worker.domain.completeness import interval_days
 from worker.domain.documents import ALL_KEYS, MILLIWATT_HOURS_PER_KWH, Entry, key_range, shift_key, to_entry
@@ -34,30 +35,19 @@ from worker.domain.prices.cost import ONLY_PERIOD, Cost, Key, price_energies, pr
 from worker.domain.prices.energy import PeriodEnergies, energies_by_day, energies_of_curve, energies_of_days
 from worker.domain.prices.regulated import FILES, RegulatedTariff, read_tariff
 from worker.domain.prices.tempo import read_colours, write_colours
-from worker.domain.series import (
-    Direction,
-    Doctype,
-    Period,
-    Series,
-    contract_series,
-    curve_of,
-    daily_of,
-    intervals_of,
-    registers_of,
-    with_days,
-)
 from worker.domain.tariffs import TimeRange, parse_off_peak_hours, read_registers
 from worker.domain.windows import ONE_DAY, DateWindow, civil_date, plan_repair, to_windows
 from worker.stores.measures.measure_store import MeasureStore
 from worker.stores.registry import Registry
 from worker.stores.registry.account_details import PRICES
 from worker.stores.registry.public_files import PublicFile
+from worker.texts import format_day, translate
 
 COLOURS_FILE: Final = "tempo_days.csv"
 BEGINNING: Final = date(2000, 1, 1)
 _SHIPPED: Final = Path(__file__).parents[1] / "data" / "prices"
-_DAILY, _FED = daily_of(), daily_of(Direction.PRODUCTION)
-_REGISTERS, _CONTRACT = registers_of(), contract_series()
+_DAILY, _FED = series.daily_of(), series.daily_of(series.Direction.PRODUCTION)
+_REGISTERS, _CONTRACT = series.registers_of(), series.contract_series()
 _ONE_HOUR: Final = timedelta(hours=1)
 _OPTIONS_OF_REGISTERS: Final = {frozenset(names): option for option, names in REGISTERS.items() if names}
 Owner = Account | str  # An account, or the name of a tenant.
@@ -108,6 +98,24 @@ class AccountTariff:
         for choice, days in groupby(lacking, key=self.choice_on):
             yield from ((part, choice) for part in to_windows(days))
 
+    def describe(self, choice: Choice | None, language: str) -> str:
+        """Return for which days the price is known of what was set, or why for none."""
+        if not isinstance(choice, RegulatedChoice):
+            return translate(f"cost.no_price.{'ended' if choice else 'not_set'}", language)
+        facts = {"option": translate(f"option.{choice.option}", language), "power": str(choice.power)}
+        if choice.option not in self.regulated:
+            return translate("cost.no_price.no_file", language, **facts)
+        if not (prices := self.regulated[choice.option].prices(choice.power)):
+            return translate("cost.no_price.no_power", language, **facts)
+        first, last = (format_day(day or self.today, language) for day in (prices[0].first, prices[-1].last))
+        return translate("cost.no_price.not_published", language, first=first, last=last)
+
+    def describe_unpriced(self, days: DateWindow, choice: Choice | None, language: str) -> str:
+        """Return that days have no price, and why."""
+        first, last = (format_day(day, language) for day in (days.start, days.end - ONE_DAY))
+        text = translate(f"cost.no_price.{'day' if days.days == 1 else 'days'}", language, first=first, last=last)
+        return f"{text} {self.describe(choice, language)}"
+
 
 @dataclass(frozen=True, slots=True)
 class Costs:
@@ -117,7 +125,7 @@ class Costs:
     by_day: Mapping[date, Cost]
     paid: Mapping[date, Cost] | None = None
 
-    def rows(self, by: Period) -> Iterator[dict[str, Any]]:
+    def rows(self, by: series.Period) -> Iterator[dict[str, Any]]:
         return rows_by_day(self.window, by, self.by_day, self.paid)
 
 
@@ -125,27 +133,17 @@ def load_tariff(registry: Registry, measures: MeasureStore, account: Account) ->
     """Return what an account pays by; what its prices don't need isn't loaded."""
     own, default = load_choices(registry, account), load_choices(registry, account.tenant)
     choices = [own or TariffChoices(), *([default] if default else [])]
-    options = _options_of(*choices)
+    options = {option_of(choice) for one in choices for choice in one.electricity}
+    copies = load_copies(registry) if options else {}
     return AccountTariff(
         supplier=account.supplier,
         today=civil_date(registry.now()),
         choices=choices,
-        regulated=load_regulated(registry, *choices),
+        regulated={one: _read_tariff(copies[FILES[one]], one) for one in options if FILES[one] in copies},
         colours=load_colours(registry) if Option.TEMPO in options else {},
         contracts=_read(measures, account.id, _CONTRACT.inputs)[_CONTRACT.inputs] if Option.HPHC in options else (),
-        has_panels=_FED in with_days(registry.outcomes.known(account.id)),
+        has_panels=_FED in series.with_days(registry.outcomes.known(account.id)),
     )
-
-
-def load_regulated(registry: Registry, *choices: TariffChoices) -> dict[Option, RegulatedTariff]:
-    """Return the regulated prices of the options that these choices have, as far as there is a copy."""
-    options = _options_of(*choices)
-    copies = load_copies(registry) if options else {}
-    return {option: _read_tariff(copies[FILES[option]], option) for option in options if FILES[option] in copies}
-
-
-def _options_of(*choices: TariffChoices) -> set[Option]:
-    return {option_of(choice) for one in choices for choice in one.electricity}
 
 
 def load_copies(registry: Registry) -> dict[str, PublicFile]:
@@ -276,7 +274,7 @@ def read_costs(measures: MeasureStore, account_id: str, tariff: AccountTariff, w
         terms,
         stored.get(_DAILY.inputs, ()),
         stored.get(_REGISTERS.inputs, ()),
-        partial(_read_steps, measures, account_id, curve_of(_DAILY)),
+        partial(_read_steps, measures, account_id, series.Direction.CONSUMPTION),
         tariff.colours,
     )
     paid = _price_production(energies_of_days(stored[_FED.inputs], ONLY_PERIOD), tariff) if tariff.has_panels else None
@@ -296,7 +294,7 @@ def hourly_rows(
 def read_hours(measures: MeasureStore, account_id: str, tariff: AccountTariff, window: DateWindow) -> dict[str, Cost]:
     """Return what the hours of a window of electricity cost, by the keys of their documents."""
     terms = tariff.terms(window)
-    steps = _read_steps(measures, account_id, curve_of(_DAILY), terms)
+    steps = _read_steps(measures, account_id, series.Direction.CONSUMPTION, terms)
     hours = energies_of_curve(terms, steps, tariff.colours, by_hour=True)
     return price_energies(hours, lambda day: terms[day].price)
 
@@ -305,7 +303,7 @@ def _read_fed_hours(
     measures: MeasureStore, account_id: str, tariff: AccountTariff, window: DateWindow
 ) -> dict[str, Cost]:
     one_period = dict.fromkeys(window.dates(), Terms(Option.BASE))
-    steps = _read_steps(measures, account_id, curve_of(_FED), one_period)
+    steps = _read_steps(measures, account_id, series.Direction.PRODUCTION, one_period)
     hours = energies_of_curve(one_period, steps, {}, by_hour=True).items()
     energies = {key: replace(one, by_period={ONLY_PERIOD: sum(one.by_period.values())}) for key, one in hours}
     return _price_production(energies, tariff)
@@ -318,33 +316,35 @@ def _price_production(energies: Mapping[Key, PeriodEnergies], tariff: AccountTar
 
 def _read_gas(measures: MeasureStore, account_id: str, tariff: AccountTariff, window: DateWindow) -> dict[date, Cost]:
     """Return the costs of days; where a meter has no days, of the periods that the supplier bills, by their first."""
-    daily, published = daily_of(supplier=tariff.supplier).inputs, intervals_of(tariff.supplier).inputs
+    daily, published = series.daily_of(supplier=tariff.supplier).inputs, series.intervals_of(tariff.supplier).inputs
     stored = _read(measures, account_id, daily, published, window=window)
     energies = energies_of_days(stored[daily], ONLY_PERIOD)
     intervals = [row for row in stored[published] if not any(day in energies for day in interval_days(row).dates())]
     return price_energies(energies, tariff.price_on) | price_intervals(intervals, tariff.price_on)
 
 
-def _read_steps(measures: MeasureStore, account_id: str, curve: Series, days: Iterable[date]) -> Iterator[Entry]:
+def _read_steps(
+    measures: MeasureStore, account_id: str, direction: series.Direction, days: Iterable[date]
+) -> Iterator[Entry]:
     """Yield the steps of these days, and of the hour before; those of some weeks are in memory at once."""
-    doctype, read_until = curve.inputs, ""
+    curve, read_until = series.curve_of(series.daily_of(direction)), ""
     for window in reversed(plan_repair(days, curve.description.days_read_at_once)):
-        first, end = key_range(window, doctype)
+        first, end = key_range(window, curve.inputs)
         keys = max(shift_key(first, -_ONE_HOUR), read_until), end
-        yield from map(to_entry, measures.read(account_id, {doctype: keys})[doctype])
+        yield from map(to_entry, measures.read(account_id, {curve.inputs: keys})[curve.inputs])
         read_until = end
 
 
 def _read(
-    measures: MeasureStore, account_id: str, *doctypes: Doctype, window: DateWindow | None = None
-) -> dict[Doctype, list[Entry]]:
+    measures: MeasureStore, account_id: str, *doctypes: series.Doctype, window: DateWindow | None = None
+) -> dict[series.Doctype, list[Entry]]:
     ranges = {doctype: key_range(window, doctype) if window else ALL_KEYS for doctype in doctypes}
     stored = measures.read(account_id, ranges) if ranges else {}
     return {doctype: [to_entry(document) for document in documents] for doctype, documents in stored.items()}
 
 
 def _is_gas(supplier: str) -> bool:
-    return daily_of(supplier=supplier).is_gas
+    return series.daily_of(supplier=supplier).is_gas
 
 
 @lru_cache(maxsize=1)

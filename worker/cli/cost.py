@@ -2,40 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from datetime import date, datetime
 from typing import Any, Final
 
 import click
 
-from worker.accounts.prices import AccountTariff, Choice, hourly_rows, load_tariff, read_costs
+from worker.accounts.prices import hourly_rows, load_tariff, read_costs
 from worker.cli import parameters
 from worker.cli.command_audit import READS, command
-from worker.cli.prices import describe_known
 from worker.cli.printing import print_table
-from worker.domain.documents import ALL_KEYS, key_of, start_of
 from worker.domain.prices.choices import RegulatedChoice
-from worker.domain.series import Period, of_supplier
+from worker.domain.series import Period
 from worker.domain.totals import calendar_month
-from worker.domain.windows import ONE_DAY, PARIS, DateWindow, civil_date
-from worker.stores.measures.measure_store import MeasureStore
+from worker.domain.windows import ONE_DAY, PARIS, DateWindow
 
-_DAYS: Final = {Period.HOUR: 7, Period.DAY: 31}
 _LENGTHS: Final = {Period.DAY: 10, Period.MONTH: 7, Period.YEAR: 4}  # Of the text of a period's start.
-_PERIODS: Final = (Period.HOUR, Period.DAY, Period.MONTH, Period.YEAR)
 
 
 @command(audit=READS)
 @click.argument("account_id", metavar="ACCOUNT")
-@click.option("--by", type=click.Choice([str(one) for one in _PERIODS]), default="day", help="Period of the rows.")
+@click.option("--by", type=click.Choice(["hour", "day", "month", "year"]), default="day", help="Period of the rows.")
 @click.option("--from", "first", type=parameters.DAY, help="First day.")
 @click.option("--to", "last", type=parameters.DAY, help="Last day (included).")
 @parameters.json_option
 def cost(account_id: str, by: str, first: date | None, last: date | None, as_json: bool) -> None:
     """Print what the energy of ACCOUNT costs, in euros with all taxes, by the prices that are set.
 
-    Without --from and --to, the rows are the last hours or days, or all months or years. Subscriptions are spread
-    evenly over the days of a month; a bill may count them otherwise. Energy that is fed in is not subtracted.
+    Without --from and --to, the rows are the last hours or days, the months of this year, or three years.
+    Subscriptions are spread evenly over the days of a month; a bill may count them otherwise. Energy that is fed in is
+    not subtracted.
 
     \b
     Examples:
@@ -48,7 +44,7 @@ def cost(account_id: str, by: str, first: date | None, last: date | None, as_jso
         tariff = load_tariff(stores.registry, stores.measures, account)
         if not tariff.is_set:
             raise click.ClickException(f"no price is set for this account: `releve prices set {account_id} …`")
-        window = _window(stores.measures, account_id, tariff, period, first, last)
+        window = _window(tariff.today, period, first, last)
         if period is Period.HOUR:
             rows = list(hourly_rows(stores.measures, account_id, tariff, window))
         else:
@@ -63,43 +59,29 @@ def cost(account_id: str, by: str, first: date | None, last: date | None, as_jso
     days = {day for part, _ in unpriced for day in part.dates()}
     print_table([_to_cells(row, period, days) for row in rows])
     click.echo("amounts in euros; fixed: the subscription, about what a bill counts")
-    for line in _notes(tariff, unpriced):
-        click.echo(line)
+    for part, choice in unpriced:
+        click.echo(tariff.describe_unpriced(part, choice, "en"))
+    if isinstance(now := tariff.choice_on(tariff.today), RegulatedChoice):
+        click.echo(f"today: {tariff.describe(now, 'en')}")
+    for day in sorted({day for one in tariff.choices for day in one.starts_later(tariff.today)}):
+        click.echo(f"other prices or hours from {day} on")
 
 
-def _window(
-    measures: MeasureStore,
-    account_id: str,
-    tariff: AccountTariff,
-    period: Period,
-    first: date | None,
-    last: date | None,
-) -> DateWindow:
-    """Return the days to show; by default the last ones up to yesterday, or whole months or years with future days."""
-    ends = {
-        Period.MONTH: calendar_month(f"{tariff.today:%Y-%m}").end,
-        Period.YEAR: date(tariff.today.year + 1, 1, 1),
-    }
-    end = last + ONE_DAY if last else ends.get(period, tariff.today)
-    if first is None and period in _DAYS:
-        first = end - _DAYS[period] * ONE_DAY
-    elif first is None:
-        first = (_first_day(measures, account_id, tariff.supplier) or tariff.today).replace(day=1)
-        first = first.replace(month=1) if period is Period.YEAR else first
-    if first >= end:
-        raise click.UsageError(f"--from {first} must not be after --to {end - ONE_DAY}")
-    return DateWindow(first, end)
-
-
-def _first_day(measures: MeasureStore, account_id: str, supplier: str) -> date | None:
-    doctypes = [series.inputs for series in of_supplier(supplier) if not series.is_state]
-    pages = measures.read(account_id, dict.fromkeys(doctypes, ALL_KEYS), limit=1).values()
-    return min((civil_date(start_of(key_of(page[0]))) for page in pages if page), default=None)
+def _window(today: date, period: Period, first: date | None, last: date | None) -> DateWindow:
+    """Return the days to show: by default the last ones up to yesterday, the months of a year, or three years."""
+    ends = {Period.MONTH: calendar_month(f"{today:%Y-%m}").end, Period.YEAR: date(today.year + 1, 1, 1)}
+    end = last + ONE_DAY if last else ends.get(period, today)
+    year = (end - ONE_DAY).year
+    starts = {Period.MONTH: date(year, 1, 1), Period.YEAR: date(year - 2, 1, 1)}
+    start = first or starts.get(period) or end - (7 if period is Period.HOUR else 31) * ONE_DAY
+    if start >= end:
+        raise click.UsageError(f"--from {start} must not be after --to {end - ONE_DAY}")
+    return DateWindow(start, end)
 
 
 def _to_cells(row: Mapping[str, Any], period: Period, unpriced: Collection[date]) -> dict[str, Any]:
-    days = sum(row["start"][:10] <= str(day) < row["end"] for day in unpriced)
-    no_price = (f"no price for {_count(days)}" if row["source"] else "no price") if days else ""
+    no_price = "no price" if any(row["start"][:10] <= str(day) < row["end"] for day in unpriced) else ""
+    no_price = f"in part {no_price}" if no_price and row["source"] else no_price
     known = "minutes" if period is Period.HOUR else "days"
     energies = [f"{one['name']}:{one['kwh']}" if len(row["periods"]) > 1 else one["kwh"] for one in row["periods"]]
     fed_in = {"fed-in": row["production_kwh"], "paid": row["production_eur"]} if "production_kwh" in row else {}
@@ -120,21 +102,3 @@ def _format_start(start: str, period: Period) -> str:
         return start[: _LENGTHS[period]]
     is_second = datetime.fromisoformat(start).astimezone(PARIS).fold
     return f"{start[:10]} {start[11:16]}{' (winter time)' if is_second else ''}"
-
-
-def _notes(tariff: AccountTariff, unpriced: Iterable[tuple[DateWindow, Choice | None]]) -> Iterator[str]:
-    """Yield why days have no price, until when regulated prices are known, and what begins later."""
-    for days, choice in unpriced:
-        reason = "the own price has ended" if choice else "none is set"
-        if isinstance(choice, RegulatedChoice):
-            reason = describe_known(choice, tariff.regulated)
-        yield f"no price for {_count(days.days)}, {days.start} to {days.end - ONE_DAY}: {reason}"
-    now = tariff.choice_on(tariff.today)
-    if isinstance(now, RegulatedChoice):
-        yield f"regulated prices: {describe_known(now, tariff.regulated)}"
-    later = sorted({day for one in tariff.choices for day in one.starts_later(tariff.today)})
-    yield from (f"other prices or hours from {day} on" for day in later)
-
-
-def _count(days: int) -> str:
-    return f"{days} {'day' if days == 1 else 'days'}"

@@ -11,21 +11,11 @@ import click
 
 from config.settings import get_settings
 from worker.accounts.price_files import FileUpdate, fetch_from, read_from_folder, update_files
-from worker.accounts.prices import (
-    Owner,
-    load_choices,
-    load_regulated,
-    load_tariff,
-    remove_prices,
-    save_colours,
-    set_prices,
-    suggest,
-)
+from worker.accounts.prices import AccountTariff, Owner, load_tariff, remove_prices, save_colours, set_prices
 from worker.accounts.status import to_row
 from worker.cli import parameters
 from worker.cli.command_audit import READS, Group
 from worker.cli.resources import Listing
-from worker.domain.account import Account
 from worker.domain.audit_entry import AuditAction
 from worker.domain.clock import real_clock
 from worker.domain.prices import Option, Price, PricesRefused
@@ -39,11 +29,9 @@ from worker.domain.prices.choices import (
     read_hours,
 )
 from worker.domain.prices.own_prices import read_own_prices
-from worker.domain.prices.regulated import FILES, RegulatedTariff
 from worker.domain.windows import civil_date
 from worker.runtime.stores import Stores
 from worker.runtime.supplier_settings import price_addresses
-from worker.stores.registry.api_tokens import require_tenant
 
 _FOLDER: Final = click.Path(exists=True, file_okay=False, path_type=Path)
 _MOST_KVA: Final = 36
@@ -104,22 +92,23 @@ def set_tariff(
         owner = _find_owner(stores, account_id, tenant)
         regulated = (Option(option), power) if option and power else None
         set_prices(stores.registry, owner, regulated=regulated, own=own, hours=ranges, first=first)
-        _print(stores, owner, as_json=as_json)
+    result = {"account": account_id, "tenant": tenant, "set": True}
+    parameters.print_result(result, "the prices are set", as_json=as_json)
 
 
 @prices.command(audit=READS)
-@_account_argument
-@parameters.tenant_option("Show what is set for this tenant.")
+@click.argument("account_id", metavar="ACCOUNT")
 @parameters.json_option
-def show(account_id: str | None, tenant: str | None, as_json: bool) -> None:
-    """Show tariffs, own prices and off-peak hours of ACCOUNT.
+def show(account_id: str, as_json: bool) -> None:
+    """Show tariffs, own prices and off-peak hours of ACCOUNT, also those set for its tenant.
 
     \b
     Example:
       releve prices show 3kq7d0fr2m
     """
     with parameters.open_stores() as stores:
-        _print(stores, _find_owner(stores, account_id, tenant), as_json=as_json)
+        account = stores.registry.accounts.get_existing(account_id)
+        _PRICES.print(_rows(load_tariff(stores.registry, stores.measures, account)), as_json=as_json)
 
 
 @prices.command(audit=AuditAction.PRICES_REMOVE)
@@ -165,7 +154,7 @@ def update(folder: Path | None, as_json: bool) -> int:
     """Fetch the regulated prices again.
 
     They are the regulator's files Option_Base.csv, Option_HPHC.csv and Option_Tempo.csv. If one can't be right, it is
-    refused, the copy in use stays, and the exit code is 1.
+    refused, or not in the folder, the copy in use stays, and the exit code is 1.
 
     \b
     Example:
@@ -173,25 +162,19 @@ def update(folder: Path | None, as_json: bool) -> int:
     """
     today = civil_date(real_clock())
     read_copy = read_from_folder(folder, today) if folder else fetch_from(price_addresses(get_settings()), today)
-    there = [option for option, name in FILES.items() if folder is None or (folder / name).exists()]
-    if not there:
-        raise click.BadParameter(f"has none of {', '.join(FILES.values())}", param_hint="--folder")
     with parameters.open_registry() as registry:
-        updates = update_files(registry, read_copy, there)
+        updates = update_files(registry, read_copy)
     if as_json:
         parameters.print_json_lines(map(to_row, updates))
     else:
-        missing = (f"{name}: not in the folder" for option, name in FILES.items() if option not in there)
-        click.echo("\n".join([*map(_describe_update, updates), *missing]))
+        click.echo("\n".join(map(_describe_update, updates)))
     return int(any(one.refused for one in updates))
 
 
 def _find_owner(stores: Stores, account_id: str | None, tenant: str | None) -> Owner:
     if (account_id is None) == (tenant is None):
         raise click.UsageError("give either an ACCOUNT or --tenant")
-    if tenant is not None:
-        return require_tenant(stores.registry.database, tenant)
-    return stores.registry.accounts.get_existing(str(account_id))
+    return tenant or stores.registry.accounts.get_existing(str(account_id))
 
 
 def _read_file(file: Path, read: Any, most: int = 64 * 1024) -> Any:
@@ -206,55 +189,28 @@ def _read_file(file: Path, read: Any, most: int = 64 * 1024) -> Any:
         raise PricesRefused(f"{file.name}: {refused}") from None
 
 
-def _print(stores: Stores, owner: Owner, *, as_json: bool) -> None:
-    """Print what is set; for an account without anything, what its contract and registers suggest."""
-    rows = list(_rows(stores, owner))
-    _PRICES.print(rows, as_json=as_json)
-    if isinstance(owner, Account) and not rows and not as_json:
-        found = suggest(stores.measures, owner)
-        values = {"option": found.option, "power": found.power, "hours": format_hours(found.hours)}
-        if options := " ".join(f"--{name} {value}" for name, value in values.items() if value):
-            click.echo(f"its contract and registers suggest: {options}")
-
-
-def _rows(stores: Stores, owner: Owner) -> Iterator[Mapping[str, Any]]:
-    """Yield what is set for an account, also by its tenant and its contract, or for a tenant."""
-    registry, today = stores.registry, civil_date(stores.now())
-    if isinstance(owner, Account):
-        tariff = load_tariff(registry, stores.measures, owner)
-        sets, regulated = dict(zip(("account", "tenant"), tariff.choices, strict=False)), tariff.regulated
-        sets["contract"] = TariffChoices(hours=tuple(hours_of_contracts(tariff.contracts)))
-    else:
-        sets = {"tenant": load_choices(registry, owner) or TariffChoices()}
-        regulated = load_regulated(registry, sets["tenant"])
-    for owner_name, choices in sets.items():
+def _rows(tariff: AccountTariff) -> Iterator[Mapping[str, Any]]:
+    """Yield what is set for an account, also by its tenant and its contract."""
+    sets = dict(zip(("account", "tenant"), tariff.choices, strict=False))
+    sets["contract"] = TariffChoices(hours=tuple(hours_of_contracts(tariff.contracts)))
+    for owner, choices in sets.items():
         for kind, choice in ((name, one) for name in (*KINDS, "hours") for one in getattr(choices, name)):
             match choice:
                 case RegulatedChoice():
-                    text = f"regulated {choice.option}, {choice.power} kVA"
-                    remark = describe_known(choice, regulated)
+                    text, remark = f"regulated {choice.option}, {choice.power} kVA", tariff.describe(choice, "en")
                 case OffPeakHours():
                     text, remark = format_hours(choice.ranges), "estimated" if choice.estimated else ""
                 case _:
                     text, remark = _describe(choice, choices.supplier), ""
-            remarks = ["in the future" if choice.first > today else "", remark]
+            remarks = ["in the future" if choice.first > tariff.today else "", remark]
             yield {
                 "kind": kind,
                 "first": str(choice.first),
                 "last": str(choice.last) if isinstance(choice, Price) and choice.last else None,
                 "tariff": text,
-                "owner": owner_name,
+                "owner": owner,
                 "remark": ", ".join(filter(None, remarks)),
             }
-
-
-def describe_known(choice: RegulatedChoice, regulated: Mapping[Option, RegulatedTariff]) -> str:
-    """Return which days have a regulated price, or why none has."""
-    if choice.option not in regulated:
-        return f"no {choice.option} prices: `releve prices update`"
-    if not (prices := regulated[choice.option].prices(choice.power)):
-        return f"option {choice.option} has no price for {choice.power} kVA"
-    return f"known from {max(prices[0].first, choice.first)} to {prices[-1].last}"
 
 
 def _describe(price: Price, supplier: str) -> str:
@@ -267,5 +223,4 @@ def _describe_update(one: FileUpdate) -> str:
     if one.refused:
         kept = f"the copy of {one.copied_on} stays in use" if one.copied_on else "there is no copy of it"
         return f"{one.name}: not taken, because {one.refused}; {kept}"
-    rows = {0: "no new rows", 1: "1 new row"}.get(one.new_rows, f"{one.new_rows} new rows")
-    return f"{one.name}: {rows}, copied on {one.copied_on}"
+    return f"{one.name}: new rows: {one.new_rows}, copied on {one.copied_on}"

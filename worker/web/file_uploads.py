@@ -54,9 +54,7 @@ _holders: set[str] = set()  # Of the slots that are taken; a holder has at most 
 _lock = Lock()
 
 
-async def read_upload(
-    request: Request, most_bytes: int, *, most_files: int, most_fields: int, longest: int = _LONGEST_FIELD
-) -> FormData:
+async def read_upload(request: Request, most_bytes: int, *, most_files: int, most_fields: int) -> FormData:
     """Return the fields and files of a multipart body; the caller closes them.
 
     A file beyond a megabyte is in a temporary file without a name. Raises MultiPartException for any other body, and
@@ -69,7 +67,7 @@ async def read_upload(
         _count_bytes(request, most_bytes),
         max_files=most_files,
         max_fields=most_fields,
-        max_part_size=longest,
+        max_part_size=_LONGEST_FIELD,
     )
     try:
         return await parser.parse()

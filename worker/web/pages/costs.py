@@ -13,24 +13,14 @@ from decimal import Decimal
 from itertools import groupby
 from typing import Any, Final
 
-from worker.accounts.prices import AccountTariff, Choice, read_costs, read_hours
+from worker.accounts.prices import AccountTariff, read_costs, read_hours
 from worker.domain.documents import MILLIWATT_HOURS_PER_KWH
-from worker.domain.prices.choices import RegulatedChoice
 from worker.domain.prices.cost import Cost, row_of_days
 from worker.domain.prices.energy import Amount, add_energies, off_peak_minutes
 from worker.domain.series import Series, find_curve
 from worker.domain.windows import ONE_DAY, PARIS, DateWindow, IntervalReading, merge_windows
 from worker.stores.measures.measure_store import MeasureStore
-from worker.web.pages.chart_values import (
-    Days,
-    Slot,
-    Span,
-    SpanMeasures,
-    Unit,
-    View,
-    measures_by_day,
-    measures_by_step,
-)
+from worker.web.pages.chart_values import Days, Slot, Span, SpanMeasures, Unit, View, measures_by_day, measures_by_step
 from worker.web.texts import Words
 
 _AN_HOUR: Final = timedelta(hours=1)
@@ -73,7 +63,7 @@ def price_measures(
     unpriced = list(tariff.list_unpriced(span)) if lacks_costs else []
     days_unpriced = frozenset(day for days, _ in unpriced for day in days.dates())
     reasons = [
-        *(describe_unpriced(tariff, *one, words) for one in unpriced),
+        *(tariff.describe_unpriced(*one, words.language) for one in unpriced),
         *_explain_unknown(energy.days.keys() - days_unpriced, costs, words),
     ]
     priced = replace(
@@ -132,18 +122,3 @@ def _explain_unknown(days: Collection[date], costs: Mapping[date, Cost], words: 
         yield words.count("cost.no_periods", unknown)
     if partial := sum(day in costs and not costs[day].known for day in days):
         yield words.count("cost.parts", partial)
-
-
-def describe_unpriced(tariff: AccountTariff, days: DateWindow, choice: Choice | None, words: Words) -> str:
-    """Return that days have no price, and why."""
-    first, last = words.day(days.start), words.day(days.end - ONE_DAY)
-    told = words(f"cost.no_price.{'day' if days.days == 1 else 'days'}", first=first, last=last)
-    if not isinstance(choice, RegulatedChoice):
-        return f"{told} {words('cost.no_price.ended' if choice else 'cost.no_price.not_set')}"
-    option = words(f"option.{choice.option}")
-    if choice.option not in tariff.regulated:
-        return f"{told} {words('cost.no_price.no_file', option=option)}"
-    if not (prices := tariff.regulated[choice.option].prices(choice.power)):
-        return f"{told} {words('cost.no_price.no_power', option=option, power=choice.power)}"
-    known = {"first": words.day(prices[0].first), "last": words.day(prices[-1].last or days.start)}
-    return f"{told} {words('cost.no_price.not_published', **known)}"

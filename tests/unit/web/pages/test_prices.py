@@ -5,14 +5,13 @@ from __future__ import annotations
 import html
 import re
 from datetime import date, timedelta
-from typing import Any
 
 import pytest
 from httpx2 import Response
 
 from tests.support.api_service import TODAY, ApiService
 from tests.support.factories import NOW
-from tests.support.household_pages import ENGLISH, FRENCH, csrf_of
+from tests.support.household_pages import FRENCH, csrf_of
 from tests.support.panel_homes import PanelHome, store_home
 from tests.support.registries import close_account
 from worker.accounts.prices import load_choices, set_prices
@@ -39,12 +38,9 @@ class Form:
         assert answer.status_code == 200
         return html.unescape(answer.text).replace("\N{NO-BREAK SPACE}", " ")
 
-    def send(self, fields: dict[str, str], file: bytes | None = None, **headers: str) -> Response:
-        parts: dict[str, Any] = {name: (None, text) for name, text in fields.items()}
-        parts["csrf"] = (None, csrf_of(self.load()))
-        if file is not None:
-            parts["file"] = ("own.toml", file)
-        return self.browser.post(self.address, files=parts, headers=FRENCH | headers, follow_redirects=False)
+    def send(self, fields: dict[str, str]) -> Response:
+        data = {**fields, "csrf": csrf_of(self.load())}
+        return self.browser.post(self.address, data=data, headers=FRENCH, follow_redirects=False)
 
     @property
     def choices(self) -> TariffChoices | None:
@@ -136,10 +132,9 @@ def test_a_refused_tariff_stays_typed_with_one_line_and_changes_nothing(
     assert form.outcomes()[0] == ("prices.set", "prices_refused")
 
 
-@pytest.mark.parametrize("as_file", [False, True])
-def test_own_prices_are_saved_from_their_text_or_from_a_file(form: Form, as_file: bool) -> None:
+def test_own_prices_are_saved_from_their_text(form: Form) -> None:
     text = 'supplier = "Énergie du Port"\n' + OWN.replace("\n", "\r\n")
-    answer = form.send({"own": "" if as_file else text}, text.encode() if as_file else None)
+    answer = form.send({"own": text})
     assert answer.status_code == 303 and form.choices == TariffChoices().with_own(read_own_prices(text))
     page = form.load()
     assert "À partir du 1er janvier 2024" in page
@@ -167,24 +162,13 @@ def test_refused_own_prices_stay_typed_with_one_line_and_change_nothing(form: Fo
     assert f">{text}</textarea>" in page
 
 
-def test_a_refused_file_is_put_into_the_text_to_be_corrected_and_what_is_no_text_is_told(form: Form) -> None:
-    wrong = OWN.replace("base", "bas")
-    assert f">{wrong}</textarea>" in html.unescape(form.send({"own": ""}, wrong.encode()).text)
-    assert "not a text in UTF-8" in form.send({"own": ""}, OWN.encode("utf-16")).text
-    assert form.send({"own": ""}, 70 * 1024 * b"#\n").status_code == 422
-    assert form.send({"own": ""}, 300 * 1024 * b"#").status_code == 413
-    assert form.send({"own": 300 * 1024 * "#"}).status_code in (413, 422)
+def test_a_body_that_is_much_too_long_is_refused(form: Form) -> None:
+    assert form.send({"own": 300 * 1024 * "#"}).status_code == 413
     assert form.choices is None
 
 
-def test_a_body_that_is_no_form_with_files_is_answered_with_the_form(form: Form) -> None:
-    answer = form.browser.post(form.address, data={"csrf": csrf_of(form.load())} | REGULATED, headers=ENGLISH)
-    assert answer.status_code == 422 and form.choices is None
-
-
 def test_another_sites_form_is_refused(form: Form) -> None:
-    parts: dict[str, Any] = {name: (None, text) for name, text in {**REGULATED, "csrf": "0" * 64}.items()}
-    assert form.browser.post(form.address, files=parts).status_code == 403
+    assert form.browser.post(form.address, data={**REGULATED, "csrf": "0" * 64}).status_code == 403
     assert form.browser.post(f"{form.address}/remove", data={"csrf": "0" * 64}).status_code == 403
     assert form.choices is None
 
@@ -205,7 +189,7 @@ def test_the_form_of_a_meter_that_another_person_has_now_leads_to_its_page(form:
     browser = form.service.browser(form.account)
     for answer in (
         browser.get(form.address, follow_redirects=False),
-        browser.post(form.address, files={"own": (None, OWN)}, follow_redirects=False),
+        browser.post(form.address, data={"own": OWN}, follow_redirects=False),
         browser.post(f"{form.address}/remove", follow_redirects=False),
     ):
         assert answer.status_code == 403 or answer.headers["location"] == f"/accounts/{form.account}"
