@@ -253,15 +253,15 @@ class Settings(BaseSettings):
     """Without a contract, more than this in a day, or a twelfth of it in an hour, is not stored. 36 kVA deliver 900 kWh
     in 25 hours."""
 
-    prices_base_url: validation.HttpsUrl = f"{_REGULATOR}/Option_Base.csv"
+    prices_base_url: validation.HttpUrl = f"{_REGULATOR}/Option_Base.csv"
     """Address of the regulator's prices, option Base. A daily task fetches it if an account is on the regulated tariff.
     Redirects are followed to the hosts of these three settings, www.cre.fr, www.data.gouv.fr and
     static.data.gouv.fr."""
 
-    prices_hphc_url: validation.HttpsUrl = f"{_REGULATOR}/Option_HPHC.csv"
+    prices_hphc_url: validation.HttpUrl = f"{_REGULATOR}/Option_HPHC.csv"
     """Address of the regulator's prices, option HP/HC."""
 
-    prices_tempo_url: validation.HttpsUrl = f"{_REGULATOR}/Option_Tempo.csv"
+    prices_tempo_url: validation.HttpUrl = f"{_REGULATOR}/Option_Tempo.csv"
     """Address of the regulator's prices, option Tempo."""
 
     incident_accounts: int = Field(5, ge=0, le=500)

@@ -91,13 +91,6 @@ def check_http_url(url: str) -> None:
         raise ValueError("needs an http:// or https:// URL")
 
 
-def check_https_url(url: str) -> None:
-    """Raise ValueError unless this is an https:// URL."""
-    check_http_url(url)
-    if not url.startswith("https://"):
-        raise ValueError("needs an https:// URL")
-
-
 def check_networks(text: str) -> None:
     """Raise ValueError unless these are networks with commas between them."""
     from worker.domain.networks import parse_networks  # Imported late, here and below: few set it.
@@ -314,7 +307,6 @@ def _checked_folder(folder: Path) -> Path:
 
 Networks = Annotated[str, _checked(check_networks)]
 HttpUrl = Annotated[str, _checked(check_http_url), AfterValidator(lambda url: url.rstrip("/"))]
-HttpsUrl = Annotated[str, _checked(check_https_url)]
 RedisUrl = Annotated[SecretStr, _checked(check_redis_url)]
 BrokerUrl = Annotated[SecretStr, _checked(check_broker_url)]
 NotifyUrls = Annotated[SecretStr, _checked(check_notify_urls)]

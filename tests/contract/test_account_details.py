@@ -180,29 +180,32 @@ def test_what_was_told_comes_back_from_a_dump(registry: Registry, details: Accou
     with registry.database.writing() as connection:
         restore_rows(connection, rows.__getitem__)
     assert (details.load(home, PRICES), details.load(home, HOURS)) == (REGULATED, NIGHT)
-    assert registry.tenants.load_prices(DEFAULT_TENANT) == {"option": "base"}
+    assert registry.tenants.load_prices().get(DEFAULT_TENANT) == {"option": "base"}
 
 
 def test_a_tenant_has_default_prices_of_its_own_and_the_default_one_needs_no_title(registry: Registry) -> None:
     tenants = registry.tenants
     tenants.save("kilowatt", "Kilowatt Club")
-    assert tenants.load_prices(DEFAULT_TENANT) is tenants.load_prices("kilowatt") is None
+    assert tenants.load_prices().get(DEFAULT_TENANT) is tenants.load_prices().get("kilowatt") is None
     tenants.save_prices(DEFAULT_TENANT, {"option": "base"})
     tenants.save_prices("kilowatt", REGULATED)
     tenants.save_prices("kilowatt", {"option": "tempo"})
-    assert tenants.load_prices(DEFAULT_TENANT) == {"option": "base"}
-    assert tenants.load_prices("kilowatt") == {"option": "tempo"}
+    assert tenants.load_prices().get(DEFAULT_TENANT) == {"option": "base"}
+    assert tenants.load_prices().get("kilowatt") == {"option": "tempo"}
     assert [(one.id, one.title) for one in tenants.list_tenants()] == [
         (DEFAULT_TENANT, None),
         ("kilowatt", "Kilowatt Club"),
     ]
     tenants.save_prices("kilowatt", None)
     tenants.save_prices("kilowatt", None)
-    assert (tenants.load_prices(DEFAULT_TENANT), tenants.load_prices("kilowatt")) == ({"option": "base"}, None)
+    assert (tenants.load_prices().get(DEFAULT_TENANT), tenants.load_prices().get("kilowatt")) == (
+        {"option": "base"},
+        None,
+    )
 
 
 def test_a_tenant_that_does_not_exist_gets_no_prices(registry: Registry) -> None:
     for prices in (REGULATED, None):
         with pytest.raises(UnknownTenant, match="`releve tenants kilowatt --title"):
             registry.tenants.save_prices("kilowatt", prices)
-    assert registry.tenants.load_prices("kilowatt") is None
+    assert registry.tenants.load_prices().get("kilowatt") is None

@@ -36,10 +36,10 @@ def put(folder: Path, name: str, text: str) -> None:
 def test_the_files_of_a_folder_are_taken_one_by_one(installation: Installation, folder: Path) -> None:
     put(folder, HPHC_FILE, HPHC)
     put(folder, BASE_FILE, (SHIPPED / BASE_FILE).read_text(encoding="utf-8"))
-    assert installation.releve("prices", "update", "--folder", str(folder)).out.splitlines() == [
-        "Option_Base.csv: no new rows, copied on 2026-02-03",
-        "Option_HPHC.csv: 2 new rows, copied on 2026-02-03",
-        "Option_Tempo.csv: not in the folder",
+    assert installation.releve("prices", "update", "--folder", str(folder), code=1).out.splitlines() == [
+        "Option_Base.csv: new rows: 0, copied on 2026-02-03",
+        "Option_HPHC.csv: new rows: 2, copied on 2026-02-03",
+        "Option_Tempo.csv: not taken, because it is not in the folder; the copy of 2025-08-01 stays in use",
     ]
     put(folder, BASE_FILE, BASE)
     refused = installation.releve("prices", "update", "--folder", str(folder), code=1)
@@ -51,12 +51,7 @@ def test_the_files_of_a_folder_are_taken_one_by_one(installation: Installation, 
     with installation.open() as parts:
         assert parts.stores.registry.public_files.load_all().keys() == {BASE_FILE, HPHC_FILE}
     entries = installation.query_rows("audit", "--action", "prices.update")
-    assert [entry["outcome"] for entry in entries] == ["exit_1", "ok"]
-
-
-def test_a_folder_without_any_of_them_is_a_mistake(installation: Installation, folder: Path) -> None:
-    result = installation.releve("prices", "update", "--folder", str(folder), code=2)
-    assert "has none of Option_Base.csv, Option_HPHC.csv, Option_Tempo.csv" in result.error_line
+    assert [entry["outcome"] for entry in entries] == ["exit_1", "exit_1"]
 
 
 @pytest.mark.sockets
@@ -79,5 +74,6 @@ def test_the_files_are_fetched_from_the_addresses_of_the_settings(
 
 
 def test_an_address_must_be_https(installation: Installation) -> None:
-    result = installation.releve("prices", "update", code=2, prices_base_url="http://www.cre.fr/Option_Base.csv")
-    assert "RELEVE_PRICES_BASE_URL: needs an https:// URL" in result.error_line
+    urls = {f"prices_{option}_url": "http://www.cre.fr/file.csv" for option in Option}
+    rows = installation.but(**urls).run("prices", "update", "--json").rows
+    assert {row["refused"] for row in rows} == {"the address isn't https:// on a named host"}

@@ -75,7 +75,7 @@ def read_from_folder(folder: Path, today: date) -> ReadCopy:
 
 def uses_regulated(registry: Registry) -> bool:
     """Return whether an account, or a tenant by default, is on the regulated tariff."""
-    told = [*registry.tenants.list_prices(), *registry.account_details.load_all(PRICES).values()]
+    told = [*registry.tenants.load_prices().values(), *registry.account_details.load_all(PRICES).values()]
     choices = (one for each in map(TariffChoices.from_json, told) for one in each.electricity)
     return any(isinstance(one, RegulatedChoice) for one in choices)
 

@@ -27,6 +27,7 @@ from worker.domain.prices.choices import (
     TariffChoices,
     Terms,
     choice_on,
+    format_hours,
     option_of,
     price_of,
     terms_by_day,
@@ -177,7 +178,7 @@ def load_choices(registry: Registry, owner: Owner) -> TariffChoices | None:
     if isinstance(owner, Account):
         stored = registry.account_details.load(owner.id, PRICES)
     else:
-        stored = registry.tenants.load_prices(owner)
+        stored = registry.tenants.load_prices().get(owner)
     return None if stored is None else TariffChoices.from_json(stored)
 
 
@@ -231,30 +232,20 @@ def _save_choices(registry: Registry, owner: Owner, choices: TariffChoices | Non
         registry.account_details.remove(owner.id, PRICES)
 
 
-@dataclass(frozen=True, slots=True)
-class Suggestion:
-    """What contract and registers tell, to fill a form in. Nothing of it holds before somebody has said so."""
-
-    option: Option | None = None
-    power: int | None = None
-    hours: Sequence[TimeRange] = ()
-
-
 def find_option(registers: Entry) -> Option | None:
     """Return the option whose periods these registers count; None for those of a distributor's calendar."""
     return _OPTIONS_OF_REGISTERS.get(frozenset(read_registers(registers)))
 
 
-def suggest(measures: MeasureStore, account: Account) -> Suggestion:
-    """Return what the newest contract and registers of a meter of electricity tell."""
-    stored = _read(measures, account.id, _CONTRACT.inputs, _REGISTERS.inputs)
-    option = find_option(stored[_REGISTERS.inputs][-1]) if stored[_REGISTERS.inputs] else None
-    if not stored[_CONTRACT.inputs]:
-        return Suggestion(option)
-    row = stored[_CONTRACT.inputs][-1]
-    hours = parse_off_peak_hours((row.details or {}).get("off_peak_hours"))
-    kva, rest = divmod(row.amount, MILLIWATT_HOURS_PER_KWH)
-    return Suggestion(option or (Option.HPHC if hours else None), None if rest else kva or None, hours)
+def suggest(measures: MeasureStore, account: Account) -> dict[str, str]:
+    """Return what the newest contract and registers tell, as fields of a form: it holds once somebody has said so."""
+    contracts, registers = _read(measures, account.id, _CONTRACT.inputs, _REGISTERS.inputs).values()
+    option, power, hours = find_option(registers[-1]) if registers else None, "", ""
+    if contracts:
+        kva, rest = divmod(contracts[-1].amount, MILLIWATT_HOURS_PER_KWH)
+        power = str(kva) if kva and not rest else ""
+        hours = format_hours(parse_off_peak_hours((contracts[-1].details or {}).get("off_peak_hours")))
+    return {"option": option or (Option.HPHC if hours else ""), "power": power, "hours": hours}
 
 
 def read_costs(measures: MeasureStore, account_id: str, tariff: AccountTariff, window: DateWindow) -> Costs:

@@ -200,15 +200,9 @@ class TenantTable(SealedTable):
         sealed = self._database.scalar(select(TENANTS.c.sealed_webhook).where(TENANTS.c.id == tenant))
         return None if sealed is None else WebhookTarget(**json.loads(self._sealer.unseal(sealed, _place_of(tenant))))
 
-    def load_prices(self, tenant: str) -> dict[str, Any] | None:
-        """Return what its accounts pay that have told no prices of their own; None where that isn't known."""
-        text = self._database.scalar(select(TENANT_PRICES.c.prices).where(TENANT_PRICES.c.tenant == tenant))
-        prices: dict[str, Any] | None = None if text is None else json.loads(text)
-        return prices
-
-    def list_prices(self) -> list[dict[str, Any]]:
-        """Return the default prices of all tenants that have some."""
-        return [json.loads(row.prices) for row in self._database.fetch(select(TENANT_PRICES.c.prices))]
+    def load_prices(self) -> dict[str, dict[str, Any]]:
+        """Return by tenant what its accounts pay that have told no prices of their own, where that is set."""
+        return {row.tenant: json.loads(row.prices) for row in self._database.fetch(select(TENANT_PRICES))}
 
     def save_prices(self, tenant: str, prices: Mapping[str, Any] | None) -> None:
         """Replace these prices; None removes them. Raises UnknownTenant."""

@@ -78,8 +78,7 @@ def _render(
     saved: bool = False,
 ) -> Response:
     tariff, language = load_tariff(visit.registry, visit.stores.measures, account), words_of(visit.request).language
-    found = suggest(visit.stores.measures, account)
-    suggested = {"option": found.option or "", "power": str(found.power or ""), "hours": format_hours(found.hours)}
+    suggested = suggest(visit.stores.measures, account)
     last_month = DateWindow(tariff.today - _TOLD_DAYS, tariff.today)
     unpriced = tariff.list_unpriced(last_month) if tariff.is_set else ()
     return render(
