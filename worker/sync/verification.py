@@ -6,6 +6,7 @@ small however long the history is.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import secrets
 from collections import Counter, defaultdict
@@ -159,15 +160,7 @@ class Auditor:
             checks.hours = load_choices(registry, registry.accounts.get(account_id)) or TariffChoices()
             checks.colours = load_colours(registry)
         checks.run()
-        return AuditResult(
-            account_id,
-            checks.documents,
-            checks.findings,
-            checks.breaks,
-            checks.deviations,
-            checks.provisional,
-            checks.differences,
-        )
+        return AuditResult(*(getattr(checks, one.name) for one in dataclasses.fields(AuditResult)))
 
     def repair_account(self, result: AuditResult) -> tuple[int, int]:
         """Recompute wrong totals, and request doubtful and missing readings unless the account's consent is over.
