@@ -64,11 +64,9 @@ def read_from_folder(folder: Path, today: date) -> ReadCopy:
         if not file.is_file():
             raise PricesRefused("it is not in the folder")
         changed_on = datetime.fromtimestamp(file.stat().st_mtime, PARIS).date()
-        with file.open("rb") as stream:
-            content = stream.read(_MAX_BYTES + 1)
-        if len(content) > _MAX_BYTES:
+        if file.stat().st_size > _MAX_BYTES:
             raise PricesRefused(f"it has more than {_MAX_BYTES} bytes")
-        return PublicFile(file.name, content.decode("utf-8-sig", "replace"), min(changed_on, today))
+        return PublicFile(file.name, file.read_text("utf-8-sig", "replace"), min(changed_on, today))
 
     return read_copy
 
