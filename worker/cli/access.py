@@ -28,15 +28,19 @@ from worker.domain.audit_entry import AuditAction
 from worker.domain.clock import real_clock
 from worker.domain.consents import EndReason
 from worker.domain.oauth_proxy import check_redirect_uri
+from worker.domain.windows import civil_date
 from worker.ops.logging_setup import warn
 from worker.runtime.consent_parts import meters_of
-from worker.runtime.keys import has_session_keys
-from worker.runtime.sync_parts import build_sync
+from worker.runtime.keys import has_keys
 from worker.runtime.web_access import OperatorAccess, WebAccess, build_operator_access
 from worker.stores.registry import Registry
 from worker.stores.registry.access_keys import SESSIONS, OperatorRefused
 from worker.stores.registry.api_tokens import LONGEST_LIFE, USUAL_LIFE, WebhookTarget, require_tenant
 
+_NO_SESSION_KEY: Final = (
+    "the session key is missing: run this where the web application runs (`docker compose exec web releve access …`), "
+    "or set RELEVE_SESSION_KEY"
+)
 _CODE_TRIES: Final = 3
 _SCOPE_HELP: Final = f"What the token allows: {', '.join(sessions.Scope)}. Repeat it for several."
 _LONGEST_NAME: Final = 100  # Of tokens and clients.
@@ -77,18 +81,17 @@ def warn_without_operators(settings: Settings, access: WebAccess) -> None:
         warn("there is no operator yet: add one with `releve access add-operator NAME`, who then signs in at /operator")
 
 
-def _operator_access(registry: Registry) -> OperatorAccess:
-    """Return what operators are let in by.
-
-    Raises ConfigError where this is not the place of the web application: it could not read what is made here.
-    """
-    settings = get_settings()
+def _is_elsewhere(settings: Settings) -> bool:
+    """Return whether this is not the place of the web application, which could not read what is made here."""
     # Where the registry is here too, the key may be made here.
-    if settings.registry_url is not None and not has_session_keys(settings):
-        raise ConfigError(
-            "the session key is missing: run this where the web application runs (`docker compose exec web releve "
-            "access …`), or set RELEVE_SESSION_KEY"
-        )
+    return settings.registry_url is not None and not has_keys(settings, "session_key")
+
+
+def _operator_access(registry: Registry) -> OperatorAccess:
+    """Return what operators are let in by.  Raises ConfigError where the web application runs elsewhere."""
+    settings = get_settings()
+    if _is_elsewhere(settings):
+        raise ConfigError(_NO_SESSION_KEY)
     return build_operator_access(settings, registry.database)
 
 
@@ -124,7 +127,7 @@ def _load(registry: Registry, kind: str, account_id: str | None, kinds: frozense
     """Yield what is listed of one kind. Of grants, those in force."""
     grants, clients = registry.proxy_grants, registry.proxy_clients
     match kind:
-        case "operator":
+        case "operator" if _is_elsewhere(get_settings()) or has_keys(get_settings(), "session_key"):
             access = _operator_access(registry)
             for operator in access.operators.list_operators():
                 yield {**to_row(operator), "sessions": len(access.keys.list_keys([operator.id]))}
@@ -140,32 +143,31 @@ def _load(registry: Registry, kind: str, account_id: str | None, kinds: frozense
                 yield {**to_row(client), "open_grants": in_force}
         case "grant":
             known = {client.id: client for client in clients.list_clients()}
-            with parameters.open_stores() as stores:
-                sync = build_sync(stores)
-                today = sync.history.today()
-                meters = (
-                    None if account_id is None else meters_of(stores, stores.registry.accounts.get_existing(account_id))
-                )
+            account = account_id and registry.accounts.get_existing(account_id)
+            meters = meters_of(registry, account) if account else None
             for grant in grants.list_grants(meter_digests=meters):
-                if not grant.is_over(today):
+                if not grant.is_over(civil_date(registry.now())):
                     row = {**to_row(grant), "client": known[grant.client_id].name}
                     del row["meter"]
                     yield {**row, "tenant": known[grant.client_id].tenant}
 
 
-def _end(registry: Registry, kind: str, item_id: str) -> str:
-    """End what has this id or name, and return how that is said."""
+def _end(registry: Registry, kind: str, item_id: str, yes: bool) -> tuple[str, str]:
+    """End what has this id or name; return the stored one, and how the end is said."""
     match kind:
         case "operator":
             operators = _operator_access(registry).operators
-            operators.end(operators.find(item_id).id)
-            return "is removed"
+            operator = operators.find(item_id)
+            question = f"Remove operator {operator.name} and end their sessions?"
+            parameters.confirm_on_terminal(question, yes, if_not="no operator was removed")
+            operators.end(operator.id)
+            return operator.name, "is removed"
         case "token":
-            return f"of {registry.api_tokens.revoke(item_id).name} is revoked"
+            return item_id, f"of {registry.api_tokens.revoke(item_id).name} is revoked"
         case "client":
-            return f"of {registry.proxy_clients.revoke(item_id).name} is revoked"
+            return item_id, f"of {registry.proxy_clients.revoke(item_id).name} is revoked"
     require_known(registry.proxy_grants.end(item_id, EndReason.OPERATOR_ENDED), "grant", "access list --kind grant")
-    return "has ended"
+    return item_id, "has ended"
 
 
 def _end_sessions(
@@ -222,6 +224,9 @@ def list_access(
     shown = [kind] if kind else ["session", "grant"] if account_id else [*_KINDS]
     with parameters.open_registry() as registry:
         for name in shown:
+            if kind is None and name == "operator" and _is_elsewhere(get_settings()):
+                warn(f"operators are not listed: {_NO_SESSION_KEY}")
+                continue
             rows = _load(registry, name, account_id, kinds)
             if kind is None and not as_json:
                 click.echo(f"{name}s")
@@ -262,16 +267,14 @@ def remove(
     given = [item_id is not None, account_id is not None, everybody].count(True)
     if given != 1 or (kind != "session" and item_id is None):
         raise click.UsageError("give the ID; of sessions, give one of ID, --account and --all")
-    if kind == "operator":
-        question = f"Remove operator {item_id} and end their sessions?"
-        parameters.confirm_on_terminal(question, yes, if_not="no operator was removed")
     ended = 1
     with parameters.open_registry() as registry:
         if kind == "session":
             ended = _end_sessions(registry, item_id, account_id, kinds)
             line = f"{ended} session{'s' if ended != 1 else ''} ended"
         else:
-            line = f"{kind} {item_id} {_end(registry, kind, str(item_id))}"
+            item_id, end = _end(registry, kind, str(item_id), yes)
+            line = f"{kind} {item_id} {end}"
     parameters.print_result({"kind": kind, "id": item_id, "ended": ended}, line, as_json=as_json)
 
 
@@ -490,8 +493,7 @@ def set_client(client_id: str, pkce: bool, numbers_in_redirect: bool) -> None:
       releve access set-client k3q7d0fr2mxx --no-pkce
     """
     with parameters.open_registry() as registry:
-        ways = {"pkce": pkce, "numbers_in_redirect": numbers_in_redirect}
-        client = registry.proxy_clients.set_ways(client_id, **ways)
+        client = registry.proxy_clients.set_ways(client_id, pkce=pkce, numbers_in_redirect=numbers_in_redirect)
     click.echo(f"client {client.id} of {client.name} follows the rules of new clients")
 
 

@@ -77,6 +77,12 @@ def command(name: str | None = None, *, audit: Audit, **options: Any) -> Callabl
     return click.command(name, cls=Command, audit=audit, **options)
 
 
+def only_looks() -> bool:
+    """Return whether the command that runs leaves no entry, so that it changes nothing."""
+    context = click.get_current_context()
+    return not isinstance(context.command, Command) or context.command.find_action(context.params) is None
+
+
 def note_result(subject: str | None = None, *, account_id: str | None = None) -> None:
     """Note what a command has made, where its parameters don't say so."""
     context = click.get_current_context(silent=True)

@@ -24,7 +24,7 @@ from worker.domain.windows import civil_date
 from worker.errors import FilesOnly, StoreUnavailable
 from worker.ops.check_results import missing_sqlite_file
 from worker.runtime.consent_parts import Consent, build_consent
-from worker.runtime.keys import mark_home, refuse_fleet
+from worker.runtime.keys import has_keys, mark_home, refuse_fleet
 from worker.runtime.stores import Stores, open_current_registry
 from worker.runtime.sync_parts import Sync, build_inline, build_sync
 from worker.runtime.web_access import build_web
@@ -75,11 +75,10 @@ def home(context: click.Context, as_json: bool) -> None:
     _require_home()
     with parameters.open_stores() as stores:
         sync = build_sync(stores)
-        access = build_web(stores)
         summary = summarize_home(
             history=sync.history,
             supplier=sync.suppliers.main.supplier.name,
-            has_password=access.home.has_password(),
+            has_password=has_keys(stores.settings, "session_key") and build_web(stores).home.has_password(),
             gate_code=sync.ledger.state(()).gate_code,
         )
     if as_json:

@@ -24,7 +24,7 @@ from worker.errors import StoreUnavailable
 from worker.ops.backup import back_up_older_registry
 from worker.ops.logging_setup import warn
 from worker.ops.store_checks import REPAIR, find_lost
-from worker.runtime.keys import has_backup_keys, has_erasure_keys
+from worker.runtime.keys import has_keys
 from worker.runtime.stores import (
     Stores,
     announce_pretend_time,
@@ -108,8 +108,8 @@ def _steps(settings: Settings) -> Iterator[MigrationStep]:
                 raise ConfigError("RELEVE_REGISTRY_ADMIN_URL is for PostgreSQL: unset it")
             yield MigrationStep("registry user of the workers", set_up_role(database, settings.registry()))
             yield MigrationStep("its rights: rows, no tables", grant_rows(database, settings.registry()))
-        ledger = known_ledger(settings, registry, keep_new=False)
-        if ledger.file.path.exists() and has_erasure_keys(settings):
+        if settings.ledger().exists() and has_keys(settings, "erasure_keys"):
+            ledger = known_ledger(settings, registry)
             known = ledger.find()
             entries = (known or ledger.accept()).entries
             yield MigrationStep(f"ledger of erasures: {entries} entries", "there" if known else "made")
@@ -121,7 +121,7 @@ def _save_registry(settings: Settings, database: Database, label: str) -> Migrat
 
     The keys of a SQLite registry are in its folder, or made there; beside a PostgreSQL there may be none.
     """
-    if database.dialect == "postgresql" and not has_backup_keys(settings):
+    if database.dialect == "postgresql" and not has_keys(settings, "backup_keys", "erasure_keys"):
         return MigrationStep(
             "backup of the registry: not made, because there is no backup key here; run `releve backup` where it is",
             "left",

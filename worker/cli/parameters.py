@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from config.settings import get_settings
-from worker.cli.command_audit import shell_user_name
+from worker.cli.command_audit import only_looks, shell_user_name
 from worker.cli.gas_option import shows_gas
 from worker.cli.printing import print_table
 from worker.domain.access_right import is_gas_meter
@@ -53,17 +53,19 @@ def open_stores() -> Iterator[Stores]:
 
     settings = get_settings()
     stores.announce_pretend_time(settings, warn)
-    with stores.open_stores(settings) as opened:
+    with stores.open_stores(settings, keep_new=not only_looks()) as opened:
         yield opened
 
 
 @contextmanager
 def open_registry() -> Iterator[Registry]:
     """Open the registry and nothing else: some commands need no Redis and no measures."""
+    from worker.runtime.keys import Keys
     from worker.runtime.stores import open_current_registry
 
+    settings = get_settings()
     with ExitStack() as stack:
-        yield open_current_registry(get_settings(), stack)
+        yield open_current_registry(settings, stack, Keys(settings, keep_new=not only_looks()))
 
 
 @contextmanager

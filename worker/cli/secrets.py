@@ -18,7 +18,7 @@ from worker.cli.command_audit import Group
 from worker.cli.parameters import FILE, confirm_on_terminal, json_option, print_result
 from worker.domain.audit_entry import AuditAction
 from worker.ops import installation_secrets
-from worker.runtime.keys import build_sealer, has_session_keys
+from worker.runtime.keys import build_sealer, has_keys
 from worker.runtime.stores import open_current_registry
 from worker.stores.encryption import Purpose, generate_key
 from worker.stores.registry.key_rotation import SEALED_COLUMNS, WEB_SEALS, rotate_seals
@@ -60,7 +60,7 @@ def rotate() -> None:
         database = open_current_registry(settings, stack).database
         for column in SEALED_COLUMNS:
             click.echo(f"{rotate_seals(database, sealer, column)} {column.label} encrypted again")
-        if not has_session_keys(settings):
+        if not has_keys(settings, "session_key"):
             click.echo(
                 "sessions, codes, mail addresses and operators were not changed, because RELEVE_SESSION_KEY is not "
                 "set: run this command where the web application runs"

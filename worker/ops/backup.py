@@ -45,14 +45,7 @@ from worker.errors import ConsentStopped, StoreUnavailable
 from worker.ops.backup_format import Archive, BackupRefused, Checksum, Row, to_line, write_archive
 from worker.ops.check_results import missing_sqlite_file
 from worker.runtime.consent_parts import build_requests
-from worker.runtime.keys import (
-    build_backup_sealer,
-    build_sealer,
-    has_registry_keys,
-    mark_home,
-    open_backup_sealer,
-    refuse_fleet,
-)
+from worker.runtime.keys import Keys, build_sealer, has_keys, mark_home, open_backup_sealer, refuse_fleet
 from worker.runtime.stores import Stores, ledger_file, open_registry, open_stores
 from worker.runtime.sync_parts import Sync, build_sync
 from worker.stores.database import Database
@@ -102,7 +95,7 @@ def back_up(stores: Stores, path: Path, *, allow_empty: bool = False, without_le
     began, made_at = stores.now(), datetime.now(UTC).isoformat(timespec="seconds")
     known = stores.erasure_ledger
     ledger = known.accept() if without_ledger or known.find() is None else known.check()
-    with write_archive(path, build_backup_sealer(stores.settings), made_at) as archive:
+    with write_archive(path, build_sealer(stores.settings, Purpose.BACKUP), made_at) as archive:
         documents = sum(archive.add(measures_member(doctype), _documents_of(stores, doctype)) for doctype in Doctype)
         with stores.registry.database.snapshot() as connection:
             rows = {table: archive.add(table_member(table), dump.read_rows(connection, table)) for table in dump.TABLES}
@@ -117,8 +110,8 @@ def back_up_older_registry(settings: Settings, database: Database, path: Path) -
     The version before restores it into an empty registry, beside the measures as they are. Raises as ``back_up`` does.
     """
     made_at = datetime.now(UTC).isoformat(timespec="seconds")
-    ledger = ledger_file(settings).position()
-    with write_archive(path, build_backup_sealer(settings), made_at) as archive:
+    ledger = ledger_file(settings, Keys(settings)).position()
+    with write_archive(path, build_sealer(settings, Purpose.BACKUP), made_at) as archive:
         with database.snapshot() as connection:
             older = dump.describe_older_tables(connection)
             names = [table.name for table in older.sorted_tables]
@@ -206,8 +199,9 @@ def open_checked(settings: Settings, path: Path, *, without_ledger: bool) -> Ite
                 f"{path} comes from another version (schema {step}): restore it with that version, then upgrade"
             )
         archive.check()
-        _check_keys(archive, build_sealer(settings, Purpose.REGISTRY, keep_new=False))
-        ledger = ledger_file(settings, keep_new=False)
+        keys = Keys(settings, keep_new=False)
+        _check_keys(archive, keys.registry)
+        ledger = ledger_file(settings, keys)
         backup = CheckedBackup(archive, *_read_ledger(ledger, archive, without_ledger=without_ledger))
         if backup.is_home and not settings.is_home:
             refuse_fleet(settings)
@@ -250,7 +244,7 @@ def _check_registry(settings: Settings) -> None:
 
     Where they are at hand, an earlier run of the same restore may have filled it, which Redis knows.
     """
-    if has_registry_keys(settings) or missing_sqlite_file(settings.registry()):
+    if has_keys(settings, "token_keys", "erasure_keys") or missing_sqlite_file(settings.registry()):
         return
     with ExitStack() as opened:
         database = open_registry(settings, opened).database

@@ -68,9 +68,10 @@ class CheckConnections:
 
     @cached_property
     def registry(self) -> Registry:
+        from worker.runtime.keys import Keys
         from worker.runtime.stores import open_registry
 
-        return open_registry(self.settings, self.stack)
+        return open_registry(self.settings, self.stack, Keys(self.settings, keep_new=False))
 
     @property
     def registry_is_current(self) -> bool:

@@ -34,7 +34,7 @@ from worker.errors import WorkerError
 from worker.ops.backup_format import is_older_format
 from worker.ops.check_results import CheckConnections, Found, fail, missing_sqlite_file, ok, warn
 from worker.ops.startup import SIMULATOR_CREDENTIALS, check_enedis_credentials, find_plain_http, plain_connections
-from worker.runtime.keys import SESSION_KEY, TOKEN_KEYS, build_sealer, has_session_keys, session_keys
+from worker.runtime.keys import SESSION_KEY, TOKEN_KEYS, build_sealer, has_keys, session_keys
 from worker.runtime.supplier_settings import build_endpoints, configured_suppliers, quota_from
 from worker.stores.encryption import OLD_FORM, Purpose, check_keys, read_sealing_time
 from worker.stores.redis.heartbeats import Heartbeats
@@ -55,7 +55,7 @@ def check_token_keys(connections: CheckConnections) -> Found:
     """Check that the keys open the stored tokens and evidence, and that no old key is in use."""
     settings = connections.settings
     file = settings.data_dir / TOKEN_KEYS
-    if not settings.token_keys and not file.exists():
+    if not has_keys(settings, "token_keys"):
         yield ok(f"none yet: {file} is created at first use")
         return
     sealer = build_sealer(settings, Purpose.REGISTRY)
@@ -94,7 +94,7 @@ def check_session_key(connections: CheckConnections) -> Found:
     """Check the key of the web application where it is at hand; no other service has it."""
     settings = connections.settings
     file = settings.data_dir / SESSION_KEY
-    if not has_session_keys(settings):
+    if not has_keys(settings, "session_key"):
         yield ok(f"none here: the web application has it, or creates {file} at first use")
         return
     keys = session_keys(settings)

@@ -23,7 +23,7 @@ from worker.app import open_broker, queue_ages, queue_lengths
 from worker.domain.series import Doctype
 from worker.errors import StoreUnavailable, WorkerError
 from worker.ops.check_results import CheckConnections, Found, fail, missing_sqlite_file, ok, warn
-from worker.runtime.keys import ERASURE_KEYS, has_erasure_keys
+from worker.runtime.keys import ERASURE_KEYS, has_keys
 from worker.runtime.stores import build_measures, known_ledger, open_database, open_redis
 from worker.stores.measures.couchdb import CouchServer, UserRefused, check_server, read_or_none
 from worker.stores.measures.measure_store import Layout, database_name, doctypes_of, readings_of, wrong_layout
@@ -305,7 +305,7 @@ def check_ledger(connections: CheckConnections) -> Found:
     """Check that the ledger can be written, has what the registry knows of, and no line was changed. Makes no file."""
     settings = connections.settings
     path = settings.ledger()
-    ledger = known_ledger(settings, connections.registry, keep_new=False)
+    ledger = known_ledger(settings, connections.registry)
     known = ledger if connections.registry_is_current else None
     if not path.exists() and (known is None or known.find() is None):
         folder = next(folder for folder in path.absolute().parents if folder.exists())
@@ -314,7 +314,7 @@ def check_ledger(connections: CheckConnections) -> Found:
         else:
             yield fail(f"nothing can be erased, because {path} can't be created: let Relève write to {folder}")
         return
-    if not has_erasure_keys(settings):
+    if not has_keys(settings, "erasure_keys"):
         yield fail(f"the keys of {path} are missing: set RELEVE_ERASURE_KEYS, or restore {ERASURE_KEYS}")
         return
     try:

@@ -31,7 +31,7 @@ from worker.ops.quick_health import MAX_AGE_S
 from worker.ops.startup import check_gas_credentials
 from worker.quota.ledger import QuotaState
 from worker.runtime import supplier_settings
-from worker.runtime.keys import TOKEN_KEYS, build_sealer
+from worker.runtime.keys import build_sealer, has_keys
 from worker.stores.encryption import Purpose
 from worker.stores.redis.claims import ProgressStore
 from worker.stores.redis.connection import redis_errors
@@ -63,7 +63,7 @@ def check_token(connections: CheckConnections, supplier: str | None = None) -> F
         Transport(endpoints.base_url, (5.0, settings.supplier_timeout_s), endpoints.token_url),
         supplier_settings.ledger_of(endpoints.preset, settings, connections.redis),
     )
-    if settings.token_keys or (settings.data_dir / TOKEN_KEYS).exists():
+    if has_keys(settings, "token_keys"):
         sealer = build_sealer(settings, Purpose.REDIS)
         store = ApplicationTokenStore(endpoints.preset.name, sealer, ProgressStore(connections.redis))
         ApplicationTokens(store, oauth).current()

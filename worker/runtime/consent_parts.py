@@ -37,6 +37,7 @@ from worker.runtime.web_access import build_mail_service
 from worker.stores.erasure_ledger import LedgerEntry, LedgerKind
 from worker.stores.redis.locks import Locks, RateLimiter
 from worker.stores.redis.pending_consents import ConnectionRequests, ConsentFlows, ProofFiles
+from worker.stores.registry import Registry
 
 if TYPE_CHECKING:
     from worker.sync.file_import import FileAccounts
@@ -180,16 +181,16 @@ def stop_consent(stores: Stores, account_id: str, actor: str = HOUSEHOLD) -> Non
 
     def end_access(connection: Connection, account: Account) -> None:
         registry.rights.withdraw_meter(connection, account)
-        registry.proxy_grants.end_for(connection, meters_of(stores, account), EndReason.WITHDRAWN)
+        registry.proxy_grants.end_for(connection, meters_of(registry, account), EndReason.WITHDRAWN)
 
     at_end = partial(stores.erasure_ledger.append, LedgerEntry(LedgerKind.STOPPED, account_id, now))
     registry.consents.withdraw(account_id, now, actor, on_stop=end_access, at_end=at_end)
 
 
-def meters_of(stores: Stores, account: Account) -> list[str]:
+def meters_of(registry: Registry, account: Account) -> list[str]:
     """Return the keyed hashes of the account's meter; none where it has no meter any more."""
     number = account.usage_point_id
-    return [] if number is None else stores.registry.erasures.digests(account.supplier, number)
+    return [] if number is None else registry.erasures.digests(account.supplier, number)
 
 
 def erase(stores: Stores, account_id: str, actor: str | None = None) -> dict[str, int]:

@@ -1,5 +1,6 @@
-"""Keys from the settings, or made at first use and stored in the data folder, and the mark of a home's data folder.
+"""Keys from the settings, or made by what writes and stored in the data folder, and the mark of a home's data folder.
 
+What only looks makes no key: with ``keep_new=False`` a key that is missing is made up, not stored, and opens nothing.
 `releve home add`, `releve import` and a restore set the mark.
 """
 
@@ -8,14 +9,14 @@ from __future__ import annotations
 import os
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Final
 
 from pydantic import SecretStr
 
-from config.settings import ConfigError, Settings
+from config.settings import PREFIX, ConfigError, Settings
 from worker.logs import REDACTOR
 from worker.stores.encryption import KeyedHashes, Purpose, Sealer, generate_key
 
@@ -23,124 +24,91 @@ from worker.stores.encryption import KeyedHashes, Purpose, Sealer, generate_key
 TOKEN_KEYS: Final = "token.keys"  # noqa: S105 - a file's name
 ERASURE_KEYS: Final = "erasure.keys"
 SESSION_KEY: Final = "session.key"
-_BACKUP_KEYS: Final = "backup.keys"
 
 
-def build_sealer(settings: Settings, purpose: Purpose, *, keep_new: bool = True) -> Sealer:
-    """Return what seals for a purpose.  Raises ConfigError where a key is too short, or the first can be guessed.
+def _new_key() -> str:
+    return secrets.token_urlsafe(48)
 
-    ``keep_new=False``: where there is no key, the new one is not stored, and opens nothing.
-    """
-    try:
-        return Sealer(_keys_of(settings, purpose, keep_new), purpose)
-    except ValueError as error:
-        raise ConfigError(f"{purpose.setting}: {error}") from None
+
+# Of each setting its file, and what makes a key.
+_FILES: Final[Mapping[str, tuple[str, Callable[[], str]]]] = {
+    "token_keys": (TOKEN_KEYS, generate_key),
+    "erasure_keys": (ERASURE_KEYS, _new_key),
+    "session_key": (SESSION_KEY, _new_key),
+    "backup_keys": ("backup.keys", generate_key),
+}
 
 
 class Keys:
     """What seals and hashes in this process; each is opened at its first use, and raises ConfigError as below."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, *, keep_new: bool = True) -> None:
+        self._settings, self._keep_new = settings, keep_new
 
     @cached_property
     def registry(self) -> Sealer:
-        return build_sealer(self._settings, Purpose.REGISTRY)
+        return build_sealer(self._settings, Purpose.REGISTRY, keep_new=self._keep_new)
 
     @cached_property
     def redis(self) -> Sealer:
-        return build_sealer(self._settings, Purpose.REDIS)
+        return build_sealer(self._settings, Purpose.REDIS, keep_new=self._keep_new)
 
     @cached_property
     def broker(self) -> Sealer:
-        return build_sealer(self._settings, Purpose.BROKER)
+        return build_sealer(self._settings, Purpose.BROKER, keep_new=self._keep_new)
 
     @cached_property
     def hashes(self) -> KeyedHashes:
         """What recognises the meters of erased accounts."""
-        return build_erasure_hashes(self._settings)
+        try:
+            return KeyedHashes(_read_keys(self._settings, "erasure_keys", self._keep_new))
+        except ValueError as error:
+            raise ConfigError(f"RELEVE_ERASURE_KEYS: {error}") from None
 
 
-def build_backup_sealer(settings: Settings) -> Sealer:
-    """Return what seals backups.  Raises ConfigError as ``build_sealer`` does."""
-    return build_sealer(settings, Purpose.BACKUP)
+def build_sealer(settings: Settings, purpose: Purpose, *, keep_new: bool = True) -> Sealer:
+    """Return what seals for a purpose.  Raises ConfigError where a key is too short, or the first can be guessed."""
+    try:
+        return Sealer(_read_keys(settings, purpose.setting.removeprefix(PREFIX).lower(), keep_new), purpose)
+    except ValueError as error:
+        raise ConfigError(f"{purpose.setting}: {error}") from None
 
 
 def open_backup_sealer(settings: Settings) -> Sealer:
     """Return what opens backups.  Raises ConfigError, where there is no key too: a new one would open none."""
-    if not _is_at_hand(settings.backup_keys, settings.data_dir, _BACKUP_KEYS):
+    if not has_keys(settings, "backup_keys"):
         raise ConfigError(
             "no key of backups is given: put it into RELEVE_BACKUP_KEYS, or bring back the file backup.keys of the "
             "data_dir that the backup was made with"
         )
-    return build_backup_sealer(settings)
-
-
-def build_erasure_hashes(settings: Settings, *, keep_new: bool = True) -> KeyedHashes:
-    """Return what recognises the meters of erased accounts.  Raises ConfigError where a key is too short.
-
-    ``keep_new`` as for ``build_sealer``.
-    """
-    try:
-        return KeyedHashes(_keys(settings.erasure_keys, settings.data_dir, ERASURE_KEYS, _new_key, keep_new))
-    except ValueError as error:
-        raise ConfigError(f"RELEVE_ERASURE_KEYS: {error}") from None
+    return build_sealer(settings, Purpose.BACKUP)
 
 
 def session_keys(settings: Settings) -> list[str]:
     """Return the keys of all that lets a browser in, the newest first; the web application alone has them."""
-    return _keys(settings.session_key, settings.data_dir, SESSION_KEY, _new_key)
+    return _read_keys(settings, "session_key")
 
 
-def has_session_keys(settings: Settings) -> bool:
-    """Return whether the keys of the web application are at hand here; makes none."""
-    return _is_at_hand(settings.session_key, settings.data_dir, SESSION_KEY)
+def has_keys(settings: Settings, *names: str) -> bool:
+    """Return whether the keys of all these settings are at hand here; makes none."""
+    return all(_given(settings, name) or (settings.data_dir / _FILES[name][0]).exists() for name in names)
 
 
-def has_backup_keys(settings: Settings) -> bool:
-    """Return whether the keys that a backup needs are at hand here, those of the ledger too; makes none."""
-    return _is_at_hand(settings.backup_keys, settings.data_dir, _BACKUP_KEYS) and has_erasure_keys(settings)
+def _given(settings: Settings, name: str) -> SecretStr | None:
+    given: SecretStr | None = getattr(settings, name)
+    return given
 
 
-def has_registry_keys(settings: Settings) -> bool:
-    """Return whether the keys that a registry needs are at hand here; makes none."""
-    return _is_at_hand(settings.token_keys, settings.data_dir, TOKEN_KEYS) and has_erasure_keys(settings)
-
-
-def has_erasure_keys(settings: Settings) -> bool:
-    """Return whether the keys of the ledger of erasures are at hand here; makes none."""
-    return _is_at_hand(settings.erasure_keys, settings.data_dir, ERASURE_KEYS)
-
-
-def _is_at_hand(setting: SecretStr | None, data_dir: Path, file: str) -> bool:
-    return bool(setting) or (data_dir / file).exists()
-
-
-def _keys_of(settings: Settings, purpose: Purpose, keep_new: bool) -> list[str]:
-    match purpose.setting:
-        case "RELEVE_TOKEN_KEYS":
-            return _keys(settings.token_keys, settings.data_dir, TOKEN_KEYS, generate_key, keep_new)
-        case "RELEVE_BACKUP_KEYS":
-            return _keys(settings.backup_keys, settings.data_dir, _BACKUP_KEYS, generate_key, keep_new)
-        case _:
-            return _keys(settings.session_key, settings.data_dir, SESSION_KEY, _new_key, keep_new)
-
-
-def _keys(
-    setting: SecretStr | None, data_dir: Path, file: str, make: Callable[[], str], keep_new: bool = True
-) -> list[str]:
+def _read_keys(settings: Settings, name: str, keep_new: bool = True) -> list[str]:
     """Return the keys of a setting, or of a file in the data folder, the newest first."""
-    if setting:
-        text = setting.get_secret_value()
-    elif keep_new or (data_dir / file).exists():
-        text = stored_secret(data_dir, file, make).replace("\n", ",")
+    file, make = _FILES[name]
+    if given := _given(settings, name):
+        text = given.get_secret_value()
+    elif keep_new or has_keys(settings, name):
+        text = stored_secret(settings.data_dir, file, make).replace("\n", ",")
     else:
         text = make()
     return [key.strip() for key in text.split(",") if key.strip()]
-
-
-def _new_key() -> str:
-    return secrets.token_urlsafe(48)
 
 
 def stored_secret(data_dir: Path, name: str, make: Callable[[], str]) -> str:

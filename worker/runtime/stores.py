@@ -12,7 +12,7 @@ from redis import Redis
 from config.settings import ConfigError, Settings
 from worker.domain.clock import Clock, clock_from
 from worker.domain.lanes import BROKER_PREFIX
-from worker.runtime.keys import Keys, build_erasure_hashes
+from worker.runtime.keys import Keys
 from worker.runtime.supplier_settings import fleet_series
 from worker.stores.database import Database
 from worker.stores.erasure_ledger import LedgerFile
@@ -48,13 +48,14 @@ class Stores:
 
 
 @contextmanager
-def open_stores(settings: Settings, *, guarded: bool = True) -> Iterator[Stores]:
+def open_stores(settings: Settings, *, guarded: bool = True, keep_new: bool = True) -> Iterator[Stores]:
     """Open the stores, so that settings which can't work end a process with one clear line: ConfigError or WorkerError.
 
     ``guarded`` refuses measures that are laid out in another way than the settings say; for all real doors.
+    ``keep_new=False``: make no keys.
     """
     with ExitStack() as opened:
-        keys = Keys(settings)
+        keys = Keys(settings, keep_new=keep_new)
         registry = open_current_registry(settings, opened, keys)
         _ = keys.registry  # A key that can't be one ends the process here.
         measures = build_measures(settings, opened, guarded=guarded)
@@ -118,14 +119,14 @@ def open_current_registry(settings: Settings, opened: ExitStack, keys: Keys | No
     return registry
 
 
-def ledger_file(settings: Settings, *, keep_new: bool = True) -> LedgerFile:
-    """Return the ledger of erasures; ``keep_new`` as for ``build_sealer``."""
-    return LedgerFile(settings.ledger(), build_erasure_hashes(settings, keep_new=keep_new))
+def ledger_file(settings: Settings, keys: Keys) -> LedgerFile:
+    """Return the ledger of erasures."""
+    return LedgerFile(settings.ledger(), keys.hashes)
 
 
-def known_ledger(settings: Settings, registry: Registry, *, keep_new: bool = True) -> KnownLedger:
-    """Return the ledger of erasures, with what the registry knows of it; ``keep_new`` as for ``build_sealer``."""
-    return KnownLedger(registry.database, ledger_file(settings, keep_new=keep_new))
+def known_ledger(settings: Settings, registry: Registry) -> KnownLedger:
+    """Return the ledger of erasures, with what the registry knows of it."""
+    return KnownLedger(registry.database, LedgerFile(settings.ledger(), registry.hashes))
 
 
 def open_redis(url: str, opened: ExitStack) -> Redis:

@@ -169,7 +169,7 @@ def stop_account(stores: StoresDep, sync: SyncDep, account: Stoppable) -> Respon
 
 def describe_grants(stores: Stores, sync: Sync, account: Account) -> dict[str, Any]:
     """Return for a page what clients of the proxy may read of the account's meter, each with the client's name."""
-    today, meters = sync.history.today(), meters_of(stores, account)
+    today, meters = sync.history.today(), meters_of(stores.registry, account)
     grants = stores.registry.proxy_grants.list_grants(meter_digests=meters)
     names = {client.id: client.name for client in stores.registry.proxy_clients.list_clients()} if grants else {}
     in_force = [(names[grant.client_id], grant) for grant in grants if not grant.is_over(today)]
@@ -179,7 +179,7 @@ def describe_grants(stores: Stores, sync: Sync, account: Account) -> dict[str, A
 @router.post("/accounts/{account_id}/grants/{grant_id}/end", dependencies=[account_form("#grants")])
 def end_grant(stores: StoresDep, account: OwnAccount, grant_id: str) -> Response:
     """End what a client of the proxy may read of the account's meter."""
-    if not stores.registry.proxy_grants.end(grant_id, EndReason.WITHDRAWN, meters_of(stores, account)):
+    if not stores.registry.proxy_grants.end(grant_id, EndReason.WITHDRAWN, meters_of(stores.registry, account)):
         raise UnknownAccount("no grant for the meter of this account")
     return RedirectResponse(f"/accounts/{account.id}#grants", 303)
 
