@@ -28,7 +28,7 @@ import json
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, Final
@@ -37,7 +37,7 @@ from sqlalchemy import Connection
 
 from config.settings import Settings
 from worker.domain.account import OPEN_STATES, Account, AccountState
-from worker.domain.clock import real_clock
+from worker.domain.clock import clock_from, real_clock
 from worker.domain.documents import ALL_KEYS, key_of
 from worker.domain.series import Doctype
 from worker.domain.windows import civil_date
@@ -92,7 +92,8 @@ def back_up(stores: Stores, path: Path, *, allow_empty: bool = False, without_le
     """
     if not allow_empty:
         _require_accounts(stores.registry)
-    began, made_at = stores.now(), datetime.now(UTC).isoformat(timespec="seconds")
+    began = stores.now()
+    made_at = began.isoformat(timespec="seconds")
     known = stores.erasure_ledger
     ledger = known.accept() if without_ledger or known.find() is None else known.check()
     with write_archive(path, build_sealer(stores.settings, Purpose.BACKUP), made_at) as archive:
@@ -109,7 +110,7 @@ def back_up_older_registry(settings: Settings, database: Database, path: Path) -
 
     The version before restores it into an empty registry, beside the measures as they are. Raises as ``back_up`` does.
     """
-    made_at = datetime.now(UTC).isoformat(timespec="seconds")
+    made_at = clock_from(settings.pretend_now)().isoformat(timespec="seconds")
     ledger = ledger_file(settings, Keys(settings)).position()
     with write_archive(path, build_sealer(settings, Purpose.BACKUP), made_at) as archive:
         with database.snapshot() as connection:
