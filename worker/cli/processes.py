@@ -84,7 +84,7 @@ def up(host: str, port: int, flower_port: int | None, no_log_files: bool) -> Non
             if not settings.redis():
                 url = opened.enter_context(shared_redis(settings.data_dir, for_up=True))
                 checked = settings.model_copy(update={"redis_url": SecretStr(url)})
-            # Opening them migrates the registry and checks the settings.
+            # Opening them checks the settings, and that the tables are those of this version.
             stores = opened.enter_context(open_stores(checked))
             build_sync(stores)
             warn_without_operators(checked, build_web(stores))

@@ -1,6 +1,6 @@
 """The suppliers that are set up, with their addresses and quotas, and the series that the fleet collects from them.
 
-Metrics and the planner need this without the rest of a runtime.
+Metrics and the planner need this without any store.
 """
 
 from __future__ import annotations
