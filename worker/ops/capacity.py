@@ -8,6 +8,7 @@ from datetime import date
 from typing import Final
 
 from config.settings import Settings
+from worker.accounts.status import to_row
 from worker.domain.planning import Fleet, Plan, plan_fleet
 from worker.domain.schedule import FleetPolicy
 from worker.domain.series import Series, curve_of, daily_of, of_supplier
@@ -81,39 +82,22 @@ def is_applied(plan: Plan) -> bool:
 
 
 def log_capacity(registry: Registry, settings: Settings, run: str, today: date) -> FleetCapacity:
-    """Log the calls that this night asks for and its quota; a warning where the quota is smaller."""
+    """Log the calls that this night asks for and the quota, by supplier; a warning where the quota is smaller.
+
+    Return the main supplier's. The nights of others follow the cadence of each series, and no policy.
+    """
+    main = main_supplier(settings)
     capacity = capacity_of(registry, settings, today)
-    level = logging.INFO if capacity.current.fits else logging.WARNING
-    facts = fields(
-        run=run,
-        accounts=capacity.current.fleet.accounts,
-        calls=capacity.current.calls_a_night,
-        carried=capacity.current.quota.night_limit,
-        daily_every=capacity.current.policy.daily_every,
-        curve_every=capacity.current.policy.curve_every,
-    )
-    log.log(
-        level,
-        "the night fits its quota" if capacity.current.fits else "the night is too large for its quota",
-        extra=facts,
-    )
-    for supplier in chosen_presets(settings).keys() - {main_supplier(settings)}:
-        _log_further(supplier, capacity_of(registry, settings, today, supplier), run)
+    for supplier in (main, *(chosen_presets(settings).keys() - {main})):
+        plan = (capacity if supplier == main else capacity_of(registry, settings, today, supplier)).current
+        of = to_row(plan.policy, "daily_every", "curve_every") if supplier == main else {"supplier": supplier}
+        facts = fields(
+            run=run, accounts=plan.fleet.accounts, calls=plan.calls_a_night, carried=plan.quota.night_limit, **of
+        )
+        told = "the night fits its quota" if plan.fits else "the night is too large for its quota"
+        told = told if supplier == main else told.replace("the night", "the night of a supplier")
+        log.log(logging.INFO if plan.fits else logging.WARNING, told, extra=facts)
     return capacity
-
-
-def _log_further(supplier: str, capacity: FleetCapacity, run: str) -> None:
-    """Log the same of another supplier; its nights follow the cadence of each series, and no policy."""
-    fits = capacity.current.fits
-    facts = fields(
-        run=run,
-        supplier=supplier,
-        accounts=capacity.current.fleet.accounts,
-        calls=capacity.current.calls_a_night,
-        carried=capacity.current.quota.night_limit,
-    )
-    message = "the night of a supplier fits its quota" if fits else "the night of a supplier is too large for its quota"
-    log.log(logging.INFO if fits else logging.WARNING, message, extra=facts)
 
 
 def describe_policy(policy: FleetPolicy) -> str:

@@ -83,7 +83,7 @@ def _find_unread(connections: CheckConnections) -> Found:
     back = "go back to version 0.2.0, which reads"
     if connections.registry_is_current:
         if unread := count_old_form(connections.registry.database):
-            yield fail(f"{unread} Fernet texts: {back} them, run its `releve secrets rotate`, and upgrade again")
+            yield fail(f"{unread} Fernet texts: {back} them, run its `releve keys rotate`, and upgrade again")
         with connections.registry.database.reading() as connection:
             yield from map(fail, find_left_behind(connection))
     for path in filter(is_older_format, sorted(connections.settings.data_dir.glob("*.zip"))):
