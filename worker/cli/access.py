@@ -297,20 +297,17 @@ def add_operator(name: str, password: str | None, no_second_factor: bool, as_jso
     """
     with parameters.open_registry() as registry:
         access = _operator_access(registry)
-        text, key = (
-            _read_password(password, sessions.plain_name(name)),
-            None if no_second_factor else sessions.new_totp_key(),
-        )
+        name = sessions.plain_name(name)
+        text = _read_password(password, name)
+        key = None if no_second_factor else sessions.new_totp_key()
         if key and not as_json:
-            _show_key(key, sessions.plain_name(name))
+            warn("add this key to an authenticator app; it can't be shown again")
+            click.echo(f"key      {key}\naddress  {sessions.totp_address(key, name)}")
         if key and password is None:
             _confirm_code(key)
         operator = access.operators.add(name, text, key)
-    row = {
-        **to_row(operator),
-        "totp_key": key,
-        "totp_address": sessions.totp_address(key, operator.name) if key else None,
-    }
+    address = sessions.totp_address(key, operator.name) if key else None
+    row = {**to_row(operator), "totp_key": key, "totp_address": address}
     line = f"operator {operator.name} can sign in at /operator{'' if key else ', on this machine only (loopback)'}"
     parameters.print_result(row, line, as_json=as_json)
 
@@ -360,11 +357,6 @@ def _read_password(option: str | None, name: str) -> str:
     if fault := sessions.find_password_fault(password, name):
         raise OperatorRefused(sessions.PASSWORD_FAULTS[fault])
     return password
-
-
-def _show_key(key: str, name: str) -> None:
-    warn("add this key to an authenticator app; it can't be shown again")
-    click.echo(f"key      {key}\naddress  {sessions.totp_address(key, name)}")
 
 
 def _confirm_code(key: str) -> None:

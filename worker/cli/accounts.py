@@ -19,7 +19,7 @@ import click
 from worker.accounts.asserted_accounts import MeterErased
 from worker.accounts.right_sweep import OwnHolder
 from worker.accounts.series_choice import AccountSeries
-from worker.accounts.status import AccountSummary, missing_days_of
+from worker.accounts.status import AccountSummary, missing_days_of, to_row
 from worker.cli import parameters
 from worker.cli.command_audit import READS, Group, note_result, with_options
 from worker.cli.gas_option import SERIES, GasOption
@@ -68,12 +68,9 @@ def _found_row(stores: Stores, sync: Sync, account: Account) -> dict[str, Any]:
     missing = missing_days_of(account.id, sync.history)
     return {
         "account": account.id,
-        "supplier": account.supplier,
-        "tenant": account.tenant,
-        "state": account.state.value,
-        "reason": account.reason,
+        **to_row(account, "supplier", "tenant", "state", "reason"),
         "what_to_do": translate_code(account.reason, "what_to_do", "en") if account.reason else "",
-        "consent_until": account.consent_until.isoformat() if account.consent_until else None,
+        **to_row(account, "consent_until"),
         "missing": {series.value: [day.isoformat() for day in days] for series, days in missing.items()},
         "yesterday": build_explainer(stores, sync).explain(account, yesterday).sentences["en"],
         "invite": f"releve invite {account.id}",
@@ -437,11 +434,8 @@ def remove(account_id: str, yes: bool, as_json: bool) -> None:
 
 def proof_row(proof: ConsentProof | None) -> dict[str, str | None]:
     """Return what shows that a consent is the holder's, who vouches for it, and its reference; None where unknown."""
-    return {
-        "proof": proof.proof.value if proof else None,
-        "vouched_by": proof.vouched_by if proof else None,
-        "reference": proof.reference if proof else None,
-    }
+    names = ("proof", "vouched_by", "reference")
+    return to_row(proof, *names) if proof else dict.fromkeys(names)
 
 
 def _set_state(account_id: str, state: AccountState) -> None:

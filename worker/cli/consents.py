@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import click
 
-from worker.accounts.invitations import InvitationSummary, Inviter, SentInvitation
+from worker.accounts.invitations import InvitationSummary, SentInvitation
 from worker.accounts.notice_services import is_mail_address
 from worker.accounts.opening import HELD_READING
 from worker.accounts.status import to_plain, to_row
@@ -153,15 +153,8 @@ def verify(as_json: bool) -> None:
       releve consents verify
     """
     faults: list[str] = []
-
-    def report(fault: str) -> None:
-        if as_json:
-            faults.append(fault)
-        else:
-            click.echo(fault)
-
     with parameters.open_stores() as stores:
-        summary = stores.registry.evidence.verify(report)
+        summary = stores.registry.evidence.verify(faults.append if as_json else click.echo)
     row = {"rows": summary.rows, "last_row": summary.head.sequence, "hash": summary.head.hash, "faults": faults}
     last = f"the last row is {summary.head.sequence}, with hash {summary.head.hash}"
     state = "the chain verifies" if not summary.faults else f"{summary.faults} faults"
@@ -270,7 +263,11 @@ def invite(
         else:
             invitation, link = inviter.invite_account(str(account_id), parameters.shell_user())
         note_result(invitation.id, account_id=invitation.account_id)
-        mailed = bool(address) and _mail(inviter, invitation, link, str(address))
+        # The link is printed in any case.
+        fault = inviter.mail(invitation, link, address) if address else None
+    if fault:
+        warn(f"the mail could not be sent ({fault}): send the link yourself")
+    mailed = bool(address) and fault is None
     if as_json:
         parameters.print_json(SentInvitation.from_invitation(invitation, link, mailed=mailed).model_dump(mode="json"))
     else:
@@ -281,14 +278,6 @@ def invite(
         )
         click.echo(link)
     return 0 if mailed or not address else 1
-
-
-def _mail(inviter: Inviter, invitation: Invitation, link: str, address: str) -> bool:
-    """Mail the link, and return whether the server took it; the link is printed in any case."""
-    fault = inviter.mail(invitation, link, address)
-    if fault:
-        warn(f"the mail could not be sent ({fault}): send the link yourself")
-    return fault is None
 
 
 @consents.command(audit=AuditAction.INVITATION_REVOKE, subject="invitation_id")
@@ -473,8 +462,5 @@ def _right_row(right: Right, *, brief: bool) -> dict[str, Any]:
         "state": (right.ours if right.ours is OurState.WITHDRAWING else right.state).value,
         "since": since[:10] if brief else since,
         "until": right.last_day.isoformat() if right.last_day else None,
-        "proof": right.proof.value if right.proof else None,
-        "proof_until": right.proof_until.isoformat() if right.proof_until else None,
-        "vouched_by": right.vouched_by,
-        "checked_at": right.checked_at.isoformat(timespec="seconds") if right.checked_at else None,
+        **to_row(right, "proof", "proof_until", "vouched_by", "checked_at"),
     }

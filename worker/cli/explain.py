@@ -108,17 +108,14 @@ def _lines(explanation: Explanation, language: str) -> Iterator[str]:
     for correction in explanation.corrections:
         amounts = (correction.was_amount, correction.became_amount)
         was, became = (_describe_value(amount, correction.doctype) for amount in amounts)
+        origin = "by a file, in import" if is_file_run(correction.run_id) else "in run"
         yield (
             f"corrected: {correction.key} was {was}, became {became} "
-            f"at {to_plain(correction.changed_at)} {_origin(correction.run_id)}"
+            f"at {to_plain(correction.changed_at)} {origin} {correction.run_id}"
         )
     yield from _totals(explanation)
     for output in explanation.outputs:
         yield f"output {output.id} ({output.kind}): {describe_output(output)}"
-
-
-def _origin(run_id: str) -> str:
-    return f"by a file, in import {run_id}" if is_file_run(run_id) else f"in run {run_id}"
 
 
 def _consent(explanation: Explanation) -> str:

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from worker.accounts.asserted_accounts import MeterErased
+from worker.accounts.status import to_row
 from worker.cli.command_audit import command, note_result, with_options
 from worker.cli.home import make_home
 from worker.cli.parameters import ANY_METER, FILE, counts_line, json_option, open_stores, print_json
@@ -115,7 +116,7 @@ class _Import:
             return
         found = self.importer.compare(file, account.id if account else None, account.data_from if account else None)
         if self.as_json:
-            print_json(_to_row(found, account, self.meter))
+            print_json(_row_of(found, account, self.meter))
         else:
             click.echo(_describe(found, account, self.meter))
         if self.dry_run or account is None:
@@ -175,17 +176,13 @@ class _Import:
         note_result(describe_counts(*self.days), account_id=account_id)
 
 
-def _to_row(found: FileComparison, account: Account | None, meter: str | None) -> dict[str, Any]:
+def _row_of(found: FileComparison, account: Account | None, meter: str | None) -> dict[str, Any]:
     return {
         "file": found.file.file,
         "format": found.file.format,
         "usage_point": _digits(found, account, meter),
         "series": found.file.series.value,
-        "first": found.first.isoformat() if found.first else None,
-        "last": found.last.isoformat() if found.last else None,
-        "days_new": found.days_new,
-        "days_same": found.days_same,
-        "days_different": found.days_different,
+        **to_row(found, "first", "last", "days_new", "days_same", "days_different"),
         "wh": found.watt_hours,
         "differing": found.file.differing,
         **({"unusable": found.unusable} if found.unusable else {}),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from datetime import datetime
 from typing import Any, Final
 
 import click
@@ -112,7 +111,9 @@ def plan(
         values = {"preset": preset, **result.as_json()}
         if to_apply:
             now = clock_from(settings.pretend_now)()
-            values["since"] = _apply(open_current_registry(settings, stack).policies, result, now, values)
+            since = civil_date(now) + ONE_DAY  # A night that has begun keeps its policy.
+            open_current_registry(settings, stack).policies.apply(result.policy, since, now, values)
+            values["since"] = since.isoformat()
         others = {
             chosen_presets(settings)[other].name: plan_fleet(fleet, quota_from(settings, None, night_hours, other))
             for other, fleet in fleets.items()
@@ -178,17 +179,11 @@ def _quota(settings: Settings, preset: str, calls_per_hour: int | None, night_ho
     return quota if calls_per_hour is None else replace(quota, per_hour=calls_per_hour or None)
 
 
-def _apply(policies: PolicyTable, result: Plan, now: datetime, values: dict[str, Any]) -> str:
-    """Store the policy and return its first day as ISO text: tomorrow, for a night that has begun keeps its policy."""
-    since = civil_date(now) + ONE_DAY
-    policies.apply(result.policy, since, now, values)
-    return since.isoformat()
-
-
 def _show(policies: PolicyTable, as_json: bool) -> None:
     rows = policies.list_all()
     for row in rows:
-        print_result(_to_row(row), _line(row), as_json=as_json)
+        policy = to_row(row.policy, "daily_every", "curve_every")
+        print_result({**to_row(row, "since", "applied_at", "arithmetic"), **policy}, _line(row), as_json=as_json)
     if not rows and not as_json:
         click.echo("no plan is in use: all series of all accounts are asked for every night")
 
@@ -200,10 +195,6 @@ def _line(row: AppliedPolicy) -> str:
         f"{values.get('accounts')} accounts, {values.get('calls_a_night')} calls a night, "
         f"{values.get('calls_per_hour') or 'no limit of'} calls an hour"
     )
-
-
-def _to_row(row: AppliedPolicy) -> dict[str, Any]:
-    return {**to_row(row, "since", "applied_at", "arithmetic"), **to_row(row.policy, "daily_every", "curve_every")}
 
 
 def _reset(policies: PolicyTable, as_json: bool) -> None:

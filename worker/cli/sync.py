@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from datetime import date, timedelta
 from functools import partial
@@ -19,12 +19,12 @@ from worker.cli import parameters
 from worker.cli.command_audit import command, with_options
 from worker.cli.explain import print_days
 from worker.cli.resources import Listing
-from worker.cli.status import ProgressCounter, asked_at, history_progress, look_back_progress, wait_with_progress
+from worker.cli.status import asked_at, history_progress, look_back_progress, wait_with_progress
 from worker.domain.account import Account
 from worker.domain.answers import to_masked
 from worker.domain.audit_entry import AuditAction
 from worker.domain.consistency import Law
-from worker.domain.messages import WindowResult, new_run_id
+from worker.domain.messages import new_run_id
 from worker.domain.series import is_gateway
 from worker.domain.windows import DateWindow
 from worker.errors import FilesOnly, TokenNeeded, TokenRefused
@@ -33,7 +33,6 @@ from worker.runtime.sync_parts import Sync, build_auditor, build_inline, build_s
 from worker.stores.redis.heartbeats import Heartbeats
 from worker.stores.registry.supplier_answers import QuarantineEntry
 from worker.sync.history import rebuild_days
-from worker.sync.inline import Inline
 from worker.sync.quarantine import ReplayCounts, replay_account
 from worker.sync.verification import AuditResult, AuditSummary, sample_accounts
 
@@ -47,9 +46,8 @@ def _run_queued(
     stores: Stores,
     sync: Sync,
     accounts: list[Account],
-    enqueue: Callable[[str], object],
-    count_progress: ProgressCounter,
     *,
+    history: bool,
     wait: bool,
     as_json: bool,
 ) -> int:
@@ -58,11 +56,17 @@ def _run_queued(
     Raises ClickException where the command shall wait and no worker is alive, and for an account that workers would
     skip without a word.
     """
+    from worker.app import enqueue_backfill, enqueue_look_back  # Imported late, for not every command needs Celery.
+
     if wait and not Heartbeats(stores.redis).living_workers():
         raise click.ClickException(_NO_WORKER)
+    enqueue, count_progress = enqueue_backfill, partial(history_progress, stores, sync)
+    if not history:
+        asked_before = {account.id: asked_at(stores.registry, account) for account in accounts}
+        enqueue, count_progress = enqueue_look_back, partial(look_back_progress, stores.registry, asked_before)
     for account in accounts:
         _require_active(sync, account)
-        enqueue(account.id)
+        enqueue(account.id, broker_url=stores.broker_url)
     if wait:
         return wait_with_progress(stores, sync, accounts, as_json, count_progress)
     line = f"queued for {len(accounts)} account{'' if len(accounts) == 1 else 's'}"
@@ -81,30 +85,27 @@ def _require_active(sync: Sync, account: Account) -> None:
         raise click.ClickException(f"account {account.id} is {account.state}{reason}: {ways}")
 
 
-def _run_inline(stores: Stores, sync: Sync, run: Callable[[Inline], Iterator[WindowResult]], as_json: bool) -> int:
+def _run_inline(stores: Stores, sync: Sync, accounts: list[Account], *, history: bool, as_json: bool) -> int:
     """Run the windows in this process and return the exit code, 1 where an account failed.
 
     A failure is printed at once; the other accounts still get their turn.
     """
     inline = build_inline(stores, sync, print_line=lambda line: click.echo(f"releve: {line}", err=True))
     totals = {"windows": 0, "created": 0, "updated": 0, "removed": 0, "unchanged": 0, "dropped": 0}
-    for result in run(inline):
+    run = inline.history if history else inline.look_back
+    for result in run(*(account.id for account in accounts)):
         totals["windows"] += 1
         for name in ("created", "updated", "removed", "unchanged"):
             totals[name] += result[name]
         totals["dropped"] += result["facts"]["dropped"]
         if not as_json:
-            click.echo(_result_line(result))
+            window = f"{result['account_id']} {result['series']:10} {result['start']}/{result['end']}"
+            click.echo(f"{window}: {parameters.counts_line(result)}")
     if as_json:
         parameters.print_json({"ok": not inline.failures, **totals, "failures": inline.failures})
     elif not totals["windows"] and not inline.failures:
         click.echo("nothing to do")
     return 1 if inline.failures else 0
-
-
-def _result_line(result: WindowResult) -> str:
-    counts = parameters.counts_line(result)
-    return f"{result['account_id']} {result['series']:10} {result['start']}/{result['end']}: {counts}"
 
 
 @command(audit=with_options(AuditAction.ACCOUNT_SYNC, history=AuditAction.ACCOUNT_BACKFILL))
@@ -126,8 +127,6 @@ def sync(account_id: str | None, everybody: bool, history: bool, inline: bool, w
       releve sync --all --wait
       releve sync 3kq7d0fr2m --history
     """
-    from worker.app import enqueue_backfill, enqueue_look_back  # Imported late, for not every command needs Celery.
-
     parameters.require_one_or_all(account_id, everybody)
     if inline and wait:
         raise click.UsageError("give either --inline or --wait")
@@ -138,23 +137,8 @@ def sync(account_id: str | None, everybody: bool, history: bool, inline: bool, w
             today = sync.history.today()
             accounts = [account for account in accounts if account.active and not account.refusal_on(today)]
         if inline:
-            ids = [account.id for account in accounts]
-            return _run_inline(
-                stores, sync, lambda runs: runs.history(*ids) if history else runs.look_back(*ids), as_json
-            )
-        enqueue, count_progress = enqueue_backfill, partial(history_progress, stores, sync)
-        if not history:
-            asked_before = {account.id: asked_at(stores.registry, account) for account in accounts}
-            enqueue, count_progress = enqueue_look_back, partial(look_back_progress, stores.registry, asked_before)
-        return _run_queued(
-            stores,
-            sync,
-            accounts,
-            partial(enqueue, broker_url=stores.broker_url),
-            count_progress,
-            wait=wait,
-            as_json=as_json,
-        )
+            return _run_inline(stores, sync, accounts, history=history, as_json=as_json)
+        return _run_queued(stores, sync, accounts, history=history, wait=wait, as_json=as_json)
 
 
 @command(audit=with_options(rebuild_days=AuditAction.ACCOUNT_REBUILD, repair=AuditAction.ACCOUNT_REPAIR))
