@@ -179,20 +179,12 @@ def _ahead_s(read_clock: Callable[[CheckConnections], float | None], connections
     return None if server_time is None else server_time - (before + time.time()) / 2
 
 
-def _redis(connections: CheckConnections) -> float:
-    return Heartbeats(connections.redis).now()
-
-
 def _registry(connections: CheckConnections) -> float | None:
     """Return PostgreSQL's time; None for SQLite, which uses our clock."""
     if missing_sqlite_file(connections.settings.registry()) or connections.registry.database.dialect == "sqlite":
         return None
     with connections.registry.database.reading() as connection:
         return float(connection.exec_driver_sql("SELECT extract(epoch FROM clock_timestamp())").scalar_one())
-
-
-def _couchdb(connections: CheckConnections) -> float | None:
-    return None if connections.couchdb is None else _date_at(connections.couchdb.origin)
 
 
 def _supplier(connections: CheckConnections, name: str) -> float | None:
@@ -215,9 +207,9 @@ def _date_at(url: str, *, use_proxies: bool = False) -> float | None:
 
 
 _SERVER_CLOCKS: Final[dict[str, Callable[[CheckConnections], float | None]]] = {
-    "Redis": _redis,
+    "Redis": lambda connections: Heartbeats(connections.redis).now(),
     "PostgreSQL": _registry,
-    "CouchDB": _couchdb,
+    "CouchDB": lambda connections: _date_at(connections.couchdb.origin) if connections.couchdb else None,
     "the supplier": partial(_supplier, name=ENEDIS.name),
     "GRDF": partial(_supplier, name=GRDF.name),
 }

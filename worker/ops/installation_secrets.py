@@ -26,6 +26,7 @@ from dotenv import dotenv_values
 from config.settings import SIMULATOR_SECRET, ConfigError
 from config.validation import MIN_WEBHOOK_SECRET, check_notify_urls
 from worker.domain.lanes import BROKER_PREFIX, QUEUES
+from worker.runtime.keys import new_key
 from worker.stores.encryption import MIN_KEY_LENGTH, check_keys, generate_key
 
 _STATE: Final = "releve:"
@@ -228,16 +229,12 @@ def files_for_services(values: Mapping[str, str], addresses: Addresses) -> dict[
     owner_url = f"postgresql://{OWNER_ROLE}:{values['postgres_admin_password']}@{postgres}"
     measures_url = f"couchdb+http://{COUCHDB_USER}:{values['couchdb_password']}@{addresses.couchdb}/"
     admin_url = f"couchdb+http://{COUCHDB_ADMIN}:{values['couchdb_admin_password']}@{addresses.couchdb}/"
+    same = ("token_keys", "erasure_keys", "enedis_client_secret", "grdf_client_secret", "webhook_secret", "notify_url")
     runtime_files = {
         "redis_url": redis_url["worker"],
         "registry_url": registry_url,
         "measures_url": measures_url,
-        "token_keys": values["token_keys"],
-        "erasure_keys": values["erasure_keys"],
-        "enedis_client_secret": values["enedis_client_secret"],
-        "grdf_client_secret": values["grdf_client_secret"],
-        "webhook_secret": values["webhook_secret"],
-        "notify_url": values["notify_url"],
+        **{name: values[name] for name in same},
     }
     return {
         "redis": {"redis.conf": redis_conf(redis_passwords), "health_password": redis_passwords["health"]},
@@ -317,15 +314,9 @@ SECRETS: Final = (
     Secret("couchdb_admin_password", "COUCHDB_ADMIN_PASSWORD", _new_password, _check_plain, KeyChange.REFUSED),
     Secret("couchdb_password", "COUCHDB_PASSWORD", _new_password, _check_plain),
     Secret("token_keys", "RELEVE_TOKEN_KEYS", generate_key, _check_sealing_keys, KeyChange.OVERLAPPING),
-    Secret(
-        "erasure_keys",
-        "RELEVE_ERASURE_KEYS",
-        lambda: secrets.token_urlsafe(48),
-        _check_hash_keys,
-        KeyChange.OVERLAPPING,
-    ),
+    Secret("erasure_keys", "RELEVE_ERASURE_KEYS", new_key, _check_hash_keys, KeyChange.OVERLAPPING),
     Secret("backup_keys", "RELEVE_BACKUP_KEYS", generate_key, _check_sealing_keys, KeyChange.OVERLAPPING),
-    Secret("session_key", "RELEVE_SESSION_KEY", lambda: secrets.token_urlsafe(48), _check_sealing_keys),
+    Secret("session_key", "RELEVE_SESSION_KEY", new_key, _check_sealing_keys),
     Secret("flower_password", "RELEVE_FLOWER_PASSWORD", lambda: secrets.token_urlsafe(18), _check_ascii),
     Secret("grafana_password", "GRAFANA_PASSWORD", lambda: secrets.token_urlsafe(18), _check_ascii, KeyChange.REFUSED),
     # The generated values are those of the simulator; Enedis and GRDF issue the real ones.

@@ -26,15 +26,16 @@ ERASURE_KEYS: Final = "erasure.keys"
 SESSION_KEY: Final = "session.key"
 
 
-def _new_key() -> str:
+def new_key() -> str:
+    """Return a new key of what is no seal: of hashes, or of sessions."""
     return secrets.token_urlsafe(48)
 
 
 # Of each setting its file, and what makes a key.
 _FILES: Final[Mapping[str, tuple[str, Callable[[], str]]]] = {
     "token_keys": (TOKEN_KEYS, generate_key),
-    "erasure_keys": (ERASURE_KEYS, _new_key),
-    "session_key": (SESSION_KEY, _new_key),
+    "erasure_keys": (ERASURE_KEYS, new_key),
+    "session_key": (SESSION_KEY, new_key),
     "backup_keys": ("backup.keys", generate_key),
 }
 
