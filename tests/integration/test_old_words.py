@@ -36,15 +36,12 @@ CALLS = {
     "consents export": ("ACCOUNT", "consents show ACCOUNT"),
     "invitations revoke": ("INVITATION", "consents revoke INVITATION"),
     "invitations list": ("--open", "consents --invitations --open"),
-    "invitations": ("", "consents --invitations"),
     "requests accept": ("no-such-id", "consents accept no-such-id"),
     "requests refuse": ("no-such-id", "consents refuse no-such-id"),
     "requests open-reading": (METER, f"consents unblock {METER}"),
     "requests list": ("", "consents --requests"),
-    "requests": ("", "consents --requests"),
     "rights check": ("", "consents check"),
     "rights proof": ("no-such-id README", "consents proof no-such-id README"),
-    "rights": ("", "consents --rights"),
     "backfill": ("ACCOUNT", "sync ACCOUNT --history"),
     "quarantine list": ("", "quarantine"),
     "quarantine show": ("SAMPLE", "quarantine SAMPLE"),
@@ -93,7 +90,6 @@ FAIL = {
     "home token",
     "requests accept",
     "requests refuse",
-    "rights",
     "rights check",
     "rights proof",
 }  # Gas is not set up.
@@ -162,7 +158,7 @@ def make(installation: Installation, account: str, what: str) -> str:
     return makers[what]()
 
 
-@pytest.mark.parametrize("old", ALIASES)
+@pytest.mark.parametrize("old", CALLS)
 def test_old_words_print_what_the_new_ones_print(
     old: str, installation: Installation, account: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -184,6 +180,18 @@ def test_old_words_print_what_the_new_ones_print(
         assert (was.code, masked(was.out)) == (now.code, masked(now.out))
         assert masked(was.err) == masked("".join(hints) + now.err)
         assert more or (was.code == 0) == (old not in FAIL), was
+
+
+@pytest.mark.parametrize("words", ["history no-such-id", "invitations", "requests", "rights", "tenants set"])
+def test_old_words_that_lack_what_they_needed_are_refused(installation: Installation, words: str) -> None:
+    refused = installation.run(*words.split())
+    assert (refused.code, refused.out) == (2, "")
+    assert "the old words end" in refused.err and "needs 1 more" in refused.err
+    assert installation.run(*words.split(), "--help").code == 0
+
+
+def test_each_alias_is_tried() -> None:
+    assert {*ALIASES} - {*CALLS} == {"invitations", "requests", "rights"}
 
 
 def masked(text: str) -> str:

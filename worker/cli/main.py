@@ -147,6 +147,9 @@ ALIASES: Final[Mapping[str, str]] = {
     "pretend-homes": "demo --homes-only",
 }
 
+# How many arguments old words needed whose new ones need fewer.
+_NEEDED: Final = {"history": 2, "invitations": 1, "requests": 1, "rights": 1, "quarantine show": 1, "tenants set": 1}
+
 
 def find_alias(words: Sequence[str]) -> tuple[str, list[str]] | None:
     """Return the key of the alias that a call begins with, and the call in new words; None for one in new words."""
@@ -201,12 +204,16 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if alias := find_alias(args):
-            old, args = alias
+            old, behind = alias[0], args[len(alias[0].split()) :]
+            args = alias[1]
             if "--json" not in args and not ctx.resilient_parsing:
                 new = ALIASES[old].removesuffix("=")
                 click.echo(
                     f"releve: `releve {old}` is now `releve {new}`: the old words end with this release", err=True
                 )
+            missing = _NEEDED.get(old, 0) - sum(not word.startswith("-") for word in behind)
+            if missing > 0 and not {*_HELP}.intersection(behind):
+                raise click.UsageError(f"`releve {old}` needs {missing} more: a command or an argument", ctx)
         try:
             return super().resolve_command(ctx, args)
         except NoSuchCommand as error:  # Click looks for similar names in ``commands``, which is empty here.
