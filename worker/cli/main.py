@@ -204,15 +204,15 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if alias := find_alias(args):
-            old, behind = alias[0], args[len(alias[0].split()) :]
-            args = alias[1]
+            behind = args[len(alias[0].split()) :]
+            old, args = alias
             if "--json" not in args and not ctx.resilient_parsing:
                 new = ALIASES[old].removesuffix("=")
                 click.echo(
                     f"releve: `releve {old}` is now `releve {new}`: the old words end with this release", err=True
                 )
             missing = _NEEDED.get(old, 0) - sum(not word.startswith("-") for word in behind)
-            if missing > 0 and not {*_HELP}.intersection(behind):
+            if missing > 0 and not ctx.resilient_parsing and not {*_HELP}.intersection(behind):
                 raise click.UsageError(f"`releve {old}` needs {missing} more: a command or an argument", ctx)
         try:
             return super().resolve_command(ctx, args)

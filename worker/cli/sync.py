@@ -33,7 +33,7 @@ from worker.runtime.sync_parts import Sync, build_auditor, build_inline, build_s
 from worker.stores.redis.heartbeats import Heartbeats
 from worker.stores.registry.supplier_answers import QuarantineEntry
 from worker.sync.history import rebuild_days
-from worker.sync.quarantine import ReplayCounts, replay_account
+from worker.sync.quarantine import replay_account
 from worker.sync.verification import AuditResult, AuditSummary, sample_accounts
 
 _NEED_TOKEN: Final = (TokenNeeded.code, TokenRefused.code, FilesOnly.code)
@@ -281,7 +281,9 @@ def replay(account_id: str | None, everybody: bool, first: date | None, last: da
             result = replay_account(sync.window, answers, ledgers, account.id, run_id, wanted)
             rows.append(result)
             if not as_json and (result.answers or account_id):
-                click.echo(_replayed_line(result))
+                counts = parameters.counts_line(asdict(result))
+                unreadable = f", {result.unreadable} still can't be read" if result.unreadable else ""
+                click.echo(f"{result.account_id}: {result.answers} answers replayed: {counts}{unreadable}")
         days = stores.settings.raw_answers_days
     if as_json:
         parameters.print_json({"accounts": [asdict(result) for result in rows]})
@@ -294,13 +296,6 @@ def _window(first: date | None, last: date | None) -> DateWindow:
     if first and last and first > last:
         raise click.UsageError(f"--from {first} must not be after --to {last}")
     return DateWindow(first or _FIRST_DAY, (last or _LAST_DAY) + timedelta(days=1))
-
-
-def _replayed_line(result: ReplayCounts) -> str:
-    unreadable = f", {result.unreadable} still can't be read" if result.unreadable else ""
-    return (
-        f"{result.account_id}: {result.answers} answers replayed: {parameters.counts_line(asdict(result))}{unreadable}"
-    )
 
 
 @command(audit=with_options(to_remove=AuditAction.SAMPLE_CLEAR, raw=AuditAction.SAMPLE_SHOW), subject="sample_id")
