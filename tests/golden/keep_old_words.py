@@ -143,7 +143,7 @@ CALLS: Final = (
 # What each call makes anew: ids, secrets and moments.
 _MADE: Final = re.compile(
     r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d)?(?:\.\d+)?(?:Z|\+00:00)?"
-    r"|(?<!\.)\b(?=[\w-]*\d)(?!\d{4}-\d\d-\d\d\b)[\w-]{10,}=*"
+    r"|(?<!\.)-*\b(?=[\w-]*\d)(?!\d{4}-\d\d-\d\d\b)[\w-]{10,}=*"
 )
 
 

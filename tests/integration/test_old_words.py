@@ -96,7 +96,7 @@ FAIL = {
 FAIL |= {"sessions end", "migrate-layout --to", "migrate-layout", "pretend-homes"}
 FAIL |= {"operators", "sessions", "tokens", "proxy-clients", "grants", "keys"}  # Groups, which need a subcommand.
 MADE = re.compile(
-    r"\b[a-z0-9]{12}\b|\b(?=[\w-]*\d)[A-Za-z0-9_-]{10,}=*|\d+| {2,}"
+    r"\b[a-z0-9]{12}\b|-*\b(?=[\w-]*\d)[A-Za-z0-9_-]{10,}=*|\d+| {2,}"
 )  # Ids, secrets, numbers, and the width of columns.
 
 

@@ -8,7 +8,6 @@ from datetime import date
 from typing import Final
 
 from config.settings import Settings
-from worker.accounts.status import to_row
 from worker.domain.planning import Fleet, Plan, plan_fleet
 from worker.domain.schedule import FleetPolicy
 from worker.domain.series import Series, curve_of, daily_of, of_supplier
@@ -90,12 +89,17 @@ def log_capacity(registry: Registry, settings: Settings, run: str, today: date) 
     capacity = capacity_of(registry, settings, today)
     for supplier in (main, *(chosen_presets(settings).keys() - {main})):
         plan = (capacity if supplier == main else capacity_of(registry, settings, today, supplier)).current
-        of = to_row(plan.policy, "daily_every", "curve_every") if supplier == main else {"supplier": supplier}
-        facts = fields(
-            run=run, accounts=plan.fleet.accounts, calls=plan.calls_a_night, carried=plan.quota.night_limit, **of
+        if supplier == main:
+            told = "the night fits its quota" if plan.fits else "the night is too large for its quota"
+            more = fields(daily_every=plan.policy.daily_every, curve_every=plan.policy.curve_every)
+        else:
+            too_large = "the night of a supplier is too large for its quota"
+            told = "the night of a supplier fits its quota" if plan.fits else too_large
+            more = fields(supplier=supplier)
+        numbers = fields(
+            run=run, accounts=plan.fleet.accounts, calls=plan.calls_a_night, carried=plan.quota.night_limit
         )
-        told = "the night fits its quota" if plan.fits else "the night is too large for its quota"
-        told = told if supplier == main else told.replace("the night", "the night of a supplier")
+        facts = {"fields": numbers["fields"] | more["fields"]}
         log.log(logging.INFO if plan.fits else logging.WARNING, told, extra=facts)
     return capacity
 
