@@ -271,7 +271,9 @@ def replay(account_id: str | None, everybody: bool, first: date | None, last: da
       releve replay --all
     """
     parameters.require_one_or_all(account_id, everybody)
-    wanted = _window(first, last)
+    if first and last and first > last:
+        raise click.UsageError(f"--from {first} must not be after --to {last}")
+    wanted = DateWindow(first or _FIRST_DAY, (last or _LAST_DAY) + timedelta(days=1))
     with parameters.open_stores() as stores:
         sync = build_sync(stores)
         answers, ledgers = stores.registry.raw_answers, stores.registry.completeness
@@ -290,12 +292,6 @@ def replay(account_id: str | None, everybody: bool, first: date | None, last: da
     elif not any(result.answers for result in rows):
         click.echo("no kept answers" + ("" if days else ": RELEVE_RAW_ANSWERS_DAYS is 0, so answers are not kept"))
     return 1 if any(result.unreadable for result in rows) else 0
-
-
-def _window(first: date | None, last: date | None) -> DateWindow:
-    if first and last and first > last:
-        raise click.UsageError(f"--from {first} must not be after --to {last}")
-    return DateWindow(first or _FIRST_DAY, (last or _LAST_DAY) + timedelta(days=1))
 
 
 @command(audit=with_options(to_remove=AuditAction.SAMPLE_CLEAR, raw=AuditAction.SAMPLE_SHOW), subject="sample_id")
